@@ -1,1 +1,90 @@
-//! (being laid)
+//! The vocabulary that both edges and the orchestrator speak.
+//!
+//! One rule: *what a leg says, its peer hears*. Everything here is protocol-neutral; SIP and Jingle are translated
+//! into it by `crates/sip/src/signal.rs` and `crates/xmpp/src/signal.rs`, and nowhere else.
+//! This crate decides nothing, keeps no state and does no IO. Start at [`Signal`], then [`Media`], then [`edge`]
+//! (what an edge asks of the orchestrators and what they say to it), then [`ids`].
+
+pub mod edge;
+pub mod ids;
+pub mod media;
+mod party;
+mod reason;
+pub mod subjects;
+mod time;
+
+pub use edge::{Ask, Handover, Heard, LegState, Opening, Said, Say, Verdict};
+pub use ids::{CallId, EffectId, EventId, LegId, LegRef, Secret, Token};
+pub use media::Media;
+pub use party::{Party, Protocol};
+pub use reason::{End, Reason};
+pub use time::Time;
+
+use serde::{Deserialize, Serialize};
+
+/// One thing that one leg of a call says and the other hears (architecture §3).
+///
+/// The same type travels up (heard from a peer) and down (to be said to a peer).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Signal {
+    /// INVITE; JMI propose or session-initiate. The media may be *undescribed* (a propose, an offerless INVITE):
+    /// contents that name a kind but no codec.
+    Offer(Media),
+    /// 180; JMI ringing, session-info ringing.
+    Ringing,
+    /// 183; early media where it came with a description.
+    Progress(Option<Media>),
+    /// 200 to INVITE; session-accept (JMI proceed where the call came by propose).
+    Answer(Media),
+    /// re-INVITE, UPDATE; content-add, -modify, -remove, hold, unhold; the session-initiate that follows our proceed.
+    Update(Media),
+    /// The positive answer to an `Update`; also the SDP answer that an ACK carries.
+    Updated(Media),
+    /// The negative answer to an `Update`: 488, 491; content-reject, tie-break. The call goes on.
+    Refused(Reason),
+    /// Further ICE candidates: INFO trickle-ice; transport-info.
+    Candidates(Vec<media::Trickle>),
+    /// One keypad digit that did not come as RTP: INFO; XEP-0181.
+    Tone(Tone),
+    /// REFER; XEP-0251.
+    Refer {
+        /// Address of the new peer, in the speaker's own protocol.
+        target: String,
+        /// The dialog that the new call shall replace (RFC 3891), where the transfer is an attended one.
+        replaces: Option<String>,
+    },
+    /// 3xx; Jingle redirect: the callee is to be tried elsewhere.
+    Moved(String),
+    /// CANCEL, BYE, 4xx–6xx; retract, reject, finish, session-terminate. The leg is over for whoever says it.
+    End(End),
+}
+
+/// A keypad digit with its length (RFC 4733 §3.2; XEP-0181).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tone {
+    /// `0`–`9`, `*`, `#`, `A`–`D`.
+    pub digit: char,
+    /// Milliseconds.
+    pub duration: u16,
+}
+
+impl Signal {
+    /// The variant's name as logs, spans and metrics show it.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Signal::Offer(_) => "offer",
+            Signal::Ringing => "ringing",
+            Signal::Progress(_) => "progress",
+            Signal::Answer(_) => "answer",
+            Signal::Update(_) => "update",
+            Signal::Updated(_) => "updated",
+            Signal::Refused(_) => "refused",
+            Signal::Candidates(_) => "candidates",
+            Signal::Tone(_) => "tone",
+            Signal::Refer { .. } => "refer",
+            Signal::Moved(_) => "moved",
+            Signal::End(_) => "end",
+        }
+    }
+}

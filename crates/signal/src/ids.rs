@@ -1,0 +1,320 @@
+//! Ids that name their record by themselves (architecture §4, interworking §1.4, R-ADDR-17).
+//!
+//! A [`CallId`] is a keyed hash of what names the first dialog, so every edge computes the same one for a
+//! retransmission. A [`Token`] carries a call and a leg under a keyed check: our SIP tags, Jingle resources, sids and
+//! JMI ids are tokens, so an in-dialog message names its record at any edge and nobody outside can make one.
+
+use hmac::{Hmac, Mac};
+use serde::{Deserialize, Serialize};
+use sha2::Sha256;
+use std::fmt;
+
+/// The cluster's secret key. Never printed.
+#[derive(Clone)]
+pub struct Secret(Hmac<Sha256>);
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret")
+    }
+}
+
+impl Secret {
+    /// Any length of key material; empty is allowed for tests only.
+    #[must_use]
+    pub fn new(key: &[u8]) -> Secret {
+        // HMAC takes keys of every length; the fallback cannot be reached.
+        Secret(Hmac::new_from_slice(key).unwrap_or_else(|_| Hmac::new(&Default::default())))
+    }
+
+    /// 32 octets that depend on the key, the label and the parts: deterministic for us, unguessable for others.
+    /// Everything that `say` would draw at random comes from here.
+    #[must_use]
+    pub fn derive(&self, label: &str, parts: &[&[u8]]) -> [u8; 32] {
+        let mut mac = self.0.clone();
+        for part in std::iter::once(label.as_bytes()).chain(parts.iter().copied()) {
+            mac.update(&(part.len() as u64).to_be_bytes());
+            mac.update(part);
+        }
+        mac.finalize().into_bytes().into()
+    }
+
+    /// [`Secret::derive`] as base32 text of `chars` characters (at most 51, five bits each).
+    #[must_use]
+    pub fn derive_text(&self, label: &str, parts: &[&[u8]], chars: usize) -> String {
+        let mut text = base32(&self.derive(label, parts));
+        text.truncate(chars);
+        text
+    }
+
+    /// The id of a call whose first dialog came by SIP: Call-ID and From-tag (empty for an RFC 2543 peer).
+    #[must_use]
+    pub fn call_of_sip(&self, call_id: &str, from_tag: &str) -> CallId {
+        CallId::cut(self.derive("call/sip", &[call_id.as_bytes(), from_tag.as_bytes()]))
+    }
+
+    /// The id of a call whose first session came by Jingle: the initiator's full JID (the `from` of a propose) and the sid.
+    #[must_use]
+    pub fn call_of_jingle(&self, initiator: &str, sid: &str) -> CallId {
+        CallId::cut(self.derive("call/jingle", &[initiator.as_bytes(), sid.as_bytes()]))
+    }
+
+    /// The token of a leg. `attempt` (0–7) tells apart several sessions made for one leg, such as a second propose.
+    #[must_use]
+    pub fn token(&self, leg: LegRef, attempt: u8) -> Token {
+        let mut bytes = [0u8; 16];
+        let low = (leg.leg.0 & 0x1f) << 3 | (attempt & 0x07);
+        let check = self.derive("token", &[&leg.call.0, &[low]]);
+        // 122 free bits of a version 4 UUID (RFC 9562 §5.4): 80 call, 8 leg and attempt, 34 check.
+        let mut bits = Bits(&mut bytes, 0);
+        for byte in leg.call.0.iter().chain([&low]).chain(check[..4].iter()) {
+            bits.push(*byte, 8);
+        }
+        bits.push(check[4] >> 6, 2);
+        bytes[6] = bytes[6] & 0x0f | 0x40;
+        bytes[8] = bytes[8] & 0x3f | 0x80;
+        Token(bytes)
+    }
+
+    /// The leg and attempt that a token names, if it is one of ours.
+    #[must_use]
+    pub fn open(&self, token: Token) -> Option<(LegRef, u8)> {
+        let mut fields = [0u8; 11];
+        let mut at = 0;
+        for field in &mut fields {
+            for _ in 0..8 {
+                while (48..52).contains(&at) || (64..66).contains(&at) {
+                    at += 1;
+                }
+                *field = *field << 1 | token.0[at / 8] >> (7 - at % 8) & 1;
+                at += 1;
+            }
+        }
+        let mut call = [0u8; 10];
+        call.copy_from_slice(&fields[..10]);
+        let (leg, attempt) = (LegRef { call: CallId(call), leg: LegId(fields[10] >> 3) }, fields[10] & 7);
+        (self.token(leg, attempt) == token).then_some((leg, attempt))
+    }
+}
+
+/// Writes bits from the front, stepping over the version and variant bits of a UUID.
+struct Bits<'a>(&'a mut [u8; 16], usize);
+
+impl Bits<'_> {
+    fn push(&mut self, value: u8, count: u32) {
+        for i in (0..count).rev() {
+            while (48..52).contains(&self.1) || (64..66).contains(&self.1) {
+                self.1 += 1;
+            }
+            self.0[self.1 / 8] |= (value >> i & 1) << (7 - self.1 % 8);
+            self.1 += 1;
+        }
+    }
+}
+
+/// Names a call record; 80 bits of a keyed hash.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct CallId(pub [u8; 10]);
+
+impl CallId {
+    fn cut(hash: [u8; 32]) -> CallId {
+        let mut id = [0; 10];
+        id.copy_from_slice(&hash[..10]);
+        CallId(id)
+    }
+    /// Reads what `Display` wrote: 16 characters of base32.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<CallId> {
+        CallId(unbase32(text)?.try_into().ok()?).into()
+    }
+}
+
+impl fmt::Display for CallId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&base32(&self.0))
+    }
+}
+
+impl fmt::Debug for CallId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// A leg within its call: 0 is the leg that opened it. At most 31.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct LegId(pub u8);
+
+/// A leg of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct LegRef {
+    /// The call.
+    pub call: CallId,
+    /// The leg within it.
+    pub leg: LegId,
+}
+
+impl fmt::Display for LegRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.call, self.leg.0)
+    }
+}
+
+/// Names one effect of one decision: performing it twice is told by this id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct EffectId {
+    /// The call.
+    pub call: CallId,
+    /// Version of the record that the decision wrote.
+    pub version: u64,
+    /// Place among the effects of that decision.
+    pub index: u16,
+}
+
+impl EffectId {
+    /// Octets for [`Secret::derive`].
+    #[must_use]
+    pub fn to_bytes(&self) -> [u8; 20] {
+        let mut bytes = [0; 20];
+        bytes[..10].copy_from_slice(&self.call.0);
+        bytes[10..18].copy_from_slice(&self.version.to_be_bytes());
+        bytes[18..].copy_from_slice(&self.index.to_be_bytes());
+        bytes
+    }
+}
+
+impl fmt::Display for EffectId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}/{}", self.call, self.version, self.index)
+    }
+}
+
+/// Names what was heard (a SIP transaction, a stanza): the same event commits once. Any stable 64-bit hash of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct EventId(pub u64);
+
+impl EventId {
+    /// FNV-1a over the parts, each closed by a zero octet: stable across instances and versions.
+    #[must_use]
+    pub fn of(parts: &[&str]) -> EventId {
+        let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+        for byte in parts.iter().flat_map(|p| p.bytes().chain([0])) {
+            hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+        EventId(hash)
+    }
+}
+
+/// An id of ours that carries a leg: 16 octets in the form of a version 4 UUID.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Token([u8; 16]);
+
+impl Token {
+    /// UUID text, for sids and JMI ids (XEP-0353 §3: UUIDv4).
+    #[must_use]
+    pub fn uuid(&self) -> String {
+        let hex: String = self.0.iter().map(|b| format!("{b:02x}")).collect();
+        format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
+    }
+    /// 26 characters of base32, for SIP tags and Jingle resources.
+    #[must_use]
+    pub fn tag(&self) -> String {
+        base32(&self.0)
+    }
+    /// Reads either form.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Token> {
+        if text.len() == 26 {
+            return Some(Token(unbase32(text)?.try_into().ok()?));
+        }
+        if text.len() != 36 || !text.is_ascii() {
+            return None;
+        }
+        let hex: Vec<u8> = text.bytes().filter(|b| *b != b'-').collect();
+        if hex.len() != 32 {
+            return None;
+        }
+        let mut bytes = [0; 16];
+        for (byte, pair) in bytes.iter_mut().zip(hex.chunks(2)) {
+            *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
+        }
+        Some(Token(bytes))
+    }
+}
+
+const ALPHABET: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
+
+fn base32(bytes: &[u8]) -> String {
+    let (mut text, mut buffer, mut bits) = (String::with_capacity(bytes.len() * 8 / 5 + 1), 0u32, 0);
+    for byte in bytes {
+        buffer = buffer << 8 | u32::from(*byte);
+        bits += 8;
+        while bits >= 5 {
+            bits -= 5;
+            text.push(char::from(ALPHABET[(buffer >> bits & 31) as usize]));
+        }
+        buffer &= (1 << bits) - 1;
+    }
+    if bits > 0 {
+        text.push(char::from(ALPHABET[(buffer << (5 - bits) & 31) as usize]));
+    }
+    text
+}
+
+fn unbase32(text: &str) -> Option<Vec<u8>> {
+    let (mut bytes, mut buffer, mut bits) = (Vec::with_capacity(text.len() * 5 / 8), 0u32, 0);
+    for c in text.bytes() {
+        let value = ALPHABET.iter().position(|a| *a == c.to_ascii_lowercase())?;
+        buffer = buffer << 5 | value as u32;
+        bits += 5;
+        if bits >= 8 {
+            bits -= 8;
+            bytes.push((buffer >> bits & 255) as u8);
+        }
+        buffer &= (1 << bits) - 1;
+    }
+    (buffer == 0).then_some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// R-ADDR-17: stable for the same leg, different between legs, not makeable without the secret.
+        #[test]
+        fn tokens_name_their_leg_and_nobody_else_can_make_one(call: [u8; 10], leg in 0u8..32, attempt in 0u8..8, flip in 0usize..128) {
+            let (ours, theirs) = (Secret::new(b"ours"), Secret::new(b"theirs"));
+            let leg = LegRef { call: CallId(call), leg: LegId(leg) };
+            let token = ours.token(leg, attempt);
+            prop_assert_eq!(Token::parse(&token.uuid()), Some(token));
+            prop_assert_eq!(Token::parse(&token.tag()), Some(token));
+            prop_assert_eq!(&token.uuid()[14..15], "4");
+            prop_assert_eq!(ours.open(token), Some((leg, attempt)));
+            prop_assert_eq!(theirs.open(token), None);
+            let mut forged = token;
+            forged.0[flip / 8] ^= 1 << (flip % 8);
+            prop_assert_eq!(ours.open(forged), None);
+            prop_assert_ne!(ours.token(LegRef { leg: LegId(leg.leg.0 ^ 1), ..leg }, attempt), token);
+        }
+
+        #[test]
+        fn call_ids_are_read_back(call: [u8; 10]) {
+            prop_assert_eq!(CallId::parse(&CallId(call).to_string()), Some(CallId(call)));
+        }
+
+        #[test]
+        fn foreign_text_is_never_a_token_of_ours(text in "\\PC{0,60}") {
+            prop_assert!(Token::parse(&text).and_then(|t| Secret::new(b"ours").open(t)).is_none());
+        }
+    }
+
+    #[test]
+    fn a_retransmission_names_the_same_call_at_any_edge() {
+        let (a, b) = (Secret::new(b"k"), Secret::new(b"k"));
+        assert_eq!(a.call_of_sip("c1@h", "t1"), b.call_of_sip("c1@h", "t1"));
+        assert_ne!(a.call_of_sip("c1@h", "t1"), a.call_of_sip("c1@", "ht1"));
+        assert_ne!(a.call_of_sip("x", "y"), a.call_of_jingle("x", "y"));
+    }
+}

@@ -1,0 +1,292 @@
+//! Media as both protocols mean it: contents, codecs, direction, transport (interworking §3).
+//!
+//! SDP and Jingle descriptions are read into and written from this model by `crates/media`. Direction is always
+//! written from the speaker's view; leg-local facts (addresses, keys, credentials) sit in [`Transport`] and never
+//! cross from one leg to the other: `media::anchor` replaces them with the relay's.
+
+use serde::{Deserialize, Serialize};
+use std::net::{IpAddr, SocketAddr};
+
+/// A session description: one entry per m= line or Jingle content, in the order of the first offer.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Media {
+    /// At most 32 (R-SDP-14).
+    pub contents: Vec<Content>,
+    /// Names of the contents grouped by BUNDLE, in group order; empty = no group.
+    pub bundle: Vec<String>,
+}
+
+/// One m= line or Jingle content.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Content {
+    /// SDP `mid`, Jingle content `name`.
+    pub name: String,
+    /// Audio or video; other kinds are answered as rejected by the edges and never reach the model.
+    pub kind: Kind,
+    /// Who sends, from the speaker's view.
+    pub direction: Direction,
+    /// True for m= port 0 and a content left out of an answer: the content keeps its place and carries nothing.
+    pub rejected: bool,
+    /// In order of preference; empty = undescribed (a JMI propose, an offerless INVITE).
+    pub codecs: Vec<Codec>,
+    /// Where and how the speaker receives.
+    pub transport: Transport,
+}
+
+/// The kind of a content.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Kind {
+    /// `m=audio`
+    Audio,
+    /// `m=video`
+    Video,
+}
+
+/// Who sends, from the speaker's view (RFC 3264 §5.1).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Direction {
+    /// sendrecv
+    #[default]
+    Both,
+    /// sendonly: the speaker holds its peer.
+    Send,
+    /// recvonly
+    Receive,
+    /// inactive
+    None,
+}
+
+impl Direction {
+    /// The same fact seen from the other side.
+    #[must_use]
+    pub fn reversed(self) -> Direction {
+        match self {
+            Direction::Send => Direction::Receive,
+            Direction::Receive => Direction::Send,
+            same => same,
+        }
+    }
+    /// The speaker sends.
+    #[must_use]
+    pub fn sends(self) -> bool {
+        matches!(self, Direction::Both | Direction::Send)
+    }
+    /// The speaker receives.
+    #[must_use]
+    pub fn receives(self) -> bool {
+        matches!(self, Direction::Both | Direction::Receive)
+    }
+    /// A direction from its two halves.
+    #[must_use]
+    pub fn of(sends: bool, receives: bool) -> Direction {
+        match (sends, receives) {
+            (true, true) => Direction::Both,
+            (true, false) => Direction::Send,
+            (false, true) => Direction::Receive,
+            (false, false) => Direction::None,
+        }
+    }
+}
+
+/// A payload type.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Codec {
+    /// RTP payload type number, 0–127, as the speaker numbers it.
+    pub pt: u8,
+    /// Encoding name as written; compared without case.
+    pub name: String,
+    /// RTP clock rate, Hz (G722: 8000, RFC 3551 §4.5.2).
+    pub clock: u32,
+    /// Channels of the rtpmap (Opus: always 2, RFC 7587 §7).
+    pub channels: u8,
+    /// fmtp parameters in order; a bare token has an empty name (`("", "0-16")`).
+    pub params: Vec<(String, String)>,
+    /// rtcp-fb of this payload type, `type [subtype]` as in SDP.
+    pub feedback: Vec<String>,
+    /// Milliseconds per packet, where said.
+    pub ptime: Option<u16>,
+}
+
+impl Codec {
+    /// A codec without parameters.
+    #[must_use]
+    pub fn new(pt: u8, name: &str, clock: u32, channels: u8) -> Codec {
+        Codec { pt, name: name.into(), clock, channels, params: vec![], feedback: vec![], ptime: None }
+    }
+    /// Same encoding: name without case, clock, channels.
+    #[must_use]
+    pub fn same(&self, other: &Codec) -> bool {
+        self.name.eq_ignore_ascii_case(&other.name)
+            && self.clock == other.clock
+            && (self.channels == other.channels || self.name.eq_ignore_ascii_case("opus"))
+    }
+    /// telephone-event, CN: carried beside a codec, never alone.
+    #[must_use]
+    pub fn is_auxiliary(&self) -> bool {
+        ["telephone-event", "CN", "red", "rtx", "ulpfec"].iter().any(|n| self.name.eq_ignore_ascii_case(n))
+    }
+}
+
+/// Where and how the speaker of a description receives. Everything here is leg-local.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Transport {
+    /// c= and m= port; the default candidate where ICE is used.
+    pub address: Option<SocketAddr>,
+    /// RTCP port where it is neither muxed nor RTP+1.
+    pub rtcp: Option<u16>,
+    /// rtcp-mux offered or accepted.
+    pub mux: bool,
+    /// ICE credentials and candidates.
+    pub ice: Option<Ice>,
+    /// DTLS-SRTP identity.
+    pub dtls: Option<Dtls>,
+    /// SDES lines (RFC 4568).
+    pub crypto: Vec<Crypto>,
+}
+
+/// ICE (RFC 8445) of one content.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ice {
+    /// 4–256 ice-chars.
+    pub ufrag: String,
+    /// 22–256 ice-chars.
+    pub pwd: String,
+    /// At most 64 (R-SDP-14).
+    pub candidates: Vec<Candidate>,
+    /// `a=ice-lite`; Jingle has no word for it.
+    pub lite: bool,
+    /// More candidates may follow.
+    pub trickle: bool,
+}
+
+/// An ICE candidate (RFC 8839 §5.1; XEP-0176 §5.3). UDP only: others are dropped by the readers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Candidate {
+    /// ice-chars.
+    pub foundation: String,
+    /// 1 = RTP (and RTCP when muxed), 2 = RTCP.
+    pub component: u8,
+    /// RFC 8445 §5.1.2.
+    pub priority: u32,
+    /// Numeric address; mDNS names are dropped by the readers.
+    pub address: SocketAddr,
+    /// host, srflx, prflx, relay.
+    pub kind: CandidateKind,
+    /// raddr/rport.
+    pub related: Option<SocketAddr>,
+    /// Rises by one with each restart.
+    pub generation: u32,
+}
+
+/// Type of a candidate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum CandidateKind {
+    /// host
+    Host,
+    /// srflx
+    ServerReflexive,
+    /// prflx
+    PeerReflexive,
+    /// relay
+    Relayed,
+}
+
+/// DTLS-SRTP identity and role (RFC 5763, XEP-0320).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dtls {
+    /// One or more; any match is enough.
+    pub fingerprints: Vec<Fingerprint>,
+    /// The speaker's role.
+    pub setup: Setup,
+}
+
+/// A certificate fingerprint.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fingerprint {
+    /// Lower-case hash name, `sha-256`.
+    pub hash: String,
+    /// Digest octets.
+    pub digest: Vec<u8>,
+}
+
+/// DTLS role (RFC 4145).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Setup {
+    /// Either; offers only.
+    ActPass,
+    /// The speaker sends the ClientHello.
+    Active,
+    /// The speaker waits for it.
+    Passive,
+}
+
+/// One SDES line.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Crypto {
+    /// As offered; an answer repeats it.
+    pub tag: u32,
+    /// `AES_CM_128_HMAC_SHA1_80`, …
+    pub suite: String,
+    /// Key and salt octets.
+    pub key: Vec<u8>,
+}
+
+impl std::fmt::Debug for Crypto {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // The key never reaches a log.
+        f.debug_struct("Crypto").field("tag", &self.tag).field("suite", &self.suite).finish_non_exhaustive()
+    }
+}
+
+/// Further candidates of one content.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trickle {
+    /// Content name.
+    pub name: String,
+    /// Credentials they belong to; an empty `pwd` = the current ones.
+    pub ice: Ice,
+}
+
+impl Media {
+    /// A description that names one kind per content and nothing else (JMI propose, offerless INVITE).
+    #[must_use]
+    pub fn undescribed(kinds: &[Kind]) -> Media {
+        let contents = kinds
+            .iter()
+            .enumerate()
+            .map(|(i, kind)| Content {
+                name: i.to_string(),
+                kind: *kind,
+                direction: Direction::Both,
+                rejected: false,
+                codecs: vec![],
+                transport: Transport::default(),
+            })
+            .collect();
+        Media { contents, bundle: vec![] }
+    }
+    /// Every live content names a codec.
+    #[must_use]
+    pub fn is_described(&self) -> bool {
+        !self.contents.is_empty() && self.contents.iter().all(|c| c.rejected || !c.codecs.is_empty())
+    }
+    /// The kinds of the live contents, in order.
+    #[must_use]
+    pub fn kinds(&self) -> Vec<Kind> {
+        self.contents.iter().filter(|c| !c.rejected).map(|c| c.kind).collect()
+    }
+    /// True when no live content lets the speaker's peer be heard: every direction is Send or None.
+    #[must_use]
+    pub fn holds(&self) -> bool {
+        let mut live = self.contents.iter().filter(|c| !c.rejected).peekable();
+        live.peek().is_some() && live.all(|c| !c.direction.receives())
+    }
+}
+
+impl Transport {
+    /// The IP that the description names, if any.
+    #[must_use]
+    pub fn ip(&self) -> Option<IpAddr> {
+        self.address.map(|a| a.ip())
+    }
+}

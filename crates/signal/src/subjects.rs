@@ -1,0 +1,33 @@
+//! Names of the bus subjects that signals travel on. Requests unless marked; payloads are `proto::wire`.
+
+use crate::Protocol;
+
+/// Edges to any orchestrator (queue group `orchestrators`): an `Ask`, answered by a `Verdict`.
+pub const ASK: &str = "tandem.ask";
+/// Relays to any orchestrator (queue group `orchestrators`): a relay event (`relay.proto`), answered by nothing but receipt.
+pub const RELAY_EVENT: &str = "tandem.relay.event";
+/// xmpp-edges to any orchestrator (queue group `orchestrators`): take or renew the lease of a component domain.
+pub const CLAIM: &str = "tandem.claim";
+/// Published, nobody answers: facts of calls for billing and monitoring.
+pub const FACTS: &str = "tandem.facts.call";
+
+/// A `Say` or `Handover` for one edge instance.
+#[must_use]
+pub fn edge(instance: &str) -> String {
+    format!("tandem.edge.{}", plain(instance))
+}
+
+/// A `Say` for any edge that can serve the leg: every sip-edge (queue group `edges`), or the xmpp-edge that holds the
+/// link of the component domain.
+#[must_use]
+pub fn say(protocol: Protocol, link: &str) -> String {
+    match protocol {
+        Protocol::Sip => "tandem.say.sip".into(),
+        Protocol::Xmpp => format!("tandem.say.xmpp.{}", plain(link)),
+    }
+}
+
+/// Subject tokens hold no dot, blank or wildcard.
+fn plain(text: &str) -> String {
+    text.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' }).collect()
+}

@@ -1,0 +1,28 @@
+use serde::{Deserialize, Serialize};
+use std::ops::{Add, Sub};
+
+/// A moment: milliseconds since the Unix epoch. Shells take it from `runtime::clock`, tests from a virtual clock.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Time(pub u64);
+
+impl Time {
+    /// Milliseconds from `earlier` to `self`; zero when `earlier` is later.
+    #[must_use]
+    pub fn since(self, earlier: Time) -> u64 {
+        self.0.saturating_sub(earlier.0)
+    }
+}
+
+impl Add<u64> for Time {
+    type Output = Time;
+    fn add(self, ms: u64) -> Time {
+        Time(self.0.saturating_add(ms))
+    }
+}
+
+impl Sub<u64> for Time {
+    type Output = Time;
+    fn sub(self, ms: u64) -> Time {
+        Time(self.0.saturating_sub(ms))
+    }
+}
