@@ -1,1 +1,13 @@
-//! (being laid)
+//! Descriptions: SDP ⇄ [`signal::Media`] ⇄ Jingle contents, and anchoring them at the relay.
+//!
+//! One rule: leg-local facts (addresses, keys, credentials, candidates) never cross; what a leg is told holds the
+//! relay's own (R-SDP-9). Pure; knows no dialog and no session. Start at [`anchor`] for what crosses and how, then
+//! [`sdp`] and [`jingle`] for the two notations.
+
+mod anchor;
+mod codec;
+pub mod jingle;
+pub mod sdp;
+
+pub use anchor::{LocalEnd, Mismatch, Policy, Profile, answer, offer, same_session, settle};
+pub use codec::{defaults, served};

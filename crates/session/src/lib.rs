@@ -1,1 +1,27 @@
-//! (being laid)
+//! Decisions: what a call does when something is heard. Pure; the only crate that decides.
+//!
+//! One rule: *load, decide, save, perform*. A [`Machine`] takes an event and gives its next self and a list of effects;
+//! it never waits, never asks and knows neither SIP nor XMPP. Everything that a decision needs is gathered before it,
+//! everything that it causes is performed after it is stored, by `services/session-orchestrator/src/runner.rs`.
+//! Start at [`call::Call`].
+
+pub mod call;
+
+use signal::Time;
+
+/// A record that decides (architecture §4).
+pub trait Machine: Sized {
+    /// What can happen to it.
+    type Event;
+    /// What it causes.
+    type Effect;
+
+    /// The next state and what follows from the event. Deterministic: a lost compare-and-set decides again.
+    fn decide(self, event: Self::Event, now: Time) -> (Self, Vec<Self::Effect>);
+
+    /// When it wants to decide [`again`](Machine::decide) without having heard anything.
+    fn deadline(&self) -> Option<Time>;
+
+    /// True when the record may be forgotten.
+    fn finished(&self, now: Time) -> bool;
+}

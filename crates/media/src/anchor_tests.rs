@@ -1,0 +1,209 @@
+use super::*;
+use proptest::prelude::*;
+use signal::media::{Candidate, CandidateKind};
+
+pub(crate) fn end(port: u16) -> LocalEnd {
+    let address: IpAddr = "198.51.100.7".parse().unwrap();
+    LocalEnd {
+        address,
+        rtp_port: port,
+        rtcp_port: port + 1,
+        ice: Ice {
+            ufrag: format!("u{port}"),
+            pwd: format!("relay-password-of-port-{port}"),
+            candidates: vec![Candidate {
+                foundation: "1".into(),
+                component: 1,
+                priority: 2_130_706_431,
+                address: SocketAddr::new(address, 30000),
+                kind: CandidateKind::Host,
+                related: None,
+                generation: 0,
+            }],
+            ..Ice::default()
+        },
+        fingerprint: Fingerprint { hash: "sha-256".into(), digest: vec![7; 32] },
+    }
+}
+
+fn audio(codecs: Vec<Codec>) -> Media {
+    let mut media = Media::undescribed(&[Kind::Audio]);
+    media.contents[0].codecs = codecs;
+    media.contents[0].transport = Transport {
+        address: Some("192.0.2.30:16400".parse().unwrap()),
+        ice: Some(Ice { ufrag: "theirs".into(), pwd: "their-very-secret-password".into(), ..Ice::default() }),
+        dtls: Some(Dtls {
+            fingerprints: vec![Fingerprint { hash: "sha-256".into(), digest: vec![9; 32] }],
+            setup: Setup::ActPass,
+        }),
+        crypto: vec![signal::media::Crypto {
+            tag: 1,
+            suite: "AES_CM_128_HMAC_SHA1_80".into(),
+            key: vec![5; 30],
+        }],
+        ..Transport::default()
+    };
+    media
+}
+
+fn names(media: &Media) -> Vec<(u8, String)> {
+    media.contents[0].codecs.iter().map(|c| (c.pt, c.name.clone())).collect()
+}
+
+#[test]
+fn an_undescribed_offer_becomes_our_own_list_with_opus_first() {
+    let offered =
+        offer(&Media::undescribed(&[Kind::Audio]), &[end(30002)], Profile::Plain, &Policy::default());
+    assert_eq!(names(&offered)[0], (111, "opus".into()));
+    assert!(names(&offered).contains(&(0, "PCMU".into())));
+    assert_eq!(offered.contents[0].transport.address, Some("198.51.100.7:30002".parse().unwrap()));
+    assert!(offered.bundle.is_empty());
+}
+
+#[test]
+fn a_webrtc_offer_has_ice_dtls_mux_and_always_a_group() {
+    let offered = offer(
+        &audio(vec![Codec::new(0, "PCMU", 8000, 1)]),
+        &[end(30002)],
+        Profile::Webrtc,
+        &Policy::default(),
+    );
+    let transport = &offered.contents[0].transport;
+    assert_eq!(transport.dtls.as_ref().map(|d| d.setup), Some(Setup::ActPass));
+    assert!(transport.mux && transport.ice.is_some());
+    assert_eq!(offered.bundle, ["0"]);
+}
+
+/// Interworking §3.5: the client's numbers, the phone's choice, the role we take.
+#[test]
+fn the_worked_example_answers_in_the_offerers_numbers() {
+    let mut client = audio(vec![
+        Codec::new(111, "opus", 48000, 2),
+        Codec::new(8, "PCMA", 8000, 1),
+        Codec::new(126, "telephone-event", 8000, 1),
+    ]);
+    client.bundle = vec!["0".into()];
+    let phone = audio(vec![Codec::new(8, "PCMA", 8000, 1), Codec::new(101, "telephone-event", 8000, 1)]);
+    let told = answer(&client, &phone, &[end(30004)], Profile::Webrtc, &Policy::default()).unwrap();
+    assert_eq!(names(&told), [(8, "PCMA".into()), (126, "telephone-event".into())]);
+    assert_eq!(told.contents[0].transport.dtls.as_ref().map(|d| d.setup), Some(Setup::Active));
+    assert_eq!(told.bundle, ["0"]);
+}
+
+#[test]
+fn the_codec_in_use_comes_first_and_alone() {
+    let offered = audio(vec![
+        Codec::new(0, "PCMU", 8000, 1),
+        Codec::new(8, "PCMA", 8000, 1),
+        Codec::new(96, "opus", 48000, 2),
+    ]);
+    let heard = audio(vec![Codec::new(96, "opus", 48000, 2), Codec::new(8, "PCMA", 8000, 1)]);
+    assert_eq!(
+        names(&answer(&offered, &heard, &[end(1)], Profile::Plain, &Policy::default()).unwrap()),
+        [(96, "opus".into())]
+    );
+}
+
+#[test]
+fn nothing_in_common_is_a_mismatch() {
+    let (a, b) = (audio(vec![Codec::new(0, "PCMU", 8000, 1)]), audio(vec![Codec::new(8, "PCMA", 8000, 1)]));
+    assert_eq!(answer(&a, &b, &[end(1)], Profile::Plain, &Policy::default()), Err(Mismatch));
+    let unserved = audio(vec![Codec::new(18, "G729", 8000, 1), Codec::new(101, "telephone-event", 8000, 1)]);
+    assert!(offer(&unserved, &[end(1)], Profile::Webrtc, &Policy::default()).contents.is_empty());
+}
+
+/// R-SDP-7: actpass -> active, active -> passive, passive -> active, missing -> active.
+#[test]
+fn dtls_roles_are_answered_by_the_table() {
+    for (theirs, ours) in [
+        (Some(Setup::ActPass), Setup::Active),
+        (Some(Setup::Active), Setup::Passive),
+        (Some(Setup::Passive), Setup::Active),
+        (None, Setup::Active),
+    ] {
+        let mut offered = audio(vec![Codec::new(0, "PCMU", 8000, 1)]);
+        match theirs {
+            Some(setup) => offered.contents[0].transport.dtls.as_mut().unwrap().setup = setup,
+            None => offered.contents[0].transport.dtls = None,
+        }
+        let told =
+            answer(&offered, &offered.clone(), &[end(1)], Profile::Webrtc, &Policy::default()).unwrap();
+        assert_eq!(told.contents[0].transport.dtls.as_ref().unwrap().setup, ours);
+    }
+}
+
+/// RFC 3264 §6.1 by interworking §2.9: sendonly is answered recvonly, and so on.
+#[test]
+fn directions_are_answered() {
+    use Direction::{Both, None, Receive, Send};
+    for (offered, heard, told) in [
+        (Both, Both, Both),
+        (Send, Both, Receive),
+        (Send, Receive, Receive),
+        (Receive, Both, Send),
+        (None, Both, None),
+        (Both, Send, Send),
+        (Send, Send, None),
+    ] {
+        let (mut a, mut b) =
+            (audio(vec![Codec::new(0, "PCMU", 8000, 1)]), audio(vec![Codec::new(0, "PCMU", 8000, 1)]));
+        (a.contents[0].direction, b.contents[0].direction) = (offered, heard);
+        assert_eq!(
+            answer(&a, &b, &[end(1)], Profile::Plain, &Policy::default()).unwrap().contents[0].direction,
+            told,
+            "{offered:?} {heard:?}"
+        );
+    }
+}
+
+/// R-SDP-12, R-CALL-34: what is not served keeps its place, and audio lives on.
+#[test]
+fn unserved_video_is_refused_in_place() {
+    let mut offered = audio(vec![Codec::new(0, "PCMU", 8000, 1)]);
+    let mut video = offered.contents[0].clone();
+    (video.kind, video.name, video.codecs) = (Kind::Video, "v".into(), vec![Codec::new(96, "VP8", 90000, 1)]);
+    offered.contents.insert(0, video);
+    let asked = offer(&offered, &[end(1)], Profile::Plain, &Policy::default());
+    assert_eq!(asked.kinds(), [Kind::Audio]);
+    let told = answer(&offered, &asked, &[end(3)], Profile::Webrtc, &Policy::default()).unwrap();
+    assert_eq!(
+        told.contents.iter().map(|c| (c.kind, c.rejected)).collect::<Vec<_>>(),
+        [(Kind::Video, true), (Kind::Audio, false)]
+    );
+    assert_eq!(told.contents[1].transport.ice.as_ref().unwrap().ufrag, "u3");
+}
+
+fn any_codec() -> impl Strategy<Value = Codec> {
+    prop_oneof![
+        Just(Codec::new(0, "PCMU", 8000, 1)),
+        Just(Codec::new(8, "PCMA", 8000, 1)),
+        (96u8..127).prop_map(|pt| Codec::new(pt, "opus", 48000, 2)),
+        (96u8..127).prop_map(|pt| Codec::new(pt, "telephone-event", 8000, 1)),
+        (96u8..127).prop_map(|pt| Codec::new(pt, "speex", 16000, 1)),
+        (0u8..127, "[a-z]{1,8}").prop_map(|(pt, name)| Codec::new(pt, &name, 8000, 1)),
+    ]
+}
+
+proptest! {
+    /// R-SDP-5 and R-SDP-9 for whatever two parties say.
+    #[test]
+    fn answers_keep_the_numbers_and_nothing_leg_local_crosses(a in prop::collection::vec(any_codec(), 0..6), b in prop::collection::vec(any_codec(), 0..6)) {
+        let (offered, heard) = (audio(a), audio(b));
+        let asked = offer(&offered, &[end(1)], Profile::Webrtc, &Policy::default());
+        let mut numbers: Vec<u8> = asked.contents.iter().flat_map(|c| c.codecs.iter().map(|c| c.pt)).collect();
+        numbers.sort_unstable();
+        prop_assert!(numbers.windows(2).all(|w| w[0] != w[1]), "one number, one codec: {:?}", numbers);
+        let told = answer(&offered, &heard, &[end(3)], Profile::Webrtc, &Policy::default());
+        if let Ok(told) = &told {
+            prop_assert_eq!(told.contents.len(), offered.contents.len());
+            for codec in &told.contents[0].codecs {
+                prop_assert!(offered.contents[0].codecs.iter().any(|o| o.pt == codec.pt && o.same(codec)));
+            }
+        }
+        for media in [Some(&asked), told.as_ref().ok()].into_iter().flatten() {
+            let text = format!("{media:?}");
+            prop_assert!(!text.contains("theirs") && !text.contains("their-very") && !text.contains("192.0.2.30"));
+            prop_assert!(media.contents.iter().all(|c| c.transport.crypto.is_empty()));
+        }
+    }
+}

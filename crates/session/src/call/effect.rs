@@ -1,0 +1,72 @@
+use serde::{Deserialize, Serialize};
+use signal::media::{Codec, Direction, Ice, Transport};
+use signal::{End, LegId, Opening, Signal};
+
+/// What a decision causes. Stored with the record under an id, performed, then cleared; performing twice is harmless.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Effect {
+    /// Order an edge to say this.
+    Say {
+        /// To whose peer.
+        leg: LegId,
+        /// How many were said to this leg before.
+        count: u32,
+        /// What.
+        signal: Signal,
+        /// With the signal that opens the leg.
+        opening: Option<Opening>,
+    },
+    /// Tell the relay who is at an end and what they agreed.
+    Connect(Connect),
+    /// Further candidates of the peer at an end.
+    Candidates {
+        /// The end.
+        leg: LegId,
+        /// The content's place.
+        content: u16,
+        /// What came.
+        ice: Ice,
+    },
+    /// Give the relay session back.
+    Release,
+    /// A fact for billing and monitoring.
+    Record(Fact),
+}
+
+/// One content of one end of the relay session, as both sides agreed it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Connect {
+    /// The end.
+    pub leg: LegId,
+    /// The content's place.
+    pub content: u16,
+    /// Where and how the peer receives.
+    pub remote: Transport,
+    /// The payload numbers in use on this leg.
+    pub codecs: Vec<Codec>,
+    /// From the peer's view: whether it sends and receives.
+    pub direction: Direction,
+    /// We opened this leg: ICE controlling (RFC 8445 §6.1.1), and the peer chose the DTLS role.
+    pub ours: bool,
+}
+
+/// A fact of a call.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Fact {
+    /// Somebody calls somebody.
+    Placed {
+        /// Who, in their own protocol's words.
+        from: String,
+        /// Whom.
+        to: String,
+    },
+    /// It was answered.
+    Answered,
+    /// It is over.
+    Ended {
+        /// Why.
+        end: End,
+        /// Milliseconds from answer to end; `None` = never answered.
+        talked_ms: Option<u64>,
+    },
+}

@@ -1,0 +1,135 @@
+//! A call: legs and a pure function.
+//!
+//! One rule: what a leg says, its peer hears ([`relay`]); `peer` is the only place that knows who hears whom.
+//! A call is placed by [`place`], ended by [`end`]; [`record`] holds what is stored. Features that change who the peer
+//! is (forward, transfer, voicemail) are files of their own that may claim an event before the default rule.
+
+mod effect;
+mod end;
+mod event;
+mod place;
+mod record;
+mod relay;
+
+pub use effect::{Connect, Effect, Fact};
+pub use event::{Event, Grant, MediaEvent, Placement, RelaySession, Route};
+pub use record::{Admission, Call, FORMAT, Leg, Offer, Phase, Profiles};
+
+use crate::Machine;
+use signal::{Heard, LegId, Reason, Said, Time};
+
+impl Machine for Call {
+    type Event = Event;
+    type Effect = Effect;
+
+    fn decide(mut self, event: Event, now: Time) -> (Call, Vec<Effect>) {
+        let mut effects = Effects::default();
+        match event {
+            Event::Heard(heard) => self.heard(heard, now, &mut effects),
+            Event::Said(leg, said) => self.said(leg, said, now, &mut effects),
+            Event::Media(leg, event) => self.media(leg, event, now, &mut effects),
+            Event::Deadline => self.expire(now, &mut effects),
+            Event::HangUp(reason) => end::everybody(&mut self, reason.into(), now, &mut effects),
+        }
+        self.conclude(now, &mut effects);
+        (self, effects.0)
+    }
+
+    fn deadline(&self) -> Option<Time> {
+        self.deadline
+    }
+
+    fn finished(&self, now: Time) -> bool {
+        self.ended.is_some_and(|t| now.since(t) >= record::TOMBSTONE_MS)
+    }
+}
+
+/// The effects of one decision, in the order in which they are performed.
+#[derive(Default)]
+pub(crate) struct Effects(Vec<Effect>);
+
+impl Effects {
+    fn push(&mut self, effect: Effect) {
+        self.0.push(effect);
+    }
+}
+
+impl Call {
+    /// A call that was just placed: the record of its first event, and what follows.
+    ///
+    /// # Errors
+    /// The reason to refuse it with when nothing can be placed; nothing is stored then.
+    pub fn place(placement: Placement, now: Time) -> Result<(Call, Vec<Effect>), signal::End> {
+        let mut effects = Effects::default();
+        let mut call = place::place(placement, now, &mut effects)?;
+        call.conclude(now, &mut effects);
+        Ok((call, effects.0))
+    }
+
+    fn heard(&mut self, heard: Heard, now: Time, effects: &mut Effects) {
+        let from = heard.leg.leg;
+        let Some(leg) = self.leg_mut(from) else { return };
+        leg.note(&heard);
+        for signal in heard.signals {
+            relay::relay(self, from, signal, now, effects);
+        }
+    }
+
+    /// The edge said it: keep the dialog that came of it; a failure ends that leg.
+    fn said(&mut self, id: LegId, said: Said, now: Time, effects: &mut Effects) {
+        let Some(leg) = self.leg_mut(id) else { return };
+        if let Some(dialog) = said.dialog
+            && said.base >= leg.revision
+        {
+            leg.dialog = dialog;
+            leg.revision = said.base + 1;
+            leg.edge = said.edge;
+        }
+        if let Some(failed) = said.failed {
+            end::left(self, id, failed, now, effects);
+        }
+    }
+
+    /// The relay saw something on a leg's end.
+    fn media(&mut self, id: LegId, event: MediaEvent, now: Time, effects: &mut Effects) {
+        if self.leg(id).is_none_or(|leg| leg.phase.is_over()) {
+            return;
+        }
+        let reason = match event {
+            MediaEvent::Connected => return,
+            // Interworking §12.6 rule 10, §12.5: silence and failed checks are connectivity, a wrong key is security.
+            MediaEvent::TimedOut | MediaEvent::Unreachable => Reason::Connectivity,
+            MediaEvent::Insecure => Reason::Security,
+        };
+        end::everybody(self, reason.into(), now, effects);
+    }
+
+    /// The deadline passed: whoever waited has waited long enough.
+    fn expire(&mut self, now: Time, effects: &mut Effects) {
+        if self.deadline.is_none_or(|deadline| deadline > now) || self.ended.is_some() {
+            return;
+        }
+        let rang = self.legs.iter().any(|leg| leg.phase == Phase::Ringing);
+        let answered = self.legs.iter().any(|leg| leg.phase == Phase::Answered);
+        let reason = match (answered, rang) {
+            // R-CALL-12: "rang and nobody came" differs from "nothing heard".
+            (true, _) => Reason::Timeout,
+            (_, true) => Reason::NoAnswer,
+            _ => self.unheard,
+        };
+        end::everybody(self, reason.into(), now, effects);
+    }
+
+    /// After every decision: release the relay exactly once when everybody has gone, and set the deadline.
+    fn conclude(&mut self, now: Time, effects: &mut Effects) {
+        if self.ended.is_none() && self.legs.iter().all(|leg| leg.phase.is_over()) {
+            end::conclude(self, now, effects);
+        }
+        self.deadline = match self.ended {
+            Some(ended) => Some(ended + record::TOMBSTONE_MS),
+            None if self.legs.iter().any(|leg| leg.phase == Phase::Answered) => self.answer_by,
+            None if self.is_established() => None,
+            None => Some(self.ring_by),
+        };
+    }
+}

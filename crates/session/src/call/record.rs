@@ -1,0 +1,223 @@
+use super::event::RelaySession;
+use media::{LocalEnd, Policy, Profile};
+use serde::{Deserialize, Serialize};
+use signal::{CallId, End, EventId, Heard, LegId, LegRef, LegState, Media, Opening, Reason, Signal, Time};
+
+use super::{Effect, Effects};
+
+/// Format of the stored record. An instance refuses to touch a record with a higher number (rolling upgrade).
+pub const FORMAT: u16 = 1;
+/// An ended call is kept this long, so that late messages get their answer (R-CALL-5).
+pub(super) const TOMBSTONE_MS: u64 = 60_000;
+/// From proceed to session-initiate, from 200 to the ACK that carries the answer (interworking §2.6).
+pub(super) const DESCRIBE_MS: u64 = 15_000;
+/// Events of a leg that are remembered to tell a repetition.
+const REMEMBERED: usize = 12;
+
+/// A call as it is stored.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Call {
+    /// See [`FORMAT`].
+    pub format: u16,
+    /// Its name.
+    pub id: CallId,
+    /// W3C traceparent of the span that placed it.
+    pub trace: String,
+    /// Two are usual; the place in the list is the leg's id.
+    pub legs: Vec<Leg>,
+    /// Who hears whom.
+    pub bridge: (LegId, LegId),
+    /// Its media anchor; `None` once released.
+    pub relay: Option<RelaySession>,
+    /// What media is served.
+    pub policy: Policy,
+    /// When it was placed.
+    pub placed: Time,
+    /// When it was answered.
+    pub answered: Option<Time>,
+    /// When everybody had gone.
+    pub ended: Option<Time>,
+    /// Why.
+    pub end: Option<End>,
+    /// It may ring until then.
+    pub ring_by: Time,
+    /// An answered leg must have described its media by then.
+    pub answer_by: Option<Time>,
+    /// Reason when `ring_by` passes with nothing heard.
+    pub unheard: Reason,
+    /// When to decide again.
+    pub deadline: Option<Time>,
+}
+
+/// How media is spoken with each leg of a call that is being placed.
+pub type Profiles = (Profile, Profile);
+
+/// One party's side of a call.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Leg {
+    /// Its place.
+    pub id: LegId,
+    /// Who is there and who they see, in the leg's own protocol.
+    pub opening: Opening,
+    /// True when the peer opened the leg, false when we did.
+    pub inbound: bool,
+    /// How far it is.
+    pub phase: Phase,
+    /// Whose offer is open.
+    pub offer: Offer,
+    /// What the peer last described.
+    pub heard: Option<Media>,
+    /// What we last described to it.
+    pub spoken: Option<Media>,
+    /// How media is spoken with it.
+    pub profile: Profile,
+    /// The relay's ends that face it, by content.
+    pub ends: Vec<LocalEnd>,
+    /// Signals said to it so far.
+    pub count: u32,
+    /// The edge crate's own serialised state.
+    pub dialog: Vec<u8>,
+    /// How often `dialog` changed.
+    pub revision: u32,
+    /// The edge that holds its open transaction.
+    pub edge: String,
+    /// Events already committed, newest last.
+    pub events: Vec<EventId>,
+}
+
+/// How far a leg is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Phase {
+    /// An offer was made, by them or by us; nothing more.
+    Calling,
+    /// It rings: theirs heard it from us, ours said so.
+    Ringing,
+    /// Answered, but its media is still to be described (after a propose or an offerless INVITE).
+    Answered,
+    /// Both descriptions are known.
+    Active,
+    /// They left, or we told them to go.
+    Over,
+}
+
+impl Phase {
+    /// Nothing more is said to it.
+    #[must_use]
+    pub fn is_over(self) -> bool {
+        self == Phase::Over
+    }
+    /// Before the answer.
+    #[must_use]
+    pub fn is_early(self) -> bool {
+        matches!(self, Phase::Calling | Phase::Ringing)
+    }
+}
+
+/// Whose offer is open on a leg (RFC 3264 §4: one at a time).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Offer {
+    /// None.
+    Settled,
+    /// We offered.
+    Ours,
+    /// They offered.
+    Theirs,
+}
+
+/// Whether something heard may be decided on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Admission {
+    /// Decide.
+    Fresh,
+    /// This very event was committed before: same verdict, no decision.
+    Seen,
+    /// The leg has changed since the edge looked: it must hear again.
+    Stale,
+    /// No such leg.
+    Unknown,
+}
+
+impl Leg {
+    /// Takes over what the edge knows after an event.
+    pub(super) fn note(&mut self, heard: &Heard) {
+        self.dialog.clone_from(&heard.dialog);
+        self.revision = heard.base + 1;
+        self.edge.clone_from(&heard.edge);
+        if self.events.len() >= REMEMBERED {
+            self.events.remove(0);
+        }
+        self.events.push(heard.event);
+    }
+}
+
+impl Call {
+    /// The leg with this id.
+    #[must_use]
+    pub fn leg(&self, id: LegId) -> Option<&Leg> {
+        self.legs.get(usize::from(id.0))
+    }
+
+    pub(super) fn leg_mut(&mut self, id: LegId) -> Option<&mut Leg> {
+        self.legs.get_mut(usize::from(id.0))
+    }
+
+    /// Who hears what this leg says: the only place that knows.
+    #[must_use]
+    pub fn peer(&self, id: LegId) -> Option<LegId> {
+        match self.bridge {
+            (a, b) if a == id => Some(b),
+            (a, b) if b == id => Some(a),
+            _ => None,
+        }
+    }
+
+    /// Both legs of the bridge are active.
+    #[must_use]
+    pub fn is_established(&self) -> bool {
+        [self.bridge.0, self.bridge.1]
+            .iter()
+            .all(|id| self.leg(*id).is_some_and(|leg| leg.phase == Phase::Active))
+    }
+
+    /// May this be decided on? (architecture §4, "hearing is checked")
+    #[must_use]
+    pub fn admit(&self, heard: &Heard) -> Admission {
+        match self.leg(heard.leg.leg) {
+            None => Admission::Unknown,
+            Some(leg) if leg.events.contains(&heard.event) => Admission::Seen,
+            Some(leg) if heard.base < leg.revision => Admission::Stale,
+            Some(_) => Admission::Fresh,
+        }
+    }
+
+    /// The leg as edges get it.
+    #[must_use]
+    pub fn state(&self, id: LegId) -> Option<LegState> {
+        self.leg(id).map(|leg| LegState {
+            leg: LegRef { call: self.id, leg: id },
+            revision: leg.revision,
+            dialog: leg.dialog.clone(),
+            edge: leg.edge.clone(),
+            trace: self.trace.clone(),
+        })
+    }
+
+    /// Orders something to be said, unless nobody listens there any more.
+    pub(super) fn say(&mut self, id: LegId, signal: Signal, effects: &mut Effects) {
+        self.open(id, signal, None, effects);
+    }
+
+    /// [`Call::say`] with the signal that opens the leg.
+    pub(super) fn open(
+        &mut self,
+        id: LegId,
+        signal: Signal,
+        opening: Option<Opening>,
+        effects: &mut Effects,
+    ) {
+        let Some(leg) = self.leg_mut(id).filter(|leg| !leg.phase.is_over()) else { return };
+        let count = leg.count;
+        leg.count += 1;
+        effects.push(Effect::Say { leg: id, count, signal, opening });
+    }
+}

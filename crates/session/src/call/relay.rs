@@ -1,0 +1,233 @@
+//! The default rule: what a leg says, its peer hears, in the words that fit the hearer's state.
+
+use super::effect::{Connect, Effect, Fact};
+use super::record::{Call, DESCRIBE_MS, Offer, Phase};
+use super::{Effects, end};
+use signal::{End, LegId, Media, Reason, Signal, Time};
+
+/// Decides on one signal from one leg.
+pub(super) fn relay(call: &mut Call, from: LegId, signal: Signal, now: Time, effects: &mut Effects) {
+    let (Some(leg), Some(peer)) = (call.leg(from), call.peer(from)) else { return };
+    if leg.phase.is_over() {
+        // A BYE that crossed ours, a late ringing: the edge has answered it, nobody else needs to know.
+        return;
+    }
+    match signal {
+        // A second offer of an open call is an update by another name.
+        Signal::Offer(media) | Signal::Update(media) => update(call, from, peer, media, now, effects),
+        Signal::Ringing | Signal::Progress(_) => ringing(call, from, peer, effects),
+        Signal::Answer(media) => answer(call, from, peer, media, now, effects),
+        Signal::Updated(media) => updated(call, from, peer, media, now, effects),
+        Signal::Refused(reason) => refused(call, from, peer, reason, effects),
+        Signal::Candidates(trickles) => {
+            for trickle in trickles {
+                let place = call
+                    .leg(from)
+                    .and_then(|l| l.heard.as_ref())
+                    .and_then(|m| m.contents.iter().position(|c| c.name == trickle.name));
+                let content = place.and_then(|p| u16::try_from(p).ok()).unwrap_or(0);
+                effects.push(Effect::Candidates { leg: from, content, ice: trickle.ice });
+            }
+        }
+        Signal::Tone(tone) => {
+            if call.leg(peer).is_some_and(|p| p.phase == Phase::Active) {
+                call.say(peer, Signal::Tone(tone), effects);
+            }
+        }
+        Signal::Refer { .. } => call.say(from, Signal::Refused(Reason::NotImplemented), effects),
+        Signal::Moved(_) => end::left(call, from, Reason::Gone.into(), now, effects),
+        Signal::End(end) => end::left(call, from, end, now, effects),
+    }
+}
+
+fn ringing(call: &mut Call, from: LegId, peer: LegId, effects: &mut Effects) {
+    let Some(leg) = call.leg_mut(from).filter(|leg| leg.phase == Phase::Calling && !leg.inbound) else {
+        return;
+    };
+    leg.phase = Phase::Ringing;
+    // Once per call, however many devices ring (R-CALL-8).
+    if let Some(leg) = call.leg_mut(peer).filter(|leg| leg.phase == Phase::Calling) {
+        leg.phase = Phase::Ringing;
+        call.say(peer, Signal::Ringing, effects);
+    }
+}
+
+fn answer(call: &mut Call, from: LegId, peer: LegId, media: Media, now: Time, effects: &mut Effects) {
+    // Only the side that was offered to answers, and only once.
+    let Some(leg) = call.leg_mut(from).filter(|leg| leg.phase.is_early() && leg.offer == Offer::Ours) else {
+        return;
+    };
+    (leg.phase, leg.offer, leg.heard) = (Phase::Active, Offer::Settled, Some(media.clone()));
+    call.answered.get_or_insert(now);
+    effects.push(Effect::Record(Fact::Answered));
+
+    let Some(hearer) = call.leg(peer).filter(|leg| leg.phase.is_early()) else { return };
+    match hearer.heard.clone().filter(Media::is_described) {
+        Some(theirs) => {
+            let Ok(agreed) = media::answer(&theirs, &media, &hearer.ends, hearer.profile, &call.policy)
+            else {
+                return end::everybody(call, Reason::IncompatibleMedia.into(), now, effects);
+            };
+            if let Some(leg) = call.leg_mut(peer) {
+                (leg.phase, leg.offer, leg.spoken) = (Phase::Active, Offer::Settled, Some(agreed.clone()));
+            }
+            connect(call, from, effects);
+            connect(call, peer, effects);
+            call.say(peer, Signal::Answer(agreed), effects);
+        }
+        // The caller has not described itself yet: it is offered what the callee took, and describes itself next.
+        None => {
+            let ours = media::offer(&media, &hearer.ends, hearer.profile, &call.policy);
+            if let Some(leg) = call.leg_mut(peer) {
+                (leg.phase, leg.offer, leg.spoken) = (Phase::Answered, Offer::Ours, Some(ours.clone()));
+            }
+            call.answer_by = Some(now + DESCRIBE_MS);
+            connect(call, from, effects);
+            call.say(peer, Signal::Answer(ours), effects);
+        }
+    }
+}
+
+fn update(call: &mut Call, from: LegId, peer: LegId, theirs: Media, now: Time, effects: &mut Effects) {
+    let (Some(leg), Some(hearer)) = (call.leg(from), call.leg(peer)) else { return };
+    if leg.phase == Phase::Answered {
+        return describe(call, from, peer, theirs, now, effects);
+    }
+    // Transfers and changes need settled legs; an offer that meets an open one is refused (architecture §4).
+    if leg.phase != Phase::Active
+        || hearer.phase != Phase::Active
+        || leg.offer != Offer::Settled
+        || hearer.offer != Offer::Settled
+    {
+        return call.say(from, Signal::Refused(Reason::Glare), effects);
+    }
+    let Some(peers) = hearer.heard.clone() else { return };
+    let ours = carry(&theirs, &peers, hearer.spoken.as_ref(), hearer, &call.policy);
+    let unchanged = hearer.spoken.as_ref().is_some_and(|spoken| media::same_session(spoken, &ours));
+    if unchanged {
+        // New address, new candidates, another order of codecs: the relay takes it, the peer need not know.
+        accept(call, from, theirs, &peers, now, effects);
+        return;
+    }
+    if let Some(leg) = call.leg_mut(from) {
+        (leg.offer, leg.heard) = (Offer::Theirs, Some(theirs));
+    }
+    if let Some(leg) = call.leg_mut(peer) {
+        (leg.offer, leg.spoken) = (Offer::Ours, Some(ours.clone()));
+    }
+    call.say(peer, Signal::Update(ours), effects);
+}
+
+/// What the hearer is offered when its peer changes something: the codecs in use, the new direction, our transport.
+fn carry(
+    theirs: &Media,
+    peers: &Media,
+    spoken: Option<&Media>,
+    hearer: &super::record::Leg,
+    policy: &media::Policy,
+) -> Media {
+    let mut ours =
+        spoken.cloned().unwrap_or_else(|| media::offer(peers, &hearer.ends, hearer.profile, policy));
+    for (content, wish) in ours.contents.iter_mut().zip(&theirs.contents) {
+        content.direction = wish.direction;
+        content.rejected |= wish.rejected;
+        // A new offer says actpass again; the role once agreed stays (RFC 8842 §5.2).
+        if let Some(dtls) = &mut content.transport.dtls {
+            dtls.setup = signal::media::Setup::ActPass;
+        }
+    }
+    ours
+}
+
+/// Answers an update ourselves.
+fn accept(call: &mut Call, from: LegId, theirs: Media, peers: &Media, now: Time, effects: &mut Effects) {
+    let Some(leg) = call.leg(from) else { return };
+    match media::answer(&theirs, peers, &leg.ends, leg.profile, &call.policy) {
+        Ok(agreed) => {
+            if let Some(leg) = call.leg_mut(from) {
+                (leg.offer, leg.heard, leg.spoken) = (Offer::Settled, Some(theirs), Some(agreed.clone()));
+            }
+            connect(call, from, effects);
+            call.say(from, Signal::Updated(agreed), effects);
+        }
+        Err(_) if call.leg(from).is_some_and(|l| l.phase == Phase::Answered) => {
+            end::everybody(call, End::from(Reason::IncompatibleMedia), now, effects)
+        }
+        Err(_) => {
+            if let Some(leg) = call.leg_mut(from) {
+                leg.offer = Offer::Settled;
+            }
+            call.say(from, Signal::Refused(Reason::IncompatibleMedia), effects);
+        }
+    }
+}
+
+/// The session-initiate that follows our proceed: the first description of a leg that is already answered.
+fn describe(call: &mut Call, from: LegId, peer: LegId, theirs: Media, now: Time, effects: &mut Effects) {
+    let Some(peers) = call.leg(peer).and_then(|leg| leg.heard.clone()) else { return };
+    let Some(leg) = call.leg(from) else { return };
+    match media::settle(&theirs, &peers, &leg.ends, leg.profile, &call.policy) {
+        Ok(agreed) => {
+            if let Some(leg) = call.leg_mut(from) {
+                (leg.phase, leg.offer, leg.heard, leg.spoken) =
+                    (Phase::Active, Offer::Settled, Some(theirs), Some(agreed.clone()));
+            }
+            connect(call, from, effects);
+            call.say(from, Signal::Updated(agreed), effects);
+        }
+        Err(_) => end::everybody(call, Reason::IncompatibleMedia.into(), now, effects),
+    }
+}
+
+fn updated(call: &mut Call, from: LegId, peer: LegId, media: Media, now: Time, effects: &mut Effects) {
+    let Some(leg) = call.leg_mut(from).filter(|leg| leg.offer == Offer::Ours && !leg.phase.is_early()) else {
+        return;
+    };
+    let late = leg.phase == Phase::Answered;
+    (leg.phase, leg.offer, leg.heard) = (Phase::Active, Offer::Settled, Some(media.clone()));
+    connect(call, from, effects);
+    if late {
+        return;
+    }
+    let Some(asker) = call.leg(peer).filter(|leg| leg.offer == Offer::Theirs) else { return };
+    let Some(theirs) = asker.heard.clone() else { return };
+    accept(call, peer, theirs, &media, now, effects);
+}
+
+fn refused(call: &mut Call, from: LegId, peer: LegId, reason: Reason, effects: &mut Effects) {
+    let Some(leg) = call.leg_mut(from).filter(|leg| leg.offer == Offer::Ours && leg.phase == Phase::Active)
+    else {
+        return;
+    };
+    leg.offer = Offer::Settled;
+    if let Some(leg) = call.leg_mut(peer).filter(|leg| leg.offer == Offer::Theirs) {
+        leg.offer = Offer::Settled;
+        call.say(peer, Signal::Refused(reason), effects);
+    }
+}
+
+/// Tells the relay what a leg agreed, content by content.
+fn connect(call: &Call, id: LegId, effects: &mut Effects) {
+    let Some((leg, theirs)) = call.leg(id).and_then(|leg| leg.heard.as_ref().map(|m| (leg, m))) else {
+        return;
+    };
+    for (place, content) in theirs.contents.iter().enumerate() {
+        if content.rejected || content.codecs.is_empty() || leg.ends.get(place).is_none() {
+            continue;
+        }
+        // In use are the codecs that stand in both descriptions, in the numbers of the answer.
+        let ours = leg.spoken.as_ref().and_then(|m| m.contents.get(place));
+        let codecs = match ours {
+            Some(ours) if leg.inbound => ours.codecs.clone(),
+            _ => content.codecs.clone(),
+        };
+        effects.push(Effect::Connect(Connect {
+            leg: id,
+            content: u16::try_from(place).unwrap_or(u16::MAX),
+            remote: content.transport.clone(),
+            codecs,
+            direction: content.direction,
+            ours: !leg.inbound,
+        }));
+    }
+}
