@@ -1,0 +1,377 @@
+//! A seeded random walk over the call machine: late, doubled and lost signals, orchestrators that die between save and
+//! perform, on virtual time. A failing seed is printed; `SEED=n cargo test -p tandem-tests --test sim` replays it.
+//!
+//! Invariants: nothing new is said to a leg that is over; the relay is released exactly once; no leg is left alone.
+
+use media::{LocalEnd, Policy, Profile};
+use session::Machine;
+use session::call::{Admission, Call, Effect, Event, Grant, MediaEvent, Phase, Placement, RelaySession, Route};
+use signal::media::{Codec, Direction, Fingerprint, Ice, Kind};
+use signal::{CallId, EffectId, End, EventId, Heard, LegId, LegRef, Media, Opening, Party, Reason, Said, Signal, Time};
+use std::collections::{BTreeMap, BTreeSet};
+
+const SEEDS: u64 = 100_000;
+const STEPS: usize = 40;
+
+#[test]
+fn a_hundred_thousand_walks() {
+    if let Some(seed) = std::env::var("SEED").ok().and_then(|s| s.parse().ok()) {
+        return walk(seed, true);
+    }
+    let workers: Vec<_> = (0..2)
+        .map(|part| std::thread::spawn(move || (part..SEEDS).step_by(2).for_each(|seed| walk(seed, false))))
+        .collect();
+    for worker in workers {
+        assert!(worker.join().is_ok(), "a walk failed; its seed stands above");
+    }
+}
+
+fn walk(seed: u64, talk: bool) {
+    let mut world = World::new(seed, talk);
+    let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        for _ in 0..STEPS {
+            world.step();
+        }
+        world.settle();
+    }));
+    if outcome.is_err() {
+        panic!("seed {seed} fails; SEED={seed} replays it with its steps");
+    }
+}
+
+/// What an edge and the peer behind it know of a leg.
+#[derive(Default)]
+struct Side {
+    revision: u32,
+    seen: BTreeSet<EffectId>,
+    /// The peer was offered something, by opening or update, and has yet to answer.
+    asked: Vec<Signal>,
+    undescribed: bool,
+    answered: bool,
+    gone: bool,
+}
+
+struct Stored {
+    call: Call,
+    version: u64,
+    outbox: Vec<(EffectId, Effect)>,
+}
+
+struct World {
+    random: Random,
+    now: Time,
+    stored: Stored,
+    sides: [Side; 2],
+    /// Events on their way to an orchestrator; the network may reorder and double them.
+    up: Vec<Event>,
+    /// Effects taken out by a living orchestrator.
+    down: Vec<(EffectId, Effect)>,
+    events: u64,
+    over_at: BTreeMap<LegId, u64>,
+    released: BTreeSet<EffectId>,
+    talk: bool,
+}
+
+impl World {
+    fn new(seed: u64, talk: bool) -> World {
+        let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+        let call = CallId([7; 10]);
+        let (sip_calls, described) = (random.chance(50), random.chance(50));
+        let opening = |from: Party, to: Party| Opening { from, to, link: "pbx".into(), hops: 70 };
+        let (phone, client) = (Party::sip("sip:2041@pbx.example"), Party::xmpp("rosa@xmpp.example"));
+        let (here, there) = if sip_calls { (phone, client) } else { (client, phone) };
+        let profile = |sip: bool| if sip { Profile::Plain } else { Profile::Webrtc };
+        let offer = if described { described_media(&mut random) } else { Media::undescribed(&[Kind::Audio]) };
+        let heard = Heard {
+            leg: LegRef { call, leg: LegId(0) },
+            base: 0,
+            event: EventId(0),
+            signals: vec![Signal::Offer(offer)],
+            dialog: vec![0],
+            edge: "edge-a".into(),
+            opening: Some(opening(here.clone(), there.clone())),
+        };
+        let placement = Placement {
+            heard,
+            route: Route {
+                opening: opening(here, there),
+                caller: profile(sip_calls),
+                callee: profile(!sip_calls),
+                policy: Policy::default(),
+                ring_ms: 60_000,
+                unheard: Reason::Offline,
+            },
+            grant: Grant { session: RelaySession::default(), ends: vec![vec![end(1)], vec![end(2)]] },
+            trace: String::new(),
+        };
+        let now = Time(1_000_000);
+        let (call, effects) = Call::place(placement, now).expect("what we serve is placed");
+        let outbox = number(call.id, 1, effects);
+        let mut sides = [Side::default(), Side::default()];
+        (sides[0].revision, sides[0].undescribed) = (1, !described);
+        World {
+            random,
+            now,
+            stored: Stored { call, version: 1, outbox },
+            sides,
+            up: vec![],
+            down: vec![],
+            events: 1,
+            over_at: BTreeMap::new(),
+            released: BTreeSet::new(),
+            talk,
+        }
+    }
+
+    fn step(&mut self) {
+        match self.random.below(10) {
+            0..=2 => self.perform(),
+            3..=4 => self.deliver(),
+            5..=7 => self.speak(),
+            8 => self.orchestrate(),
+            _ => {
+                let pause = if self.random.chance(10) { 70_000 } else { 900 };
+                self.now = self.now + self.random.below(pause);
+                self.redrive();
+            }
+        }
+    }
+
+    /// The orchestrator that saved may live to take its outbox, or die and leave it to the redrive.
+    fn perform(&mut self) {
+        if self.random.chance(85) {
+            self.down.extend(self.stored.outbox.iter().cloned());
+        }
+    }
+
+    /// Somebody picks up the deadline: the outbox again, then the machine's own deadline.
+    fn redrive(&mut self) {
+        self.down.extend(self.stored.outbox.iter().cloned());
+        if self.stored.call.deadline().is_some_and(|d| d <= self.now) {
+            self.decide(Event::Deadline);
+        }
+    }
+
+    /// One effect reaches its edge or relay; it may be lost on the way (it stays in the outbox) or come twice.
+    fn deliver(&mut self) {
+        if self.down.is_empty() {
+            return;
+        }
+        // Effects of one decision leave in order; those of several orchestrators may cross.
+        let at = if self.random.chance(80) { 0 } else { self.random.index(self.down.len()) };
+        let (id, effect) = self.down.remove(at);
+        if self.random.chance(10) {
+            return;
+        }
+        if self.random.chance(10) {
+            self.down.push((id, effect.clone()));
+        }
+        match effect {
+            Effect::Say { leg, signal, .. } => self.say(id, leg, signal),
+            Effect::Release => {
+                self.released.insert(id);
+                self.perform_done(id);
+            }
+            Effect::Connect(_) | Effect::Candidates { .. } | Effect::Record(_) => self.perform_done(id),
+        }
+    }
+
+    fn perform_done(&mut self, id: EffectId) {
+        self.stored.outbox.retain(|(kept, _)| *kept != id);
+    }
+
+    fn say(&mut self, id: EffectId, leg: LegId, signal: Signal) {
+        if let Some(over) = self.over_at.get(&leg) {
+            assert!(id.version <= *over, "{id}: {} said to leg {} that was over at {over}", signal.name(), leg.0);
+        }
+        let side = &mut self.sides[usize::from(leg.0)];
+        let base = side.revision;
+        if side.seen.insert(id) {
+            side.revision += 1;
+            match &signal {
+                Signal::End(_) => side.gone = true,
+                Signal::Answer(_) => side.answered = true,
+                _ => {}
+            }
+            side.asked.push(signal);
+        }
+        let failed = self.random.chance(2).then(|| End::from(Reason::Connectivity));
+        let said = Said { id, base, dialog: Some(vec![leg.0, 1]), edge: "edge-b".into(), failed };
+        self.up.push(Event::Said(leg, said));
+        self.perform_done(id);
+    }
+
+    /// A peer says something: what fits, what is late, or what makes no sense.
+    fn speak(&mut self) {
+        let at = self.random.index(2);
+        let callee_knows = at == 0 || self.sides[1].revision > 0;
+        if !callee_knows || self.sides[at].gone && self.random.chance(80) {
+            return;
+        }
+        let asked = (!self.sides[at].asked.is_empty() && self.random.chance(70)).then(|| self.sides[at].asked.remove(0));
+        let media = described_media(&mut self.random);
+        let late_offer = self.sides[at].undescribed && self.sides[at].answered;
+        let signal = match asked {
+            Some(Signal::Offer(_)) if self.random.chance(60) => Signal::Answer(media),
+            Some(Signal::Offer(_)) => Signal::Ringing,
+            Some(Signal::Answer(_)) if late_offer => if self.random.chance(50) { Signal::Update(media) } else { Signal::Updated(media) },
+            Some(Signal::Update(_)) if self.random.chance(80) => Signal::Updated(media),
+            Some(Signal::Update(_)) => Signal::Refused(Reason::IncompatibleMedia),
+            _ => match self.random.below(14) {
+                0..=1 => Signal::End(Reason::Normal.into()),
+                2 => Signal::Answer(media),
+                3..=6 => Signal::Update(media),
+                7 => Signal::Updated(media),
+                8 => Signal::Refused(Reason::Glare),
+                9 => Signal::Tone(signal::Tone { digit: '5', duration: 160 }),
+                10 => Signal::Refer { target: "sip:2050@pbx.example".into(), replaces: None },
+                11 => Signal::Moved("sip:2051@pbx.example".into()),
+                12 => Signal::Progress(None),
+                _ => Signal::Ringing,
+            },
+        };
+        self.sides[at].gone |= matches!(signal, Signal::End(_));
+        let leg = LegId(if at == 0 { 0 } else { 1 });
+        let heard = Heard {
+            leg: LegRef { call: self.stored.call.id, leg },
+            base: self.sides[at].revision,
+            event: EventId(self.events),
+            signals: vec![signal],
+            dialog: vec![leg.0, 2],
+            edge: "edge-a".into(),
+            opening: None,
+        };
+        self.events += 1;
+        if self.random.chance(3) {
+            let event = [MediaEvent::Connected, MediaEvent::TimedOut, MediaEvent::Insecure][self.random.index(3)];
+            self.up.push(Event::Media(leg, event));
+        }
+        if self.random.chance(15) {
+            self.up.push(Event::Heard(heard.clone()));
+        }
+        self.up.push(Event::Heard(heard));
+    }
+
+    fn orchestrate(&mut self) {
+        if !self.up.is_empty() {
+            let at = self.random.index(self.up.len());
+            let event = self.up.remove(at);
+            self.decide(event);
+        }
+    }
+
+    fn decide(&mut self, event: Event) {
+        let mut event = event;
+        if let Event::Heard(heard) = &mut event {
+            match self.stored.call.admit(heard) {
+                Admission::Fresh => {}
+                Admission::Seen | Admission::Unknown => return,
+                Admission::Stale => {
+                    // The edge hears the message again against the leg as it is now.
+                    heard.base = self.stored.call.leg(heard.leg.leg).map_or(0, |leg| leg.revision);
+                }
+            }
+            let side = &mut self.sides[usize::from(heard.leg.leg.0)];
+            side.revision = side.revision.max(heard.base + 1);
+        }
+        let before = self.stored.call.clone();
+        let (call, effects) = before.decide(event.clone(), self.now);
+        let version = self.stored.version + 1;
+        if self.talk {
+            println!("{} v{version} {event:?}\n    -> {effects:?}", self.now.0);
+        }
+        for leg in &call.legs {
+            if leg.phase == Phase::Over {
+                self.over_at.entry(leg.id).or_insert(version);
+            }
+        }
+        self.stored.outbox.extend(number(call.id, version, effects));
+        (self.stored.call, self.stored.version) = (call, version);
+        self.check();
+    }
+
+    fn check(&self) {
+        let call = &self.stored.call;
+        let over: Vec<bool> = call.legs.iter().map(|leg| leg.phase.is_over()).collect();
+        assert!(over.iter().all(|o| *o) == call.ended.is_some(), "ended exactly when everybody has gone: {over:?}");
+        assert!(over.iter().all(|o| *o == over[0]), "a leg is left alone: {over:?}");
+        let releases = self.stored.outbox.iter().filter(|(_, e)| matches!(e, Effect::Release)).map(|(id, _)| *id);
+        let releases: BTreeSet<EffectId> = releases.chain(self.released.iter().copied()).collect();
+        assert!(releases.len() <= 1, "released twice: {releases:?}");
+        assert_eq!(call.relay.is_none(), call.ended.is_some(), "the relay lives as long as the call");
+        assert!(call.ended.is_some() || call.is_established() || call.deadline().is_some(), "nobody would end this call");
+    }
+
+    /// The world comes to rest: every effect performed, every event heard, both parties hang up at last.
+    fn settle(&mut self) {
+        for round in 0..40 {
+            while !self.up.is_empty() {
+                self.orchestrate();
+            }
+            self.redrive();
+            while !self.down.is_empty() {
+                self.deliver();
+            }
+            if round == 20 && self.stored.call.ended.is_none() {
+                self.decide(Event::HangUp(Reason::Normal));
+            }
+            self.now = self.now + 5_000;
+        }
+        assert!(self.stored.outbox.is_empty(), "left undone: {:?}", self.stored.outbox);
+        assert!(self.stored.call.ended.is_some());
+        assert_eq!(self.released.len(), 1, "the relay is released exactly once");
+        for (at, side) in self.sides.iter().enumerate() {
+            assert!(side.gone || side.revision == 0 || self.failed(at), "leg {at} was left alone");
+        }
+        assert!(self.stored.call.finished(self.now + 60_000));
+    }
+
+    /// A leg whose edge could not say something is over without a word; so is one that the relay gave up before it was reached.
+    fn failed(&self, at: usize) -> bool {
+        self.stored.call.legs[at].phase.is_over()
+    }
+}
+
+fn number(call: CallId, version: u64, effects: Vec<Effect>) -> Vec<(EffectId, Effect)> {
+    effects.into_iter().zip(0u16..).map(|(effect, index)| (EffectId { call, version, index }, effect)).collect()
+}
+
+fn described_media(random: &mut Random) -> Media {
+    let mut media = Media::undescribed(&[Kind::Audio]);
+    let all = [Codec::new(0, "PCMU", 8000, 1), Codec::new(8, "PCMA", 8000, 1), Codec::new(111, "opus", 48000, 2)];
+    let first = random.index(3);
+    media.contents[0].codecs = all.iter().cycle().skip(first).take(1 + random.index(3)).cloned().collect();
+    media.contents[0].direction = [Direction::Both, Direction::Both, Direction::Send, Direction::None][random.index(4)];
+    media
+}
+
+fn end(port: u16) -> LocalEnd {
+    LocalEnd {
+        address: [127, 0, 0, 1].into(),
+        rtp_port: port,
+        rtcp_port: port + 1,
+        ice: Ice::default(),
+        fingerprint: Fingerprint { hash: "sha-256".into(), digest: vec![0; 32] },
+    }
+}
+
+/// xorshift64*: enough for a walk, and the same everywhere.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    }
+    fn below(&mut self, n: u64) -> u64 {
+        (self.next() >> 33) % n
+    }
+    fn index(&mut self, n: usize) -> usize {
+        usize::try_from(self.below(n as u64)).unwrap_or(0)
+    }
+    fn chance(&mut self, percent: u64) -> bool {
+        self.below(100) < percent
+    }
+}
