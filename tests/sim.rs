@@ -5,9 +5,13 @@
 
 use media::{LocalEnd, Policy, Profile};
 use session::Machine;
-use session::call::{Admission, Call, Effect, Event, Grant, MediaEvent, Phase, Placement, RelaySession, Route};
+use session::call::{
+    Admission, Call, Effect, Event, Grant, MediaEvent, Offer, Phase, Placement, RelaySession, Route,
+};
 use signal::media::{Codec, Direction, Fingerprint, Ice, Kind};
-use signal::{CallId, EffectId, End, EventId, Heard, LegId, LegRef, Media, Opening, Party, Reason, Said, Signal, Time};
+use signal::{
+    CallId, EffectId, End, EventId, Heard, LegId, LegRef, Media, Opening, Party, Reason, Said, Signal, Time,
+};
 use std::collections::{BTreeMap, BTreeSet};
 
 const SEEDS: u64 = 100_000;
@@ -182,7 +186,12 @@ impl World {
 
     fn say(&mut self, id: EffectId, leg: LegId, signal: Signal) {
         if let Some(over) = self.over_at.get(&leg) {
-            assert!(id.version <= *over, "{id}: {} said to leg {} that was over at {over}", signal.name(), leg.0);
+            assert!(
+                id.version <= *over,
+                "{id}: {} said to leg {} that was over at {over}",
+                signal.name(),
+                leg.0
+            );
         }
         let side = &mut self.sides[usize::from(leg.0)];
         let base = side.revision;
@@ -208,13 +217,20 @@ impl World {
         if !callee_knows || self.sides[at].gone && self.random.chance(80) {
             return;
         }
-        let asked = (!self.sides[at].asked.is_empty() && self.random.chance(70)).then(|| self.sides[at].asked.remove(0));
+        let asked = (!self.sides[at].asked.is_empty() && self.random.chance(70))
+            .then(|| self.sides[at].asked.remove(0));
         let media = described_media(&mut self.random);
         let late_offer = self.sides[at].undescribed && self.sides[at].answered;
         let signal = match asked {
             Some(Signal::Offer(_)) if self.random.chance(60) => Signal::Answer(media),
             Some(Signal::Offer(_)) => Signal::Ringing,
-            Some(Signal::Answer(_)) if late_offer => if self.random.chance(50) { Signal::Update(media) } else { Signal::Updated(media) },
+            Some(Signal::Answer(_)) if late_offer => {
+                if self.random.chance(50) {
+                    Signal::Update(media)
+                } else {
+                    Signal::Updated(media)
+                }
+            }
             Some(Signal::Update(_)) if self.random.chance(80) => Signal::Updated(media),
             Some(Signal::Update(_)) => Signal::Refused(Reason::IncompatibleMedia),
             _ => match self.random.below(14) {
@@ -243,7 +259,8 @@ impl World {
         };
         self.events += 1;
         if self.random.chance(3) {
-            let event = [MediaEvent::Connected, MediaEvent::TimedOut, MediaEvent::Insecure][self.random.index(3)];
+            let event =
+                [MediaEvent::Connected, MediaEvent::TimedOut, MediaEvent::Insecure][self.random.index(3)];
             self.up.push(Event::Media(leg, event));
         }
         if self.random.chance(15) {
@@ -280,6 +297,11 @@ impl World {
         if self.talk {
             println!("{} v{version} {event:?}\n    -> {effects:?}", self.now.0);
         }
+        for effect in &effects {
+            if let Effect::Say { leg, signal, .. } = effect {
+                self.fits(*leg, signal);
+            }
+        }
         for leg in &call.legs {
             if leg.phase == Phase::Over {
                 self.over_at.entry(leg.id).or_insert(version);
@@ -290,16 +312,43 @@ impl World {
         self.check();
     }
 
+    /// What is said fits what the hearer was before: offers meet no open offer, answers answer one (RFC 3264 §4).
+    fn fits(&self, leg: LegId, signal: &Signal) {
+        let leg = &self.stored.call.legs[usize::from(leg.0)];
+        let fits = match signal {
+            Signal::Offer(_) => false,
+            Signal::Ringing => leg.inbound && leg.phase == Phase::Calling,
+            Signal::Answer(_) => leg.inbound && leg.phase.is_early() && leg.offer == Offer::Theirs,
+            Signal::Update(_) => leg.phase == Phase::Active && leg.offer == Offer::Settled,
+            _ => !leg.phase.is_over(),
+        };
+        assert!(
+            fits,
+            "{} does not fit leg {} ({:?}, offer {:?})",
+            signal.name(),
+            leg.id.0,
+            leg.phase,
+            leg.offer
+        );
+    }
+
     fn check(&self) {
         let call = &self.stored.call;
         let over: Vec<bool> = call.legs.iter().map(|leg| leg.phase.is_over()).collect();
-        assert!(over.iter().all(|o| *o) == call.ended.is_some(), "ended exactly when everybody has gone: {over:?}");
+        assert!(
+            over.iter().all(|o| *o) == call.ended.is_some(),
+            "ended exactly when everybody has gone: {over:?}"
+        );
         assert!(over.iter().all(|o| *o == over[0]), "a leg is left alone: {over:?}");
-        let releases = self.stored.outbox.iter().filter(|(_, e)| matches!(e, Effect::Release)).map(|(id, _)| *id);
+        let releases =
+            self.stored.outbox.iter().filter(|(_, e)| matches!(e, Effect::Release)).map(|(id, _)| *id);
         let releases: BTreeSet<EffectId> = releases.chain(self.released.iter().copied()).collect();
         assert!(releases.len() <= 1, "released twice: {releases:?}");
         assert_eq!(call.relay.is_none(), call.ended.is_some(), "the relay lives as long as the call");
-        assert!(call.ended.is_some() || call.is_established() || call.deadline().is_some(), "nobody would end this call");
+        assert!(
+            call.ended.is_some() || call.is_established() || call.deadline().is_some(),
+            "nobody would end this call"
+        );
     }
 
     /// The world comes to rest: every effect performed, every event heard, both parties hang up at last.
@@ -333,15 +382,21 @@ impl World {
 }
 
 fn number(call: CallId, version: u64, effects: Vec<Effect>) -> Vec<(EffectId, Effect)> {
-    effects.into_iter().zip(0u16..).map(|(effect, index)| (EffectId { call, version, index }, effect)).collect()
+    effects
+        .into_iter()
+        .zip(0u16..)
+        .map(|(effect, index)| (EffectId { call, version, index }, effect))
+        .collect()
 }
 
 fn described_media(random: &mut Random) -> Media {
     let mut media = Media::undescribed(&[Kind::Audio]);
-    let all = [Codec::new(0, "PCMU", 8000, 1), Codec::new(8, "PCMA", 8000, 1), Codec::new(111, "opus", 48000, 2)];
+    let all =
+        [Codec::new(0, "PCMU", 8000, 1), Codec::new(8, "PCMA", 8000, 1), Codec::new(111, "opus", 48000, 2)];
     let first = random.index(3);
     media.contents[0].codecs = all.iter().cycle().skip(first).take(1 + random.index(3)).cloned().collect();
-    media.contents[0].direction = [Direction::Both, Direction::Both, Direction::Send, Direction::None][random.index(4)];
+    media.contents[0].direction =
+        [Direction::Both, Direction::Both, Direction::Send, Direction::None][random.index(4)];
     media
 }
 
