@@ -1,2 +1,41 @@
-//! (being laid)
-fn main() {}
+//! `cargo xtask`: the one entry for people and CI.
+//!
+//! One rule: a failure is one line that names the cause and the remedy. Start at [`Task`].
+
+mod setup;
+mod steps;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "The repository's commands", version)]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Install what is missing for building and testing, and say what and why
+    Setup,
+    /// Format and lint, as CI does
+    Check,
+    /// Everything: setup, check, build, and every test there is
+    Test,
+}
+
+fn main() -> ExitCode {
+    let outcome = match Arguments::parse().task {
+        Task::Setup => setup::setup(),
+        Task::Check => steps::check(),
+        Task::Test => setup::setup().and_then(|()| steps::check()).and_then(|()| steps::test()),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
