@@ -1,0 +1,161 @@
+//! Attribute values: rtpmap, fmtp, candidate, fingerprint, crypto.
+
+use signal::media::{Candidate, CandidateKind, Codec, Crypto, Fingerprint, Setup};
+use std::net::{IpAddr, SocketAddr};
+
+/// `<pt> <name>/<clock>[/<channels>]`
+pub(super) fn rtpmap(value: &str) -> Option<Codec> {
+    let (pt, encoding) = value.trim().split_once(' ')?;
+    let mut parts = encoding.trim().split('/');
+    let (name, clock) = (parts.next()?, parts.next()?);
+    let channels = parts.next().and_then(|c| c.parse().ok()).unwrap_or(1);
+    Some(Codec::new(
+        pt.parse().ok().filter(|pt| *pt < 128)?,
+        name,
+        clock.parse().ok().filter(|c| *c > 0)?,
+        channels,
+    ))
+}
+
+/// `k=v;k2=v2` or bare tokens (R-SDP-3).
+pub(super) fn parameters(value: &str) -> Vec<(String, String)> {
+    let parts = value.split(';').map(str::trim).filter(|p| !p.is_empty()).take(64);
+    parts
+        .map(|part| match part.split_once('=') {
+            Some((name, value)) => (name.trim().to_owned(), value.trim().to_owned()),
+            None => (String::new(), part.to_owned()),
+        })
+        .collect()
+}
+
+pub(super) fn write_parameters(parameters: &[(String, String)]) -> String {
+    let parts = parameters.iter().map(|(name, value)| match (name.is_empty(), value.is_empty()) {
+        (true, _) => value.clone(),
+        (_, true) => name.clone(),
+        _ => format!("{name}={value}"),
+    });
+    parts.collect::<Vec<_>>().join(";")
+}
+
+/// RFC 8839 §5.1; TCP candidates and names are dropped (mDNS cannot be resolved here).
+pub(super) fn candidate(value: &str) -> Option<Candidate> {
+    let words: Vec<&str> = value.split_ascii_whitespace().take(40).collect();
+    let [foundation, component, protocol, priority, address, port, typ, kind, rest @ ..] = words.as_slice()
+    else {
+        return None;
+    };
+    if !protocol.eq_ignore_ascii_case("udp") || *typ != "typ" {
+        return None;
+    }
+    let named = |name: &str| {
+        rest.chunks(2).find(|pair| pair.first() == Some(&name)).and_then(|pair| pair.get(1).copied())
+    };
+    let related = named("raddr")
+        .and_then(|a| a.parse::<IpAddr>().ok())
+        .zip(named("rport").and_then(|p| p.parse().ok()));
+    Some(Candidate {
+        foundation: (*foundation).to_owned(),
+        component: component.parse().ok()?,
+        priority: priority.parse().ok()?,
+        address: SocketAddr::new(address.parse().ok()?, port.parse().ok()?),
+        kind: kind_of(kind)?,
+        related: related.map(|(ip, port)| SocketAddr::new(ip, port)),
+        generation: named("generation").and_then(|g| g.parse().ok()).unwrap_or(0),
+    })
+}
+
+pub(super) fn write_candidate(candidate: &Candidate) -> String {
+    let Candidate { foundation, component, priority, address, kind, related, .. } = candidate;
+    let mut line = format!(
+        "{foundation} {component} UDP {priority} {} {} typ {}",
+        address.ip(),
+        address.port(),
+        kind_name(*kind)
+    );
+    if let Some(related) = related {
+        line += &format!(" raddr {} rport {}", related.ip(), related.port());
+    }
+    line
+}
+
+/// The four types by name, shared with Jingle.
+pub(crate) fn kind_of(name: &str) -> Option<CandidateKind> {
+    Some(match name {
+        "host" => CandidateKind::Host,
+        "srflx" => CandidateKind::ServerReflexive,
+        "prflx" => CandidateKind::PeerReflexive,
+        "relay" => CandidateKind::Relayed,
+        _ => return None,
+    })
+}
+
+pub(crate) fn kind_name(kind: CandidateKind) -> &'static str {
+    match kind {
+        CandidateKind::Host => "host",
+        CandidateKind::ServerReflexive => "srflx",
+        CandidateKind::PeerReflexive => "prflx",
+        CandidateKind::Relayed => "relay",
+    }
+}
+
+/// Hash name and colon-separated hex, in either case.
+pub(crate) fn fingerprint(hash: &str, hex: &str) -> Option<Fingerprint> {
+    let digest: Option<Vec<u8>> =
+        hex.trim().split(':').take(65).map(|pair| u8::from_str_radix(pair, 16).ok()).collect();
+    Some(Fingerprint {
+        hash: hash.trim().to_ascii_lowercase(),
+        digest: digest.filter(|d| (16..=64).contains(&d.len()))?,
+    })
+}
+
+/// Upper-case hex with colons.
+pub(crate) fn fingerprint_hex(fingerprint: &Fingerprint) -> String {
+    fingerprint.digest.iter().map(|b| format!("{b:02X}")).collect::<Vec<_>>().join(":")
+}
+
+/// `holdconn` has no counterpart: refused in answers, actpass in offers (interworking §3.2).
+pub(crate) fn setup(value: &str) -> Setup {
+    match value.trim() {
+        "active" => Setup::Active,
+        "passive" => Setup::Passive,
+        _ => Setup::ActPass,
+    }
+}
+
+pub(crate) fn setup_name(setup: Setup) -> &'static str {
+    match setup {
+        Setup::ActPass => "actpass",
+        Setup::Active => "active",
+        Setup::Passive => "passive",
+    }
+}
+
+/// `<tag> <suite> inline:<key>[|lifetime][|MKI:len]` (RFC 4568 §9.1); lines with a non-inline key are dropped.
+pub(super) fn crypto(value: &str) -> Option<Crypto> {
+    let mut words = value.split_ascii_whitespace();
+    let (tag, suite, key) = (words.next()?.parse().ok()?, words.next()?, words.next()?);
+    let key = key.strip_prefix("inline:")?.split('|').next()?;
+    Some(Crypto { tag, suite: suite.to_owned(), key: base64(key)? })
+}
+
+fn base64(text: &str) -> Option<Vec<u8>> {
+    let (mut octets, mut buffer, mut bits) = (vec![], 0u32, 0);
+    for c in text.bytes().filter(|c| *c != b'=').take(128) {
+        let value = match c {
+            b'A'..=b'Z' => c - b'A',
+            b'a'..=b'z' => c - b'a' + 26,
+            b'0'..=b'9' => c - b'0' + 52,
+            b'+' => 62,
+            b'/' => 63,
+            _ => return None,
+        };
+        buffer = buffer << 6 | u32::from(value);
+        bits += 6;
+        if bits >= 8 {
+            bits -= 8;
+            octets.push((buffer >> bits & 255) as u8);
+            buffer &= (1 << bits) - 1;
+        }
+    }
+    Some(octets)
+}

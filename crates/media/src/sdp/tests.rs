@@ -1,0 +1,167 @@
+use super::*;
+use proptest::prelude::*;
+use signal::Media;
+use signal::media::{Codec, Direction, Kind, Setup};
+
+fn origin() -> Origin {
+    Origin { session_id: 412, version: 1, address: "192.0.2.30".parse().unwrap() }
+}
+
+const PHONE: &str = "v=0\r\no=- 412 1 IN IP4 192.0.2.30\r\ns=-\r\nc=IN IP4 192.0.2.30\r\nt=0 0\r\nm=audio 16400 RTP/AVP 8 101\r\n\
+    a=rtpmap:8 PCMA/8000\r\na=rtpmap:101 telephone-event/8000\r\na=fmtp:101 0-15\r\na=ptime:20\r\na=sendrecv\r\n";
+
+/// Interworking §3.5, written back as it came.
+#[test]
+fn the_desk_phone_of_the_worked_example_comes_back_unchanged() {
+    let (media, shape) = read(PHONE.as_bytes()).unwrap();
+    assert_eq!(media.contents[0].codecs[1].params, [(String::new(), "0-15".to_owned())]);
+    let written = String::from_utf8(write(&media, &shape, &origin())).unwrap();
+    let sorted = |text: &str| {
+        let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+        lines.sort();
+        lines
+    };
+    assert_eq!(sorted(&written), sorted(PHONE));
+}
+
+/// Every description that real phones sent is read, and what we write of it reads the same (R-SDP-1).
+#[test]
+fn real_phones_are_understood() {
+    let (mut seen, mut ice, mut dtls) = (0, 0, 0);
+    for file in std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures")).unwrap() {
+        let text = String::from_utf8(std::fs::read(file.unwrap().path()).unwrap()).unwrap();
+        for (at, _) in text.match_indices("\nv=0") {
+            let body = text[at + 1..].split("\n\n").next().unwrap().split("\r\n\r\n").next().unwrap();
+            let (media, _) = read(body.as_bytes()).unwrap_or_else(|e| panic!("{e}: {body}"));
+            assert!(media.is_described(), "{body}");
+            ice += usize::from(media.contents[0].transport.ice.is_some());
+            dtls += usize::from(media.contents[0].transport.dtls.is_some());
+            let again = read(&write(&media, &Shape::default(), &origin())).unwrap().0;
+            let plain = |mut m: Media| {
+                m.contents.iter_mut().for_each(|c| {
+                    c.transport.crypto.clear();
+                    if let Some(ice) = &mut c.transport.ice {
+                        (ice.trickle, ice.lite) = (false, false);
+                        ice.candidates.iter_mut().for_each(|c| c.generation = 0);
+                    }
+                });
+                m
+            };
+            assert_eq!(plain(again), plain(media));
+            seen += 1;
+        }
+    }
+    assert!(seen >= 10 && ice >= 2 && dtls >= 2, "{seen} descriptions, {ice} with ICE, {dtls} with DTLS");
+}
+
+#[test]
+fn static_types_need_no_rtpmap_and_lines_may_end_in_lf() {
+    let (media, _) = read(
+        b"v=0\no=- 1 1 IN IP4 192.0.2.1\ns=-\nc=IN IP4 192.0.2.1\nt=0 0\nm=audio 4000 RTP/AVP 0 9 18 77\n",
+    )
+    .unwrap();
+    let names: Vec<&str> = media.contents[0].codecs.iter().map(|c| c.name.as_str()).collect();
+    assert_eq!(names, ["PCMU", "G722", "G729"]);
+}
+
+/// R-SDP-11: c= at the session, at the media, at both, and in IPv6.
+#[test]
+fn connection_lines_of_every_place_are_understood() {
+    for (session, section, ip) in [
+        ("c=IN IP4 192.0.2.1\r\n", "", "192.0.2.1"),
+        ("", "c=IN IP4 192.0.2.2\r\n", "192.0.2.2"),
+        ("c=IN IP4 192.0.2.1\r\n", "c=IN IP4 192.0.2.2\r\n", "192.0.2.2"),
+        ("c=IN IP6 2001:db8::1\r\n", "", "2001:db8::1"),
+    ] {
+        let text = format!(
+            "v=0\r\no=- 1 1 IN IP4 h\r\ns=-\r\n{session}t=0 0\r\nm=audio 4000 RTP/AVP 0\r\n{section}"
+        );
+        let (media, _) = read(text.as_bytes()).unwrap();
+        assert_eq!(media.contents[0].transport.address.unwrap().ip(), ip.parse::<IpAddr>().unwrap());
+    }
+}
+
+/// R-CALL-20, and the direction at session level.
+#[test]
+fn holds_old_and_new_are_seen() {
+    let of = |lines: &str| {
+        read(format!("v=0\r\no=- 1 1 IN IP4 h\r\ns=-\r\n{lines}").as_bytes()).unwrap().0.contents[0].direction
+    };
+    assert_eq!(of("c=IN IP4 0.0.0.0\r\nt=0 0\r\nm=audio 4000 RTP/AVP 0\r\n"), Direction::None);
+    assert_eq!(
+        of("c=IN IP4 192.0.2.1\r\nt=0 0\r\na=sendonly\r\nm=audio 4000 RTP/AVP 0\r\n"),
+        Direction::Send
+    );
+    assert_eq!(
+        of("c=IN IP4 192.0.2.1\r\nt=0 0\r\na=sendonly\r\nm=audio 4000 RTP/AVP 0\r\na=sendrecv\r\n"),
+        Direction::Both
+    );
+}
+
+/// R-SDP-12: an answer keeps the places of lines that are not served.
+#[test]
+fn foreign_lines_keep_their_place() {
+    let offer = "v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=-\r\nc=IN IP4 192.0.2.1\r\nt=0 0\r\nm=image 5000 udptl t38\r\nm=audio 4000 RTP/AVPF 0\r\nm=message 7394 TCP/MSRP *\r\n";
+    let (media, shape) = read(offer.as_bytes()).unwrap();
+    assert_eq!(media.kinds(), [Kind::Audio]);
+    let written = String::from_utf8(write(&media, &shape, &origin())).unwrap();
+    let lines: Vec<&str> = written.lines().filter(|l| l.starts_with("m=")).collect();
+    assert_eq!(lines, ["m=image 0 udptl t38", "m=audio 4000 RTP/AVPF 0", "m=message 0 TCP/MSRP *"]);
+}
+
+#[test]
+fn dtls_is_inherited_from_the_session_and_opus_is_written_with_two_channels() {
+    let text = "v=0\r\no=- 99999999999999999999999 99999999999999999999999 IN IP4 h\r\ns=-\r\nt=0 0\r\na=setup:active\r\na=fingerprint:SHA-256 \
+        00:01:02:03:04:05:06:07:08:09:0a:0b:0c:0d:0e:0f:10:11:12:13:14:15:16:17:18:19:1A:1B:1C:1D:1E:1F\r\nm=audio 9 UDP/TLS/RTP/SAVPF 111\r\n\
+        c=IN IP4 192.0.2.1\r\na=rtpmap:111 opus/48000\r\n";
+    let (media, _) = read(text.as_bytes()).unwrap();
+    let dtls = media.contents[0].transport.dtls.as_ref().unwrap();
+    assert_eq!(
+        (dtls.setup, dtls.fingerprints[0].hash.as_str(), dtls.fingerprints[0].digest[31]),
+        (Setup::Active, "sha-256", 31)
+    );
+    assert!(
+        String::from_utf8(write(&media, &Shape::default(), &origin())).unwrap().contains("opus/48000/2\r\n")
+    );
+}
+
+/// R-SDP-14
+#[test]
+fn hostile_sizes_are_refused() {
+    let mut many = String::from("v=0\r\no=- 1 1 IN IP4 h\r\ns=-\r\nt=0 0\r\n");
+    (0..33).for_each(|_| many.push_str("m=audio 4000 RTP/AVP 0\r\n"));
+    assert_eq!(read(many.as_bytes()), Err(SdpError::TooLarge));
+    assert_eq!(read(&vec![b'a'; MAX_OCTETS + 1]), Err(SdpError::TooLarge));
+    assert!(matches!(read(b"<xml/>"), Err(SdpError::Syntax(_))));
+}
+
+#[test]
+fn crypto_keys_are_read_and_never_shown() {
+    let text = format!(
+        "{PHONE}a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwd|2^20|1:4\r\n"
+    );
+    let (media, _) = read(text.as_bytes()).unwrap();
+    let crypto = &media.contents[0].transport.crypto[0];
+    assert_eq!(crypto.key, (0..30).collect::<Vec<u8>>());
+    assert!(!format!("{crypto:?}").contains("key"));
+}
+
+proptest! {
+    #[test]
+    fn reading_never_panics(octets in prop::collection::vec(any::<u8>(), 0..400), lines in prop::collection::vec("[a-z]=[ -~]{0,60}", 0..20)) {
+        let _ = read(&octets);
+        let _ = read(format!("v=0\r\no=- 1 1 IN IP4 h\r\ns=-\r\nt=0 0\r\nm=audio 9 RTP/AVP 0 96\r\n{}", lines.join("\r\n")).as_bytes());
+    }
+
+    /// R-SDP-1, R-SDP-3
+    #[test]
+    fn what_is_written_is_read_back(pt in 96u8..127, name in "[A-Za-z][A-Za-z0-9-]{0,10}", clock in 1u32..200_000, value in "[!-:<-~]{1,20}", named: bool) {
+        let mut media = Media::undescribed(&[Kind::Audio]);
+        let mut codec = Codec::new(pt, &name, clock, if name.eq_ignore_ascii_case("opus") { 2 } else { 1 });
+        codec.params.push(if named { ("k".into(), value) } else { (String::new(), value.replace('=', "-")) });
+        media.contents[0].codecs.push(codec);
+        media.contents[0].transport.address = Some("192.0.2.9:5004".parse().unwrap());
+        let again = read(&write(&media, &Shape::default(), &origin())).unwrap().0;
+        prop_assert_eq!(again, media);
+    }
+}
