@@ -1,1 +1,48 @@
-//! .
+//! Jingle contents (XEP-0166, 0167, 0176, 0320, 0338) ⇄ [`Media`] (interworking §3).
+//!
+//! One rule: lenient in, and out only what the strictest client takes (R-SDP-16): no blanks in names and values, no
+//! unnamed parameter beside others, fingerprint and setup in every content. Children are found by namespace and local
+//! name, so prefixed ones are read too; unknown ones are passed over.
+
+mod read;
+mod write;
+
+pub use read::{ice, read};
+pub use write::{transport, write};
+
+use minidom::Element;
+
+pub(crate) const JINGLE: &str = "urn:xmpp:jingle:1";
+pub(crate) const RTP: &str = "urn:xmpp:jingle:apps:rtp:1";
+pub(crate) const ICE: &str = "urn:xmpp:jingle:transports:ice-udp:1";
+pub(crate) const DTLS: &str = "urn:xmpp:jingle:apps:dtls:0";
+pub(crate) const GROUPING: &str = "urn:xmpp:jingle:apps:grouping:0";
+pub(crate) const FEEDBACK: &str = "urn:xmpp:jingle:apps:rtp:rtcp-fb:0";
+pub(crate) const TRICKLE: &str = "http://gultsch.de/xmpp/drafts/jingle/transports/ice-udp/option";
+
+/// Who wrote the `<jingle/>`: `senders` is read and written from that side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// The party that sent session-initiate.
+    Initiator,
+    /// The other one.
+    Responder,
+}
+
+/// Why contents cannot be read: `bad-request`.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum JingleError {
+    /// More than 32 contents.
+    #[error("too many contents")]
+    TooMany,
+    /// A content without a name.
+    #[error("a content has no name")]
+    NoName,
+}
+
+fn bare(name: &str, namespace: &str) -> Element {
+    Element::bare(name, namespace)
+}
+
+#[cfg(test)]
+mod tests;

@@ -5,6 +5,7 @@
 //! an answer has as many lines as its offer (R-SDP-12).
 
 mod attribute;
+pub(crate) use attribute::{fingerprint, fingerprint_hex, kind_name, kind_of, setup, setup_name};
 mod read;
 mod write;
 

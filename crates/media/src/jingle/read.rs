@@ -1,0 +1,174 @@
+use super::{DTLS, FEEDBACK, GROUPING, ICE, JINGLE, JingleError, RTP, Role, TRICKLE};
+use crate::codec::of_static;
+use crate::sdp::{MAX_CANDIDATES, MAX_CONTENTS, MAX_PAYLOADS, fingerprint, kind_of, setup};
+use minidom::Element;
+use signal::Media;
+use signal::media::{Candidate, CandidateKind, Codec, Content, Direction, Dtls, Ice, Kind, Setup, Transport};
+use std::net::{IpAddr, SocketAddr};
+
+/// Reads the contents of a `<jingle/>` that `speaker` wrote. Contents that are no RTP audio or video come back as
+/// rejected without codecs; several contents of one name are alternatives, of which the first is taken.
+///
+/// # Errors
+/// [`JingleError`] for what cannot be a session description at all.
+pub fn read(jingle: &Element, speaker: Role) -> Result<Media, JingleError> {
+    let mut media = Media::default();
+    for element in jingle.children().filter(|c| c.is("content", JINGLE)) {
+        let name = element.attr("name").filter(|n| !n.is_empty()).ok_or(JingleError::NoName)?;
+        if media.contents.iter().any(|c| c.name == name) {
+            continue;
+        }
+        if media.contents.len() >= MAX_CONTENTS {
+            return Err(JingleError::TooMany);
+        }
+        media.contents.push(content(element, name, speaker));
+    }
+    if let Some(group) =
+        jingle.children().find(|c| c.is("group", GROUPING) && c.attr("semantics") == Some("BUNDLE"))
+    {
+        let names = group.children().filter_map(|c| c.attr("name"));
+        media.bundle =
+            names.filter(|n| media.contents.iter().any(|c| c.name == *n)).map(str::to_owned).collect();
+    }
+    Ok(media)
+}
+
+fn content(element: &Element, name: &str, speaker: Role) -> Content {
+    let description = element.get_child("description", RTP);
+    let kind = match description.and_then(|d| d.attr("media")) {
+        Some("audio") => Some(Kind::Audio),
+        Some("video") => Some(Kind::Video),
+        _ => None,
+    };
+    let direction = match (element.attr("senders"), speaker) {
+        (Some("none"), _) => Direction::None,
+        (Some("initiator"), Role::Initiator) | (Some("responder"), Role::Responder) => Direction::Send,
+        (Some("responder"), Role::Initiator) | (Some("initiator"), Role::Responder) => Direction::Receive,
+        _ => Direction::Both,
+    };
+    let mut transport = element.get_child("transport", ICE).map(transport).unwrap_or_default();
+    transport.mux = description.is_some_and(|d| d.has_child("rtcp-mux", RTP));
+    Content {
+        name: name.to_owned(),
+        kind: kind.unwrap_or(Kind::Audio),
+        direction,
+        rejected: kind.is_none(),
+        codecs: description.map(codecs).unwrap_or_default(),
+        transport,
+    }
+}
+
+fn codecs(description: &Element) -> Vec<Codec> {
+    let mut codecs: Vec<Codec> = vec![];
+    for element in description.children().filter(|c| c.is("payload-type", RTP)).take(MAX_PAYLOADS) {
+        let Some(pt) = element.attr("id").and_then(|id| id.trim().parse::<u8>().ok()).filter(|pt| *pt < 128)
+        else {
+            continue;
+        };
+        let known = of_static(pt);
+        let name = element
+            .attr("name")
+            .filter(|n| !n.is_empty())
+            .map(str::to_owned)
+            .or_else(|| known.as_ref().map(|k| k.name.clone()));
+        let clock =
+            number(element, "clockrate").or_else(|| known.as_ref().map(|k| k.clock)).filter(|c| *c > 0);
+        let (Some(name), Some(clock)) = (name, clock) else { continue };
+        if codecs.iter().any(|c| c.pt == pt) {
+            continue;
+        }
+        let channels = number(element, "channels")
+            .or_else(|| known.as_ref().map(|k| u32::from(k.channels)))
+            .unwrap_or(1);
+        let mut codec = Codec::new(pt, &name, clock, u8::try_from(channels).unwrap_or(1));
+        codec.params =
+            element.children().filter(|c| c.is("parameter", RTP)).take(64).filter_map(parameter).collect();
+        codec.feedback =
+            element.children().filter(|c| c.is("rtcp-fb", FEEDBACK)).take(32).filter_map(feedback).collect();
+        codec.ptime = number(element, "ptime").and_then(|p| u16::try_from(p).ok());
+        codecs.push(codec);
+    }
+    codecs
+}
+
+/// `<parameter name value/>`; a name without a value is a bare token (`name='111/111'`, as StanzaJS writes it).
+fn parameter(element: &Element) -> Option<(String, String)> {
+    match (element.attr("name").unwrap_or(""), element.attr("value").unwrap_or("")) {
+        ("", "") => None,
+        (name, "") => Some((String::new(), name.to_owned())),
+        (name, value) => Some((name.to_owned(), value.to_owned())),
+    }
+}
+
+fn feedback(element: &Element) -> Option<String> {
+    let kind = element.attr("type")?;
+    Some(element.attr("subtype").map_or_else(|| kind.to_owned(), |subtype| format!("{kind} {subtype}")))
+}
+
+fn transport(element: &Element) -> Transport {
+    let fingerprints: Vec<&Element> =
+        element.children().filter(|c| c.is("fingerprint", DTLS)).take(8).collect();
+    let setup = fingerprints.iter().find_map(|f| f.attr("setup")).map_or(Setup::ActPass, setup);
+    let fingerprints: Vec<_> = fingerprints
+        .iter()
+        .filter_map(|f| fingerprint(f.attr("hash").unwrap_or("sha-256"), &f.text()))
+        .collect();
+    let ice = ice(element);
+    Transport {
+        address: ice
+            .candidates
+            .iter()
+            .filter(|c| c.component == 1)
+            .max_by_key(|c| c.priority)
+            .map(|c| c.address),
+        ice: (!ice.ufrag.is_empty()).then_some(ice),
+        dtls: (!fingerprints.is_empty()).then_some(Dtls { fingerprints, setup }),
+        ..Transport::default()
+    }
+}
+
+/// Credentials and candidates of a `<transport/>`: all there is in a transport-info. TCP, mDNS and link-local
+/// candidates are passed over.
+#[must_use]
+pub fn ice(transport: &Element) -> Ice {
+    Ice {
+        ufrag: transport.attr("ufrag").unwrap_or("").to_owned(),
+        pwd: transport.attr("pwd").unwrap_or("").to_owned(),
+        candidates: transport
+            .children()
+            .filter(|c| c.is("candidate", ICE))
+            .take(MAX_CANDIDATES)
+            .filter_map(candidate)
+            .collect(),
+        lite: false,
+        trickle: transport.has_child("trickle", TRICKLE),
+    }
+}
+
+fn candidate(element: &Element) -> Option<Candidate> {
+    if element.attr("protocol").is_some_and(|p| !p.eq_ignore_ascii_case("udp")) {
+        return None;
+    }
+    let ip: IpAddr = element.attr("ip")?.parse().ok()?;
+    if matches!(ip, IpAddr::V6(v6) if v6.segments()[0] & 0xffc0 == 0xfe80) {
+        return None;
+    }
+    let port = number(element, "port").and_then(|p| u16::try_from(p).ok())?;
+    let related = element
+        .attr("rel-addr")
+        .and_then(|a| a.parse().ok())
+        .zip(number(element, "rel-port").and_then(|p| u16::try_from(p).ok()));
+    Some(Candidate {
+        foundation: element.attr("foundation").unwrap_or("1").to_owned(),
+        component: number(element, "component").and_then(|c| u8::try_from(c).ok()).unwrap_or(1),
+        priority: number(element, "priority").unwrap_or(1),
+        address: SocketAddr::new(ip, port),
+        kind: element.attr("type").and_then(kind_of).unwrap_or(CandidateKind::Host),
+        related: related.map(|(ip, port)| SocketAddr::new(ip, port)),
+        generation: number(element, "generation").unwrap_or(0),
+    })
+}
+
+fn number(element: &Element, name: &str) -> Option<u32> {
+    element.attr(name).and_then(|v| v.trim().parse().ok())
+}
