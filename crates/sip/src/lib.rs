@@ -1,1 +1,11 @@
-//! (being laid)
+//! SIP, sans IO: messages, transactions.
+//!
+//! One rule: lenient in, canonical out. What a peer sends is kept as it came (order, unknown headers, raw values) and
+//! judged afterwards by [`screen`]; what we send has one form. No socket, no clock, no random source: time and entropy
+//! are arguments. Start at [`message`] for reading and writing, [`transaction`] for retransmission and timers.
+
+pub mod message;
+pub mod reason;
+pub mod screen;
+pub mod transaction;
+pub mod uri;

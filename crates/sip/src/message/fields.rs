@@ -1,0 +1,118 @@
+//! The headers that transactions and dialogs stand on, typed when asked for.
+
+use super::Message;
+use crate::uri::{NameAddr, Parameter, host_port, is_token, members, split_params, write_host};
+use std::fmt;
+
+/// Via (RFC 3261 §20.42).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Via {
+    /// `UDP`, `TCP`, … upper-case; unknown ones are kept.
+    pub transport: String,
+    /// Sent-by host; IPv6 without brackets.
+    pub host: String,
+    /// Sent-by port.
+    pub port: Option<u16>,
+    /// `branch`, `received`, `rport`, …
+    pub params: Vec<Parameter>,
+}
+
+/// CSeq.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CSeq {
+    /// Below 2^31 (§8.1.1.5).
+    pub number: u32,
+    /// The method.
+    pub method: String,
+}
+
+impl Via {
+    /// Reads one value; `None` when malformed.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Via> {
+        let (head, params) = split_params(text);
+        let mut slashes = head.splitn(3, '/');
+        let (name, version, rest) = (slashes.next()?.trim(), slashes.next()?.trim(), slashes.next()?.trim());
+        if !name.eq_ignore_ascii_case("SIP") || version != "2.0" {
+            return None;
+        }
+        let (transport, sent_by) = rest.split_once(char::is_whitespace)?;
+        if transport.is_empty()
+            || !transport.bytes().all(is_token)
+            || text.trim_end().ends_with(';')
+            || text.contains(";;")
+        {
+            return None;
+        }
+        let (host, port) = host_port(sent_by.trim())?;
+        Some(Via { transport: transport.to_ascii_uppercase(), host, port, params })
+    }
+    /// The value of a parameter; `Some("")` for one without a value.
+    #[must_use]
+    pub fn param(&self, name: &str) -> Option<&str> {
+        self.params.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_deref().unwrap_or(""))
+    }
+    /// The branch, if it has the cookie of RFC 3261 §8.1.1.7.
+    #[must_use]
+    pub fn branch(&self) -> Option<&str> {
+        self.param("branch").filter(|b| b.starts_with("z9hG4bK"))
+    }
+    /// Sets or adds a parameter.
+    pub fn set(&mut self, name: &str, value: String) {
+        match self.params.iter_mut().find(|(n, _)| n == name) {
+            Some((_, old)) => *old = Some(value),
+            None => self.params.push((name.into(), Some(value))),
+        }
+    }
+}
+
+impl fmt::Display for Via {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SIP/2.0/{} ", self.transport)?;
+        write_host(f, &self.host, self.port)?;
+        self.params.iter().try_for_each(|(name, value)| match value {
+            Some(value) => write!(f, ";{name}={value}"),
+            None => write!(f, ";{name}"),
+        })
+    }
+}
+
+impl Message {
+    /// The top Via.
+    #[must_use]
+    pub fn via(&self) -> Option<Via> {
+        members(self.text("Via")?).first().and_then(|v| Via::parse(v))
+    }
+    /// The CSeq.
+    #[must_use]
+    pub fn cseq(&self) -> Option<CSeq> {
+        let mut words = self.text("CSeq")?.split_whitespace();
+        let (number, method) = (words.next()?.parse().ok().filter(|n| *n <= i32::MAX as u32)?, words.next()?);
+        words.next().is_none().then(|| CSeq { number, method: method.to_owned() })
+    }
+    /// From.
+    #[must_use]
+    pub fn from(&self) -> Option<NameAddr> {
+        NameAddr::parse(self.text("From")?)
+    }
+    /// To.
+    #[must_use]
+    pub fn to(&self) -> Option<NameAddr> {
+        NameAddr::parse(self.text("To")?)
+    }
+    /// The first Contact; `None` for `*` as well.
+    #[must_use]
+    pub fn contact(&self) -> Option<NameAddr> {
+        self.list("Contact").first().and_then(|c| NameAddr::parse(c))
+    }
+    /// Call-ID.
+    #[must_use]
+    pub fn call_id(&self) -> Option<&str> {
+        self.text("Call-ID").filter(|id| !id.is_empty())
+    }
+    /// Max-Forwards; a value over 255 counts as absent (RFC 4475 §3.1.2.4).
+    #[must_use]
+    pub fn max_forwards(&self) -> Option<u8> {
+        self.text("Max-Forwards")?.trim().parse().ok()
+    }
+}

@@ -1,0 +1,218 @@
+//! Messages (RFC 3261 §7): a reader that keeps what it does not understand and a writer with one form.
+//!
+//! One rule: reading fails on framing only. Headers keep their order and raw values (compact names are told, folded lines
+//! joined); whether a message makes sense is judged by `screen`. Bodies are octets.
+
+mod fields;
+mod read;
+mod stream;
+mod write;
+
+pub use fields::{CSeq, Via};
+pub use read::{MAX_HEADERS, MAX_MESSAGE, ReadError, read};
+pub use stream::{Framed, Stream};
+
+use bytes::Bytes;
+
+/// A request or response.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// The first line.
+    pub start: Start,
+    /// In order.
+    pub headers: Vec<Header>,
+    /// Octets, as Content-Length or the datagram's end says.
+    pub body: Bytes,
+}
+
+/// The first line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// Method and Request-URI as they stood.
+    Request {
+        /// Case-sensitive.
+        method: String,
+        /// Unjudged.
+        uri: String,
+    },
+    /// Status code and reason phrase.
+    Response {
+        /// 100–699.
+        code: u16,
+        /// May be empty, any UTF-8.
+        phrase: String,
+    },
+}
+
+/// A header line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Header {
+    /// The long, canonical name of a known header, else as written.
+    pub name: Name,
+    /// Unfolded, without white space at the ends; may hold octets that are no UTF-8.
+    pub value: Bytes,
+}
+
+/// A header's name.
+#[derive(Clone, Debug)]
+pub enum Name {
+    /// Canonical spelling.
+    Known(&'static str),
+    /// As written; compared without case.
+    Other(String),
+}
+
+impl Name {
+    /// As text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        match self {
+            Name::Known(name) => name,
+            Name::Other(name) => name,
+        }
+    }
+}
+
+impl PartialEq for Name {
+    fn eq(&self, other: &Name) -> bool {
+        self.as_str().eq_ignore_ascii_case(other.as_str())
+    }
+}
+
+impl Eq for Name {}
+
+impl From<&str> for Name {
+    fn from(name: &str) -> Name {
+        let known = KNOWN.iter().find(|(long, short)| {
+            long.eq_ignore_ascii_case(name) || (!short.is_empty() && short.eq_ignore_ascii_case(name))
+        });
+        known.map_or_else(|| Name::Other(name.to_owned()), |(long, _)| Name::Known(long))
+    }
+}
+
+/// Canonical names and their compact forms.
+const KNOWN: &[(&str, &str)] = &[
+    ("Via", "v"),
+    ("From", "f"),
+    ("To", "t"),
+    ("Call-ID", "i"),
+    ("CSeq", ""),
+    ("Contact", "m"),
+    ("Max-Forwards", ""),
+    ("Content-Type", "c"),
+    ("Content-Length", "l"),
+    ("Content-Encoding", "e"),
+    ("Route", ""),
+    ("Record-Route", ""),
+    ("Allow", ""),
+    ("Supported", "k"),
+    ("Require", ""),
+    ("Proxy-Require", ""),
+    ("Unsupported", ""),
+    ("Subject", "s"),
+    ("Event", "o"),
+    ("Allow-Events", "u"),
+    ("Refer-To", "r"),
+    ("Referred-By", "b"),
+    ("Session-Expires", "x"),
+    ("Accept-Contact", "a"),
+    ("Reject-Contact", "j"),
+    ("Request-Disposition", "d"),
+    ("Identity", "y"),
+    ("Expires", ""),
+    ("Reason", ""),
+    ("Retry-After", ""),
+    ("Warning", ""),
+    ("User-Agent", ""),
+    ("Server", ""),
+    ("Date", ""),
+    ("Authorization", ""),
+    ("Proxy-Authorization", ""),
+    ("WWW-Authenticate", ""),
+    ("Proxy-Authenticate", ""),
+    ("P-Asserted-Identity", ""),
+    ("RAck", ""),
+    ("RSeq", ""),
+    ("Replaces", ""),
+    ("Accept", ""),
+];
+
+impl Message {
+    /// A request without headers.
+    #[must_use]
+    pub fn request(method: &str, uri: impl Into<String>) -> Message {
+        Message {
+            start: Start::Request { method: method.into(), uri: uri.into() },
+            headers: vec![],
+            body: Bytes::new(),
+        }
+    }
+
+    /// A response to `request`: Via, From, To, Call-ID, CSeq and Record-Route copied (RFC 3261 §8.2.6.2, §12.1.1), the
+    /// tag added to To where it has none.
+    #[must_use]
+    pub fn response(request: &Message, code: u16, phrase: &str, tag: &str) -> Message {
+        let copied = ["Via", "From", "To", "Call-ID", "CSeq", "Record-Route"];
+        let mut headers: Vec<Header> =
+            request.headers.iter().filter(|h| copied.contains(&h.name.as_str())).cloned().collect();
+        if code > 100
+            && !tag.is_empty()
+            && let Some(to) = headers.iter_mut().find(|h| h.name == Name::Known("To"))
+            && crate::uri::NameAddr::parse(&String::from_utf8_lossy(&to.value))
+                .is_none_or(|to| to.tag().is_none())
+        {
+            to.value = [&to.value[..], b";tag=", tag.as_bytes()].concat().into();
+        }
+        Message { start: Start::Response { code, phrase: phrase.into() }, headers, body: Bytes::new() }
+    }
+
+    /// The method of a request, or of the request that a response answers.
+    #[must_use]
+    pub fn method(&self) -> Option<String> {
+        match &self.start {
+            Start::Request { method, .. } => Some(method.clone()),
+            Start::Response { .. } => self.cseq().map(|c| c.method),
+        }
+    }
+
+    /// The status code of a response.
+    #[must_use]
+    pub fn code(&self) -> Option<u16> {
+        if let Start::Response { code, .. } = self.start { Some(code) } else { None }
+    }
+
+    /// All values of a header, in order, as written.
+    pub fn all<'a, 'n>(&'a self, name: &'n str) -> impl Iterator<Item = &'a Bytes> + use<'a, 'n> {
+        self.headers.iter().filter(move |h| h.name.as_str().eq_ignore_ascii_case(name)).map(|h| &h.value)
+    }
+
+    /// The first value of a header as text.
+    #[must_use]
+    pub fn text(&self, name: &str) -> Option<&str> {
+        self.all(name).next().and_then(|v| std::str::from_utf8(v).ok())
+    }
+
+    /// Every member of a list header, over all its lines.
+    #[must_use]
+    pub fn list(&self, name: &str) -> Vec<&str> {
+        self.all(name)
+            .filter_map(|v| std::str::from_utf8(v).ok())
+            .flat_map(crate::uri::members)
+            .filter(|m| !m.is_empty())
+            .collect()
+    }
+
+    /// Adds a header at the end.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: impl Into<Bytes>) -> Message {
+        self.headers.push(Header { name: name.into(), value: value.into() });
+        self
+    }
+
+    /// Sets the body with its type.
+    #[must_use]
+    pub fn with_body(mut self, content_type: &str, body: impl Into<Bytes>) -> Message {
+        self.body = body.into();
+        self.with("Content-Type", content_type.to_owned())
+    }
+}

@@ -1,0 +1,175 @@
+//! The one table between SIP's endings and [`Reason`] (interworking §4.3–4.5; RFC 3398, RFC 3326).
+
+use signal::{End, Reason};
+
+/// How a reason is said: status before the answer, phrase, and the Q.850 cause of the Reason header.
+///
+/// Never 6xx: it would stop the PABX's ring groups (R-CODE-4).
+const SAID: &[(Reason, u16, &str, u8)] = &[
+    (Reason::Normal, 480, "Temporarily Unavailable", 16),
+    (Reason::Cancelled, 487, "Request Terminated", 16),
+    (Reason::AnsweredElsewhere, 487, "Request Terminated", 26),
+    (Reason::Busy, 486, "Busy Here", 17),
+    (Reason::Declined, 480, "Temporarily Unavailable", 21),
+    (Reason::NoAnswer, 480, "Temporarily Unavailable", 19),
+    (Reason::Offline, 480, "Temporarily Unavailable", 20),
+    (Reason::NotFound, 404, "Not Found", 1),
+    (Reason::Gone, 410, "Gone", 22),
+    (Reason::Timeout, 408, "Request Timeout", 102),
+    (Reason::Forbidden, 403, "Forbidden", 57),
+    (Reason::IncompatibleMedia, 488, "Not Acceptable Here", 88),
+    (Reason::UnsupportedMedia, 488, "Not Acceptable Here", 79),
+    (Reason::UnsupportedTransport, 488, "Not Acceptable Here", 65),
+    (Reason::Security, 488, "Not Acceptable Here", 57),
+    (Reason::MediaFailed, 488, "Not Acceptable Here", 41),
+    (Reason::Connectivity, 503, "Service Unavailable", 41),
+    (Reason::Unavailable, 503, "Service Unavailable", 42),
+    (Reason::Loop, 482, "Loop Detected", 41),
+    (Reason::Glare, 491, "Request Pending", 41),
+    (Reason::Expired, 480, "Temporarily Unavailable", 31),
+    (Reason::BadRequest, 400, "Bad Request", 111),
+    (Reason::NotImplemented, 501, "Not Implemented", 79),
+    (Reason::General, 500, "Server Internal Error", 41),
+];
+
+/// Status code, reason phrase and Q.850 cause that say this reason.
+#[must_use]
+pub fn said(reason: Reason) -> (u16, &'static str, u8) {
+    SAID.iter().find(|s| s.0 == reason).map_or((500, "Server Internal Error", 41), |s| (s.1, s.2, s.3))
+}
+
+/// What a final status means; unknown codes fall back to x00 of their class (R-CODE-2).
+#[must_use]
+pub fn heard(code: u16) -> Reason {
+    match code {
+        486 | 600 => Reason::Busy,
+        402 | 403 | 429 | 433 | 470 | 603 | 607 | 608 => Reason::Declined,
+        404 | 484 | 485 | 604 => Reason::NotFound,
+        410 | 555 => Reason::Gone,
+        408 | 504 => Reason::Timeout,
+        401 | 407 | 428 | 436..=438 | 493 | 494 => Reason::Security,
+        405 | 415 | 416 | 501 => Reason::UnsupportedMedia,
+        406 | 488 | 580 | 606 => Reason::IncompatibleMedia,
+        430 | 439 | 502 | 503 => Reason::Connectivity,
+        480 => Reason::Offline,
+        482 | 483 => Reason::Loop,
+        487 => Reason::Cancelled,
+        491 => Reason::Glare,
+        _ if code >= 600 => Reason::Declined,
+        _ => Reason::General,
+    }
+}
+
+/// What a Q.850 cause means (interworking §4.5); `None` where it says no more than the status.
+fn cause(cause: u16) -> Option<Reason> {
+    Some(match cause {
+        1..=3 | 28 => Reason::NotFound,
+        16 => Reason::Normal,
+        17 => Reason::Busy,
+        18 | 102 => Reason::Timeout,
+        19 => Reason::NoAnswer,
+        20 => Reason::Offline,
+        21 | 55 | 57 | 87 => Reason::Declined,
+        22 | 23 => Reason::Gone,
+        26 => Reason::AnsweredElsewhere,
+        27 | 34 | 38 | 41 | 42 => Reason::Connectivity,
+        29 | 79 => Reason::UnsupportedMedia,
+        58 => Reason::MediaFailed,
+        65 | 70 | 88 => Reason::IncompatibleMedia,
+        _ => return None,
+    })
+}
+
+/// The end that a final response or a BYE or CANCEL with these Reason headers means. A Reason header wins over the
+/// status where it names something more exact (R-CODE-3); `Reason: SIP;cause=200` is "answered elsewhere" (R-CALL-14).
+#[must_use]
+pub fn end(fallback: Reason, code: Option<u16>, reasons: &[&str]) -> End {
+    let mut reason = fallback;
+    for value in reasons {
+        let mut parts = value.split(';').map(str::trim);
+        let protocol = parts.next().unwrap_or("");
+        let number = parts.find_map(|p| p.strip_prefix("cause=")).and_then(|c| c.trim().parse::<u16>().ok());
+        match (protocol.to_ascii_uppercase().as_str(), number) {
+            ("SIP", Some(200)) => reason = Reason::AnsweredElsewhere,
+            ("Q.850", Some(number)) if reason != Reason::AnsweredElsewhere => {
+                // Normal clearing says no more than a CANCEL or an error status already does.
+                reason = cause(number)
+                    .filter(|r| *r != Reason::Normal || code.is_none())
+                    .filter(|r| !(*r == Reason::Normal && fallback == Reason::Cancelled))
+                    .unwrap_or(reason);
+            }
+            _ => {}
+        }
+    }
+    End { reason, sip: code, text: None }
+}
+
+/// The Reason header's value for this reason.
+#[must_use]
+pub fn header(reason: Reason) -> String {
+    match reason {
+        Reason::AnsweredElsewhere => "SIP;cause=200;text=\"Call completed elsewhere\"".into(),
+        _ => format!("Q.850;cause={}", said(reason).2),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// R-CODE-2, R-CODE-4
+    #[test]
+    fn every_code_means_something_and_we_never_say_6xx() {
+        for code in 300..700 {
+            let (said, _, _) = said(heard(code));
+            assert!((400..600).contains(&said), "{code} would be said as {said}");
+        }
+        assert_eq!(heard(499), Reason::General);
+        assert_eq!(heard(699), Reason::Declined);
+    }
+
+    /// R-CODE-1: what is said is heard again as the same, with the cause where the status is ambiguous.
+    #[test]
+    fn what_is_said_is_heard() {
+        for (reason, code, _, _) in SAID {
+            let header = header(*reason);
+            let again = end(heard(*code), Some(*code), &[&header]).reason;
+            let lossy = [
+                Reason::Normal,
+                Reason::Expired,
+                Reason::General,
+                Reason::BadRequest,
+                Reason::NotImplemented,
+                Reason::Unavailable,
+                Reason::Loop,
+                Reason::Glare,
+            ];
+            let near = [
+                (Reason::Forbidden, Reason::Declined),
+                (Reason::Security, Reason::Declined),
+                (Reason::UnsupportedTransport, Reason::IncompatibleMedia),
+                (Reason::MediaFailed, Reason::Connectivity),
+            ];
+            assert!(
+                again == *reason || lossy.contains(reason) || near.contains(&(*reason, again)),
+                "{reason:?} came back as {again:?}"
+            );
+        }
+    }
+
+    /// R-CODE-3, R-CALL-14
+    #[test]
+    fn the_reason_header_wins_where_it_is_more_exact() {
+        assert_eq!(
+            end(heard(480), Some(480), &["Q.850;cause=19;text=\"no answer\""]).reason,
+            Reason::NoAnswer
+        );
+        assert_eq!(end(heard(480), Some(480), &["Q.850;cause=16"]).reason, Reason::Offline);
+        assert_eq!(
+            end(Reason::Cancelled, None, &["SIP;cause=200;text=\"x\"", "Q.850;cause=16"]).reason,
+            Reason::AnsweredElsewhere
+        );
+        assert_eq!(end(Reason::Cancelled, None, &["Q.850;cause=16"]).reason, Reason::Cancelled);
+        assert_eq!(end(Reason::Normal, None, &[]).reason, Reason::Normal);
+    }
+}

@@ -1,0 +1,116 @@
+//! Does a request make sense, and can it be served here? (RFC 3261 §8.2, interworking §10.6)
+//!
+//! Checks in the RFC's order; the first that fails names the answer. Reading never judges, this never reads.
+
+use crate::message::{CSeq, Message, Start, Via};
+use crate::uri::{NameAddr, Uri, members};
+
+/// Methods that the gateway serves, in the order of its Allow header.
+pub const ALLOW: &[&str] = &["INVITE", "ACK", "BYE", "CANCEL", "OPTIONS", "UPDATE", "INFO"];
+/// Methods that exist but are not served: 405 instead of 501.
+const KNOWN: &[&str] = &["REGISTER", "SUBSCRIBE", "NOTIFY", "PUBLISH", "MESSAGE", "REFER", "PRACK"];
+/// Extensions that a peer may require of us.
+pub const SUPPORTED: &[&str] = &[];
+
+/// An answer that refuses a request, with the header it must carry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// Status code.
+    pub code: u16,
+    /// Reason phrase; for 400 it says what is wrong.
+    pub phrase: &'static str,
+    /// Mandatory header of that answer (R-SIP-10).
+    pub header: Option<(&'static str, String)>,
+}
+
+fn refuse(code: u16, phrase: &'static str) -> Result<(), Refusal> {
+    Err(Refusal { code, phrase, header: None })
+}
+
+/// Judges a request.
+///
+/// # Errors
+/// The answer to refuse it with. ACK is never answered: drop it then.
+pub fn request(message: &Message) -> Result<(), Refusal> {
+    let Start::Request { method, uri } = &message.start else { return Ok(()) };
+    syntax(message)?;
+    let unknown = !ALLOW.contains(&method.as_str());
+    if unknown {
+        let (code, phrase) = if KNOWN.contains(&method.as_str()) {
+            (405, "Method Not Allowed")
+        } else {
+            (501, "Not Implemented")
+        };
+        return Err(Refusal { code, phrase, header: Some(("Allow", ALLOW.join(", "))) });
+    }
+    if message.cseq().is_none_or(|c| c.method != *method) {
+        return refuse(400, "CSeq names another method");
+    }
+    match Uri::parse(uri) {
+        None => return refuse(400, "Malformed Request-URI"),
+        Some(Uri::Other(_)) => return refuse(416, "Unsupported URI Scheme"),
+        // Headers have no place in a Request-URI and are never honoured (RFC 4475 §3.1.2.11).
+        Some(Uri::Sip(uri)) if uri.headers.is_some() => return refuse(400, "Request-URI with headers"),
+        Some(_) => {}
+    }
+    let missing: Vec<&str> = message.list("Require").into_iter().filter(|r| !SUPPORTED.contains(r)).collect();
+    if !missing.is_empty() && !matches!(method.as_str(), "ACK" | "CANCEL") {
+        return Err(Refusal {
+            code: 420,
+            phrase: "Bad Extension",
+            header: Some(("Unsupported", missing.join(", "))),
+        });
+    }
+    content(message)
+}
+
+/// Mandatory headers are there, once, and well formed (RFC 3261 §8.1.1).
+fn syntax(message: &Message) -> Result<(), Refusal> {
+    for name in ["From", "To", "Call-ID", "CSeq", "Max-Forwards"] {
+        if message.all(name).count() > 1 {
+            return refuse(400, "A header stands twice that may stand once");
+        }
+    }
+    if message.call_id().is_none() {
+        return refuse(400, "Missing Call-ID");
+    }
+    if message.from().is_none() {
+        return refuse(400, "Missing or malformed From");
+    }
+    if message.to().is_none() {
+        return refuse(400, "Missing or malformed To");
+    }
+    let Some(CSeq { .. }) = message.cseq() else { return refuse(400, "Missing or malformed CSeq") };
+    let vias: Vec<&str> =
+        message.all("Via").filter_map(|v| std::str::from_utf8(v).ok()).flat_map(members).collect();
+    if vias.is_empty() || vias.iter().any(|v| Via::parse(v).is_none()) {
+        return refuse(400, "Missing or malformed Via");
+    }
+    let contacts: Vec<&str> =
+        message.all("Contact").filter_map(|v| std::str::from_utf8(v).ok()).flat_map(members).collect();
+    if contacts.iter().any(|c| *c != "*" && NameAddr::parse(c).is_none()) {
+        return refuse(400, "Malformed Contact");
+    }
+    Ok(())
+}
+
+fn content(message: &Message) -> Result<(), Refusal> {
+    if message.list("Content-Encoding").iter().any(|e| !e.eq_ignore_ascii_case("identity")) {
+        return Err(Refusal {
+            code: 415,
+            phrase: "Unsupported Media Type",
+            header: Some(("Accept-Encoding", "identity".into())),
+        });
+    }
+    let Some(kind) = message.text("Content-Type").filter(|_| !message.body.is_empty()) else { return Ok(()) };
+    let kind = kind.split(';').next().unwrap_or("").trim().to_ascii_lowercase();
+    let served: &[&str] = match message.method().as_deref() {
+        Some("INVITE" | "UPDATE" | "ACK") => &["application/sdp", "multipart/mixed", "multipart/alternative"],
+        Some("INFO") => &["application/dtmf-relay", "application/dtmf", "application/trickle-ice-sdpfrag"],
+        _ => return Ok(()),
+    };
+    if served.contains(&kind.as_str()) {
+        return Ok(());
+    }
+    Err(Refusal { code: 415, phrase: "Unsupported Media Type", header: Some(("Accept", served.join(", "))) })
+}
