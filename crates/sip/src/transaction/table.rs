@@ -1,0 +1,258 @@
+use super::machine::{Act, Kind, Machine, State};
+use super::{Key, T1};
+use crate::message::{Message, Name, Start};
+use bytes::Bytes;
+use signal::Time;
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap, VecDeque};
+
+/// All transactions of one edge, or of one shard of it. `F` is the flow that a message came by or goes to.
+#[derive(Debug)]
+pub struct Table<F> {
+    entries: HashMap<Key, Entry<F>>,
+    /// Deadlines, earliest first; an entry's newest is in `due`, older ones are passed over.
+    timers: BinaryHeap<Reverse<(Time, Key)>>,
+    /// First requests by From-tag, Call-ID and CSeq, to tell merged ones (§8.2.2.2).
+    merged: HashMap<(String, String, u32), Key>,
+    out: VecDeque<Output<F>>,
+    limit: usize,
+}
+
+#[derive(Debug)]
+struct Entry<F> {
+    machine: Machine,
+    flow: F,
+    /// What Act::Send puts on the wire: the request, or the last response.
+    last: Bytes,
+    /// Client: the request, from which ACK and CANCEL are made.
+    request: Option<Message>,
+    due: Option<Time>,
+    merge: Option<(String, String, u32)>,
+}
+
+/// What a request turned out to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Incoming {
+    /// A new transaction: serve it.
+    New(Key),
+    /// Known; what there was to send again is in the outputs.
+    Again,
+    /// The ACK for a 2xx: the dialog's.
+    Ack,
+    /// The same request by another path: 482.
+    Merged,
+    /// No room: 503, statelessly.
+    Full,
+    /// No transaction can be told from it: drop it, or answer 400 statelessly.
+    Unmatched,
+}
+
+/// What the shell and the user must do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Output<F> {
+    /// Put octets on the wire.
+    Send(F, Bytes),
+    /// Nothing came in time: Timer B or F (as 408), Timer H (the dialog sends BYE).
+    TimedOut(Key),
+}
+
+impl<F: Clone> Table<F> {
+    /// An empty table for at most `limit` transactions.
+    #[must_use]
+    pub fn new(limit: usize) -> Table<F> {
+        Table {
+            entries: HashMap::new(),
+            timers: BinaryHeap::new(),
+            merged: HashMap::new(),
+            out: VecDeque::new(),
+            limit,
+        }
+    }
+
+    /// Transactions held.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// None held.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Where a transaction stands.
+    #[must_use]
+    pub fn state(&self, key: &Key) -> Option<State> {
+        self.entries.get(key).map(|e| e.machine.state())
+    }
+
+    /// A request came, already screened.
+    pub fn request(&mut self, message: &Message, flow: F, reliable: bool, now: Time) -> Incoming {
+        let (Some(key), Start::Request { method, .. }) = (Key::of_request(message), &message.start) else {
+            return Incoming::Unmatched;
+        };
+        if let Some(entry) = self.entries.get_mut(&key) {
+            let acts = if method == "ACK" { entry.machine.ack(now) } else { entry.machine.request() };
+            let deliver = acts.contains(&Act::Deliver);
+            self.perform(&key, &acts);
+            return if deliver { Incoming::Ack } else { Incoming::Again };
+        }
+        if method == "ACK" {
+            return Incoming::Ack;
+        }
+        let merge = merge_key(message);
+        if let Some(merge) = &merge
+            && self.merged.contains_key(merge)
+        {
+            return Incoming::Merged;
+        }
+        if self.entries.len() >= self.limit {
+            return Incoming::Full;
+        }
+        let kind = if method == "INVITE" { Kind::InviteServer } else { Kind::Server };
+        let (machine, _) = Machine::new(kind, reliable, now);
+        if let Some(merge) = merge.clone() {
+            self.merged.insert(merge, key.clone());
+        }
+        self.entries.insert(
+            key.clone(),
+            Entry { machine, flow, last: Bytes::new(), request: None, due: None, merge },
+        );
+        self.arm(&key);
+        Incoming::New(key)
+    }
+
+    /// The user answers a request. False when the transaction is gone or the answer does not fit its state.
+    pub fn respond(&mut self, key: &Key, response: &Message, now: Time) -> bool {
+        let (Some(entry), Some(code)) = (self.entries.get_mut(key), response.code()) else { return false };
+        let acts = entry.machine.respond(code, now);
+        if acts.is_empty() {
+            return false;
+        }
+        entry.last = response.write();
+        self.perform(key, &acts);
+        true
+    }
+
+    /// The user sends a request. `None` when there is no room or the request has no branch of ours.
+    pub fn send(&mut self, request: Message, flow: F, reliable: bool, now: Time) -> Option<Key> {
+        let Start::Request { method, .. } = &request.start else { return None };
+        let branch = request.via()?.branch()?.to_owned();
+        let key = Key { client: true, branch, sent_by: String::new(), method: method.clone() };
+        if self.entries.contains_key(&key) {
+            // Said again by a redrive: the machine repeats it by itself.
+            return Some(key);
+        }
+        if self.entries.len() >= self.limit {
+            return None;
+        }
+        let kind = if method == "INVITE" { Kind::InviteClient } else { Kind::Client };
+        let (machine, acts) = Machine::new(kind, reliable, now);
+        let last = request.write();
+        self.entries.insert(
+            key.clone(),
+            Entry { machine, flow, last, request: Some(request), due: None, merge: None },
+        );
+        self.perform(&key, &acts);
+        Some(key)
+    }
+
+    /// A response came: its transaction when the user must hear it, `Ok(None)` when it was absorbed.
+    ///
+    /// # Errors
+    /// `Err` for a response of no transaction here: drop it, or hand it to the edge that holds it.
+    #[allow(clippy::result_unit_err, reason = "there is nothing more to say")]
+    pub fn response(&mut self, message: &Message, now: Time) -> Result<Option<Key>, ()> {
+        // More than one Via: it is not ours (§8.1.3.3).
+        let key = Key::of_response(message).filter(|_| message.list("Via").len() == 1).ok_or(())?;
+        let (Some(entry), Some(code)) = (self.entries.get_mut(&key), message.code()) else { return Err(()) };
+        let acts = entry.machine.response(code, now);
+        if acts.contains(&Act::Acknowledge)
+            && let Some(ack) = entry.request.as_ref().map(|invite| ack(invite, message))
+        {
+            self.out.push_back(Output::Send(entry.flow.clone(), ack.write()));
+        }
+        let deliver = acts.contains(&Act::Deliver);
+        self.perform(&key, &acts);
+        Ok(deliver.then_some(key))
+    }
+
+    /// Timers that are due.
+    pub fn tick(&mut self, now: Time) {
+        while let Some(Reverse((at, _))) = self.timers.peek()
+            && *at <= now
+        {
+            let Some(Reverse((at, key))) = self.timers.pop() else { break };
+            let Some(entry) = self.entries.get_mut(&key).filter(|e| e.due == Some(at)) else { continue };
+            entry.due = None;
+            let acts = entry.machine.tick(now);
+            self.perform(&key, &acts);
+        }
+    }
+
+    /// When to tick next.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Time> {
+        self.timers.peek().map(|Reverse((at, _))| *at)
+    }
+
+    /// What to do next.
+    pub fn poll(&mut self) -> Option<Output<F>> {
+        self.out.pop_front()
+    }
+
+    fn perform(&mut self, key: &Key, acts: &[Act]) {
+        let Some(entry) = self.entries.get(key) else { return };
+        for act in acts {
+            match act {
+                Act::Send if !entry.last.is_empty() => {
+                    self.out.push_back(Output::Send(entry.flow.clone(), entry.last.clone()))
+                }
+                Act::TimedOut => self.out.push_back(Output::TimedOut(key.clone())),
+                Act::Send | Act::Deliver | Act::Acknowledge => {}
+            }
+        }
+        if entry.machine.state() == State::Terminated {
+            if let Some(merge) = self.entries.remove(key).and_then(|e| e.merge) {
+                self.merged.remove(&merge);
+            }
+            return;
+        }
+        self.arm(key);
+    }
+
+    fn arm(&mut self, key: &Key) {
+        let Some(entry) = self.entries.get_mut(key) else { return };
+        let due = entry.machine.deadline();
+        if let Some(at) = due.filter(|_| due != entry.due) {
+            self.timers.push(Reverse((at, key.clone())));
+        }
+        entry.due = due;
+    }
+}
+
+fn merge_key(message: &Message) -> Option<(String, String, u32)> {
+    if message.to()?.tag().is_some() {
+        return None;
+    }
+    let cseq = message.cseq().filter(|c| c.method != "CANCEL")?;
+    Some((message.from()?.tag()?.to_owned(), message.call_id()?.to_owned(), cseq.number))
+}
+
+/// The ACK for a final response that is no 2xx (§17.1.1.3): the INVITE's Request-URI, top Via, Route, From, Call-ID and
+/// CSeq number, the response's To.
+#[must_use]
+pub fn ack(invite: &Message, response: &Message) -> Message {
+    let uri = if let Start::Request { uri, .. } = &invite.start { uri.clone() } else { String::new() };
+    let mut ack = Message::request("ACK", uri);
+    for name in ["Via", "Max-Forwards", "Route", "From", "Call-ID"] {
+        ack.headers.extend(invite.headers.iter().filter(|h| h.name == Name::from(name)).cloned());
+    }
+    ack.headers.extend(response.headers.iter().filter(|h| h.name == Name::from("To")).take(1).cloned());
+    let number = invite.cseq().map_or(0, |c| c.number);
+    ack.with("CSeq", format!("{number} ACK"))
+}
+
+/// How long a user waits for the final response to an INVITE that it cancelled (§9.1).
+pub const CANCEL_GUARD: u64 = 64 * T1;
