@@ -1,0 +1,5 @@
+-- Takes or renews a lease. KEYS: lease. ARGV: holder, ttl in ms; ttl '' gives it back.
+local holder = redis.call('GET', KEYS[1])
+if holder and holder ~= ARGV[1] then return 0 end
+if ARGV[2] == '' then redis.call('DEL', KEYS[1]) else redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2]) end
+return 1

@@ -1,0 +1,141 @@
+//! The store on Redis: one script for each operation that must be atomic; all keys of a script in one hash slot.
+
+use crate::{Key, NewRecord, Record, SHARDS, Saved, StoreError};
+use bytes::Bytes;
+use redis::aio::{ConnectionManager, ConnectionManagerConfig};
+use redis::{AsyncCommands, ErrorKind, FromRedisValue, RedisError, Script, Value};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Where Redis is.
+#[derive(Clone, Debug)]
+pub struct RedisConfig {
+    /// `redis://[user:password@]host:port[/db]`
+    pub url: String,
+    /// An operation that takes longer fails; 2 s is usual.
+    pub timeout: Duration,
+}
+
+#[derive(Clone)]
+pub(crate) struct Redis {
+    link: ConnectionManager,
+    scripts: Arc<Scripts>,
+}
+
+struct Scripts {
+    save: Script,
+    settle: Script,
+    due: Script,
+    lease: Script,
+}
+
+impl Redis {
+    pub async fn connect(config: &RedisConfig) -> Result<Redis, StoreError> {
+        let client = redis::Client::open(config.url.as_str()).map_err(failed)?;
+        let manager = ConnectionManagerConfig::new()
+            .set_response_timeout(Some(config.timeout))
+            .set_connection_timeout(Some(config.timeout))
+            .set_number_of_retries(2)
+            .set_max_delay(Duration::from_millis(500));
+        let link = client.get_connection_manager_with_config(manager).await.map_err(failed)?;
+        let scripts = Scripts {
+            save: Script::new(include_str!("save.lua")),
+            settle: Script::new(include_str!("settle.lua")),
+            due: Script::new(include_str!("due.lua")),
+            lease: Script::new(include_str!("lease.lua")),
+        };
+        Ok(Redis { link, scripts: Arc::new(scripts) })
+    }
+
+    pub async fn load(&self, key: &Key) -> Result<Option<Record>, StoreError> {
+        let fields: (Option<u64>, Option<Vec<u8>>, Option<Vec<u8>>) =
+            self.link.clone().hmget(key.record_name(), &["v", "b", "o"]).await.map_err(failed)?;
+        Ok(fields.0.map(|version| record(version, fields.1, fields.2)))
+    }
+
+    pub async fn save(&self, key: &Key, expected: u64, new: &NewRecord) -> Result<Saved, StoreError> {
+        let mut call = self.scripts.save.key(key.record_name());
+        call.key(Key::index_name(key.kind, key.shard()))
+            .arg(&key.id)
+            .arg(expected)
+            .arg(&new.body[..])
+            .arg(&new.outbox[..]);
+        call.arg(text(new.deadline)).arg(text(new.ttl.map(|t| t.as_millis())));
+        let answer: Vec<Value> = call.invoke_async(&mut self.link.clone()).await.map_err(failed)?;
+        let mut answer = answer.into_iter();
+        let stored: i64 = take(&mut answer)?.unwrap_or(0);
+        match (stored, take::<u64>(&mut answer)?) {
+            (1, Some(version)) => Ok(Saved::Stored(version)),
+            (_, None) => Ok(Saved::Conflict(None)),
+            (_, Some(version)) => {
+                Ok(Saved::Conflict(Some(record(version, take(&mut answer)?, take(&mut answer)?))))
+            }
+        }
+    }
+
+    pub async fn settle(&self, key: &Key, version: u64, deadline: Option<u64>) -> Result<bool, StoreError> {
+        let mut call = self.scripts.settle.key(key.record_name());
+        call.key(Key::index_name(key.kind, key.shard())).arg(&key.id).arg(version).arg(text(deadline));
+        call.invoke_async(&mut self.link.clone()).await.map_err(failed)
+    }
+
+    pub async fn delete(&self, key: &Key, expected: u64) -> Result<bool, StoreError> {
+        let mut call = self.scripts.settle.key(key.record_name());
+        call.key(Key::index_name(key.kind, key.shard())).arg(&key.id).arg(expected).arg("").arg("delete");
+        call.invoke_async(&mut self.link.clone()).await.map_err(failed)
+    }
+
+    pub async fn due(
+        &self,
+        kind: &'static str,
+        now: u64,
+        lease_ms: u64,
+        limit: usize,
+    ) -> Result<Vec<String>, StoreError> {
+        let mut found = vec![];
+        for shard in 0..SHARDS {
+            let mut call = self.scripts.due.key(Key::index_name(kind, shard));
+            call.arg(now).arg(lease_ms).arg(limit);
+            let ids: Vec<String> = call.invoke_async(&mut self.link.clone()).await.map_err(failed)?;
+            found.extend(ids);
+        }
+        Ok(found)
+    }
+
+    /// Redis measures the time to live itself; `now` serves the memory store.
+    pub async fn lease(&self, name: &str, holder: &str, _now: u64, ttl_ms: u64) -> Result<bool, StoreError> {
+        let mut call = self.scripts.lease.key(format!("tandem:lease:{name}"));
+        call.arg(holder).arg(ttl_ms);
+        call.invoke_async(&mut self.link.clone()).await.map_err(failed)
+    }
+
+    pub async fn unlease(&self, name: &str, holder: &str) -> Result<(), StoreError> {
+        let mut call = self.scripts.lease.key(format!("tandem:lease:{name}"));
+        call.arg(holder).arg("");
+        call.invoke_async::<()>(&mut self.link.clone()).await.map_err(failed)
+    }
+}
+
+fn record(version: u64, body: Option<Vec<u8>>, outbox: Option<Vec<u8>>) -> Record {
+    Record {
+        version,
+        body: Bytes::from(body.unwrap_or_default()),
+        outbox: Bytes::from(outbox.unwrap_or_default()),
+    }
+}
+
+fn text(number: Option<impl ToString>) -> String {
+    number.map(|n| n.to_string()).unwrap_or_default()
+}
+
+fn take<T: FromRedisValue>(values: &mut impl Iterator<Item = Value>) -> Result<Option<T>, StoreError> {
+    values.next().map(T::from_redis_value).transpose().map_err(|e| StoreError::Protocol(e.to_string()))
+}
+
+fn failed(error: RedisError) -> StoreError {
+    // The URL may hold a password; the library's messages do not repeat it.
+    match error.kind() {
+        ErrorKind::UnexpectedReturnType | ErrorKind::Client => StoreError::Protocol(error.to_string()),
+        _ => StoreError::Unavailable(error.to_string()),
+    }
+}

@@ -1,0 +1,197 @@
+//! What every store does, shown on memory and on a real Redis.
+
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+use tandem_store::{Key, NewRecord, RedisConfig, SHARDS, Saved, Store, StoreError};
+
+/// A redis-server of our own on a free port; ends with the test.
+struct Server {
+    child: Child,
+    port: u16,
+    folder: tempfile::TempDir,
+}
+
+impl Server {
+    fn start() -> Server {
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        Server::on(port, tempfile::tempdir().unwrap())
+    }
+
+    fn on(port: u16, folder: tempfile::TempDir) -> Server {
+        let child = Command::new("redis-server")
+            .args([
+                "--port",
+                &port.to_string(),
+                "--bind",
+                "127.0.0.1",
+                "--save",
+                "",
+                "--appendonly",
+                "yes",
+                "--appendfsync",
+                "always",
+                "--dir",
+            ])
+            .arg(folder.path())
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("redis-server is missing: run `cargo xtask setup`");
+        wait(|| std::net::TcpStream::connect(("127.0.0.1", port)).is_ok());
+        Server { child, port, folder }
+    }
+
+    fn config(&self) -> RedisConfig {
+        RedisConfig { url: format!("redis://127.0.0.1:{}", self.port), timeout: Duration::from_secs(2) }
+    }
+
+    fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[allow(clippy::disallowed_methods, reason = "a bounded wait in a test")]
+fn wait(mut ready: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !ready() {
+        assert!(began.elapsed() < Duration::from_secs(10), "waited 10 s");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+fn key(id: &str) -> Key {
+    Key { kind: "call", id: id.into() }
+}
+
+fn new(body: &str, deadline: Option<u64>) -> NewRecord {
+    NewRecord { body: body.to_owned().into(), outbox: format!("out of {body}").into(), deadline, ttl: None }
+}
+
+/// The contract.
+async fn holds(store: Store) {
+    // A record is made once, changed on its version alone, and a loser gets the winner's record.
+    assert_eq!(store.load(&key("a")).await.unwrap(), None);
+    assert_eq!(store.save(&key("a"), 0, &new("one", Some(100))).await.unwrap(), Saved::Stored(1));
+    let Saved::Conflict(Some(current)) = store.save(&key("a"), 0, &new("again", None)).await.unwrap() else {
+        panic!("made twice")
+    };
+    assert_eq!(
+        (current.version, &current.body[..], &current.outbox[..]),
+        (1, &b"one"[..], &b"out of one"[..])
+    );
+    assert_eq!(store.save(&key("a"), 1, &new("two", Some(200))).await.unwrap(), Saved::Stored(2));
+    assert_eq!(store.save(&key("gone"), 7, &new("x", None)).await.unwrap(), Saved::Conflict(None));
+    let record = store.load(&key("a")).await.unwrap().unwrap();
+    assert_eq!((record.version, &record.body[..]), (2, &b"two"[..]));
+
+    // Any octets come back as they went.
+    let octets: Vec<u8> = (0..=255).collect();
+    let binary = NewRecord { body: octets.clone().into(), ..NewRecord::default() };
+    store.save(&key("bin"), 0, &binary).await.unwrap();
+    assert_eq!(store.load(&key("bin")).await.unwrap().unwrap().body[..], octets[..]);
+
+    // A deadline is told once when it has passed, and again when its taker let the lease run out.
+    assert!(store.due("call", 199, 50, 10).await.unwrap().is_empty(), "the deadline moved with the save");
+    assert_eq!(store.due("call", 200, 50, 10).await.unwrap(), ["a"]);
+    assert!(store.due("call", 240, 50, 10).await.unwrap().is_empty());
+    assert_eq!(store.due("call", 250, 50, 10).await.unwrap(), ["a"]);
+    assert!(store.due("chat", 9_999, 50, 10).await.unwrap().is_empty(), "another kind");
+
+    // The outbox is cleared on its own version only.
+    assert!(!store.settle(&key("a"), 1, None).await.unwrap());
+    assert!(store.settle(&key("a"), 2, Some(400)).await.unwrap());
+    let record = store.load(&key("a")).await.unwrap().unwrap();
+    assert_eq!((record.version, record.outbox.len()), (2, 0));
+    assert!(store.due("call", 399, 50, 10).await.unwrap().is_empty());
+    assert!(!store.delete(&key("a"), 1).await.unwrap());
+    assert!(store.delete(&key("a"), 2).await.unwrap());
+    assert_eq!(store.load(&key("a")).await.unwrap(), None);
+    assert!(store.due("call", 9_999, 50, 10).await.unwrap().is_empty(), "no deadline without a record");
+
+    // Of many who save the same version one wins.
+    store.save(&key("race"), 0, &new("start", None)).await.unwrap();
+    let racers: Vec<_> = (0..20)
+        .map(|i| {
+            let store = store.clone();
+            tokio::spawn(
+                async move { store.save(&key("race"), 1, &new(&i.to_string(), None)).await.unwrap() },
+            )
+        })
+        .collect();
+    let mut won = 0;
+    for racer in racers {
+        won += usize::from(racer.await.unwrap() == Saved::Stored(2));
+    }
+    assert_eq!(won, 1);
+
+    // A lease has one holder; it can renew and give it back.
+    assert!(store.lease("sip.example", "edge-a", 0, 60_000).await.unwrap());
+    assert!(!store.lease("sip.example", "edge-b", 10, 60_000).await.unwrap());
+    assert!(store.lease("sip.example", "edge-a", 20, 60_000).await.unwrap());
+    store.unlease("sip.example", "edge-b").await.unwrap();
+    assert!(!store.lease("sip.example", "edge-b", 30, 60_000).await.unwrap());
+    store.unlease("sip.example", "edge-a").await.unwrap();
+    assert!(store.lease("sip.example", "edge-b", 40, 60_000).await.unwrap());
+}
+
+#[tokio::test]
+async fn memory_keeps_the_contract() {
+    holds(Store::in_memory()).await;
+}
+
+#[tokio::test]
+async fn redis_keeps_the_contract() {
+    let server = Server::start();
+    holds(Store::redis(&server.config()).await.unwrap()).await;
+}
+
+#[tokio::test]
+async fn a_redis_that_dies_is_unavailable_and_comes_back_with_everything() {
+    let mut server = Server::start();
+    let store = Store::redis(&server.config()).await.unwrap();
+    store.save(&key("kept"), 0, &new("one", Some(5))).await.unwrap();
+    server.kill();
+    assert!(matches!(store.load(&key("kept")).await, Err(StoreError::Unavailable(_))));
+    let (port, folder) = (server.port, std::mem::replace(&mut server.folder, tempfile::tempdir().unwrap()));
+    let _again = Server::on(port, folder);
+    let mut back = None;
+    for _ in 0..100 {
+        if let Ok(found) = store.load(&key("kept")).await {
+            back = found;
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(back.map(|r| r.body), Some("one".into()));
+    assert_eq!(store.due("call", 10, 50, 10).await.unwrap(), ["kept"]);
+}
+
+#[tokio::test]
+async fn no_redis_is_told_at_once_and_names_the_fault() {
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let config =
+        RedisConfig { url: format!("redis://127.0.0.1:{port}"), timeout: Duration::from_millis(200) };
+    assert!(matches!(Store::redis(&config).await, Err(StoreError::Unavailable(_))));
+}
+
+/// Redis Cluster: all keys of one record hash to one slot (the part between the braces decides).
+#[test]
+fn the_keys_of_a_record_share_a_slot() {
+    let tag = |name: &str| {
+        name.split_once('{').and_then(|(_, r)| r.split_once('}')).map(|(t, _)| t.to_owned()).unwrap()
+    };
+    let mut shards = std::collections::BTreeSet::new();
+    for i in 0..1_000 {
+        let key = key(&format!("call-{i}"));
+        assert_eq!(tag(&key.record_name()), tag(&Key::index_name("call", key.shard())));
+        shards.insert(key.shard());
+    }
+    assert_eq!(shards.len(), usize::from(SHARDS), "records spread over all shards");
+}
