@@ -1,0 +1,200 @@
+//! What every bus does, shown within one process and on a real NATS server.
+
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+use tandem_bus::{Bus, BusError, Inbox, MAX_PAYLOAD, Message, NatsConfig, QUEUE, Request};
+
+/// A nats-server of our own on a free port; ends with the test.
+struct Server(Child, u16);
+
+impl Server {
+    fn start() -> Server {
+        Server::on(std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port())
+    }
+
+    fn on(port: u16) -> Server {
+        let program = ["/usr/sbin/nats-server", "nats-server"]
+            .into_iter()
+            .find(|p| !p.starts_with('/') || std::path::Path::new(p).exists())
+            .unwrap();
+        let child = Command::new(program)
+            .args(["-a", "127.0.0.1", "-p", &port.to_string()])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("nats-server is missing: run `cargo xtask setup`");
+        let began = now();
+        while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
+            assert!(began.elapsed() < Duration::from_secs(10), "nats-server does not listen");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        Server(child, port)
+    }
+
+    fn config(&self) -> NatsConfig {
+        NatsConfig { url: format!("nats://127.0.0.1:{}", self.1), name: "contract".into() }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[allow(clippy::disallowed_methods, reason = "a bounded wait in a test")]
+fn now() -> Instant {
+    Instant::now()
+}
+
+fn text(payload: &str) -> Message {
+    Message { trace: String::new(), payload: payload.to_owned().into() }
+}
+
+const SOON: Duration = Duration::from_secs(2);
+
+/// Answers every request with the name of the server and what it was asked.
+fn answering(mut inbox: Inbox<Request>, name: &'static str) -> tokio::task::JoinHandle<usize> {
+    tokio::spawn(async move {
+        let mut served = 0;
+        while let Some(request) = inbox.next().await {
+            let answer = format!(
+                "{name} {} {}",
+                String::from_utf8_lossy(&request.message.payload),
+                request.message.trace
+            );
+            if &request.message.payload[..] == b"stop" {
+                let _ = request.reply("stopped").await;
+                break;
+            }
+            served += 1;
+            let _ = request.reply(answer).await;
+        }
+        served
+    })
+}
+
+/// The contract: `here` and `there` are two handles to the same bus, as two instances have them.
+async fn holds(here: Bus, there: Bus) {
+    // Nobody there: told at once.
+    let began = now();
+    assert_eq!(here.request("t.ask", text("x"), SOON).await, Err(BusError::NoResponder));
+    assert!(began.elapsed() < Duration::from_millis(500), "{:?}", began.elapsed());
+
+    // A group shares the work; the trace comes along.
+    let members = [
+        answering(here.serve("t.ask", "g").await.unwrap(), "one"),
+        answering(there.serve("t.ask", "g").await.unwrap(), "two"),
+    ];
+    let mut names = std::collections::BTreeSet::new();
+    for i in 0..60 {
+        let message = Message { trace: "00-trace-span-01".into(), ..text(&i.to_string()) };
+        let answer = here.request("t.ask", message, SOON).await.unwrap();
+        let answer = String::from_utf8_lossy(&answer).into_owned();
+        assert!(answer.ends_with(&format!(" {i} 00-trace-span-01")), "{answer}");
+        names.insert(answer.split(' ').next().unwrap().to_owned());
+    }
+    assert_eq!(names.len(), 2, "both members served");
+
+    // A member that leaves takes nothing with it; when all have left that is told again.
+    for _ in 0..2 {
+        here.request("t.ask", text("stop"), SOON).await.unwrap();
+    }
+    let mut served = 0;
+    for member in members {
+        served += member.await.unwrap();
+    }
+    assert_eq!(served, 60);
+    here.flush().await.unwrap();
+    there.flush().await.unwrap();
+    assert_eq!(here.request("t.ask", text("x"), SOON).await, Err(BusError::NoResponder));
+
+    // An answer that does not come is a timeout, not a wait for ever.
+    let _silent = there.serve("t.silent", "g").await.unwrap();
+    assert_eq!(here.request("t.silent", text("x"), Duration::from_millis(80)).await, Err(BusError::Timeout));
+
+    // What is published reaches everybody who listens, by pattern.
+    let (mut all, mut some, mut none) = (
+        here.subscribe("t.>").await.unwrap(),
+        there.subscribe("t.*.up").await.unwrap(),
+        there.subscribe("u.>").await.unwrap(),
+    );
+    here.publish("t.edge.up", text("hello")).await.unwrap();
+    for inbox in [&mut all, &mut some] {
+        let heard = tokio::time::timeout(SOON, inbox.next()).await.unwrap().unwrap();
+        assert_eq!(&heard.payload[..], b"hello");
+    }
+    assert!(tokio::time::timeout(Duration::from_millis(50), none.next()).await.is_err());
+
+    // Sizes and queues are bounded.
+    let large = Message { trace: String::new(), payload: vec![0; MAX_PAYLOAD + 1].into() };
+    assert_eq!(here.publish("t.large", large).await, Err(BusError::TooLarge));
+    let mut slow = there.subscribe("t.flood").await.unwrap();
+    for _ in 0..QUEUE + 500 {
+        here.publish("t.flood", text("x")).await.unwrap();
+    }
+    here.flush().await.unwrap();
+    let mut kept = 0;
+    while tokio::time::timeout(Duration::from_millis(200), slow.next()).await.is_ok() {
+        kept += 1;
+    }
+    assert!((1..=QUEUE + 500).contains(&kept), "{kept}");
+}
+
+#[tokio::test]
+async fn the_process_keeps_the_contract() {
+    let bus = Bus::in_process();
+    holds(bus.clone(), bus).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nats_keeps_the_contract() {
+    let server = Server::start();
+    holds(Bus::nats(&server.config()).await.unwrap(), Bus::nats(&server.config()).await.unwrap()).await;
+}
+
+#[tokio::test]
+async fn a_full_queue_refuses_within_the_process() {
+    let bus = Bus::in_process();
+    let _busy = bus.serve("t.busy", "g").await.unwrap();
+    let mut waiting = vec![];
+    for _ in 0..QUEUE {
+        let bus = bus.clone();
+        waiting.push(tokio::spawn(async move {
+            bus.request("t.busy", text("x"), Duration::from_millis(300)).await
+        }));
+    }
+    tokio::task::yield_now().await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert_eq!(bus.request("t.busy", text("one more"), SOON).await, Err(BusError::Full));
+    for asked in waiting {
+        assert_eq!(asked.await.unwrap(), Err(BusError::Timeout));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_comes_back_after_its_server_did() {
+    let server = Server::start();
+    let (port, config) = (server.1, server.config());
+    let bus = Bus::nats(&config).await.unwrap();
+    let _serving = answering(bus.serve("t.back", "g").await.unwrap(), "me");
+    drop(server);
+    let _again = Server::on(port);
+    let mut answer = Err(BusError::Timeout);
+    for _ in 0..100 {
+        answer = bus.request("t.back", text("x"), Duration::from_millis(300)).await;
+        if answer.is_ok() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert!(answer.is_ok(), "{answer:?}");
+}
+
+#[tokio::test]
+async fn no_server_is_told() {
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let config = NatsConfig { url: format!("nats://127.0.0.1:{port}"), name: "nobody".into() };
+    assert!(matches!(Bus::nats(&config).await, Err(BusError::Link(_))));
+}
