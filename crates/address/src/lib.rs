@@ -1,1 +1,12 @@
-//! (being laid)
+//! Addresses: SIP URI ⇄ JID ⇄ telephone number, and where a call goes (interworking §1).
+//!
+//! One rule: a mapping has an inverse, or it is refused. Pure and cheap: [`Plan::route`] is on the path of every call.
+//! Start at [`Plan`]; [`jid_local`] and [`sip_user`] are the two directions of RFC 7247 with XEP-0106.
+
+mod escape;
+mod number;
+mod plan;
+
+pub use escape::{escape, jid_local, sip_user, unescape};
+pub use number::{is_emergency, plain_number};
+pub use plan::{Alias, Component, Plan, PlanError, Route, Trunk};

@@ -1,0 +1,352 @@
+//! The plan: who is reached how (interworking §1.2). Built once from the configuration; answers without waiting.
+
+use crate::{is_emergency, jid_local, plain_number, sip_user};
+use signal::{End, Opening, Party, Protocol, Reason};
+use std::collections::HashMap;
+
+/// A component domain.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Component {
+    /// `[[xmpp.component]] domain`
+    pub domain: String,
+    /// `[[xmpp.component]] users`: XMPP domain of the people behind `[sip] domains`.
+    pub users: String,
+}
+
+/// A trunk.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Trunk {
+    /// `[[trunk]] name`
+    pub name: String,
+    /// `[[trunk]] domain`: the component domain that it serves.
+    pub domain: String,
+    /// Host of `[[trunk]] uri`.
+    pub host: String,
+}
+
+/// A number of an XMPP user.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Alias {
+    /// `[[alias]] number`
+    pub number: String,
+    /// `[[alias]] jid`
+    pub jid: String,
+}
+
+/// A fault of the configuration; names key, value and remedy.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{key} = \"{value}\": {remedy}")]
+pub struct PlanError {
+    /// Where.
+    pub key: String,
+    /// What stands there.
+    pub value: String,
+    /// What to do.
+    pub remedy: String,
+}
+
+/// Where a call goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// The callee's leg: identity to show, target, and the link (trunk name or component domain) to go out by.
+    pub opening: Opening,
+    /// Which edge.
+    pub protocol: Protocol,
+}
+
+/// The plan.
+#[derive(Clone, Debug, Default)]
+pub struct Plan {
+    sip_domains: Vec<String>,
+    components: Vec<Component>,
+    trunks: Vec<Trunk>,
+    jid_of_number: HashMap<String, String>,
+    number_of_jid: HashMap<String, String>,
+}
+
+impl Plan {
+    /// Checks and takes the configuration.
+    ///
+    /// # Errors
+    /// [`PlanError`]
+    pub fn new(
+        sip_domains: Vec<String>,
+        components: Vec<Component>,
+        trunks: Vec<Trunk>,
+        aliases: &[Alias],
+    ) -> Result<Plan, PlanError> {
+        let fault = |key: &str, value: &str, remedy: &str| {
+            Err(PlanError { key: key.into(), value: value.into(), remedy: remedy.into() })
+        };
+        let mut plan = Plan {
+            sip_domains: sip_domains.iter().map(|d| d.to_lowercase()).collect(),
+            components,
+            ..Plan::default()
+        };
+        for trunk in trunks {
+            if !plan.components.iter().any(|c| c.domain == trunk.domain) {
+                return fault("[[trunk]] domain", &trunk.domain, "name the domain of an [[xmpp.component]]");
+            }
+            if plan.trunks.iter().any(|t| t.domain == trunk.domain) {
+                return fault(
+                    "[[trunk]] domain",
+                    &trunk.domain,
+                    "another trunk serves it already; give each trunk a component domain of its own",
+                );
+            }
+            if plan.trunks.iter().any(|t| t.name == trunk.name) {
+                return fault("[[trunk]] name", &trunk.name, "name each trunk differently");
+            }
+            plan.trunks.push(trunk);
+        }
+        for alias in aliases {
+            let Some(number) = plain_number(&alias.number) else {
+                return fault(
+                    "[[alias]] number",
+                    &alias.number,
+                    "write digits, with a leading + for a number in international form",
+                );
+            };
+            if is_emergency(&number) {
+                return fault(
+                    "[[alias]] number",
+                    &alias.number,
+                    "an emergency number cannot be somebody's alias",
+                );
+            }
+            let jid = bare(&alias.jid).to_lowercase();
+            if !jid.contains('@') {
+                return fault("[[alias]] jid", &alias.jid, "write it as user@domain");
+            }
+            if plan.jid_of_number.insert(number.clone(), jid.clone()).is_some() {
+                return fault("[[alias]] number", &alias.number, "it stands twice; keep one");
+            }
+            plan.number_of_jid.entry(jid).or_insert(number);
+        }
+        Ok(plan)
+    }
+
+    /// Where the call goes.
+    ///
+    /// # Errors
+    /// The reason to refuse it with.
+    pub fn route(&self, heard: &Opening) -> Result<Route, End> {
+        match heard.from.protocol {
+            Protocol::Sip => self.to_xmpp(heard),
+            Protocol::Xmpp => self.to_sip(heard),
+        }
+        .map_err(End::from)
+    }
+
+    /// The lookup order of §1.2: alias, then domain rule.
+    fn to_xmpp(&self, heard: &Opening) -> Result<Route, Reason> {
+        let trunk = self.trunks.iter().find(|t| t.name == heard.link).ok_or(Reason::Forbidden)?;
+        let component = self.components.iter().find(|c| c.domain == trunk.domain).ok_or(Reason::NotFound)?;
+        let (user, host) = user_host(&heard.to.address);
+        let number = plain_number(user);
+        if number.as_deref().is_some_and(is_emergency) {
+            return Err(Reason::Forbidden);
+        }
+        let callee = match number.as_ref().and_then(|n| self.jid_of_number.get(n)) {
+            Some(jid) => jid.clone(),
+            None if self.sip_domains.contains(&host.to_lowercase())
+                && !component.users.is_empty()
+                && number.is_none() =>
+            {
+                let local = jid_local(user).map_err(|e| {
+                    if e == crate::escape::Unmappable::Malformed {
+                        Reason::BadRequest
+                    } else {
+                        Reason::NotFound
+                    }
+                })?;
+                format!("{local}@{}", component.users)
+            }
+            None => return Err(Reason::NotFound),
+        };
+        let (caller, host) = user_host(&heard.from.address);
+        // R-ADDR-14: nobody is called back under this name.
+        let local = if caller.is_empty() || host.ends_with("anonymous.invalid") {
+            "anonymous".to_owned()
+        } else {
+            plain_number(caller)
+                .map_or_else(|| jid_local(caller), Ok)
+                .unwrap_or_else(|_| "anonymous".to_owned())
+        };
+        let from = Party {
+            display: heard.from.display.clone(),
+            ..Party::xmpp(format!("{local}@{}", component.domain))
+        };
+        self.leg(heard, from, Party::xmpp(callee), &component.domain)
+    }
+
+    fn to_sip(&self, heard: &Opening) -> Result<Route, Reason> {
+        let target = bare(&heard.to.address);
+        let (local, domain) = target.split_once('@').ok_or(Reason::NotFound)?;
+        let trunk = self.trunks.iter().find(|t| t.domain == domain).ok_or(Reason::NotFound)?;
+        if local == "anonymous" {
+            return Err(Reason::NotFound);
+        }
+        let number = plain_number(local);
+        if number.as_deref().is_some_and(is_emergency) {
+            return Err(Reason::Forbidden);
+        }
+        // R-SIP-11: a component's own JID as the caller means that our own message came back.
+        let caller = bare(&heard.from.address).to_lowercase();
+        if caller.split_once('@').is_none_or(|(_, d)| self.components.iter().any(|c| c.domain == d)) {
+            return Err(Reason::Loop);
+        }
+        let user = number.unwrap_or_else(|| sip_user(local));
+        let to = Party::sip(format!("sip:{user}@{}", trunk.host));
+        let ours = self.sip_domains.first().unwrap_or(&trunk.host);
+        let who = self
+            .number_of_jid
+            .get(&caller)
+            .cloned()
+            .unwrap_or_else(|| sip_user(caller.split('@').next().unwrap_or("")));
+        let from = Party { display: heard.from.display.clone(), ..Party::sip(format!("sip:{who}@{ours}")) };
+        self.leg(heard, from, to, &trunk.name)
+    }
+
+    fn leg(&self, heard: &Opening, from: Party, to: Party, link: &str) -> Result<Route, Reason> {
+        let hops = heard.hops.checked_sub(1).filter(|h| *h > 0).ok_or(Reason::Loop)?;
+        let protocol = to.protocol;
+        Ok(Route { opening: Opening { from, to, link: link.to_owned(), hops }, protocol })
+    }
+}
+
+/// User and host of a SIP URI or the number of a tel URI; parameters and a port are dropped, the split comes before any
+/// decoding (R-ADDR-16).
+fn user_host(address: &str) -> (&str, &str) {
+    let rest = address.split_once(':').map_or(address, |(_, rest)| rest);
+    match rest.rsplit_once('@') {
+        Some((user, host)) => {
+            let user = user.split(':').next().unwrap_or(user);
+            let cut = host.find([';', '?']).unwrap_or(host.len());
+            let host = &host[..cut];
+            let host = if host.starts_with('[') { host } else { host.split(':').next().unwrap_or(host) };
+            (user, host)
+        }
+        None if address.starts_with("tel:") => (rest.split(';').next().unwrap_or(rest), ""),
+        None => ("", rest.split([';', '?', ':']).next().unwrap_or(rest)),
+    }
+}
+
+fn bare(jid: &str) -> &str {
+    jid.split('/').next().unwrap_or(jid)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan() -> Plan {
+        Plan::new(
+            vec!["im.pbx.example".into()],
+            vec![Component { domain: "sip.xmpp.example".into(), users: "xmpp.example".into() }],
+            vec![Trunk { name: "pbx".into(), domain: "sip.xmpp.example".into(), host: "pbx.example".into() }],
+            &[Alias { number: "2700".into(), jid: "rosa@xmpp.example".into() }],
+        )
+        .unwrap()
+    }
+
+    fn call(from: Party, to: Party, link: &str) -> Result<(String, String, String), Reason> {
+        let heard = Opening { from, to, link: link.into(), hops: 70 };
+        plan()
+            .route(&heard)
+            .map(|r| (r.opening.from.address, r.opening.to.address, r.opening.link))
+            .map_err(|e| e.reason)
+    }
+
+    fn from_sip(to: &str) -> Result<String, Reason> {
+        call(Party::sip("sip:2041@pbx.example"), Party::sip(to), "pbx").map(|r| r.1)
+    }
+
+    fn from_xmpp(to: &str) -> Result<String, Reason> {
+        call(Party::xmpp("rosa@xmpp.example/phone"), Party::xmpp(to), "sip.xmpp.example").map(|r| r.1)
+    }
+
+    #[test]
+    fn aliases_come_before_domains() {
+        assert_eq!(from_sip("sip:2700@gw.pbx.example").as_deref(), Ok("rosa@xmpp.example"));
+        assert_eq!(from_sip("tel:2700").as_deref(), Ok("rosa@xmpp.example"));
+        assert_eq!(from_sip("sip:27-00@x;user=phone").as_deref(), Ok("rosa@xmpp.example"));
+        assert_eq!(
+            from_sip("sip:o'hara@IM.pbx.example:5060;transport=udp").as_deref(),
+            Ok(r"o\27hara@xmpp.example")
+        );
+        assert_eq!(from_sip("sip:a%40b:pw@im.pbx.example;x=1?y=2").as_deref(), Ok(r"a\40b@xmpp.example"));
+    }
+
+    /// R-ADDR-12, R-ADDR-13
+    #[test]
+    fn unknown_and_forbidden_targets_are_refused() {
+        assert_eq!(from_sip("sip:2701@gw.pbx.example"), Err(Reason::NotFound));
+        assert_eq!(from_sip("sip:2701@im.pbx.example"), Err(Reason::NotFound), "a number is nobody's name");
+        assert_eq!(from_sip("sip:rosa@other.example"), Err(Reason::NotFound));
+        assert_eq!(from_sip("sip:%00@im.pbx.example"), Err(Reason::BadRequest));
+        assert_eq!(from_sip("sip:112@im.pbx.example"), Err(Reason::Forbidden));
+        assert_eq!(from_xmpp("112@sip.xmpp.example"), Err(Reason::Forbidden));
+        assert_eq!(from_xmpp("2041@nowhere.example"), Err(Reason::NotFound));
+        assert_eq!(from_xmpp("anonymous@sip.xmpp.example"), Err(Reason::NotFound), "R-ADDR-14");
+        assert_eq!(call(Party::sip("sip:x@y"), Party::sip("sip:2700@z"), "stranger"), Err(Reason::Forbidden));
+    }
+
+    #[test]
+    fn both_sides_see_an_address_that_they_can_call_back() {
+        let (from, to, link) =
+            call(Party::sip("sip:2041@pbx.example;tag=x"), Party::sip("sip:2700@gw"), "pbx").unwrap();
+        assert_eq!(
+            (from.as_str(), to.as_str(), link.as_str()),
+            ("2041@sip.xmpp.example", "rosa@xmpp.example", "sip.xmpp.example")
+        );
+        assert_eq!(from_xmpp(&from).as_deref(), Ok("sip:2041@pbx.example"));
+        let (from, ..) =
+            call(Party::xmpp("Rosa@xmpp.example/phone"), Party::xmpp("2041@sip.xmpp.example"), "").unwrap();
+        assert_eq!(from, "sip:2700@im.pbx.example", "her number, since she has one");
+        assert_eq!(from_sip(&from).as_deref(), Ok("rosa@xmpp.example"));
+        let (from, ..) =
+            call(Party::xmpp("tréma@xmpp.example"), Party::xmpp("2041@sip.xmpp.example"), "").unwrap();
+        assert_eq!(from_sip(&from).as_deref(), Ok("tréma@xmpp.example"));
+    }
+
+    /// R-ADDR-14, R-SIP-11
+    #[test]
+    fn anonymous_callers_and_loops() {
+        let (from, ..) =
+            call(Party::sip("sip:anonymous@anonymous.invalid"), Party::sip("sip:2700@gw"), "pbx").unwrap();
+        assert_eq!(from, "anonymous@sip.xmpp.example");
+        assert_eq!(
+            call(Party::xmpp("2041@sip.xmpp.example/gw-1"), Party::xmpp("2050@sip.xmpp.example"), ""),
+            Err(Reason::Loop)
+        );
+        let tired = Opening {
+            from: Party::sip("sip:a@b"),
+            to: Party::sip("sip:2700@gw"),
+            link: "pbx".into(),
+            hops: 1,
+        };
+        assert_eq!(plan().route(&tired).map_err(|e| e.reason).err(), Some(Reason::Loop));
+    }
+
+    #[test]
+    fn faults_name_key_value_and_remedy() {
+        let bad = Plan::new(
+            vec![],
+            vec![],
+            vec![Trunk { name: "pbx".into(), domain: "sip.x".into(), host: "h".into() }],
+            &[],
+        );
+        assert_eq!(
+            bad.unwrap_err().to_string(),
+            "[[trunk]] domain = \"sip.x\": name the domain of an [[xmpp.component]]"
+        );
+        for (number, jid) in [("rosa", "rosa@x"), ("112", "rosa@x"), ("2700", "rosa")] {
+            assert!(
+                Plan::new(vec![], vec![], vec![], &[Alias { number: number.into(), jid: jid.into() }])
+                    .is_err(),
+                "{number} {jid}"
+            );
+        }
+    }
+}
