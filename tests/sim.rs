@@ -3,6 +3,14 @@
 //!
 //! Invariants: nothing new is said to a leg that is over; the relay is released exactly once; no leg is left alone.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    missing_docs,
+    reason = "a test says what is wrong by failing"
+)]
+
 use media::{LocalEnd, Policy, Profile};
 use session::Machine;
 use session::call::{

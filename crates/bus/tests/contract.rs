@@ -1,5 +1,13 @@
 //! What every bus does, shown within one process and on a real NATS server.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    missing_docs,
+    reason = "a test says what is wrong by failing"
+)]
+
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use tandem_bus::{Bus, BusError, Inbox, MAX_PAYLOAD, Message, NatsConfig, QUEUE, Request};

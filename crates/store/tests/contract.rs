@@ -1,5 +1,13 @@
 //! What every store does, shown on memory and on a real Redis.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    missing_docs,
+    reason = "a test says what is wrong by failing"
+)]
+
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use tandem_store::{Key, NewRecord, RedisConfig, SHARDS, Saved, Store, StoreError};

@@ -27,7 +27,7 @@ impl Stream {
     }
 
     /// The next event; call until it says `Wait` or `Broken`.
-    pub fn next(&mut self) -> Framed {
+    pub fn take(&mut self) -> Framed {
         if self.0.starts_with(b"\r\n\r\n") {
             self.0.advance(4);
             return Framed::Ping;
