@@ -1,1 +1,9 @@
-//! (being laid)
+//! The media relay's core, sans IO: what a datagram is, where media comes from, SRTP.
+//!
+//! One rule: nothing on the packet path allocates, locks, waits or panics; packets are worked on in place. A relay knows
+//! streams and keys, never calls. Sockets and threads are `services/rtp-relay`'s. Start at [`packet`] (recognition), then
+//! [`latch`] (who may send), then [`srtp`].
+
+pub mod latch;
+pub mod packet;
+pub mod srtp;

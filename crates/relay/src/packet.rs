@@ -1,0 +1,212 @@
+//! Recognition of datagrams (RFC 7983, RFC 5761) and the fields of RTP and RTCP (RFC 3550), read in place.
+
+/// What a datagram on a media port is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// First octet 0–3 and the magic cookie.
+    Stun,
+    /// 20–63.
+    Dtls,
+    /// Version 2, second octet outside 192–223.
+    Rtp,
+    /// Version 2, second octet 192–223.
+    Rtcp,
+    /// ZRTP, TURN channels, QUIC, noise: dropped.
+    Other,
+}
+
+/// Tells what a datagram is by its first octets (R-RTP-1).
+#[must_use]
+pub fn classify(datagram: &[u8]) -> Class {
+    match datagram {
+        [0..=3, _, _, _, 0x21, 0x12, 0xa4, 0x42, ..] if datagram.len() >= 20 => Class::Stun,
+        [20..=63, ..] => Class::Dtls,
+        [128..=191, 192..=223, ..] if datagram.len() >= 8 => Class::Rtcp,
+        [128..=191, ..] if datagram.len() >= 12 => Class::Rtp,
+        _ => Class::Other,
+    }
+}
+
+/// Fields of an RTP header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rtp {
+    /// Payload type, 0–127.
+    pub pt: u8,
+    /// First packet of a talkspurt or last of a frame.
+    pub marker: bool,
+    /// Sequence number.
+    pub seq: u16,
+    /// Timestamp, in the codec's clock.
+    pub timestamp: u32,
+    /// Source.
+    pub ssrc: u32,
+    /// Octets of header with CSRCs and extension.
+    pub header: usize,
+}
+
+/// Reads an RTP header; `None` when the packet is cut short.
+#[must_use]
+pub fn rtp(packet: &[u8]) -> Option<Rtp> {
+    let [first, second, s0, s1, t0, t1, t2, t3, c0, c1, c2, c3, ..] = *packet else { return None };
+    if first >> 6 != 2 {
+        return None;
+    }
+    let mut header = 12 + 4 * usize::from(first & 0x0f);
+    if first & 0x10 != 0 {
+        let words = packet.get(header + 2..header + 4)?;
+        header += 4 + 4 * usize::from(u16::from_be_bytes([words[0], words[1]]));
+    }
+    (header <= packet.len()).then_some(Rtp {
+        pt: second & 0x7f,
+        marker: second & 0x80 != 0,
+        seq: u16::from_be_bytes([s0, s1]),
+        timestamp: u32::from_be_bytes([t0, t1, t2, t3]),
+        ssrc: u32::from_be_bytes([c0, c1, c2, c3]),
+        header,
+    })
+}
+
+/// Writes the fields that a relay owns: payload type and marker, sequence number, timestamp, source.
+pub fn rewrite(packet: &mut [u8], rtp: &Rtp) {
+    let Some(head) = packet.get_mut(1..12) else { return };
+    head[0] = u8::from(rtp.marker) << 7 | rtp.pt & 0x7f;
+    head[1..3].copy_from_slice(&rtp.seq.to_be_bytes());
+    head[3..7].copy_from_slice(&rtp.timestamp.to_be_bytes());
+    head[7..11].copy_from_slice(&rtp.ssrc.to_be_bytes());
+}
+
+/// The payload numbers of one direction: what comes in as `n` goes out as `map[n]`; unknown ones are dropped (R-RTP-12).
+#[derive(Clone, Debug)]
+pub struct Payloads([u8; 128]);
+
+const DROP: u8 = 255;
+
+impl Payloads {
+    /// Pairs of (heard, said).
+    #[must_use]
+    pub fn new(pairs: impl IntoIterator<Item = (u8, u8)>) -> Payloads {
+        let mut map = [DROP; 128];
+        for (heard, said) in pairs {
+            if let Some(place) = map.get_mut(usize::from(heard)) {
+                *place = said & 0x7f;
+            }
+        }
+        Payloads(map)
+    }
+    /// The number to say, or `None` to drop.
+    #[must_use]
+    pub fn get(&self, pt: u8) -> Option<u8> {
+        self.0.get(usize::from(pt)).copied().filter(|said| *said != DROP)
+    }
+}
+
+/// Keeps what a receiver sees continuous when the source behind it changes (R-RTP-2): one sending SSRC, sequence numbers
+/// and timestamps that go on.
+#[derive(Clone, Debug)]
+pub struct Splice {
+    ssrc: u32,
+    clock: u32,
+    source: Option<u32>,
+    seq_offset: u16,
+    timestamp_offset: u32,
+    last: Option<(u16, u32, u64)>,
+}
+
+impl Splice {
+    /// Sends as `ssrc`; `clock` in Hz.
+    #[must_use]
+    pub fn new(ssrc: u32, clock: u32) -> Splice {
+        Splice { ssrc, clock, source: None, seq_offset: 0, timestamp_offset: 0, last: None }
+    }
+
+    /// What goes out for what came in at `now_ms`. Gaps of the source are kept, never renumbered.
+    pub fn map(&mut self, mut rtp: Rtp, now_ms: u64) -> Rtp {
+        let changed = self.source != Some(rtp.ssrc);
+        if changed {
+            self.source = Some(rtp.ssrc);
+            if let Some((seq, timestamp, at)) = self.last {
+                let elapsed = (now_ms.saturating_sub(at) * u64::from(self.clock) / 1000) as u32;
+                self.seq_offset = seq.wrapping_add(1).wrapping_sub(rtp.seq);
+                self.timestamp_offset = timestamp.wrapping_add(elapsed.max(1)).wrapping_sub(rtp.timestamp);
+                rtp.marker = true;
+            }
+        }
+        rtp.seq = rtp.seq.wrapping_add(self.seq_offset);
+        rtp.timestamp = rtp.timestamp.wrapping_add(self.timestamp_offset);
+        rtp.ssrc = self.ssrc;
+        // A late packet does not turn the clock back.
+        if self.last.is_none_or(|(seq, ..)| changed || rtp.seq.wrapping_sub(seq) < 0x8000) {
+            self.last = Some((rtp.seq, rtp.timestamp, now_ms));
+        }
+        rtp
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// R-RTP-1: all 256 first octets, and every second octet of version 2.
+    #[test]
+    fn every_first_octet_is_recognised() {
+        for first in 0..=255u8 {
+            let mut datagram = [0u8; 20];
+            datagram[0] = first;
+            datagram[4..8].copy_from_slice(&[0x21, 0x12, 0xa4, 0x42]);
+            let wanted = match first {
+                0..=3 => Class::Stun,
+                20..=63 => Class::Dtls,
+                128..=191 => Class::Rtp,
+                _ => Class::Other,
+            };
+            assert_eq!(classify(&datagram), wanted, "{first}");
+        }
+        for second in 0..=255u8 {
+            let mut datagram = [0u8; 12];
+            (datagram[0], datagram[1]) = (0x80, second);
+            assert_eq!(
+                classify(&datagram),
+                if (192..=223).contains(&second) { Class::Rtcp } else { Class::Rtp }
+            );
+        }
+        assert_eq!(classify(&[0; 20]), Class::Other, "no cookie, no STUN");
+        assert_eq!(classify(&[]), Class::Other);
+    }
+
+    fn packet(seq: u16, timestamp: u32, ssrc: u32) -> Rtp {
+        Rtp { pt: 0, marker: false, seq, timestamp, ssrc, header: 12 }
+    }
+
+    #[test]
+    fn a_new_source_goes_on_where_the_old_one_stopped() {
+        let mut splice = Splice::new(99, 8000);
+        assert_eq!(splice.map(packet(65_534, 1_000, 1), 0).seq, 65_534);
+        assert_eq!(splice.map(packet(0, 1_320, 1), 40).seq, 0, "a lost packet stays a gap");
+        let next = splice.map(packet(777, 5, 2), 140);
+        assert_eq!((next.seq, next.timestamp, next.ssrc, next.marker), (1, 1_320 + 800, 99, true));
+        let next = splice.map(packet(778, 165, 2), 160);
+        assert_eq!((next.seq, next.timestamp, next.marker), (2, 2_280, false));
+    }
+
+    #[test]
+    fn payloads_are_mapped_or_dropped() {
+        let map = Payloads::new([(0, 0), (101, 126), (200, 1)]);
+        assert_eq!((map.get(101), map.get(8), map.get(0), map.get(200)), (Some(126), None, Some(0), None));
+    }
+
+    proptest! {
+        #[test]
+        fn headers_are_read_and_rewritten_or_refused(octets in prop::collection::vec(any::<u8>(), 0..64), seq: u16, ssrc: u32) {
+            let _ = classify(&octets);
+            if let Some(read) = rtp(&octets) {
+                prop_assert!(read.header <= octets.len());
+                let mut packet = octets.clone();
+                let changed = Rtp { seq, ssrc, ..read };
+                rewrite(&mut packet, &changed);
+                prop_assert_eq!(rtp(&packet), Some(changed));
+                prop_assert_eq!(&packet[12..], &octets[12..]);
+            }
+        }
+    }
+}

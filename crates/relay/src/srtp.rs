@@ -1,0 +1,196 @@
+//! SRTP and SRTCP (RFC 3711, RFC 7714), in place.
+//!
+//! One rule: a [`Context`] is one direction of one key; key schedules and the HMAC's inner states are made once, and a packet
+//! costs no allocation. Buffers need [`ROOM`] octets behind the packet to grow into.
+
+mod cipher;
+mod window;
+
+pub use cipher::Suite;
+
+use crate::packet::rtp;
+use cipher::Keys;
+use window::Window;
+
+/// Octets that a packet may grow by: tag, SRTCP index.
+pub const ROOM: usize = 20;
+/// Sources that one context follows; further ones are refused.
+pub const SOURCES: usize = 16;
+
+/// Why a packet is dropped. Failures are counted, never answered, and never latched on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SrtpError {
+    /// Too short, or no RTP.
+    #[error("malformed packet")]
+    Malformed,
+    /// The tag does not fit.
+    #[error("authentication failed")]
+    Forged,
+    /// Seen before, or older than the window.
+    #[error("replayed packet")]
+    Replayed,
+    /// No room behind the packet.
+    #[error("no room to grow")]
+    NoRoom,
+    /// More sources than a context follows.
+    #[error("too many sources")]
+    TooManySources,
+    /// Key or salt of the wrong length.
+    #[error("key material of the wrong length")]
+    Key,
+}
+
+/// One direction under one master key.
+pub struct Context {
+    suite: Suite,
+    rtp: Keys,
+    rtcp: Keys,
+    sources: [Option<Source>; SOURCES],
+}
+
+/// What is known of one SSRC.
+#[derive(Clone, Debug)]
+struct Source {
+    ssrc: u32,
+    /// Highest index of RTP seen or sent: ROC and sequence number; `None` before the first.
+    index: Option<u64>,
+    window: Window,
+    rtcp_index: u32,
+    rtcp_window: Window,
+}
+
+impl Context {
+    /// Derives session keys from a master key and salt (RFC 3711 §4.3).
+    ///
+    /// # Errors
+    /// [`SrtpError::Key`] when the lengths are not the suite's.
+    pub fn new(suite: Suite, key: &[u8], salt: &[u8]) -> Result<Context, SrtpError> {
+        let (rtp, rtcp) = cipher::derive(suite, key, salt).ok_or(SrtpError::Key)?;
+        Ok(Context { suite, rtp, rtcp, sources: [const { None }; SOURCES] })
+    }
+
+    /// Protects the packet that fills the first `length` octets of `buffer`; gives the new length.
+    ///
+    /// # Errors
+    /// [`SrtpError`]
+    pub fn protect(&mut self, buffer: &mut [u8], length: usize) -> Result<usize, SrtpError> {
+        let header = buffer.get(..length).and_then(rtp).ok_or(SrtpError::Malformed)?;
+        let source = source(&mut self.sources, header.ssrc)?;
+        let index = source.estimate(header.seq);
+        source.index = Some(source.index.map_or(index, |i| i.max(index)));
+        self.rtp.seal(self.suite, buffer, header.header, length, header.ssrc, index).ok_or(SrtpError::NoRoom)
+    }
+
+    /// Opens a protected packet in place; gives the length of the plain one.
+    ///
+    /// # Errors
+    /// [`SrtpError`]; the packet's octets are then of no use.
+    pub fn unprotect(&mut self, packet: &mut [u8]) -> Result<usize, SrtpError> {
+        let header = rtp(packet).ok_or(SrtpError::Malformed)?;
+        if packet.len() < header.header + self.suite.tag() {
+            return Err(SrtpError::Malformed);
+        }
+        // A source is remembered only once a packet of its was authentic.
+        let (index, known) = match self.sources.iter().flatten().find(|s| s.ssrc == header.ssrc) {
+            Some(source) => {
+                let index = source.estimate(header.seq);
+                if source.window.has(index) {
+                    return Err(SrtpError::Replayed);
+                }
+                (index, true)
+            }
+            None => (u64::from(header.seq), false),
+        };
+        if !known && self.sources.iter().all(Option::is_some) {
+            return Err(SrtpError::TooManySources);
+        }
+        let length =
+            self.rtp.open(self.suite, packet, header.header, header.ssrc, index).ok_or(SrtpError::Forged)?;
+        let source = source(&mut self.sources, header.ssrc)?;
+        source.window.note(index);
+        source.index = Some(source.index.map_or(index, |i| i.max(index)));
+        Ok(length)
+    }
+
+    /// [`Context::protect`] for a compound RTCP packet.
+    ///
+    /// # Errors
+    /// [`SrtpError`]
+    pub fn protect_rtcp(&mut self, buffer: &mut [u8], length: usize) -> Result<usize, SrtpError> {
+        let ssrc = rtcp_ssrc(buffer.get(..length).ok_or(SrtpError::Malformed)?)?;
+        let source = source(&mut self.sources, ssrc)?;
+        source.rtcp_index = (source.rtcp_index + 1) & 0x7fff_ffff;
+        self.rtcp.seal_rtcp(self.suite, buffer, length, ssrc, source.rtcp_index).ok_or(SrtpError::NoRoom)
+    }
+
+    /// [`Context::unprotect`] for a compound RTCP packet.
+    ///
+    /// # Errors
+    /// [`SrtpError`]
+    pub fn unprotect_rtcp(&mut self, packet: &mut [u8]) -> Result<usize, SrtpError> {
+        let ssrc = rtcp_ssrc(packet)?;
+        let index = cipher::rtcp_index(self.suite, packet).ok_or(SrtpError::Malformed)?;
+        if self.sources.iter().flatten().any(|s| s.ssrc == ssrc && s.rtcp_window.has(u64::from(index))) {
+            return Err(SrtpError::Replayed);
+        }
+        let length = self.rtcp.open_rtcp(self.suite, packet, ssrc, index).ok_or(SrtpError::Forged)?;
+        source(&mut self.sources, ssrc)?.rtcp_window.note(u64::from(index));
+        Ok(length)
+    }
+
+    /// The roll-over counter and highest sequence number of a source: what must outlive a relay.
+    #[must_use]
+    pub fn index(&self, ssrc: u32) -> Option<u64> {
+        self.sources.iter().flatten().find(|s| s.ssrc == ssrc).and_then(|s| s.index)
+    }
+
+    /// Goes on at an index that another relay had reached (R-RTP-7).
+    ///
+    /// # Errors
+    /// [`SrtpError::TooManySources`]
+    pub fn resume(&mut self, ssrc: u32, index: u64) -> Result<(), SrtpError> {
+        let source = source(&mut self.sources, ssrc)?;
+        source.index = Some(index);
+        source.window.note(index);
+        Ok(())
+    }
+}
+
+fn rtcp_ssrc(packet: &[u8]) -> Result<u32, SrtpError> {
+    match packet {
+        [first, _, _, _, a, b, c, d, ..] if first >> 6 == 2 => Ok(u32::from_be_bytes([*a, *b, *c, *d])),
+        _ => Err(SrtpError::Malformed),
+    }
+}
+
+fn source(sources: &mut [Option<Source>; SOURCES], ssrc: u32) -> Result<&mut Source, SrtpError> {
+    let at = sources.iter().position(|s| s.as_ref().is_some_and(|s| s.ssrc == ssrc));
+    let at = at.or_else(|| sources.iter().position(Option::is_none)).ok_or(SrtpError::TooManySources)?;
+    let place = sources.get_mut(at).ok_or(SrtpError::TooManySources)?;
+    Ok(place.get_or_insert(Source {
+        ssrc,
+        index: None,
+        window: Window::default(),
+        rtcp_index: 0,
+        rtcp_window: Window::default(),
+    }))
+}
+
+impl Source {
+    /// RFC 3711 appendix A: the index nearest to the highest one known.
+    fn estimate(&self, seq: u16) -> u64 {
+        let Some(highest) = self.index else { return u64::from(seq) };
+        let (roc, last) = (highest >> 16, (highest & 0xffff) as u16);
+        let roc = if last < 0x8000 {
+            if i32::from(seq) - i32::from(last) > 0x8000 { roc.saturating_sub(1) } else { roc }
+        } else if i32::from(last) - 0x8000 > i32::from(seq) {
+            roc + 1
+        } else {
+            roc
+        };
+        roc << 16 | u64::from(seq)
+    }
+}
+
+#[cfg(test)]
+mod tests;
