@@ -4,8 +4,10 @@
 //! judged afterwards by [`screen`]; what we send has one form. No socket, no clock, no random source: time and entropy
 //! are arguments. Start at [`message`] for reading and writing, [`transaction`] for retransmission and timers.
 
+pub mod dialog;
 pub mod message;
 pub mod reason;
 pub mod screen;
+pub mod signal;
 pub mod transaction;
 pub mod uri;

@@ -1,0 +1,128 @@
+//! The dependency rules of docs/architecture.md §2, checked on `cargo metadata`.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    missing_docs,
+    reason = "a test says what is wrong by failing"
+)]
+
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::process::Command;
+
+/// What each of our packages may use of ours.
+const ARROWS: &[(&str, &[&str])] = &[
+    ("tandem-signal", &[]),
+    ("tandem-address", &["tandem-signal"]),
+    ("tandem-media", &["tandem-signal"]),
+    ("tandem-sip", &["tandem-signal", "tandem-address", "tandem-media"]),
+    ("tandem-session", &["tandem-signal", "tandem-address", "tandem-media"]),
+    ("tandem-relay", &["tandem-signal", "tandem-media"]),
+    ("tandem-bus", &["tandem-signal"]),
+    ("tandem-store", &[]),
+    ("tandem-xtask", &[]),
+    ("tandem-tests", &[]),
+];
+/// Crates that decide and compute; they have no clock, socket, runtime or random source.
+const PURE: &[&str] =
+    &["tandem-signal", "tandem-address", "tandem-media", "tandem-sip", "tandem-session", "tandem-relay"];
+/// What a pure crate must not stand on.
+const IMPURE: &[&str] = &["tokio", "rand", "getrandom", "socket2", "mio", "async-nats", "redis", "tonic"];
+/// Licences that go with Apache-2.0.
+const LICENCES: &[&str] = &[
+    "MIT",
+    "MIT-0",
+    "Apache-2.0",
+    "BSD-2-Clause",
+    "BSD-3-Clause",
+    "ISC",
+    "Unicode-3.0",
+    "Zlib",
+    "MPL-2.0",
+    "CC0-1.0",
+    "0BSD",
+    "Unlicense",
+    "OpenSSL",
+    "CDLA-Permissive-2.0",
+];
+
+fn packages() -> Vec<Value> {
+    let out = Command::new(env!("CARGO"))
+        .args([
+            "metadata",
+            "--format-version",
+            "1",
+            "--locked",
+            "--filter-platform",
+            "x86_64-unknown-linux-gnu",
+        ])
+        .output()
+        .unwrap();
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    let metadata: Value = serde_json::from_slice(&out.stdout).unwrap();
+    metadata["packages"].as_array().unwrap().clone()
+}
+
+/// Normal dependencies of our packages.
+fn ours() -> BTreeMap<String, Vec<String>> {
+    let ours = packages().into_iter().filter(|p| p["source"].is_null());
+    ours.map(|p| {
+        let normal = p["dependencies"].as_array().unwrap().iter().filter(|d| d["kind"].is_null());
+        (
+            p["name"].as_str().unwrap().to_owned(),
+            normal.map(|d| d["name"].as_str().unwrap().to_owned()).collect(),
+        )
+    })
+    .collect()
+}
+
+#[test]
+fn arrows_point_as_the_architecture_says() {
+    for (name, uses) in ours() {
+        let allowed = ARROWS
+            .iter()
+            .find(|(n, _)| *n == name)
+            .unwrap_or_else(|| panic!("{name} stands in no rule: add it to ARROWS and docs/architecture.md"))
+            .1;
+        for used in uses.iter().filter(|u| u.starts_with("tandem")) {
+            assert!(allowed.contains(&used.as_str()), "{name} must not use {used}");
+        }
+    }
+}
+
+#[test]
+fn pure_crates_stand_on_nothing_impure() {
+    let ours = ours();
+    for name in PURE {
+        for used in &ours[*name] {
+            assert!(!IMPURE.contains(&used.as_str()), "{name} is pure and must not use {used}");
+        }
+    }
+}
+
+#[test]
+fn licences_are_compatible() {
+    for package in packages() {
+        let (name, licence) =
+            (package["name"].as_str().unwrap(), package["license"].as_str().unwrap_or("none"));
+        let parts = licence
+            .split(['/', '(', ')', ' '])
+            .filter(|w| !w.is_empty() && !["OR", "AND", "WITH", "LLVM-exception"].contains(w));
+        let known: Vec<bool> = parts.map(|w| LICENCES.contains(&w)).collect();
+        let enough =
+            if licence.contains("AND") { known.iter().all(|k| *k) } else { known.iter().any(|k| *k) };
+        assert!(enough, "{name}: {licence}");
+    }
+}
+
+/// Files stay small, so that a newcomer finds the room for a change.
+#[test]
+fn no_file_is_over_600_lines() {
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+    let listed = Command::new("git").args(["-C", root, "ls-files", "*.rs"]).output().unwrap();
+    for file in String::from_utf8(listed.stdout).unwrap().lines() {
+        let lines = std::fs::read_to_string(format!("{root}/{file}")).map_or(0, |t| t.lines().count());
+        assert!(lines <= 600, "{file} has {lines} lines: is it one thing?");
+    }
+}
