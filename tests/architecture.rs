@@ -33,6 +33,7 @@ const IMPURE: &[&str] = &["tokio", "rand", "getrandom", "socket2", "mio", "async
 const LICENCES: &[&str] = &[
     "MIT",
     "MIT-0",
+    "BSL-1.0",
     "Apache-2.0",
     "BSD-2-Clause",
     "BSD-3-Clause",
