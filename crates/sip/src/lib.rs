@@ -1,10 +1,12 @@
-//! SIP, sans IO: messages, transactions.
+//! SIP, sans IO: messages, transactions, dialogs, and the edge that turns them into signals.
 //!
 //! One rule: lenient in, canonical out. What a peer sends is kept as it came (order, unknown headers, raw values) and
 //! judged afterwards by [`screen`]; what we send has one form. No socket, no clock, no random source: time and entropy
-//! are arguments. Start at [`message`] for reading and writing, [`transaction`] for retransmission and timers.
+//! are arguments. Start at [`message`] for reading and writing, [`transaction`] for retransmission and timers,
+//! [`signal`] for what a message means to a call, [`edge`] for the whole.
 
 pub mod dialog;
+pub mod edge;
 pub mod message;
 pub mod reason;
 pub mod screen;
