@@ -26,6 +26,8 @@ use open::{event, opening};
 const MAX_WAITING: usize = 16;
 /// Effects remembered per leg.
 const MAX_SEEN: usize = 16;
+/// An idle leg leaves the cache after this time, ms; the record brings it back.
+const IDLE: u64 = 600_000;
 /// Times that a message is heard again against a newer record.
 const MAX_TRIES: u8 = 3;
 
@@ -197,8 +199,10 @@ impl Edge {
         match self.table.request(&message, flow, flow.tcp, now) {
             Incoming::New(_) => {}
             Incoming::Ack => {
-                if let Some(leg) = known.and_then(|l| self.legs.get_mut(&l)) {
-                    leg.accepted = None;
+                if let Some(name) = known
+                    && self.legs.get_mut(&name).and_then(|l| l.accepted.take()).is_some()
+                {
+                    self.wake(name, now + IDLE);
                 }
                 return;
             }
@@ -328,7 +332,10 @@ impl Edge {
     }
 
     fn job(&mut self, name: LegRef, job: Job, now: Time) {
-        let leg = self.legs.entry(name).or_default();
+        if self.legs.entry(name).or_default().wake.is_none() {
+            self.wake(name, now + IDLE);
+        }
+        let Some(leg) = self.legs.get_mut(&name) else { return };
         if leg.busy || !leg.waiting.is_empty() {
             // A full queue drops: the peer or the orchestrator repeats.
             if leg.waiting.len() < MAX_WAITING {
@@ -502,8 +509,9 @@ impl Edge {
                 Wire::Direct(request) => self.out.push_back(Output::Send(flow, request.write())),
             }
         }
-        let ended =
-            self.legs.get(&name).and_then(|l| l.dialog.as_ref()).is_some_and(|d| d.state == State::Ended);
+        // A cancelled INVITE that never gets its final response is over too (§9.1: 64*T1).
+        let dialog = self.legs.get(&name).and_then(|l| l.dialog.as_ref());
+        let ended = dialog.is_some_and(|d| matches!(d.state, State::Ended | State::Cancelled));
         if ended {
             self.wake(name, now + TIMEOUT);
         }
@@ -516,12 +524,16 @@ impl Edge {
             self.wakes.remove(&(at, name));
             let Some(leg) = self.legs.get_mut(&name) else { continue };
             leg.wake = None;
-            let ended = leg.dialog.as_ref().is_none_or(|d| d.state == State::Ended);
-            if ended && !leg.busy {
+            let is = |states: &[State]| leg.dialog.as_ref().is_some_and(|d| states.contains(&d.state));
+            let open = is(&[State::Incoming, State::Outgoing]);
+            if !leg.busy && !open && (is(&[State::Ended]) || leg.accepted.is_none()) {
                 self.legs.remove(&name);
                 continue;
             }
-            let Some(accepted) = leg.accepted.as_mut() else { continue };
+            let Some(accepted) = leg.accepted.as_mut() else {
+                self.wake(name, now + IDLE);
+                continue;
+            };
             if now >= accepted.end {
                 // Nobody acknowledged: hang up (§13.3.1.4).
                 leg.accepted = None;

@@ -291,3 +291,26 @@ fn a_phone_holds() {
     b.say(state(heard.leg, 4, heard.dialog), 7, Signal::Updated(media()), None);
     assert_eq!(b.codes(), ["200"]);
 }
+
+/// Nothing is kept for ever: neither a cancelled INVITE whose final response never comes nor an idle call.
+#[test]
+fn silent_legs_leave_the_cache() {
+    let mut b = bench("one");
+    let (leg, said) = called(&mut b);
+    let invite = b.sent.remove(0);
+    b.say(state(leg, 1, said.dialog.unwrap()), 2, Signal::End(Reason::Cancelled.into()), None);
+    b.hear(answer(&invite, 180, ""));
+    b.sent.clear();
+    let (_, _, to) = answered(&mut b);
+    b.hear(request("ACK", 1, &to, ""));
+    assert_eq!(b.edge.legs(), 2);
+    b.now = b.now + 40_000;
+    b.edge.tick(b.now);
+    assert_eq!(b.edge.legs(), 1);
+    while let Some(at) = b.edge.deadline() {
+        b.now = at;
+        b.edge.tick(at);
+        b.drain();
+    }
+    assert_eq!(b.edge.legs(), 0);
+}
