@@ -9,6 +9,8 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 const TRACEPARENT: &str = "traceparent";
+/// A subject that is never served.
+const NOBODY: &str = "tandem.nobody";
 
 /// Where NATS is.
 #[derive(Clone, Debug)]
@@ -82,8 +84,13 @@ impl Nats {
         self.inbox(stream, |message| Some(read(message))).await
     }
 
+    /// The client's own flush only empties its buffer. The server works through a connection in order, so its word that nobody
+    /// serves this subject means that it has seen everything before it, subscriptions included.
     pub async fn flush(&self) -> Result<(), BusError> {
-        self.0.flush().await.map_err(|e| BusError::Link(e.to_string()))
+        match self.request(NOBODY, Message::default(), Duration::from_secs(2)).await {
+            Ok(_) | Err(BusError::NoResponder) => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 
     /// Moves messages into a bounded inbox; the subscription ends with it.

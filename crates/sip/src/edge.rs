@@ -119,7 +119,10 @@ impl Edge {
     pub fn receive(&mut self, octets: &Bytes, flow: Flow, now: Time) {
         match crate::message::read(octets) {
             Ok(message) if message.code().is_some() => self.response(message, flow, now),
-            Ok(message) => self.request(message, flow, now),
+            Ok(mut message) => {
+                message.stamp(flow.peer);
+                self.request(message, flow, now);
+            }
             Err(
                 ReadError::Empty
                 | ReadError::NoSip

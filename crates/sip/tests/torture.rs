@@ -161,6 +161,29 @@ fn keep_alives_are_told_from_messages() {
     assert_eq!(stream.take(), Framed::Wait);
 }
 
+/// R-SIP-4: what came through a NAT is answered with where it came from.
+#[test]
+fn the_source_is_noted_in_the_top_via_alone() {
+    let mut m = Message::request("OPTIONS", "sip:a")
+        .with("Via", "SIP/2.0/UDP 10.0.0.1:5060;branch=z9hG4bK1;rport, SIP/2.0/UDP b")
+        .with("v", "SIP/2.0/UDP c");
+    m.stamp("192.0.2.7:40112".parse().unwrap());
+    assert_eq!(
+        m.list("Via"),
+        [
+            "SIP/2.0/UDP 10.0.0.1:5060;branch=z9hG4bK1;rport=40112;received=192.0.2.7",
+            "SIP/2.0/UDP b",
+            "SIP/2.0/UDP c"
+        ]
+    );
+    let mut m = Message::request("OPTIONS", "sip:a").with("Via", "SIP/2.0/UDP 192.0.2.7;branch=z9hG4bK1");
+    m.stamp("192.0.2.7:5060".parse().unwrap());
+    assert_eq!(m.text("Via"), Some("SIP/2.0/UDP 192.0.2.7;branch=z9hG4bK1"), "nothing to note");
+    let mut m = Message::request("OPTIONS", "sip:a").with("Via", "SIP/2.0/UDP phone.example;branch=z9hG4bK1");
+    m.stamp("[2001:db8::9]:5060".parse().unwrap());
+    assert_eq!(m.via().unwrap().param("received"), Some("2001:db8::9"));
+}
+
 /// R-SIP-3 (RFC 5118).
 #[test]
 fn ipv6_is_read_where_it_may_stand() {

@@ -78,6 +78,23 @@ impl fmt::Display for Via {
 }
 
 impl Message {
+    /// Notes in the top Via where a request came from: `received` where sent-by says something else (RFC 3261 §18.2.1), the
+    /// port where `rport` asks for it (RFC 3581 §4). What is answered copies it.
+    pub fn stamp(&mut self, source: std::net::SocketAddr) {
+        let Some(header) = self.headers.iter_mut().find(|h| h.name.as_str() == "Via") else { return };
+        let Ok(text) = std::str::from_utf8(&header.value) else { return };
+        let values = members(text);
+        let Some(mut via) = values.first().and_then(|v| Via::parse(v)) else { return };
+        let rport = via.param("rport").is_some();
+        if rport {
+            via.set("rport", source.port().to_string());
+        }
+        if rport || via.host.parse() != Ok(source.ip()) {
+            via.set("received", source.ip().to_string());
+        }
+        let rest: String = values.iter().skip(1).map(|v| format!(", {v}")).collect();
+        header.value = format!("{via}{rest}").into();
+    }
     /// The top Via.
     #[must_use]
     pub fn via(&self) -> Option<Via> {
