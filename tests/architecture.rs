@@ -21,12 +21,51 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("tandem-relay", &["tandem-signal", "tandem-media"]),
     ("tandem-bus", &["tandem-signal"]),
     ("tandem-store", &[]),
+    ("tandem-xmpp", &["tandem-signal", "tandem-address", "tandem-media"]),
+    ("tandem-proto", &["tandem-signal"]),
+    ("tandem-runtime", &[]),
+    ("tandem-sip-edge", &["tandem-signal", "tandem-sip", "tandem-bus", "tandem-proto", "tandem-runtime"]),
+    ("tandem-xmpp-edge", &["tandem-signal", "tandem-xmpp", "tandem-bus", "tandem-proto", "tandem-runtime"]),
+    ("tandem-rtp-relay", &["tandem-signal", "tandem-relay", "tandem-bus", "tandem-proto", "tandem-runtime"]),
+    (
+        "tandem-orchestrator",
+        &[
+            "tandem-signal",
+            "tandem-address",
+            "tandem-media",
+            "tandem-session",
+            "tandem-bus",
+            "tandem-store",
+            "tandem-proto",
+            "tandem-runtime",
+        ],
+    ),
+    (
+        "tandem",
+        &[
+            "tandem-bus",
+            "tandem-store",
+            "tandem-proto",
+            "tandem-runtime",
+            "tandem-sip-edge",
+            "tandem-xmpp-edge",
+            "tandem-orchestrator",
+            "tandem-rtp-relay",
+        ],
+    ),
     ("tandem-xtask", &[]),
     ("tandem-tests", &[]),
 ];
 /// Crates that decide and compute; they have no clock, socket, runtime or random source.
-const PURE: &[&str] =
-    &["tandem-signal", "tandem-address", "tandem-media", "tandem-sip", "tandem-session", "tandem-relay"];
+const PURE: &[&str] = &[
+    "tandem-signal",
+    "tandem-address",
+    "tandem-media",
+    "tandem-sip",
+    "tandem-xmpp",
+    "tandem-session",
+    "tandem-relay",
+];
 /// What a pure crate must not stand on.
 const IMPURE: &[&str] = &["tokio", "rand", "getrandom", "socket2", "mio", "async-nats", "redis", "tonic"];
 /// Licences that go with Apache-2.0.

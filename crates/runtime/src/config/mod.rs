@@ -1,0 +1,222 @@
+//! The one configuration file that all services read, each its own sections (docs/architecture.md §12).
+//!
+//! One rule: a fault names the key, the value and the remedy. Start at [`Config`].
+
+use serde::Deserialize;
+use std::net::{IpAddr, SocketAddr};
+
+/// The whole file.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Name of this instance; unique among its kind. Default: host name, kind and process id.
+    pub instance: Option<String>,
+    /// Absent: in this process.
+    pub bus: Option<BusConfig>,
+    /// Absent: in memory.
+    pub store: Option<StoreConfig>,
+    /// What all instances of one installation share.
+    pub cluster: ClusterConfig,
+    /// Absent: logs only.
+    pub telemetry: TelemetryConfig,
+    /// Health, metrics and the admin API.
+    pub admin: AdminConfig,
+    /// The SIP edge.
+    pub sip: SipConfig,
+    /// The XMPP edge.
+    pub xmpp: XmppConfig,
+    /// Where SIP calls go to and come from.
+    pub trunk: Vec<TrunkConfig>,
+    /// Numbers of XMPP users.
+    pub alias: Vec<AliasConfig>,
+    /// The relay.
+    pub relay: RelayConfig,
+    /// Limits of a call.
+    pub call: CallConfig,
+}
+
+/// NATS.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BusConfig {
+    /// `nats://host:port`, several separated by commas; `user:password@` where needed.
+    pub url: String,
+}
+
+/// Redis.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StoreConfig {
+    /// `redis://host:port`.
+    pub url: String,
+    /// Answer deadline, ms.
+    #[serde(default = "store_timeout")]
+    pub timeout_ms: u64,
+}
+
+fn store_timeout() -> u64 {
+    2_000
+}
+
+/// What all instances of one installation share.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ClusterConfig {
+    /// Key of the ids (tags, resources, sids) that carry a call; the same on every instance. At least 16 characters.
+    /// Required with `[bus]`; made anew at each start without.
+    pub secret: Option<String>,
+    /// The secret in a file.
+    pub secret_file: Option<String>,
+    /// PEM file with the P-256 certificate and key of DTLS, one for all relays; made anew at each start when absent.
+    pub dtls_certificate_file: Option<String>,
+}
+
+/// Traces and logs.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TelemetryConfig {
+    /// OTLP endpoint (gRPC), `http://host:4317`.
+    pub otlp: Option<String>,
+    /// Share of calls that are traced, 0 to 1. Default 1.
+    pub sample: Option<f64>,
+    /// Log filter, `info` by default.
+    pub log: Option<String>,
+    /// Logs as JSON lines.
+    pub json: bool,
+}
+
+/// Health, metrics and the admin API.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AdminConfig {
+    /// Address and port.
+    pub listen: SocketAddr,
+}
+
+impl Default for AdminConfig {
+    fn default() -> AdminConfig {
+        AdminConfig { listen: SocketAddr::from(([127, 0, 0, 1], 8080)) }
+    }
+}
+
+/// The SIP edge.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SipConfig {
+    /// `udp://address:port`, `tcp://address:port`.
+    pub listen: Vec<String>,
+    /// Host put in Contact and Via; default: the address that the peer reached.
+    pub advertise: Option<String>,
+    /// SIP domains whose users are XMPP users.
+    pub domains: Vec<String>,
+    /// Several edges of one host share the port (`SO_REUSEPORT`).
+    pub reuse_port: bool,
+    /// Legs held at once; further calls are refused with 503.
+    pub max_legs: usize,
+}
+
+impl Default for SipConfig {
+    fn default() -> SipConfig {
+        SipConfig {
+            listen: vec!["udp://127.0.0.1:5060".into(), "tcp://127.0.0.1:5060".into()],
+            advertise: None,
+            domains: vec![],
+            reuse_port: false,
+            max_legs: 100_000,
+        }
+    }
+}
+
+/// The XMPP edge.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct XmppConfig {
+    /// One per component domain.
+    pub component: Vec<ComponentConfig>,
+}
+
+/// An external component (XEP-0114).
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ComponentConfig {
+    /// Its domain.
+    pub domain: String,
+    /// `host:port` of the XMPP server's component port.
+    pub server: String,
+    /// Shared with the XMPP server.
+    pub secret: Option<String>,
+    /// The secret in a file.
+    pub secret_file: Option<String>,
+    /// XMPP domain that `[sip] domains` map to.
+    pub users: Option<String>,
+}
+
+/// A SIP peer.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrunkConfig {
+    /// Its name.
+    pub name: String,
+    /// Where its calls go: `sip:host:port;transport=udp`.
+    pub uri: String,
+    /// XMPP domain that it serves.
+    pub domain: String,
+    /// Who may call in without digest: addresses or networks, `192.0.2.0/24`.
+    #[serde(default)]
+    pub sources: Vec<String>,
+}
+
+/// A number of an XMPP user.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AliasConfig {
+    /// Dialled on the SIP side.
+    pub number: String,
+    /// Who answers.
+    pub jid: String,
+}
+
+/// The relay.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RelayConfig {
+    /// Address for media.
+    pub listen: IpAddr,
+    /// Address put into SDP and candidates; default: `listen`.
+    pub advertise: Option<IpAddr>,
+    /// `first-last`.
+    pub ports: String,
+    /// Where the control API listens in the cluster; default: a free port of `listen`.
+    pub control: Option<SocketAddr>,
+    /// Media threads; default 1.
+    pub threads: usize,
+    /// An end that hears nothing for this long is reported, seconds.
+    pub media_timeout_s: u64,
+}
+
+impl Default for RelayConfig {
+    fn default() -> RelayConfig {
+        RelayConfig {
+            listen: IpAddr::from([127, 0, 0, 1]),
+            advertise: None,
+            ports: "30000-34999".into(),
+            control: None,
+            threads: 1,
+            media_timeout_s: 60,
+        }
+    }
+}
+
+/// Limits of a call.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CallConfig {
+    /// How long a call may ring, seconds.
+    pub ring_s: u64,
+}
+
+impl Default for CallConfig {
+    fn default() -> CallConfig {
+        CallConfig { ring_s: 120 }
+    }
+}

@@ -1,0 +1,11 @@
+//! What every main needs: configuration, telemetry, clock, admin port, drain.
+//!
+//! One rule: nothing here knows what a call is. Start at [`config::Config`] and [`drain::Drain`].
+
+pub mod clock;
+pub mod config;
+pub mod drain;
+pub mod trace;
+
+pub use config::Config;
+pub use drain::Drain;
