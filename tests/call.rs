@@ -224,7 +224,7 @@ fn a_call_is_placed_rings_is_answered_with_the_codec_in_use_and_ended_by_the_cal
     world.last(CALLEE, "200");
     world.last(CALLER, "BYE");
     assert!(world.call().ended.is_some());
-    assert_eq!(world.relay.iter().filter(|e| **e == Effect::Release).count(), 1);
+    assert_eq!(world.relay.iter().filter(|e| matches!(e, Effect::Release(_))).count(), 1);
 }
 
 #[test]

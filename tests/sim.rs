@@ -180,7 +180,7 @@ impl World {
         }
         match effect {
             Effect::Say { leg, signal, .. } => self.say(id, leg, signal),
-            Effect::Release => {
+            Effect::Release(_) => {
                 self.released.insert(id);
                 self.perform_done(id);
             }
@@ -349,7 +349,7 @@ impl World {
         );
         assert!(over.iter().all(|o| *o == over[0]), "a leg is left alone: {over:?}");
         let releases =
-            self.stored.outbox.iter().filter(|(_, e)| matches!(e, Effect::Release)).map(|(id, _)| *id);
+            self.stored.outbox.iter().filter(|(_, e)| matches!(e, Effect::Release(_))).map(|(id, _)| *id);
         let releases: BTreeSet<EffectId> = releases.chain(self.released.iter().copied()).collect();
         assert!(releases.len() <= 1, "released twice: {releases:?}");
         assert_eq!(call.relay.is_none(), call.ended.is_some(), "the relay lives as long as the call");

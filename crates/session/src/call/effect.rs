@@ -1,3 +1,4 @@
+use super::event::RelaySession;
 use serde::{Deserialize, Serialize};
 use signal::media::{Codec, Direction, Ice, Transport};
 use signal::{End, LegId, Opening, Signal};
@@ -28,9 +29,23 @@ pub enum Effect {
         ice: Ice,
     },
     /// Give the relay session back.
-    Release,
+    Release(RelaySession),
     /// A fact for billing and monitoring.
     Record(Fact),
+}
+
+impl Effect {
+    /// The variant's name as logs and spans show it.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Effect::Say { .. } => "say",
+            Effect::Connect(_) => "connect",
+            Effect::Candidates { .. } => "candidates",
+            Effect::Release(_) => "release",
+            Effect::Record(_) => "record",
+        }
+    }
 }
 
 /// One content of one end of the relay session, as both sides agreed it.

@@ -39,8 +39,8 @@ fn note(call: &mut Call, end: End, _now: Time) {
 /// Everybody has gone.
 pub(super) fn conclude(call: &mut Call, now: Time, effects: &mut Effects) {
     call.ended = Some(now);
-    if call.relay.take().is_some() {
-        effects.push(Effect::Release);
+    if let Some(session) = call.relay.take() {
+        effects.push(Effect::Release(session));
     }
     let end = call.end.clone().unwrap_or_else(|| signal::Reason::General.into());
     let talked_ms = call.answered.map(|answered| now.since(answered));
