@@ -2,8 +2,9 @@
 //!
 //! One rule: nothing on the packet path allocates, locks, waits or panics; packets are worked on in place. A relay knows
 //! streams and keys, never calls. Sockets and threads are `services/rtp-relay`'s. Start at [`packet`] (recognition), then
-//! [`latch`] (who may send), then [`srtp`].
+//! [`latch`] (who may send), then [`srtp`], then [`session`] (who hears whom).
 
 pub mod latch;
 pub mod packet;
+pub mod session;
 pub mod srtp;

@@ -109,6 +109,7 @@ pub struct Splice {
     source: Option<u32>,
     seq_offset: u16,
     timestamp_offset: u32,
+    interrupted: bool,
     last: Option<(u16, u32, u64)>,
 }
 
@@ -116,12 +117,21 @@ impl Splice {
     /// Sends as `ssrc`; `clock` in Hz.
     #[must_use]
     pub fn new(ssrc: u32, clock: u32) -> Splice {
-        Splice { ssrc, clock, source: None, seq_offset: 0, timestamp_offset: 0, last: None }
+        Splice {
+            ssrc,
+            clock,
+            source: None,
+            seq_offset: 0,
+            timestamp_offset: 0,
+            interrupted: false,
+            last: None,
+        }
     }
 
     /// What goes out for what came in at `now_ms`. Gaps of the source are kept, never renumbered.
     pub fn map(&mut self, mut rtp: Rtp, now_ms: u64) -> Rtp {
-        let changed = self.source != Some(rtp.ssrc);
+        let changed = self.interrupted || self.source != Some(rtp.ssrc);
+        self.interrupted = false;
         if changed {
             self.source = Some(rtp.ssrc);
             if let Some((seq, timestamp, at)) = self.last {
@@ -139,6 +149,35 @@ impl Splice {
             self.last = Some((rtp.seq, rtp.timestamp, now_ms));
         }
         rtp
+    }
+
+    /// The stream was not passed on for a while (hold): what comes next goes on like a new source, without a gap.
+    pub fn interrupt(&mut self) {
+        self.interrupted = true;
+    }
+
+    /// What the receiver calls the source `ssrc`, if that is the one being sent.
+    #[must_use]
+    pub fn said_for(&self, ssrc: u32) -> Option<u32> {
+        (self.source == Some(ssrc)).then_some(self.ssrc)
+    }
+
+    /// The source behind what the receiver calls `ssrc`.
+    #[must_use]
+    pub fn heard_as(&self, ssrc: u32) -> Option<u32> {
+        self.source.filter(|_| self.ssrc == ssrc)
+    }
+
+    /// Added to what comes in, modulo 2^32.
+    #[must_use]
+    pub fn timestamp_offset(&self) -> u32 {
+        self.timestamp_offset
+    }
+
+    /// Added to what comes in, modulo 2^16.
+    #[must_use]
+    pub fn seq_offset(&self) -> u16 {
+        self.seq_offset
     }
 }
 
@@ -187,6 +226,16 @@ mod tests {
         assert_eq!((next.seq, next.timestamp, next.ssrc, next.marker), (1, 1_320 + 800, 99, true));
         let next = splice.map(packet(778, 165, 2), 160);
         assert_eq!((next.seq, next.timestamp, next.marker), (2, 2_280, false));
+    }
+
+    #[test]
+    fn a_held_stream_resumes_without_a_gap() {
+        let mut splice = Splice::new(1, 8000);
+        splice.map(packet(100, 0, 1), 0);
+        splice.interrupt();
+        let next = splice.map(packet(50_000, 7_984_000, 1), 998_000);
+        assert_eq!((next.seq, next.timestamp, next.marker), (101, 7_984_000, true));
+        assert_eq!(splice.map(packet(50_001, 7_984_160, 1), 998_020).seq, 102);
     }
 
     #[test]

@@ -1,0 +1,383 @@
+//! Sessions of a worker: who hears whom. A worker owns its sessions whole; one thread drives it.
+//!
+//! One rule: control may allocate, the packet path ([`Worker::receive`] of RTP and RTCP) may not. What comes in at content
+//! `n` of one leg goes out at content `n` of the other. Sockets, ports and random words are the shell's: it is told by
+//! [`Worker::poll_closed`] which sockets are of no use any more.
+
+mod end;
+mod facts;
+mod path;
+mod plain;
+mod reception;
+mod rtcp;
+#[cfg(test)]
+mod tests;
+
+pub use facts::{
+    Arrival, Departure, EndId, Figures, Form, Happening, Limits, Local, Refusal, Remote, Report, Socket,
+};
+
+use end::{End, Link};
+use plain::Plain;
+use signal::{LegId, Time};
+use std::collections::{HashMap, VecDeque};
+use std::net::SocketAddr;
+
+/// Legs of a session: the two that hear each other.
+pub const LEGS: u32 = 2;
+/// Contents of a session at most.
+pub const CONTENTS: u32 = 8;
+/// How often silence is looked for, milliseconds.
+const SWEEP_MS: u64 = 1_000;
+/// Reports that may wait to be fetched; older ones give way.
+const REPORTS: usize = 1_024;
+
+/// All sessions of one thread.
+#[derive(Debug)]
+pub struct Worker {
+    limits: Limits,
+    names: HashMap<String, u32>,
+    sessions: Vec<Option<Session>>,
+    free_sessions: Vec<u32>,
+    ends: Vec<Slot>,
+    free_ends: Vec<u32>,
+    sweep: Option<Time>,
+    reports: VecDeque<Report>,
+    closed: VecDeque<EndId>,
+    forwarded: u64,
+    dropped: u64,
+}
+
+#[derive(Debug)]
+struct Slot {
+    generation: u32,
+    end: Option<End>,
+}
+
+#[derive(Debug)]
+struct Session {
+    name: String,
+    allocated: Time,
+    /// Both sides of some content were connected.
+    met: bool,
+    /// Places of its ends, `[leg][content]`.
+    ends: [Vec<u32>; LEGS as usize],
+}
+
+impl Worker {
+    /// Without sessions.
+    #[must_use]
+    pub fn new(limits: Limits) -> Worker {
+        Worker {
+            limits,
+            names: HashMap::new(),
+            sessions: vec![],
+            free_sessions: vec![],
+            ends: vec![],
+            free_ends: vec![],
+            sweep: None,
+            reports: VecDeque::new(),
+            closed: VecDeque::new(),
+            forwarded: 0,
+            dropped: 0,
+        }
+    }
+
+    /// Makes a session with `contents` contents on both legs, or gives the ends that it has; a session that has fewer grows.
+    /// `make` binds the sockets of an end.
+    ///
+    /// # Errors
+    /// Those of `make`; a session begun is then undone, one that was there stays as it was.
+    pub fn allocate<E>(
+        &mut self,
+        session: &str,
+        contents: u32,
+        now: Time,
+        mut make: impl FnMut(EndId) -> Result<Local, E>,
+    ) -> Result<Vec<(LegId, u16, Local)>, E> {
+        let (at, new) = match self.names.get(session) {
+            Some(at) => (*at, false),
+            None => (self.open(session, now), true),
+        };
+        let have = self.session(at).map_or(0, |s| s.ends[0].len() as u32);
+        for content in have..contents.min(CONTENTS) {
+            if let Err(error) = self.add(at, content as u16, &mut make) {
+                if new {
+                    self.close(at);
+                } else {
+                    self.cut(at, have as usize);
+                }
+                return Err(error);
+            }
+        }
+        let ends = self.session(at).map(|s| s.ends.concat()).unwrap_or_default();
+        let ends = ends.iter().filter_map(|end| self.end(*end));
+        Ok(ends.map(|end| (end.leg, end.content, end.local.clone())).collect())
+    }
+
+    /// Tells an end who its peer is; again with other facts is an update.
+    ///
+    /// # Errors
+    /// [`Refusal`]; the end is then as it was.
+    pub fn connect(
+        &mut self,
+        session: &str,
+        leg: u32,
+        content: u32,
+        remote: &Remote,
+        now: Time,
+    ) -> Result<(), Refusal> {
+        let index = self.find(session, leg, content)?;
+        if remote.dtls.is_some() && remote.ice.is_none() {
+            return Err(Refusal::DtlsWithoutIce);
+        }
+        let Some(end) = self.end_mut(index) else { return Ok(()) };
+        match &mut end.link {
+            Link::Plain(plain) => plain.describe(remote),
+            Link::Open => end.link = Link::Plain(Plain::new(remote)),
+        }
+        end.agree(remote);
+        self.meet(index, now);
+        Ok(())
+    }
+
+    /// Fits both sides to each other once both are connected.
+    fn meet(&mut self, index: u32, now: Time) {
+        let Some(peer) = self.end(index).map(|e| e.peer) else { return };
+        let Some((near, far)) = self.pair(index as usize, peer) else { return };
+        if near.is_open() || far.is_open() {
+            return;
+        }
+        near.fit(far, now);
+        far.fit(near, now);
+        let session = near.session;
+        if let Some(session) = self.sessions.get_mut(session as usize).and_then(Option::as_mut) {
+            session.met = true;
+        }
+    }
+
+    /// Gives a session back; `None` when it is not known.
+    pub fn release(&mut self, session: &str) -> Option<Vec<Figures>> {
+        let figures = self.figures(session)?;
+        let at = *self.names.get(session)?;
+        self.close(at);
+        Some(figures)
+    }
+
+    /// Figures of a session by leg and content; `None` when it is not known.
+    #[must_use]
+    pub fn figures(&self, session: &str) -> Option<Vec<Figures>> {
+        let session = self.session(*self.names.get(session)?)?;
+        Some(session.ends.iter().flatten().filter_map(|end| self.end(*end)).map(End::figures).collect())
+    }
+
+    /// Sessions, packets forwarded, packets dropped since the start.
+    #[must_use]
+    pub fn totals(&self) -> (u64, u64, u64) {
+        (self.names.len() as u64, self.forwarded, self.dropped)
+    }
+
+    /// A datagram came in: the first `length` octets of `buffer`, which has [`crate::srtp::ROOM`] octets behind it.
+    /// Gives the packet that leaves for it, in the same buffer.
+    pub fn receive(
+        &mut self,
+        socket: Socket,
+        from: SocketAddr,
+        at: Arrival,
+        buffer: &mut [u8],
+        length: usize,
+    ) -> Option<Departure> {
+        let index = match socket {
+            Socket::Rtp(id) | Socket::Rtcp(id) => self.live(id)?,
+            Socket::Shared => return None,
+        };
+        let peer = self.end(index)?.peer;
+        let (near, far) = self.pair(index as usize, peer)?;
+        let before = near.count.dropped;
+        let departure = path::cross(near, far, socket, from, at, buffer, length);
+        let refused = near.count.dropped - before;
+        if let Link::Plain(plain) = &mut near.link
+            && !plain.announced
+            && plain.locked().is_some()
+        {
+            plain.announced = true;
+            self.report(index, Happening::Connected);
+        }
+        self.dropped += refused;
+        self.forwarded += u64::from(departure.is_some());
+        departure
+    }
+
+    /// Does what is due.
+    pub fn tick(&mut self, now: Time) {
+        if self.sweep.is_some_and(|at| at <= now) {
+            self.sweep(now);
+        }
+    }
+
+    /// When [`Worker::tick`] is wanted next.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Time> {
+        self.sweep
+    }
+
+    /// The next thing to tell the orchestrators.
+    pub fn poll_report(&mut self) -> Option<Report> {
+        self.reports.pop_front()
+    }
+
+    /// The next end whose plain sockets are of no use any more.
+    pub fn poll_closed(&mut self) -> Option<EndId> {
+        self.closed.pop_front()
+    }
+
+    /// Looks for ends that fell silent and sessions that nobody needs.
+    fn sweep(&mut self, now: Time) {
+        self.sweep = (!self.names.is_empty()).then_some(now + SWEEP_MS);
+        let limits = self.limits;
+        for at in 0..self.sessions.len() as u32 {
+            let Some(session) = self.session(at) else { continue };
+            let age = now.since(session.allocated);
+            let ends = session.ends.concat();
+            let last = ends.iter().filter_map(|end| self.end(*end)?.heard).max();
+            let idle = now.since(last.unwrap_or(session.allocated));
+            if !session.met && age >= limits.unconnected_ms {
+                self.close(at);
+                continue;
+            }
+            if idle >= limits.silent_ms {
+                // Nobody has released it for so long that nobody will.
+                if let Some(end) = ends.first() {
+                    self.report(*end, Happening::TimedOut);
+                }
+                self.close(at);
+                continue;
+            }
+            for index in ends {
+                let Some(end) = self.end_mut(index) else { continue };
+                if !end.silent && end.missing(now) >= limits.media_timeout_ms {
+                    end.silent = true;
+                    self.report(index, Happening::TimedOut);
+                }
+            }
+        }
+    }
+
+    fn report(&mut self, index: u32, happening: Happening) {
+        let Some(end) = self.end(index) else { return };
+        let Some(session) = self.session(end.session) else { return };
+        let report = Report { session: session.name.clone(), leg: end.leg, content: end.content, happening };
+        if self.reports.len() >= REPORTS {
+            self.reports.pop_front();
+        }
+        self.reports.push_back(report);
+    }
+
+    fn open(&mut self, name: &str, now: Time) -> u32 {
+        let session = Session {
+            name: name.into(),
+            allocated: now,
+            met: false,
+            ends: [const { vec![] }; LEGS as usize],
+        };
+        let at = self.free_sessions.pop().unwrap_or_else(|| {
+            self.sessions.push(None);
+            self.sessions.len() as u32 - 1
+        });
+        if let Some(place) = self.sessions.get_mut(at as usize) {
+            *place = Some(session);
+        }
+        self.names.insert(name.into(), at);
+        self.sweep.get_or_insert(now + SWEEP_MS);
+        at
+    }
+
+    /// Adds a content: an end on each leg, peers of each other.
+    fn add<E>(
+        &mut self,
+        session: u32,
+        content: u16,
+        make: &mut impl FnMut(EndId) -> Result<Local, E>,
+    ) -> Result<(), E> {
+        for leg in 0..LEGS {
+            let index = self.free_ends.pop().unwrap_or_else(|| {
+                self.ends.push(Slot { generation: 0, end: None });
+                self.ends.len() as u32 - 1
+            });
+            let Some(slot) = self.ends.get_mut(index as usize) else { continue };
+            let id = EndId { index, generation: slot.generation };
+            match make(id) {
+                Ok(local) => slot.end = Some(End::new(id, session, LegId(leg as u8), content, local)),
+                Err(error) => {
+                    self.free_ends.push(index);
+                    return Err(error);
+                }
+            }
+            if let Some(session) = self.sessions.get_mut(session as usize).and_then(Option::as_mut) {
+                session.ends[leg as usize].push(index);
+            }
+        }
+        let Some(session) = self.session(session) else { return Ok(()) };
+        if let (Some(a), Some(b)) = (session.ends[0].last().copied(), session.ends[1].last().copied())
+            && let Some((first, second)) = self.pair(a as usize, b as usize)
+        {
+            (first.peer, second.peer) = (b as usize, a as usize);
+        }
+        Ok(())
+    }
+
+    /// Takes the contents from `have` on away again.
+    fn cut(&mut self, session: u32, have: usize) {
+        let Some(session) = self.sessions.get_mut(session as usize).and_then(Option::as_mut) else { return };
+        let gone: Vec<u32> =
+            session.ends.iter_mut().flat_map(|leg| leg.split_off(have.min(leg.len()))).collect();
+        gone.into_iter().for_each(|end| self.free(end));
+    }
+
+    fn close(&mut self, at: u32) {
+        let Some(session) = self.sessions.get_mut(at as usize).and_then(Option::take) else { return };
+        self.names.remove(&session.name);
+        self.free_sessions.push(at);
+        session.ends.into_iter().flatten().for_each(|end| self.free(end));
+    }
+
+    fn free(&mut self, index: u32) {
+        let Some(slot) = self.ends.get_mut(index as usize) else { return };
+        let Some(end) = slot.end.take() else { return };
+        slot.generation = slot.generation.wrapping_add(1);
+        self.free_ends.push(index);
+        if end.sockets {
+            self.closed.push_back(end.id);
+        }
+    }
+
+    fn find(&self, session: &str, leg: u32, content: u32) -> Result<u32, Refusal> {
+        let at = self.names.get(session).ok_or_else(|| Refusal::UnknownSession(session.into()))?;
+        let session = self.session(*at);
+        let end = session.and_then(|s| s.ends.get(leg as usize)?.get(content as usize).copied());
+        end.ok_or(Refusal::UnknownEnd(leg, content))
+    }
+
+    fn session(&self, at: u32) -> Option<&Session> {
+        self.sessions.get(at as usize)?.as_ref()
+    }
+
+    fn end(&self, index: u32) -> Option<&End> {
+        self.ends.get(index as usize)?.end.as_ref()
+    }
+
+    fn end_mut(&mut self, index: u32) -> Option<&mut End> {
+        self.ends.get_mut(index as usize)?.end.as_mut()
+    }
+
+    /// The place that an id names, unless it is of an earlier use of it.
+    fn live(&self, id: EndId) -> Option<u32> {
+        let slot = self.ends.get(id.index as usize)?;
+        (slot.generation == id.generation && slot.end.is_some()).then_some(id.index)
+    }
+
+    fn pair(&mut self, near: usize, far: usize) -> Option<(&mut End, &mut End)> {
+        let [near, far] = self.ends.get_disjoint_mut([near, far]).ok()?;
+        Some((near.end.as_mut()?, far.end.as_mut()?))
+    }
+}

@@ -1,0 +1,189 @@
+//! What control tells a worker and what it is told: plain values, no behaviour.
+
+use signal::media::{Codec, Direction, Dtls, Ice};
+use signal::{LegId, Time};
+use std::net::{IpAddr, SocketAddr};
+
+/// Names an end of one worker. A freed place gets another generation, so a late packet never meets a new call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct EndId {
+    /// Place in the worker's table.
+    pub index: u32,
+    /// How often the place was used before.
+    pub generation: u32,
+}
+
+/// A socket as the core names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Socket {
+    /// The even port of a plain end.
+    Rtp(EndId),
+    /// The odd port of a plain end.
+    Rtcp(EndId),
+    /// The ICE port that all WebRTC ends of the worker share.
+    Shared,
+}
+
+/// What the shell gives an end when it is made: ports that are bound, and words drawn at random.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Local {
+    /// Address put into descriptions.
+    pub address: IpAddr,
+    /// Port of plain RTP.
+    pub rtp_port: u16,
+    /// Port of plain RTCP.
+    pub rtcp_port: u16,
+    /// ICE user fragment, unique within the worker.
+    pub ufrag: String,
+    /// ICE password.
+    pub pwd: String,
+}
+
+/// One content of one leg as its peer described it and both sides agreed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Remote {
+    /// c= and m= port.
+    pub address: Option<SocketAddr>,
+    /// RTCP port where it is neither muxed nor RTP + 1.
+    pub rtcp_port: Option<u16>,
+    /// rtcp-mux agreed.
+    pub mux: bool,
+    /// With `dtls`: the end is WebRTC.
+    pub ice: Option<Ice>,
+    /// Fingerprints and role of the peer.
+    pub dtls: Option<Dtls>,
+    /// Payload numbers in use on this leg.
+    pub codecs: Vec<Codec>,
+    /// From the peer's view.
+    pub direction: Direction,
+    /// We opened this leg: ICE controlling.
+    pub ours: bool,
+    /// Where the leg's signalling comes from.
+    pub source: Option<IpAddr>,
+}
+
+/// What an end reports to the orchestrators.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Happening {
+    /// Plain: locked on its peer. WebRTC: keys are in.
+    Connected,
+    /// Nothing was heard for too long while something was due.
+    TimedOut,
+    /// ICE found no way, or lost it.
+    Unreachable,
+    /// The certificate is not the one that was described.
+    Insecure,
+}
+
+/// A [`Happening`] and whose it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// The session.
+    pub session: String,
+    /// The leg.
+    pub leg: LegId,
+    /// The content's place.
+    pub content: u16,
+    /// What.
+    pub happening: Happening,
+}
+
+/// A packet to be sent: the first `length` octets of the buffer that it came in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Departure {
+    /// By which socket.
+    pub socket: Socket,
+    /// Where to.
+    pub to: SocketAddr,
+    /// Octets.
+    pub length: usize,
+}
+
+/// Times of a worker, milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// An end that hears nothing for this long while something is due is reported.
+    pub media_timeout_ms: u64,
+    /// A session that never got both its sides is released.
+    pub unconnected_ms: u64,
+    /// A session that hears nothing at all is released.
+    pub silent_ms: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits { media_timeout_ms: 60_000, unconnected_ms: 300_000, silent_ms: 3_600_000 }
+    }
+}
+
+/// How an end speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// Not connected yet.
+    Open,
+    /// RTP and RTCP in the clear.
+    Plain,
+    /// ICE and DTLS-SRTP.
+    Webrtc,
+}
+
+/// Figures of an end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Figures {
+    /// The leg.
+    pub leg: LegId,
+    /// The content's place.
+    pub content: u16,
+    /// Packets accepted from the peer.
+    pub packets_in: u64,
+    /// Their octets, as RTP.
+    pub octets_in: u64,
+    /// Packets sent to the peer.
+    pub packets_out: u64,
+    /// Their octets, as sent.
+    pub octets_out: u64,
+    /// Packets refused: wrong source, unknown payload, bad authentication, replay.
+    pub dropped: u64,
+    /// RFC 3550 A.3.
+    pub lost: u64,
+    /// RFC 3550 A.8, microseconds.
+    pub jitter_us: u32,
+    /// How it speaks.
+    pub form: Form,
+    /// Where media comes from.
+    pub peer: Option<SocketAddr>,
+    /// SRTP suite in use.
+    pub suite: Option<crate::srtp::Suite>,
+}
+
+/// Why control is refused; the text names the field.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// Never allocated, or released.
+    #[error("session: {0:?} is not known here")]
+    UnknownSession(String),
+    /// Outside of what was allocated.
+    #[error("leg, content: the session has no end {0}.{1}")]
+    UnknownEnd(u32, u32),
+    /// Only ICE with DTLS is served.
+    #[error("dtls: DTLS without ICE is not served")]
+    DtlsWithoutIce,
+    /// Neither an address nor ICE.
+    #[error("ice: {0}")]
+    Ice(&'static str),
+    /// The DTLS part makes no sense.
+    #[error("dtls: {0}")]
+    Dtls(&'static str),
+}
+
+/// When a packet came in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Arrival(pub u64);
+
+impl Arrival {
+    /// Microseconds since the epoch, to milliseconds.
+    #[must_use]
+    pub fn time(self) -> Time {
+        Time(self.0 / 1_000)
+    }
+}

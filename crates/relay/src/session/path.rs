@@ -1,0 +1,96 @@
+//! The packet path: in at one end, out at its peer. Nothing here allocates, locks or waits.
+
+use super::end::{End, Link};
+use super::facts::{Arrival, Departure, Socket};
+use super::rtcp;
+use crate::packet::{self, Class, Rtp, Splice};
+use std::net::SocketAddr;
+
+/// A packet of `near`'s peer: the first `length` octets of `buffer`. Gives what leaves at `far`.
+pub(super) fn cross(
+    near: &mut End,
+    far: &mut End,
+    socket: Socket,
+    from: SocketAddr,
+    at: Arrival,
+    buffer: &mut [u8],
+    length: usize,
+) -> Option<Departure> {
+    let class = packet::classify(buffer.get(..length)?);
+    match &mut near.link {
+        Link::Open => None,
+        Link::Plain(plain) => match class {
+            Class::Rtp => {
+                let rtp = packet::rtp(buffer.get(..length)?);
+                // Only agreed payload numbers latch (rule 2).
+                let agreed = rtp.filter(|rtp| near.numbers >> rtp.pt & 1 == 1);
+                let Some(rtp) = agreed.filter(|_| plain.admit(class, from, at.time().0)) else {
+                    near.count.dropped += 1;
+                    return None;
+                };
+                media(near, far, rtp, at, buffer, length)
+            }
+            Class::Rtcp => {
+                if !rtcp::valid(buffer.get(..length)?) || !plain.admit(class, from, at.time().0) {
+                    near.count.dropped += 1;
+                    return None;
+                }
+                report(near, far, at, buffer, length)
+            }
+            // Checks of a phone that tries ICE without DTLS, keep-alives: neither wrong nor of use.
+            _ => {
+                let _ = socket;
+                None
+            }
+        },
+    }
+}
+
+/// RTP that was accepted and lies open in the buffer.
+fn media(
+    near: &mut End,
+    far: &mut End,
+    rtp: Rtp,
+    at: Arrival,
+    buffer: &mut [u8],
+    length: usize,
+) -> Option<Departure> {
+    near.heard = Some(at.time());
+    near.silent = false;
+    near.count.packets_in += 1;
+    near.count.octets_in += length as u64;
+    near.reception.packet(&rtp, near.clock, at);
+    if far.is_open() || !near.may_cross(far) {
+        return None;
+    }
+    let pt = near.payloads.get(rtp.pt)?;
+    let splice = near.splice.get_or_insert_with(|| Splice::new(rtp.ssrc, near.clock));
+    packet::rewrite(buffer, &splice.map(Rtp { pt, ..rtp }, at.time().0));
+    let departure = leave(far, Class::Rtp, buffer, length)?;
+    far.count.packets_out += 1;
+    far.count.octets_out += departure.length as u64;
+    Some(departure)
+}
+
+/// RTCP that was accepted and lies open in the buffer; it crosses whatever the direction.
+fn report(near: &mut End, far: &mut End, at: Arrival, buffer: &mut [u8], length: usize) -> Option<Departure> {
+    near.heard = Some(at.time());
+    near.silent = false;
+    if far.is_open() {
+        return None;
+    }
+    rtcp::translate(buffer.get_mut(..length)?, near.splice.as_ref(), far.splice.as_ref());
+    leave(far, Class::Rtcp, buffer, length)
+}
+
+/// Puts a packet into the form of the end that it leaves by.
+fn leave(far: &mut End, class: Class, buffer: &mut [u8], length: usize) -> Option<Departure> {
+    let _ = &buffer;
+    match &mut far.link {
+        Link::Open => None,
+        Link::Plain(plain) => {
+            let (socket, to) = plain.way(far.id, class)?;
+            Some(Departure { socket, to, length })
+        }
+    }
+}

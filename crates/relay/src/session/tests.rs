@@ -1,0 +1,306 @@
+//! Sessions on virtual time, plain ends.
+
+use super::*;
+use signal::media::{Codec, Direction};
+use std::convert::Infallible;
+
+pub(super) fn at(text: &str) -> SocketAddr {
+    text.parse().unwrap()
+}
+
+fn phone() -> SocketAddr {
+    at("192.0.2.30:16400")
+}
+
+fn other() -> SocketAddr {
+    at("198.51.100.7:7000")
+}
+
+pub(super) fn allocate(worker: &mut Worker, name: &str, contents: u32) -> Vec<EndId> {
+    let mut ids = vec![];
+    let made = worker.allocate(name, contents, Time(0), |id| {
+        ids.push(id);
+        Ok::<_, Infallible>(Local {
+            address: "203.0.113.1".parse().unwrap(),
+            rtp_port: 30_000 + 2 * id.index as u16,
+            rtcp_port: 30_001 + 2 * id.index as u16,
+            ufrag: format!("ufrag{}", id.index),
+            pwd: "p".repeat(24),
+        })
+    });
+    assert_eq!(made.unwrap().len(), contents as usize * 2);
+    ids
+}
+
+pub(super) fn remote(address: SocketAddr, codecs: &[(u8, &str)]) -> Remote {
+    let codecs = codecs.iter().map(|(pt, name)| Codec::new(*pt, name, 8_000, 1)).collect();
+    Remote { address: Some(address), codecs, ..Remote::default() }
+}
+
+/// A call of two phones whose keypad numbers differ.
+fn call(worker: &mut Worker) -> (EndId, EndId) {
+    let ids = allocate(worker, "call", 1);
+    worker
+        .connect("call", 0, 0, &remote(phone(), &[(0, "PCMU"), (101, "telephone-event")]), Time(0))
+        .unwrap();
+    worker.connect("call", 1, 0, &remote(other(), &[(0, "PCMU"), (96, "telephone-event")]), Time(0)).unwrap();
+    (ids[0], ids[1])
+}
+
+pub(super) fn rtp(pt: u8, seq: u16, ssrc: u32) -> Vec<u8> {
+    let mut packet = vec![0x80, pt];
+    packet.extend(seq.to_be_bytes());
+    packet.extend((u32::from(seq) * 160).to_be_bytes());
+    packet.extend(ssrc.to_be_bytes());
+    packet.extend((0..160).map(|n| n as u8 ^ seq as u8));
+    packet
+}
+
+fn receiver_report(ssrc: u32) -> Vec<u8> {
+    [0x80c9_0001u32, ssrc].iter().flat_map(|w| w.to_be_bytes()).collect()
+}
+
+/// What leaves for a packet that comes in.
+fn give(
+    worker: &mut Worker,
+    socket: Socket,
+    from: SocketAddr,
+    ms: u64,
+    packet: &[u8],
+) -> Option<(Socket, SocketAddr, Vec<u8>)> {
+    let mut buffer = packet.to_vec();
+    buffer.resize(packet.len() + crate::srtp::ROOM, 0);
+    let out = worker.receive(socket, from, Arrival(ms * 1_000), &mut buffer, packet.len())?;
+    buffer.truncate(out.length);
+    Some((out.socket, out.to, buffer))
+}
+
+fn figures(worker: &Worker) -> Vec<Figures> {
+    worker.figures("call").unwrap()
+}
+
+#[test]
+fn what_comes_in_at_one_leg_goes_out_at_the_other_octet_by_octet() {
+    let mut worker = Worker::new(Limits::default());
+    let (a, b) = call(&mut worker);
+    for seq in 0..10 {
+        let packet = rtp(0, seq, 7);
+        let out = give(&mut worker, Socket::Rtp(a), phone(), u64::from(seq) * 20, &packet);
+        assert_eq!(out, Some((Socket::Rtp(b), other(), packet)));
+        let packet = rtp(0, 500 + seq, 9);
+        let out = give(&mut worker, Socket::Rtp(b), other(), u64::from(seq) * 20, &packet);
+        assert_eq!(out, Some((Socket::Rtp(a), phone(), packet)));
+    }
+    let reports: Vec<_> = std::iter::from_fn(|| worker.poll_report()).collect();
+    assert_eq!(reports.len(), 2);
+    assert!(reports.iter().all(|r| r.happening == Happening::Connected && r.session == "call"));
+    let [first, second] = &figures(&worker)[..] else { panic!() };
+    assert_eq!(
+        (first.packets_in, first.octets_in, first.packets_out, first.octets_out),
+        (10, 1720, 10, 1720)
+    );
+    assert_eq!((second.peer, second.form, second.lost, second.dropped), (Some(other()), Form::Plain, 0, 0));
+    assert_eq!(worker.totals(), (1, 20, 0));
+}
+
+#[test]
+fn payload_numbers_are_those_of_each_leg_and_others_are_dropped() {
+    let mut worker = Worker::new(Limits::default());
+    let (a, b) = call(&mut worker);
+    let out = give(&mut worker, Socket::Rtp(a), phone(), 0, &rtp(101 | 0x80, 1, 7)).unwrap();
+    assert_eq!(out.2[1], 96 | 0x80, "the marker stays");
+    let out = give(&mut worker, Socket::Rtp(b), other(), 0, &rtp(96, 1, 9)).unwrap();
+    assert_eq!(out.2[1], 101);
+    assert_eq!(give(&mut worker, Socket::Rtp(a), phone(), 0, &rtp(8, 2, 7)), None);
+    assert_eq!(figures(&worker)[0].dropped, 1);
+}
+
+#[test]
+fn before_both_sides_are_connected_nothing_crosses() {
+    let mut worker = Worker::new(Limits::default());
+    let ids = allocate(&mut worker, "call", 1);
+    assert_eq!(give(&mut worker, Socket::Rtp(ids[0]), phone(), 0, &rtp(0, 1, 7)), None);
+    worker.connect("call", 0, 0, &remote(phone(), &[(0, "PCMU")]), Time(0)).unwrap();
+    assert_eq!(give(&mut worker, Socket::Rtp(ids[0]), phone(), 20, &rtp(0, 2, 7)), None);
+    worker.connect("call", 1, 0, &remote(other(), &[(0, "PCMU")]), Time(0)).unwrap();
+    assert!(give(&mut worker, Socket::Rtp(ids[0]), phone(), 40, &rtp(0, 3, 7)).is_some());
+    assert_eq!(figures(&worker)[0].dropped, 0);
+}
+
+/// R-RTP-10: the whole of §12.6 from the attacker's side.
+#[test]
+fn a_stranger_is_neither_heard_nor_sent_anything() {
+    let mut worker = Worker::new(Limits::default());
+    let (a, b) = call(&mut worker);
+    let stranger = at("203.0.113.66:9");
+    for seq in 0..200u16 {
+        let ms = u64::from(seq) * 20;
+        assert_eq!(give(&mut worker, Socket::Rtp(a), stranger, ms, &rtp(0, seq, 666)), None);
+        assert_eq!(give(&mut worker, Socket::Rtcp(a), stranger, ms, &receiver_report(666)), None);
+        let (_, to, _) = give(&mut worker, Socket::Rtp(b), other(), ms, &rtp(0, seq, 9)).unwrap();
+        assert_eq!(to, phone());
+        assert!(give(&mut worker, Socket::Rtp(a), phone(), ms, &rtp(0, seq, 7)).is_some());
+    }
+    let [first, second] = &figures(&worker)[..] else { panic!() };
+    assert_eq!((first.dropped, first.packets_in, first.lost), (400, 200, 0));
+    assert_eq!((second.dropped, second.packets_in), (0, 200));
+    assert_eq!(worker.totals().2, 400);
+}
+
+#[test]
+fn a_phone_behind_nat_is_found_where_its_signalling_comes_from() {
+    let mut worker = Worker::new(Limits::default());
+    let (a, b) = call(&mut worker);
+    let source = Some("198.51.100.99".parse().unwrap());
+    let natted = Remote { source, ..remote(at("192.168.1.5:4000"), &[(0, "PCMU")]) };
+    worker.connect("call", 0, 0, &natted, Time(0)).unwrap();
+    let public = at("198.51.100.99:61000");
+    for seq in 0..5 {
+        assert!(give(&mut worker, Socket::Rtp(a), public, 0, &rtp(0, seq, 7)).is_some());
+    }
+    assert_eq!(give(&mut worker, Socket::Rtp(b), other(), 0, &rtp(0, 0, 9)).unwrap().1, public);
+}
+
+#[test]
+fn rtcp_has_its_own_port_or_shares_it() {
+    let mut worker = Worker::new(Limits::default());
+    let (a, b) = call(&mut worker);
+    let report = receiver_report(7);
+    let out = give(&mut worker, Socket::Rtcp(a), at("192.0.2.30:16401"), 0, &report);
+    assert_eq!(out, Some((Socket::Rtcp(b), at("198.51.100.7:7001"), report.clone())));
+    let mux = Remote { mux: true, ..remote(other(), &[(0, "PCMU")]) };
+    worker.connect("call", 1, 0, &mux, Time(0)).unwrap();
+    let out = give(&mut worker, Socket::Rtcp(a), at("192.0.2.30:16401"), 0, &report);
+    assert_eq!(out, Some((Socket::Rtp(b), other(), report.clone())));
+    let out = give(&mut worker, Socket::Rtp(b), other(), 0, &report);
+    assert_eq!(out, Some((Socket::Rtcp(a), at("192.0.2.30:16401"), report.clone())));
+    let mut cut = report;
+    cut[3] = 9;
+    assert_eq!(give(&mut worker, Socket::Rtcp(a), at("192.0.2.30:16401"), 0, &cut), None);
+    assert_eq!(figures(&worker)[0].dropped, 1);
+}
+
+/// R-RTP-2: held media does not cross, and goes on without a gap.
+#[test]
+fn hold_stops_one_direction_and_resuming_leaves_no_gap() {
+    let mut worker = Worker::new(Limits::default());
+    let (a, b) = call(&mut worker);
+    for seq in 0..10 {
+        give(&mut worker, Socket::Rtp(b), other(), u64::from(seq) * 20, &rtp(0, seq, 9)).unwrap();
+    }
+    let facts = |direction| Remote { direction, ..remote(phone(), &[(0, "PCMU")]) };
+    worker.connect("call", 0, 0, &facts(Direction::Send), Time(200)).unwrap();
+    for seq in 10..40_000u16 {
+        let ms = u64::from(seq) * 20;
+        assert_eq!(give(&mut worker, Socket::Rtp(b), other(), ms, &rtp(0, seq, 9)), None);
+    }
+    assert!(give(&mut worker, Socket::Rtp(a), phone(), 800_000, &rtp(0, 1, 7)).is_some(), "music on hold");
+    worker.connect("call", 0, 0, &facts(Direction::Both), Time(800_000)).unwrap();
+    let (_, _, packet) = give(&mut worker, Socket::Rtp(b), other(), 800_000, &rtp(0, 40_000, 9)).unwrap();
+    let header = crate::packet::rtp(&packet).unwrap();
+    assert_eq!((header.seq, header.marker, header.ssrc), (10, true, 9));
+    assert_eq!(figures(&worker)[1].lost, 0);
+}
+
+#[test]
+fn silence_is_reported_once_and_only_while_something_is_due() {
+    let limits = Limits { media_timeout_ms: 5_000, ..Limits::default() };
+    let mut worker = Worker::new(limits);
+    let (a, b) = call(&mut worker);
+    let mut now = 0;
+    let mut run = |worker: &mut Worker, until: u64, speaking: &[(EndId, SocketAddr)]| {
+        let mut reports = vec![];
+        while now < until {
+            now += 1_000;
+            for (end, from) in speaking {
+                give(worker, Socket::Rtp(*end), *from, now, &rtp(0, (now / 20) as u16, 5));
+            }
+            assert!(worker.deadline().is_some());
+            worker.tick(Time(now));
+            reports.extend(std::iter::from_fn(|| worker.poll_report()));
+        }
+        reports.retain(|r| r.happening == Happening::TimedOut);
+        reports.into_iter().map(|r| r.leg.0).collect::<Vec<_>>()
+    };
+    assert_eq!(run(&mut worker, 4_000, &[(a, phone()), (b, other())]), [0; 0]);
+    assert_eq!(run(&mut worker, 20_000, &[(a, phone())]), [1], "leg 1 fell silent, said once");
+    assert_eq!(run(&mut worker, 22_000, &[(a, phone()), (b, other())]), [0; 0]);
+    let held = Remote { direction: Direction::None, ..remote(phone(), &[(0, "PCMU")]) };
+    worker.connect("call", 0, 0, &held, Time(22_000)).unwrap();
+    assert_eq!(run(&mut worker, 60_000, &[]), [0; 0], "held");
+    worker.connect("call", 0, 0, &remote(phone(), &[(0, "PCMU")]), Time(60_000)).unwrap();
+    assert_eq!(run(&mut worker, 64_000, &[]), [0; 0], "counted from the resumption");
+    assert_eq!(run(&mut worker, 70_000, &[]), [0, 1]);
+}
+
+#[test]
+fn asked_again_gives_the_same_ends_and_grows() {
+    let mut worker = Worker::new(Limits::default());
+    allocate(&mut worker, "call", 1);
+    let again = worker.allocate("call", 1, Time(5), |_| Err::<Local, _>("made a second time")).unwrap();
+    assert_eq!(again.iter().map(|(leg, content, _)| (leg.0, *content)).collect::<Vec<_>>(), [(0, 0), (1, 0)]);
+    let mut ports = 0;
+    let failed = worker.allocate("call", 2, Time(5), |_| {
+        ports += 1;
+        if ports == 1 { Ok(again[0].2.clone()) } else { Err("no port left") }
+    });
+    assert_eq!(failed.unwrap_err(), "no port left");
+    assert!(worker.poll_closed().is_some() && worker.poll_closed().is_none(), "what was begun is undone");
+    assert_eq!(worker.figures("call").unwrap().len(), 2, "what was there stays");
+    let grown = worker.allocate("call", 2, Time(5), |_| Ok::<_, ()>(again[0].2.clone())).unwrap();
+    assert_eq!(
+        grown.iter().map(|(leg, content, _)| (leg.0, *content)).collect::<Vec<_>>(),
+        [(0, 0), (0, 1), (1, 0), (1, 1)]
+    );
+}
+
+#[test]
+fn release_frees_everything_and_late_packets_meet_nobody() {
+    let mut worker = Worker::new(Limits::default());
+    let (a, b) = call(&mut worker);
+    give(&mut worker, Socket::Rtp(a), phone(), 0, &rtp(0, 0, 7)).unwrap();
+    let last = worker.release("call").unwrap();
+    assert_eq!((last[0].packets_in, last[1].packets_out), (1, 1));
+    assert_eq!(worker.release("call"), None);
+    let mut closed: Vec<_> = std::iter::from_fn(|| worker.poll_closed()).collect();
+    closed.sort();
+    assert_eq!(closed, [a, b]);
+    let next = allocate(&mut worker, "next", 1);
+    assert_eq!(worker.ends.len(), 2, "places are used again");
+    for (leg, peer) in [(0, phone()), (1, other())] {
+        worker.connect("next", leg, 0, &remote(peer, &[(0, "PCMU")]), Time(0)).unwrap();
+    }
+    assert_eq!(give(&mut worker, Socket::Rtp(a), phone(), 0, &rtp(0, 0, 7)), None);
+    let first = next.iter().find(|id| worker.end(id.index).unwrap().leg.0 == 0).unwrap();
+    assert!(give(&mut worker, Socket::Rtp(*first), phone(), 0, &rtp(0, 0, 7)).is_some());
+}
+
+#[test]
+fn sessions_that_nobody_needs_are_released() {
+    let mut worker = Worker::new(Limits { silent_ms: 600_000, ..Limits::default() });
+    allocate(&mut worker, "never connected", 1);
+    call(&mut worker);
+    worker.tick(Time(299_000));
+    assert_eq!(worker.totals().0, 2);
+    worker.tick(Time(300_000));
+    assert_eq!(worker.totals().0, 1);
+    worker.tick(Time(600_000));
+    assert_eq!(worker.totals().0, 0);
+    assert_eq!(std::iter::from_fn(|| worker.poll_closed()).count(), 4);
+    worker.tick(Time(700_000));
+    assert_eq!(worker.deadline(), None, "nothing to look after");
+}
+
+#[test]
+fn control_is_told_what_is_wrong() {
+    let mut worker = Worker::new(Limits::default());
+    let facts = remote(phone(), &[(0, "PCMU")]);
+    let unknown = worker.connect("call", 0, 0, &facts, Time(0)).unwrap_err();
+    assert_eq!(unknown, Refusal::UnknownSession("call".into()));
+    allocate(&mut worker, "call", 1);
+    assert_eq!(worker.connect("call", 2, 0, &facts, Time(0)), Err(Refusal::UnknownEnd(2, 0)));
+    assert_eq!(worker.connect("call", 0, 1, &facts, Time(0)), Err(Refusal::UnknownEnd(0, 1)));
+    let dtls = signal::media::Dtls { fingerprints: vec![], setup: signal::media::Setup::Active };
+    let facts = Remote { dtls: Some(dtls), ..facts };
+    assert_eq!(worker.connect("call", 0, 0, &facts, Time(0)), Err(Refusal::DtlsWithoutIce));
+}
