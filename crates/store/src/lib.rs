@@ -119,6 +119,14 @@ impl Store {
         either!(self, store => store.save(key, expected, record))
     }
 
+    /// Ids of records of one kind, at most `limit`, in no order: for people who look, never for decisions.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store does not answer.
+    pub async fn list(&self, kind: &'static str, limit: usize) -> Result<Vec<String>, StoreError> {
+        either!(self, store => store.list(kind, limit))
+    }
+
     /// The outbox has been performed: clears it and sets the deadline, if the version is still that one.
     ///
     /// # Errors

@@ -35,6 +35,11 @@ impl Memory {
         Saved::Stored(expected + 1)
     }
 
+    pub fn list(&self, kind: &'static str, limit: usize) -> Vec<String> {
+        let state = self.state();
+        state.records.keys().filter(|key| key.kind == kind).take(limit).map(|key| key.id.clone()).collect()
+    }
+
     pub fn settle(&self, key: &Key, version: u64, deadline: Option<u64>) -> bool {
         let mut state = self.state();
         let Some((record, _)) = state.records.get(key).filter(|(r, _)| r.version == version) else {

@@ -123,6 +123,12 @@ async fn holds(store: Store) {
     assert_eq!(store.load(&key("a")).await.unwrap(), None);
     assert!(store.due("call", 9_999, 50, 10).await.unwrap().is_empty(), "no deadline without a record");
 
+    // Who looks sees the ids of one kind.
+    let mut listed = store.list("call", 100).await.unwrap();
+    listed.sort();
+    assert_eq!((listed, store.list("call", 0).await.unwrap().len()), (vec!["bin".to_owned()], 0));
+    assert!(store.list("chat", 100).await.unwrap().is_empty());
+
     // Of many who save the same version one wins.
     store.save(&key("race"), 0, &new("start", None)).await.unwrap();
     let racers: Vec<_> = (0..20)

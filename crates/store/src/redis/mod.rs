@@ -73,6 +73,25 @@ impl Redis {
         }
     }
 
+    pub async fn list(&self, kind: &'static str, limit: usize) -> Result<Vec<String>, StoreError> {
+        let (mut link, mut found, mut cursor) = (self.link.clone(), vec![], 0u64);
+        loop {
+            let (next, names): (u64, Vec<String>) = redis::cmd("SCAN")
+                .arg(cursor)
+                .arg(&["MATCH", &format!("tandem:{{{kind}:*}}:*"), "COUNT", "1000"])
+                .query_async(&mut link)
+                .await
+                .map_err(failed)?;
+            let ids = names.iter().filter_map(|name| name.rsplit_once("}:")).map(|(_, id)| id);
+            found.extend(ids.filter(|id| *id != "due").map(str::to_owned));
+            cursor = next;
+            if cursor == 0 || found.len() >= limit {
+                found.truncate(limit);
+                return Ok(found);
+            }
+        }
+    }
+
     pub async fn settle(&self, key: &Key, version: u64, deadline: Option<u64>) -> Result<bool, StoreError> {
         let mut call = self.scripts.settle.key(key.record_name());
         call.key(Key::index_name(key.kind, key.shard())).arg(&key.id).arg(version).arg(text(deadline));
