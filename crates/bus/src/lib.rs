@@ -4,6 +4,7 @@
 //! subject that is told at once. Every queue is bounded. Both implementations pass the same contract suite
 //! (`tests/contract.rs`). Knows nothing of what the octets mean. Start at [`Bus`].
 
+pub mod directory;
 mod local;
 mod nats;
 

@@ -10,6 +10,7 @@
 
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
+use tandem_bus::directory::{Card, Directory, announce};
 use tandem_bus::{Bus, BusError, Inbox, MAX_PAYLOAD, Message, NatsConfig, QUEUE, Request};
 
 /// A nats-server of our own on a free port; ends with the test.
@@ -154,6 +155,53 @@ async fn holds(here: Bus, there: Bus) {
         kept += 1;
     }
     assert!((1..=QUEUE + 500).contains(&kept), "{kept}");
+}
+
+/// The directory: who announces itself is seen, who drains is seen draining, who leaves or falls silent is gone.
+async fn lists(here: Bus, there: Bus) {
+    let relays = Directory::watch(&there, "rtp-relay").await.unwrap();
+    let all = Directory::watch(&there, "*").await.unwrap();
+    there.flush().await.unwrap();
+    let card = |kind: &str, instance: &str| Card {
+        kind: kind.into(),
+        instance: instance.into(),
+        address: "127.0.0.1:9".into(),
+        capacity: 10,
+        ..Card::default()
+    };
+    let first = announce(&here, card("rtp-relay", "one"));
+    let second = announce(&here, card("rtp-relay", "two"));
+    let _edge = announce(&here, card("sip-edge", "three"));
+    eventually(|| relays.list().len() == 2 && all.list().len() == 3).await;
+    assert_eq!(relays.find("one").unwrap(), card("rtp-relay", "one"));
+    first.update(|card| (card.load, card.draining) = (7, true));
+    eventually(|| relays.find("one").is_some_and(|card| card.draining && card.load == 7)).await;
+    first.leave().await;
+    eventually(|| relays.find("one").is_none()).await;
+    drop(second);
+    eventually(|| relays.list().is_empty()).await;
+    assert!(all.find("three").is_some(), "others stay");
+}
+
+async fn eventually(mut holds: impl FnMut() -> bool) {
+    let waiting = async {
+        while !holds() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), waiting).await.expect("it never came to be");
+}
+
+#[tokio::test]
+async fn the_process_keeps_a_directory() {
+    let bus = Bus::in_process();
+    lists(bus.clone(), bus).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nats_keeps_a_directory() {
+    let server = Server::start();
+    lists(Bus::nats(&server.config()).await.unwrap(), Bus::nats(&server.config()).await.unwrap()).await;
 }
 
 #[tokio::test]

@@ -1,0 +1,164 @@
+//! Who lives: every instance says each second what it is and how full, on `tandem.here.<kind>`.
+//!
+//! One rule: whoever was silent for three seconds is gone. Start at [`announce`] and [`Directory::watch`].
+
+use crate::{Bus, BusError, Message};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+/// How often an instance says that it is here.
+pub const BEAT: Duration = Duration::from_secs(1);
+/// Silent for this long, it is gone.
+const GONE: Duration = Duration::from_millis(3_500);
+/// Instances of one kind that are remembered.
+const MAX_INSTANCES: usize = 4_096;
+
+/// What an instance says of itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Card {
+    /// `sip-edge`, `xmpp-edge`, `orchestrator`, `rtp-relay`.
+    pub kind: String,
+    /// Unique among its kind.
+    pub instance: String,
+    /// Where its own protocol is asked, `host:port`; empty = only on the bus.
+    pub address: String,
+    /// Work that it holds, in its own unit.
+    pub load: u64,
+    /// Most that it takes, in the same unit.
+    pub capacity: u64,
+    /// It takes nothing new.
+    pub draining: bool,
+    /// Start, milliseconds since the Unix epoch.
+    pub started_ms: u64,
+    /// Anything else worth knowing: version, region, admin address.
+    pub facts: BTreeMap<String, String>,
+    /// It says good-bye: forget it at once.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub leaving: bool,
+}
+
+fn subject(kind: &str) -> String {
+    format!("tandem.here.{kind}")
+}
+
+/// Keeps saying that an instance is here; says good-bye when dropped.
+#[derive(Debug)]
+pub struct Announcer {
+    card: watch::Sender<Card>,
+    task: JoinHandle<()>,
+    bus: Bus,
+}
+
+/// Announces an instance from now on: at once, each second, and when its card changes in what matters.
+#[must_use]
+pub fn announce(bus: &Bus, card: Card) -> Announcer {
+    let (sender, mut receiver) = watch::channel(card);
+    let on = bus.clone();
+    let task = tokio::spawn(async move {
+        loop {
+            let card = receiver.borrow_and_update().clone();
+            // A bus that is away is no news to this task: the next beat tries again.
+            let _ = say(&on, &card).await;
+            tokio::select! {
+                () = tokio::time::sleep(BEAT) => {}
+                changed = receiver.wait_for(|new| new.draining != card.draining) => {
+                    if changed.is_err() {
+                        return;
+                    }
+                }
+            }
+        }
+    });
+    Announcer { card: sender, task, bus: bus.clone() }
+}
+
+async fn say(bus: &Bus, card: &Card) -> Result<(), BusError> {
+    let payload = serde_json::to_vec(card).unwrap_or_default();
+    bus.publish(&subject(&card.kind), Message { trace: String::new(), payload: payload.into() }).await
+}
+
+impl Announcer {
+    /// Changes the card; told with the next beat, a drain at once.
+    pub fn update(&self, change: impl FnOnce(&mut Card)) {
+        self.card.send_modify(change);
+    }
+
+    /// Says good-bye and waits until it has left.
+    pub async fn leave(self) {
+        self.task.abort();
+        let card = Card { leaving: true, ..self.card.borrow().clone() };
+        let _ = say(&self.bus, &card).await;
+        let _ = self.bus.flush().await;
+    }
+}
+
+impl Drop for Announcer {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+type Seen = Arc<Mutex<BTreeMap<String, (Card, Instant)>>>;
+
+/// The living instances of one kind (or of all).
+#[derive(Debug)]
+pub struct Directory {
+    seen: Seen,
+    task: JoinHandle<()>,
+}
+
+impl Directory {
+    /// Watches one kind, `*` for all. Complete after one beat.
+    ///
+    /// # Errors
+    /// [`BusError::Link`] without connection.
+    pub async fn watch(bus: &Bus, kind: &str) -> Result<Directory, BusError> {
+        let mut inbox = bus.subscribe(&subject(kind)).await?;
+        let seen = Seen::default();
+        let table = seen.clone();
+        let task = tokio::spawn(async move {
+            while let Some(message) = inbox.next().await {
+                // What makes no sense is somebody else's message.
+                let Ok(card) = serde_json::from_slice::<Card>(&message.payload) else { continue };
+                let mut table = lock(&table);
+                let name = format!("{}/{}", card.kind, card.instance);
+                if card.leaving {
+                    table.remove(&name);
+                } else if table.contains_key(&name) || table.len() < MAX_INSTANCES {
+                    table.insert(name, (card, Instant::now()));
+                }
+            }
+        });
+        Ok(Directory { seen, task })
+    }
+
+    /// Who lives.
+    #[must_use]
+    pub fn list(&self) -> Vec<Card> {
+        let mut table = lock(&self.seen);
+        table.retain(|_, (_, at)| at.elapsed() < GONE);
+        table.values().map(|(card, _)| card.clone()).collect()
+    }
+
+    /// The living instance of this name.
+    #[must_use]
+    pub fn find(&self, instance: &str) -> Option<Card> {
+        self.list().into_iter().find(|card| card.instance == instance)
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+fn lock(seen: &Seen) -> MutexGuard<'_, BTreeMap<String, (Card, Instant)>> {
+    seen.lock().unwrap_or_else(PoisonError::into_inner)
+}
