@@ -1,0 +1,109 @@
+//! What placing a call needs, gathered before the decision: where it goes, and a relay session.
+
+use crate::relays::Relays;
+use address::{Alias, Component, Plan, Trunk};
+use anyhow::Result;
+use media::{Policy, Profile};
+use runtime::Config;
+use session::call::{Placement, Route};
+use signal::{End, Heard, Protocol, Reason, Signal};
+
+/// Contents of an offer that get a relay end; further ones are refused.
+const MAX_CONTENTS: usize = 4;
+
+/// Knows who is reached how.
+pub struct Gather {
+    plan: Plan,
+    ring_ms: u64,
+    policy: Policy,
+}
+
+impl Gather {
+    /// From the configuration.
+    ///
+    /// # Errors
+    /// A fault of the configuration, with key, value and remedy.
+    pub fn new(config: &Config) -> Result<Gather> {
+        let components = config.xmpp.component.iter().map(|c| Component {
+            domain: c.domain.to_lowercase(),
+            users: c.users.clone().unwrap_or_default().to_lowercase(),
+        });
+        let trunks = config.trunk.iter().map(|t| Trunk {
+            name: t.name.clone(),
+            domain: t.domain.to_lowercase(),
+            host: host_of(&t.uri).to_owned(),
+        });
+        let aliases: Vec<Alias> =
+            config.alias.iter().map(|a| Alias { number: a.number.clone(), jid: a.jid.clone() }).collect();
+        let plan = Plan::new(config.sip.domains.clone(), components.collect(), trunks.collect(), &aliases)?;
+        Ok(Gather { plan, ring_ms: config.call.ring_s.saturating_mul(1_000), policy: Policy::default() })
+    }
+
+    /// Everything that placing the call of `heard` needs.
+    ///
+    /// # Errors
+    /// The reason to refuse it with.
+    pub async fn placement(&self, heard: Heard, trace: String, relays: &Relays) -> Result<Placement, End> {
+        let Some(opening) = &heard.opening else { return Err(Reason::BadRequest.into()) };
+        let route = self.route(opening)?;
+        let contents = match heard.signals.first() {
+            Some(Signal::Offer(media)) => media.contents.len().clamp(1, MAX_CONTENTS),
+            _ => return Err(Reason::BadRequest.into()),
+        };
+        let grant = relays.allocate(heard.leg.call, 2, contents, &trace).await;
+        let grant = grant.ok_or_else(|| End::from(Reason::Unavailable))?;
+        Ok(Placement { heard, route, grant, trace })
+    }
+
+    fn route(&self, opening: &signal::Opening) -> Result<Route, End> {
+        let route = self.plan.route(opening)?;
+        Ok(Route {
+            caller: profile(opening.from.protocol),
+            callee: profile(route.protocol),
+            policy: self.policy.clone(),
+            ring_ms: self.ring_ms,
+            // A silent device may be away; a silent next hop should have answered (R-CALL-12).
+            unheard: match route.protocol {
+                Protocol::Xmpp => Reason::Offline,
+                Protocol::Sip => Reason::Timeout,
+            },
+            opening: route.opening,
+        })
+    }
+}
+
+/// Phones and trunks speak RTP/AVP unless their trunk says otherwise; Jingle clients speak nothing but DTLS-SRTP.
+fn profile(protocol: Protocol) -> Profile {
+    match protocol {
+        Protocol::Sip => Profile::Plain,
+        Protocol::Xmpp => Profile::Webrtc,
+    }
+}
+
+/// The host of `sip:user@host:port;parameters`.
+fn host_of(uri: &str) -> &str {
+    let rest = uri.split_once(':').map_or(uri, |(_, rest)| rest);
+    let rest = rest.split_once('@').map_or(rest, |(_, rest)| rest);
+    let rest = rest.split([';', '?']).next().unwrap_or(rest);
+    if rest.starts_with('[') {
+        return rest.split_once(']').map_or(rest, |(host, _)| &rest[..=host.len()]);
+    }
+    rest.split(':').next().unwrap_or(rest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::host_of;
+
+    #[test]
+    fn the_host_of_a_trunk_is_cut_out_of_its_uri() {
+        for (uri, host) in [
+            ("sip:127.0.0.1:5070;transport=udp", "127.0.0.1"),
+            ("sip:pbx.example", "pbx.example"),
+            ("sip:gw@pbx.example:5060", "pbx.example"),
+            ("sip:[2001:db8::1]:5060", "[2001:db8::1]"),
+        ] {
+            assert_eq!(host_of(uri), host);
+        }
+    }
+}

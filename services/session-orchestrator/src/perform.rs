@@ -1,0 +1,252 @@
+//! Performing: effects become orders to edges, relays and listeners.
+//!
+//! Orders to one leg, and orders to the relay, keep their order; different lanes go side by side. What cannot be performed now
+//! stays in the record and is tried again by the deadline.
+
+use crate::record::Entry;
+use crate::relays::{Failure, Relays};
+use bus::{Bus, BusError, Message};
+use proto::wire::Wire;
+use session::call::{Call, Effect, Event, Fact, MediaEvent};
+use signal::{EffectId, End, LegId, LegState, Reason, Said, Say, Signal, Time, subjects};
+use std::collections::BTreeMap;
+use std::time::Duration;
+use tracing::{Instrument, info_span, warn};
+
+/// How long an edge may take to say something.
+const SAY: Duration = Duration::from_secs(2);
+/// Attempts in a row when nobody is there; an edge that takes over needs a moment.
+const TRIES: u32 = 3;
+const PAUSE: Duration = Duration::from_millis(300);
+/// A leg that nobody could open by then is not opened any more.
+const OPEN_BY_MS: u64 = 4_000;
+/// An order that nobody took by then is given up.
+const GIVE_UP_MS: u64 = 60_000;
+
+/// What came of some effects.
+#[derive(Default)]
+pub struct Performed {
+    /// They leave the outbox.
+    pub done: Vec<EffectId>,
+    /// What the call hears of it.
+    pub events: Vec<Event>,
+}
+
+/// Performs effects.
+#[derive(Clone)]
+pub struct Performer {
+    bus: Bus,
+    relays: Relays,
+    now: fn() -> Time,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Lane {
+    Leg(LegId),
+    Relay,
+    Facts,
+}
+
+impl Performer {
+    /// Over this bus and these relays.
+    #[must_use]
+    pub fn new(bus: Bus, relays: Relays, now: fn() -> Time) -> Performer {
+        Performer { bus, relays, now }
+    }
+
+    /// Performs a batch for `call`, the record as it stood when the batch was taken.
+    pub async fn perform(&self, call: &Call, batch: Vec<Entry<Effect>>) -> Performed {
+        let mut lanes: BTreeMap<Lane, Vec<Entry<Effect>>> = BTreeMap::new();
+        for entry in batch {
+            lanes.entry(lane(&entry.effect)).or_default().push(entry);
+        }
+        let mut running = tokio::task::JoinSet::new();
+        for lane in lanes.into_values() {
+            let (performer, call) = (self.clone(), call.clone());
+            running.spawn(async move { performer.lane(&call, lane).await });
+        }
+        let mut performed = Performed::default();
+        while let Some(lane) = running.join_next().await {
+            let Ok(lane) = lane else { continue };
+            performed.done.extend(lane.done);
+            performed.events.extend(lane.events);
+        }
+        performed
+    }
+
+    async fn lane(&self, call: &Call, lane: Vec<Entry<Effect>>) -> Performed {
+        let mut performed = Performed::default();
+        // What an edge said moves the leg on; the next order of this lane builds on it.
+        let mut states: BTreeMap<LegId, LegState> = BTreeMap::new();
+        for entry in lane {
+            let id = entry.id;
+            let done = match entry.effect.clone() {
+                Effect::Say { leg, count, signal, opening } => {
+                    let state = states.get(&leg).cloned().or_else(|| call.state(leg));
+                    let Some(state) = state else { continue };
+                    let order = Say { id, state, count, signal, opening };
+                    match self.say(call, order, entry.since).await {
+                        Some(said) => {
+                            if let (Some(dialog), Some(mut state)) = (said.dialog.clone(), call.state(leg)) {
+                                (state.dialog, state.revision) = (dialog, said.base + 1);
+                                state.edge.clone_from(&said.edge);
+                                states.insert(leg, state);
+                            }
+                            performed.events.push(Event::Said(leg, said));
+                            true
+                        }
+                        None => false,
+                    }
+                }
+                other => self.order(call, &entry, &other, &mut performed.events).await,
+            };
+            if !done {
+                break;
+            }
+            performed.done.push(id);
+        }
+        performed
+    }
+
+    /// Says something; `None`: try again later.
+    async fn say(&self, call: &Call, order: Say, since: Time) -> Option<Said> {
+        let leg = call.leg(order.state.leg.leg)?;
+        let span = info_span!(
+            "call.say",
+            otel.name = format!("say {}", order.signal.name()),
+            call.id = %call.id,
+            leg.id = order.state.leg.leg.0,
+            signal = order.signal.name(),
+        );
+        runtime::trace::adopt(&span, &call.trace);
+        let message = Message { trace: runtime::trace::parent_of(&span), payload: order.encode() };
+        let link = leg.opening.link.as_str();
+        // The party's own protocol: who called speaks it as `from`, who is called as `to`.
+        let protocol = if leg.inbound { leg.opening.from.protocol } else { leg.opening.to.protocol };
+        let anybody = subjects::say(protocol, link);
+        async {
+            for attempt in 0..TRIES {
+                if attempt > 0 {
+                    tokio::time::sleep(PAUSE).await;
+                }
+                let mut answer = Err(BusError::NoResponder);
+                if !order.state.edge.is_empty() {
+                    answer = self.bus.request(&subjects::edge(&order.state.edge), message.clone(), SAY).await;
+                }
+                if answer == Err(BusError::NoResponder) {
+                    answer = self.bus.request(&anybody, message.clone(), SAY).await;
+                }
+                match answer {
+                    Ok(octets) => match Said::decode(&octets) {
+                        Ok(said) => return Some(said),
+                        Err(error) => warn!(%error, "an edge answered nonsense"),
+                    },
+                    Err(error) => warn!(%error, signal = order.signal.name(), "no edge says it"),
+                }
+            }
+            let age = (self.now)().since(since);
+            let opening = matches!(order.signal, Signal::Offer(_));
+            let given_up = age >= GIVE_UP_MS || (opening && age >= OPEN_BY_MS);
+            given_up.then(|| Said {
+                id: order.id,
+                base: order.state.revision,
+                dialog: None,
+                edge: String::new(),
+                failed: Some(End::from(Reason::Connectivity)),
+            })
+        }
+        .instrument(span)
+        .await
+    }
+
+    /// Orders that no edge takes; true: done.
+    async fn order(
+        &self,
+        call: &Call,
+        entry: &Entry<Effect>,
+        effect: &Effect,
+        events: &mut Vec<Event>,
+    ) -> bool {
+        let span = info_span!("call.media", otel.name = effect.name(), call.id = %call.id);
+        runtime::trace::adopt(&span, &call.trace);
+        let trace = runtime::trace::parent_of(&span);
+        async {
+            let (session, outcome) = match (effect, &call.relay) {
+                (Effect::Record(fact), _) => {
+                    self.publish(call, entry, fact).await;
+                    return true;
+                }
+                (Effect::Release(session), _) => {
+                    (session, self.relays.release(session, call.id, &trace).await)
+                }
+                (Effect::Connect(connect), Some(session)) => {
+                    (session, self.relays.connect(session, call.id, connect, &trace).await)
+                }
+                (Effect::Candidates { leg, content, ice }, Some(session)) => {
+                    let end = (*leg, *content);
+                    (session, self.relays.candidates(session, call.id, end, ice, &trace).await)
+                }
+                // The call has ended meanwhile.
+                _ => return true,
+            };
+            let leg = match effect {
+                Effect::Connect(connect) => Some(connect.leg),
+                _ => None,
+            };
+            match (outcome, leg) {
+                (Ok(()), _) => true,
+                // The media of this call is gone with its relay.
+                (Err(Failure::Lost), Some(leg)) => {
+                    events.push(Event::Media(leg, MediaEvent::Unreachable));
+                    true
+                }
+                (Err(Failure::Lost), None) => true,
+                (Err(Failure::Later), _) => {
+                    let age = (self.now)().since(entry.since);
+                    let gone = age >= OPEN_BY_MS && !self.relays.lives(session);
+                    if let (true, Some(leg)) = (gone, leg) {
+                        events.push(Event::Media(leg, MediaEvent::Unreachable));
+                    }
+                    gone || age >= GIVE_UP_MS
+                }
+            }
+        }
+        .instrument(span)
+        .await
+    }
+
+    async fn publish(&self, call: &Call, entry: &Entry<Effect>, fact: &Fact) {
+        let payload = fact_json(call, entry.id, entry.since, fact).to_string();
+        let message = Message { trace: call.trace.clone(), payload: payload.into() };
+        if let Err(error) = self.bus.publish(subjects::FACTS, message).await {
+            warn!(%error, "a fact of a call was not published");
+        }
+    }
+}
+
+fn lane(effect: &Effect) -> Lane {
+    match effect {
+        Effect::Say { leg, .. } => Lane::Leg(*leg),
+        Effect::Connect(_) | Effect::Candidates { .. } | Effect::Release(_) => Lane::Relay,
+        Effect::Record(_) => Lane::Facts,
+    }
+}
+
+/// A fact as listeners get it; told twice, it has the same `id`.
+fn fact_json(call: &Call, id: EffectId, at: Time, fact: &Fact) -> serde_json::Value {
+    let mut json = serde_json::json!({ "id": id.to_string(), "call": call.id.to_string(), "at_ms": at.0 });
+    let more = match fact {
+        Fact::Placed { from, to } => serde_json::json!({ "fact": "placed", "from": from, "to": to }),
+        Fact::Answered => serde_json::json!({ "fact": "answered" }),
+        Fact::Ended { end, talked_ms } => serde_json::json!({
+            "fact": "ended",
+            "reason": format!("{:?}", end.reason),
+            "sip": end.sip,
+            "talked_ms": talked_ms,
+        }),
+    };
+    if let (Some(json), serde_json::Value::Object(more)) = (json.as_object_mut(), more) {
+        json.extend(more);
+    }
+    json
+}

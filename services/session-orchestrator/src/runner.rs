@@ -1,0 +1,196 @@
+//! Load, decide, save, perform: the one way in which records change, generic over what is kept.
+//!
+//! A lost compare-and-set loads and decides again, which is safe since deciding is pure. Effects are stored with the record
+//! (outbox) under an id and performed after; whoever finds them there later performs them again, which is harmless.
+
+use crate::record::{Entry, Kept, Outbox};
+use anyhow::{Context, Result, bail};
+use bytes::Bytes;
+use session::Machine;
+use signal::{CallId, EffectId, Time};
+use std::time::Duration;
+use store::{Key, NewRecord, Saved, Store, StoreError};
+
+/// An orchestrator that dies between save and perform is made good after this time.
+pub const REDRIVE_MS: u64 = 2_000;
+/// Compare-and-set attempts before the asker is told to come again.
+const TRIES: usize = 16;
+/// A record that nobody touches for this long is forgotten.
+const FORGOTTEN: Duration = Duration::from_secs(24 * 3_600);
+
+/// A record as loaded.
+pub struct Loaded<M: Kept> {
+    /// The machine.
+    pub machine: M,
+    /// Its version in the store.
+    pub version: u64,
+    /// Effects that are still to be performed.
+    pub outbox: Outbox<M::Effect>,
+}
+
+/// What a step makes of a record.
+pub enum Step<E, A> {
+    /// Nothing changes.
+    Leave(A),
+    /// Decide on these events; the effects of `done` have been performed.
+    Decide {
+        /// In order.
+        events: Vec<E>,
+        /// Effects that leave the outbox.
+        done: Vec<EffectId>,
+        /// The answer once it is stored.
+        answer: A,
+    },
+}
+
+/// What became of a step.
+pub struct Outcome<M: Kept, A> {
+    /// The record as stored now; `None` when nothing was changed.
+    pub stored: Option<Loaded<M>>,
+    /// What the step answered.
+    pub answer: A,
+}
+
+/// Loads and saves records of one kind.
+#[derive(Clone)]
+pub struct Runner {
+    store: Store,
+}
+
+impl Runner {
+    /// On this store.
+    #[must_use]
+    pub fn new(store: Store) -> Runner {
+        Runner { store }
+    }
+
+    /// The store itself, for deadlines and leases.
+    #[must_use]
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// The record, if there is one.
+    ///
+    /// # Errors
+    /// The store does not answer, or the record is of a newer format.
+    pub async fn load<M: Kept>(&self, id: CallId) -> Result<Option<Loaded<M>>> {
+        let record = self.store.load(&key::<M>(id)).await?;
+        record.map(|record| read(&record)).transpose()
+    }
+
+    /// Stores a record that was just made. `Err(loaded)`: somebody was faster.
+    ///
+    /// # Errors
+    /// The store does not answer.
+    pub async fn create<M: Kept>(
+        &self,
+        id: CallId,
+        machine: M,
+        effects: Vec<M::Effect>,
+        now: Time,
+    ) -> Result<Result<Loaded<M>, Option<Loaded<M>>>> {
+        let outbox = entries(id, 1, effects, now);
+        match self.save(id, 0, &machine, &outbox, now).await? {
+            Saved::Stored(version) => Ok(Ok(Loaded { machine, version, outbox })),
+            Saved::Conflict(record) => Ok(Err(record.map(|record| read(&record)).transpose()?)),
+        }
+    }
+
+    /// Loads, lets `step` look, decides, and saves; again when somebody was faster. `None`: no such record.
+    ///
+    /// # Errors
+    /// The store does not answer, the record is of a newer format, or others were faster every time.
+    pub async fn step<M: Kept, A>(
+        &self,
+        id: CallId,
+        now: impl Fn() -> Time,
+        mut step: impl FnMut(&Loaded<M>) -> Step<M::Event, A>,
+    ) -> Result<Option<Outcome<M, A>>> {
+        let Some(mut loaded) = self.load::<M>(id).await? else { return Ok(None) };
+        for _ in 0..TRIES {
+            let (events, done, answer) = match step(&loaded) {
+                Step::Leave(answer) => return Ok(Some(Outcome { stored: None, answer })),
+                Step::Decide { events, done, answer } => (events, done, answer),
+            };
+            let now = now();
+            let Loaded { mut machine, version, mut outbox } = loaded;
+            outbox.retain(|entry| !done.contains(&entry.id));
+            let mut effects = vec![];
+            for event in events {
+                let more;
+                (machine, more) = machine.decide(event, now);
+                effects.extend(more);
+            }
+            outbox.extend(entries(id, version + 1, effects, now));
+            match self.save(id, version, &machine, &outbox, now).await? {
+                Saved::Stored(version) => {
+                    return Ok(Some(Outcome { stored: Some(Loaded { machine, version, outbox }), answer }));
+                }
+                Saved::Conflict(Some(record)) => loaded = read(&record)?,
+                Saved::Conflict(None) => return Ok(None),
+            }
+        }
+        bail!("the record {id} is changed by others all the time")
+    }
+
+    /// Forgets a finished record.
+    ///
+    /// # Errors
+    /// The store does not answer.
+    pub async fn forget<M: Kept>(&self, id: CallId, version: u64) -> Result<bool, StoreError> {
+        self.store.delete(&key::<M>(id), version).await
+    }
+
+    async fn save<M: Kept>(
+        &self,
+        id: CallId,
+        expected: u64,
+        machine: &M,
+        outbox: &Outbox<M::Effect>,
+        now: Time,
+    ) -> Result<Saved> {
+        let redrive = (!outbox.is_empty()).then(|| now + REDRIVE_MS);
+        let deadline = [machine.deadline(), redrive].into_iter().flatten().min();
+        let octets = if outbox.is_empty() { vec![] } else { postcard::to_stdvec(outbox)? };
+        let record = NewRecord {
+            body: Bytes::from(postcard::to_stdvec(machine)?),
+            outbox: Bytes::from(octets),
+            deadline: deadline.map(|t| t.0),
+            ttl: Some(FORGOTTEN),
+        };
+        Ok(self.store.save(&key::<M>(id), expected, &record).await?)
+    }
+}
+
+fn key<M: Kept>(id: CallId) -> Key {
+    Key { kind: M::KIND, id: id.to_string() }
+}
+
+fn entries<E>(id: CallId, version: u64, effects: Vec<E>, now: Time) -> Outbox<E> {
+    effects
+        .into_iter()
+        .zip(0..)
+        .map(|(effect, index)| Entry { id: EffectId { call: id, version, index }, since: now, effect })
+        .collect()
+}
+
+fn read<M: Kept>(record: &store::Record) -> Result<Loaded<M>> {
+    // The format stands first, so that a newer record is told before it is misread.
+    let (format, _) = postcard::take_from_bytes::<u16>(&record.body).context("a record without a format")?;
+    if format > M::FORMAT {
+        bail!("a record of format {format}; this instance knows {}: finish the upgrade", M::FORMAT);
+    }
+    let machine = postcard::from_bytes(&record.body).context("a record that cannot be read")?;
+    let outbox = if record.outbox.is_empty() {
+        vec![]
+    } else {
+        postcard::from_bytes(&record.outbox).context("an outbox that cannot be read")?
+    };
+    Ok(Loaded { machine, version: record.version, outbox })
+}
+
+/// Has the machine's own deadline passed?
+pub fn expired<M: Machine>(machine: &M, now: Time) -> bool {
+    machine.deadline().is_some_and(|deadline| deadline <= now)
+}

@@ -1,0 +1,167 @@
+//! What comes in from the bus: asks of edges, events of relays, claims of component domains.
+
+use crate::calls::Calls;
+use anyhow::{Context, Result};
+use bus::{Bus, Request};
+use prost::Message as _;
+use proto::v1::RelayEvent;
+use proto::v1::relay_event::Event as Seen;
+use proto::wire::Wire;
+use runtime::Drain;
+use serde::{Deserialize, Serialize};
+use session::call::MediaEvent;
+use signal::{Ask, CallId, LegId, Verdict, subjects};
+use std::sync::Arc;
+use std::time::Duration;
+use store::Store;
+use tokio::sync::Semaphore;
+use tracing::{error, warn};
+
+const GROUP: &str = "orchestrators";
+/// Requests worked on at once; further ones wait on the bus, whose queue is bounded too.
+const AT_ONCE: usize = 2_048;
+/// How often deadlines are looked at.
+const LOOK: Duration = Duration::from_millis(250);
+/// A due record that is not settled in this time goes to somebody else.
+const TAKE_MS: u64 = 2_000;
+/// Due records taken at once, a shard.
+const TAKE: usize = 64;
+
+/// Serves the subjects of the orchestrators until the drain says stop.
+///
+/// # Errors
+/// The bus cannot be served.
+pub async fn serve(bus: Bus, calls: Calls, drain: Drain) -> Result<()> {
+    let mut asks = bus.serve(subjects::ASK, GROUP).await.context("cannot serve the edges")?;
+    let mut events = bus.serve(subjects::RELAY_EVENT, GROUP).await.context("cannot serve the relays")?;
+    let mut claims = bus.serve(subjects::CLAIM, GROUP).await.context("cannot serve claims")?;
+    bus.flush().await.context("the bus does not take our subscriptions")?;
+    let at_once = Arc::new(Semaphore::new(AT_ONCE));
+    loop {
+        let permit = tokio::select! {
+            () = drain.draining() => return Ok(()),
+            permit = at_once.clone().acquire_owned() => permit?,
+        };
+        let work: Work = tokio::select! {
+            () = drain.draining() => return Ok(()),
+            Some(request) = asks.next() => Work::Ask(request),
+            Some(request) = events.next() => Work::Event(request),
+            Some(request) = claims.next() => Work::Claim(request),
+            else => anyhow::bail!("the bus is gone"),
+        };
+        let calls = calls.clone();
+        tokio::spawn(async move {
+            match work {
+                Work::Ask(request) => ask(&calls, request).await,
+                Work::Event(request) => event(&calls, request).await,
+                Work::Claim(request) => claim(calls.runner().store(), request).await,
+            }
+            drop(permit);
+        });
+    }
+}
+
+enum Work {
+    Ask(Request),
+    Event(Request),
+    Claim(Request),
+}
+
+async fn ask(calls: &Calls, request: Request) {
+    let verdict = match Ask::decode(&request.message.payload) {
+        Ok(Ask::Heard(heard)) => calls.heard(heard, &request.message.trace).await,
+        Ok(Ask::Recall(leg)) => calls.recall(leg).await,
+        Err(error) => {
+            warn!(%error, "an edge asked something that makes no sense");
+            Verdict::Unavailable
+        }
+    };
+    answer(request, verdict.encode()).await;
+}
+
+async fn event(calls: &Calls, request: Request) {
+    let read = RelayEvent::decode(request.message.payload.clone()).ok().and_then(|event| {
+        let seen = match event.event() {
+            Seen::Connected => MediaEvent::Connected,
+            Seen::TimedOut => MediaEvent::TimedOut,
+            Seen::Unreachable => MediaEvent::Unreachable,
+            Seen::Insecure => MediaEvent::Insecure,
+        };
+        Some((CallId::parse(&event.session)?, LegId(event.leg.try_into().ok()?), seen))
+    });
+    answer(request, bytes::Bytes::new()).await;
+    match read {
+        Some((call, leg, seen)) => calls.media(call, leg, seen).await,
+        None => warn!("a relay told something that makes no sense"),
+    }
+}
+
+/// A claim of a lease.
+#[derive(Debug, Deserialize)]
+struct Claim {
+    name: String,
+    holder: String,
+    ttl_ms: u64,
+    /// Give it back.
+    #[serde(default)]
+    release: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct Claimed {
+    granted: bool,
+}
+
+async fn claim(store: &Store, request: Request) {
+    let granted = match serde_json::from_slice::<Claim>(&request.message.payload) {
+        Ok(claim) if claim.release => store.unlease(&claim.name, &claim.holder).await.map(|()| true),
+        Ok(claim) => {
+            store.lease(&claim.name, &claim.holder, runtime::clock::now_ms(), claim.ttl_ms.min(60_000)).await
+        }
+        Err(error) => {
+            warn!(%error, "a claim that makes no sense");
+            Ok(false)
+        }
+    };
+    // A claim that cannot be decided is not answered: the holder keeps what it has until its time is over.
+    match granted {
+        Ok(granted) => {
+            answer(request, serde_json::to_vec(&Claimed { granted }).unwrap_or_default().into()).await;
+        }
+        Err(error) => warn!(%error, "a claim could not be decided"),
+    }
+}
+
+async fn answer(request: Request, octets: bytes::Bytes) {
+    if let Err(error) = request.reply(octets).await {
+        warn!(%error, "nobody waits for the answer any more");
+    }
+}
+
+/// Looks after deadlines, and after outboxes that a dead orchestrator left behind, until the drain says stop.
+pub async fn look_after(calls: Calls, drain: Drain) {
+    let mut clock = tokio::time::interval(LOOK);
+    clock.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let at_once = Arc::new(Semaphore::new(TAKE));
+    loop {
+        tokio::select! {
+            () = drain.stopping() => return,
+            _ = clock.tick() => {}
+        }
+        let due = calls.runner().store().due("call", runtime::clock::now_ms(), TAKE_MS, TAKE).await;
+        let due = due.unwrap_or_else(|error| {
+            warn!(%error, "deadlines cannot be looked at");
+            vec![]
+        });
+        for id in due.iter().filter_map(|id| CallId::parse(id)) {
+            let Ok(permit) = at_once.clone().acquire_owned().await else { return };
+            let calls = calls.clone();
+            tokio::spawn(async move {
+                if let Err(error) = calls.due(id).await {
+                    error!(%error, call.id = %id, "a due call could not be looked at");
+                }
+                drop(permit);
+            });
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! Calls as operators and scripts see them: JSON without keys and credentials. Part of the face: a rename is a breaking change.
+
+use media::Profile;
+use serde::Serialize;
+use session::call::{Call, Leg, Phase};
+
+/// One call.
+#[derive(Clone, Debug, Serialize)]
+pub struct CallView {
+    /// Its id.
+    pub id: String,
+    /// `calling`, `ringing`, `answered`, `active`, `ended`.
+    pub state: &'static str,
+    /// Who calls, as the caller's own protocol names them.
+    pub from: String,
+    /// Who is called, as the callee's own protocol names them.
+    pub to: String,
+    /// Milliseconds since the Unix epoch.
+    pub placed_ms: u64,
+    /// Milliseconds since the Unix epoch.
+    pub answered_ms: Option<u64>,
+    /// Milliseconds since the Unix epoch.
+    pub ended_ms: Option<u64>,
+    /// Why it ended.
+    pub reason: Option<String>,
+    /// Instance of the relay that carries it.
+    pub relay: Option<String>,
+    /// W3C trace id.
+    pub trace: String,
+    /// Its legs; 0 is the one that opened the call.
+    pub legs: Vec<LegView>,
+}
+
+/// One leg.
+#[derive(Clone, Debug, Serialize)]
+pub struct LegView {
+    /// Its place.
+    pub id: u8,
+    /// `sip` or `xmpp`.
+    pub protocol: &'static str,
+    /// The party, in its own protocol's words.
+    pub party: String,
+    /// Trunk or component domain.
+    pub link: String,
+    /// `calling`, `ringing`, `answered`, `active`, `over`.
+    pub state: &'static str,
+    /// Codecs in use, first the preferred: `PCMU/8000`.
+    pub codecs: Vec<String>,
+    /// `plain` or `webrtc`.
+    pub profile: &'static str,
+    /// The edge that holds its transaction; empty = any.
+    pub edge: String,
+}
+
+impl CallView {
+    /// Of a record.
+    #[must_use]
+    pub fn of(call: &Call) -> CallView {
+        let party = |id| call.leg(id).map(|leg| leg_view(leg).party).unwrap_or_default();
+        CallView {
+            id: call.id.to_string(),
+            state: state(call),
+            from: party(call.bridge.0),
+            to: party(call.bridge.1),
+            placed_ms: call.placed.0,
+            answered_ms: call.answered.map(|t| t.0),
+            ended_ms: call.ended.map(|t| t.0),
+            reason: call.end.as_ref().map(|end| format!("{:?}", end.reason)),
+            relay: call.relay.as_ref().map(|relay| relay.instance.clone()),
+            trace: call.trace.split('-').nth(1).unwrap_or_default().to_owned(),
+            legs: call.legs.iter().map(leg_view).collect(),
+        }
+    }
+}
+
+fn state(call: &Call) -> &'static str {
+    if call.ended.is_some() {
+        return "ended";
+    }
+    if call.is_established() {
+        return "active";
+    }
+    let any = |phase| call.legs.iter().any(|leg| leg.phase == phase);
+    match (any(Phase::Answered), any(Phase::Ringing)) {
+        (true, _) => "answered",
+        (_, true) => "ringing",
+        _ => "calling",
+    }
+}
+
+fn leg_view(leg: &Leg) -> LegView {
+    let party = if leg.inbound { &leg.opening.from } else { &leg.opening.to };
+    // The answer names what is in use: ours on the leg that called, theirs on the leg that was called.
+    let media = if leg.inbound {
+        leg.spoken.as_ref().or(leg.heard.as_ref())
+    } else {
+        leg.heard.as_ref().or(leg.spoken.as_ref())
+    };
+    let contents = media.into_iter().flat_map(|media| media.contents.iter().filter(|c| !c.rejected));
+    let codecs = contents.flat_map(|content| &content.codecs);
+    LegView {
+        id: leg.id.0,
+        protocol: party.protocol.name(),
+        party: party.address.clone(),
+        link: leg.opening.link.clone(),
+        state: match leg.phase {
+            Phase::Calling => "calling",
+            Phase::Ringing => "ringing",
+            Phase::Answered => "answered",
+            Phase::Active => "active",
+            Phase::Over => "over",
+        },
+        codecs: codecs.map(|c| format!("{}/{}", c.name, c.clock)).collect(),
+        profile: match leg.profile {
+            Profile::Plain => "plain",
+            Profile::Webrtc => "webrtc",
+        },
+        edge: leg.edge.clone(),
+    }
+}
