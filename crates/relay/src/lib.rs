@@ -1,10 +1,13 @@
-//! The media relay's core, sans IO: what a datagram is, where media comes from, SRTP.
+//! The media relay's core, sans IO: what a datagram is, where media comes from, SRTP, ICE and DTLS.
 //!
 //! One rule: nothing on the packet path allocates, locks, waits or panics; packets are worked on in place. A relay knows
 //! streams and keys, never calls. Sockets and threads are `services/rtp-relay`'s. Start at [`packet`] (recognition), then
-//! [`latch`] (who may send), then [`srtp`], then [`session`] (who hears whom).
+//! [`latch`] (who may send), then [`srtp`], then [`session`] (who hears whom); [`webrtc`] joins [`ice`] and [`dtls`] to an end.
 
+pub mod dtls;
+pub mod ice;
 pub mod latch;
 pub mod packet;
 pub mod session;
 pub mod srtp;
+pub mod webrtc;

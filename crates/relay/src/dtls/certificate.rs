@@ -1,0 +1,142 @@
+//! Our certificate: one for all ends of a cluster, so that it outlives a relay.
+
+use super::DtlsError;
+use openssl::asn1::Asn1Time;
+use openssl::bn::{BigNum, MsbOption};
+use openssl::ec::{EcGroup, EcKey};
+use openssl::hash::MessageDigest;
+use openssl::nid::Nid;
+use openssl::pkey::{PKey, Private};
+use openssl::ssl::{
+    SslContext, SslMethod, SslMode, SslOptions, SslSessionCacheMode, SslVerifyMode, SslVersion,
+};
+use openssl::x509::{X509, X509NameBuilder, X509Ref};
+use signal::Time;
+use signal::media::Fingerprint;
+
+/// In order of preference (interworking §12.5); the 32-bit tag is not offered.
+const PROFILES: &str = "SRTP_AEAD_AES_128_GCM:SRTP_AEAD_AES_256_GCM:SRTP_AES128_CM_SHA1_80";
+const DAY: i64 = 86_400;
+
+/// A self-signed P-256 certificate with its key, ready for any number of associations.
+#[derive(Clone)]
+pub struct Certificate {
+    certificate: X509,
+    key: PKey<Private>,
+    context: SslContext,
+    fingerprint: Fingerprint,
+}
+
+impl std::fmt::Debug for Certificate {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Certificate").field("fingerprint", &self.fingerprint).finish_non_exhaustive()
+    }
+}
+
+impl Certificate {
+    /// A new key and a certificate valid from the day before `now` for ten years. The key comes from OpenSSL's random source.
+    ///
+    /// # Errors
+    /// [`DtlsError::Library`]
+    pub fn generate(now: Time) -> Result<Certificate, DtlsError> {
+        let key = PKey::from_ec_key(EcKey::generate(&*EcGroup::from_curve_name(Nid::X9_62_PRIME256V1)?)?)?;
+        let mut name = X509NameBuilder::new()?;
+        name.append_entry_by_nid(Nid::COMMONNAME, "tandem")?;
+        let name = name.build();
+        let mut serial = BigNum::new()?;
+        serial.rand(127, MsbOption::MAYBE_ZERO, false)?;
+        let seconds = i64::try_from(now.0 / 1000).unwrap_or(0);
+        let mut builder = X509::builder()?;
+        builder.set_version(2)?;
+        let serial = serial.to_asn1_integer()?;
+        builder.set_serial_number(&serial)?;
+        builder.set_subject_name(&name)?;
+        builder.set_issuer_name(&name)?;
+        let (from, to) = (Asn1Time::from_unix(seconds - DAY)?, Asn1Time::from_unix(seconds + 3650 * DAY)?);
+        builder.set_not_before(&from)?;
+        builder.set_not_after(&to)?;
+        builder.set_pubkey(&key)?;
+        builder.sign(&key, MessageDigest::sha256())?;
+        Certificate::of(builder.build(), key)
+    }
+
+    /// Reads a certificate and its key from one PEM text.
+    ///
+    /// # Errors
+    /// [`DtlsError::Certificate`] when either is missing, they do not belong together, or the key is not P-256.
+    pub fn from_pem(pem: &[u8]) -> Result<Certificate, DtlsError> {
+        let certificate = X509::from_pem(pem).map_err(|_| DtlsError::Certificate("no certificate in it"))?;
+        let key = PKey::private_key_from_pem(pem)
+            .map_err(|_| DtlsError::Certificate("no private key without passphrase in it"))?;
+        // Any peer takes P-256; an RSA key would cost each handshake twice as much.
+        let curve = key.ec_key().ok().and_then(|key| key.group().curve_name());
+        if curve != Some(Nid::X9_62_PRIME256V1) {
+            return Err(DtlsError::Certificate("the key is of another kind"));
+        }
+        if !certificate.public_key()?.public_eq(&key) {
+            return Err(DtlsError::Certificate("the key is not the certificate's"));
+        }
+        Certificate::of(certificate, key)
+    }
+
+    /// Certificate and key as one PEM text: a secret.
+    ///
+    /// # Errors
+    /// [`DtlsError::Library`]
+    pub fn to_pem(&self) -> Result<Vec<u8>, DtlsError> {
+        let mut pem = self.certificate.to_pem()?;
+        pem.extend(self.key.private_key_to_pem_pkcs8()?);
+        Ok(pem)
+    }
+
+    /// Its SHA-256 (RFC 8122 §5).
+    #[must_use]
+    pub fn fingerprint(&self) -> Fingerprint {
+        self.fingerprint.clone()
+    }
+
+    pub(super) fn context(&self) -> &SslContext {
+        &self.context
+    }
+
+    pub(super) fn of(certificate: X509, key: PKey<Private>) -> Result<Certificate, DtlsError> {
+        let mut context = SslContext::builder(SslMethod::dtls())?;
+        context.set_min_proto_version(Some(SslVersion::DTLS1_2))?;
+        context.set_certificate(&certificate)?;
+        context.set_private_key(&key)?;
+        context.check_private_key()?;
+        // Whoever it is has to show a certificate; which one is settled by its fingerprint, after the handshake.
+        context.set_verify_callback(SslVerifyMode::PEER | SslVerifyMode::FAIL_IF_NO_PEER_CERT, |_, _| true);
+        context.set_tlsext_use_srtp(PROFILES)?;
+        context.set_options(SslOptions::NO_QUERY_MTU | SslOptions::NO_TICKET | SslOptions::NO_RENEGOTIATION);
+        context.set_mode(SslMode::RELEASE_BUFFERS);
+        context.set_session_cache_mode(SslSessionCacheMode::OFF);
+        context.set_session_id_context(b"tandem")?;
+        let fingerprint = Fingerprint {
+            hash: "sha-256".into(),
+            digest: certificate.digest(MessageDigest::sha256())?.to_vec(),
+        };
+        Ok(Certificate { certificate, key, context: context.build(), fingerprint })
+    }
+}
+
+/// One of the fingerprints is this certificate's. Where a strong one is given, SHA-1 ones do not count (RFC 8122 §5.1).
+pub(super) fn matches(certificate: &X509Ref, fingerprints: &[Fingerprint]) -> bool {
+    let strong = |f: &&Fingerprint| !f.hash.eq_ignore_ascii_case("sha-1");
+    let only_strong = fingerprints.iter().any(|f| strong(&f) && digest(&f.hash).is_some());
+    fingerprints.iter().filter(|f| !only_strong || strong(f)).any(|wanted| {
+        let digest = digest(&wanted.hash).and_then(|hash| certificate.digest(hash).ok());
+        digest.is_some_and(|digest| *digest == *wanted.digest)
+    })
+}
+
+fn digest(name: &str) -> Option<MessageDigest> {
+    match name.to_ascii_lowercase().as_str() {
+        "sha-1" => Some(MessageDigest::sha1()),
+        "sha-224" => Some(MessageDigest::sha224()),
+        "sha-256" => Some(MessageDigest::sha256()),
+        "sha-384" => Some(MessageDigest::sha384()),
+        "sha-512" => Some(MessageDigest::sha512()),
+        _ => None,
+    }
+}

@@ -1,0 +1,214 @@
+//! The engine over OpenSSL: its socket is a pair of datagram queues in memory.
+//!
+//! OpenSSL times its retransmissions by the system's clock and shows no way to give it another; `tick` only lets it look. The
+//! deadline of the handshake is by our time.
+
+use super::certificate::matches;
+use super::{Certificate, DEADLINE, DtlsError, Engine, Keys, MTU, Outcome, Role};
+use crate::srtp::Suite;
+use foreign_types::ForeignTypeRef;
+use openssl::ssl::{ErrorCode, Ssl, SslStream};
+use openssl_sys::SSL;
+use signal::Time;
+use signal::media::Fingerprint;
+use std::collections::VecDeque;
+use std::ffi::c_uint;
+use std::io::{Error, ErrorKind, Read, Result as IoResult, Write};
+
+/// Datagrams waiting in one direction; further ones are lost, as on any network.
+const QUEUE: usize = 32;
+/// OpenSSL is asked so often during a handshake whether a flight must be repeated, ms.
+const LOOK: u64 = 50;
+/// RFC 5764 §4.2.
+const LABEL: &str = "EXTRACTOR-dtls_srtp";
+
+unsafe extern "C" {
+    // Of libssl since 1.1.1; the openssl crates do not name it.
+    fn DTLS_set_timer_cb(ssl: *mut SSL, timer: Option<extern "C" fn(*mut SSL, c_uint) -> c_uint>);
+}
+
+/// Microseconds to the next repetition, from those to the last: 200 ms first (RFC 5764 §3 leaves it open; one second, the
+/// default of RFC 6347 §4.2.4.1, is heard as silence at the start of a call), doubled up to 3 s.
+extern "C" fn repetition(_: *mut SSL, last: c_uint) -> c_uint {
+    match last {
+        0 => 200_000,
+        last => last.saturating_mul(2).min(3_000_000),
+    }
+}
+
+/// Datagrams to and from OpenSSL.
+#[derive(Default)]
+struct Queues {
+    inward: VecDeque<Vec<u8>>,
+    outward: VecDeque<Vec<u8>>,
+}
+
+impl Read for Queues {
+    fn read(&mut self, buffer: &mut [u8]) -> IoResult<usize> {
+        let datagram = self.inward.pop_front().ok_or_else(|| Error::from(ErrorKind::WouldBlock))?;
+        let length = datagram.len().min(buffer.len());
+        buffer[..length].copy_from_slice(&datagram[..length]);
+        Ok(length)
+    }
+}
+
+impl Write for Queues {
+    fn write(&mut self, datagram: &[u8]) -> IoResult<usize> {
+        if self.outward.len() < QUEUE {
+            self.outward.push_back(datagram.to_vec());
+        }
+        Ok(datagram.len())
+    }
+    fn flush(&mut self) -> IoResult<()> {
+        Ok(())
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Handshake { until: Time, look: Time },
+    Open,
+    Over,
+}
+
+/// An association run by OpenSSL.
+pub struct OpenSsl {
+    stream: SslStream<Queues>,
+    role: Role,
+    fingerprints: Vec<Fingerprint>,
+    phase: Phase,
+}
+
+impl OpenSsl {
+    /// Begins an association at `now`; a client's hello can be polled at once. `fingerprints` are the peer's.
+    ///
+    /// # Errors
+    /// [`DtlsError::Library`]
+    pub fn new(
+        certificate: &Certificate,
+        role: Role,
+        fingerprints: &[Fingerprint],
+        now: Time,
+    ) -> Result<OpenSsl, DtlsError> {
+        let mut ssl = Ssl::new(certificate.context())?;
+        ssl.set_mtu(MTU)?;
+        match role {
+            Role::Client => ssl.set_connect_state(),
+            Role::Server => ssl.set_accept_state(),
+        }
+        // SAFETY: the pointer is of a live SSL of DTLS, owned here; the function given is static and touches nothing.
+        unsafe { DTLS_set_timer_cb(ssl.as_ptr(), Some(repetition)) };
+        let stream = SslStream::new(ssl, Queues::default())?;
+        let phase = Phase::Handshake { until: now + DEADLINE, look: now + LOOK };
+        let mut engine = OpenSsl { stream, role, fingerprints: fingerprints.to_vec(), phase };
+        // Nothing can come of it but a hello: the peer has said nothing yet.
+        let _ = engine.step(now);
+        Ok(engine)
+    }
+
+    fn step(&mut self, now: Time) -> Option<Outcome> {
+        match self.phase {
+            Phase::Handshake { until, .. } => match self.stream.do_handshake() {
+                Ok(()) => Some(self.settle()),
+                Err(e) if waits(e.code()) && now < until => {
+                    self.phase = Phase::Handshake { until, look: now + LOOK };
+                    None
+                }
+                Err(_) => Some(self.over(Outcome::Failed)),
+            },
+            Phase::Open => self.read(),
+            Phase::Over => None,
+        }
+    }
+
+    /// The handshake is done: who is it, and with which keys?
+    fn settle(&mut self) -> Outcome {
+        let ssl = self.stream.ssl();
+        if !ssl.peer_certificate().is_some_and(|peer| matches(&peer, &self.fingerprints)) {
+            return self.over(Outcome::Insecure);
+        }
+        match keys(ssl, self.role) {
+            Some(keys) => {
+                self.phase = Phase::Open;
+                Outcome::Keys(keys)
+            }
+            // A peer that agreed on no profile of ours.
+            None => self.over(Outcome::Failed),
+        }
+    }
+
+    fn over(&mut self, outcome: Outcome) -> Outcome {
+        self.phase = Phase::Over;
+        outcome
+    }
+
+    /// Lets OpenSSL answer a repeated flight, and hears a close_notify. Application data has no meaning here.
+    fn read(&mut self) -> Option<Outcome> {
+        let mut data = [0u8; 2048];
+        // Bounded: one datagram holds few records.
+        for _ in 0..QUEUE {
+            match self.stream.ssl_read(&mut data) {
+                Ok(_) => {}
+                Err(e) if waits(e.code()) => return None,
+                Err(_) => return Some(self.over(Outcome::Closed)),
+            }
+        }
+        None
+    }
+}
+
+fn waits(code: ErrorCode) -> bool {
+    code == ErrorCode::WANT_READ || code == ErrorCode::WANT_WRITE
+}
+
+fn keys(ssl: &openssl::ssl::SslRef, role: Role) -> Option<Keys> {
+    let suite = match ssl.selected_srtp_profile()?.name() {
+        "SRTP_AEAD_AES_128_GCM" => Suite::AeadAes128Gcm,
+        "SRTP_AEAD_AES_256_GCM" => Suite::AeadAes256Gcm,
+        "SRTP_AES128_CM_SHA1_80" => Suite::AesCm128Sha1_80,
+        _ => return None,
+    };
+    let (key, salt) = suite.lengths();
+    let mut material = vec![0u8; 2 * (key + salt)];
+    ssl.export_keying_material(&mut material, LABEL, None).ok()?;
+    Keys::of(suite, &material, role)
+}
+
+impl Engine for OpenSsl {
+    fn receive(&mut self, datagram: &[u8], now: Time) -> Option<Outcome> {
+        if self.phase == Phase::Over {
+            return None;
+        }
+        let inward = &mut self.stream.get_mut().inward;
+        if inward.len() < QUEUE {
+            inward.push_back(datagram.to_vec());
+        }
+        self.step(now)
+    }
+
+    fn tick(&mut self, now: Time) -> Option<Outcome> {
+        match self.phase {
+            Phase::Handshake { .. } => self.step(now),
+            Phase::Open | Phase::Over => None,
+        }
+    }
+
+    fn deadline(&self) -> Option<Time> {
+        match self.phase {
+            Phase::Handshake { look, .. } => Some(look),
+            Phase::Open | Phase::Over => None,
+        }
+    }
+
+    fn poll(&mut self) -> Option<Vec<u8>> {
+        self.stream.get_mut().outward.pop_front()
+    }
+
+    fn close(&mut self) {
+        if self.phase == Phase::Open {
+            // Only the alert matters: nobody waits for the peer's.
+            let _ = self.stream.shutdown();
+        }
+        self.phase = Phase::Over;
+    }
+}

@@ -1,0 +1,357 @@
+//! ICE of one component (RFC 8445; RTCP muxed), sans IO: a full agent, over the `is` crate.
+//!
+//! One rule: an address counts only once a check to or from it was authentic. Media goes to the nominated pair alone, and
+//! that pair may change. The checks double as consent (RFC 7675): a pair whose checks stay unanswered is given up.
+//! Start at [`Agent`].
+
+use is::stun::{StunMessage, StunPacket};
+use is::{IceAgent, IceAgentEvent, IceCreds, Protocol};
+use signal::Time;
+use signal::media::{Candidate, CandidateKind};
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
+
+/// No pair worked for so long after the peer's credentials were known: [`State::Unreachable`], ms.
+pub const NEVER: u64 = 30_000;
+/// Consent stayed lost for so long: [`State::Unreachable`], ms.
+pub const LOST: u64 = 15_000;
+/// Candidates taken from a peer, and addresses that its checks may come from.
+pub const CANDIDATES: usize = 64;
+/// Pairs checked at a time; the worst are dropped (RFC 8445 §6.1.2.5).
+const PAIRS: usize = 100;
+
+/// Why an agent cannot work with what it was told.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum IceError {
+    /// Unspecified, multicast or link-local.
+    #[error("{0} cannot be a host candidate: give the address of an interface")]
+    Address(SocketAddr),
+    /// RFC 8839 §5.4: ufrag of 4 to 256 characters, pwd of 22 to 256.
+    #[error("ufrag or pwd is shorter or longer than ICE allows")]
+    Credentials,
+}
+
+/// A ufrag and its password (RFC 8839 §5.4).
+#[derive(Clone, PartialEq, Eq)]
+pub struct Credentials {
+    /// 4–256 ice-chars.
+    pub ufrag: String,
+    /// 22–256 ice-chars.
+    pub pwd: String,
+}
+
+impl std::fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Credentials").field("ufrag", &self.ufrag).finish_non_exhaustive()
+    }
+}
+
+impl Credentials {
+    fn checked(&self) -> Result<IceCreds, IceError> {
+        if !(4..=256).contains(&self.ufrag.len()) || !(22..=256).contains(&self.pwd.len()) {
+            return Err(IceError::Credentials);
+        }
+        Ok(IceCreds { ufrag: self.ufrag.clone(), pass: self.pwd.clone() })
+    }
+}
+
+/// What an agent is made from.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Ours, as signalled.
+    pub credentials: Credentials,
+    /// The addresses that our sockets are bound to: the `to` of [`Agent::receive`]. An address that a NAT maps them to is
+    /// signalled by the caller and not named here.
+    pub addresses: Vec<SocketAddr>,
+    /// The Jingle initiator, the SIP offerer, and whoever meets a lite peer, controls (RFC 8445 §6.1.1).
+    pub controlling: bool,
+    /// Random; settles a conflict of roles.
+    pub tie_breaker: u64,
+}
+
+/// Where a path leads from and to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Pair {
+    /// Our socket's address.
+    pub local: SocketAddr,
+    /// The peer's.
+    pub remote: SocketAddr,
+}
+
+/// A datagram to send.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Datagram {
+    /// From which socket to which peer.
+    pub pair: Pair,
+    /// Content.
+    pub octets: Vec<u8>,
+}
+
+/// How an agent stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// The peer's credentials are not known, or no pair worked yet.
+    Checking,
+    /// A pair is nominated and has consent.
+    Connected,
+    /// Consent is lost: nothing may be sent but checks. Comes back by itself when a check is answered again.
+    Disconnected,
+    /// Given up; only [`Agent::restart`] leads on.
+    Unreachable,
+}
+
+/// The ICE agent of one component.
+pub struct Agent {
+    agent: IceAgent,
+    /// `base` of the standard clock is `epoch` of ours.
+    base: Instant,
+    epoch: Time,
+    addresses: Vec<SocketAddr>,
+    state: State,
+    pair: Option<Pair>,
+    /// Where authentic checks came from.
+    sources: Vec<SocketAddr>,
+    candidates: usize,
+    /// Since when a pair is missing.
+    since: Option<Time>,
+    /// Checks that came before the peer's credentials.
+    early: usize,
+    /// Checks of a restart run while the old pair is still in use.
+    restarting: bool,
+}
+
+/// The ufrag of ours that a check is meant for: tells the ends behind one socket apart. Not authenticated.
+#[must_use]
+pub fn addressee(datagram: &[u8]) -> Option<&str> {
+    let name = StunMessage::parse(datagram).ok().filter(StunMessage::is_binding_request)?.username()?;
+    name.split_once(':').map(|(ours, _)| ours)
+}
+
+/// Addresses that no peer may make us send to (R-RTP-11): link-local (which holds the metadata services of clouds),
+/// multicast, unspecified; loopback too unless we are there ourselves.
+fn refused(to: SocketAddr, ours: &[SocketAddr]) -> bool {
+    let ip = to.ip().to_canonical();
+    let special = match ip {
+        IpAddr::V4(ip) => ip.is_link_local() || ip.is_broadcast() || ip.octets()[0] == 0,
+        IpAddr::V6(ip) => ip.is_unicast_link_local(),
+    };
+    let loopback = ip.is_loopback() && !ours.iter().any(|a| a.ip().to_canonical().is_loopback());
+    special || loopback || ip.is_multicast() || ip.is_unspecified() || to.port() == 0
+}
+
+impl Agent {
+    /// An agent at `now`; `base` is any moment of the standard clock that stands for it.
+    ///
+    /// # Errors
+    /// [`IceError`]
+    pub fn new(config: &Config, base: Instant, now: Time) -> Result<Agent, IceError> {
+        let mut agent = IceAgent::new(config.credentials.checked()?);
+        agent.set_controlling(config.controlling);
+        agent.set_control_tie_breaker(config.tie_breaker);
+        agent.set_max_candidate_pairs(PAIRS);
+        for address in &config.addresses {
+            let host =
+                is::Candidate::host(*address, Protocol::Udp).map_err(|_| IceError::Address(*address))?;
+            agent.add_local_candidate(host);
+        }
+        Ok(Agent {
+            agent,
+            base,
+            epoch: now,
+            addresses: config.addresses.clone(),
+            state: State::Checking,
+            pair: None,
+            sources: vec![],
+            candidates: 0,
+            since: None,
+            early: 0,
+            restarting: false,
+        })
+    }
+
+    /// The peer's credentials and candidates are known: checks begin, those that came early are answered. Said again with
+    /// the same credentials it only adds candidates.
+    ///
+    /// # Errors
+    /// [`IceError::Credentials`]
+    pub fn remote(
+        &mut self,
+        peer: &Credentials,
+        candidates: &[Candidate],
+        now: Time,
+    ) -> Result<(), IceError> {
+        self.agent.set_remote_credentials(peer.checked()?);
+        self.since.get_or_insert(now);
+        for candidate in candidates {
+            self.add(candidate, now);
+        }
+        // One early check is answered at a time.
+        for _ in 0..=std::mem::take(&mut self.early) {
+            self.agent.handle_timeout(self.instant(now));
+        }
+        self.follow(now);
+        Ok(())
+    }
+
+    /// One more candidate (trickle). Those of another component and those that policy refuses are passed over.
+    pub fn add(&mut self, candidate: &Candidate, now: Time) {
+        if candidate.component != 1
+            || self.candidates >= CANDIDATES
+            || refused(candidate.address, &self.addresses)
+        {
+            return;
+        }
+        self.candidates += 1;
+        let kind = match candidate.kind {
+            CandidateKind::Host => is::CandidateKind::Host,
+            CandidateKind::ServerReflexive => is::CandidateKind::ServerReflexive,
+            CandidateKind::PeerReflexive => is::CandidateKind::PeerReflexive,
+            CandidateKind::Relayed => is::CandidateKind::Relayed,
+        };
+        self.agent.add_remote_candidate(is::Candidate::from_parts(
+            candidate.foundation.clone(),
+            1,
+            Protocol::Udp,
+            candidate.priority,
+            candidate.address,
+            kind,
+            candidate.related,
+            None,
+            None,
+        ));
+        self.follow(now);
+    }
+
+    /// New credentials of ours (RFC 8445 §9): media keeps to the old pair until a new one works. [`Agent::remote`] follows.
+    ///
+    /// # Errors
+    /// [`IceError::Credentials`]
+    pub fn restart(&mut self, ours: &Credentials, now: Time) -> Result<(), IceError> {
+        self.agent.ice_restart(ours.checked()?, true);
+        self.sources.clear();
+        (self.candidates, self.early) = (0, 0);
+        self.restarting = self.state == State::Connected;
+        if !self.restarting {
+            self.state = State::Checking;
+        }
+        self.since = Some(now);
+        Ok(())
+    }
+
+    /// A STUN message; true when it was authentic.
+    pub fn receive(&mut self, datagram: &[u8], from: SocketAddr, to: SocketAddr, now: Time) -> bool {
+        let Ok(message) = StunMessage::parse(datagram) else { return false };
+        let known = self.sources.contains(&from);
+        if !known && self.sources.len() >= CANDIDATES {
+            return false;
+        }
+        let early = message.is_binding_request() && self.agent.remote_credentials().is_none();
+        let packet = StunPacket { proto: Protocol::Udp, source: from, destination: to, message };
+        if !self.agent.handle_packet(self.instant(now), packet) {
+            return false;
+        }
+        if early {
+            self.early = (self.early + 1).min(100);
+        }
+        if !known {
+            self.sources.push(from);
+        }
+        self.follow(now);
+        true
+    }
+
+    /// Time has passed.
+    pub fn tick(&mut self, now: Time) {
+        self.agent.handle_timeout(self.instant(now));
+        self.follow(now);
+    }
+
+    /// When to [`Agent::tick`] next.
+    #[must_use]
+    pub fn deadline(&mut self) -> Option<Time> {
+        if self.state == State::Unreachable
+            || self.since.is_none() && self.agent.remote_credentials().is_none()
+        {
+            return None;
+        }
+        let patience = self.since.filter(|_| self.state != State::Connected || self.restarting);
+        let patience = patience.map(|since| since + self.patience());
+        let next = self.agent.remote_credentials().is_some().then(|| self.agent.poll_timeout()).flatten();
+        let next = next.map(|at| {
+            self.epoch + u64::try_from(at.duration_since(self.base).as_millis()).unwrap_or(u64::MAX)
+        });
+        [patience, next].into_iter().flatten().min()
+    }
+
+    /// The next datagram to send.
+    pub fn poll_transmit(&mut self) -> Option<Datagram> {
+        let said = self.agent.poll_transmit()?;
+        Some(Datagram {
+            pair: Pair { local: said.source, remote: said.destination },
+            octets: said.contents.into(),
+        })
+    }
+
+    /// How it stands.
+    #[must_use]
+    pub fn state(&self) -> State {
+        self.state
+    }
+
+    /// Where media goes: the nominated pair while it has consent.
+    #[must_use]
+    pub fn pair(&self) -> Option<Pair> {
+        self.pair.filter(|_| self.state == State::Connected)
+    }
+
+    /// A check of ours to this address was answered.
+    #[must_use]
+    pub fn is_valid(&self, remote: SocketAddr) -> bool {
+        self.pair.is_some_and(|pair| pair.remote == remote) || self.agent.has_viable_remote_candidate(remote)
+    }
+
+    /// An authentic check or answer came from this address.
+    #[must_use]
+    pub fn is_known(&self, remote: SocketAddr) -> bool {
+        self.sources.contains(&remote)
+    }
+
+    fn patience(&self) -> u64 {
+        if self.state == State::Disconnected { LOST } else { NEVER }
+    }
+
+    fn instant(&self, now: Time) -> Instant {
+        let passed = Duration::from_millis(now.since(self.epoch));
+        self.base.checked_add(passed).unwrap_or(self.base)
+    }
+
+    /// Takes what the agent tells and settles the state.
+    fn follow(&mut self, now: Time) {
+        while let Some(event) = self.agent.poll_event() {
+            if let IceAgentEvent::NominatedSend { source, destination, .. } = event {
+                self.pair = Some(Pair { local: source, remote: destination });
+            }
+        }
+        if self.agent.state().is_connected() && self.pair.is_some() {
+            if self.state != State::Unreachable {
+                (self.state, self.since, self.restarting) = (State::Connected, None, false);
+            }
+            return;
+        }
+        let overdue = self.since.is_some_and(|since| now.since(since) >= self.patience());
+        match self.state {
+            State::Connected if !self.restarting => {
+                // All pairs are gone by now; new ones of the same candidates find a peer that comes back.
+                self.agent.recreate_candidate_pairs();
+                (self.state, self.since) = (State::Disconnected, Some(now));
+            }
+            State::Checking | State::Disconnected | State::Connected if overdue => {
+                (self.state, self.restarting) = (State::Unreachable, false);
+            }
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

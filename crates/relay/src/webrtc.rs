@@ -1,0 +1,384 @@
+//! An end that speaks ICE and DTLS-SRTP: what a Jingle client, or a browser behind SIP, has at its side.
+//!
+//! One rule: nothing is believed that is not authenticated. STUN by its password, DTLS by address (a pair that ICE validated) and
+//! fingerprint, media by its tag; all else is dropped and counted. [`End::receive`] takes every datagram; [`End::protect`]
+//! readies one for the peer; whatever else is to be sent comes from [`End::poll_transmit`]. Call [`End::tick`] at
+//! [`End::deadline`], which every call may change.
+
+use crate::dtls::{Certificate, DtlsError, Engine, Keys, OpenSsl, Outcome, Role};
+use crate::ice::{Agent, Config, Credentials, Datagram, IceError, Pair, State};
+use crate::packet::{self, Class};
+use crate::srtp::{Context, SrtpError, Suite};
+use signal::Time;
+use signal::media::{Candidate, Dtls, Fingerprint, Ice};
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::time::Instant;
+
+/// DTLS datagrams kept that came before DTLS could take them: the peer's path may work before ours is known to.
+const EARLY: usize = 8;
+/// They are kept so long, ms.
+const EARLY_FOR: u64 = 5_000;
+/// Octets of a datagram worth keeping.
+const EARLY_OCTETS: usize = 2_048;
+/// Events not yet polled; further ones are not told.
+const EVENTS: usize = 16;
+
+/// Why an end cannot begin.
+#[derive(Debug, thiserror::Error)]
+pub enum EndError {
+    /// Addresses or credentials.
+    #[error(transparent)]
+    Ice(#[from] IceError),
+    /// Certificate or library.
+    #[error(transparent)]
+    Dtls(#[from] DtlsError),
+    /// Keys of the wrong length.
+    #[error(transparent)]
+    Srtp(#[from] SrtpError),
+}
+
+/// What a datagram was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Received {
+    /// An RTP packet, decrypted: so many octets from the front of the buffer.
+    Rtp(usize),
+    /// An RTCP packet, decrypted: so many octets from the front of the buffer.
+    Rtcp(usize),
+    /// STUN, DTLS, or dropped. There may be datagrams to send and events to hear now.
+    Nothing,
+}
+
+/// What became of an end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// Path and keys are there: media flows both ways. Told again after a change of keys.
+    Connected {
+        /// The profile chosen.
+        suite: Suite,
+    },
+    /// Consent is lost: nothing is sent any more (RFC 7675 §5.1). [`Event::Restored`] or [`Event::Unreachable`] follows.
+    Disconnected,
+    /// A path works again; the keys are the old ones.
+    Restored,
+    /// No path within [`NEVER`](crate::ice::NEVER), none again within [`LOST`](crate::ice::LOST), or no DTLS association on it. Only a restart helps.
+    Unreachable,
+    /// The peer's certificate is not the one signalled. No key was made.
+    Insecure,
+    /// The peer ended the association.
+    Closed,
+}
+
+/// Datagrams dropped, by reason.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Dropped {
+    /// Neither STUN, DTLS, RTP nor RTCP, or cut short.
+    pub malformed: u64,
+    /// STUN that is not the peer's, DTLS from an address that is not.
+    pub stranger: u64,
+    /// Media before there are keys.
+    pub early: u64,
+    /// Media whose tag does not fit.
+    pub forged: u64,
+    /// Media seen before.
+    pub replayed: u64,
+}
+
+/// Keys in use.
+struct Contexts {
+    outward: Context,
+    inward: Context,
+}
+
+/// One ICE + DTLS-SRTP end: one component, RTCP muxed.
+pub struct End {
+    ice: Agent,
+    certificate: Certificate,
+    /// The peer's role and fingerprints, once known.
+    peer: Option<(Role, Vec<Fingerprint>)>,
+    dtls: Option<Box<dyn Engine>>,
+    /// Where DTLS goes while no pair is nominated: where it last came from.
+    reply: Option<Pair>,
+    keys: Option<Keys>,
+    contexts: Option<Contexts>,
+    early: VecDeque<(Time, Pair, Vec<u8>)>,
+    events: VecDeque<Event>,
+    told: State,
+    /// [`Event::Connected`] was told of the keys in use.
+    announced: bool,
+    dropped: Dropped,
+}
+
+impl End {
+    /// An end that knows itself and waits for [`End::remote`]. `base` is any moment of the standard clock that stands for `now`.
+    ///
+    /// # Errors
+    /// [`EndError::Ice`]
+    pub fn new(
+        config: &Config,
+        certificate: &Certificate,
+        base: Instant,
+        now: Time,
+    ) -> Result<End, EndError> {
+        Ok(End {
+            ice: Agent::new(config, base, now)?,
+            certificate: certificate.clone(),
+            peer: None,
+            dtls: None,
+            reply: None,
+            keys: None,
+            contexts: None,
+            early: VecDeque::new(),
+            events: VecDeque::new(),
+            told: State::Checking,
+            announced: false,
+            dropped: Dropped::default(),
+        })
+    }
+
+    /// What the peer's description says. Said again it adds candidates; credentials that differ belong to a restart
+    /// ([`End::restart`] comes first); fingerprints that the peer of the association does not have mean a new association
+    /// (RFC 8842 §5.5). The role stays what it was for the life of an association.
+    ///
+    /// # Errors
+    /// [`EndError`]
+    pub fn remote(&mut self, ice: &Ice, dtls: &Dtls, now: Time) -> Result<(), EndError> {
+        let role = match &self.peer {
+            // A later offer says actpass again and means no change.
+            Some((role, _)) if dtls.setup == signal::media::Setup::ActPass => *role,
+            _ => Role::facing(dtls.setup),
+        };
+        let changed = self.peer.as_ref().is_some_and(|(was, fingerprints)| {
+            *was != role || !fingerprints.iter().any(|f| dtls.fingerprints.contains(f))
+        });
+        if changed {
+            (self.dtls, self.keys, self.contexts) = (None, None, None);
+            self.announced = false;
+        }
+        self.peer = Some((role, dtls.fingerprints.clone()));
+        let credentials = Credentials { ufrag: ice.ufrag.clone(), pwd: ice.pwd.clone() };
+        self.ice.remote(&credentials, &ice.candidates, now)?;
+        self.follow(now);
+        Ok(())
+    }
+
+    /// One more candidate of the peer (trickle).
+    pub fn candidate(&mut self, candidate: &Candidate, now: Time) {
+        self.ice.add(candidate, now);
+        self.follow(now);
+    }
+
+    /// New ICE credentials of ours; the association and its keys stay, media keeps to the old path until another works.
+    /// [`End::remote`] with the peer's new ones follows.
+    ///
+    /// # Errors
+    /// [`EndError::Ice`]
+    pub fn restart(&mut self, ours: &Credentials, now: Time) -> Result<(), EndError> {
+        self.ice.restart(ours, now)?;
+        self.told = self.ice.state();
+        Ok(())
+    }
+
+    /// Takes a datagram that came `from` the network on our socket `to`; media is decrypted in place, without an allocation.
+    pub fn receive(&mut self, datagram: &mut [u8], from: SocketAddr, to: SocketAddr, now: Time) -> Received {
+        match packet::classify(datagram) {
+            Class::Rtp => self.open(datagram, Received::Rtp, Context::unprotect),
+            Class::Rtcp => self.open(datagram, Received::Rtcp, Context::unprotect_rtcp),
+            Class::Stun => {
+                if !self.ice.receive(datagram, from, to, now) {
+                    self.dropped.stranger += 1;
+                }
+                self.follow(now);
+                Received::Nothing
+            }
+            Class::Dtls => {
+                self.handshake(datagram, Pair { local: to, remote: from }, now);
+                Received::Nothing
+            }
+            Class::Other => {
+                self.dropped.malformed += 1;
+                Received::Nothing
+            }
+        }
+    }
+
+    /// Protects the RTP packet in the first `length` octets of `buffer`, which has [`crate::srtp::ROOM`] behind it, in place and
+    /// without an allocation: the new length and where to send it. `None` while there are no keys, no path or no consent.
+    pub fn protect(&mut self, buffer: &mut [u8], length: usize) -> Option<(usize, Pair)> {
+        let pair = self.ice.pair()?;
+        Some((self.contexts.as_mut()?.outward.protect(buffer, length).ok()?, pair))
+    }
+
+    /// [`End::protect`] for a compound RTCP packet.
+    pub fn protect_rtcp(&mut self, buffer: &mut [u8], length: usize) -> Option<(usize, Pair)> {
+        let pair = self.ice.pair()?;
+        Some((self.contexts.as_mut()?.outward.protect_rtcp(buffer, length).ok()?, pair))
+    }
+
+    /// The next STUN or DTLS datagram to send.
+    pub fn poll_transmit(&mut self) -> Option<Datagram> {
+        if let Some(datagram) = self.ice.poll_transmit() {
+            return Some(datagram);
+        }
+        let pair = self.ice.pair().or(self.reply)?;
+        Some(Datagram { pair, octets: self.dtls.as_mut()?.poll()? })
+    }
+
+    /// The next thing that became of it.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// When to [`End::tick`] next.
+    #[must_use]
+    pub fn deadline(&mut self) -> Option<Time> {
+        let dtls = self.dtls.as_ref().and_then(|dtls| dtls.deadline());
+        [self.ice.deadline(), dtls].into_iter().flatten().min()
+    }
+
+    /// Time has passed.
+    pub fn tick(&mut self, now: Time) {
+        if self.ice.deadline().is_some_and(|at| at <= now) {
+            self.ice.tick(now);
+        }
+        let outcome = match &mut self.dtls {
+            Some(dtls) if dtls.deadline().is_some_and(|at| at <= now) => dtls.tick(now),
+            _ => None,
+        };
+        self.settle(outcome);
+        self.follow(now);
+    }
+
+    /// Says goodbye (close_notify): poll once more, then drop the end.
+    pub fn close(&mut self) {
+        if let Some(dtls) = &mut self.dtls {
+            dtls.close();
+        }
+    }
+
+    /// Where media goes, while it may.
+    #[must_use]
+    pub fn pair(&self) -> Option<Pair> {
+        self.ice.pair().filter(|_| self.contexts.is_some())
+    }
+
+    /// Datagrams dropped so far.
+    #[must_use]
+    pub fn dropped(&self) -> Dropped {
+        self.dropped
+    }
+
+    /// The keys in use: what must outlive a relay.
+    #[must_use]
+    pub fn keys(&self) -> Option<&Keys> {
+        self.keys.as_ref()
+    }
+
+    fn open(
+        &mut self,
+        datagram: &mut [u8],
+        was: fn(usize) -> Received,
+        open: fn(&mut Context, &mut [u8]) -> Result<usize, SrtpError>,
+    ) -> Received {
+        let Some(contexts) = &mut self.contexts else {
+            self.dropped.early += 1;
+            return Received::Nothing;
+        };
+        match open(&mut contexts.inward, datagram) {
+            Ok(length) => return was(length),
+            Err(SrtpError::Forged) => self.dropped.forged += 1,
+            Err(SrtpError::Replayed) => self.dropped.replayed += 1,
+            Err(_) => self.dropped.malformed += 1,
+        }
+        Received::Nothing
+    }
+
+    fn handshake(&mut self, datagram: &[u8], pair: Pair, now: Time) {
+        if !self.ice.is_known(pair.remote) && !self.ice.is_valid(pair.remote) {
+            self.dropped.stranger += 1;
+            return;
+        }
+        if !self.ice.is_valid(pair.remote) || self.peer.is_none() {
+            if datagram.len() <= EARLY_OCTETS && self.early.len() < EARLY {
+                self.early.push_back((now, pair, datagram.to_vec()));
+            }
+            return;
+        }
+        self.reply = Some(pair);
+        self.begin(now);
+        let outcome = self.dtls.as_mut().and_then(|dtls| dtls.receive(datagram, now));
+        self.settle(outcome);
+        self.announce();
+    }
+
+    /// Starts the association if there is none.
+    fn begin(&mut self, now: Time) {
+        let (None, Some((role, fingerprints))) = (&self.dtls, &self.peer) else { return };
+        match OpenSsl::new(&self.certificate, *role, fingerprints, now) {
+            Ok(engine) => self.dtls = Some(Box::new(engine)),
+            Err(_) => self.tell(Event::Unreachable),
+        }
+    }
+
+    fn settle(&mut self, outcome: Option<Outcome>) {
+        match outcome {
+            None => {}
+            Some(Outcome::Keys(keys)) => match keys.contexts() {
+                Ok((outward, inward)) => {
+                    self.contexts = Some(Contexts { outward, inward });
+                    self.keys = Some(keys);
+                    self.announced = false;
+                }
+                Err(_) => self.tell(Event::Unreachable),
+            },
+            Some(Outcome::Insecure) => self.tell(Event::Insecure),
+            Some(Outcome::Failed) => self.tell(Event::Unreachable),
+            Some(Outcome::Closed) => {
+                self.contexts = None;
+                self.tell(Event::Closed);
+            }
+        }
+    }
+
+    /// Does what a change of the path allows, and tells it.
+    fn follow(&mut self, now: Time) {
+        while self.early.front().is_some_and(|(at, ..)| now.since(*at) > EARLY_FOR) {
+            self.early.pop_front();
+        }
+        if self.peer.is_some() && self.early.iter().any(|(_, pair, _)| self.ice.is_valid(pair.remote)) {
+            for (_, pair, datagram) in std::mem::take(&mut self.early) {
+                self.handshake(&datagram, pair, now);
+            }
+        }
+        if self.ice.pair().is_some() {
+            self.begin(now);
+        }
+        let state = self.ice.state();
+        let was = std::mem::replace(&mut self.told, state);
+        match (was, state) {
+            (State::Connected, State::Disconnected) => self.tell(Event::Disconnected),
+            (State::Disconnected, State::Connected) => self.tell(Event::Restored),
+            (was, State::Unreachable) if was != State::Unreachable => self.tell(Event::Unreachable),
+            _ => {}
+        }
+        self.announce();
+    }
+
+    /// Path and keys may come in either order.
+    fn announce(&mut self) {
+        if let (false, Some(_), Some(keys)) = (self.announced, self.ice.pair(), &self.keys) {
+            let suite = keys.suite;
+            self.announced = true;
+            self.tell(Event::Connected { suite });
+        }
+    }
+
+    fn tell(&mut self, event: Event) {
+        if self.events.len() < EVENTS {
+            self.events.push_back(event);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
