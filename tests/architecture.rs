@@ -53,8 +53,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "tandem-rtp-relay",
         ],
     ),
-    ("tandem-testkit", &[]),
-    ("tandem-xtask", &["tandem-testkit"]),
+    ("tandem-xtask", &[]),
     ("tandem-tests", &[]),
 ];
 /// Crates that decide and compute; they have no clock, socket, runtime or random source.

@@ -19,6 +19,7 @@ pub use facts::{
 
 use end::{End, Link};
 use plain::Plain;
+use signal::media::Ice;
 use signal::{LegId, Time};
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
@@ -139,6 +140,27 @@ impl Worker {
         end.agree(remote);
         self.meet(index, now);
         Ok(())
+    }
+
+    /// Further candidates of a connected peer.
+    ///
+    /// # Errors
+    /// [`Refusal`]
+    pub fn update(
+        &mut self,
+        session: &str,
+        leg: u32,
+        content: u32,
+        _ice: &Ice,
+        _now: Time,
+    ) -> Result<(), Refusal> {
+        self.find(session, leg, content).map(drop)
+    }
+
+    /// Whether the session is here.
+    #[must_use]
+    pub fn knows(&self, session: &str) -> bool {
+        self.names.contains_key(session)
     }
 
     /// Fits both sides to each other once both are connected.

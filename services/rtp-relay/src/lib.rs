@@ -1,1 +1,231 @@
-//! Stub.
+//! The media relay: sockets and threads around `relay::session`.
+//!
+//! One rule: media threads are plain threads with epoll that own their sessions and sockets whole; tokio serves control
+//! only, and both meet at a bounded queue. Start at [`run`], then [`thread`] (the packet path), then [`control`] (the API).
+
+pub mod command;
+pub mod control;
+pub mod convert;
+mod poll;
+pub mod ports;
+mod random;
+mod report;
+pub mod thread;
+mod udp;
+
+use anyhow::{Context, bail};
+use bus::directory::{Announcer, Card, announce};
+use command::line;
+use control::{Member, Service};
+use futures::Stream;
+use proto::v1::relay_server::RelayServer;
+use relay::dtls::Certificate;
+use relay::session::{Limits, Worker};
+use runtime::config::RelayConfig;
+use runtime::drain::Stage;
+use runtime::{Config, Drain};
+use signal::Time;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot};
+use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
+
+/// Reports that may wait for the bus.
+const REPORTS: usize = 1_024;
+/// How often the state of the relay is looked at and told.
+const BEAT: Duration = Duration::from_secs(1);
+
+/// Where control comes from.
+#[derive(Debug)]
+pub enum Control {
+    /// `[relay] control`.
+    Tcp,
+    /// From within the process.
+    Pipe(proto::pipe::Listener),
+}
+
+/// Serves until it is told to stop, or drains and no session is left.
+///
+/// # Errors
+/// The operator's faults in one line each; a media thread that died.
+pub async fn run(config: Config, bus: bus::Bus, control: Control, drain: Drain) -> anyhow::Result<()> {
+    let instance = config.instance.clone().unwrap_or_else(|| format!("rtp-relay-{}", std::process::id()));
+    let advertise = advertised(&config.relay)?;
+    let threads = config.relay.threads.max(1);
+    let certificate = certificate(config.cluster.dtls_certificate_file.as_deref())?;
+    let limits = Limits {
+        media_timeout_ms: config.relay.media_timeout_s.max(1) * 1_000,
+        // A call may ring for long; its session must outlast that.
+        unconnected_ms: Limits::default().unconnected_ms.max((config.call.ring_s + 60) * 1_000),
+        ..Limits::default()
+    };
+
+    let (reports, told) = mpsc::channel(REPORTS);
+    let (dead, mut death) = mpsc::channel::<()>(1);
+    let mut members = vec![];
+    let mut running = vec![];
+    let mut capacity = 0;
+    for (number, (shared, ports)) in
+        ports::divide(config.relay.listen, &config.relay.ports, threads)?.into_iter().enumerate()
+    {
+        // A call takes a pair for each leg.
+        capacity += ports.len() as u64 / 2;
+        let (line, commands, waker) = line()?;
+        let address = SocketAddr::new(advertise, shared.local_addr()?.port());
+        members.push(Member { line: line.clone(), shared: address });
+        let parts = thread::Parts {
+            worker: Worker::new(limits),
+            shared,
+            ports,
+            advertise,
+            commands,
+            waker,
+            reports: reports.clone(),
+            gauges: line.gauges.clone(),
+        };
+        let (dead, done) = (dead.clone(), oneshot::channel::<()>());
+        let work = move || {
+            // Dropped when the thread ends, in whatever way.
+            let _ends = (dead, done.0);
+            if let Err(error) = thread::run(parts) {
+                tracing::error!(%error, "a media thread could not begin");
+            }
+        };
+        std::thread::Builder::new().name(format!("media-{number}")).spawn(work)?;
+        running.push((line, done.1));
+    }
+    drop((reports, dead));
+
+    let service = Service {
+        members: members.into(),
+        fingerprint: Arc::new(certificate.fingerprint()),
+        drain: drain.clone(),
+    };
+    let reporter = tokio::spawn(report::run(bus.clone(), instance.clone(), told));
+    let (quit, quitting) = oneshot::channel::<()>();
+    let members = service.members.clone();
+    let (serving, address) = serve(&config.relay, control, service, quitting)?;
+    tracing::info!(instance, control = %address, threads, capacity, "relay is up");
+    let card = Card {
+        kind: "rtp-relay".into(),
+        instance,
+        address,
+        capacity,
+        started_ms: runtime::clock::now_ms(),
+        ..Card::default()
+    };
+    let announcer = announce(&bus, card);
+
+    let ended = tokio::select! {
+        () = drain.stopping() => Ok(()),
+        () = look_after(&drain, &members, &announcer) => Ok(()),
+        // Nobody sends: it ends when the first thread does.
+        _ = death.recv() => Err(anyhow::anyhow!("a media thread has died")),
+    };
+    announcer.leave().await;
+    let _ = quit.send(());
+    for (line, done) in running {
+        line.stop();
+        let _ = tokio::time::timeout(BEAT, done).await;
+    }
+    let _ = tokio::time::timeout(BEAT, serving).await;
+    let _ = tokio::time::timeout(BEAT, reporter).await;
+    ended
+}
+
+/// Tells how the relay stands, until it drains and no session is left.
+async fn look_after(drain: &Drain, members: &[Member], announcer: &Announcer) {
+    loop {
+        let (mut sessions, mut forwarded, mut dropped) = (0, 0, 0);
+        for member in members {
+            let (s, f, d) = member.line.gauges.read();
+            (sessions, forwarded, dropped) = (sessions + s, forwarded + f, dropped + d);
+        }
+        metrics::gauge!("relay_sessions").set(sessions as f64);
+        metrics::counter!("relay_packets_forwarded_total").absolute(forwarded);
+        metrics::counter!("relay_packets_dropped_total").absolute(dropped);
+        let draining = drain.stage() > Stage::Running;
+        announcer.update(|card| (card.load, card.draining) = (sessions, draining));
+        if draining {
+            if sessions == 0 {
+                return;
+            }
+            tokio::time::sleep(BEAT).await;
+        } else {
+            // A drain is told at once.
+            let _ = tokio::time::timeout(BEAT, drain.draining()).await;
+        }
+    }
+}
+
+type Serving = tokio::task::JoinHandle<()>;
+
+/// Starts the control API.
+fn serve(
+    config: &RelayConfig,
+    control: Control,
+    service: Service,
+    quit: oneshot::Receiver<()>,
+) -> anyhow::Result<(Serving, String)> {
+    let router = Server::builder().add_service(RelayServer::new(service));
+    let quit = async {
+        let _ = quit.await;
+    };
+    Ok(match control {
+        Control::Tcp => {
+            let listen = config.control.unwrap_or(SocketAddr::new(config.listen, 0));
+            let incoming = TcpIncoming::bind(listen).with_context(|| {
+                format!("[relay] control = \"{listen}\": cannot be bound; set it to a free address:port of this host")
+            })?;
+            let address = incoming.local_addr()?.to_string();
+            let serving = router.serve_with_incoming_shutdown(incoming.with_nodelay(Some(true)), quit);
+            (tokio::spawn(end_of(serving)), address)
+        }
+        Control::Pipe(listener) => {
+            let serving = router.serve_with_incoming_shutdown(connections(listener), quit);
+            (tokio::spawn(end_of(serving)), "pipe".into())
+        }
+    })
+}
+
+async fn end_of(serving: impl Future<Output = Result<(), tonic::transport::Error>>) {
+    if let Err(error) = serving.await {
+        tracing::error!(%error, "the control API ended");
+    }
+}
+
+fn connections(listener: proto::pipe::Listener) -> impl Stream<Item = std::io::Result<proto::pipe::Pipe>> {
+    futures::stream::unfold(listener, |mut listener| async move {
+        listener.accept().await.map(|pipe| (Ok(pipe), listener))
+    })
+}
+
+/// The address that peers are told.
+fn advertised(config: &RelayConfig) -> anyhow::Result<IpAddr> {
+    match config.advertise {
+        Some(address) => Ok(address),
+        None if config.listen.is_unspecified() => bail!(
+            "[relay] listen = \"{}\": peers cannot be told this address; set [relay] advertise to the one that they reach",
+            config.listen
+        ),
+        None => Ok(config.listen),
+    }
+}
+
+/// The certificate of all ends: one for the cluster, or a new one.
+fn certificate(file: Option<&str>) -> anyhow::Result<Certificate> {
+    match file {
+        None => Certificate::generate(Time(runtime::clock::now_ms())).context("a new DTLS certificate"),
+        Some(file) => {
+            let fault = || {
+                format!(
+                    "[cluster] dtls_certificate_file = {file:?}: give a readable PEM file with a P-256 certificate and its key"
+                )
+            };
+            let pem = std::fs::read(file).with_context(fault)?;
+            Certificate::from_pem(&pem).with_context(fault)
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! Port pairs of one worker: even RTP, odd RTCP, drawn at random and rested before they are used again (R-RTP-15).
+
+use crate::udp;
+use anyhow::{Context, bail};
+use std::collections::VecDeque;
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+
+/// How long a pair rests, milliseconds: late packets of the old call are then over.
+const REST_MS: u64 = 30_000;
+/// Pairs tried for one end before it is given up.
+const TRIES: usize = 32;
+
+/// Two bound sockets.
+#[derive(Debug)]
+pub struct Pair {
+    /// Even port.
+    pub rtp: UdpSocket,
+    /// The next one.
+    pub rtcp: UdpSocket,
+    /// The even port.
+    pub port: u16,
+}
+
+/// No pair could be had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no port left")]
+pub struct NoPort;
+
+/// The free pairs of one worker.
+#[derive(Debug)]
+pub struct Ports {
+    address: IpAddr,
+    free: Vec<u16>,
+    resting: VecDeque<(u64, u16)>,
+}
+
+impl Ports {
+    /// How many pairs are free or rest.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.free.len() + self.resting.len()
+    }
+
+    /// No pair is left, not even a resting one.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// A bound pair; `random` is any number. A pair that another program holds is left to rest.
+    ///
+    /// # Errors
+    /// [`NoPort`]
+    pub fn take(&mut self, now_ms: u64, mut random: impl FnMut() -> u32) -> Result<Pair, NoPort> {
+        while self.resting.front().is_some_and(|(until, _)| *until <= now_ms) {
+            self.free.extend(self.resting.pop_front().map(|(_, port)| port));
+        }
+        for _ in 0..TRIES {
+            if self.free.is_empty() {
+                break;
+            }
+            let port = self.free.swap_remove(random() as usize % self.free.len());
+            match bind(self.address, port) {
+                Ok(pair) => return Ok(pair),
+                Err(error) => {
+                    tracing::warn!(port, %error, "[relay] ports: a port pair is taken by another program");
+                    self.give_back(port, now_ms);
+                }
+            }
+        }
+        Err(NoPort)
+    }
+
+    /// Takes a closed pair back; it rests first.
+    pub fn give_back(&mut self, port: u16, now_ms: u64) {
+        self.resting.push_back((now_ms + REST_MS, port));
+    }
+}
+
+fn bind(address: IpAddr, port: u16) -> std::io::Result<Pair> {
+    let rtp = udp::bind(SocketAddr::new(address, port))?;
+    let rtcp = udp::bind(SocketAddr::new(address, port + 1))?;
+    Ok(Pair { rtp, rtcp, port })
+}
+
+/// What one worker begins with: the socket that all its ICE ends share, and its part of the range.
+pub type Share = (UdpSocket, Ports);
+
+/// Divides `first-last` among `workers`, each with one shared port and its own pairs.
+///
+/// # Errors
+/// The operator's fault in one line: the key, the value, the remedy.
+pub fn divide(address: IpAddr, range: &str, workers: usize) -> anyhow::Result<Vec<Share>> {
+    let (first, last) = parse(range)?;
+    let pairs: Vec<u16> = (first..last).filter(|port| port % 2 == 0).collect();
+    if pairs.len() < 3 * workers {
+        bail!("[relay] ports = {range:?}: too few for {workers} thread(s); give at least 6 ports a thread");
+    }
+    // Another program may hold some of the range; only when it holds too much is that a fault.
+    let mut error = None;
+    let mut free = vec![];
+    for port in &pairs {
+        match bind(address, *port) {
+            Ok(_) => free.push(*port),
+            Err(e) if e.kind() == std::io::ErrorKind::AddrNotAvailable => {
+                return Err(e).context(format!(
+                    "[relay] listen = \"{address}\": not an address of this host; set it to one that is"
+                ));
+            }
+            Err(e) => error = Some(e),
+        }
+    }
+    if free.len() < 3 * workers {
+        let why = error.map(|e| e.to_string()).unwrap_or_default();
+        bail!(
+            "[relay] ports = {range:?}: {} of {} port pairs are taken on {address} ({why}); give a range that nothing else uses",
+            pairs.len() - free.len(),
+            pairs.len()
+        );
+    }
+    if free.len() < pairs.len() {
+        let taken = pairs.len() - free.len();
+        tracing::warn!(taken, of = pairs.len(), "[relay] ports = {range:?}: other programs hold part of it");
+    }
+    let mut shares: Vec<Vec<u16>> = vec![vec![]; workers];
+    for (at, port) in free.into_iter().enumerate() {
+        shares[at % workers].push(port);
+    }
+    let share = |mut free: Vec<u16>| {
+        let port = free.pop().context("a worker without ports")?;
+        let shared = udp::bind(SocketAddr::new(address, port)).context("the ICE port")?;
+        Ok((shared, Ports { address, free, resting: VecDeque::new() }))
+    };
+    shares.into_iter().map(share).collect()
+}
+
+fn parse(range: &str) -> anyhow::Result<(u16, u16)> {
+    let ports = range.split_once('-').and_then(|(first, last)| {
+        Some((first.trim().parse::<u16>().ok()?, last.trim().parse::<u16>().ok()?))
+    });
+    match ports {
+        Some((first, last)) if first >= 1024 && first < last => Ok((first, last)),
+        _ => bail!(
+            "[relay] ports = {range:?}: write first-last with 1024 <= first < last, like \"30000-34999\""
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn local() -> IpAddr {
+        IpAddr::from([127, 0, 0, 1])
+    }
+
+    #[test]
+    fn ranges_are_read_and_faults_name_the_key_the_value_and_the_remedy() {
+        assert_eq!(parse("30000-34999").unwrap(), (30_000, 34_999));
+        for bad in ["", "30000", "3-5", "40000-30000", "30000-70000", "a-b"] {
+            let fault = parse(bad).unwrap_err().to_string();
+            assert!(fault.contains("[relay] ports") && fault.contains(bad) && fault.contains("30000-34999"));
+        }
+        let few = divide(local(), "22000-22003", 1).unwrap_err().to_string();
+        assert!(few.contains("[relay] ports = \"22000-22003\"") && few.contains("at least 6"), "{few}");
+    }
+
+    #[test]
+    fn a_foreign_address_and_a_taken_range_are_told_apart() {
+        let foreign = divide("192.0.2.1".parse().unwrap(), "22010-22029", 1).unwrap_err();
+        assert!(format!("{foreign:#}").contains("[relay] listen = \"192.0.2.1\""), "{foreign:#}");
+        let held: Vec<_> = (22_030..22_040).map(|port| UdpSocket::bind((local(), port)).unwrap()).collect();
+        let taken = divide(local(), "22030-22039", 1).unwrap_err().to_string();
+        assert!(taken.contains("[relay] ports = \"22030-22039\": 5 of 5"), "{taken}");
+        drop(held);
+        assert_eq!(divide(local(), "22030-22039", 1).unwrap()[0].1.len(), 4);
+    }
+
+    #[test]
+    fn pairs_rest_before_they_are_used_again_and_run_out() {
+        let (_shared, mut ports) = divide(local(), "22040-22047", 1).unwrap().remove(0);
+        let pairs: Vec<_> = (0..3).map(|n| ports.take(0, || n).unwrap()).collect();
+        assert!(pairs.iter().all(|p| p.port % 2 == 0));
+        assert_eq!(ports.take(0, || 0).unwrap_err(), NoPort);
+        let port = pairs[1].port;
+        drop(pairs);
+        ports.give_back(port, 1_000);
+        assert!(ports.take(30_999, || 0).is_err());
+        assert_eq!(ports.take(31_000, || 0).unwrap().port, port);
+    }
+}

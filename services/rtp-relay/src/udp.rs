@@ -1,0 +1,229 @@
+//! UDP in batches: sockets made ready for media, `recvmmsg` and `sendmmsg` over buffers that are made once.
+
+use socket2::{Domain, Protocol, Socket, Type};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket};
+use std::os::fd::RawFd;
+
+/// Datagrams in one batch.
+pub const BATCH: usize = 64;
+/// Largest datagram that is taken; media stays below 1,500.
+const LARGEST: usize = 2_048;
+/// A buffer: a datagram and room for SRTP to grow into.
+pub const BUFFER: usize = LARGEST + 64;
+/// Expedited forwarding (RFC 4594 §4.1, RFC 8837).
+const TOS: u32 = 0xb8;
+
+/// A non-blocking socket marked for media.
+///
+/// # Errors
+/// Those of the system.
+pub fn bind(address: SocketAddr) -> io::Result<UdpSocket> {
+    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+    socket.set_nonblocking(true)?;
+    // Marking is a wish: not every container may.
+    let _ = if address.is_ipv4() { socket.set_tos_v4(TOS) } else { socket.set_tclass_v6(TOS) };
+    socket.bind(&address.into())?;
+    Ok(socket.into())
+}
+
+/// A socket address in the kernel's form, `sockaddr_in` or `sockaddr_in6`.
+#[repr(C, align(8))]
+#[derive(Clone, Copy)]
+struct Name([u8; 28]);
+
+impl Name {
+    fn write(&mut self, address: SocketAddr) -> u32 {
+        let name = &mut self.0;
+        *name = [0; 28];
+        name[2..4].copy_from_slice(&address.port().to_be_bytes());
+        match address {
+            SocketAddr::V4(v4) => {
+                name[..2].copy_from_slice(&(libc::AF_INET as u16).to_ne_bytes());
+                name[4..8].copy_from_slice(&v4.ip().octets());
+                16
+            }
+            SocketAddr::V6(v6) => {
+                name[..2].copy_from_slice(&(libc::AF_INET6 as u16).to_ne_bytes());
+                name[8..24].copy_from_slice(&v6.ip().octets());
+                name[24..28].copy_from_slice(&v6.scope_id().to_ne_bytes());
+                28
+            }
+        }
+    }
+
+    fn read(&self) -> Option<SocketAddr> {
+        let name = &self.0;
+        let port = u16::from_be_bytes([name[2], name[3]]);
+        match i32::from(u16::from_ne_bytes([name[0], name[1]])) {
+            libc::AF_INET => {
+                let ip = Ipv4Addr::from(<[u8; 4]>::try_from(&name[4..8]).ok()?);
+                Some(SocketAddr::new(IpAddr::V4(ip), port))
+            }
+            libc::AF_INET6 => {
+                let ip = Ipv6Addr::from(<[u8; 16]>::try_from(&name[8..24]).ok()?);
+                let scope = u32::from_ne_bytes(<[u8; 4]>::try_from(&name[24..28]).ok()?);
+                Some(SocketAddr::V6(SocketAddrV6::new(ip, port, 0, scope)))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// The buffers of one thread with the kernel's descriptions of them.
+pub struct Batch {
+    buffers: Box<[[u8; BUFFER]; BATCH]>,
+    names: Box<[Name; BATCH]>,
+    vectors: Box<[libc::iovec; BATCH]>,
+    headers: Box<[libc::mmsghdr; BATCH]>,
+}
+
+impl Default for Batch {
+    fn default() -> Batch {
+        let vector = libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 };
+        // SAFETY: mmsghdr is plain old data for which all zeros is a valid value.
+        let header: libc::mmsghdr = unsafe { std::mem::zeroed() };
+        Batch {
+            buffers: Box::new([[0; BUFFER]; BATCH]),
+            names: Box::new([Name([0; 28]); BATCH]),
+            vectors: Box::new([vector; BATCH]),
+            headers: Box::new([header; BATCH]),
+        }
+    }
+}
+
+impl std::fmt::Debug for Batch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Batch")
+    }
+}
+
+impl Batch {
+    /// The buffer of a place.
+    pub fn buffer(&mut self, place: usize) -> &mut [u8] {
+        self.buffers.get_mut(place).map_or(&mut [], |buffer| &mut buffer[..])
+    }
+
+    /// Reads what waits into the places from `place` on; gives how many. Nothing waiting is zero.
+    pub fn receive(&mut self, socket: RawFd, place: usize, most: usize) -> usize {
+        let end = (place + most).min(BATCH);
+        for at in place..end {
+            self.describe(at, LARGEST, 28);
+        }
+        let count = end.saturating_sub(place);
+        if count == 0 {
+            return 0;
+        }
+        // SAFETY: headers[place..end] point at vectors, names and buffers of self, which live and are borrowed mutably
+        // for the call; each iov_len is within its buffer.
+        let read = unsafe {
+            libc::recvmmsg(
+                socket,
+                self.headers.as_mut_ptr().add(place),
+                count as libc::c_uint,
+                libc::MSG_DONTWAIT as _,
+                std::ptr::null_mut(),
+            )
+        };
+        usize::try_from(read).unwrap_or(0)
+    }
+
+    /// Who sent the datagram at a place that was read, and its octets; `None` when it was cut short.
+    #[must_use]
+    pub fn read(&self, place: usize) -> Option<(SocketAddr, usize)> {
+        let header = self.headers.get(place)?;
+        if header.msg_hdr.msg_flags & libc::MSG_TRUNC != 0 {
+            return None;
+        }
+        Some((self.names.get(place)?.read()?, header.msg_len as usize))
+    }
+
+    /// Sends one datagram for each of the `(place, address, length)`, in order, by one socket; gives how many went.
+    pub fn send(&mut self, socket: RawFd, out: &[(usize, SocketAddr, usize)]) -> usize {
+        let mut sent = 0;
+        // Headers of a call must lie side by side: they are rebuilt from the front, the buffers stay where they are.
+        for (at, (place, address, length)) in out.iter().enumerate().take(BATCH) {
+            let name = self.names[at].write(*address);
+            self.describe(at, *length, name);
+            self.vectors[at].iov_base = self.buffer(*place).as_mut_ptr().cast();
+            self.vectors[at].iov_len = (*length).min(BUFFER);
+        }
+        let mut from = 0;
+        let count = out.len().min(BATCH);
+        while from < count {
+            // SAFETY: headers[from..count] point at vectors, names and buffers of self, which live for the call and are
+            // only read; each iov_len is within its buffer.
+            let gone = unsafe {
+                libc::sendmmsg(
+                    socket,
+                    self.headers.as_mut_ptr().add(from),
+                    (count - from) as libc::c_uint,
+                    libc::MSG_DONTWAIT as _,
+                )
+            };
+            // An error concerns the first one only: it is lost, as datagrams may be.
+            let gone_now = usize::try_from(gone).unwrap_or(0);
+            sent += gone_now;
+            from += gone_now.max(1);
+        }
+        sent
+    }
+
+    fn describe(&mut self, at: usize, length: usize, name: u32) {
+        let (Some(buffer), Some(vector), Some(address), Some(header)) = (
+            self.buffers.get_mut(at),
+            self.vectors.get_mut(at),
+            self.names.get_mut(at),
+            self.headers.get_mut(at),
+        ) else {
+            return;
+        };
+        vector.iov_base = buffer.as_mut_ptr().cast();
+        vector.iov_len = length.min(BUFFER);
+        header.msg_hdr.msg_name = address.0.as_mut_ptr().cast();
+        header.msg_hdr.msg_namelen = name;
+        header.msg_hdr.msg_iov = vector;
+        header.msg_hdr.msg_iovlen = 1;
+        header.msg_hdr.msg_flags = 0;
+        header.msg_len = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::fd::AsRawFd;
+
+    #[test]
+    fn datagrams_go_and_come_in_batches_over_both_families() {
+        for address in ["127.0.0.1:0", "[::1]:0"] {
+            let (a, b) = (bind(address.parse().unwrap()).unwrap(), bind(address.parse().unwrap()).unwrap());
+            let to = b.local_addr().unwrap();
+            let mut batch = Batch::default();
+            for place in 0..3 {
+                batch.buffer(place)[..4].copy_from_slice(&[place as u8; 4]);
+            }
+            assert_eq!(batch.send(a.as_raw_fd(), &[(2, to, 4), (0, to, 2), (1, to, 3)]), 3);
+            assert_eq!(batch.receive(b.as_raw_fd(), 10, 32), 3);
+            for (place, fill, length) in [(10, 2u8, 4), (11, 0, 2), (12, 1, 3)] {
+                assert_eq!(batch.read(place), Some((a.local_addr().unwrap(), length)));
+                assert_eq!(batch.buffer(place)[..length], vec![fill; length]);
+            }
+            assert_eq!(batch.receive(b.as_raw_fd(), 0, 32), 0);
+        }
+    }
+
+    #[test]
+    fn oversized_datagrams_are_dropped_and_unsendable_ones_do_not_block_the_rest() {
+        let (a, b) =
+            (bind("127.0.0.1:0".parse().unwrap()).unwrap(), bind("127.0.0.1:0".parse().unwrap()).unwrap());
+        let to = b.local_addr().unwrap();
+        a.send_to(&[1; 4_000], to).unwrap();
+        let mut batch = Batch::default();
+        assert_eq!(batch.receive(b.as_raw_fd(), 0, 1), 1);
+        assert_eq!(batch.read(0), None);
+        let nowhere = "[2001:db8::1]:9".parse().unwrap();
+        assert_eq!(batch.send(a.as_raw_fd(), &[(0, nowhere, 5), (1, to, 5)]), 1);
+        assert_eq!(batch.receive(b.as_raw_fd(), 0, 2), 1);
+    }
+}

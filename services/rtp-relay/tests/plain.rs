@@ -1,0 +1,220 @@
+//! Calls of two plain phones over real sockets.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    missing_docs,
+    reason = "a test says what is wrong by failing"
+)]
+
+mod common;
+
+use common::{Phone, config, hear, plain, rtcp_port, rtp, rtp_port, start};
+use prost::Message as _;
+use proto::v1::{
+    AllocateRequest, ConnectRequest, RelayEvent, ReleaseRequest, StatisticsRequest, UpdateRequest,
+    relay_event,
+};
+use std::time::Duration;
+use tonic::Code;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_phones_hear_each_other_octet_by_octet_and_are_counted() {
+    let mut relay = start(config("23000-23019"));
+    let mut events = relay.bus.serve(signal::subjects::RELAY_EVENT, "orchestrators").await.unwrap();
+    let ends = relay.allocate("call").await;
+    assert_eq!(ends.iter().map(|e| (e.leg, e.content)).collect::<Vec<_>>(), [(0, 0), (1, 0)]);
+    let ice = ends[0].ice.as_ref().unwrap();
+    assert!(ice.ufrag.len() >= 4 && ice.pwd.len() >= 22 && ice.candidates.len() == 1 && !ice.lite);
+    assert_eq!(ends[0].fingerprint.as_ref().unwrap().digest.len(), 32);
+    assert_eq!(relay.allocate("call").await, ends, "asked again");
+
+    let (a, b) = (Phone::new(), Phone::new());
+    relay.client.connect(plain("call", 0, a.address())).await.unwrap();
+    relay.client.connect(plain("call", 1, b.address())).await.unwrap();
+    for seq in 0..50 {
+        let (there, back) = (rtp(0, seq, 1), rtp(101, 9_000 + seq, 2));
+        a.rtp.send_to(&there, rtp_port(&ends[0])).unwrap();
+        assert_eq!(hear(&b.rtp), (there, rtp_port(&ends[1])));
+        b.rtp.send_to(&back, rtp_port(&ends[1])).unwrap();
+        assert_eq!(hear(&a.rtp), (back, rtp_port(&ends[0])));
+    }
+    let report: Vec<u8> = [0x80c9_0001u32, 1].iter().flat_map(|w| w.to_be_bytes()).collect();
+    a.rtcp.send_to(&report, rtcp_port(&ends[0])).unwrap();
+    assert_eq!(hear(&b.rtcp), (report, rtcp_port(&ends[1])));
+
+    let mut connected = vec![];
+    for _ in 0..2 {
+        let request = tokio::time::timeout(Duration::from_secs(5), events.next()).await.unwrap().unwrap();
+        let event = RelayEvent::decode(request.message.payload.clone()).unwrap();
+        assert_eq!((event.session.as_str(), event.instance.as_str()), ("call", "relay-1"));
+        assert_eq!(event.event(), relay_event::Event::Connected);
+        connected.push(event.leg);
+        request.reply("").await.unwrap();
+    }
+    connected.sort_unstable();
+    assert_eq!(connected, [0, 1]);
+
+    // A stranger reaches nobody.
+    Phone::new().rtp.send_to(&rtp(8, 1, 66), rtp_port(&ends[0])).unwrap();
+    let ask = StatisticsRequest { session: "call".into() };
+    let figures = loop {
+        let figures = relay.client.statistics(ask.clone()).await.unwrap().into_inner();
+        if figures.ends[0].dropped == 1 {
+            break figures;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    };
+    let first = &figures.ends[0];
+    assert_eq!((first.packets_in, first.octets_in), (50, 50 * 172));
+    assert_eq!((first.packets_out, first.octets_out), (50, 50 * 172));
+    assert_eq!((first.lost, first.form.as_str(), first.security.as_str()), (0, "plain", ""));
+    assert_eq!(first.peer, a.address().to_string());
+
+    let ask = ReleaseRequest { session: "call".into(), trace: String::new() };
+    let last = relay.client.release(ask.clone()).await.unwrap().into_inner();
+    assert_eq!(last.ends[1].packets_in, 50);
+    assert!(relay.client.release(ask).await.unwrap().into_inner().ends.is_empty(), "unknown is fine");
+    relay.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bad_arguments_name_their_field_and_unknown_sessions_are_not_found() {
+    let mut relay = start(config("23020-23039"));
+    let allocate = |session: &str, legs, contents| AllocateRequest {
+        session: session.into(),
+        legs,
+        contents,
+        trace: String::new(),
+    };
+    for (request, field) in
+        [(allocate("", 2, 1), "session"), (allocate("a", 3, 1), "legs"), (allocate("a", 2, 9), "contents")]
+    {
+        let status = relay.client.allocate(request).await.unwrap_err();
+        assert_eq!(status.code(), Code::InvalidArgument);
+        assert!(status.message().starts_with(field), "{}", status.message());
+    }
+    relay.allocate("call").await;
+    let good = plain("call", 0, "127.0.0.1:9".parse().unwrap());
+    let with = |change: fn(&mut ConnectRequest)| {
+        let mut request = good.clone();
+        change(&mut request);
+        request
+    };
+    for (request, field) in [
+        (with(|r| r.address = "phone:5".into()), "address"),
+        (with(|r| r.source = "x".into()), "source"),
+        (with(|r| r.rtcp_port = 70_000), "rtcp_port"),
+        (with(|r| r.codecs[0].pt = 128), "codecs.pt"),
+        (with(|r| r.codecs[0].clock = 0), "codecs.clock"),
+        (with(|r| r.leg = 2), "leg"),
+        (with(|r| r.dtls = Some(proto::v1::Dtls::default())), "dtls.fingerprints"),
+    ] {
+        let status = relay.client.connect(request).await.unwrap_err();
+        assert_eq!(status.code(), Code::InvalidArgument);
+        assert!(status.message().starts_with(field), "{}", status.message());
+    }
+    let status = relay.client.connect(ConnectRequest { session: "other".into(), ..good }).await.unwrap_err();
+    assert_eq!(status.code(), Code::NotFound);
+    let update = UpdateRequest { session: "other".into(), ..UpdateRequest::default() };
+    assert_eq!(relay.client.update(update).await.unwrap_err().code(), Code::NotFound);
+    relay.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_relay_says_so_and_a_draining_one_takes_nothing_new_and_leaves_when_empty() {
+    // Ten pairs: one is the ICE port, nine are four calls and a spare.
+    let mut relay = start(config("23040-23059"));
+    for call in 0..4 {
+        relay.allocate(&format!("call {call}")).await;
+    }
+    let ask = |session: &str| AllocateRequest {
+        session: session.into(),
+        legs: 2,
+        contents: 1,
+        trace: String::new(),
+    };
+    let full = relay.client.allocate(ask("one more")).await.unwrap_err();
+    assert_eq!(full.code(), Code::ResourceExhausted);
+    assert!(full.message().contains("[relay] ports"), "{}", full.message());
+    relay.drain.drain();
+    let draining = relay.client.allocate(ask("another")).await.unwrap_err();
+    assert_eq!(draining.code(), Code::Unavailable);
+    assert_eq!(relay.allocate("call 0").await.len(), 2, "its own calls are served");
+    for call in 0..4 {
+        assert!(!relay.running.is_finished());
+        let release = ReleaseRequest { session: format!("call {call}"), trace: String::new() };
+        assert_eq!(relay.client.release(release).await.unwrap().into_inner().ends.len(), 2);
+    }
+    tokio::time::timeout(Duration::from_secs(5), relay.running).await.unwrap().unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_phone_that_falls_silent_is_reported() {
+    let mut config = config("23060-23079");
+    config.relay.media_timeout_s = 1;
+    let mut relay = start(config);
+    let mut events = relay.bus.serve(signal::subjects::RELAY_EVENT, "orchestrators").await.unwrap();
+    let ends = relay.allocate("call").await;
+    let (a, b) = (Phone::new(), Phone::new());
+    relay.client.connect(plain("call", 0, a.address())).await.unwrap();
+    relay.client.connect(plain("call", 1, b.address())).await.unwrap();
+    let (stop, mut stopped) = tokio::sync::oneshot::channel::<()>();
+    let to = rtp_port(&ends[0]);
+    let speaking = tokio::spawn(async move {
+        for seq in 0.. {
+            if stopped.try_recv().is_ok() {
+                return;
+            }
+            a.rtp.send_to(&rtp(0, seq, 1), to).unwrap();
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    });
+    let silent = loop {
+        let request = tokio::time::timeout(Duration::from_secs(10), events.next()).await.unwrap().unwrap();
+        let event = RelayEvent::decode(request.message.payload.clone()).unwrap();
+        request.reply("").await.unwrap();
+        if event.event() == relay_event::Event::TimedOut {
+            break event.leg;
+        }
+    };
+    assert_eq!(silent, 1);
+    stop.send(()).unwrap();
+    speaking.await.unwrap();
+    relay.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_is_in_the_directory_and_its_control_port_answers_over_tcp() {
+    use bus::directory::Directory;
+    let (bus, drain) = (bus::Bus::in_process(), runtime::Drain::default());
+    let directory = Directory::watch(&bus, "rtp-relay").await.unwrap();
+    let running = tokio::spawn(tandem_rtp_relay::run(
+        config("23080-23099"),
+        bus,
+        tandem_rtp_relay::Control::Tcp,
+        drain.clone(),
+    ));
+    let card = loop {
+        if let Some(card) = directory.list().pop() {
+            break card;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    assert_eq!((card.instance.as_str(), card.capacity, card.draining), ("relay-1", 4, false));
+    let channel = tonic::transport::Endpoint::from_shared(format!("http://{}", card.address)).unwrap();
+    let mut client = proto::v1::relay_client::RelayClient::new(channel.connect().await.unwrap());
+    let request = AllocateRequest { session: "c".into(), legs: 2, contents: 1, trace: String::new() };
+    client.allocate(request).await.unwrap();
+    drain.drain();
+    loop {
+        let card = directory.list().pop().unwrap();
+        if card.draining && card.load == 1 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    drain.stop();
+    tokio::time::timeout(Duration::from_secs(10), running).await.unwrap().unwrap().unwrap();
+    assert!(directory.list().is_empty(), "it said good-bye");
+}
