@@ -53,7 +53,8 @@ const ARROWS: &[(&str, &[&str])] = &[
             "tandem-rtp-relay",
         ],
     ),
-    ("tandem-xtask", &[]),
+    ("tandem-testkit", &[]),
+    ("tandem-xtask", &["tandem-testkit"]),
     ("tandem-tests", &[]),
 ];
 /// Crates that decide and compute; they have no clock, socket, runtime or random source.

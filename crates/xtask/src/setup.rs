@@ -10,6 +10,14 @@ const WANTED: &[(&str, &[&str], &str)] = &[
     ("pkg-config", &["pkg-config", "--version"], "to find OpenSSL"),
     ("libssl-dev", &["pkg-config", "--exists", "openssl"], "DTLS in the relay"),
     ("cmake", &["cmake", "--version"], "to build the cryptographic library"),
+    ("prosody", &["sh", "-c", "command -v prosody"], "a real XMPP server for tests and demo"),
+    ("baresip-core", &["sh", "-c", "command -v baresip"], "a real SIP phone for tests and demo"),
+    ("sip-tester", &["sh", "-c", "command -v sipp"], "SIPp plays refusals and many calls at once"),
+    (
+        "python3-venv",
+        &["python3", "-c", "import ensurepip, venv"],
+        "the Jingle phone of tests and demo runs on Python",
+    ),
     ("redis-server", &["redis-server", "--version"], "the store's contract tests run on a real Redis"),
     ("nats-server", &["nats-server", "--version"], "the bus's contract tests run on a real NATS"),
 ];
@@ -19,11 +27,15 @@ const WANTED: &[(&str, &[&str], &str)] = &[
 /// # Errors
 /// One line: what is missing, why it could not be installed, and what to do.
 pub fn setup() -> Result<()> {
-    let missing: Vec<_> = WANTED.iter().filter(|(_, probe, _)| !present(probe)).collect();
-    if missing.is_empty() {
-        return Ok(());
+    let missing: Vec<&_> = WANTED.iter().filter(|(_, probe, _)| !present(probe)).collect();
+    if !missing.is_empty() {
+        install(&missing)?;
     }
-    for (package, _, why) in &missing {
+    phone()
+}
+
+fn install(missing: &[&(&str, &[&str], &str)]) -> Result<()> {
+    for (package, _, why) in missing {
         eprintln!("==> setup: {package} is missing ({why})");
     }
     let names: Vec<&str> = missing.iter().map(|(package, _, _)| *package).collect();
@@ -43,6 +55,43 @@ pub fn setup() -> Result<()> {
     apt(prefix, &install).with_context(|| format!("installing failed; {remedy}"))
 }
 
+/// Makes `.tools/phone`, the environment of the Jingle phone, unless it is there with just these versions.
+fn phone() -> Result<()> {
+    let root = root();
+    let (wanted, place) = (root.join("tests/peers/phone/requirements.txt"), root.join(".tools/phone"));
+    let stamp = place.join("requirements.txt");
+    let pins = std::fs::read(&wanted).with_context(|| format!("{} is missing", wanted.display()))?;
+    if std::fs::read(&stamp).is_ok_and(|made| made == pins) {
+        return Ok(());
+    }
+    eprintln!(
+        "==> setup: .tools/phone is missing (slixmpp and aiortc from PyPI: the Jingle phone of tests and demo)"
+    );
+    if place.exists() {
+        std::fs::remove_dir_all(&place).context("cannot remove the old .tools/phone")?;
+    }
+    run(Command::new("python3").args(["-m", "venv"]).arg(&place))
+        .context("cannot make .tools/phone; is python3-venv installed?")?;
+    // Wheels only: nothing is compiled, so no headers are needed.
+    let mut pip = Command::new(place.join("bin/python"));
+    pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--only-binary", ":all:"]);
+    run(pip.arg("--requirement").arg(&wanted))
+        .context("cannot install the phone's libraries; PyPI or a mirror of it must be reachable by pip")?;
+    std::fs::write(&stamp, pins).context("cannot write into .tools/phone")
+}
+
+fn run(command: &mut Command) -> Result<()> {
+    let status = command.stdin(std::process::Stdio::null()).status()?;
+    ensure!(status.success(), "{} ended with {status}", command.get_program().to_string_lossy());
+    Ok(())
+}
+
+/// The root of the repository.
+pub fn root() -> std::path::PathBuf {
+    let here = std::path::PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    here.ancestors().nth(2).map_or_else(|| here.clone(), std::path::PathBuf::from)
+}
+
 fn present(probe: &[&str]) -> bool {
     let Some((program, arguments)) = probe.split_first() else { return true };
     // Debian puts servers into sbin, which is not on everybody's path.
@@ -50,6 +99,7 @@ fn present(probe: &[&str]) -> bool {
 }
 
 fn apt(prefix: &[&str], arguments: &[&str]) -> Result<()> {
+    // Debian would start some of these servers at once; no test needs that, and none minds it.
     let words: Vec<&str> = prefix
         .iter()
         .copied()

@@ -1,0 +1,215 @@
+//! The gateway itself: the `tandem` binary with a configuration made for the peers beside it.
+
+use crate::clock::poll;
+use crate::prosody::{COMPONENT, DOMAIN, Prosody, SECRET};
+use crate::{Program, http, ports, root};
+use anyhow::{Context, Result, bail, ensure};
+use std::fmt::Write;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+use std::time::{Duration, SystemTime};
+use tempfile::TempDir;
+
+/// The SIP domain whose users are the XMPP server's users.
+pub const SIP_DOMAIN: &str = "im.example.net";
+/// Ports of a test gateway's relay.
+const MEDIA_PORTS: u16 = 600;
+
+/// What a gateway serves.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Where calls to SIP go: a phone, a PABX or SIPp. It may call in, too.
+    pub trunk: Option<SocketAddr>,
+    /// `udp` (default) or `tcp`.
+    pub transport: String,
+    /// Numbers of XMPP users: number and user name.
+    pub aliases: Vec<(String, String)>,
+    /// Seconds that a call may ring; 0 = the default.
+    pub ring_s: u32,
+    /// Lines for the end of the file: whole sections.
+    pub more: String,
+}
+
+/// A running gateway, all four services in one process.
+pub struct Gateway {
+    program: Program,
+    directory: TempDir,
+    /// Where it takes SIP, UDP and TCP.
+    pub sip: SocketAddr,
+    /// Health, metrics and the admin API.
+    pub admin: SocketAddr,
+}
+
+impl Gateway {
+    /// Starts the gateway between an XMPP server and a trunk, and waits until it is ready.
+    ///
+    /// # Errors
+    /// It cannot be built or does not become ready.
+    pub fn start(server: &Prosody, options: &Options) -> Result<Gateway> {
+        Gateway::start_binary(&binary()?, server, options)
+    }
+
+    /// The same with a given binary.
+    ///
+    /// # Errors
+    /// It does not become ready.
+    pub fn start_binary(binary: &Path, server: &Prosody, options: &Options) -> Result<Gateway> {
+        let directory = TempDir::with_prefix("tandem-gateway-")?;
+        let here = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let (sip, admin, media) = (here(ports::one()), here(ports::one()), ports::block(MEDIA_PORTS));
+        ensure!(media != 0, "no {MEDIA_PORTS} free ports in a row on 127.0.0.1");
+        let config = configuration(server, options, sip, admin, media)?;
+        std::fs::write(directory.path().join("tandem.toml"), config)?;
+        let mut command = Command::new(binary);
+        command.arg("serve").arg("--config").arg(directory.path().join("tandem.toml"));
+        let mut program = Program::start("tandem", command)?;
+        let ready = poll(Duration::from_secs(20), || {
+            if !program.running() {
+                return Some(false);
+            }
+            matches!(http::get(admin, "/readyz"), Ok((200, _))).then_some(true)
+        });
+        match ready {
+            Some(true) => Ok(Gateway { program, directory, sip, admin }),
+            Some(false) => Err(program.failure("ended by itself")),
+            None => {
+                let missing = http::get(admin, "/readyz").map_or_else(|e| e.to_string(), |(_, body)| body);
+                Err(program.failure(&format!("is not ready after 20 s ({missing})")))
+            }
+        }
+    }
+
+    /// The SIP address of an XMPP user.
+    #[must_use]
+    pub fn uri_of(user: &str) -> String {
+        format!("sip:{user}@{SIP_DOMAIN}")
+    }
+
+    /// The JID of somebody behind the trunk.
+    #[must_use]
+    pub fn jid_of(number: &str) -> String {
+        format!("{number}@{COMPONENT}")
+    }
+
+    /// Its configuration file.
+    #[must_use]
+    pub fn config(&self) -> PathBuf {
+        self.directory.path().join("tandem.toml")
+    }
+
+    /// The program.
+    pub fn program(&mut self) -> &mut Program {
+        &mut self.program
+    }
+
+    /// A page of its admin API, parsed.
+    ///
+    /// # Errors
+    /// It does not answer, or not with JSON.
+    pub fn ask(&self, path: &str) -> Result<serde_json::Value> {
+        let (status, body) = http::get(self.admin, path)?;
+        ensure!(status == 200, "GET {path}: {status} {body}");
+        serde_json::from_str(&body).with_context(|| format!("GET {path} is not JSON: {body}"))
+    }
+
+    /// An error that shows the end of its output.
+    #[must_use]
+    pub fn failure(&self, what: &str) -> anyhow::Error {
+        self.program.failure(what)
+    }
+}
+
+fn configuration(
+    server: &Prosody,
+    options: &Options,
+    sip: SocketAddr,
+    admin: SocketAddr,
+    media: u16,
+) -> Result<String> {
+    let mut out = format!(
+        r#"[admin]
+listen = "{admin}"
+
+[sip]
+listen = ["udp://{sip}", "tcp://{sip}"]
+domains = ["{SIP_DOMAIN}"]
+
+[[xmpp.component]]
+domain = "{COMPONENT}"
+server = "127.0.0.1:{}"
+secret = "{SECRET}"
+users = "{DOMAIN}"
+
+[relay]
+listen = "127.0.0.1"
+ports = "{media}-{}"
+"#,
+        server.component_port,
+        media + MEDIA_PORTS - 1
+    );
+    if let Some(trunk) = options.trunk {
+        let transport = if options.transport.is_empty() { "udp" } else { options.transport.as_str() };
+        write!(
+            out,
+            "\n[[trunk]]\nname = \"desk\"\nuri = \"sip:{trunk};transport={transport}\"\ndomain = \"{COMPONENT}\"\n\
+             sources = [\"127.0.0.1/32\"]\n"
+        )?;
+    }
+    for (number, user) in &options.aliases {
+        write!(out, "\n[[alias]]\nnumber = \"{number}\"\njid = \"{user}@{DOMAIN}\"\n")?;
+    }
+    if options.ring_s > 0 {
+        write!(out, "\n[call]\nring_s = {}\n", options.ring_s)?;
+    }
+    Ok(out + &options.more)
+}
+
+/// The `tandem` binary of this build: the one beside the running test, built first where it is missing or older than
+/// the sources, so that nobody tests yesterday's gateway.
+///
+/// # Errors
+/// It cannot be built.
+pub fn binary() -> Result<PathBuf> {
+    static FOUND: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    let found = FOUND.get_or_init(|| find_or_build().map_err(|error| format!("{error:#}")));
+    found.clone().map_err(anyhow::Error::msg)
+}
+
+fn find_or_build() -> Result<PathBuf> {
+    let here = std::env::current_exe()?;
+    // target/debug/deps/test-hash or target/debug/program.
+    let Some(directory) = here.ancestors().skip(1).find(|dir| !dir.ends_with("deps")) else {
+        bail!("{} does not lie in a build directory", here.display())
+    };
+    let binary = directory.join("tandem");
+    let built = std::fs::metadata(&binary).and_then(|m| m.modified()).ok();
+    let sources = ["crates", "services", "proto"].iter().filter_map(|dir| newest(&root().join(dir)));
+    if built.is_none() || sources.max() > built {
+        let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        cargo.current_dir(root()).args(["build", "--quiet", "--package", "tandem", "--bin", "tandem"]);
+        if directory.ends_with("release") {
+            cargo.arg("--release");
+        }
+        let out = cargo.output().context("cannot start cargo")?;
+        ensure!(
+            out.status.success(),
+            "the gateway cannot be built:\n{}",
+            String::from_utf8_lossy(&out.stderr)
+        );
+    }
+    ensure!(binary.exists(), "the build gives no {}", binary.display());
+    Ok(binary)
+}
+
+/// When the youngest file below `directory` was changed.
+fn newest(directory: &Path) -> Option<SystemTime> {
+    let entries = std::fs::read_dir(directory).ok()?;
+    let times = entries.filter_map(|entry| {
+        let entry = entry.ok()?;
+        let kind = entry.file_type().ok()?;
+        if kind.is_dir() { newest(&entry.path()) } else { entry.metadata().ok()?.modified().ok() }
+    });
+    times.max()
+}

@@ -1,0 +1,37 @@
+//! One HTTP request, for admin pages and probes.
+
+use anyhow::{Context, Result};
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+/// The largest answer that is read.
+const ANSWER: u64 = 16 * 1024 * 1024;
+
+/// Asks for a page and gives its status and body.
+///
+/// # Errors
+/// Nobody answers within five seconds, or not in HTTP.
+pub fn get(server: SocketAddr, path: &str) -> Result<(u16, String)> {
+    request(server, "GET", path)
+}
+
+/// The same with another method.
+///
+/// # Errors
+/// As [`get`].
+pub fn request(server: SocketAddr, method: &str, path: &str) -> Result<(u16, String)> {
+    let patience = Duration::from_secs(5);
+    let mut stream = TcpStream::connect_timeout(&server, patience)?;
+    stream.set_read_timeout(Some(patience))?;
+    stream.set_write_timeout(Some(patience))?;
+    // HTTP/1.0: the answer ends with the connection, and comes in one piece.
+    write!(stream, "{method} {path} HTTP/1.0\r\nHost: {server}\r\nContent-Length: 0\r\n\r\n")?;
+    let mut answer = Vec::new();
+    stream.take(ANSWER).read_to_end(&mut answer)?;
+    let answer = String::from_utf8_lossy(&answer);
+    let (head, body) = answer.split_once("\r\n\r\n").context("the answer is not HTTP")?;
+    let status =
+        head.split(' ').nth(1).and_then(|code| code.parse().ok()).context("the answer is not HTTP")?;
+    Ok((status, body.to_owned()))
+}
