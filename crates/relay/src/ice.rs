@@ -245,13 +245,17 @@ impl Agent {
         if !known && self.sources.len() >= CANDIDATES {
             return false;
         }
-        let early = message.is_binding_request() && self.agent.remote_credentials().is_none();
+        let request = message.is_binding_request();
+        let early = request && self.agent.remote_credentials().is_none();
         let packet = StunPacket { proto: Protocol::Udp, source: from, destination: to, message };
         if !self.agent.handle_packet(self.instant(now), packet) {
             return false;
         }
         if early {
             self.early = (self.early + 1).min(100);
+        } else if request {
+            // `is` looks at what the check nominates only when time passes, up to 3 s later.
+            self.agent.handle_timeout(self.instant(now));
         }
         if !known {
             self.sources.push(from);
@@ -352,6 +356,3 @@ impl Agent {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

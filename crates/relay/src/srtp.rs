@@ -40,6 +40,17 @@ pub enum SrtpError {
     Key,
 }
 
+/// How far one source got under a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Index {
+    /// The source.
+    pub ssrc: u32,
+    /// Highest index of RTP: roll-over counter and sequence number; `None` before the first packet.
+    pub rtp: Option<u64>,
+    /// Highest index of RTCP; 0 before the first.
+    pub rtcp: u32,
+}
+
 /// One direction under one master key.
 pub struct Context {
     suite: Suite,
@@ -134,24 +145,32 @@ impl Context {
             return Err(SrtpError::Replayed);
         }
         let length = self.rtcp.open_rtcp(self.suite, packet, ssrc, index).ok_or(SrtpError::Forged)?;
-        source(&mut self.sources, ssrc)?.rtcp_window.note(u64::from(index));
+        let source = source(&mut self.sources, ssrc)?;
+        source.rtcp_window.note(u64::from(index));
+        source.rtcp_index = source.rtcp_index.max(index);
         Ok(length)
     }
 
-    /// The roll-over counter and highest sequence number of a source: what must outlive a relay.
-    #[must_use]
-    pub fn index(&self, ssrc: u32) -> Option<u64> {
-        self.sources.iter().flatten().find(|s| s.ssrc == ssrc).and_then(|s| s.index)
+    /// How far each source got: what must outlive a relay (R-RTP-7).
+    pub fn indices(&self) -> impl Iterator<Item = Index> + '_ {
+        self.sources.iter().flatten().map(|s| Index { ssrc: s.ssrc, rtp: s.index, rtcp: s.rtcp_index })
     }
 
-    /// Goes on at an index that another relay had reached (R-RTP-7).
+    /// Goes on where another relay had come to. Whoever sends on must be sure to be beyond what that one sent last: an index
+    /// used twice under one key gives the plain text away.
     ///
     /// # Errors
     /// [`SrtpError::TooManySources`]
-    pub fn resume(&mut self, ssrc: u32, index: u64) -> Result<(), SrtpError> {
-        let source = source(&mut self.sources, ssrc)?;
-        source.index = Some(index);
-        source.window.note(index);
+    pub fn resume(&mut self, index: Index) -> Result<(), SrtpError> {
+        let source = source(&mut self.sources, index.ssrc)?;
+        source.index = index.rtp;
+        if let Some(rtp) = index.rtp {
+            source.window.note(rtp);
+        }
+        source.rtcp_index = index.rtcp;
+        if index.rtcp > 0 {
+            source.rtcp_window.note(u64::from(index.rtcp));
+        }
         Ok(())
     }
 }

@@ -8,7 +8,7 @@
 use crate::dtls::{Certificate, DtlsError, Engine, Keys, OpenSsl, Outcome, Role};
 use crate::ice::{Agent, Config, Credentials, Datagram, IceError, Pair, State};
 use crate::packet::{self, Class};
-use crate::srtp::{Context, SrtpError, Suite};
+use crate::srtp::{Context, Index, SrtpError, Suite};
 use signal::Time;
 use signal::media::{Candidate, Dtls, Fingerprint, Ice};
 use std::collections::VecDeque;
@@ -268,10 +268,34 @@ impl End {
         self.dropped
     }
 
-    /// The keys in use: what must outlive a relay.
+    /// The keys in use: what must outlive a relay, with [`End::outward`] and [`End::inward`]. Secret.
     #[must_use]
     pub fn keys(&self) -> Option<&Keys> {
         self.keys.as_ref()
+    }
+
+    /// How far each source got that we send.
+    pub fn outward(&self) -> impl Iterator<Item = Index> + '_ {
+        self.contexts.iter().flat_map(|contexts| contexts.outward.indices())
+    }
+
+    /// How far each source got that we receive.
+    pub fn inward(&self) -> impl Iterator<Item = Index> + '_ {
+        self.contexts.iter().flat_map(|contexts| contexts.inward.indices())
+    }
+
+    /// Goes on with an association that another relay made (R-RTP-16): no handshake is run, media flows once a path works.
+    /// `outward` must be beyond anything that relay may have sent.
+    ///
+    /// # Errors
+    /// [`EndError::Srtp`]
+    pub fn resume(&mut self, keys: Keys, outward: &[Index], inward: &[Index]) -> Result<(), EndError> {
+        let (mut out, mut r#in) = keys.contexts()?;
+        outward.iter().try_for_each(|index| out.resume(*index))?;
+        inward.iter().try_for_each(|index| r#in.resume(*index))?;
+        self.contexts = Some(Contexts { outward: out, inward: r#in });
+        (self.keys, self.dtls, self.announced) = (Some(keys), None, false);
+        Ok(())
     }
 
     fn open(
@@ -313,7 +337,8 @@ impl End {
 
     /// Starts the association if there is none.
     fn begin(&mut self, now: Time) {
-        let (None, Some((role, fingerprints))) = (&self.dtls, &self.peer) else { return };
+        // Keys without an association are those of another relay.
+        let (None, None, Some((role, fingerprints))) = (&self.dtls, &self.keys, &self.peer) else { return };
         match OpenSsl::new(&self.certificate, *role, fingerprints, now) {
             Ok(engine) => self.dtls = Some(Box::new(engine)),
             Err(_) => self.tell(Event::Unreachable),
@@ -334,7 +359,7 @@ impl End {
             Some(Outcome::Insecure) => self.tell(Event::Insecure),
             Some(Outcome::Failed) => self.tell(Event::Unreachable),
             Some(Outcome::Closed) => {
-                self.contexts = None;
+                (self.keys, self.contexts) = (None, None);
                 self.tell(Event::Closed);
             }
         }
@@ -357,7 +382,9 @@ impl End {
         let was = std::mem::replace(&mut self.told, state);
         match (was, state) {
             (State::Connected, State::Disconnected) => self.tell(Event::Disconnected),
-            (State::Disconnected, State::Connected) => self.tell(Event::Restored),
+            (was, State::Connected) if was != State::Connected && self.announced => {
+                self.tell(Event::Restored)
+            }
             (was, State::Unreachable) if was != State::Unreachable => self.tell(Event::Unreachable),
             _ => {}
         }

@@ -99,7 +99,7 @@ impl Certificate {
         &self.context
     }
 
-    pub(super) fn of(certificate: X509, key: PKey<Private>) -> Result<Certificate, DtlsError> {
+    pub(crate) fn of(certificate: X509, key: PKey<Private>) -> Result<Certificate, DtlsError> {
         let mut context = SslContext::builder(SslMethod::dtls())?;
         context.set_min_proto_version(Some(SslVersion::DTLS1_2))?;
         context.set_certificate(&certificate)?;

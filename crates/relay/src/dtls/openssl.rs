@@ -176,7 +176,8 @@ fn keys(ssl: &openssl::ssl::SslRef, role: Role) -> Option<Keys> {
 
 impl Engine for OpenSsl {
     fn receive(&mut self, datagram: &[u8], now: Time) -> Option<Outcome> {
-        if self.phase == Phase::Over {
+        // An empty datagram would look to OpenSSL like the end of a stream.
+        if self.phase == Phase::Over || datagram.is_empty() {
             return None;
         }
         let inward = &mut self.stream.get_mut().inward;

@@ -6,6 +6,7 @@ use signal::media::{CandidateKind, Setup};
 use std::time::Duration;
 
 mod paths;
+mod wire;
 
 const START: Time = Time(1_700_000_000_000);
 const UFRAG: [&str; 2] = ["aaaa", "bbbb"];
