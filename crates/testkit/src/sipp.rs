@@ -1,9 +1,8 @@
 //! SIPp: scenarios of single messages, and many calls at once.
 
 use crate::{Program, ports, root};
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 use tempfile::TempDir;
@@ -18,28 +17,44 @@ pub struct Sipp {
 
 impl Sipp {
     /// Plays `tests/peers/sipp/<scenario>.xml` towards `target`, with further switches such as `-m 100 -r 20`.
+    /// `words` fill the scenario's places: `("code", "486")` goes where it says `{code}`.
     ///
     /// # Errors
     /// It is not installed, or there is no such scenario.
-    pub fn start(scenario: &str, target: SocketAddr, switches: &[&str]) -> Result<Sipp> {
-        Sipp::listening(ports::block(2), scenario, Some(target), switches)
+    pub fn start(
+        scenario: &str,
+        words: &[(&str, &str)],
+        target: SocketAddr,
+        switches: &[&str],
+    ) -> Result<Sipp> {
+        Sipp::listening(ports::block(2), scenario, words, Some(target), switches)
     }
 
-    /// Plays a scenario that waits for calls.
+    /// Plays a scenario that waits for calls on a port of 127.0.0.1.
     ///
     /// # Errors
     /// It is not installed, or there is no such scenario.
-    pub fn server(port: u16, scenario: &str, switches: &[&str]) -> Result<Sipp> {
-        Sipp::listening(port, scenario, None, switches)
+    pub fn server(port: u16, scenario: &str, words: &[(&str, &str)], switches: &[&str]) -> Result<Sipp> {
+        Sipp::listening(port, scenario, words, None, switches)
     }
 
-    fn listening(port: u16, scenario: &str, target: Option<SocketAddr>, switches: &[&str]) -> Result<Sipp> {
-        let file = file(scenario);
-        ensure!(file.exists(), "there is no scenario {}", file.display());
+    fn listening(
+        port: u16,
+        scenario: &str,
+        words: &[(&str, &str)],
+        target: Option<SocketAddr>,
+        switches: &[&str],
+    ) -> Result<Sipp> {
+        let file = root().join("tests/peers/sipp").join(format!("{scenario}.xml"));
+        let text =
+            std::fs::read_to_string(&file).with_context(|| format!("no scenario {}", file.display()))?;
+        let text = words.iter().fold(text, |text, (place, word)| text.replace(&format!("{{{place}}}"), word));
         let directory = TempDir::with_prefix("tandem-sipp-")?;
+        let file = directory.path().join("scenario.xml");
+        std::fs::write(&file, text)?;
         let mut command = Command::new("sipp");
         command.arg("-sf").arg(file).args(["-i", "127.0.0.1", "-p", &port.to_string(), "-nostdin"]);
-        command.args(["-min_rtp_port", &ports::block(8).to_string(), "-trace_err", "-error_file"]);
+        command.args(["-mp", &ports::block(8).to_string(), "-trace_err", "-error_file"]);
         command.arg(directory.path().join("errors.log")).args(switches);
         command.args(target.map(|t| t.to_string())).current_dir(directory.path());
         let program = Program::start(&format!("sipp {scenario}"), command)?;
@@ -64,8 +79,4 @@ impl Sipp {
         ensure!(status.success(), "{:#}\nits errors:\n{errors}", self.program.failure(&format!("{status}")));
         Ok(())
     }
-}
-
-fn file(scenario: &str) -> PathBuf {
-    root().join("tests/peers/sipp").join(format!("{scenario}.xml"))
 }

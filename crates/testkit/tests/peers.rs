@@ -8,7 +8,7 @@
 )]
 
 use std::time::Duration;
-use tandem_testkit::{Baresip, Phone, Prosody, baresip, phone};
+use tandem_testkit::{Baresip, Phone, Prosody, Sipp, baresip, phone, ports};
 
 const SOON: Duration = Duration::from_secs(15);
 
@@ -104,4 +104,26 @@ fn the_xmpp_server_comes_back_after_a_crash() {
     let mut server = Prosody::start(&["rosa"]).unwrap();
     server.restart().unwrap();
     Phone::start(&server, "rosa", &phone::Options::default()).unwrap();
+}
+
+/// Every scenario against its counterpart: what they expect of each other is what they expect of the gateway.
+#[test]
+fn the_scenarios_of_sipp_fit_together() {
+    let pairs = [
+        ("uac_refused", "uas_refuse", ("code", "486")),
+        ("uac_cancel", "uas_cancelled", ("", "")),
+        ("uac_call", "uas_call", ("talk", "300")),
+    ];
+    for (caller, callee, word) in pairs {
+        let port = ports::block(2);
+        let server = Sipp::server(port, callee, &[word], &["-m", "5"]).unwrap();
+        let client =
+            Sipp::start(caller, &[word], server.address, &["-m", "5", "-r", "20", "-s", "rosa"]).unwrap();
+        client.finish(SOON).unwrap_or_else(|e| panic!("{caller}: {e:#}"));
+        server.finish(SOON).unwrap_or_else(|e| panic!("{callee}: {e:#}"));
+    }
+    let server = Sipp::server(ports::block(2), "uas_refuse", &[("code", "603")], &["-m", "1"]).unwrap();
+    let client = Sipp::start("uac_refused", &[("code", "486")], server.address, &["-m", "1"]).unwrap();
+    let error = client.finish(SOON).unwrap_err().to_string();
+    assert!(error.contains("603"), "another refusal than the expected one must not pass: {error}");
 }
