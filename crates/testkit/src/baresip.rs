@@ -1,6 +1,7 @@
 //! A SIP phone: baresip with a sine tone for a microphone, a recorder for an ear and its TCP control port.
 
 use crate::clock::poll;
+use crate::ladder::{self, Step};
 use crate::log::{Log, Stream};
 use crate::tone::{Heard, Wav};
 use crate::{Program, ports};
@@ -102,7 +103,7 @@ impl Baresip {
         std::fs::write(directory.path().join("accounts"), account(user, port, options))?;
         std::fs::create_dir(directory.path().join("heard"))?;
         let mut command = Command::new("baresip");
-        command.arg("-f").arg(directory.path()).current_dir(directory.path());
+        command.arg("-s").arg("-f").arg(directory.path()).current_dir(directory.path());
         let program = Program::start(&format!("baresip {user}"), command)?;
         program.expect(0, "baresip is ready", Duration::from_secs(20))?;
         let connected =
@@ -198,6 +199,12 @@ impl Baresip {
     #[must_use]
     pub fn events(&self) -> Vec<Event> {
         self.messages.since(0).iter().filter_map(event).collect()
+    }
+
+    /// The SIP messages that it sent and got so far.
+    #[must_use]
+    pub fn trace(&self) -> Vec<Step> {
+        ladder::sip(&self.program.log().since(0), &self.address.to_string())
     }
 
     /// The newest recording of what it heard.

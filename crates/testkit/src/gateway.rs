@@ -28,6 +28,10 @@ pub struct Options {
     pub aliases: Vec<(String, String)>,
     /// Seconds that a call may ring; 0 = the default.
     pub ring_s: u32,
+    /// Port for SIP; 0 = a free one.
+    pub sip_port: u16,
+    /// Port for the admin API; 0 = a free one.
+    pub admin_port: u16,
     /// Lines for the end of the file: whole sections.
     pub more: String,
 }
@@ -57,8 +61,10 @@ impl Gateway {
     /// It does not become ready.
     pub fn start_binary(binary: &Path, server: &Prosody, options: &Options) -> Result<Gateway> {
         let directory = TempDir::with_prefix("tandem-gateway-")?;
-        let here = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        let (sip, admin, media) = (here(ports::one()), here(ports::one()), ports::block(MEDIA_PORTS));
+        let here =
+            |port| SocketAddr::from((Ipv4Addr::LOCALHOST, if port == 0 { ports::one() } else { port }));
+        let (sip, admin) = (here(options.sip_port), here(options.admin_port));
+        let media = ports::block(MEDIA_PORTS);
         ensure!(media != 0, "no {MEDIA_PORTS} free ports in a row on 127.0.0.1");
         let config = configuration(server, options, sip, admin, media)?;
         std::fs::write(directory.path().join("tandem.toml"), config)?;

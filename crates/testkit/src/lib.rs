@@ -12,6 +12,8 @@ pub mod baresip;
 pub mod clock;
 pub mod gateway;
 pub mod http;
+pub mod interrupt;
+pub mod ladder;
 pub mod log;
 pub mod phone;
 pub mod ports;

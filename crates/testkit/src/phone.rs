@@ -1,5 +1,6 @@
 //! The Jingle phone of tests/peers/phone, driven by JSON lines.
 
+use crate::ladder::{self, Step};
 use crate::log::Stream;
 use crate::prosody::{DOMAIN, Prosody};
 use crate::{Program, root};
@@ -188,6 +189,12 @@ impl Phone {
             found.with_context(|| self.program.failure(&format!("had no {name:?} within {within:?}")))?;
         self.seen.insert(name.to_owned(), found.number + 1);
         Ok(found)
+    }
+
+    /// The Jingle and JMI stanzas that it sent and got so far.
+    #[must_use]
+    pub fn trace(&self) -> Vec<Step> {
+        ladder::jingle(&self.program.log().since(0))
     }
 
     /// All its events so far.

@@ -44,6 +44,7 @@ impl Program {
         let mut child = spawn(command).with_context(|| {
             format!("{name} cannot be started: {program}: is it installed? run `cargo xtask setup`")
         })?;
+        crate::interrupt::started(child.id());
         let log = Arc::new(Log::default());
         let pipes: [Option<(Stream, Box<dyn std::io::Read + Send>)>; 2] = [
             child.stdout.take().map(|out| (Stream::Out, Box::new(out) as _)),
@@ -82,7 +83,11 @@ impl Program {
 
     /// True while it runs.
     pub fn running(&mut self) -> bool {
-        matches!(self.child.try_wait(), Ok(None))
+        let running = matches!(self.child.try_wait(), Ok(None));
+        if !running {
+            crate::interrupt::ending(self.child.id());
+        }
+        running
     }
 
     /// Writes one line to its standard input.
@@ -110,6 +115,7 @@ impl Program {
     /// # Errors
     /// It still runs after `within`.
     pub fn finish(&mut self, within: Duration) -> Result<ExitStatus> {
+        crate::interrupt::ending(self.child.id());
         let child = &mut self.child;
         match poll(within, || child.try_wait().ok().flatten()) {
             Some(status) => Ok(status),
@@ -128,6 +134,7 @@ impl Program {
 
     /// Ends it at once, as a crash would (SIGKILL).
     pub fn kill(&mut self) {
+        crate::interrupt::ending(self.child.id());
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

@@ -32,16 +32,16 @@ impl Prosody {
     /// # Errors
     /// It is not installed or does not come up.
     pub fn start(users: &[&str]) -> Result<Prosody> {
-        Prosody::with_components(users, &[COMPONENT])
+        Prosody::with_components(users, &[COMPONENT], 0)
     }
 
-    /// The same with other component domains.
+    /// The same with other component domains, and clients on a given port (0 = a free one).
     ///
     /// # Errors
     /// As [`Prosody::start`].
-    pub fn with_components(users: &[&str], components: &[&str]) -> Result<Prosody> {
+    pub fn with_components(users: &[&str], components: &[&str], port: u16) -> Result<Prosody> {
         let directory = TempDir::with_prefix("tandem-prosody-")?;
-        let (port, component_port) = (ports::one(), ports::one());
+        let (port, component_port) = (if port == 0 { ports::one() } else { port }, ports::one());
         let accounts = directory.path().join("data").join(DOMAIN.replace('.', "%2e")).join("accounts");
         std::fs::create_dir_all(&accounts)?;
         for user in users {
