@@ -104,6 +104,31 @@ impl Drop for Announcer {
     }
 }
 
+fn drain_subject(instance: &str) -> String {
+    let plain = |c: char| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' };
+    format!("tandem.drain.{}", instance.chars().map(plain).collect::<String>())
+}
+
+/// Asks an instance to take nothing new; whether it does is seen on its card.
+///
+/// # Errors
+/// [`BusError`] when it cannot be handed over.
+pub async fn ask_to_drain(bus: &Bus, instance: &str) -> Result<(), BusError> {
+    bus.publish(&drain_subject(instance), Message::default()).await
+}
+
+/// Waits until somebody asks this instance to drain.
+///
+/// # Errors
+/// [`BusError::Link`] without connection.
+pub async fn asked_to_drain(bus: &Bus, instance: &str) -> Result<(), BusError> {
+    let mut inbox = bus.subscribe(&drain_subject(instance)).await?;
+    match inbox.next().await {
+        Some(_) => Ok(()),
+        None => Err(BusError::Link("the subscription ended".into())),
+    }
+}
+
 type Seen = Arc<Mutex<BTreeMap<String, (Card, Instant)>>>;
 
 /// The living instances of one kind (or of all).

@@ -10,7 +10,7 @@
 
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
-use tandem_bus::directory::{Card, Directory, announce};
+use tandem_bus::directory::{Card, Directory, announce, ask_to_drain, asked_to_drain};
 use tandem_bus::{Bus, BusError, Inbox, MAX_PAYLOAD, Message, NatsConfig, QUEUE, Request};
 
 /// A nats-server of our own on a free port; ends with the test.
@@ -181,6 +181,12 @@ async fn lists(here: Bus, there: Bus) {
     drop(second);
     eventually(|| relays.list().is_empty()).await;
     assert!(all.find("three").is_some(), "others stay");
+
+    let told = tokio::spawn(async move { asked_to_drain(&here, "edge.1").await });
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    ask_to_drain(&there, "edge.2").await.unwrap();
+    ask_to_drain(&there, "edge.1").await.unwrap();
+    assert_eq!(tokio::time::timeout(Duration::from_secs(5), told).await.unwrap().unwrap(), Ok(()));
 }
 
 async fn eventually(mut holds: impl FnMut() -> bool) {

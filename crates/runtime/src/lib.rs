@@ -2,9 +2,12 @@
 //!
 //! One rule: nothing here knows what a call is. Start at [`config::Config`] and [`drain::Drain`].
 
+pub mod admin;
 pub mod clock;
 pub mod config;
 pub mod drain;
+pub mod service;
+pub mod telemetry;
 pub mod trace;
 
 pub use config::Config;

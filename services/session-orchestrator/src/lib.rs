@@ -3,6 +3,7 @@
 //! One rule: *load, decide, save, perform* ([`runner`]). It holds nothing that is not in the store, so any orchestrator can take
 //! any event of any call. Decisions are in `crates/session`; here is only what surrounds them. Start at [`calls`].
 
+pub mod admin;
 pub mod calls;
 mod desk;
 mod gather;

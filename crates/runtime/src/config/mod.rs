@@ -2,6 +2,12 @@
 //!
 //! One rule: a fault names the key, the value and the remedy. Start at [`Config`].
 
+mod check;
+pub mod load;
+
+pub use check::parse_listen;
+pub use load::Fault;
+
 use serde::Deserialize;
 use std::net::{IpAddr, SocketAddr};
 
@@ -219,4 +225,41 @@ impl Default for CallConfig {
     fn default() -> CallConfig {
         CallConfig { ring_s: 120 }
     }
+}
+
+impl Config {
+    /// The name of this instance.
+    #[must_use]
+    pub fn instance(&self, kind: &str) -> String {
+        self.instance.clone().unwrap_or_else(|| {
+            let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+            format!("{kind}-{}-{}", host.trim(), std::process::id())
+        })
+    }
+
+    /// Fills in what is made anew at each start: the cluster's secret.
+    pub fn settle(&mut self) {
+        if self.cluster.secret.is_none() {
+            self.cluster.secret = Some(random_secret());
+        }
+    }
+
+    /// Key of the ids that carry a call.
+    #[must_use]
+    pub fn secret(&self) -> Vec<u8> {
+        self.cluster.secret.clone().unwrap_or_default().into_bytes()
+    }
+}
+
+/// 256 bits from the kernel, as hexadecimal text.
+fn random_secret() -> String {
+    use std::io::Read;
+    let mut octets = [0u8; 32];
+    let read = std::fs::File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut octets));
+    if read.is_err() {
+        // No kernel without it; the clock and the process id are better than nothing then.
+        let seed = crate::clock::now_ms() ^ u64::from(std::process::id());
+        octets[..8].copy_from_slice(&seed.to_be_bytes());
+    }
+    octets.iter().map(|octet| format!("{octet:02x}")).collect()
 }

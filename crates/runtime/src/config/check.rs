@@ -1,0 +1,202 @@
+//! What is wrong with a configuration that can be read: found without touching the network.
+
+use super::load::Fault;
+use super::{Config, RelayConfig, TrunkConfig};
+use std::collections::HashSet;
+use std::net::{IpAddr, SocketAddr};
+
+/// Shortest cluster secret, characters.
+const SECRET: usize = 16;
+
+impl Config {
+    /// Everything that is wrong; empty = nothing.
+    #[must_use]
+    pub fn check(&self) -> Vec<Fault> {
+        let mut faults = vec![];
+        self.check_cluster(&mut faults);
+        self.check_sip(&mut faults);
+        self.check_xmpp(&mut faults);
+        self.check_trunks(&mut faults);
+        if let Err(fault) = self.relay.port_range() {
+            faults.push(fault);
+        }
+        faults
+    }
+
+    fn check_cluster(&self, faults: &mut Vec<Fault>) {
+        match (&self.bus, &self.store) {
+            (Some(_), None) => faults.push(Fault::new(
+                "[store] url",
+                "absent, while [bus] is there: instances must share their store",
+                "name a Redis, or leave [bus] out to run in one process",
+            )),
+            (None, Some(_)) => faults.push(Fault::new(
+                "[bus] url",
+                "absent, while [store] is there: instances must share their bus",
+                "name a NATS server, or leave [store] out to run in one process",
+            )),
+            _ => {}
+        }
+        let secret = self.cluster.secret.as_deref();
+        if self.bus.is_some() && secret.is_none() {
+            faults.push(Fault::new(
+                "[cluster] secret",
+                "absent, while [bus] is there",
+                "write the same random text of at least 16 characters on every instance",
+            ));
+        } else if secret.is_some_and(|secret| secret.len() < SECRET) {
+            faults.push(Fault::new(
+                "[cluster] secret",
+                "too short",
+                "write at least 16 random characters, the same on every instance",
+            ));
+        }
+    }
+
+    fn check_sip(&self, faults: &mut Vec<Fault>) {
+        for listen in &self.sip.listen {
+            if parse_listen(listen).is_none() {
+                faults.push(Fault::new(
+                    "[sip] listen",
+                    format!("\"{listen}\""),
+                    "write udp://address:port or tcp://address:port",
+                ));
+            }
+        }
+        if self.sip.listen.is_empty() {
+            faults.push(Fault::new("[sip] listen", "empty", "write at least udp://0.0.0.0:5060"));
+        }
+    }
+
+    fn check_xmpp(&self, faults: &mut Vec<Fault>) {
+        let mut domains = HashSet::new();
+        for component in &self.xmpp.component {
+            let domain = &component.domain;
+            if domain.is_empty() || domain.contains(['@', '/', ' ']) {
+                faults.push(Fault::new(
+                    "[[xmpp.component]] domain",
+                    format!("\"{domain}\""),
+                    "write a domain as sip.example.net",
+                ));
+            }
+            if !domains.insert(domain.to_lowercase()) {
+                faults.push(Fault::new(
+                    "[[xmpp.component]] domain",
+                    format!("\"{domain}\" stands twice"),
+                    "keep one",
+                ));
+            }
+            let port = component.server.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
+            if port.is_none() {
+                faults.push(Fault::new(
+                    "[[xmpp.component]] server",
+                    format!("\"{}\"", component.server),
+                    "write host:port, as 127.0.0.1:5347",
+                ));
+            }
+            if component.secret.is_none() {
+                faults.push(Fault::new(
+                    "[[xmpp.component]] secret",
+                    format!("absent for {domain}"),
+                    "write the secret that the XMPP server knows, or secret_file",
+                ));
+            }
+        }
+    }
+
+    fn check_trunks(&self, faults: &mut Vec<Fault>) {
+        let mut names = HashSet::new();
+        for trunk in &self.trunk {
+            if !names.insert(&trunk.name) {
+                faults.push(Fault::new(
+                    "[[trunk]] name",
+                    format!("\"{}\" stands twice", trunk.name),
+                    "name each trunk differently",
+                ));
+            }
+            if !trunk.uri.starts_with("sip:") {
+                faults.push(Fault::new(
+                    "[[trunk]] uri",
+                    format!("\"{}\"", trunk.uri),
+                    "write sip:host:port;transport=udp (or tcp)",
+                ));
+            }
+            if !self.xmpp.component.iter().any(|c| c.domain.eq_ignore_ascii_case(&trunk.domain)) {
+                faults.push(Fault::new(
+                    "[[trunk]] domain",
+                    format!("\"{}\"", trunk.domain),
+                    "name the domain of an [[xmpp.component]]",
+                ));
+            }
+            if let Err(fault) = trunk.networks() {
+                faults.push(fault);
+            }
+        }
+        for alias in &self.alias {
+            if !alias.jid.contains('@') {
+                faults.push(Fault::new(
+                    "[[alias]] jid",
+                    format!("\"{}\"", alias.jid),
+                    "write it as user@domain",
+                ));
+            }
+        }
+    }
+}
+
+/// `udp://127.0.0.1:5060` as (is it TCP, address).
+#[must_use]
+pub fn parse_listen(listen: &str) -> Option<(bool, SocketAddr)> {
+    match listen.split_once("://")? {
+        ("udp", address) => Some((false, address.parse().ok()?)),
+        ("tcp", address) => Some((true, address.parse().ok()?)),
+        _ => None,
+    }
+}
+
+impl RelayConfig {
+    /// First and last media port.
+    ///
+    /// # Errors
+    /// A [`Fault`] when it is no range.
+    pub fn port_range(&self) -> Result<(u16, u16), Fault> {
+        let range = self.ports.split_once('-').and_then(|(first, last)| {
+            Some((first.trim().parse::<u16>().ok()?, last.trim().parse::<u16>().ok()?))
+        });
+        range.filter(|(first, last)| *first >= 1_024 && first < last).ok_or_else(|| {
+            Fault::new(
+                "[relay] ports",
+                format!("\"{}\"", self.ports),
+                "write first-last, as 30000-34999, not below 1024",
+            )
+        })
+    }
+}
+
+impl TrunkConfig {
+    /// Networks whose calls are taken without digest: address and prefix length.
+    ///
+    /// # Errors
+    /// A [`Fault`] naming the first that is none.
+    pub fn networks(&self) -> Result<Vec<(IpAddr, u8)>, Fault> {
+        let read = |text: &String| {
+            let (address, prefix) = text.split_once('/').map_or((text.as_str(), None), |(a, p)| (a, Some(p)));
+            let address: IpAddr = address.parse().ok()?;
+            let most = if address.is_ipv4() { 32 } else { 128 };
+            let prefix = prefix.map_or(Some(most), |p| p.parse().ok()).filter(|p| *p <= most)?;
+            Some((address, prefix))
+        };
+        self.sources
+            .iter()
+            .map(|text| {
+                read(text).ok_or_else(|| {
+                    Fault::new(
+                        "[[trunk]] sources",
+                        format!("\"{text}\""),
+                        "write addresses or networks, as 192.0.2.0/24",
+                    )
+                })
+            })
+            .collect()
+    }
+}

@@ -1,0 +1,123 @@
+//! The life of a service process: configuration, telemetry, admin port, then its own work, then a drain.
+
+use crate::config::load::{Fault, load};
+use crate::{Config, Drain, admin, telemetry};
+use anyhow::{Context, Result, anyhow};
+use clap::Parser;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+/// After the first signal a service finishes what it has; then it leaves.
+const GRACE: Duration = Duration::from_secs(25);
+
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    /// The configuration; every key can be overridden by the environment (TANDEM_SIP__LISTEN=…)
+    #[arg(long, env = "TANDEM_CONFIG")]
+    config: Option<PathBuf>,
+}
+
+/// Runs the service of this process: reads `--config`, then gives `work` configuration and drain.
+/// SIGTERM or SIGINT drains; a second one, or 25 s, stops.
+pub fn main<W: Future<Output = Result<()>>>(
+    kind: &'static str,
+    work: impl FnOnce(Config, Drain) -> W,
+) -> ExitCode {
+    let arguments = Arguments::parse();
+    match read(arguments.config.as_deref()) {
+        Ok(config) => run(kind, config, work),
+        Err(faults) => {
+            faults.iter().for_each(|fault| eprintln!("tandem-{kind}: {fault}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The configuration, if nothing is wrong with it.
+///
+/// # Errors
+/// Every [`Fault`].
+pub fn read(path: Option<&std::path::Path>) -> Result<Config, Vec<Fault>> {
+    let config = load(path, std::env::vars()).map_err(|fault| vec![fault])?;
+    let faults = config.check();
+    if faults.is_empty() { Ok(config) } else { Err(faults) }
+}
+
+/// Runs `work` with telemetry, admin port and signals around it. The exit code tells whether it ended well.
+pub fn run<W: Future<Output = Result<()>>>(
+    kind: &'static str,
+    mut config: Config,
+    work: impl FnOnce(Config, Drain) -> W,
+) -> ExitCode {
+    config.settle();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("tandem-{kind}: no runtime: {error}; are threads limited?");
+            return ExitCode::FAILURE;
+        }
+    };
+    let outcome = runtime.block_on(around(kind, config, work));
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("tandem-{kind}: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn around<W: Future<Output = Result<()>>>(
+    kind: &'static str,
+    config: Config,
+    work: impl FnOnce(Config, Drain) -> W,
+) -> Result<()> {
+    let instance = config.instance(kind);
+    let telemetry = telemetry::start(&config.telemetry, kind, &instance)?;
+    admin::collect_metrics();
+    let drain = Drain::default();
+    let serving = tokio::spawn(admin::bind(config.admin.listen, drain.clone()).await?);
+    let signals = tokio::spawn(signals(drain.clone()));
+    tracing::info!(instance, version = env!("CARGO_PKG_VERSION"), "tandem-{kind} starts");
+    let outcome = work(config, drain.clone()).await;
+    drain.stop();
+    signals.abort();
+    let _ = tokio::time::timeout(Duration::from_secs(1), serving).await;
+    tracing::info!(instance, "tandem-{kind} ends");
+    // Its flush blocks: not on a thread of the runtime.
+    let _ = tokio::task::spawn_blocking(move || drop(telemetry)).await;
+    outcome
+}
+
+async fn signals(drain: Drain) -> Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate()).context("SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT")?;
+    let mut next = async || {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    };
+    next().await;
+    tracing::info!("draining: no new calls; a second signal ends at once");
+    drain.drain();
+    let _ = tokio::time::timeout(GRACE, next()).await;
+    drain.stop();
+    Ok(())
+}
+
+/// What a service of a cluster says when it is started alone.
+///
+/// # Errors
+/// Always, when `[bus]` is absent.
+pub fn needs_bus(config: &Config) -> Result<&str> {
+    config.bus.as_ref().map(|bus| bus.url.as_str()).ok_or_else(|| {
+        anyhow!(
+            "[bus] url: absent; name a NATS server, or run `tandem serve` to have everything in one process"
+        )
+    })
+}

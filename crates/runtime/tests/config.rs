@@ -1,0 +1,139 @@
+//! The configuration: every key, every fault in one line that names key, value and remedy.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    missing_docs,
+    reason = "a test says what is wrong by failing"
+)]
+
+use std::io::Write;
+use tandem_runtime::Config;
+use tandem_runtime::config::load::{load, read};
+
+const SAMPLE: &str = include_str!("../../../docs/tandem.toml");
+
+fn with(text: &str) -> Result<Config, String> {
+    read(text, []).map_err(|fault| fault.to_string())
+}
+
+fn faults(text: &str) -> Vec<String> {
+    with(text).unwrap().check().iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn the_sample_has_no_fault_and_its_comments_are_keys() {
+    assert_eq!(faults(SAMPLE), [""; 0]);
+    // Every key that stands in a comment is known too.
+    let sections = |line: &str| line.starts_with("# [bus]") || line.starts_with("# [store]");
+    let uncommented: String = SAMPLE
+        .lines()
+        .skip(3)
+        .map(|line| {
+            let bare = line.trim_start_matches("# ");
+            let key = bare
+                .split_once(" = ")
+                .is_some_and(|(key, _)| key.chars().all(|c| c.is_ascii_lowercase() || c == '_'));
+            format!("{}\n", if sections(line) || key { bare } else { line })
+        })
+        .collect();
+    let config = with(&uncommented).unwrap();
+    assert!(config.bus.is_some() && config.store.is_some() && config.relay.control.is_some());
+    assert_eq!(config.telemetry.otlp.as_deref(), Some("http://127.0.0.1:4317"));
+}
+
+#[test]
+fn an_unknown_key_gets_the_nearest_known_name() {
+    assert_eq!(
+        with("[sip]\nlissten = []").unwrap_err(),
+        "sip: unknown key `lissten`; did you mean `listen`?"
+    );
+    assert!(with("[sipp]").unwrap_err().contains("did you mean `sip`?"));
+    assert!(with("[[trunk]]\nnaem = \"x\"").unwrap_err().contains("did you mean `name`?"));
+    assert!(with("[sip]\nfrobnicate = 1").unwrap_err().contains("known here: listen, advertise"));
+    assert!(with("[sip\n").unwrap_err().starts_with("line 1"));
+    assert!(with("[relay]\nlisten = 7").unwrap_err().contains("relay.listen"));
+}
+
+#[test]
+fn the_environment_overrides_every_kind_of_key() {
+    let set = |pairs: &[(&str, &str)]| {
+        read(SAMPLE, pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))).map_err(|f| f.to_string())
+    };
+    let config = set(&[
+        ("TANDEM_SIP__LISTEN", "udp://192.0.2.1:5060, tcp://192.0.2.1:5060"),
+        ("TANDEM_SIP__REUSE_PORT", "true"),
+        ("TANDEM_ADMIN__LISTEN", "127.0.0.1:9999"),
+        ("TANDEM_RELAY__LISTEN", "192.0.2.1"),
+        ("TANDEM_RELAY__THREADS", "3"),
+        ("TANDEM_TRUNK__0__URI", "sip:192.0.2.9"),
+        ("TANDEM_TRUNK__0__SOURCES", "192.0.2.0/24"),
+        ("TANDEM_XMPP__COMPONENT__0__SECRET", "12345"),
+        ("TANDEM_BUS__URL", "nats://n:4222"),
+        ("HOME", "/root"),
+    ])
+    .unwrap();
+    assert_eq!(config.sip.listen, ["udp://192.0.2.1:5060", "tcp://192.0.2.1:5060"]);
+    assert!(config.sip.reuse_port);
+    assert_eq!((config.relay.threads, config.admin.listen.port()), (3, 9999));
+    assert_eq!(config.trunk[0].networks().unwrap(), [("192.0.2.0".parse().unwrap(), 24)]);
+    assert_eq!(config.bus.unwrap().url, "nats://n:4222");
+    assert!(set(&[("TANDEM_SIP__LISTN", "x")]).unwrap_err().contains("did you mean `listen`?"));
+    assert!(set(&[("TANDEM_TRUNK__7__URI", "x")]).unwrap_err().contains("TANDEM_TRUNK__7__URI"));
+}
+
+#[test]
+fn secrets_come_from_files_and_only_once() {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    writeln!(file, "from the file, long enough").unwrap();
+    let config = |more: &str| {
+        let mut config = tempfile::NamedTempFile::new().unwrap();
+        write!(config, "[cluster]\nsecret_file = {:?}\n{more}", file.path()).unwrap();
+        load(Some(config.path()), [])
+    };
+    assert_eq!(config("").unwrap().secret(), b"from the file, long enough");
+    assert!(config("secret = \"again\"").unwrap_err().to_string().contains("given twice"));
+    let gone = load(Some(std::path::Path::new("no-such-file.toml")), []).unwrap_err().to_string();
+    assert!(gone.contains("no-such-file.toml") && gone.contains("docs/tandem.toml"), "{gone}");
+}
+
+#[test]
+fn what_cannot_work_is_named_with_its_remedy() {
+    let cases = [
+        ("[bus]\nurl = \"nats://x\"", "[store] url"),
+        ("[store]\nurl = \"redis://x\"", "[bus] url"),
+        ("[bus]\nurl = \"x\"\n[store]\nurl = \"y\"", "[cluster] secret: absent"),
+        ("[cluster]\nsecret = \"short\"", "[cluster] secret: too short"),
+        ("[sip]\nlisten = [\"5060\"]", "[sip] listen: \"5060\""),
+        ("[sip]\nlisten = []", "[sip] listen: empty"),
+        ("[relay]\nports = \"9-1\"", "[relay] ports: \"9-1\""),
+        (
+            "[[xmpp.component]]\ndomain = \"a b\"\nserver = \"x:1\"\nsecret = \"s\"",
+            "[[xmpp.component]] domain",
+        ),
+        ("[[xmpp.component]]\ndomain = \"a\"\nserver = \"x\"\nsecret = \"s\"", "[[xmpp.component]] server"),
+        ("[[xmpp.component]]\ndomain = \"a\"\nserver = \"x:1\"", "[[xmpp.component]] secret"),
+        ("[[trunk]]\nname = \"t\"\nuri = \"sip:x\"\ndomain = \"nowhere\"", "[[trunk]] domain"),
+        ("[[trunk]]\nname = \"t\"\nuri = \"http://x\"\ndomain = \"nowhere\"", "[[trunk]] uri"),
+        (
+            "[[trunk]]\nname = \"t\"\nuri = \"sip:x\"\ndomain = \"d\"\nsources = [\"1.2.3.4/40\"]",
+            "[[trunk]] sources",
+        ),
+        ("[[alias]]\nnumber = \"1\"\njid = \"rosa\"", "[[alias]] jid"),
+    ];
+    for (text, start) in cases {
+        let found = faults(text);
+        assert!(found.iter().any(|fault| fault.starts_with(start)), "{text}: {found:?}");
+        assert!(found.iter().all(|fault| fault.contains("; ") && !fault.contains('\n')), "{found:?}");
+    }
+    let shown = format!("{:?}", faults("[cluster]\nsecret = \"short\""));
+    assert!(!shown.contains("\"short\""), "no secret in a fault");
+}
+
+#[test]
+fn a_secret_is_made_where_none_is_needed() {
+    let (mut one, mut two) = (Config::default(), Config::default());
+    one.settle();
+    two.settle();
+    assert!(one.secret().len() >= 64 && one.secret() != two.secret());
+}

@@ -1,0 +1,99 @@
+//! What operators ask of any orchestrator, over its admin port: calls, trunks, instances. `tandem calls` and its like ask here.
+
+use crate::calls::Calls;
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use bus::Bus;
+use bus::directory::{Directory, ask_to_drain};
+use runtime::config::TrunkConfig;
+use serde::Deserialize;
+use serde_json::json;
+use signal::CallId;
+use std::sync::Arc;
+
+/// Calls shown at once.
+const MOST: usize = 1_000;
+
+/// What the routes need.
+#[derive(Clone)]
+pub struct Desk {
+    /// The calls.
+    pub calls: Calls,
+    /// All instances.
+    pub instances: Arc<Directory>,
+    /// To tell instances to drain.
+    pub bus: Bus,
+    /// As configured.
+    pub trunks: Arc<Vec<TrunkConfig>>,
+}
+
+/// `GET /calls`, `GET` and `DELETE /calls/ID`, `GET /trunks`, `GET /instances`, `POST /instances/NAME/drain`.
+pub fn routes(desk: Desk) -> Router {
+    Router::new()
+        .route("/calls", get(list))
+        .route("/calls/{id}", get(show).delete(hang_up))
+        .route("/trunks", get(trunks))
+        .route("/instances", get(instances))
+        .route("/instances/{name}/drain", post(drain))
+        .with_state(desk)
+}
+
+#[derive(Deserialize)]
+struct Limit {
+    limit: Option<usize>,
+}
+
+async fn list(State(desk): State<Desk>, Query(limit): Query<Limit>) -> Response {
+    match desk.calls.list(limit.limit.unwrap_or(MOST).min(MOST)).await {
+        Ok(calls) => Json(json!({ "calls": calls })).into_response(),
+        Err(error) => unavailable(&error),
+    }
+}
+
+async fn show(State(desk): State<Desk>, Path(id): Path<String>) -> Response {
+    let Some(id) = CallId::parse(&id) else { return unknown("not a call id: see `tandem calls`") };
+    match desk.calls.show(id).await {
+        Ok(Some(call)) => Json(call).into_response(),
+        Ok(None) => unknown("no such call: see `tandem calls`"),
+        Err(error) => unavailable(&error),
+    }
+}
+
+async fn hang_up(State(desk): State<Desk>, Path(id): Path<String>) -> Response {
+    match CallId::parse(&id) {
+        Some(id) if desk.calls.hang_up(id).await => Json(json!({ "ended": true })).into_response(),
+        _ => unknown("no such call: see `tandem calls`"),
+    }
+}
+
+async fn trunks(State(desk): State<Desk>) -> Response {
+    let trunks = desk.trunks.iter().map(|trunk| {
+        json!({ "name": trunk.name, "uri": trunk.uri, "domain": trunk.domain, "sources": trunk.sources })
+    });
+    Json(json!({ "trunks": trunks.collect::<Vec<_>>() })).into_response()
+}
+
+async fn instances(State(desk): State<Desk>) -> Response {
+    Json(json!({ "instances": desk.instances.list() })).into_response()
+}
+
+async fn drain(State(desk): State<Desk>, Path(name): Path<String>) -> Response {
+    if desk.instances.find(&name).is_none() {
+        return unknown("no such instance: see `tandem instances`");
+    }
+    match ask_to_drain(&desk.bus, &name).await {
+        Ok(()) => Json(json!({ "draining": name })).into_response(),
+        Err(error) => unavailable(&error.into()),
+    }
+}
+
+fn unknown(text: &str) -> Response {
+    (StatusCode::NOT_FOUND, Json(json!({ "error": text }))).into_response()
+}
+
+fn unavailable(error: &anyhow::Error) -> Response {
+    (StatusCode::SERVICE_UNAVAILABLE, Json(json!({ "error": error.to_string() }))).into_response()
+}
