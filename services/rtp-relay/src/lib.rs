@@ -51,7 +51,7 @@ pub enum Control {
 /// # Errors
 /// The operator's faults in one line each; a media thread that died.
 pub async fn run(config: Config, bus: bus::Bus, control: Control, drain: Drain) -> anyhow::Result<()> {
-    let instance = config.instance.clone().unwrap_or_else(|| format!("rtp-relay-{}", std::process::id()));
+    let instance = config.instance("rtp-relay");
     let advertise = advertised(&config.relay)?;
     let threads = config.relay.threads.max(1);
     let certificate = certificate(config.cluster.dtls_certificate_file.as_deref())?;

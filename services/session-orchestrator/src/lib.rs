@@ -18,16 +18,18 @@ pub use relays::Dial;
 
 use anyhow::{Context, Result};
 use bus::Bus;
-use bus::directory::Directory;
+use bus::directory::{Card, Directory, announce, asked_to_drain};
 use calls::Calls;
 use runtime::{Config, Drain};
 use signal::Time;
 use std::sync::Arc;
 use std::time::Duration;
-use store::Store;
+use store::{Key, Store};
 
 /// After a drain, effects on their way get this long.
 const FINISH: Duration = Duration::from_secs(5);
+/// How often readiness is looked at.
+const HEALTH: Duration = Duration::from_millis(500);
 
 /// Runs one orchestrator until the drain says stop.
 ///
@@ -38,7 +40,20 @@ pub async fn run(config: Config, bus: Bus, store: Store, dial: Dial, drain: Drai
     let relays = relays::Relays::new(directory, dial);
     let gather = gather::Gather::new(&config)?;
     let performer = perform::Performer::new(bus.clone(), relays.clone(), now);
-    let calls = Calls::new(runner::Runner::new(store), gather, relays, performer, now);
+    let trunks = Arc::new(config.trunk.clone());
+    let calls = Calls::new(runner::Runner::new(store), gather, relays.clone(), performer, now);
+    let instances = Arc::new(Directory::watch(&bus, "*").await.context("cannot watch the instances")?);
+    let desk = admin::Desk { calls: calls.clone(), instances, bus: bus.clone(), trunks };
+    runtime::admin::mount(admin::routes(desk));
+    let card = Card {
+        kind: "orchestrator".into(),
+        instance: config.instance("orchestrator"),
+        started_ms: now().0,
+        ..Card::default()
+    };
+    let here = announce(&bus, card);
+    let drained = tokio::spawn(drained(bus.clone(), config.instance("orchestrator"), drain.clone()));
+    let watching = tokio::spawn(health(relays.clone(), calls.clone()));
     let looking = tokio::spawn(serve::look_after(calls.clone(), drain.clone()));
     let served = serve::serve(bus, calls.clone(), drain.clone()).await;
     let _ = tokio::time::timeout(FINISH, async {
@@ -47,8 +62,29 @@ pub async fn run(config: Config, bus: Bus, store: Store, dial: Dial, drain: Drai
         }
     })
     .await;
-    looking.abort();
+    for task in [looking, watching, drained] {
+        task.abort();
+    }
+    here.leave().await;
     served
+}
+
+/// Ready means: the store answers and a relay lives.
+async fn health(relays: relays::Relays, calls: Calls) {
+    let probe = Key { kind: "health", id: "probe".into() };
+    loop {
+        let store = calls.runner().store().load(&probe).await.err().map(|error| error.to_string());
+        runtime::admin::ready("store", store.as_deref());
+        runtime::admin::ready("relays", (!relays.any()).then_some("no relay announces itself"));
+        tokio::time::sleep(HEALTH).await;
+    }
+}
+
+/// `tandem drain INSTANCE` arrives by the bus.
+async fn drained(bus: Bus, instance: String, drain: Drain) {
+    if asked_to_drain(&bus, &instance).await.is_ok() {
+        drain.drain();
+    }
 }
 
 fn now() -> Time {

@@ -1,0 +1,18 @@
+//! `tandem-orchestrator`: one orchestrator of a cluster.
+
+use anyhow::Context;
+use std::process::ExitCode;
+use std::time::Duration;
+use tandem_orchestrator::{Dial, run};
+
+fn main() -> ExitCode {
+    runtime::service::main("orchestrator", async |config, drain| {
+        let url = runtime::service::needs_bus(&config)?.to_owned();
+        let bus = bus::Bus::nats(&bus::NatsConfig { url, name: config.instance("orchestrator") }).await?;
+        let redis = config.store.as_ref().context("[store] url: absent; name a Redis")?;
+        let redis =
+            store::RedisConfig { url: redis.url.clone(), timeout: Duration::from_millis(redis.timeout_ms) };
+        let store = store::Store::redis(&redis).await?;
+        run(config, bus, store, Dial::Tcp, drain).await
+    })
+}
