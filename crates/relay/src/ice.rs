@@ -7,7 +7,7 @@
 use is::stun::{StunMessage, StunPacket};
 use is::{IceAgent, IceAgentEvent, IceCreds, Protocol};
 use signal::Time;
-use signal::media::{Candidate, CandidateKind};
+use signal::media::{Candidate, CandidateKind, Ice};
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
@@ -170,19 +170,18 @@ impl Agent {
     }
 
     /// The peer's credentials and candidates are known: checks begin, those that came early are answered. Said again with
-    /// the same credentials it only adds candidates.
+    /// the same credentials it only adds candidates. A lite peer never checks: we control, whoever offered.
     ///
     /// # Errors
     /// [`IceError::Credentials`]
-    pub fn remote(
-        &mut self,
-        peer: &Credentials,
-        candidates: &[Candidate],
-        now: Time,
-    ) -> Result<(), IceError> {
-        self.agent.set_remote_credentials(peer.checked()?);
+    pub fn remote(&mut self, peer: &Ice, now: Time) -> Result<(), IceError> {
+        let credentials = Credentials { ufrag: peer.ufrag.clone(), pwd: peer.pwd.clone() }.checked()?;
+        if peer.lite && self.agent.remote_credentials().is_none() {
+            self.agent.set_controlling(true);
+        }
+        self.agent.set_remote_credentials(credentials);
         self.since.get_or_insert(now);
-        for candidate in candidates {
+        for candidate in &peer.candidates {
             self.add(candidate, now);
         }
         // One early check is answered at a time.

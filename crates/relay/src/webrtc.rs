@@ -21,6 +21,8 @@ const EARLY: usize = 8;
 const EARLY_FOR: u64 = 5_000;
 /// Octets of a datagram worth keeping.
 const EARLY_OCTETS: usize = 2_048;
+/// Type of a Binding indication (RFC 8489 §5).
+const INDICATION: [u8; 2] = [0x00, 0x11];
 /// Events not yet polled; further ones are not told.
 const EVENTS: usize = 16;
 
@@ -156,8 +158,7 @@ impl End {
             self.announced = false;
         }
         self.peer = Some((role, dtls.fingerprints.clone()));
-        let credentials = Credentials { ufrag: ice.ufrag.clone(), pwd: ice.pwd.clone() };
-        self.ice.remote(&credentials, &ice.candidates, now)?;
+        self.ice.remote(ice, now)?;
         self.follow(now);
         Ok(())
     }
@@ -185,7 +186,8 @@ impl End {
             Class::Rtp => self.open(datagram, Received::Rtp, Context::unprotect),
             Class::Rtcp => self.open(datagram, Received::Rtcp, Context::unprotect_rtcp),
             Class::Stun => {
-                if !self.ice.receive(datagram, from, to, now) {
+                // An indication only keeps NATs open (RFC 8445 §11): nobody has to be known for that.
+                if !self.ice.receive(datagram, from, to, now) && !datagram.starts_with(&INDICATION) {
                     self.dropped.stranger += 1;
                 }
                 self.follow(now);
@@ -220,7 +222,8 @@ impl End {
         if let Some(datagram) = self.ice.poll_transmit() {
             return Some(datagram);
         }
-        let pair = self.ice.pair().or(self.reply)?;
+        // Without consent nothing goes out, not even DTLS.
+        let pair = self.ice.pair().or(self.reply.filter(|_| self.ice.state() == State::Checking))?;
         Some(Datagram { pair, octets: self.dtls.as_mut()?.poll()? })
     }
 

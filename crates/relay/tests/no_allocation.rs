@@ -1,20 +1,30 @@
 //! The packet path allocates nothing: counted by an allocator of the test's own.
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test says what is wrong by failing")]
 
+use signal::Time;
+use signal::media::{Candidate, CandidateKind, Dtls, Ice, Setup};
 use std::alloc::{GlobalAlloc, Layout, System};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::cell::Cell;
+use std::net::SocketAddr;
+use std::time::Instant;
+use tandem_relay::dtls::Certificate;
+use tandem_relay::ice::{Config, Credentials};
 use tandem_relay::latch::{Allowed, Latch};
 use tandem_relay::packet::{self, Payloads, Splice};
 use tandem_relay::srtp::{Context, ROOM, Suite};
+use tandem_relay::webrtc::{End, Received};
 
 struct Counting;
 
-static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
+thread_local! {
+    /// Of this thread: tests run beside each other.
+    static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
+}
 
 // SAFETY: every call goes to the system allocator unchanged.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
         // SAFETY: the caller's promise is passed on.
         unsafe { System.alloc(layout) }
     }
@@ -46,7 +56,7 @@ fn forwarding_a_protected_packet_allocates_nothing() {
             let length = peer.protect(&mut wire, 172).unwrap();
             wires.push((wire, length));
         }
-        let before = ALLOCATIONS.load(Ordering::Relaxed);
+        let before = ALLOCATIONS.get();
         for (at, (wire, length)) in wires.iter_mut().enumerate() {
             assert_eq!(packet::classify(&wire[..*length]), packet::Class::Rtp);
             let plain = inward.unprotect(&mut wire[..*length]).unwrap();
@@ -56,6 +66,72 @@ fn forwarding_a_protected_packet_allocates_nothing() {
             packet::rewrite(wire, &splice.map(said, at as u64 * 20));
             outward.protect(wire, plain).unwrap();
         }
-        assert_eq!(ALLOCATIONS.load(Ordering::Relaxed) - before, 0, "{suite:?}");
+        assert_eq!(ALLOCATIONS.get() - before, 0, "{suite:?}");
+    }
+}
+
+const START: Time = Time(1_700_000_000_000);
+
+fn address(side: usize) -> SocketAddr {
+    SocketAddr::from(([192, 0, 2, side as u8], 4_000))
+}
+
+fn credentials(side: usize) -> Credentials {
+    Credentials { ufrag: format!("end{side}"), pwd: format!("the-password-of-the-end-{side}") }
+}
+
+/// Two ends that have found each other.
+#[allow(clippy::disallowed_methods, reason = "a base for the standard clock")]
+fn connected() -> [End; 2] {
+    let certificates = [0, 1].map(|_| Certificate::generate(START).unwrap());
+    let mut ends = [0, 1].map(|side| {
+        let config = Config {
+            credentials: credentials(side),
+            addresses: vec![address(side)],
+            controlling: side == 0,
+            tie_breaker: side as u64,
+        };
+        End::new(&config, &certificates[side], Instant::now(), START).unwrap()
+    });
+    for (side, end) in ends.iter_mut().enumerate() {
+        let Credentials { ufrag, pwd } = credentials(1 - side);
+        let candidate = Candidate {
+            foundation: "1".into(),
+            component: 1,
+            priority: 1,
+            address: address(1 - side),
+            kind: CandidateKind::Host,
+            related: None,
+            generation: 0,
+        };
+        let ice = Ice { ufrag, pwd, candidates: vec![candidate], lite: false, trickle: false };
+        let setup = if side == 0 { Setup::Active } else { Setup::ActPass };
+        let dtls = Dtls { fingerprints: vec![certificates[1 - side].fingerprint()], setup };
+        end.remote(&ice, &dtls, START).unwrap();
+    }
+    for ms in 0..1_000 {
+        for side in [0, 1] {
+            while let Some(mut datagram) = ends[side].poll_transmit() {
+                ends[1 - side].receive(&mut datagram.octets, address(side), address(1 - side), START + ms);
+            }
+            ends[side].tick(START + ms);
+        }
+    }
+    assert!(ends.iter().all(|end| end.pair().is_some()));
+    ends
+}
+
+#[test]
+fn media_through_a_webrtc_end_allocates_nothing() {
+    let [mut here, mut there] = connected();
+    let mut wire = [0u8; 172 + ROOM];
+    for seq in 0..1_000u16 {
+        wire[..2].copy_from_slice(&[0x80, 0]);
+        wire[2..4].copy_from_slice(&seq.to_be_bytes());
+        let before = ALLOCATIONS.get();
+        let (length, _) = here.protect(&mut wire, 172).unwrap();
+        let got = there.receive(&mut wire[..length], address(0), address(1), START + 2_000);
+        assert_eq!(ALLOCATIONS.get() - before, 0);
+        assert_eq!(got, Received::Rtp(172));
     }
 }

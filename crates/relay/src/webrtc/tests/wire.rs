@@ -157,6 +157,50 @@ fn an_authentic_peer_cannot_make_an_end_grow() {
     assert!(answered < 2_000, "{answered}: the addresses beyond the limit are not served");
 }
 
+/// Ends behind one socket are told apart by the ufrag in the check; keep-alives of libnice are no fault.
+#[test]
+fn a_check_names_its_end_and_an_indication_nobody() {
+    let mut net = Net::new([true, false]);
+    net.describe(0, Setup::Active);
+    let check = net.ends[0].poll_transmit().unwrap().octets;
+    assert_eq!(crate::ice::addressee(&check), Some(UFRAG[1]));
+    let reply = stun(StunMessage::binding_reply(TransId::new(), address(0)), PWD[1]);
+    assert_eq!(crate::ice::addressee(&reply), None);
+    assert_eq!(crate::ice::addressee(&check[..30]), None);
+    let mut indication = [&[0, 0x11, 0, 0, 0x21, 0x12, 0xa4, 0x42][..], &[9; 12]].concat();
+    net.ends[0].receive(&mut indication, address(1), address(0), START);
+    assert_eq!(net.ends[0].dropped(), Dropped::default());
+    net.ends[0].receive(&mut check.clone(), address(1), address(0), START);
+    assert_eq!(net.ends[0].dropped().stranger, 1, "a check for another");
+}
+
+/// RFC 8445 §6.1.1: facing a lite peer we control, even where it offered.
+#[test]
+fn a_lite_peer_is_controlled() {
+    let mut net = Net::new([false, false]);
+    let dtls = net.dtls(1, Setup::ActPass);
+    net.ends[0].remote(&Ice { lite: true, ..ice(1) }, &dtls, START).unwrap();
+    let (mut nominated, mut greeted) = (false, false);
+    for ms in 0..1_000 {
+        while let Some(said) = net.ends[0].poll_transmit() {
+            if packet::classify(&said.octets) == Class::Dtls {
+                greeted = true;
+                continue;
+            }
+            let sent = StunMessage::parse(&said.octets).unwrap();
+            assert!(sent.ice_controlling().is_some());
+            nominated |= sent.use_candidate();
+            let reply = StunMessage::binding_reply(sent.trans_id(), address(0));
+            net.ends[0].receive(&mut stun(reply, PWD[1]), address(1), address(0), START + ms);
+        }
+        if nominated && greeted {
+            return;
+        }
+        net.ends[0].tick(START + ms);
+    }
+    panic!("nominated: {nominated}, hello: {greeted}");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
     /// Nothing that comes from the network panics, before and after the peer is known: STUN with broken attributes, records, media.
