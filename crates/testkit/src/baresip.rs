@@ -68,10 +68,10 @@ pub struct Packets {
     pub sent: u64,
     /// Received.
     pub received: u64,
-    /// Lost on the way here, by its own receiver reports.
-    pub lost: i64,
-    /// Jitter in ms, by its own receiver reports.
-    pub jitter: f64,
+    /// Lost on the way here; `None` while no sender report has come to compare with (one comes every 5 s).
+    pub lost: Option<i64>,
+    /// Jitter in ms; as `lost`.
+    pub jitter: Option<f64>,
 }
 
 /// A running phone.
@@ -81,6 +81,7 @@ pub struct Baresip {
     control: TcpStream,
     messages: Arc<Log>,
     next: usize,
+    counted: usize,
     token: u32,
     /// Its user name.
     pub user: String,
@@ -116,7 +117,7 @@ impl Baresip {
             log.end();
         });
         let user = user.to_owned();
-        Ok(Baresip { program, directory, control, messages, next: 0, token: 0, user, address })
+        Ok(Baresip { program, directory, control, messages, next: 0, counted: 0, token: 0, user, address })
     }
 
     /// Its SIP address.
@@ -229,24 +230,28 @@ impl Baresip {
         heard.ok_or_else(|| self.failure(&format!("does not hear {hz} Hz but {last:?}")))
     }
 
-    /// What the last call came to; known once it has ended.
-    #[must_use]
-    pub fn packets(&self) -> Packets {
-        let mut packets = Packets::default();
-        for line in self.program.log().since(0) {
-            // "packets:            176          175"
-            if let Some(rest) = line.text.strip_prefix("packets:") {
-                let mut numbers = rest.split_whitespace().filter_map(|n| n.parse().ok());
-                packets.sent = numbers.next().unwrap_or(0);
-                packets.received = numbers.next().unwrap_or(0);
-            }
-        }
+    /// What the next established call came to that has ended and was not asked about yet.
+    ///
+    /// # Errors
+    /// None has ended in time.
+    pub fn packets(&mut self, within: Duration) -> Result<Packets> {
+        // "packets:            176          175", printed a moment after the call's last event
+        let found = self.program.log().find(self.counted, within, |line| {
+            let mut numbers = line.text.strip_prefix("packets:")?.split_whitespace().map(str::parse);
+            Some((line.number, numbers.next()?.ok()?, numbers.next()?.ok()?))
+        });
+        let (number, sent, received) =
+            found.with_context(|| self.failure(&format!("gave no figures within {within:?}")))?;
+        self.counted = number + 1;
+        let mut packets = Packets { sent, received, ..Packets::default() };
         for event in self.events().iter().filter(|e| e.name == "CALL_RTCP") {
             let received = &event.facts["rtcp_stats"]["rx"];
-            packets.lost = received["lost"].as_i64().unwrap_or(packets.lost);
-            packets.jitter = received["jit"].as_f64().map_or(packets.jitter, |us| us / 1000.0);
+            if received["sent"].as_u64().is_some_and(|sent| sent > 0) {
+                packets.lost = received["lost"].as_i64();
+                packets.jitter = received["jit"].as_f64().map(|us| us / 1000.0);
+            }
         }
-        packets
+        Ok(packets)
     }
 
     fn failure(&self, what: &str) -> anyhow::Error {
