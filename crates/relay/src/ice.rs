@@ -355,3 +355,6 @@ impl Agent {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -265,6 +265,12 @@ impl End {
         self.ice.pair().filter(|_| self.contexts.is_some())
     }
 
+    /// An authentic check, or answer to one, came from this address: what else comes from there is this end's.
+    #[must_use]
+    pub fn knows(&self, remote: SocketAddr) -> bool {
+        self.ice.is_known(remote)
+    }
+
     /// Datagrams dropped so far.
     #[must_use]
     pub fn dropped(&self) -> Dropped {

@@ -75,6 +75,8 @@ struct Net {
     flying: Vec<(Time, usize, Vec<u8>)>,
     /// Percent lost, repeated and delayed.
     faults: (u64, u64, u64),
+    /// Side 0 is behind a NAT: it is seen to send from here, and what is sent here reaches it.
+    nat: Option<SocketAddr>,
     /// Nothing gets through to this side.
     deaf: [bool; 2],
     seed: u64,
@@ -99,6 +101,7 @@ impl Net {
             media: [vec![], vec![]],
             flying: vec![],
             faults: (0, 0, 0),
+            nat: None,
             deaf: [false; 2],
             seed: 1,
             steps: 0,
@@ -107,6 +110,10 @@ impl Net {
     /// What `side` says of itself.
     fn dtls(&self, side: usize, setup: Setup) -> Dtls {
         Dtls { fingerprints: vec![self.certificates[side].fingerprint()], setup }
+    }
+    /// Where the other side sees this one.
+    fn seen(&self, side: usize) -> SocketAddr {
+        self.nat.filter(|_| side == 0).unwrap_or(address(side))
     }
     /// `side` hears what its peer says of itself.
     fn describe(&mut self, side: usize, setup: Setup) {
@@ -125,7 +132,7 @@ impl Net {
                 assert_eq!(datagram.pair.local, address(side));
                 assert!(datagram.octets.len() <= 1200);
                 let to = 1 - side;
-                if datagram.pair.remote != address(to) || self.deaf[to] || self.chance(self.faults.0) {
+                if datagram.pair.remote != self.seen(to) || self.deaf[to] || self.chance(self.faults.0) {
                     continue;
                 }
                 let copies = if self.chance(self.faults.1) { 2 } else { 1 };
@@ -165,7 +172,8 @@ impl Net {
             self.flying = later;
             let due: Vec<_> = due;
             for (_, side, mut octets) in due {
-                let got = self.ends[side].receive(&mut octets, address(1 - side), address(side), now);
+                let from = self.seen(1 - side);
+                let got = self.ends[side].receive(&mut octets, from, address(side), now);
                 if got != Received::Nothing {
                     self.media[side].push(got);
                 }
@@ -188,7 +196,7 @@ impl Net {
             let plain = buffer.clone();
             buffer.resize(plain.len() + ROOM, 0);
             let (length, pair) = self.ends[side].protect(&mut buffer, plain.len()).unwrap();
-            assert_eq!(pair, Pair { local: address(side), remote: address(1 - side) });
+            assert_eq!(pair, Pair { local: address(side), remote: self.seen(1 - side) });
             assert_ne!(buffer[12..plain.len()], plain[12..], "it is encrypted");
             let got = self.ends[1 - side].receive(
                 &mut buffer[..length],

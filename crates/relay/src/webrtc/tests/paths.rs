@@ -115,6 +115,25 @@ fn candidates_may_come_late_or_from_one_side_alone() {
     }
 }
 
+/// A NAT in front of the relay with its outside signalled, and in front of a client that names its inside alone.
+#[test]
+fn translated_addresses_are_found() {
+    let outside = SocketAddr::from(([203, 0, 113, 5], 61_000));
+    for signalled in [outside, address(0)] {
+        for controlling in [[true, false], [false, true]] {
+            let mut net = Net::new(controlling);
+            net.nat = Some(outside);
+            let dtls = net.dtls(0, Setup::ActPass);
+            let described = Ice { candidates: vec![candidate(signalled)], ..ice(0) };
+            net.ends[1].remote(&described, &dtls, START).unwrap();
+            net.describe(0, Setup::Active);
+            assert!(net.run(2_000, Net::connected), "{signalled} {controlling:?}: {:?}", net.events);
+            assert!(net.ends[1].knows(outside) && !net.ends[1].knows(address(0)));
+            net.talk(1);
+        }
+    }
+}
+
 /// R-RTP-11: no peer can point us at a metadata service, at ourselves, or at everybody.
 #[test]
 fn checks_go_nowhere_near_forbidden_addresses() {
