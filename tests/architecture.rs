@@ -19,7 +19,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("tandem-sip", &["tandem-signal", "tandem-address", "tandem-media"]),
     ("tandem-session", &["tandem-signal", "tandem-address", "tandem-media"]),
     ("tandem-relay", &["tandem-signal", "tandem-media"]),
-    ("tandem-bus", &["tandem-signal"]),
+    ("tandem-bus", &["tandem-signal", "tandem-proto"]),
     ("tandem-store", &[]),
     ("tandem-xmpp", &["tandem-signal", "tandem-address", "tandem-media"]),
     ("tandem-proto", &["tandem-signal"]),

@@ -5,6 +5,7 @@
 //! (`tests/contract.rs`). Knows nothing of what the octets mean. Start at [`Bus`].
 
 pub mod directory;
+pub mod edge;
 mod local;
 mod nats;
 

@@ -66,6 +66,17 @@ impl Edge {
         self.legs.len()
     }
 
+    /// Trunks whose hosts have been looked up again.
+    pub fn set_trunks(&mut self, trunks: Vec<Trunk>) {
+        self.config.trunks = trunks;
+    }
+
+    /// The Call-ID of a leg that is held, for traces.
+    #[must_use]
+    pub fn call_id(&self, leg: LegRef) -> Option<&str> {
+        self.legs.get(&leg)?.dialog.as_ref().map(|dialog| dialog.call_id.as_str())
+    }
+
     /// A datagram, or one framed message of a stream.
     pub fn receive(&mut self, octets: &Bytes, flow: Flow, now: Time) {
         match crate::message::read(octets) {

@@ -1,1 +1,188 @@
-//! Stub.
+//! The SIP edge's shell: sockets, clock and bus around `sip::edge::Edge`.
+//!
+//! One rule: one task owns the edge; sockets and the bus reach it by bounded channels. What a message means is decided in
+//! `crates/sip`. Start at [`run`].
+
+mod tcp;
+mod trunks;
+mod udp;
+
+use anyhow::{Context, Result};
+use bus::Bus;
+use bus::directory::{Card, announce, asked_to_drain};
+use bus::edge::{Inbound, Line, Tracing};
+use bytes::Bytes;
+use runtime::config::parse_listen;
+use runtime::drain::Stage;
+use runtime::{Config, Drain};
+use signal::{Ask, Protocol, Secret, Time, subjects};
+use sip::edge::{Edge, Flow, Output};
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tracing::info;
+
+/// Messages that wait for the edge; further datagrams are dropped, connections wait.
+const QUEUE: usize = 4_096;
+/// Outputs worked off before the sockets are looked at again.
+const BURST: usize = 256;
+/// Heartbeat and drain are looked at this often.
+const BEAT: Duration = Duration::from_secs(1);
+const TRACING: Tracing = Tracing { adopt: runtime::trace::adopt, parent_of: runtime::trace::parent_of };
+
+/// What sockets bring.
+#[derive(Debug)]
+enum Input {
+    /// A datagram, or one message of a stream.
+    Message(Flow, Bytes),
+    /// A connection that a peer opened.
+    Opened(SocketAddr, mpsc::Sender<Bytes>),
+    /// A connection is gone.
+    Closed(SocketAddr),
+    /// Hosts have been looked up again.
+    Trunks(Vec<sip::edge::Trunk>),
+}
+
+/// Runs one SIP edge until the drain says stop, or it drains and no leg is left.
+///
+/// # Errors
+/// A listen address that cannot be bound: names the key and the remedy. No link to the bus.
+pub async fn run(config: Config, bus: Bus, drain: Drain) -> Result<()> {
+    let instance = config.instance("sip-edge");
+    let (inputs, mut input) = mpsc::channel(QUEUE);
+    let mut listens = vec![];
+    for listen in &config.sip.listen {
+        listens.push(parse_listen(listen).with_context(|| format!("[sip] listen: \"{listen}\""))?);
+    }
+    let udp = udp::Sockets::bind(&listens, config.sip.reuse_port, &inputs)?;
+    let mut tcp = tcp::Connections::bind(&listens, config.sip.reuse_port, inputs.clone())?;
+    let resolved = trunks::resolve(&config.trunk).await;
+    let address = reached_at(&listens, &resolved);
+    let port = listens.first().map_or(5060, |(_, address)| address.port());
+    let advertise = match &config.sip.advertise {
+        Some(host) if host.contains(':') && !host.starts_with('[') && host.parse::<IpAddr>().is_err() => {
+            host.clone()
+        }
+        Some(host) => format!("{host}:{port}"),
+        None => SocketAddr::new(address, port).to_string(),
+    };
+    let looking = tokio::spawn(trunks::keep_resolving(config.trunk.clone(), inputs));
+    let edge = sip::edge::Config {
+        instance: instance.clone(),
+        advertise: advertise.clone(),
+        address: config.sip.advertise.as_deref().and_then(|host| host.parse().ok()).unwrap_or(address),
+        trunks: resolved,
+        max_legs: config.sip.max_legs,
+    };
+    let mut edge = Edge::new(edge, Secret::new(&config.secret()));
+
+    let mut line = Line::open(bus.clone(), TRACING);
+    let _own =
+        line.serve(&subjects::edge(&instance), "edge").await.context("cannot serve the orchestrators")?;
+    let _any = line
+        .serve(&subjects::say(Protocol::Sip, ""), "edges")
+        .await
+        .context("cannot serve the orchestrators")?;
+    let card = Card {
+        kind: "sip-edge".into(),
+        instance: instance.clone(),
+        address: advertise,
+        capacity: config.sip.max_legs as u64,
+        started_ms: runtime::clock::now_ms(),
+        ..Card::default()
+    };
+    let here = announce(&bus, card);
+    let told = tokio::spawn({
+        let (bus, instance, drain) = (bus.clone(), instance.clone(), drain.clone());
+        async move {
+            if asked_to_drain(&bus, &instance).await.is_ok() {
+                drain.drain();
+            }
+        }
+    });
+    runtime::admin::ready("sip", None);
+    info!(instance, listen = ?config.sip.listen, "the SIP edge listens");
+
+    let mut beat = tokio::time::interval(BEAT);
+    loop {
+        let wait = edge.deadline().map_or(BEAT, |at| Duration::from_millis(at.since(now())));
+        tokio::select! {
+            () = drain.stopping() => break,
+            () = tokio::time::sleep(wait) => edge.tick(now()),
+            Some(input) = input.recv() => take(&mut edge, &mut tcp, input),
+            inbound = line.next() => match inbound {
+                Inbound::Verdict(ticket, verdict) => edge.verdict(ticket, verdict, now()),
+                Inbound::Say(say) => edge.say(say, now()),
+            },
+            _ = beat.tick() => {
+                let legs = edge.legs();
+                metrics::gauge!("tandem_sip_legs").set(legs as f64);
+                let draining = drain.stage() > Stage::Running;
+                here.update(|card| (card.load, card.draining) = (legs as u64, draining));
+                if draining {
+                    edge.drain();
+                    if legs == 0 {
+                        break;
+                    }
+                }
+            }
+        }
+        // What waits already is taken along, so that a busy edge sleeps less often.
+        for _ in 0..BURST {
+            match input.try_recv() {
+                Ok(input) => take(&mut edge, &mut tcp, input),
+                Err(_) => break,
+            }
+        }
+        while let Some(output) = edge.poll() {
+            match output {
+                Output::Send(flow, octets) if flow.tcp => tcp.send(flow.peer, octets),
+                Output::Send(flow, octets) => udp.send(flow.peer, &octets),
+                Output::Ask(ticket, ask) => {
+                    let name = match &ask {
+                        Ask::Heard(heard) => edge.call_id(heard.leg).unwrap_or_default().to_owned(),
+                        Ask::Recall(_) => String::new(),
+                    };
+                    line.ask(ticket, ask, &name);
+                }
+                Output::Said(said) => line.said(&said),
+            }
+        }
+    }
+    looking.abort();
+    told.abort();
+    here.leave().await;
+    info!(instance, "the SIP edge leaves");
+    Ok(())
+}
+
+fn take(edge: &mut Edge, tcp: &mut tcp::Connections, input: Input) {
+    match input {
+        Input::Message(flow, octets) => {
+            metrics::counter!("tandem_sip_messages_in").increment(1);
+            edge.receive(&octets, flow, now());
+        }
+        Input::Opened(peer, sender) => tcp.opened(peer, sender),
+        Input::Closed(peer) => tcp.closed(peer),
+        Input::Trunks(trunks) => edge.set_trunks(trunks),
+    }
+}
+
+/// The address that peers reach us at: the listen address, or where packets to the first trunk leave from.
+fn reached_at(listens: &[(bool, SocketAddr)], trunks: &[sip::edge::Trunk]) -> IpAddr {
+    let listen = listens.first().map_or(IpAddr::from([127, 0, 0, 1]), |(_, address)| address.ip());
+    if !listen.is_unspecified() {
+        return listen;
+    }
+    let towards = trunks.first().map(|trunk| trunk.flow.peer);
+    let leaves = |to: SocketAddr| {
+        let socket = std::net::UdpSocket::bind(SocketAddr::new(listen, 0)).ok()?;
+        socket.connect(to).ok()?;
+        socket.local_addr().ok().map(|address| address.ip())
+    };
+    towards.and_then(leaves).unwrap_or(listen)
+}
+
+fn now() -> Time {
+    Time(runtime::clock::now_ms())
+}

@@ -1,0 +1,230 @@
+//! An edge's line to the orchestrators: what it asks, what it is told to say, and the answers of both.
+//!
+//! One rule: nothing waits without a deadline, and nothing is kept without a limit. The sans-IO edge sits in one task; this is
+//! all that it needs of the bus. Start at [`Line::open`].
+
+use crate::{Bus, BusError, Inbox, Message, Request};
+use proto::wire::Wire;
+use signal::{Ask, CallId, EffectId, LegRef, Said, Say, Verdict, subjects};
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::JoinHandle;
+use tracing::{Instrument, Span, info_span, warn};
+
+/// An ask that is not answered in this time is `Verdict::Unavailable`.
+const ASK: Duration = Duration::from_secs(3);
+/// Asks on their way; further ones are unavailable at once.
+const MAX_ASKS: usize = 4_096;
+/// Orders that wait for being said.
+const MAX_ORDERS: usize = 4_096;
+/// Traces of legs that are remembered.
+const MAX_TRACES: usize = 65_536;
+/// How the traces of a leg are found and named: given by the runtime, which this crate does not know.
+#[derive(Clone, Copy, Debug)]
+pub struct Tracing {
+    /// Makes a span a child of a traceparent.
+    pub adopt: fn(&Span, &str),
+    /// The traceparent of a span.
+    pub parent_of: fn(&Span) -> String,
+}
+
+/// What comes in on the line.
+#[derive(Debug)]
+pub enum Inbound {
+    /// The answer to an ask.
+    Verdict(u64, Verdict),
+    /// An order; answer it with [`Line::said`].
+    Say(Say),
+}
+
+enum Arrival {
+    Verdict(u64, LegRef, Verdict),
+    Order(Say, Request),
+}
+
+/// The line.
+pub struct Line {
+    bus: Bus,
+    tracing: Tracing,
+    sender: mpsc::Sender<Arrival>,
+    receiver: mpsc::Receiver<Arrival>,
+    asks: Arc<Semaphore>,
+    orders: HashMap<EffectId, (Vec<Request>, Span)>,
+    order_of: VecDeque<EffectId>,
+    traces: HashMap<CallId, String>,
+    trace_of: VecDeque<CallId>,
+}
+
+/// Serves a subject until it is dropped.
+#[derive(Debug)]
+pub struct Served(JoinHandle<()>);
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Line {
+    /// A line over this bus.
+    #[must_use]
+    pub fn open(bus: Bus, tracing: Tracing) -> Line {
+        let (sender, receiver) = mpsc::channel(MAX_ASKS);
+        Line {
+            bus,
+            tracing,
+            sender,
+            receiver,
+            asks: Arc::new(Semaphore::new(MAX_ASKS)),
+            orders: HashMap::new(),
+            order_of: VecDeque::new(),
+            traces: HashMap::new(),
+            trace_of: VecDeque::new(),
+        }
+    }
+
+    /// Takes the orders of a subject from now on.
+    ///
+    /// # Errors
+    /// [`BusError::Link`] without connection.
+    pub async fn serve(&self, subject: &str, group: &str) -> Result<Served, BusError> {
+        let mut inbox: Inbox<Request> = self.bus.serve(subject, group).await?;
+        let sender = self.sender.clone();
+        Ok(Served(tokio::spawn(async move {
+            while let Some(request) = inbox.next().await {
+                match Say::decode(&request.message.payload) {
+                    Ok(say) => {
+                        if sender.send(Arrival::Order(say, request)).await.is_err() {
+                            return;
+                        }
+                    }
+                    Err(error) => warn!(%error, "an order that makes no sense"),
+                }
+            }
+        })))
+    }
+
+    /// Sends an ask; its answer comes in as [`Inbound::Verdict`]. `name` names the leg in the edge's own protocol, for traces.
+    pub fn ask(&mut self, ticket: u64, ask: Ask, name: &str) {
+        let leg = match &ask {
+            Ask::Heard(heard) => heard.leg,
+            Ask::Recall(leg) => *leg,
+        };
+        let what = match &ask {
+            Ask::Heard(heard) => heard.signals.first().map_or("nothing", signal::Signal::name),
+            Ask::Recall(_) => "recall",
+        };
+        let span = info_span!(
+            "edge.hear",
+            otel.name = format!("edge hears {what}"),
+            call.id = %leg.call,
+            leg.id = leg.leg.0,
+            leg.name = name,
+        );
+        if let Some(trace) = self.traces.get(&leg.call) {
+            (self.tracing.adopt)(&span, trace);
+        }
+        let (bus, sender) = (self.bus.clone(), self.sender.clone());
+        let Ok(permit) = self.asks.clone().try_acquire_owned() else {
+            let busy = Arrival::Verdict(ticket, leg, Verdict::Unavailable);
+            let _ = sender.try_send(busy);
+            return;
+        };
+        let message = Message { trace: (self.tracing.parent_of)(&span), payload: ask.encode() };
+        let asking = async move {
+            let mut verdict = Verdict::Unavailable;
+            // An event that was committed but not answered gets the same verdict when it is asked again.
+            for _ in 0..2 {
+                match bus.request(subjects::ASK, message.clone(), ASK).await {
+                    Ok(octets) => {
+                        verdict = Verdict::decode(&octets).unwrap_or_else(|error| {
+                            warn!(%error, "an orchestrator answered nonsense");
+                            Verdict::Unavailable
+                        });
+                        break;
+                    }
+                    Err(BusError::Timeout) => {}
+                    Err(error) => {
+                        warn!(%error, "no orchestrator answers");
+                        break;
+                    }
+                }
+            }
+            let _ = sender.send(Arrival::Verdict(ticket, leg, verdict)).await;
+            drop(permit);
+        };
+        tokio::spawn(asking.instrument(span));
+    }
+
+    /// The next that comes in. Cancel-safe.
+    pub async fn next(&mut self) -> Inbound {
+        loop {
+            // The line holds a sender itself, so the channel never ends.
+            let Some(arrival) = self.receiver.recv().await else { std::future::pending().await };
+            match arrival {
+                Arrival::Verdict(ticket, leg, verdict) => {
+                    if let Verdict::Committed { trace, .. } = &verdict {
+                        self.remember(leg, trace);
+                    } else if let Verdict::Stale(state) | Verdict::Leg(state) = &verdict {
+                        self.remember(leg, &state.trace);
+                    }
+                    return Inbound::Verdict(ticket, verdict);
+                }
+                Arrival::Order(say, request) => {
+                    self.remember(say.state.leg, &say.state.trace);
+                    if let Some((requests, _)) = self.orders.get_mut(&say.id) {
+                        // The same order again while it is being said: both get the answer.
+                        requests.push(request);
+                        continue;
+                    }
+                    if self.orders.len() >= MAX_ORDERS
+                        && let Some(oldest) = self.order_of.pop_front()
+                    {
+                        self.orders.remove(&oldest);
+                    }
+                    let leg = say.state.leg;
+                    let span = info_span!(
+                        "edge.say",
+                        otel.name = format!("edge says {}", say.signal.name()),
+                        call.id = %leg.call,
+                        leg.id = leg.leg.0,
+                    );
+                    (self.tracing.adopt)(&span, &request.message.trace);
+                    self.orders.insert(say.id, (vec![request], span));
+                    self.order_of.push_back(say.id);
+                    return Inbound::Say(say);
+                }
+            }
+        }
+    }
+
+    /// Answers an order.
+    pub fn said(&mut self, said: &Said) {
+        let Some((requests, span)) = self.orders.remove(&said.id) else { return };
+        self.order_of.retain(|id| *id != said.id);
+        let octets = said.encode();
+        let answering = async move {
+            for request in requests {
+                if let Err(error) = request.reply(octets.clone()).await {
+                    warn!(%error, "an orchestrator did not wait for the answer");
+                }
+            }
+        };
+        tokio::spawn(answering.instrument(span));
+    }
+
+    fn remember(&mut self, leg: LegRef, trace: &str) {
+        if trace.is_empty() || self.traces.contains_key(&leg.call) {
+            return;
+        }
+        if self.traces.len() >= MAX_TRACES
+            && let Some(oldest) = self.trace_of.pop_front()
+        {
+            self.traces.remove(&oldest);
+        }
+        self.traces.insert(leg.call, trace.to_owned());
+        self.trace_of.push_back(leg.call);
+    }
+}

@@ -1,0 +1,11 @@
+//! `tandem-sip-edge`: one SIP edge of a cluster.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    runtime::service::main("sip-edge", async |config, drain| {
+        let url = runtime::service::needs_bus(&config)?.to_owned();
+        let bus = bus::Bus::nats(&bus::NatsConfig { url, name: config.instance("sip-edge") }).await?;
+        tandem_sip_edge::run(config, bus, drain).await
+    })
+}

@@ -1,0 +1,148 @@
+//! The shell on real sockets: what a peer sees when nobody decides, and what an operator sees when a port is taken.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    missing_docs,
+    reason = "a test says what is wrong by failing"
+)]
+
+use bus::Bus;
+use proto::wire::Wire;
+use runtime::config::{SipConfig, TrunkConfig};
+use runtime::{Config, Drain};
+use signal::{Ask, End, Reason, Signal, Verdict, subjects};
+use std::net::{SocketAddr, UdpSocket};
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+fn free() -> u16 {
+    UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+fn config(port: u16) -> Config {
+    let listen = ["udp", "tcp"].map(|scheme| format!("{scheme}://127.0.0.1:{port}"));
+    Config {
+        sip: SipConfig { listen: listen.to_vec(), ..SipConfig::default() },
+        trunk: vec![TrunkConfig {
+            name: "pbx".into(),
+            uri: "sip:127.0.0.1:9".into(),
+            domain: "sip.example.net".into(),
+            sources: vec!["127.0.0.1".into()],
+        }],
+        ..Config::default()
+    }
+}
+
+fn request(method: &str, transport: &str, branch: &str) -> String {
+    format!(
+        "{method} sip:2700@gw.example SIP/2.0\r\nVia: SIP/2.0/{transport} 127.0.0.1;rport;branch=z9hG4bK{branch}\r\n\
+         Max-Forwards: 70\r\nFrom: <sip:2041@pbx.example>;tag=a{branch}\r\nTo: <sip:2700@gw.example>\r\nCall-ID: {branch}\r\n\
+         CSeq: 1 {method}\r\nContact: <sip:2041@127.0.0.1>\r\nContent-Length: 0\r\n\r\n"
+    )
+}
+
+struct Phone(tokio::net::UdpSocket);
+
+impl Phone {
+    async fn new(port: u16) -> Phone {
+        let socket = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        socket.connect(("127.0.0.1", port)).await.unwrap();
+        Phone(socket)
+    }
+    async fn send(&self, text: &str) {
+        self.0.send(text.as_bytes()).await.unwrap();
+    }
+    async fn hear(&self) -> String {
+        let mut buffer = [0; 4_096];
+        let length =
+            tokio::time::timeout(Duration::from_secs(8), self.0.recv(&mut buffer)).await.unwrap().unwrap();
+        String::from_utf8(buffer[..length].to_vec()).unwrap()
+    }
+}
+
+fn start(config: Config, bus: &Bus) -> (Drain, tokio::task::JoinHandle<anyhow::Result<()>>) {
+    let drain = Drain::default();
+    (drain.clone(), tokio::spawn(tandem_sip_edge::run(config, bus.clone(), drain)))
+}
+
+async fn up(port: u16) {
+    for _ in 0..200 {
+        if tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_ok() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("the edge does not listen");
+}
+
+#[tokio::test]
+async fn options_are_answered_over_udp_and_tcp_and_keepalives_too() {
+    let port = free();
+    let (drain, running) = start(config(port), &Bus::in_process());
+    up(port).await;
+    let phone = Phone::new(port).await;
+    phone.send(&request("OPTIONS", "UDP", "one")).await;
+    assert!(phone.hear().await.starts_with("SIP/2.0 200 OK\r\n"));
+
+    let mut stream = tokio::net::TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    let text = request("OPTIONS", "TCP", "two");
+    let (head, tail) = text.split_at(40);
+    stream.write_all(format!("\r\n\r\n{head}").as_bytes()).await.unwrap();
+    let mut pong = [0; 2];
+    stream.read_exact(&mut pong).await.unwrap();
+    assert_eq!(&pong, b"\r\n");
+    stream.write_all(tail.as_bytes()).await.unwrap();
+    let mut buffer = [0; 2_048];
+    let length = stream.read(&mut buffer).await.unwrap();
+    assert!(buffer[..length].starts_with(b"SIP/2.0 200 OK\r\n"));
+    drain.drain();
+    let ended = tokio::time::timeout(Duration::from_secs(5), running).await.unwrap().unwrap();
+    assert!(ended.is_ok(), "an idle edge leaves when it drains: {ended:?}");
+}
+
+#[tokio::test]
+async fn without_an_orchestrator_a_call_is_refused_with_a_time_to_come_again() {
+    let port = free();
+    let (_drain, _running) = start(config(port), &Bus::in_process());
+    up(port).await;
+    let phone = Phone::new(port).await;
+    phone.send(&request("INVITE", "UDP", "three")).await;
+    let mut answers = vec![phone.hear().await];
+    if answers[0].starts_with("SIP/2.0 100") {
+        answers.push(phone.hear().await);
+    }
+    let last = answers.last().unwrap();
+    assert!(last.starts_with("SIP/2.0 503 ") && last.contains("Retry-After: "), "{last}");
+}
+
+#[tokio::test]
+async fn an_orchestrator_s_refusal_is_the_peer_s_answer() {
+    let (port, bus) = (free(), Bus::in_process());
+    let mut asks = bus.serve(subjects::ASK, "orchestrators").await.unwrap();
+    let (_drain, _running) = start(config(port), &bus);
+    up(port).await;
+    let phone = Phone::new(port).await;
+    phone.send(&request("INVITE", "UDP", "four")).await;
+    let ask = tokio::time::timeout(Duration::from_secs(5), asks.next()).await.unwrap().unwrap();
+    let Ok(Ask::Heard(heard)) = Ask::decode(&ask.message.payload) else { panic!("an INVITE is heard") };
+    assert!(matches!(heard.signals[..], [Signal::Offer(_)]));
+    let opening = heard.opening.unwrap();
+    assert_eq!((&*opening.link, &*opening.from.address), ("pbx", "sip:2041@pbx.example"));
+    ask.reply(Verdict::Refused(End::from(Reason::NotFound)).encode()).await.unwrap();
+    let mut last = phone.hear().await;
+    if last.starts_with("SIP/2.0 100") {
+        last = phone.hear().await;
+    }
+    assert!(last.starts_with("SIP/2.0 404 "), "{last}");
+}
+
+#[tokio::test]
+async fn a_taken_port_is_one_line_with_key_value_and_remedy() {
+    let held = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let SocketAddr::V4(address) = held.local_addr().unwrap() else { panic!() };
+    let (_, running) = start(config(address.port()), &Bus::in_process());
+    let error = format!("{:#}", running.await.unwrap().unwrap_err());
+    assert!(error.starts_with(&format!("[sip] listen: udp://{address} cannot be bound; free it")), "{error}");
+    assert!(!error.contains('\n'));
+}
