@@ -162,6 +162,14 @@ impl Phone {
         self.order(&json!({"do": "hangup"}))
     }
 
+    /// Presses keys (RFC 4733) in the newest call.
+    ///
+    /// # Errors
+    /// The phone has gone.
+    pub fn press(&mut self, digits: &str) -> Result<()> {
+        self.order(&json!({"do": "dtmf", "digits": digits}))
+    }
+
     /// The next event of this name that was not waited for yet; other events do not matter.
     ///
     /// # Errors

@@ -8,6 +8,7 @@ from array import array
 import aioice.ice
 from aiortc import RTCCertificate, RTCIceGatherer, RTCIceTransport, RTCDtlsTransport, RTCRtpReceiver, RTCRtpSender
 from aiortc import RTCDtlsFingerprint, RTCDtlsParameters, RTCIceCandidate, RTCIceParameters, RTCRtpCodecParameters
+from aiortc.codecs import get_encoder
 from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
 from aiortc.rtcrtpparameters import RTCRtcpParameters, RTCRtpReceiveParameters, RTCRtpSendParameters
 from aiortc.rtcrtpreceiver import RemoteStreamTrack
@@ -56,6 +57,35 @@ def codec_of(name, number, rate, channels):
     )
 
 
+class Keys:
+    """Stands before the encoder: while a key is down its events (RFC 4733) go out instead of the sound."""
+
+    FRAMES, GAP = 5, 3
+
+    def __init__(self, encoder, codec, number):
+        self.encoder, self.codec, self.number, self.sound = encoder, codec, number, codec.payloadType
+        self.waiting, self.frame, self.stamp = [], 0, 0
+
+    def encode(self, frame, force_keyframe=False):
+        payloads, stamp = self.encoder.encode(frame, force_keyframe)
+        self.codec.payloadType = self.sound
+        if not self.waiting:
+            return payloads, stamp
+        self.frame += 1
+        if self.frame == 1:
+            self.stamp = stamp
+        if self.frame > self.FRAMES:
+            if self.frame >= self.FRAMES + self.GAP:
+                self.waiting, self.frame = self.waiting[1:], 0
+            return payloads, stamp
+        ends = self.frame == self.FRAMES
+        self.codec.payloadType = self.number
+        event = bytes([DIGITS.index(self.waiting[0]), (0x80 if ends else 0) | 10])
+        event += (160 * self.frame).to_bytes(2, "big")
+        # The last one three times, in case one is lost (RFC 4733 section 2.5.1.4).
+        return [event] * (3 if ends else 1), self.stamp
+
+
 class Media:
     """`report(event, **facts)` is called as things happen."""
 
@@ -70,8 +100,7 @@ class Media:
         self.receiver._track = RemoteStreamTrack("audio")
         self.ssrc = self.sender._ssrc
         self.track, self.codec, self.tasks, self.closed = None, None, [], False
-        self.stamp = None
-        self.facts = {}
+        self.stamp, self.keys, self.events = None, None, 0
 
     async def gather(self):
         await self.gatherer.gather()
@@ -109,6 +138,10 @@ class Media:
         self.track = Tone(self.tone_hz, 48000 if sending.name.lower() == "opus" else 8000)
         self.sender.replaceTrack(self.track)
         self._spy()
+        events = [c.payloadType for c in receiving if c.name == "telephone-event"]
+        if events:
+            self.keys = Keys(get_encoder(sending), sending, events[0])
+            self.sender._RTCRtpSender__encoder = self.keys
         await self.sender.send(RTCRtpSendParameters(codecs=[sending], rtcp=RTCRtcpParameters(cname=cname, mux=True)))
         await self.receiver.receive(RTCRtpReceiveParameters(codecs=receiving))
         self.tasks.append(asyncio.ensure_future(self._listen()))
@@ -121,6 +154,7 @@ class Media:
         async def packet(packet, arrival_time_ms):
             codec = self.receiver._RTCRtpReceiver__codecs.get(packet.payload_type)
             if codec and codec.name == "telephone-event":
+                self.events += 1
                 if len(packet.payload) >= 4 and packet.timestamp != self.stamp and packet.payload[0] < len(DIGITS):
                     self.stamp = packet.timestamp
                     self.report("dtmf", digit=DIGITS[packet.payload[0]])
@@ -146,6 +180,13 @@ class Media:
         except MediaStreamError:
             pass
 
+    def press(self, digits):
+        """True when the keys can be sent."""
+        if self.keys is None or any(d not in DIGITS for d in digits):
+            return False
+        self.keys.waiting = [*self.keys.waiting, *digits]
+        return True
+
     async def stats(self):
         """Packets, loss and jitter (in ms) of both ways; the far end's view of ours comes from its RTCP reports."""
         facts = {"codec": self.codec.name if self.codec else None, "sent": 0, "packets": 0, "lost": 0, "jitter": 0.0}
@@ -154,8 +195,9 @@ class Media:
         clock = self.codec.clockRate / 1000
         for report in (await self.receiver.getStats()).values():
             if report.type == "inbound-rtp":
-                facts["packets"] += report.packetsReceived
-                facts["lost"] += report.packetsLost
+                # aiortc takes the events that were taken out before it for lost.
+                facts["packets"] += report.packetsReceived + self.events
+                facts["lost"] += report.packetsLost - self.events
                 facts["jitter"] = max(facts["jitter"], round(report.jitter / clock, 2))
         for report in (await self.sender.getStats()).values():
             if report.type == "outbound-rtp":

@@ -2,7 +2,7 @@
 """A Jingle phone without a face: commands come as JSON lines on standard input, events go out on standard output.
 
 Commands: {"do": "call", "to": JID, "mode": "jmi"|"direct"}, accept, reject [reason], hangup [reason], hold, unhold, mute,
-unmute, stats, ping TO, quit; each may name a "sid", else the newest call is meant. Every event has "event" and "t" (Unix
+unmute, dtmf DIGITS, stats, ping TO, quit; each may name a "sid", else the newest call is meant. Every event has "event" and "t" (Unix
 time in seconds). It is a test program: its XMPP is slixmpp's, its ICE, DTLS, SRTP and codecs are aiortc's; what lies
 between (jingle.py, call.py) is its own and shares nothing with the gateway that it tests.
 """
@@ -231,6 +231,8 @@ class Phone(ClientXMPP):
             await self.iq(call.peer, out)
         elif word in ("mute", "unmute") and call.media and call.media.track:
             call.media.track.mute = word == "mute"
+        elif word == "dtmf" and call.media and call.media.press(order.get("digits", "")):
+            pass
         elif word == "stats" and call.media:
             self.report("stats", sid=call.sid, **await call.media.stats())
         else:
