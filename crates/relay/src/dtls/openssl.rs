@@ -125,6 +125,8 @@ impl OpenSsl {
     fn settle(&mut self) -> Outcome {
         let ssl = self.stream.ssl();
         if !ssl.peer_certificate().is_some_and(|peer| matches(&peer, &self.fingerprints)) {
+            // It is told, or it would go on sending media that nobody can read.
+            let _ = self.stream.shutdown();
             return self.over(Outcome::Insecure);
         }
         match keys(ssl, self.role) {

@@ -156,12 +156,16 @@ fn silence_ends_at_the_deadline() {
 
 /// The hello of a client that hears nothing goes out again after 200 ms, by OpenSSL's own clock.
 #[test]
+#[allow(clippy::disallowed_methods, reason = "OpenSSL's clock is the system's")]
 fn a_flight_is_repeated_after_a_fifth_of_a_second() {
-    let mut engine = OpenSsl::new(&certificate(), Role::Client, &[], NOW).unwrap();
+    let certificate = certificate();
+    let begun = std::time::Instant::now();
+    let mut engine = OpenSsl::new(&certificate, Role::Client, &[], NOW).unwrap();
     let first = engine.poll().unwrap();
     assert!(first.len() <= MTU as usize);
     engine.tick(NOW + 50);
-    assert_eq!(engine.poll(), None);
+    let early = engine.poll();
+    assert!(early.is_none() || begun.elapsed().as_millis() >= 200, "repeated too early");
     std::thread::sleep(std::time::Duration::from_millis(230));
     engine.tick(NOW + 100);
     assert_eq!(engine.poll().map(|again| again.len()), Some(first.len()));

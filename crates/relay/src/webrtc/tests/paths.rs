@@ -18,6 +18,7 @@ fn a_wrong_fingerprint_makes_no_keys() {
         net.describe(1 - side, if side == 0 { Setup::ActPass } else { Setup::Active });
         net.run(3_000, |_| false);
         assert_eq!(net.events[side], [Event::Insecure]);
+        assert!(net.events[1 - side].ends_with(&[Event::Closed]), "the other is told: {:?}", net.events);
         assert!(net.ends[side].keys().is_none());
         let mut buffer = rtp(1);
         buffer.resize(172 + ROOM, 0);
