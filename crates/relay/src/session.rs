@@ -12,17 +12,22 @@ mod reception;
 mod rtcp;
 #[cfg(test)]
 mod tests;
+mod web;
 
 pub use facts::{
     Arrival, Departure, EndId, Figures, Form, Happening, Limits, Local, Refusal, Remote, Report, Socket,
 };
 
+use crate::dtls::Certificate;
+use crate::ice::Datagram;
+use crate::packet::{Class, classify};
 use end::{End, Link};
 use plain::Plain;
 use signal::media::Ice;
 use signal::{LegId, Time};
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::net::SocketAddr;
+use std::time::Instant;
 
 /// Legs of a session: the two that hear each other.
 pub const LEGS: u32 = 2;
@@ -33,10 +38,33 @@ const SWEEP_MS: u64 = 1_000;
 /// Reports that may wait to be fetched; older ones give way.
 const REPORTS: usize = 1_024;
 
+/// STUN and DTLS datagrams that may wait to be sent; further ones are lost, as datagrams may be.
+const TRANSMITS: usize = 4_096;
+
+/// What all WebRTC ends of a worker share.
+#[derive(Clone, Debug)]
+pub struct Host {
+    /// What the shared socket is bound to, as an address of an interface.
+    pub address: SocketAddr,
+    /// Shown to every peer.
+    pub certificate: Certificate,
+    /// Any moment of the standard clock …
+    pub base: Instant,
+    /// … and the same moment in ours.
+    pub epoch: Time,
+}
+
 /// All sessions of one thread.
 #[derive(Debug)]
 pub struct Worker {
     limits: Limits,
+    host: Host,
+    /// Which end a check is for.
+    ufrags: HashMap<String, u32>,
+    /// Which end everything else from an address is for.
+    addresses: HashMap<SocketAddr, u32>,
+    timers: BTreeSet<(Time, u32)>,
+    transmits: VecDeque<Datagram>,
     names: HashMap<String, u32>,
     sessions: Vec<Option<Session>>,
     free_sessions: Vec<u32>,
@@ -68,9 +96,14 @@ struct Session {
 impl Worker {
     /// Without sessions.
     #[must_use]
-    pub fn new(limits: Limits) -> Worker {
+    pub fn new(limits: Limits, host: Host) -> Worker {
         Worker {
             limits,
+            host,
+            ufrags: HashMap::new(),
+            addresses: HashMap::new(),
+            timers: BTreeSet::new(),
+            transmits: VecDeque::new(),
             names: HashMap::new(),
             sessions: vec![],
             free_sessions: vec![],
@@ -129,15 +162,22 @@ impl Worker {
         now: Time,
     ) -> Result<(), Refusal> {
         let index = self.find(session, leg, content)?;
-        if remote.dtls.is_some() && remote.ice.is_none() {
-            return Err(Refusal::DtlsWithoutIce);
+        match (&remote.ice, &remote.dtls) {
+            (Some(ice), Some(dtls)) => self.describe(index, remote, ice, dtls, now)?,
+            (None, Some(_)) => return Err(Refusal::DtlsWithoutIce),
+            (_, None) => {
+                let Some(end) = self.end_mut(index) else { return Ok(()) };
+                match &mut end.link {
+                    Link::Plain(plain) => plain.describe(remote),
+                    Link::Open => end.link = Link::Plain(Plain::new(remote)),
+                    Link::Web(_) => return Err(Refusal::Settled),
+                }
+                end.early = None;
+            }
         }
-        let Some(end) = self.end_mut(index) else { return Ok(()) };
-        match &mut end.link {
-            Link::Plain(plain) => plain.describe(remote),
-            Link::Open => end.link = Link::Plain(Plain::new(remote)),
+        if let Some(end) = self.end_mut(index) {
+            end.agree(remote);
         }
-        end.agree(remote);
         self.meet(index, now);
         Ok(())
     }
@@ -151,10 +191,11 @@ impl Worker {
         session: &str,
         leg: u32,
         content: u32,
-        _ice: &Ice,
-        _now: Time,
+        ice: &Ice,
+        now: Time,
     ) -> Result<(), Refusal> {
-        self.find(session, leg, content).map(drop)
+        let index = self.find(session, leg, content)?;
+        self.trickle(index, ice, now)
     }
 
     /// Whether the session is here.
@@ -211,13 +252,22 @@ impl Worker {
     ) -> Option<Departure> {
         let index = match socket {
             Socket::Rtp(id) | Socket::Rtcp(id) => self.live(id)?,
-            Socket::Shared => return None,
+            Socket::Shared => {
+                let datagram = buffer.get_mut(..length)?;
+                let index = self.addressed(from, datagram)?;
+                if !matches!(classify(datagram), Class::Rtp | Class::Rtcp) {
+                    self.check(index, from, datagram, at.time());
+                    return None;
+                }
+                index
+            }
         };
+        let local = self.host.address;
         let peer = self.end(index)?.peer;
         let (near, far) = self.pair(index as usize, peer)?;
-        let before = near.count.dropped;
-        let departure = path::cross(near, far, socket, from, at, buffer, length);
-        let refused = near.count.dropped - before;
+        let before = near.refused();
+        let departure = path::cross(near, far, from, at, local, buffer, length);
+        let refused = near.refused() - before;
         if let Link::Plain(plain) = &mut near.link
             && !plain.announced
             && plain.locked().is_some()
@@ -232,6 +282,7 @@ impl Worker {
 
     /// Does what is due.
     pub fn tick(&mut self, now: Time) {
+        self.wake(now);
         if self.sweep.is_some_and(|at| at <= now) {
             self.sweep(now);
         }
@@ -240,7 +291,7 @@ impl Worker {
     /// When [`Worker::tick`] is wanted next.
     #[must_use]
     pub fn deadline(&self) -> Option<Time> {
-        self.sweep
+        self.timers.first().map(|(at, _)| *at).into_iter().chain(self.sweep).min()
     }
 
     /// The next thing to tell the orchestrators.
@@ -277,9 +328,14 @@ impl Worker {
             }
             for index in ends {
                 let Some(end) = self.end_mut(index) else { continue };
-                if !end.silent && end.missing(now) >= limits.media_timeout_ms {
-                    end.silent = true;
+                let silent = !end.silent && end.missing(now) >= limits.media_timeout_ms;
+                end.silent |= silent;
+                let abandoned = end.abandoned(now);
+                if silent {
                     self.report(index, Happening::TimedOut);
+                }
+                if abandoned {
+                    self.report(index, Happening::Unreachable);
                 }
             }
         }
@@ -329,7 +385,10 @@ impl Worker {
             let Some(slot) = self.ends.get_mut(index as usize) else { continue };
             let id = EndId { index, generation: slot.generation };
             match make(id) {
-                Ok(local) => slot.end = Some(End::new(id, session, LegId(leg as u8), content, local)),
+                Ok(local) => {
+                    self.ufrags.insert(local.ufrag.clone(), index);
+                    slot.end = Some(End::new(id, session, LegId(leg as u8), content, local));
+                }
                 Err(error) => {
                     self.free_ends.push(index);
                     return Err(error);
@@ -365,12 +424,13 @@ impl Worker {
 
     fn free(&mut self, index: u32) {
         let Some(slot) = self.ends.get_mut(index as usize) else { return };
-        let Some(end) = slot.end.take() else { return };
+        let Some(mut end) = slot.end.take() else { return };
         slot.generation = slot.generation.wrapping_add(1);
         self.free_ends.push(index);
         if end.sockets {
             self.closed.push_back(end.id);
         }
+        self.unbind(index, &mut end);
     }
 
     fn find(&self, session: &str, leg: u32, content: u32) -> Result<u32, Refusal> {

@@ -3,9 +3,11 @@
 use super::facts::{EndId, Figures, Form, Local, Remote};
 use super::plain::Plain;
 use super::reception::Reception;
+use super::web::Web;
 use crate::packet::{Payloads, Splice};
-use signal::media::{Codec, Direction};
+use signal::media::{Candidate, Codec, Direction};
 use signal::{LegId, Time};
+use std::net::SocketAddr;
 
 #[derive(Debug)]
 pub(super) struct End {
@@ -17,6 +19,8 @@ pub(super) struct End {
     pub content: u16,
     pub local: Local,
     pub link: Link,
+    /// What came before the peer was described.
+    pub early: Option<Box<Early>>,
     /// The plain sockets are still open.
     pub sockets: bool,
     pub codecs: Vec<Codec>,
@@ -43,6 +47,14 @@ pub(super) struct End {
 pub(super) enum Link {
     Open,
     Plain(Plain),
+    Web(Box<Web>),
+}
+
+/// ICE that came before the peer was described; bounded.
+#[derive(Debug, Default)]
+pub(super) struct Early {
+    pub checks: Vec<(SocketAddr, Vec<u8>)>,
+    pub candidates: Vec<Candidate>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -64,6 +76,7 @@ impl End {
             content,
             local,
             link: Link::Open,
+            early: None,
             sockets: true,
             codecs: vec![],
             direction: Direction::None,
@@ -119,10 +132,16 @@ impl End {
         self.due.map_or(0, |due| now.since(self.heard.map_or(due, |heard| heard.max(due))))
     }
 
+    /// Packets refused so far.
+    pub fn refused(&self) -> u64 {
+        self.count.dropped + if let Link::Web(web) = &self.link { web.dropped() } else { 0 }
+    }
+
     pub fn figures(&self) -> Figures {
         let (form, peer, suite) = match &self.link {
             Link::Open => (Form::Open, None, None),
             Link::Plain(plain) => (Form::Plain, plain.locked(), None),
+            Link::Web(web) => (Form::Webrtc, web.end.pair().map(|pair| pair.remote), web.suite),
         };
         Figures {
             leg: self.leg,
@@ -131,7 +150,7 @@ impl End {
             octets_in: self.count.octets_in,
             packets_out: self.count.packets_out,
             octets_out: self.count.octets_out,
-            dropped: self.count.dropped,
+            dropped: self.refused(),
             lost: self.reception.lost(),
             jitter_us: self.reception.jitter_us(),
             form,

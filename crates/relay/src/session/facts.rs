@@ -37,6 +37,8 @@ pub struct Local {
     pub ufrag: String,
     /// ICE password.
     pub pwd: String,
+    /// Settles a conflict of ICE roles.
+    pub tie_breaker: u64,
 }
 
 /// One content of one leg as its peer described it and both sides agreed.
@@ -168,12 +170,15 @@ pub enum Refusal {
     /// Only ICE with DTLS is served.
     #[error("dtls: DTLS without ICE is not served")]
     DtlsWithoutIce,
-    /// Neither an address nor ICE.
+    /// The ICE part makes no sense.
     #[error("ice: {0}")]
-    Ice(&'static str),
-    /// The DTLS part makes no sense.
+    Ice(String),
+    /// The DTLS part makes no sense, or no association can be made.
     #[error("dtls: {0}")]
-    Dtls(&'static str),
+    Dtls(String),
+    /// Its plain ports were given back when it became WebRTC.
+    #[error("ice, dtls: the end is WebRTC and cannot become plain")]
+    Settled,
 }
 
 /// When a packet came in.

@@ -4,20 +4,39 @@ use super::end::{End, Link};
 use super::facts::{Arrival, Departure, Socket};
 use super::rtcp;
 use crate::packet::{self, Class, Rtp, Splice};
+use crate::webrtc::Received;
 use std::net::SocketAddr;
 
 /// A packet of `near`'s peer: the first `length` octets of `buffer`. Gives what leaves at `far`.
 pub(super) fn cross(
     near: &mut End,
     far: &mut End,
-    socket: Socket,
     from: SocketAddr,
     at: Arrival,
+    local: SocketAddr,
     buffer: &mut [u8],
     length: usize,
 ) -> Option<Departure> {
     let class = packet::classify(buffer.get(..length)?);
     match &mut near.link {
+        Link::Web(web) => match web.end.receive(buffer.get_mut(..length)?, from, local, at.time()) {
+            Received::Rtp(length) => {
+                let rtp = packet::rtp(buffer.get(..length)?)?;
+                if near.numbers >> rtp.pt & 1 == 0 {
+                    near.count.dropped += 1;
+                    return None;
+                }
+                media(near, far, rtp, at, buffer, length)
+            }
+            Received::Rtcp(length) => {
+                if !rtcp::valid(buffer.get(..length)?) {
+                    near.count.dropped += 1;
+                    return None;
+                }
+                report(near, far, at, buffer, length)
+            }
+            Received::Nothing => None,
+        },
         Link::Open => None,
         Link::Plain(plain) => match class {
             Class::Rtp => {
@@ -38,10 +57,7 @@ pub(super) fn cross(
                 report(near, far, at, buffer, length)
             }
             // Checks of a phone that tries ICE without DTLS, keep-alives: neither wrong nor of use.
-            _ => {
-                let _ = socket;
-                None
-            }
+            _ => None,
         },
     }
 }
@@ -85,9 +101,15 @@ fn report(near: &mut End, far: &mut End, at: Arrival, buffer: &mut [u8], length:
 
 /// Puts a packet into the form of the end that it leaves by.
 fn leave(far: &mut End, class: Class, buffer: &mut [u8], length: usize) -> Option<Departure> {
-    let _ = &buffer;
     match &mut far.link {
         Link::Open => None,
+        Link::Web(web) => {
+            let (length, pair) = match class {
+                Class::Rtcp => web.end.protect_rtcp(buffer, length)?,
+                _ => web.end.protect(buffer, length)?,
+            };
+            Some(Departure { socket: Socket::Shared, to: pair.remote, length })
+        }
         Link::Plain(plain) => {
             let (socket, to) = plain.way(far.id, class)?;
             Some(Departure { socket, to, length })

@@ -1,0 +1,307 @@
+//! The WebRTC form of an end, and how the datagrams of one shared port find theirs.
+
+use super::end::{Early, End, Link};
+use super::facts::{Happening, Refusal, Remote};
+use super::{Host, Worker};
+use crate::ice::{Config, Credentials, Datagram, addressee};
+use crate::packet::{Class, classify};
+use crate::srtp::Suite;
+use crate::webrtc;
+use signal::Time;
+use signal::media::{Dtls, Ice};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// Checks kept that come before the peer's description, and their octets.
+const EARLY: usize = 8;
+const EARLY_OCTETS: usize = 512;
+/// Addresses of one end at a time.
+const ADDRESSES: usize = 64;
+/// Candidates kept that come before the description.
+const CANDIDATES: usize = 64;
+/// An address in use is not given to another end before its own was silent for this long, ms.
+const IN_USE: u64 = 5_000;
+/// A peer that closes its association hangs up next; only if it does not, the end is lost, ms.
+const CLOSING: u64 = 3_000;
+
+/// ICE, DTLS and SRTP of an end, with what the worker must know of it.
+pub(super) struct Web {
+    pub end: webrtc::End,
+    pub suite: Option<Suite>,
+    /// The connection was reported.
+    pub announced: bool,
+    pub closed: Option<Time>,
+    ufrag: String,
+    dtls: Dtls,
+    addresses: Vec<SocketAddr>,
+    timer: Option<Time>,
+}
+
+impl std::fmt::Debug for Web {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Web")
+            .field("suite", &self.suite)
+            .field("addresses", &self.addresses)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Web {
+    /// Datagrams dropped, of any kind.
+    pub fn dropped(&self) -> u64 {
+        let webrtc::Dropped { malformed, stranger, early, forged, replayed } = self.end.dropped();
+        malformed + stranger + early + forged + replayed
+    }
+
+    fn new(
+        local: &Credentials,
+        tie_breaker: u64,
+        remote: (&Ice, &Dtls, bool),
+        host: &Host,
+        now: Time,
+    ) -> Result<Web, Refusal> {
+        let (ice, dtls, ours) = remote;
+        let config = Config {
+            credentials: local.clone(),
+            addresses: vec![host.address],
+            // A lite peer never controls (RFC 8445 §6.1.1).
+            controlling: ours || ice.lite,
+            tie_breaker,
+        };
+        let base = host.base.checked_add(Duration::from_millis(now.since(host.epoch))).unwrap_or(host.base);
+        let mut end = webrtc::End::new(&config, &host.certificate, base, now).map_err(refusal)?;
+        end.remote(ice, dtls, now).map_err(refusal)?;
+        Ok(Web {
+            end,
+            suite: None,
+            announced: false,
+            closed: None,
+            ufrag: ice.ufrag.clone(),
+            dtls: dtls.clone(),
+            addresses: vec![],
+            timer: None,
+        })
+    }
+
+    /// The peer described itself again; other credentials mean a restart (RFC 8445 §9).
+    fn describe(&mut self, local: &Credentials, ice: &Ice, dtls: &Dtls, now: Time) -> Result<(), Refusal> {
+        if ice.ufrag != self.ufrag {
+            self.end.restart(local, now).map_err(refusal)?;
+        }
+        self.end.remote(ice, dtls, now).map_err(refusal)?;
+        self.ufrag.clone_from(&ice.ufrag);
+        self.dtls = dtls.clone();
+        Ok(())
+    }
+}
+
+fn refusal(error: webrtc::EndError) -> Refusal {
+    match error {
+        webrtc::EndError::Ice(error) => Refusal::Ice(error.to_string()),
+        webrtc::EndError::Dtls(error) => Refusal::Dtls(error.to_string()),
+        webrtc::EndError::Srtp(error) => Refusal::Dtls(error.to_string()),
+    }
+}
+
+impl Worker {
+    /// Makes an end WebRTC, or tells it more.
+    pub(super) fn describe(
+        &mut self,
+        index: u32,
+        remote: &Remote,
+        ice: &Ice,
+        dtls: &Dtls,
+        now: Time,
+    ) -> Result<(), Refusal> {
+        let Worker { ends, host, .. } = self;
+        let Some(end) = ends.get_mut(index as usize).and_then(|slot| slot.end.as_mut()) else {
+            return Ok(());
+        };
+        let local = Credentials { ufrag: end.local.ufrag.clone(), pwd: end.local.pwd.clone() };
+        if let Link::Web(web) = &mut end.link {
+            web.describe(&local, ice, dtls, now)?;
+            self.settle(index, now);
+            return Ok(());
+        }
+        let web = Web::new(&local, end.local.tie_breaker, (ice, dtls, remote.ours), host, now)?;
+        end.link = Link::Web(Box::new(web));
+        let early = std::mem::take(&mut end.early);
+        if std::mem::take(&mut end.sockets) {
+            let id = end.id;
+            self.closed.push_back(id);
+        }
+        let Early { checks, candidates } = *early.unwrap_or_default();
+        if let Some(Link::Web(web)) = self.end_mut(index).map(|end| &mut end.link) {
+            candidates.iter().for_each(|candidate| web.end.candidate(candidate, now));
+        }
+        for (from, mut check) in checks {
+            self.check(index, from, &mut check, now);
+        }
+        self.settle(index, now);
+        Ok(())
+    }
+
+    /// Further candidates, or a restart, of the peer.
+    pub(super) fn trickle(&mut self, index: u32, ice: &Ice, now: Time) -> Result<(), Refusal> {
+        let Some(end) = self.end_mut(index) else { return Ok(()) };
+        let local = Credentials { ufrag: end.local.ufrag.clone(), pwd: end.local.pwd.clone() };
+        match &mut end.link {
+            Link::Web(web) if !ice.pwd.is_empty() && ice.ufrag != web.ufrag => {
+                let dtls = web.dtls.clone();
+                web.describe(&local, ice, &dtls, now)?;
+            }
+            Link::Web(web) => ice.candidates.iter().for_each(|candidate| web.end.candidate(candidate, now)),
+            Link::Open => {
+                let early = end.early.get_or_insert_default();
+                let room = CANDIDATES.saturating_sub(early.candidates.len());
+                early.candidates.extend(ice.candidates.iter().take(room).cloned());
+            }
+            // A phone that tries ICE on its own.
+            Link::Plain(_) => {}
+        }
+        self.settle(index, now);
+        Ok(())
+    }
+
+    /// The end that a datagram on the shared port is for.
+    pub(super) fn addressed(&self, from: SocketAddr, datagram: &[u8]) -> Option<u32> {
+        if classify(datagram) == Class::Stun
+            && let Some(ufrag) = addressee(datagram)
+        {
+            return self.ufrags.get(ufrag).copied();
+        }
+        self.addresses.get(&from).copied()
+    }
+
+    /// STUN and DTLS of an end: everything on the shared port that is not media.
+    pub(super) fn check(&mut self, index: u32, from: SocketAddr, datagram: &mut [u8], now: Time) {
+        let to = self.host.address;
+        let Some(end) = self.end_mut(index) else { return };
+        match &mut end.link {
+            Link::Web(web) => {
+                let before = web.end.dropped().stranger;
+                web.end.receive(datagram, from, to, now);
+                if classify(datagram) == Class::Stun && web.end.dropped().stranger == before {
+                    self.bind(index, from, now);
+                }
+                self.settle(index, now);
+            }
+            Link::Open if datagram.len() <= EARLY_OCTETS => {
+                let early = end.early.get_or_insert_default();
+                if early.checks.len() < EARLY {
+                    early.checks.push((from, datagram.to_vec()));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// An authentic check came from there: what else comes from there is this end's.
+    fn bind(&mut self, index: u32, from: SocketAddr, now: Time) {
+        let holder = self.addresses.get(&from).copied();
+        if holder == Some(index) || holder.and_then(|at| self.end(at)).is_some_and(|end| end.uses(from, now))
+        {
+            return;
+        }
+        let Some(Link::Web(web)) = self.end_mut(index).map(|end| &mut end.link) else { return };
+        if web.addresses.len() >= ADDRESSES {
+            return;
+        }
+        web.addresses.push(from);
+        self.addresses.insert(from, index);
+    }
+
+    /// Takes from an end what it has to send, to tell, and when it wants to be woken.
+    pub(super) fn settle(&mut self, index: u32, now: Time) {
+        let Worker { ends, transmits, timers, .. } = self;
+        let Some(end) = ends.get_mut(index as usize).and_then(|slot| slot.end.as_mut()) else { return };
+        let Link::Web(web) = &mut end.link else { return };
+        while let Some(datagram) = web.end.poll_transmit() {
+            if transmits.len() < super::TRANSMITS {
+                transmits.push_back(datagram);
+            }
+        }
+        let mut happened = [None; 4];
+        for place in &mut happened {
+            let Some(event) = web.end.poll_event() else { break };
+            match event {
+                webrtc::Event::Connected { suite } => {
+                    (web.suite, web.closed) = (Some(suite), None);
+                    if !std::mem::replace(&mut web.announced, true) {
+                        *place = Some(Happening::Connected);
+                    }
+                }
+                webrtc::Event::Unreachable => *place = Some(Happening::Unreachable),
+                webrtc::Event::Insecure => *place = Some(Happening::Insecure),
+                webrtc::Event::Closed => web.closed = Some(now),
+                webrtc::Event::Disconnected | webrtc::Event::Restored => {}
+            }
+        }
+        // Never now: a worker that is woken for nothing would not sleep.
+        let deadline = web.end.deadline().map(|at| at.max(now + 1));
+        if deadline != web.timer {
+            if let Some(at) = web.timer {
+                timers.remove(&(at, index));
+            }
+            if let Some(at) = deadline {
+                timers.insert((at, index));
+            }
+            web.timer = deadline;
+        }
+        for happening in happened.into_iter().flatten() {
+            self.report(index, happening);
+        }
+    }
+
+    /// Wakes the ends that want to be.
+    pub(super) fn wake(&mut self, now: Time) {
+        while let Some((at, index)) = self.timers.first().copied().filter(|(at, _)| *at <= now) {
+            self.timers.remove(&(at, index));
+            if let Some(Link::Web(web)) = self.end_mut(index).map(|end| &mut end.link) {
+                web.timer = None;
+                web.end.tick(now);
+            }
+            self.settle(index, now);
+        }
+    }
+
+    /// An end goes: nothing leads to it any more, and its peer is told good-bye.
+    pub(super) fn unbind(&mut self, index: u32, end: &mut End) {
+        self.ufrags.remove(&end.local.ufrag);
+        let Link::Web(web) = &mut end.link else { return };
+        for address in &web.addresses {
+            if self.addresses.get(address) == Some(&index) {
+                self.addresses.remove(address);
+            }
+        }
+        if let Some(at) = web.timer {
+            self.timers.remove(&(at, index));
+        }
+        web.end.close();
+        while let Some(datagram) = web.end.poll_transmit() {
+            if self.transmits.len() < super::TRANSMITS {
+                self.transmits.push_back(datagram);
+            }
+        }
+    }
+
+    /// The next STUN or DTLS datagram to send by the shared port.
+    pub fn poll_transmit(&mut self) -> Option<Datagram> {
+        self.transmits.pop_front()
+    }
+}
+
+impl End {
+    /// Media flows to this address.
+    fn uses(&self, address: SocketAddr, now: Time) -> bool {
+        let Link::Web(web) = &self.link else { return false };
+        web.end.pair().is_some_and(|pair| pair.remote == address)
+            && self.heard.is_some_and(|heard| now.since(heard) < IN_USE)
+    }
+
+    /// The peer closed its association and did not hang up; told once.
+    pub fn abandoned(&mut self, now: Time) -> bool {
+        let Link::Web(web) = &mut self.link else { return false };
+        web.closed.take_if(|at| now.since(*at) >= CLOSING).is_some()
+    }
+}
