@@ -100,6 +100,11 @@ impl Payloads {
     }
 }
 
+/// A jump forward by as much is a restart of the source (RFC 3550 A.1).
+pub(crate) const MAX_DROPOUT: u16 = 3_000;
+/// A jump back by less is a late packet.
+pub(crate) const MAX_MISORDER: u16 = 100;
+
 /// Keeps what a receiver sees continuous when the source behind it changes (R-RTP-2): one sending SSRC, sequence numbers
 /// and timestamps that go on.
 #[derive(Clone, Debug)]
@@ -130,7 +135,7 @@ impl Splice {
 
     /// What goes out for what came in at `now_ms`. Gaps of the source are kept, never renumbered.
     pub fn map(&mut self, mut rtp: Rtp, now_ms: u64) -> Rtp {
-        let changed = self.interrupted || self.source != Some(rtp.ssrc);
+        let changed = self.interrupted || self.source != Some(rtp.ssrc) || self.restarted(rtp.seq);
         self.interrupted = false;
         if changed {
             self.source = Some(rtp.ssrc);
@@ -149,6 +154,14 @@ impl Splice {
             self.last = Some((rtp.seq, rtp.timestamp, now_ms));
         }
         rtp
+    }
+
+    /// The source counts from elsewhere without another name (RFC 3550 A.1): neither a late packet nor a loss. Sent on as it
+    /// comes, it would use sequence numbers, and SRTP keystream, a second time.
+    fn restarted(&self, seq: u16) -> bool {
+        let Some((last, ..)) = self.last else { return false };
+        let forward = seq.wrapping_add(self.seq_offset).wrapping_sub(last);
+        (MAX_DROPOUT..=u16::MAX - MAX_MISORDER).contains(&forward)
     }
 
     /// The stream was not passed on for a while (hold): what comes next goes on like a new source, without a gap.
@@ -236,6 +249,16 @@ mod tests {
         let next = splice.map(packet(50_000, 7_984_000, 1), 998_000);
         assert_eq!((next.seq, next.timestamp, next.marker), (101, 7_984_000, true));
         assert_eq!(splice.map(packet(50_001, 7_984_160, 1), 998_020).seq, 102);
+    }
+
+    #[test]
+    fn a_source_that_counts_anew_goes_on_and_a_late_packet_keeps_its_place() {
+        let mut splice = Splice::new(1, 8000);
+        splice.map(packet(10_000, 0, 1), 0);
+        assert_eq!(splice.map(packet(9_950, 0, 1), 5).seq, 9_950);
+        let next = splice.map(packet(3, 500, 1), 20);
+        assert_eq!((next.seq, next.timestamp, next.marker), (10_001, 160, true));
+        assert_eq!(splice.map(packet(4, 660, 1), 40).seq, 10_002);
     }
 
     #[test]

@@ -88,8 +88,15 @@ impl Context {
         let header = buffer.get(..length).and_then(rtp).ok_or(SrtpError::Malformed)?;
         let source = source(&mut self.sources, header.ssrc)?;
         let index = source.estimate(header.seq);
+        // The same index twice would be the same keystream twice; the receiver would refuse it anyway.
+        if source.window.has(index) {
+            return Err(SrtpError::Replayed);
+        }
+        let sealed = self.rtp.seal(self.suite, buffer, header.header, length, header.ssrc, index);
+        let length = sealed.ok_or(SrtpError::NoRoom)?;
+        source.window.note(index);
         source.index = Some(source.index.map_or(index, |i| i.max(index)));
-        self.rtp.seal(self.suite, buffer, header.header, length, header.ssrc, index).ok_or(SrtpError::NoRoom)
+        Ok(length)
     }
 
     /// Opens a protected packet in place; gives the length of the plain one.

@@ -117,6 +117,7 @@ fn lost(error: NoAnswer) -> Status {
 fn refused(refusal: Refusal) -> Status {
     match refusal {
         Refusal::UnknownSession(_) => Status::not_found(refusal.to_string()),
+        Refusal::Settled => Status::failed_precondition(refusal.to_string()),
         _ => Status::invalid_argument(refusal.to_string()),
     }
 }

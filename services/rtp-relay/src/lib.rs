@@ -20,7 +20,7 @@ use control::{Member, Service};
 use futures::Stream;
 use proto::v1::relay_server::RelayServer;
 use relay::dtls::Certificate;
-use relay::session::{Limits, Worker};
+use relay::session::Limits;
 use runtime::config::RelayConfig;
 use runtime::drain::Stage;
 use runtime::{Config, Drain};
@@ -53,6 +53,8 @@ pub enum Control {
 pub async fn run(config: Config, bus: bus::Bus, control: Control, drain: Drain) -> anyhow::Result<()> {
     let instance = config.instance("rtp-relay");
     let advertise = advertised(&config.relay)?;
+    // ICE names its side of a pair; the kernel picks it where `listen` does not.
+    let local = if config.relay.listen.is_unspecified() { advertise } else { config.relay.listen };
     let threads = config.relay.threads.max(1);
     let certificate = certificate(config.cluster.dtls_certificate_file.as_deref())?;
     let limits = Limits {
@@ -76,7 +78,9 @@ pub async fn run(config: Config, bus: bus::Bus, control: Control, drain: Drain) 
         let address = SocketAddr::new(advertise, shared.local_addr()?.port());
         members.push(Member { line: line.clone(), shared: address });
         let parts = thread::Parts {
-            worker: Worker::new(limits),
+            limits,
+            certificate: certificate.clone(),
+            address: SocketAddr::new(local, address.port()),
             shared,
             ports,
             advertise,

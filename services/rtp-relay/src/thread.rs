@@ -5,7 +5,8 @@ use crate::poll::{Poll, Waker};
 use crate::ports::{NoPort, Pair, Ports};
 use crate::random;
 use crate::udp::{BATCH, Batch};
-use relay::session::{Arrival, Departure, EndId, Local, Report, Socket, Worker};
+use relay::dtls::Certificate;
+use relay::session::{Arrival, Departure, EndId, Host, Limits, Local, Report, Socket, Worker};
 use signal::Time;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::fd::{AsRawFd, RawFd};
@@ -27,8 +28,12 @@ const LONGEST: u64 = 1_000;
 /// What a thread begins with.
 #[derive(Debug)]
 pub struct Parts {
-    /// The core.
-    pub worker: Worker,
+    /// Times of the core.
+    pub limits: Limits,
+    /// What its WebRTC ends show.
+    pub certificate: Certificate,
+    /// Its ICE port as an address of an interface.
+    pub address: SocketAddr,
     /// The socket of all ICE ends.
     pub shared: UdpSocket,
     /// Its part of the range.
@@ -47,6 +52,7 @@ pub struct Parts {
 
 struct Thread {
     parts: Parts,
+    worker: Worker,
     poll: Poll,
     batch: Batch,
     /// By the place of the end.
@@ -65,19 +71,27 @@ pub fn run(parts: Parts) -> std::io::Result<()> {
     let poll = Poll::new()?;
     poll.add(parts.waker.fd(), WAKE)?;
     poll.add(parts.shared.as_raw_fd(), SHARED)?;
+    let started = (runtime::clock::now_ms(), runtime::clock::instant());
+    let host = Host {
+        address: parts.address,
+        certificate: parts.certificate.clone(),
+        base: started.1,
+        epoch: Time(started.0),
+    };
     let mut thread = Thread {
+        worker: Worker::new(parts.limits, host),
         parts,
         poll,
         batch: Batch::default(),
         pairs: vec![],
         departures: Vec::with_capacity(BATCH),
         out: Vec::with_capacity(BATCH),
-        started: (runtime::clock::now_ms(), runtime::clock::instant()),
+        started,
     };
     let mut ready = Vec::with_capacity(BATCH);
     loop {
         let now = thread.now().time();
-        let sleep = thread.parts.worker.deadline().map_or(LONGEST, |at| at.since(now).min(LONGEST));
+        let sleep = thread.worker.deadline().map_or(LONGEST, |at| at.since(now).min(LONGEST));
         ready.clear();
         ready.extend_from_slice(thread.poll.wait(sleep));
         let at = thread.now();
@@ -93,7 +107,7 @@ pub fn run(parts: Parts) -> std::io::Result<()> {
         if thread.perform(at.time()) {
             return Ok(());
         }
-        thread.parts.worker.tick(at.time());
+        thread.worker.tick(at.time());
         thread.settle(at.time());
     }
 }
@@ -118,7 +132,7 @@ impl Thread {
             let Some((from, length)) = self.batch.read(place) else { continue };
             let buffer = self.batch.buffer(place);
             if let Some(Departure { socket, to, length }) =
-                self.parts.worker.receive(socket, from, at, buffer, length)
+                self.worker.receive(socket, from, at, buffer, length)
                 && let Some(fd) = self.fd(socket)
             {
                 self.departures.push((fd, place, to, length));
@@ -169,7 +183,7 @@ impl Thread {
     fn perform(&mut self, now: Time) -> bool {
         for _ in 0..COMMANDS {
             let Ok(command) = self.parts.commands.try_recv() else { return false };
-            let worker = &mut self.parts.worker;
+            let worker = &mut self.worker;
             match command {
                 Command::Allocate { session, contents, known_only, reply } => {
                     let made = self.allocate(&session, contents, known_only, now);
@@ -203,12 +217,12 @@ impl Thread {
         known_only: bool,
         now: Time,
     ) -> Result<Ends, NoRoom> {
-        if known_only && !self.parts.worker.knows(session) {
+        if known_only && !self.worker.knows(session) {
             return Err(NoRoom::Draining);
         }
         let (poll, pairs, ports) = (&self.poll, &mut self.pairs, &mut self.parts.ports);
         let advertise = self.parts.advertise;
-        let made = self.parts.worker.allocate(session, contents, now, |id| {
+        let made = self.worker.allocate(session, contents, now, |id| {
             let pair = ports.take(now.0, random::number)?;
             let place = id.index as usize;
             if pairs.len() <= place {
@@ -228,6 +242,7 @@ impl Thread {
                 rtcp_port: pair.port + 1,
                 ufrag: random::word(8),
                 pwd: random::word(24),
+                tie_breaker: random::number().into(),
             };
             pairs[place] = Some((id, pair));
             Ok(local)
@@ -237,7 +252,7 @@ impl Thread {
 
     /// Closes sockets that are of no use any more; their ports rest.
     fn close(&mut self, now: Time) {
-        while let Some(id) = self.parts.worker.poll_closed() {
+        while let Some(id) = self.worker.poll_closed() {
             let held = self.pairs.get_mut(id.index as usize);
             if let Some((_, pair)) = held.and_then(|held| held.take_if(|(of, _)| *of == id)) {
                 self.parts.ports.give_back(pair.port, now.0);
@@ -248,12 +263,16 @@ impl Thread {
     /// Tells what there is to tell.
     fn settle(&mut self, now: Time) {
         self.close(now);
+        while let Some(datagram) = self.worker.poll_transmit() {
+            // Lost is as good as late: STUN and DTLS repeat.
+            let _ = self.parts.shared.send_to(&datagram.octets, datagram.pair.remote);
+        }
         // Without room the core keeps the newest.
         while let Ok(room) = self.parts.reports.try_reserve() {
-            let Some(report) = self.parts.worker.poll_report() else { break };
+            let Some(report) = self.worker.poll_report() else { break };
             room.send(report);
         }
-        let (sessions, forwarded, dropped) = self.parts.worker.totals();
+        let (sessions, forwarded, dropped) = self.worker.totals();
         let gauges = &self.parts.gauges;
         gauges.sessions.store(sessions, Ordering::Relaxed);
         gauges.forwarded.store(forwarded, Ordering::Relaxed);

@@ -1,12 +1,7 @@
 //! What is known of the stream that an end hears: loss (RFC 3550 A.1, A.3) and jitter (A.8).
 
 use super::facts::Arrival;
-use crate::packet::Rtp;
-
-/// A jump forward by more is a restart of the source.
-const MAX_DROPOUT: u16 = 3_000;
-/// A jump back by less is a late packet.
-const MAX_MISORDER: u16 = 100;
+use crate::packet::{MAX_DROPOUT, MAX_MISORDER, Rtp};
 
 /// Counts one incoming stream; a change of its source starts a new section and keeps the sum.
 #[derive(Clone, Debug, Default)]

@@ -4,16 +4,29 @@ use super::*;
 use signal::media::{Codec, Direction};
 use std::convert::Infallible;
 
+mod web;
+
 pub(super) fn at(text: &str) -> SocketAddr {
     text.parse().unwrap()
 }
 
-fn phone() -> SocketAddr {
+pub(super) fn phone() -> SocketAddr {
     at("192.0.2.30:16400")
 }
 
 fn other() -> SocketAddr {
     at("198.51.100.7:7000")
+}
+
+/// The ICE port of the workers.
+pub(super) fn shared() -> SocketAddr {
+    at("203.0.113.1:30000")
+}
+
+#[allow(clippy::disallowed_methods, reason = "a base for the standard clock; it is not looked at again")]
+pub(super) fn worker(limits: Limits) -> Worker {
+    let certificate = Certificate::generate(Time(0)).unwrap();
+    Worker::new(limits, Host { address: shared(), certificate, base: Instant::now(), epoch: Time(0) })
 }
 
 pub(super) fn allocate(worker: &mut Worker, name: &str, contents: u32) -> Vec<EndId> {
@@ -26,6 +39,7 @@ pub(super) fn allocate(worker: &mut Worker, name: &str, contents: u32) -> Vec<En
             rtcp_port: 30_001 + 2 * id.index as u16,
             ufrag: format!("ufrag{}", id.index),
             pwd: "p".repeat(24),
+            tie_breaker: 7,
         })
     });
     assert_eq!(made.unwrap().len(), contents as usize * 2);
@@ -56,7 +70,7 @@ pub(super) fn rtp(pt: u8, seq: u16, ssrc: u32) -> Vec<u8> {
     packet
 }
 
-fn receiver_report(ssrc: u32) -> Vec<u8> {
+pub(super) fn receiver_report(ssrc: u32) -> Vec<u8> {
     [0x80c9_0001u32, ssrc].iter().flat_map(|w| w.to_be_bytes()).collect()
 }
 
@@ -81,7 +95,7 @@ fn figures(worker: &Worker) -> Vec<Figures> {
 
 #[test]
 fn what_comes_in_at_one_leg_goes_out_at_the_other_octet_by_octet() {
-    let mut worker = Worker::new(Limits::default());
+    let mut worker = worker(Limits::default());
     let (a, b) = call(&mut worker);
     for seq in 0..10 {
         let packet = rtp(0, seq, 7);
@@ -105,7 +119,7 @@ fn what_comes_in_at_one_leg_goes_out_at_the_other_octet_by_octet() {
 
 #[test]
 fn payload_numbers_are_those_of_each_leg_and_others_are_dropped() {
-    let mut worker = Worker::new(Limits::default());
+    let mut worker = worker(Limits::default());
     let (a, b) = call(&mut worker);
     let out = give(&mut worker, Socket::Rtp(a), phone(), 0, &rtp(101 | 0x80, 1, 7)).unwrap();
     assert_eq!(out.2[1], 96 | 0x80, "the marker stays");
@@ -117,7 +131,7 @@ fn payload_numbers_are_those_of_each_leg_and_others_are_dropped() {
 
 #[test]
 fn before_both_sides_are_connected_nothing_crosses() {
-    let mut worker = Worker::new(Limits::default());
+    let mut worker = worker(Limits::default());
     let ids = allocate(&mut worker, "call", 1);
     assert_eq!(give(&mut worker, Socket::Rtp(ids[0]), phone(), 0, &rtp(0, 1, 7)), None);
     worker.connect("call", 0, 0, &remote(phone(), &[(0, "PCMU")]), Time(0)).unwrap();
@@ -130,7 +144,7 @@ fn before_both_sides_are_connected_nothing_crosses() {
 /// R-RTP-10: the whole of §12.6 from the attacker's side.
 #[test]
 fn a_stranger_is_neither_heard_nor_sent_anything() {
-    let mut worker = Worker::new(Limits::default());
+    let mut worker = worker(Limits::default());
     let (a, b) = call(&mut worker);
     let stranger = at("203.0.113.66:9");
     for seq in 0..200u16 {
@@ -149,7 +163,7 @@ fn a_stranger_is_neither_heard_nor_sent_anything() {
 
 #[test]
 fn a_phone_behind_nat_is_found_where_its_signalling_comes_from() {
-    let mut worker = Worker::new(Limits::default());
+    let mut worker = worker(Limits::default());
     let (a, b) = call(&mut worker);
     let source = Some("198.51.100.99".parse().unwrap());
     let natted = Remote { source, ..remote(at("192.168.1.5:4000"), &[(0, "PCMU")]) };
@@ -163,7 +177,7 @@ fn a_phone_behind_nat_is_found_where_its_signalling_comes_from() {
 
 #[test]
 fn rtcp_has_its_own_port_or_shares_it() {
-    let mut worker = Worker::new(Limits::default());
+    let mut worker = worker(Limits::default());
     let (a, b) = call(&mut worker);
     let report = receiver_report(7);
     let out = give(&mut worker, Socket::Rtcp(a), at("192.0.2.30:16401"), 0, &report);
@@ -183,7 +197,7 @@ fn rtcp_has_its_own_port_or_shares_it() {
 /// R-RTP-2: held media does not cross, and goes on without a gap.
 #[test]
 fn hold_stops_one_direction_and_resuming_leaves_no_gap() {
-    let mut worker = Worker::new(Limits::default());
+    let mut worker = worker(Limits::default());
     let (a, b) = call(&mut worker);
     for seq in 0..10 {
         give(&mut worker, Socket::Rtp(b), other(), u64::from(seq) * 20, &rtp(0, seq, 9)).unwrap();
@@ -205,7 +219,7 @@ fn hold_stops_one_direction_and_resuming_leaves_no_gap() {
 #[test]
 fn silence_is_reported_once_and_only_while_something_is_due() {
     let limits = Limits { media_timeout_ms: 5_000, ..Limits::default() };
-    let mut worker = Worker::new(limits);
+    let mut worker = worker(limits);
     let (a, b) = call(&mut worker);
     let mut now = 0;
     let mut run = |worker: &mut Worker, until: u64, speaking: &[(EndId, SocketAddr)]| {
@@ -235,7 +249,7 @@ fn silence_is_reported_once_and_only_while_something_is_due() {
 
 #[test]
 fn asked_again_gives_the_same_ends_and_grows() {
-    let mut worker = Worker::new(Limits::default());
+    let mut worker = worker(Limits::default());
     allocate(&mut worker, "call", 1);
     let again = worker.allocate("call", 1, Time(5), |_| Err::<Local, _>("made a second time")).unwrap();
     assert_eq!(again.iter().map(|(leg, content, _)| (leg.0, *content)).collect::<Vec<_>>(), [(0, 0), (1, 0)]);
@@ -256,7 +270,7 @@ fn asked_again_gives_the_same_ends_and_grows() {
 
 #[test]
 fn release_frees_everything_and_late_packets_meet_nobody() {
-    let mut worker = Worker::new(Limits::default());
+    let mut worker = worker(Limits::default());
     let (a, b) = call(&mut worker);
     give(&mut worker, Socket::Rtp(a), phone(), 0, &rtp(0, 0, 7)).unwrap();
     let last = worker.release("call").unwrap();
@@ -277,7 +291,7 @@ fn release_frees_everything_and_late_packets_meet_nobody() {
 
 #[test]
 fn sessions_that_nobody_needs_are_released() {
-    let mut worker = Worker::new(Limits { silent_ms: 600_000, ..Limits::default() });
+    let mut worker = worker(Limits { silent_ms: 600_000, ..Limits::default() });
     allocate(&mut worker, "never connected", 1);
     call(&mut worker);
     worker.tick(Time(299_000));
@@ -293,7 +307,7 @@ fn sessions_that_nobody_needs_are_released() {
 
 #[test]
 fn control_is_told_what_is_wrong() {
-    let mut worker = Worker::new(Limits::default());
+    let mut worker = worker(Limits::default());
     let facts = remote(phone(), &[(0, "PCMU")]);
     let unknown = worker.connect("call", 0, 0, &facts, Time(0)).unwrap_err();
     assert_eq!(unknown, Refusal::UnknownSession("call".into()));

@@ -1,0 +1,322 @@
+//! A plain phone and a WebRTC client, on virtual time.
+
+use super::*;
+use crate::ice::{Config, Credentials};
+use crate::webrtc::{Event, Received};
+use signal::media::{Candidate, CandidateKind, Dtls, Fingerprint, Ice, Setup};
+
+/// A browser: an end of its own behind one socket.
+struct Client {
+    end: crate::webrtc::End,
+    address: SocketAddr,
+    certificate: Certificate,
+    ufrag: String,
+    events: Vec<Event>,
+    heard: Vec<(Received, Vec<u8>)>,
+}
+
+fn host(address: SocketAddr) -> Candidate {
+    Candidate {
+        foundation: "1".into(),
+        component: 1,
+        priority: 126 << 24 | 65_535 << 8 | 255,
+        address,
+        kind: CandidateKind::Host,
+        related: None,
+        generation: 0,
+    }
+}
+
+impl Client {
+    #[allow(clippy::disallowed_methods, reason = "a base for the standard clock; it is not looked at again")]
+    fn new(name: &str, address: &str, controlling: bool) -> Client {
+        let certificate = Certificate::generate(Time(0)).unwrap();
+        let credentials = Credentials { ufrag: name.into(), pwd: name.repeat(8) };
+        let address = at(address);
+        let config = Config { credentials, addresses: vec![address], controlling, tie_breaker: 3 };
+        let end = crate::webrtc::End::new(&config, &certificate, Instant::now(), Time(0)).unwrap();
+        Client { end, address, certificate, ufrag: name.into(), events: vec![], heard: vec![] }
+    }
+
+    /// It hears what the relay's end says of itself.
+    fn meets(&mut self, worker: &Worker, end: EndId, setup: Setup, now: Time) {
+        let local = &worker.end(end.index).unwrap().local;
+        let ice = Ice {
+            ufrag: local.ufrag.clone(),
+            pwd: local.pwd.clone(),
+            candidates: vec![host(shared())],
+            ..Ice::default()
+        };
+        let fingerprints = vec![worker.host.certificate.fingerprint()];
+        self.end.remote(&ice, &Dtls { fingerprints, setup }, now).unwrap();
+    }
+
+    /// What it says of itself.
+    fn remote(&self, codecs: &[(u8, &str)]) -> Remote {
+        let ice = Ice {
+            ufrag: self.ufrag.clone(),
+            pwd: self.ufrag.repeat(8),
+            candidates: vec![host(self.address)],
+            ..Ice::default()
+        };
+        let dtls = Dtls { fingerprints: vec![self.certificate.fingerprint()], setup: Setup::Active };
+        Remote {
+            mux: true,
+            ice: Some(ice),
+            dtls: Some(dtls),
+            ours: true,
+            ..super::remote(self.address, codecs)
+        }
+    }
+}
+
+/// The wire between a worker and its clients.
+struct Net {
+    now: Time,
+    worker: Worker,
+    clients: Vec<Client>,
+}
+
+impl Net {
+    /// Delivers what is on its way, as long as anything moves within so many milliseconds.
+    fn run(&mut self, ms: u64) {
+        let until = self.now + ms;
+        while self.now < until {
+            loop {
+                let mut moved = false;
+                while let Some(datagram) = self.worker.poll_transmit() {
+                    moved = true;
+                    let to = self.clients.iter_mut().find(|c| c.address == datagram.pair.remote);
+                    let Some(client) = to else { continue };
+                    let mut octets = datagram.octets;
+                    client.end.receive(&mut octets, shared(), client.address, self.now);
+                }
+                for at in 0..self.clients.len() {
+                    while let Some(datagram) = self.clients[at].end.poll_transmit() {
+                        moved = true;
+                        let from = self.clients[at].address;
+                        let mut octets = datagram.octets;
+                        let length = octets.len();
+                        octets.resize(length + crate::srtp::ROOM, 0);
+                        let arrival = Arrival(self.now.0 * 1_000);
+                        self.worker.receive(Socket::Shared, from, arrival, &mut octets, length);
+                    }
+                    let client = &mut self.clients[at];
+                    client.events.extend(std::iter::from_fn(|| client.end.poll_event()));
+                }
+                if !moved {
+                    break;
+                }
+            }
+            self.now = self.now + 5;
+            self.worker.tick(self.now);
+            for client in &mut self.clients {
+                if client.end.deadline().is_some_and(|at| at <= self.now) {
+                    client.end.tick(self.now);
+                }
+            }
+        }
+    }
+
+    /// A packet of the worker's goes where it is sent; clients decrypt it.
+    fn give(
+        &mut self,
+        socket: Socket,
+        from: SocketAddr,
+        packet: &[u8],
+    ) -> Option<(Socket, SocketAddr, Vec<u8>)> {
+        let out = super::give(&mut self.worker, socket, from, self.now.0, packet)?;
+        if let Some(client) = self.clients.iter_mut().find(|c| c.address == out.1) {
+            let mut wire = out.2.clone();
+            let received = client.end.receive(&mut wire, shared(), client.address, self.now);
+            let (Received::Rtp(length) | Received::Rtcp(length)) = received else { return Some(out) };
+            wire.truncate(length);
+            client.heard.push((received, wire));
+        }
+        Some(out)
+    }
+
+    /// A client speaks; gives what leaves at the other end.
+    fn say(&mut self, client: usize, packet: &[u8], rtcp: bool) -> Option<(Socket, SocketAddr, Vec<u8>)> {
+        let mut wire = packet.to_vec();
+        wire.resize(packet.len() + crate::srtp::ROOM, 0);
+        let Client { end, address, .. } = &mut self.clients[client];
+        let protected = if rtcp {
+            end.protect_rtcp(&mut wire, packet.len())
+        } else {
+            end.protect(&mut wire, packet.len())
+        };
+        wire.truncate(protected.unwrap().0);
+        let from = *address;
+        self.give(Socket::Shared, from, &wire)
+    }
+
+    fn reports(&mut self) -> Vec<(u8, Happening)> {
+        std::iter::from_fn(|| self.worker.poll_report()).map(|r| (r.leg.0, r.happening)).collect()
+    }
+}
+
+/// A call from a phone (leg 0) to a client (leg 1) that is not connected yet.
+fn begun() -> (Net, EndId, EndId) {
+    let mut worker = worker(Limits::default());
+    let ids = allocate(&mut worker, "call", 1);
+    worker
+        .connect("call", 0, 0, &remote(phone(), &[(0, "PCMU"), (101, "telephone-event")]), Time(0))
+        .unwrap();
+    let mut client = Client::new("browser", "198.51.100.7:7000", false);
+    client.meets(&worker, ids[1], Setup::Passive, Time(0));
+    (Net { now: Time(0), worker, clients: vec![client] }, ids[0], ids[1])
+}
+
+fn connected() -> (Net, EndId, EndId) {
+    let (mut net, a, b) = begun();
+    let mut facts = net.clients[0].remote(&[(0, "PCMU"), (96, "telephone-event")]);
+    facts.dtls.as_mut().unwrap().setup = Setup::Active;
+    net.worker.connect("call", 1, 0, &facts, Time(0)).unwrap();
+    net.run(500);
+    assert_eq!(net.reports(), [(1, Happening::Connected)]);
+    (net, a, b)
+}
+
+#[test]
+fn a_phone_and_a_client_hear_each_other_and_the_plain_ports_are_given_back() {
+    let (mut net, a, b) = connected();
+    assert_eq!(net.worker.poll_closed(), Some(b));
+    assert_eq!(net.worker.poll_closed(), None);
+    for seq in 0..20u16 {
+        let packet = rtp(101, seq, 7);
+        let (socket, to, wire) = net.give(Socket::Rtp(a), phone(), &packet).unwrap();
+        assert_eq!((socket, to), (Socket::Shared, at("198.51.100.7:7000")));
+        assert_ne!(wire[12..172], packet[12..172], "protected");
+        let (received, heard) = net.clients[0].heard.pop().unwrap();
+        assert_eq!((received, &heard), (Received::Rtp(172), &rtp(96, seq, 7)), "with the client's number");
+        assert_eq!(
+            net.say(0, &rtp(96, 900 + seq, 9), false),
+            Some((Socket::Rtp(a), phone(), rtp(101, 900 + seq, 9)))
+        );
+    }
+    let figures = net.worker.figures("call").unwrap();
+    assert_eq!((figures[1].form, figures[1].packets_in, figures[1].packets_out), (Form::Webrtc, 20, 20));
+    assert_eq!((figures[1].peer, figures[1].dropped), (Some(at("198.51.100.7:7000")), 0));
+    assert!(figures[1].suite.is_some() && figures[0].suite.is_none());
+}
+
+#[test]
+fn rtcp_crosses_between_two_ports_and_the_muxed_path() {
+    let (mut net, a, _) = connected();
+    let report = receiver_report(7);
+    let (socket, ..) = net.give(Socket::Rtcp(a), at("192.0.2.30:16401"), &report).unwrap();
+    assert_eq!(socket, Socket::Shared);
+    assert_eq!(net.clients[0].heard.pop().unwrap(), (Received::Rtcp(8), report.clone()));
+    assert_eq!(net.say(0, &report, true), Some((Socket::Rtcp(a), at("192.0.2.30:16401"), report)));
+}
+
+#[test]
+fn checks_and_candidates_that_come_before_the_description_are_not_lost() {
+    let (mut net, ..) = begun();
+    net.run(20);
+    let mut facts = net.clients[0].remote(&[(0, "PCMU")]);
+    let candidates = std::mem::take(&mut facts.ice.as_mut().unwrap().candidates);
+    let trickled = Ice { candidates, ..Ice::default() };
+    net.worker.update("call", 1, 0, &trickled, net.now).unwrap();
+    // The client stays silent from now on: only what was kept can lead to it.
+    net.worker.connect("call", 1, 0, &facts, net.now).unwrap();
+    let mut sent = vec![];
+    while let Some(datagram) = net.worker.poll_transmit() {
+        sent.push((datagram.pair.remote, datagram.octets[1]));
+    }
+    assert!(sent.contains(&(at("198.51.100.7:7000"), 1)), "a kept check was answered: {sent:?}");
+    net.run(500);
+    assert_eq!(net.reports(), [(1, Happening::Connected)]);
+}
+
+/// R-RTP-5.
+#[test]
+fn another_certificate_than_the_described_one_is_reported_and_gets_no_media() {
+    let (mut net, a, _) = begun();
+    let mut facts = net.clients[0].remote(&[(0, "PCMU")]);
+    facts.dtls.as_mut().unwrap().fingerprints =
+        vec![Fingerprint { hash: "sha-256".into(), digest: vec![1; 32] }];
+    net.worker.connect("call", 1, 0, &facts, Time(0)).unwrap();
+    net.run(500);
+    assert_eq!(net.reports(), [(1, Happening::Insecure)]);
+    assert_eq!(net.give(Socket::Rtp(a), phone(), &rtp(0, 1, 7)), None);
+}
+
+#[test]
+fn a_client_that_never_answers_is_unreachable() {
+    let (mut net, ..) = begun();
+    let facts = net.clients[0].remote(&[(0, "PCMU")]);
+    net.clients.clear();
+    net.worker.connect("call", 1, 0, &facts, Time(0)).unwrap();
+    net.run(31_000);
+    assert_eq!(net.reports(), [(1, Happening::Unreachable)]);
+}
+
+#[test]
+fn several_clients_share_the_port_and_strangers_reach_nobody() {
+    let mut net = Net { now: Time(0), worker: worker(Limits::default()), clients: vec![] };
+    for (name, address) in [("alice", "198.51.100.1:7000"), ("robert", "198.51.100.2:7000")] {
+        let controlling = name == "alice";
+        if net.clients.is_empty() {
+            allocate(&mut net.worker, "call", 1);
+        }
+        let leg = net.clients.len() as u32;
+        let index = net.worker.find("call", leg, 0).unwrap();
+        let end = net.worker.end(index).unwrap().id;
+        let mut client = Client::new(name, address, controlling);
+        client.meets(&net.worker, end, Setup::Passive, Time(0));
+        let facts = Remote { ours: !controlling, ..client.remote(&[(0, "PCMU")]) };
+        net.clients.push(client);
+        net.worker.connect("call", leg, 0, &facts, Time(0)).unwrap();
+    }
+    net.run(500);
+    let mut reports = net.reports();
+    reports.sort_by_key(|(leg, _)| *leg);
+    assert_eq!(reports, [(0, Happening::Connected), (1, Happening::Connected)]);
+    net.say(0, &rtp(0, 1, 7), false).unwrap();
+    assert_eq!(net.clients[1].heard.pop().unwrap().1, rtp(0, 1, 7));
+    net.say(1, &rtp(0, 50, 8), false).unwrap();
+    assert_eq!(net.clients[0].heard.pop().unwrap().1, rtp(0, 50, 8));
+    // Forged media from a client's own address, and anything from elsewhere.
+    assert_eq!(net.give(Socket::Shared, at("198.51.100.1:7000"), &rtp(0, 2, 7)), None);
+    assert_eq!(net.give(Socket::Shared, at("203.0.113.66:9"), &rtp(0, 3, 7)), None);
+    let figures = net.worker.figures("call").unwrap();
+    assert_eq!((figures[0].dropped, figures[1].dropped), (1, 0));
+    net.worker.release("call").unwrap();
+    assert!(net.worker.ufrags.is_empty() && net.worker.addresses.is_empty() && net.worker.timers.is_empty());
+}
+
+#[test]
+fn a_client_that_closes_and_does_not_hang_up_is_lost_after_a_while() {
+    let (mut net, ..) = connected();
+    net.clients[0].end.close();
+    net.run(2_000);
+    assert_eq!(net.reports(), [], "a hang-up may be on its way");
+    net.run(4_000);
+    assert_eq!(net.reports(), [(1, Happening::Unreachable)]);
+}
+
+#[test]
+fn a_restart_by_the_client_keeps_the_keys() {
+    let (mut net, a, b) = connected();
+    let credentials = Credentials { ufrag: "again".into(), pwd: "again".repeat(5) };
+    net.clients[0].end.restart(&credentials, net.now).unwrap();
+    net.clients[0].meets(&net.worker, b, Setup::Passive, net.now);
+    let mut facts = net.clients[0].remote(&[(0, "PCMU"), (96, "telephone-event")]);
+    let ice = facts.ice.as_mut().unwrap();
+    (ice.ufrag, ice.pwd) = (credentials.ufrag, credentials.pwd);
+    net.worker.connect("call", 1, 0, &facts, net.now).unwrap();
+    net.run(2_000);
+    assert_eq!(net.reports(), []);
+    net.give(Socket::Rtp(a), phone(), &rtp(0, 1, 7)).unwrap();
+    assert_eq!(net.clients[0].heard.pop().unwrap().1, rtp(0, 1, 7));
+    assert_eq!(net.say(0, &rtp(0, 5, 9), false).unwrap().2, rtp(0, 5, 9));
+}
+
+#[test]
+fn a_webrtc_end_does_not_become_plain() {
+    let (mut net, ..) = connected();
+    let refused = net.worker.connect("call", 1, 0, &remote(phone(), &[(0, "PCMU")]), net.now);
+    assert_eq!(refused, Err(Refusal::Settled));
+}
