@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test says what is wrong by failing")]
 
 use signal::Time;
-use signal::media::{Candidate, CandidateKind, Dtls, Ice, Setup};
+use signal::media::{Candidate, CandidateKind, Codec, Dtls, Ice, Setup};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::net::SocketAddr;
@@ -11,6 +11,7 @@ use tandem_relay::dtls::Certificate;
 use tandem_relay::ice::{Config, Credentials};
 use tandem_relay::latch::{Allowed, Latch};
 use tandem_relay::packet::{self, Payloads, Splice};
+use tandem_relay::session::{Arrival, EndId, Host, Limits, Local, Remote, Socket, Worker};
 use tandem_relay::srtp::{Context, ROOM, Suite};
 use tandem_relay::webrtc::{End, Received};
 
@@ -132,6 +133,96 @@ fn media_through_a_webrtc_end_allocates_nothing() {
         let (length, _) = here.protect(&mut wire, 172).unwrap();
         let got = there.receive(&mut wire[..length], address(0), address(1), START + 2_000);
         assert_eq!(ALLOCATIONS.get() - before, 0);
+        assert_eq!(got, Received::Rtp(172));
+    }
+}
+
+fn rtp(seq: u16) -> Vec<u8> {
+    let mut packet = vec![0u8; 172 + ROOM];
+    packet[0] = 0x80;
+    packet[2..4].copy_from_slice(&seq.to_be_bytes());
+    packet[7] = 160;
+    packet[11] = 9;
+    packet
+}
+
+/// A worker with a call of a plain phone and a WebRTC client, and that client.
+#[allow(clippy::disallowed_methods, reason = "a base for the standard clock")]
+fn call() -> (Worker, EndId, End) {
+    let certificate = Certificate::generate(START).unwrap();
+    let host = Host { address: address(0), certificate, base: Instant::now(), epoch: START };
+    let fingerprint = host.certificate.fingerprint();
+    let mut worker = Worker::new(Limits::default(), host);
+    let mut ids = vec![];
+    let make = |id: EndId| {
+        ids.push(id);
+        let Credentials { ufrag, pwd } = credentials(10 + id.index as usize);
+        let (address, tie_breaker) = (address(0).ip(), 5);
+        Ok::<_, ()>(Local { address, rtp_port: 1, rtcp_port: 2, ufrag, pwd, tie_breaker })
+    };
+    worker.allocate("call", 1, START, make).unwrap();
+
+    let certificate = Certificate::generate(START).unwrap();
+    let config = Config {
+        credentials: credentials(1),
+        addresses: vec![address(1)],
+        controlling: true,
+        tie_breaker: 1,
+    };
+    let mut client = End::new(&config, &certificate, Instant::now(), START).unwrap();
+    let describe = |credentials: Credentials, at: SocketAddr, fingerprint, setup| {
+        let candidate = Candidate {
+            foundation: "1".into(),
+            component: 1,
+            priority: 1,
+            address: at,
+            kind: CandidateKind::Host,
+            related: None,
+            generation: 0,
+        };
+        let Credentials { ufrag, pwd } = credentials;
+        let ice = Ice { ufrag, pwd, candidates: vec![candidate], lite: false, trickle: false };
+        (ice, Dtls { fingerprints: vec![fingerprint], setup })
+    };
+    let ours = credentials(10 + ids[1].index as usize);
+    let (ice, dtls) = describe(ours, address(0), fingerprint, Setup::Passive);
+    client.remote(&ice, &dtls, START).unwrap();
+    let codecs = vec![Codec::new(0, "PCMU", 8_000, 1)];
+    let plain = Remote { address: Some(address(2)), codecs: codecs.clone(), ..Remote::default() };
+    worker.connect("call", 0, 0, &plain, START).unwrap();
+    let (ice, dtls) = describe(credentials(1), address(1), certificate.fingerprint(), Setup::Active);
+    let web = Remote { ice: Some(ice), dtls: Some(dtls), codecs, ..Remote::default() };
+    worker.connect("call", 1, 0, &web, START).unwrap();
+    for ms in 0..1_000 {
+        while let Some(mut datagram) = worker.poll_transmit() {
+            client.receive(&mut datagram.octets, address(0), address(1), START + ms);
+        }
+        while let Some(mut datagram) = client.poll_transmit() {
+            let length = datagram.octets.len();
+            let at = Arrival((START.0 + ms) * 1_000);
+            worker.receive(Socket::Shared, address(1), at, &mut datagram.octets, length);
+        }
+        worker.tick(START + ms);
+        client.tick(START + ms);
+    }
+    (worker, ids[0], client)
+}
+
+#[test]
+fn a_call_between_a_phone_and_a_client_allocates_nothing_per_packet() {
+    let (mut worker, phone, mut client) = call();
+    for seq in 0..1_000u16 {
+        let at = Arrival((START.0 + 2_000 + u64::from(seq) * 20) * 1_000);
+        let (mut there, mut back) = (rtp(seq), rtp(seq));
+        let (length, _) = client.protect(&mut back, 172).unwrap();
+        let before = ALLOCATIONS.get();
+        let out = worker.receive(Socket::Rtp(phone), address(2), at, &mut there, 172).unwrap();
+        assert_eq!((out.socket, out.to), (Socket::Shared, address(1)));
+        let home = worker.receive(Socket::Shared, address(1), at, &mut back, length).unwrap();
+        // The fifth packet locks the phone's address; that is told once.
+        assert_eq!(ALLOCATIONS.get() - before, usize::from(seq == 4), "packet {seq}");
+        assert_eq!((home.socket, home.to, home.length), (Socket::Rtp(phone), address(2), 172));
+        let got = client.receive(&mut there[..out.length], address(0), address(1), at.time());
         assert_eq!(got, Received::Rtp(172));
     }
 }

@@ -69,9 +69,7 @@ pub async fn run(config: Config, bus: bus::Bus, control: Control, drain: Drain) 
     let mut members = vec![];
     let mut running = vec![];
     let mut capacity = 0;
-    for (number, (shared, ports)) in
-        ports::divide(config.relay.listen, &config.relay.ports, threads)?.into_iter().enumerate()
-    {
+    for (number, (shared, ports)) in ports::divide(&config.relay)?.into_iter().enumerate() {
         // A call takes a pair for each leg.
         capacity += ports.len() as u64 / 2;
         let (line, commands, waker) = line()?;
@@ -91,8 +89,7 @@ pub async fn run(config: Config, bus: bus::Bus, control: Control, drain: Drain) 
         };
         let (dead, done) = (dead.clone(), oneshot::channel::<()>());
         let work = move || {
-            // Dropped when the thread ends, in whatever way.
-            let _ends = (dead, done.0);
+            let _ends = (Ends(dead), done.0);
             if let Err(error) = thread::run(parts) {
                 tracing::error!(%error, "a media thread could not begin");
             }
@@ -121,13 +118,14 @@ pub async fn run(config: Config, bus: bus::Bus, control: Control, drain: Drain) 
         ..Card::default()
     };
     let announcer = announce(&bus, card);
+    runtime::admin::ready("rtp-relay", None);
 
     let ended = tokio::select! {
         () = drain.stopping() => Ok(()),
         () = look_after(&drain, &members, &announcer) => Ok(()),
-        // Nobody sends: it ends when the first thread does.
         _ = death.recv() => Err(anyhow::anyhow!("a media thread has died")),
     };
+    runtime::admin::forget("rtp-relay");
     announcer.leave().await;
     let _ = quit.send(());
     for (line, done) in running {
@@ -137,6 +135,15 @@ pub async fn run(config: Config, bus: bus::Bus, control: Control, drain: Drain) 
     let _ = tokio::time::timeout(BEAT, serving).await;
     let _ = tokio::time::timeout(BEAT, reporter).await;
     ended
+}
+
+/// Tells that a thread has ended, in whatever way.
+struct Ends(mpsc::Sender<()>);
+
+impl Drop for Ends {
+    fn drop(&mut self) {
+        let _ = self.0.try_send(());
+    }
 }
 
 /// Tells how the relay stands, until it drains and no session is left.
@@ -181,11 +188,18 @@ fn serve(
         Control::Tcp => {
             let listen = config.control.unwrap_or(SocketAddr::new(config.listen, 0));
             let incoming = TcpIncoming::bind(listen).with_context(|| {
-                format!("[relay] control = \"{listen}\": cannot be bound; set it to a free address:port of this host")
+                format!("[relay] control: \"{listen}\" cannot be bound; set it to a free address:port of this host")
             })?;
-            let address = incoming.local_addr()?.to_string();
+            let mut address = incoming.local_addr()?;
+            if address.ip().is_unspecified() {
+                address.set_ip(if config.listen.is_unspecified() {
+                    advertised(config)?
+                } else {
+                    config.listen
+                });
+            }
             let serving = router.serve_with_incoming_shutdown(incoming.with_nodelay(Some(true)), quit);
-            (tokio::spawn(end_of(serving)), address)
+            (tokio::spawn(end_of(serving)), address.to_string())
         }
         Control::Pipe(listener) => {
             let serving = router.serve_with_incoming_shutdown(connections(listener), quit);
@@ -211,7 +225,7 @@ fn advertised(config: &RelayConfig) -> anyhow::Result<IpAddr> {
     match config.advertise {
         Some(address) => Ok(address),
         None if config.listen.is_unspecified() => bail!(
-            "[relay] listen = \"{}\": peers cannot be told this address; set [relay] advertise to the one that they reach",
+            "[relay] advertise: absent, and peers cannot be told [relay] listen \"{}\"; set it to the address that they reach",
             config.listen
         ),
         None => Ok(config.listen),
@@ -225,7 +239,7 @@ fn certificate(file: Option<&str>) -> anyhow::Result<Certificate> {
         Some(file) => {
             let fault = || {
                 format!(
-                    "[cluster] dtls_certificate_file = {file:?}: give a readable PEM file with a P-256 certificate and its key"
+                    "[cluster] dtls_certificate_file: {file:?}; give a readable PEM file with a P-256 certificate and its key"
                 )
             };
             let pem = std::fs::read(file).with_context(fault)?;

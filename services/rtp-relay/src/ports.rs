@@ -2,6 +2,7 @@
 
 use crate::udp;
 use anyhow::{Context, bail};
+use runtime::config::RelayConfig;
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 
@@ -86,15 +87,18 @@ fn bind(address: IpAddr, port: u16) -> std::io::Result<Pair> {
 /// What one worker begins with: the socket that all its ICE ends share, and its part of the range.
 pub type Share = (UdpSocket, Ports);
 
-/// Divides `first-last` among `workers`, each with one shared port and its own pairs.
+/// Divides the range among the threads, each with one shared port and its own pairs.
 ///
 /// # Errors
 /// The operator's fault in one line: the key, the value, the remedy.
-pub fn divide(address: IpAddr, range: &str, workers: usize) -> anyhow::Result<Vec<Share>> {
-    let (first, last) = parse(range)?;
+pub fn divide(config: &RelayConfig) -> anyhow::Result<Vec<Share>> {
+    let (address, range, workers) = (config.listen, &config.ports, config.threads.max(1));
+    let (first, last) = config.port_range()?;
     let pairs: Vec<u16> = (first..last).filter(|port| port % 2 == 0).collect();
     if pairs.len() < 3 * workers {
-        bail!("[relay] ports = {range:?}: too few for {workers} thread(s); give at least 6 ports a thread");
+        bail!(
+            "[relay] ports: {range:?} is too small for {workers} thread(s); give at least 6 ports a thread"
+        );
     }
     // Another program may hold some of the range; only when it holds too much is that a fault.
     let mut error = None;
@@ -104,7 +108,7 @@ pub fn divide(address: IpAddr, range: &str, workers: usize) -> anyhow::Result<Ve
             Ok(_) => free.push(*port),
             Err(e) if e.kind() == std::io::ErrorKind::AddrNotAvailable => {
                 return Err(e).context(format!(
-                    "[relay] listen = \"{address}\": not an address of this host; set it to one that is"
+                    "[relay] listen: \"{address}\" is not an address of this host; set it to one that is"
                 ));
             }
             Err(e) => error = Some(e),
@@ -113,14 +117,14 @@ pub fn divide(address: IpAddr, range: &str, workers: usize) -> anyhow::Result<Ve
     if free.len() < 3 * workers {
         let why = error.map(|e| e.to_string()).unwrap_or_default();
         bail!(
-            "[relay] ports = {range:?}: {} of {} port pairs are taken on {address} ({why}); give a range that nothing else uses",
+            "[relay] ports: {range:?}: {} of {} port pairs are taken on {address} ({why}); give a range that nothing else uses",
             pairs.len() - free.len(),
             pairs.len()
         );
     }
     if free.len() < pairs.len() {
         let taken = pairs.len() - free.len();
-        tracing::warn!(taken, of = pairs.len(), "[relay] ports = {range:?}: other programs hold part of it");
+        tracing::warn!(taken, of = pairs.len(), "[relay] ports: {range:?}: other programs hold part of it");
     }
     let mut shares: Vec<Vec<u16>> = vec![vec![]; workers];
     for (at, port) in free.into_iter().enumerate() {
@@ -134,51 +138,38 @@ pub fn divide(address: IpAddr, range: &str, workers: usize) -> anyhow::Result<Ve
     shares.into_iter().map(share).collect()
 }
 
-fn parse(range: &str) -> anyhow::Result<(u16, u16)> {
-    let ports = range.split_once('-').and_then(|(first, last)| {
-        Some((first.trim().parse::<u16>().ok()?, last.trim().parse::<u16>().ok()?))
-    });
-    match ports {
-        Some((first, last)) if first >= 1024 && first < last => Ok((first, last)),
-        _ => bail!(
-            "[relay] ports = {range:?}: write first-last with 1024 <= first < last, like \"30000-34999\""
-        ),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn local() -> IpAddr {
-        IpAddr::from([127, 0, 0, 1])
+    fn config(ports: &str) -> RelayConfig {
+        RelayConfig { ports: ports.into(), ..RelayConfig::default() }
     }
 
     #[test]
-    fn ranges_are_read_and_faults_name_the_key_the_value_and_the_remedy() {
-        assert_eq!(parse("30000-34999").unwrap(), (30_000, 34_999));
-        for bad in ["", "30000", "3-5", "40000-30000", "30000-70000", "a-b"] {
-            let fault = parse(bad).unwrap_err().to_string();
-            assert!(fault.contains("[relay] ports") && fault.contains(bad) && fault.contains("30000-34999"));
-        }
-        let few = divide(local(), "22000-22003", 1).unwrap_err().to_string();
-        assert!(few.contains("[relay] ports = \"22000-22003\"") && few.contains("at least 6"), "{few}");
+    fn faults_name_the_key_the_value_and_the_remedy() {
+        let few = divide(&config("22000-22003")).unwrap_err().to_string();
+        assert!(few.starts_with("[relay] ports: \"22000-22003\"") && few.contains("at least 6"), "{few}");
+        let none = divide(&config("22000")).unwrap_err().to_string();
+        assert!(none.starts_with("[relay] ports: \"22000\""), "{none}");
+        let foreign = RelayConfig { listen: "192.0.2.1".parse().unwrap(), ..config("22010-22029") };
+        let foreign = format!("{:#}", divide(&foreign).unwrap_err());
+        assert!(foreign.starts_with("[relay] listen: \"192.0.2.1\""), "{foreign}");
     }
 
     #[test]
-    fn a_foreign_address_and_a_taken_range_are_told_apart() {
-        let foreign = divide("192.0.2.1".parse().unwrap(), "22010-22029", 1).unwrap_err();
-        assert!(format!("{foreign:#}").contains("[relay] listen = \"192.0.2.1\""), "{foreign:#}");
-        let held: Vec<_> = (22_030..22_040).map(|port| UdpSocket::bind((local(), port)).unwrap()).collect();
-        let taken = divide(local(), "22030-22039", 1).unwrap_err().to_string();
-        assert!(taken.contains("[relay] ports = \"22030-22039\": 5 of 5"), "{taken}");
+    fn a_taken_range_is_told_and_a_freed_one_is_used() {
+        let held: Vec<_> =
+            (22_030..22_040).map(|port| UdpSocket::bind(("127.0.0.1", port)).unwrap()).collect();
+        let taken = divide(&config("22030-22039")).unwrap_err().to_string();
+        assert!(taken.starts_with("[relay] ports: \"22030-22039\": 5 of 5"), "{taken}");
         drop(held);
-        assert_eq!(divide(local(), "22030-22039", 1).unwrap()[0].1.len(), 4);
+        assert_eq!(divide(&config("22030-22039")).unwrap()[0].1.len(), 4);
     }
 
     #[test]
     fn pairs_rest_before_they_are_used_again_and_run_out() {
-        let (_shared, mut ports) = divide(local(), "22040-22047", 1).unwrap().remove(0);
+        let (_shared, mut ports) = divide(&config("22040-22047")).unwrap().remove(0);
         let pairs: Vec<_> = (0..3).map(|n| ports.take(0, || n).unwrap()).collect();
         assert!(pairs.iter().all(|p| p.port % 2 == 0));
         assert_eq!(ports.take(0, || 0).unwrap_err(), NoPort);

@@ -121,8 +121,25 @@ fn hostile_sources_take_no_room_and_short_packets_no_harm() {
         there.unprotect(&mut sealed(&mut here, &packet(1, ssrc))).unwrap();
     }
     assert_eq!(there.unprotect(&mut packet(1, 999)), Err(SrtpError::TooManySources));
-    assert_eq!(here.protect(&mut packet(1, 1), 172), Err(SrtpError::NoRoom));
+    assert_eq!(here.protect(&mut packet(2, 1), 172), Err(SrtpError::NoRoom));
     assert!(Context::new(Suite::AeadAes128Gcm, &[0; 16], &[0; 14]).is_err());
+}
+
+/// The same index twice would be the same keystream twice.
+#[test]
+fn no_index_is_used_twice() {
+    for suite in [Suite::AesCm128Sha1_80, Suite::AeadAes128Gcm] {
+        let (mut here, _) = pair(suite);
+        let mut again = packet(5, 1);
+        again.resize(172 + ROOM, 0);
+        let mut other = again.clone();
+        other[20] ^= 1;
+        here.protect(&mut again, 172).unwrap();
+        assert_eq!(here.protect(&mut other, 172), Err(SrtpError::Replayed));
+        let mut late = packet(4, 1);
+        late.resize(172 + ROOM, 0);
+        assert!(here.protect(&mut late, 172).is_ok());
+    }
 }
 
 proptest! {

@@ -1,0 +1,247 @@
+//! A plain phone and a WebRTC client, over real sockets.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    missing_docs,
+    reason = "a test says what is wrong by failing"
+)]
+
+mod common;
+
+use common::{Phone, Relay, codecs, config, hear, plain, rtcp_port, rtp, rtp_port, start};
+use prost::Message as _;
+use proto::v1;
+use proto::v1::{LocalEnd, RelayEvent, ReleaseRequest, StatisticsRequest, relay_event};
+use relay::dtls::Certificate;
+use relay::ice::{Config, Credentials};
+use relay::srtp::ROOM;
+use relay::webrtc::{End, Received};
+use signal::Time;
+use signal::media::{Candidate, CandidateKind, Dtls, Fingerprint, Ice, Setup};
+use std::net::{SocketAddr, UdpSocket};
+use std::time::{Duration, Instant};
+
+const PWD: &str = "a-password-of-the-browser";
+
+/// A browser on a socket of its own.
+struct Browser {
+    socket: UdpSocket,
+    end: End,
+    certificate: Certificate,
+    started: Instant,
+    media: Vec<(bool, Vec<u8>)>,
+}
+
+fn candidate(address: SocketAddr) -> Candidate {
+    Candidate {
+        foundation: "1".into(),
+        component: 1,
+        priority: 126 << 24 | 65_535 << 8 | 255,
+        address,
+        kind: CandidateKind::Host,
+        related: None,
+        generation: 0,
+    }
+}
+
+impl Browser {
+    fn new(controlling: bool) -> Browser {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        socket.set_read_timeout(Some(Duration::from_millis(5))).unwrap();
+        let certificate = Certificate::generate(Time(runtime::clock::now_ms())).unwrap();
+        let config = Config {
+            credentials: Credentials { ufrag: "browser".into(), pwd: PWD.into() },
+            addresses: vec![socket.local_addr().unwrap()],
+            controlling,
+            tie_breaker: 4,
+        };
+        let started = runtime::clock::instant();
+        let end = End::new(&config, &certificate, started, Time(0)).unwrap();
+        Browser { socket, end, certificate, started, media: vec![] }
+    }
+
+    fn address(&self) -> SocketAddr {
+        self.socket.local_addr().unwrap()
+    }
+
+    fn now(&self) -> Time {
+        Time(self.started.elapsed().as_millis() as u64)
+    }
+
+    /// What it says of itself, with the phone's codecs in other numbers.
+    fn describes(&self, session: &str, leg: u32, candidates: bool) -> v1::ConnectRequest {
+        let candidate = v1::Candidate {
+            foundation: "1".into(),
+            component: 1,
+            priority: 1,
+            address: self.address().to_string(),
+            ..v1::Candidate::default()
+        };
+        let fingerprint = self.certificate.fingerprint();
+        let mut codecs = codecs();
+        codecs[1].pt = 126;
+        v1::ConnectRequest {
+            address: String::new(),
+            mux: true,
+            codecs,
+            ice: Some(v1::Ice {
+                ufrag: "browser".into(),
+                pwd: PWD.into(),
+                candidates: if candidates { vec![candidate] } else { vec![] },
+                ..v1::Ice::default()
+            }),
+            dtls: Some(v1::Dtls {
+                fingerprints: vec![v1::Fingerprint { hash: fingerprint.hash, digest: fingerprint.digest }],
+                setup: v1::Setup::Active.into(),
+            }),
+            ..plain(session, leg, self.address())
+        }
+    }
+
+    /// It hears what the relay says of its end.
+    fn meets(&mut self, end: &LocalEnd) {
+        let ice = end.ice.as_ref().unwrap();
+        let candidates = ice.candidates.iter().map(|c| candidate(c.address.parse().unwrap())).collect();
+        let print = end.fingerprint.as_ref().unwrap();
+        let ice =
+            Ice { ufrag: ice.ufrag.clone(), pwd: ice.pwd.clone(), candidates, lite: false, trickle: false };
+        let fingerprints = vec![Fingerprint { hash: print.hash.clone(), digest: print.digest.clone() }];
+        let now = self.now();
+        self.end.remote(&ice, &Dtls { fingerprints, setup: Setup::Passive }, now).unwrap();
+    }
+
+    /// Lives until `done`, or fails.
+    fn until(&mut self, what: &str, mut done: impl FnMut(&mut Browser) -> bool) {
+        let mut buffer = [0; 2_048];
+        while !done(self) {
+            assert!(self.started.elapsed() < Duration::from_secs(20), "in vain: {what}");
+            while let Some(datagram) = self.end.poll_transmit() {
+                self.socket.send_to(&datagram.octets, datagram.pair.remote).unwrap();
+            }
+            if let Ok((length, from)) = self.socket.recv_from(&mut buffer) {
+                let (to, now) = (self.address(), self.now());
+                match self.end.receive(&mut buffer[..length], from, to, now) {
+                    Received::Rtp(length) => self.media.push((false, buffer[..length].to_vec())),
+                    Received::Rtcp(length) => self.media.push((true, buffer[..length].to_vec())),
+                    Received::Nothing => {}
+                }
+            }
+            let now = self.now();
+            if self.end.deadline().is_some_and(|at| at <= now) {
+                self.end.tick(now);
+            }
+        }
+    }
+
+    fn say(&mut self, packet: &[u8], rtcp: bool) {
+        let mut wire = packet.to_vec();
+        wire.resize(packet.len() + ROOM, 0);
+        let sealed = if rtcp {
+            self.end.protect_rtcp(&mut wire, packet.len())
+        } else {
+            self.end.protect(&mut wire, packet.len())
+        };
+        let (length, pair) = sealed.expect("no path yet");
+        self.socket.send_to(&wire[..length], pair.remote).unwrap();
+    }
+
+    fn hears(&mut self, rtcp: bool, packet: &[u8]) {
+        self.until("media", |browser| !browser.media.is_empty());
+        assert_eq!(self.media.remove(0), (rtcp, packet.to_vec()));
+    }
+}
+
+/// A call from a phone to a browser, connected.
+async fn call(relay: &mut Relay, session: &str, leg: u32, trickle: bool) -> (Vec<LocalEnd>, Phone, Browser) {
+    let ends = relay.allocate(session).await;
+    let phone = Phone::new();
+    // Who opens a leg controls its ICE: leg 0 is the caller's.
+    let mut browser = Browser::new(leg == 0);
+    relay.client.connect(plain(session, 1 - leg, phone.address())).await.unwrap();
+    browser.meets(&ends[leg as usize]);
+    relay.client.connect(browser.describes(session, leg, !trickle)).await.unwrap();
+    if trickle {
+        let ice = browser.describes(session, leg, true).ice;
+        let update = v1::UpdateRequest { session: session.into(), leg, ice, ..v1::UpdateRequest::default() };
+        relay.client.update(update).await.unwrap();
+    }
+    let browser = tokio::task::spawn_blocking(move || {
+        browser.until("a path and keys", |browser| browser.end.pair().is_some());
+        browser
+    });
+    let mut browser = browser.await.unwrap();
+    // The relay's side may have its path a moment later; the browser's checks go on meanwhile.
+    loop {
+        let ask = StatisticsRequest { session: session.into() };
+        let figures = relay.client.statistics(ask).await.unwrap().into_inner();
+        if !figures.ends[leg as usize].peer.is_empty() {
+            return (ends, phone, browser);
+        }
+        let mut turns = 0;
+        browser.until("the relay's path", |_| {
+            turns += 1;
+            turns > 2
+        });
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_phone_and_a_browser_hear_each_other_and_rtcp_is_muxed() {
+    let mut relay = start(config("24200-24219"));
+    let mut events = relay.bus.serve(signal::subjects::RELAY_EVENT, "orchestrators").await.unwrap();
+    let (ends, phone, mut browser) = call(&mut relay, "call", 1, false).await;
+    let request = tokio::time::timeout(Duration::from_secs(5), events.next()).await.unwrap().unwrap();
+    let event = RelayEvent::decode(request.message.payload.clone()).unwrap();
+    assert_eq!((event.leg, event.event()), (1, relay_event::Event::Connected));
+    request.reply("").await.unwrap();
+    UdpSocket::bind(rtp_port(&ends[1])).expect("the plain ports of the browser's end are closed");
+
+    let spoken = tokio::task::spawn_blocking(move || {
+        let report: Vec<u8> = [0x80c9_0001u32, 1].iter().flat_map(|w| w.to_be_bytes()).collect();
+        for seq in 0..50 {
+            phone.rtp.send_to(&rtp(101, seq, 1), rtp_port(&ends[0])).unwrap();
+            browser.hears(false, &rtp(126, seq, 1));
+            browser.say(&rtp(126, 7_000 + seq, 2), false);
+            assert_eq!(hear(&phone.rtp), (rtp(101, 7_000 + seq, 2), rtp_port(&ends[0])));
+        }
+        phone.rtcp.send_to(&report, rtcp_port(&ends[0])).unwrap();
+        browser.hears(true, &report);
+        browser.say(&report, true);
+        assert_eq!(hear(&phone.rtcp).0, report);
+        browser
+    });
+    let browser = spoken.await.unwrap();
+    let ask = StatisticsRequest { session: "call".into() };
+    let figures = relay.client.statistics(ask).await.unwrap().into_inner();
+    let end = &figures.ends[1];
+    assert_eq!((end.packets_in, end.packets_out, end.dropped, end.lost), (50, 50, 0, 0));
+    assert_eq!((end.form.as_str(), end.peer.as_str()), ("webrtc", browser.address().to_string().as_str()));
+    assert!(end.security.contains("AES"), "{}", end.security);
+    let release = ReleaseRequest { session: "call".into(), trace: String::new() };
+    relay.client.release(release).await.unwrap();
+    relay.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn several_browsers_share_the_port_call_in_either_direction_and_trickle() {
+    let mut relay = start(config("24220-24249"));
+    let mut calls = vec![];
+    for (session, leg, trickle) in [("a", 0, false), ("b", 1, true), ("c", 1, false)] {
+        calls.push(call(&mut relay, session, leg, trickle).await);
+    }
+    let shared = |end: &LocalEnd| end.ice.as_ref().unwrap().candidates[0].address.clone();
+    assert!(calls.iter().all(|(ends, ..)| shared(&ends[0]) == shared(&calls[0].0[1])));
+    let spoken = tokio::task::spawn_blocking(move || {
+        for (number, (ends, phone, browser)) in calls.iter_mut().enumerate() {
+            let plain = &ends[usize::from(number == 0)];
+            let ssrc = number as u32 + 1;
+            phone.rtp.send_to(&rtp(0, 1, ssrc), rtp_port(plain)).unwrap();
+            browser.hears(false, &rtp(0, 1, ssrc));
+            browser.say(&rtp(0, 9, ssrc + 100), false);
+            assert_eq!(hear(&phone.rtp).0, rtp(0, 9, ssrc + 100));
+        }
+    });
+    spoken.await.unwrap();
+    relay.stop().await;
+}
