@@ -1,0 +1,203 @@
+//! What anybody may ask of us outside a call: discovery (XEP-0030), caps (XEP-0115), ping (XEP-0199), version (XEP-0092),
+//! and presence as far as call buttons need it.
+//!
+//! One rule: every number gives the same answer, assigned or not (R-XMPP-8); every IQ gets exactly one.
+
+use crate::edge::Component;
+use crate::stanza::{self, COMPONENT, element, with};
+use base64::Engine;
+use minidom::Element;
+use sha1::{Digest, Sha1};
+
+const DISCO_INFO: &str = "http://jabber.org/protocol/disco#info";
+const DISCO_ITEMS: &str = "http://jabber.org/protocol/disco#items";
+const CAPS: &str = "http://jabber.org/protocol/caps";
+const PING: &str = "urn:xmpp:ping";
+const VERSION: &str = "jabber:iq:version";
+/// Names this software in caps (XEP-0115 §4: a constant URI).
+const NODE: &str = "urn:tandem:gateway";
+/// Resource that our users' presence is of.
+const RESOURCE: &str = "phone";
+
+const GATEWAY: &[&str] = &[DISCO_INFO, DISCO_ITEMS, "jid\\20escaping", PING, VERSION];
+/// What a SIP user can do (interworking §11.4). `urn:ietf:rfc:3264` makes clients put all candidates into one stanza.
+const PHONE: &[&str] = &[
+    DISCO_INFO,
+    CAPS,
+    "urn:xmpp:jingle:1",
+    "urn:xmpp:jingle:apps:rtp:1",
+    "urn:xmpp:jingle:apps:rtp:audio",
+    "urn:xmpp:jingle:apps:rtp:info:1",
+    "urn:xmpp:jingle:apps:rtp:rtcp-fb:0",
+    "urn:xmpp:jingle:apps:rtp:rtp-hdrext:0",
+    "urn:xmpp:jingle:apps:dtls:0",
+    "urn:xmpp:jingle:apps:grouping:0",
+    "urn:xmpp:jingle:transports:ice-udp:1",
+    "urn:xmpp:jingle:dtmf:0",
+    "urn:xmpp:jingle-message:0",
+    "urn:ietf:rfc:3264",
+    "urn:ietf:rfc:5888",
+    PING,
+    VERSION,
+];
+const VIDEO: &str = "urn:xmpp:jingle:apps:rtp:video";
+
+/// Category and type of the one identity, and the features, sorted.
+fn capabilities(user: bool, component: &Component) -> ((&'static str, &'static str), Vec<&'static str>) {
+    let mut features = if user { PHONE.to_vec() } else { GATEWAY.to_vec() };
+    if user && component.video {
+        features.push(VIDEO);
+    }
+    features.sort_unstable();
+    (if user { ("client", "phone") } else { ("gateway", "sip") }, features)
+}
+
+/// The verification string of our users' capabilities (XEP-0115 §5.1).
+#[must_use]
+pub fn caps(component: &Component) -> String {
+    let ((category, kind), features) = capabilities(true, component);
+    let text = format!("{category}/{kind}//Tandem<{}<", features.join("<"));
+    base64::engine::general_purpose::STANDARD.encode(Sha1::digest(text.as_bytes()))
+}
+
+/// The answer to an IQ that belongs to no call: one for every get and set, an error for what is not served.
+#[must_use]
+pub fn answer(iq: &Element, component: &Component) -> Element {
+    let to = iq.attr("to").unwrap_or("");
+    let user = stanza::local(to).is_some();
+    let mut children = iq.children();
+    let (payload, more) = (children.next(), children.next());
+    let (Some(kind @ ("get" | "set")), Some(payload), None) = (iq.attr("type"), payload, more) else {
+        return stanza::error(iq, "modify", "bad-request", None);
+    };
+    let namespace = payload.ns();
+    match (kind, payload.name(), namespace.as_str()) {
+        ("get", "query", DISCO_INFO) => {
+            let node = payload.attr("node");
+            let known = user && node == Some(&format!("{NODE}#{}", caps(component)));
+            if node.is_some() && !known {
+                return stanza::error(iq, "cancel", "item-not-found", None);
+            }
+            let ((category, kind), features) = capabilities(user, component);
+            let mut query = Element::bare("query", DISCO_INFO);
+            node.into_iter().for_each(|node| stanza::set(&mut query, "node", node));
+            query.append_child(element(
+                "identity",
+                DISCO_INFO,
+                &[("category", category), ("type", kind), ("name", "Tandem")],
+            ));
+            for feature in features {
+                query.append_child(element("feature", DISCO_INFO, &[("var", feature)]));
+            }
+            with(stanza::result(iq), query)
+        }
+        // Numbers are not listed.
+        ("get", "query", DISCO_ITEMS) => with(stanza::result(iq), Element::bare("query", DISCO_ITEMS)),
+        ("get", "ping", PING) => stanza::result(iq),
+        ("get", "query", VERSION) => {
+            let mut name = Element::bare("name", VERSION);
+            name.append_text("Tandem");
+            let mut version = Element::bare("version", VERSION);
+            version.append_text(env!("CARGO_PKG_VERSION"));
+            with(stanza::result(iq), with(with(Element::bare("query", VERSION), name), version))
+        }
+        _ => stanza::error(iq, "cancel", "service-unavailable", None),
+    }
+}
+
+/// Presence from somebody: SIP users are always there and may be subscribed to by anybody, so that clients show their call
+/// buttons. Bounded: at most two stanzas for one, and none that could be answered in turn without end.
+#[must_use]
+pub fn presence(stanza: &Element, component: &Component) -> Vec<Element> {
+    let (Some(from), Some(to)) = (stanza.attr("from"), stanza.attr("to")) else { return vec![] };
+    if stanza::local(to).is_none() {
+        return vec![];
+    }
+    let user = stanza::bare(to);
+    let plain = |kind: &'static str| {
+        element("presence", COMPONENT, &[("type", kind), ("from", user), ("to", stanza::bare(from))])
+    };
+    let available = || {
+        let from_user = format!("{user}/{RESOURCE}");
+        let ver = caps(component);
+        let c = element("c", CAPS, &[("hash", "sha-1"), ("node", NODE), ("ver", &ver)]);
+        with(element("presence", COMPONENT, &[("from", &from_user), ("to", from)]), c)
+    };
+    match stanza.attr("type") {
+        Some("subscribe") => vec![plain("subscribed"), available()],
+        Some("probe") => vec![available()],
+        Some("unsubscribe") => vec![plain("unsubscribed")],
+        _ => vec![],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn component() -> Component {
+        Component { domain: "sip.example.net".into(), video: false }
+    }
+
+    fn ask(to: &str, kind: &str, payload: Element) -> Element {
+        let iq = element(
+            "iq",
+            COMPONENT,
+            &[("type", kind), ("id", "1"), ("from", "rosa@example.net/a"), ("to", to)],
+        );
+        answer(&with(iq, payload), &component())
+    }
+
+    /// R-XMPP-2: what is said in presence is what disco answers, by the algorithm of XEP-0115 §5.1.
+    #[test]
+    fn caps_name_what_disco_says() {
+        let node = format!("{NODE}#{}", caps(&component()));
+        let reply =
+            ask("2041@sip.example.net/phone", "get", element("query", DISCO_INFO, &[("node", &node)]));
+        let query = reply.get_child("query", DISCO_INFO).unwrap();
+        let mut text = String::new();
+        for identity in query.children().filter(|c| c.name() == "identity") {
+            let part = |n: &str| identity.attr(n).unwrap_or("").to_owned();
+            text += &format!("{}/{}/{}/{}<", part("category"), part("type"), "", part("name"));
+        }
+        let mut features: Vec<&str> =
+            query.children().filter(|c| c.name() == "feature").map(|c| c.attr("var").unwrap()).collect();
+        features.sort_unstable();
+        features.iter().for_each(|f| text += &format!("{f}<"));
+        let hash = base64::engine::general_purpose::STANDARD.encode(Sha1::digest(text));
+        assert_eq!(node, format!("{NODE}#{hash}"));
+        assert!(features.contains(&"urn:xmpp:jingle-message:0") && !features.contains(&VIDEO));
+    }
+
+    /// R-XMPP-8
+    #[test]
+    fn every_number_looks_the_same() {
+        let query = || Element::bare("query", DISCO_INFO);
+        let features =
+            |to: &str| String::from(ask(to, "get", query()).get_child("query", DISCO_INFO).unwrap());
+        assert_eq!(features("2041@sip.example.net"), features("999999@sip.example.net/x"));
+        assert!(features("sip.example.net").contains("gateway"));
+    }
+
+    /// R-XMPP-4
+    #[test]
+    fn every_question_has_an_answer() {
+        let kind = |iq: &Element| iq.attr("type").unwrap().to_owned();
+        assert_eq!(kind(&ask("sip.example.net", "get", Element::bare("ping", PING))), "result");
+        assert_eq!(kind(&ask("1@sip.example.net/x", "get", Element::bare("ping", PING))), "result");
+        let other = ask("1@sip.example.net/x", "set", Element::bare("query", "jabber:iq:roster"));
+        assert_eq!(stanza::condition(&other).0.as_deref(), Some("service-unavailable"));
+        let wrong = ask("1@sip.example.net", "get", element("query", DISCO_INFO, &[("node", "x")]));
+        assert_eq!(stanza::condition(&wrong).0.as_deref(), Some("item-not-found"));
+    }
+
+    #[test]
+    fn subscribers_see_a_phone_that_can_be_called() {
+        let from = [("from", "rosa@example.net"), ("to", "2041@sip.example.net"), ("type", "subscribe")];
+        let said = presence(&element("presence", COMPONENT, &from), &component());
+        assert_eq!(said[0].attr("type"), Some("subscribed"));
+        assert!(said[1].attr("type").is_none() && said[1].get_child("c", CAPS).is_some());
+        let from = [("from", "rosa@example.net"), ("to", "2041@sip.example.net"), ("type", "error")];
+        assert!(presence(&element("presence", COMPONENT, &from), &component()).is_empty());
+    }
+}

@@ -1,0 +1,153 @@
+//! A leg in the edge's memory, and how its work is kept in order.
+
+use super::{Edge, Output};
+use crate::reason;
+use crate::session::{Session, State};
+use crate::stanza;
+use minidom::Element;
+use signal::{Ask, EffectId, LegRef, Reason, Say, Time};
+use std::collections::VecDeque;
+
+/// Events of one leg that wait.
+const MAX_WAITING: usize = 32;
+/// Effects remembered per leg.
+pub(super) const MAX_SEEN: usize = 16;
+/// Alarms of one leg.
+const MAX_ALARMS: usize = 32;
+/// An idle leg leaves the cache after this time, ms; the record brings it back.
+const IDLE: u64 = 600_000;
+/// An ended leg is kept this long, ms, so that late stanzas get their answer (R-CALL-5).
+const TOMBSTONE: u64 = 60_000;
+
+#[derive(Clone, Debug)]
+pub(super) enum Job {
+    Hear(Element),
+    Say(Say),
+    Alarm(Alarm),
+}
+
+/// What a leg waits for.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Alarm {
+    /// The answer to our IQ of this id.
+    Reply(String),
+    /// The session-accept of the device that proceeded.
+    Establish,
+    /// The callee's ringing.
+    Ringing,
+    /// Our own ringing to a caller whose client would give up without (R-CALL-41).
+    Ring,
+    /// A hold that met an open offer.
+    Wish,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Leg {
+    pub(super) session: Option<Session>,
+    pub(super) revision: u32,
+    pub(super) busy: bool,
+    pub(super) waiting: VecDeque<Job>,
+    pub(super) seen: VecDeque<EffectId>,
+    pub(super) alarms: Vec<(Time, Alarm)>,
+    pub(super) idle: Time,
+    pub(super) wake: Option<Time>,
+    pub(super) opening: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct Pending {
+    pub(super) leg: LegRef,
+    pub(super) job: Job,
+    pub(super) session: Option<Session>,
+    pub(super) after: Vec<Element>,
+    pub(super) tries: u8,
+    /// What leaves at once has left.
+    pub(super) told: bool,
+}
+
+impl Leg {
+    pub(super) fn is(&self, state: State) -> bool {
+        self.session.as_ref().is_some_and(|s| s.state == state)
+    }
+}
+
+impl Edge {
+    pub(super) fn job(&mut self, name: LegRef, job: Job, now: Time) {
+        let leg = self.legs.entry(name).or_default();
+        leg.idle = leg.idle.max(now + IDLE);
+        if leg.busy || !leg.waiting.is_empty() {
+            // A full queue answers what must be answered; the orchestrator repeats what it said.
+            if leg.waiting.len() < MAX_WAITING {
+                leg.waiting.push_back(job);
+            } else if let Job::Hear(stanza) = job {
+                self.refuse(&stanza, Reason::Unavailable);
+            }
+            return;
+        }
+        self.run(name, job, 0, false, now);
+        self.next(name, now);
+    }
+
+    pub(super) fn next(&mut self, name: LegRef, now: Time) {
+        while let Some(leg) = self.legs.get_mut(&name)
+            && !leg.busy
+            && let Some(job) = leg.waiting.pop_front()
+        {
+            self.run(name, job, 0, false, now);
+        }
+        self.rest(name, now);
+    }
+
+    pub(super) fn ask(&mut self, ask: Ask, pending: Pending) {
+        if let Some(leg) = self.legs.get_mut(&pending.leg) {
+            leg.busy = true;
+        }
+        self.tickets += 1;
+        self.pending.insert(self.tickets, pending);
+        self.out.push_back(Output::Ask(self.tickets, ask));
+    }
+
+    /// An IQ that came to nothing gets its error; nothing else is answered (R-CODE-7).
+    pub(super) fn refuse(&mut self, stanza: &Element, reason: Reason) {
+        if stanza.name() == "iq" && matches!(stanza.attr("type"), Some("get" | "set")) {
+            let (kind, condition) = reason::condition(reason);
+            let error = stanza::error(stanza, kind, condition, None);
+            self.send(error);
+        }
+    }
+
+    pub(super) fn alarm(&mut self, name: LegRef, at: Time, alarm: Alarm, now: Time) {
+        if let Some(leg) = self.legs.get_mut(&name) {
+            if leg.alarms.len() >= MAX_ALARMS {
+                leg.alarms.remove(0);
+            }
+            leg.alarms.push((at, alarm));
+        }
+        self.rest(name, now);
+    }
+
+    /// Sets when the leg is looked at next.
+    pub(super) fn rest(&mut self, name: LegRef, now: Time) {
+        let Some(leg) = self.legs.get_mut(&name) else { return };
+        if leg.is(State::Ended) {
+            leg.idle = leg.idle.min(now + TOMBSTONE);
+        }
+        let at = leg.alarms.iter().map(|(at, _)| *at).chain([leg.idle]).min().unwrap_or(leg.idle);
+        if leg.wake != Some(at) {
+            if let Some(old) = leg.wake.replace(at) {
+                self.wakes.remove(&(old, name));
+            }
+            self.wakes.insert((at, name));
+        }
+    }
+
+    /// Nothing of the leg is kept.
+    pub(super) fn remove(&mut self, name: LegRef) {
+        if let Some(leg) = self.legs.remove(&name)
+            && let Some(at) = leg.wake
+        {
+            self.wakes.remove(&(at, name));
+        }
+        self.awaited.retain(|_, a| a.leg != name);
+    }
+}

@@ -1,0 +1,51 @@
+//! How sessions begin, and how what was heard is named.
+
+use super::Edge;
+use crate::session::Session;
+use crate::stanza::{self, NICK};
+use minidom::Element;
+use signal::{EventId, LegRef, Opening, Party};
+
+impl Edge {
+    /// A session for a propose or session-initiate of a peer. A proposal gets a resource of its own; a session-initiate is
+    /// answered from the JID that it was sent to.
+    pub(super) fn incoming(&self, from: &str, to: &str, sid: &str, jmi: bool, leg: LegRef) -> Session {
+        let local = if jmi {
+            format!("{}/{}", stanza::bare(to), self.secret.token(leg, 0).tag())
+        } else {
+            to.to_owned()
+        };
+        Session::new(local, from.to_owned(), sid.to_owned(), false)
+    }
+
+    /// A session for a call of ours: by propose to a bare JID, at once to a full one (interworking §2.4, §2.5).
+    pub(super) fn outgoing(&self, leg: LegRef, opening: &Opening) -> Option<Session> {
+        let from = stanza::bare(&opening.from.address);
+        let served = stanza::domain(from) == opening.link && self.serves(&opening.link);
+        if !served || opening.to.address.is_empty() {
+            return None;
+        }
+        let token = self.secret.token(leg, 0);
+        let to = opening.to.address.clone();
+        let jmi = stanza::resource(&to).is_none();
+        let session = Session::new(format!("{from}/{}", token.tag()), to, token.uuid(), true);
+        Some(Session { jmi, nick: opening.from.display.clone(), ..session })
+    }
+}
+
+/// A stanza is known by all that it says.
+pub(super) fn event(stanza: &Element) -> EventId {
+    EventId::of(&[&String::from(stanza)])
+}
+
+/// Who calls whom: the server vouches for `from`.
+pub(super) fn opening(stanza: &Element) -> Option<Opening> {
+    let (from, to) = (stanza.attr("from")?, stanza.attr("to")?);
+    let nick = stanza.get_child("nick", NICK).map(|n| n.text().chars().take(128).collect::<String>());
+    Some(Opening {
+        from: Party { display: nick.filter(|n| !n.is_empty()), ..Party::xmpp(from) },
+        to: Party::xmpp(stanza::bare(to)),
+        link: stanza::domain(to).to_owned(),
+        hops: 70,
+    })
+}

@@ -1,0 +1,40 @@
+//! What time does to legs: answers that never came, legs forgotten.
+
+use super::Edge;
+use super::leg::{Alarm, Job};
+use signal::Time;
+
+impl Edge {
+    /// Timers that are due.
+    pub fn tick(&mut self, now: Time) {
+        while let Some((at, name)) = self.wakes.first().copied().filter(|(at, _)| *at <= now) {
+            self.wakes.remove(&(at, name));
+            let Some(leg) = self.legs.get_mut(&name) else { continue };
+            leg.wake = None;
+            let due: Vec<Alarm> =
+                leg.alarms.extract_if(.., |(at, _)| *at <= now).map(|(_, alarm)| alarm).collect();
+            if due.is_empty() && leg.idle <= now {
+                if !leg.busy {
+                    self.remove(name);
+                    continue;
+                }
+                leg.idle = now + 1_000;
+            }
+            let idle = leg.idle;
+            for alarm in due {
+                self.job(name, Job::Alarm(alarm), now);
+            }
+            // An alarm is no sign of life.
+            if let Some(leg) = self.legs.get_mut(&name) {
+                leg.idle = leg.idle.min(idle.max(now));
+            }
+            self.rest(name, now);
+        }
+    }
+
+    /// When to tick next.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Time> {
+        self.wakes.first().map(|w| w.0)
+    }
+}

@@ -1,0 +1,73 @@
+//! The links: what is held while one is down, and what is said again once it is back (interworking §11.1).
+
+use super::{Edge, Output};
+use crate::stanza;
+use minidom::Element;
+use signal::{LegRef, Time};
+use std::collections::VecDeque;
+
+/// Stanzas held for a link that is down; older ones give way.
+const MAX_HELD: usize = 1_024;
+/// A link that stays down longer than this, ms, makes what was held worthless.
+const MAX_DOWN: u64 = 30_000;
+/// A propose or proceed sent so shortly before the loss may not have arrived, ms.
+const UNCERTAIN: u64 = 2_000;
+
+/// The link of a component domain.
+#[derive(Debug, Default)]
+pub(super) struct Link {
+    pub(super) up: bool,
+    down: Time,
+    held: VecDeque<Element>,
+}
+
+/// A stanza of ours whose answer has not come.
+#[derive(Debug)]
+pub(super) struct Awaited {
+    pub(super) leg: LegRef,
+    stanza: Element,
+    sent: Time,
+}
+
+impl Edge {
+    /// The link of a component domain is there, or lost. Before the first call it is lost.
+    pub fn linked(&mut self, domain: &str, up: bool, now: Time) {
+        let Some(link) = self.links.get_mut(domain) else { return };
+        if link.up == up {
+            return;
+        }
+        link.up = up;
+        if !up {
+            link.down = now;
+            return;
+        }
+        let (down, held) = (link.down, std::mem::take(&mut link.held));
+        if now.since(down) > MAX_DOWN {
+            return;
+        }
+        let mut again: Vec<&Awaited> = self
+            .awaited
+            .values()
+            .filter(|a| stanza::domain(a.stanza.attr("from").unwrap_or("")) == domain)
+            // A message has no answer to wait for: it is repeated only if it may have been lost.
+            .filter(|a| a.stanza.name() == "iq" || a.sent + UNCERTAIN >= down)
+            .collect();
+        again.sort_by_key(|a| (a.sent, a.stanza.attr("id").map(str::to_owned)));
+        let again: Vec<Element> = again.into_iter().map(|a| a.stanza.clone()).collect();
+        self.out.extend(again.into_iter().chain(held).map(Output::Send));
+    }
+
+    pub(super) fn hold(&mut self, stanza: Element) {
+        let awaited = stanza.attr("id").is_some_and(|id| self.awaited.contains_key(id));
+        let domain = stanza::domain(stanza.attr("from").unwrap_or("")).to_owned();
+        let Some(link) = self.links.get_mut(&domain).filter(|_| !awaited) else { return };
+        if link.held.len() >= MAX_HELD {
+            link.held.pop_front();
+        }
+        link.held.push_back(stanza);
+    }
+
+    pub(super) fn await_answer(&mut self, id: String, leg: LegRef, stanza: Element, now: Time) {
+        self.awaited.insert(id, Awaited { leg, stanza, sent: now });
+    }
+}

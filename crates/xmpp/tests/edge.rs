@@ -1,0 +1,205 @@
+//! Calls to XMPP users through the sans-IO edge, with a scripted orchestrator and clients of text.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    missing_docs,
+    reason = "a test says what is wrong by failing"
+)]
+
+mod bench;
+
+use bench::*;
+use signal::*;
+
+#[test]
+fn a_number_calls_rings_is_answered_and_hangs_up() {
+    let mut b = bench();
+    let sid = proposed(&mut b);
+    b.jmi(ROSA, NUMBER, "ringing", &sid, "");
+    assert_eq!(b.commit().signals, [Signal::Ringing]);
+    // R-CALL-8: another device rings too.
+    b.jmi("rosa@example.net/tablet", NUMBER, "ringing", &sid, "");
+    assert!(b.asks.is_empty());
+    b.jmi(ROSA, NUMBER, "proceed", &sid, "");
+    b.commit();
+    let initiate = b.last("session-initiate");
+    let us = initiate.attr("from").unwrap().to_owned();
+    b.reply(&initiate, None);
+    b.jingle(ROSA, &us, &fixture("dino-accept", &sid).replace("name=\"audio\"", "name=\"0\""));
+    assert!(b.kinds() == ["session-initiate"] && b.asks.len() == 1, "the result waits for the commit");
+    assert!(matches!(b.commit().signals.as_slice(), [Signal::Answer(_)]));
+    assert_eq!(b.kinds(), ["result"]);
+    b.say(leg(), Signal::End(Reason::Normal.into()));
+    assert_eq!(reason(&b.last("session-terminate")), "success");
+    assert_eq!(b.last("finish").attr("to"), Some(ROSA));
+    assert_eq!(b.kinds(), ["session-terminate", "finish"]);
+    // R-CALL-5
+    b.jingle(ROSA, &us, &action("session-info", &sid, ""));
+    assert_eq!(b.kinds(), ["unknown-session"]);
+    // Nothing is kept for ever.
+    b.after(61_000);
+    assert_eq!((b.edge.legs(), b.edge.deadline()), (0, None));
+}
+
+#[test]
+fn the_callee_hangs_up() {
+    let mut b = bench();
+    let (sid, us) = answered(&mut b);
+    b.jingle(ROSA, &us, &action("session-terminate", &sid, "<reason><success/></reason>"));
+    assert_eq!(b.commit().signals, [Signal::End(Reason::Normal.into())]);
+    assert_eq!(b.kinds(), ["result", "finish"]);
+    b.say(leg(), Signal::End(Reason::Normal.into()));
+    assert!(b.kinds().is_empty(), "they left: nothing more is said");
+}
+
+#[test]
+fn rejections_say_why() {
+    let cases = [
+        ("<reason xmlns='urn:xmpp:jingle:1'><busy/></reason>", 0, Reason::Busy),
+        ("<reason xmlns='urn:xmpp:jingle:1'><decline/></reason>", 0, Reason::Declined),
+        ("<reason xmlns='urn:xmpp:jingle:1'><security-error/></reason>", 0, Reason::Declined),
+        // R-CALL-35
+        ("", 1_000, Reason::Busy),
+        ("", 29_500, Reason::NoAnswer),
+    ];
+    for (inner, later, reason) in cases {
+        let mut b = bench();
+        let sid = proposed(&mut b);
+        b.jmi(ROSA, NUMBER, "ringing", &sid, "");
+        b.commit();
+        b.after(later);
+        b.jmi(ROSA, NUMBER, "reject", &sid, inner);
+        assert_eq!(b.commit().signals, [Signal::End(reason.into())]);
+        assert!(b.kinds().is_empty());
+    }
+}
+
+#[test]
+fn the_caller_gives_up_at_every_state() {
+    // R-CALL-11, R-CALL-14, R-CALL-42
+    let mut b = bench();
+    proposed(&mut b);
+    b.say(leg(), Signal::End(Reason::Cancelled.into()));
+    let retract = b.last("retract");
+    assert_eq!((retract.attr("to"), reason(&retract).as_str()), (Some("rosa@example.net"), "cancel"));
+    assert_eq!(b.kinds(), ["retract"]);
+
+    let mut b = bench();
+    proposed(&mut b);
+    b.say(leg(), Signal::End(Reason::AnsweredElsewhere.into()));
+    assert_eq!(reason(&b.last("retract")), "success");
+
+    let mut b = bench();
+    let (sid, us) = proceeded(&mut b);
+    b.say(leg(), Signal::End(Reason::Cancelled.into()));
+    assert_eq!(reason(&b.last("session-terminate")), "cancel");
+    assert_eq!(b.kinds(), ["session-terminate", "finish"]);
+    b.jingle(ROSA, &us, &fixture("chromium-accept", &sid));
+    assert_eq!(b.kinds(), ["unknown-session"], "the accept crossed our terminate");
+
+    // A device proceeds for a call that is over.
+    let mut b = bench();
+    let sid = proposed(&mut b);
+    b.say(leg(), Signal::End(Reason::NoAnswer.into()));
+    assert_eq!(b.kinds(), ["retract"]);
+    b.jmi(ROSA, NUMBER, "proceed", &sid, "");
+    assert_eq!(reason(&b.last("finish")), "expired");
+}
+
+#[test]
+fn a_propose_that_bounces_ends_the_leg() {
+    for (condition, expected) in [
+        ("service-unavailable", Reason::Offline),
+        ("remote-server-not-found", Reason::NotFound),
+        ("forbidden", Reason::Forbidden),
+    ] {
+        let mut b = bench();
+        b.order(fresh(leg()), Signal::Offer(media()), Some(opening("rosa@example.net")));
+        let propose = b.last("propose");
+        b.reply(&propose, Some(condition));
+        assert_eq!(b.commit().signals, [Signal::End(expected.into())]);
+        b.after(5_000);
+        assert!(b.asks.is_empty(), "what has ended is not presumed to ring");
+    }
+}
+
+/// R-CALL-10
+#[test]
+fn a_second_device_proceeds_too_late() {
+    let mut b = bench();
+    let sid = proposed(&mut b);
+    b.jmi(ROSA, NUMBER, "proceed", &sid, "");
+    b.commit();
+    let initiate = b.last("session-initiate");
+    b.jmi("rosa@example.net/tablet", NUMBER, "proceed", &sid, "");
+    assert_eq!(b.kinds(), ["session-initiate"], "not before the winner has the session");
+    b.reply(&initiate, None);
+    let retract = b.last("retract");
+    assert_eq!(retract.attr("to"), Some("rosa@example.net/tablet"));
+    assert!(
+        retract.children().any(|c| c.name() == "private")
+            && retract.children().any(|c| c.name() == "no-copy")
+    );
+    assert!(!retract.children().any(|c| c.name() == "store"));
+    b.jmi("rosa@example.net/desk", NUMBER, "proceed", &sid, "");
+    assert_eq!(b.kinds(), ["retract", "retract"]);
+    assert!(b.asks.is_empty(), "the call does not notice");
+}
+
+#[test]
+fn a_client_that_says_nothing_is_presumed_to_ring() {
+    let mut b = bench();
+    let sid = proposed(&mut b);
+    b.after(2_999);
+    assert!(b.asks.is_empty());
+    b.after(1);
+    assert_eq!(b.commit().signals, [Signal::Progress(None)]);
+    b.jmi(ROSA, NUMBER, "ringing", &sid, "");
+    assert_eq!(b.commit().signals, [Signal::Ringing]);
+}
+
+#[test]
+fn a_device_that_proceeded_and_went_silent_is_given_up() {
+    let mut b = bench();
+    proceeded(&mut b);
+    b.after(15_000);
+    assert_eq!(b.kinds(), ["session-terminate", "finish"]);
+    assert!(b.commit().signals.contains(&Signal::End(Reason::Connectivity.into())));
+
+    // The server says that the device is gone.
+    let mut b = bench();
+    let sid = proposed(&mut b);
+    b.jmi(ROSA, NUMBER, "proceed", &sid, "");
+    b.commit();
+    let initiate = b.last("session-initiate");
+    b.reply(&initiate, Some("service-unavailable"));
+    assert_eq!(b.commit().signals, [Signal::End(Reason::Offline.into())]);
+}
+
+#[test]
+fn a_full_jid_is_called_at_once() {
+    let mut b = bench();
+    b.order(fresh(leg()), Signal::Offer(media()), Some(opening(ROSA)));
+    let initiate = b.last("session-initiate");
+    let (sid, us) = (
+        initiate.children().next().unwrap().attr("sid").unwrap().to_owned(),
+        initiate.attr("from").unwrap().to_owned(),
+    );
+    assert_eq!(b.kinds(), ["session-initiate"]);
+    b.reply(&initiate, None);
+    b.jingle(ROSA, &us, &action("session-info", &sid, "<ringing xmlns='urn:xmpp:jingle:apps:rtp:info:1'/>"));
+    assert_eq!(b.commit().signals, [Signal::Ringing]);
+    // Candidates before their description wait for it.
+    let early = "<content creator='initiator' name='0'><transport xmlns='urn:xmpp:jingle:transports:ice-udp:1' ufrag='x' pwd='y'>\
+                 <candidate component='1' foundation='9' generation='0' id='e1' ip='198.51.100.9' port='999' priority='5' protocol='udp' type='host'/></transport></content>";
+    b.jingle(ROSA, &us, &action("transport-info", &sid, early));
+    assert!(b.commit().signals.is_empty());
+    b.jingle(ROSA, &us, &fixture("chromium-accept", &sid).replace("\"audio\" senders", "\"0\" senders"));
+    let heard = b.commit();
+    let [Signal::Answer(media)] = heard.signals.as_slice() else { panic!("{:?}", heard.signals) };
+    let ice = media.contents[0].transport.ice.as_ref().unwrap();
+    assert!(ice.candidates.iter().any(|c| c.address.port() == 999));
+    b.say(leg(), Signal::End(Reason::Normal.into()));
+    assert_eq!(b.kinds().last().unwrap(), "session-terminate", "no propose, no finish");
+}

@@ -1,0 +1,323 @@
+//! Calls of XMPP users through the sans-IO edge, and what changes a running session.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    missing_docs,
+    reason = "a test says what is wrong by failing"
+)]
+
+mod bench;
+
+use bench::*;
+use signal::media::Direction;
+use signal::*;
+
+#[test]
+fn rosa_calls_a_number_and_hangs_up() {
+    let mut b = bench();
+    let (leg, us) = rosa_is_answered(&mut b);
+    b.jingle(ROSA, &us, &action("session-terminate", SID, "<reason><success/></reason>"));
+    assert_eq!(b.commit().signals, [Signal::End(Reason::Normal.into())]);
+    assert_eq!(b.kinds(), ["result", "finish"]);
+    assert_eq!(leg.call, Secret::new(b"test").call_of_jingle(ROSA, SID));
+}
+
+#[test]
+fn the_number_hangs_up_on_rosa() {
+    let mut b = bench();
+    let (leg, _) = rosa_is_answered(&mut b);
+    b.say(leg, Signal::End(Reason::Normal.into()));
+    assert_eq!(b.kinds(), ["session-terminate", "finish"]);
+}
+
+#[test]
+fn rosa_gives_up_or_is_refused() {
+    let mut b = bench();
+    rosa_proposes(&mut b);
+    b.jmi(ROSA, NUMBER, "retract", SID, "<reason xmlns='urn:xmpp:jingle:1'><cancel/></reason>");
+    assert_eq!(b.commit().signals, [Signal::End(Reason::Cancelled.into())]);
+
+    let mut b = bench();
+    let leg = rosa_proposes(&mut b);
+    b.say(leg, Signal::End(Reason::Busy.into()));
+    let reject = b.last("reject");
+    assert_eq!((reject.attr("to"), reason(&reject).as_str()), (Some(ROSA), "busy"));
+
+    // R-CALL-17: the retract crosses our proceed.
+    let mut b = bench();
+    let leg = rosa_proposes(&mut b);
+    b.say(leg, Signal::Answer(media()));
+    b.jmi(ROSA, NUMBER, "retract", SID, "");
+    assert_eq!(b.commit().signals, [Signal::End(Reason::Cancelled.into())]);
+    assert_eq!(b.kinds(), ["proceed", "finish"]);
+
+    // R-CALL-41: her client is gone.
+    let mut b = bench();
+    let leg = rosa_proposes(&mut b);
+    b.say(leg, Signal::Answer(media()));
+    let proceed = b.last("proceed");
+    b.reply(&proceed, Some("item-not-found"));
+    assert_eq!(b.commit().signals, [Signal::End(Reason::Connectivity.into())]);
+
+    // Nobody takes the call.
+    for (verdict, why) in
+        [(Verdict::Refused(Reason::NotFound.into()), "gone"), (Verdict::Unavailable, "connectivity-error")]
+    {
+        let mut b = bench();
+        b.jmi(ROSA, NUMBER, "propose", SID, "");
+        // No RTP in it: turned away without a question.
+        assert_eq!(reason(&b.last("reject")), "unsupported-applications");
+        b.sent.clear();
+        b.jmi(
+            ROSA,
+            NUMBER,
+            "propose",
+            "other",
+            "<description xmlns='urn:xmpp:jingle:apps:rtp:1' media='video'/>",
+        );
+        let (ticket, _) = b.heard();
+        b.verdict(ticket, verdict);
+        assert_eq!(reason(&b.last("reject")), why);
+        assert_eq!(b.edge.legs(), 0);
+    }
+}
+
+/// R-CALL-41: a client gives up when nothing rings.
+#[test]
+fn rosa_hears_ringing_however_slow_the_trunk() {
+    let mut b = bench();
+    let leg = rosa_proposes(&mut b);
+    b.after(4_600);
+    assert_eq!(b.kinds(), ["ringing"]);
+    b.say(leg, Signal::Ringing);
+    assert!(b.kinds().is_empty(), "once");
+}
+
+/// R-CALL-36
+#[test]
+fn history_starts_and_ends_nothing() {
+    let mut b = bench();
+    let stored = |name: &str| {
+        format!(
+            "<message xmlns='jabber:client' type='chat' from='{ROSA}' to='{NUMBER}'><{name} xmlns='urn:xmpp:jingle-message:0' id='{SID}'>\
+             <description xmlns='urn:xmpp:jingle:apps:rtp:1' media='audio'/></{name}><delay xmlns='urn:xmpp:delay' stamp='2026-11-22T20:51:20Z'/></message>"
+        )
+    };
+    b.hear(&stored("propose"));
+    assert!(b.asks.is_empty() && b.sent.is_empty());
+    rosa_proposes(&mut b);
+    b.hear(&stored("retract"));
+    assert!(b.asks.is_empty());
+}
+
+#[test]
+fn a_client_without_jmi_calls() {
+    let mut b = bench();
+    let to = format!("{NUMBER}/phone");
+    b.jingle(ROSA, &to, &fixture("dino-initiate", SID));
+    assert!(b.sent.is_empty(), "acknowledged once it is in the record");
+    let heard = b.commit();
+    assert!(matches!(heard.signals.as_slice(), [Signal::Offer(m)] if m.is_described()));
+    assert!(heard.opening.is_some());
+    b.say(heard.leg, Signal::Ringing);
+    b.say(heard.leg, Signal::Ringing);
+    assert_eq!(b.last("ringing").attr("from"), Some(to.as_str()), "from the JID that was called");
+    b.say(heard.leg, Signal::Answer(media()));
+    assert_eq!(b.kinds(), ["result", "ringing", "session-accept"]);
+    b.jingle(ROSA, &to, &fixture("dino-initiate", SID));
+    assert_eq!(b.kinds(), ["out-of-order"]);
+}
+
+#[test]
+fn a_direct_call_is_refused_by_a_terminate() {
+    let mut b = bench();
+    b.jingle(ROSA, NUMBER, &fixture("dino-initiate", SID));
+    let (ticket, _) = b.heard();
+    b.verdict(ticket, Verdict::Refused(Reason::Busy.into()));
+    assert_eq!(reason(&b.last("session-terminate")), "busy");
+    assert_eq!(b.kinds(), ["result", "session-terminate"]);
+
+    b.jingle(ROSA, NUMBER, &fixture("dino-initiate", SID));
+    let (ticket, _) = b.heard();
+    b.verdict(ticket, Verdict::Unavailable);
+    assert_eq!(b.kinds(), ["resource-constraint"]);
+    assert_eq!(b.edge.legs(), 0);
+
+    // No encryption: never bridged in the clear.
+    let plain = fixture("dino-initiate", SID).replace("fingerprint", "footprint");
+    b.jingle(ROSA, NUMBER, &plain);
+    assert_eq!(reason(&b.last("session-terminate")), "security-error");
+    assert!(b.asks.is_empty());
+}
+
+/// R-CALL-2, R-CALL-3
+#[test]
+fn what_makes_no_sense_gets_its_error() {
+    let mut b = bench();
+    for (jingle, error) in [
+        (action("session-info", "nobody", ""), "unknown-session"),
+        (action("session-initiate", "s1", ""), "bad-request"),
+        (action("session-initiate", "", ""), "bad-request"),
+        (fixture("dino-initiate", "s2").replace("name=\"audio\"", "name=\"\""), "bad-request"),
+        (
+            fixture("dino-initiate", "s3").replace("senders=", "disposition=\"early-session\" senders="),
+            "bad-request",
+        ),
+        (
+            fixture("dino-initiate", "s4").replace("sid=", "initiator=\"eve@example.org/x\" sid="),
+            "bad-request",
+        ),
+    ] {
+        b.jingle(ROSA, NUMBER, &jingle);
+        if let Some((ticket, Ask::Recall(_))) = b.asks.pop() {
+            b.verdict(ticket, Verdict::Gone);
+        }
+        assert_eq!(b.kinds(), [error], "{jingle}");
+    }
+    assert_eq!(b.edge.legs(), 0, "nothing is left of them");
+    let (leg, us) = rosa_is_answered(&mut b);
+    for (jingle, error) in [
+        (action("dance", SID, ""), "bad-request"),
+        (action("session-accept", SID, ""), "out-of-order"),
+        (
+            action("session-info", SID, "<transfer xmlns='urn:xmpp:jingle:transfer:0' to='x@y'/>"),
+            "unsupported-info",
+        ),
+        (action("security-info", SID, ""), "feature-not-implemented"),
+        (action("content-remove", SID, "<content creator='initiator' name='9'/>"), "item-not-found"),
+        (action("content-modify", SID, "<content creator='initiator' name='0' senders='?'/>"), "bad-request"),
+    ] {
+        b.jingle(ROSA, &us, &jingle);
+        assert_eq!(b.kinds(), [error], "{jingle}");
+    }
+    // A stranger knows the sid.
+    b.jingle("eve@example.org/x", &us, &action("session-terminate", SID, ""));
+    let (ticket, ask) = b.asks.remove(0);
+    assert!(matches!(ask, Ask::Recall(other) if other != leg));
+    b.verdict(ticket, Verdict::Gone);
+    assert_eq!(b.kinds(), ["unknown-session"]);
+}
+
+#[test]
+fn candidates_trickle_before_and_after_the_accept() {
+    let mut b = bench();
+    let leg = rosa_proposes(&mut b);
+    b.say(leg, Signal::Answer(media()));
+    let us = b.last("proceed").attr("from").unwrap().to_owned();
+    b.jingle(ROSA, &us, &fixture("chromium-initiate", SID));
+    let heard = b.commit();
+    let Signal::Update(media_of_hers) = &heard.signals[0] else { panic!() };
+    let ice = media_of_hers.contents[0].transport.ice.clone().unwrap();
+    let trickle = |n: u16, ufrag: &str, pwd: &str| {
+        let candidate = format!(
+            "<candidate component='1' foundation='1' generation='0' id='a{n}' ip='198.51.100.1' port='{n}' priority='{n}' protocol='udp' type='host'/>"
+        );
+        let transport = format!(
+            "<transport xmlns='urn:xmpp:jingle:transports:ice-udp:1' ufrag='{ufrag}' pwd='{pwd}'>{candidate}</transport>"
+        );
+        action("transport-info", SID, &format!("<content creator='initiator' name='0'>{transport}</content>"))
+    };
+    b.jingle(ROSA, &us, &trickle(1000, &ice.ufrag, &ice.pwd));
+    assert!(matches!(b.commit().signals.as_slice(), [Signal::Candidates(t)] if t[0].name == "0"));
+    b.say(leg, Signal::Updated(media()));
+    b.jingle(ROSA, &us, &trickle(1001, &ice.ufrag, &ice.pwd));
+    assert!(matches!(b.commit().signals.as_slice(), [Signal::Candidates(_)]));
+    b.sent.clear();
+    // New credentials: a restart, answered with ours.
+    b.jingle(ROSA, &us, &trickle(1002, "newufrag", "newpwd0123456789012345"));
+    assert!(
+        matches!(b.commit().signals.as_slice(), [Signal::Update(m)] if m.contents[0].transport.ice.as_ref().unwrap().ufrag == "newufrag")
+    );
+    b.say(leg, Signal::Updated(media()));
+    assert_eq!(b.kinds(), ["result", "transport-info"]);
+}
+
+/// R-CALL-19: hold from each side.
+#[test]
+fn hold_from_both_sides() {
+    let mut b = bench();
+    let (leg, us) = rosa_is_answered(&mut b);
+    b.jingle(ROSA, &us, &action("session-info", SID, "<hold xmlns='urn:xmpp:jingle:apps:rtp:info:1'/>"));
+    let heard = b.commit();
+    let [Signal::Update(m)] = heard.signals.as_slice() else { panic!("{:?}", heard.signals) };
+    assert!(m.holds());
+    // It met an open offer: tried again.
+    b.say(leg, Signal::Refused(Reason::Glare));
+    assert_eq!(b.kinds(), ["result"]);
+    b.after(1_000);
+    assert!(matches!(b.commit().signals.as_slice(), [Signal::Update(m)] if m.holds()));
+    b.say(leg, Signal::Updated(media()));
+    b.jingle(ROSA, &us, &action("session-info", SID, "<active xmlns='urn:xmpp:jingle:apps:rtp:info:1'/>"));
+    assert!(matches!(b.commit().signals.as_slice(), [Signal::Update(m)] if !m.holds()));
+    b.say(leg, Signal::Updated(media()));
+    b.sent.clear();
+    // R-CALL-33: by session-info only.
+    let mut held = media();
+    held.contents[0].direction = Direction::Send;
+    b.say(leg, Signal::Update(held));
+    let hold = b.last("hold");
+    assert_eq!(b.kinds(), ["hold"]);
+    // R-CALL-40: a client that does not know it stays in the call.
+    b.reply(&hold, Some("feature-not-implemented"));
+    assert!(
+        matches!(b.commit().signals.as_slice(), [Signal::Updated(m)] if m.contents[0].direction == Direction::Receive)
+    );
+    b.say(leg, Signal::Update(media()));
+    let unhold = b.last("unhold");
+    b.reply(&unhold, None);
+    assert!(
+        matches!(b.commit().signals.as_slice(), [Signal::Updated(m)] if m.contents[0].direction == Direction::Both)
+    );
+}
+
+/// R-CALL-21: refused video leaves the audio untouched.
+#[test]
+fn video_is_added_and_refused() {
+    let mut b = bench();
+    let (leg, us) = rosa_is_answered(&mut b);
+    b.jingle(ROSA, &us, &fixture("chromium-content-add", SID));
+    let heard = b.commit();
+    let [Signal::Update(m)] = heard.signals.as_slice() else { panic!("{:?}", heard.signals) };
+    assert_eq!(m.contents.len(), 2);
+    let mut agreed = media();
+    agreed.contents.push(signal::media::Content {
+        name: "1".into(),
+        rejected: true,
+        ..media().contents[0].clone()
+    });
+    b.say(leg, Signal::Updated(agreed));
+    assert_eq!(b.kinds(), ["result", "content-reject"]);
+    b.jingle(
+        ROSA,
+        &us,
+        &action("content-modify", SID, "<content creator='initiator' name='0' senders='responder'/>"),
+    );
+    assert!(
+        matches!(b.commit().signals.as_slice(), [Signal::Update(m)] if m.contents[0].direction == Direction::Receive && m.contents[1].rejected)
+    );
+    b.jingle(
+        ROSA,
+        &us,
+        &action("content-modify", SID, "<content creator='initiator' name='0' senders='both'/>"),
+    );
+    assert_eq!(b.kinds(), ["result", "unexpected-request"], "one offer at a time");
+    b.say(leg, Signal::Updated(media()));
+    b.jingle(ROSA, &us, &action("content-remove", SID, "<content creator='initiator' name='0'/>"));
+    assert_eq!(b.commit().signals, [Signal::End(Reason::Normal.into())]);
+    assert_eq!(b.kinds(), ["result", "session-terminate", "finish"], "nothing is left");
+}
+
+#[test]
+fn digits_cross() {
+    let mut b = bench();
+    let (leg, us) = rosa_is_answered(&mut b);
+    b.jingle(
+        ROSA,
+        &us,
+        &action("session-info", SID, "<dtmf xmlns='urn:xmpp:jingle:dtmf:0' code='5' duration='200'/>"),
+    );
+    assert_eq!(b.commit().signals, [Signal::Tone(Tone { digit: '5', duration: 200 })]);
+    b.say(leg, Signal::Tone(Tone { digit: '#', duration: 160 }));
+    assert_eq!(b.kinds(), ["result", "dtmf"]);
+}

@@ -1,0 +1,145 @@
+//! What the sans-IO edge makes of other edges, lost links, repetition, draining and strangers.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    missing_docs,
+    reason = "a test says what is wrong by failing"
+)]
+
+mod bench;
+
+use bench::*;
+use signal::*;
+
+#[test]
+fn what_is_stale_is_heard_again() {
+    let mut b = bench();
+    let (_, us) = rosa_is_answered(&mut b);
+    b.jingle(ROSA, &us, &action("session-terminate", SID, "<reason><success/></reason>"));
+    let (ticket, heard) = b.heard();
+    // Meanwhile another edge was told to end it.
+    let mut session = tandem_xmpp::session::Session::from_bytes(&heard.dialog).unwrap();
+    session.state = tandem_xmpp::session::State::Active;
+    let state = LegState { revision: 9, dialog: session.to_bytes(), ..fresh(heard.leg) };
+    b.verdict(ticket, Verdict::Stale(state));
+    let (ticket, again) = b.heard();
+    assert_eq!((again.base, again.event), (9, heard.event));
+    assert!(b.sent.is_empty());
+    b.verdict(ticket, Verdict::Committed { revision: 10, trace: String::new() });
+    assert_eq!(b.kinds(), ["result", "finish"]);
+}
+
+#[test]
+fn another_edge_takes_over_mid_call() {
+    let mut one = bench();
+    let (sid, us) = answered(&mut one);
+    let said = one.say(leg(), Signal::Tone(Tone { digit: '1', duration: 160 }));
+    let record = LegState { revision: said.base + 1, dialog: said.dialog.unwrap(), ..fresh(leg()) };
+    drop(one);
+    let mut two = bench();
+    two.jingle(ROSA, &us, &action("session-info", &sid, "<hold xmlns='urn:xmpp:jingle:apps:rtp:info:1'/>"));
+    let (ticket, ask) = two.asks.remove(0);
+    assert!(matches!(ask, Ask::Recall(named) if named == leg()));
+    two.verdict(ticket, Verdict::Leg(record.clone()));
+    assert!(matches!(two.commit().signals.as_slice(), [Signal::Update(m)] if m.holds()));
+    assert_eq!(two.kinds(), ["result"]);
+    two.order(LegState { revision: record.revision + 1, ..record }, Signal::End(Reason::Normal.into()), None);
+    assert_eq!(two.kinds(), ["session-terminate", "finish"]);
+}
+
+/// The session-initiate that follows a proceed of an edge that is gone.
+#[test]
+fn another_edge_takes_the_session_of_a_proposal() {
+    let mut one = bench();
+    let leg = rosa_proposes(&mut one);
+    let said = one.say(leg, Signal::Answer(media()));
+    let us = one.last("proceed").attr("from").unwrap().to_owned();
+    let record = LegState { revision: said.base + 1, dialog: said.dialog.unwrap(), ..fresh(leg) };
+    let mut two = bench();
+    two.jingle(ROSA, &us, &fixture("chromium-initiate", SID));
+    let (ticket, ask) = two.asks.remove(0);
+    assert!(matches!(ask, Ask::Recall(named) if named == leg));
+    two.verdict(ticket, Verdict::Leg(record));
+    assert!(matches!(two.commit().signals.as_slice(), [Signal::Update(_)]));
+    assert_eq!(two.kinds(), ["result"]);
+    // Where the record knows nothing either, it is a direct call.
+    let mut three = bench();
+    three.jingle(ROSA, &us, &fixture("chromium-initiate", SID));
+    let (ticket, _) = three.asks.remove(0);
+    three.verdict(ticket, Verdict::Gone);
+    assert!(matches!(three.commit().signals.as_slice(), [Signal::Offer(m)] if m.is_described()));
+}
+
+#[test]
+fn said_twice_is_sent_once() {
+    let mut b = bench();
+    let order = Say {
+        id: EffectId { call: leg().call, version: 1, index: 0 },
+        state: fresh(leg()),
+        count: 0,
+        signal: Signal::Offer(media()),
+        opening: Some(opening("rosa@example.net")),
+    };
+    b.edge.say(order.clone(), b.now);
+    b.edge.say(order.clone(), b.now);
+    b.drain();
+    assert_eq!(b.said[0].dialog, b.said[1].dialog);
+    assert_eq!((b.said[0].base, b.said[1].base), (0, 0));
+    let first = b.sent[0].clone();
+    assert_eq!(b.kinds(), ["propose"]);
+    // By another edge: the same bytes.
+    let mut other = bench();
+    other.edge.say(order, other.now);
+    other.drain();
+    assert_eq!(other.sent, [first]);
+}
+
+#[test]
+fn a_link_that_is_down() {
+    let mut b = bench();
+    let (sid, us) = proceeded(&mut b);
+    b.edge.linked("sip.example.net", false, b.now);
+    b.say(leg(), Signal::End(Reason::Cancelled.into()));
+    assert!(b.kinds().is_empty());
+    b.after(1_500);
+    b.edge.linked("sip.example.net", true, b.now);
+    b.drain();
+    let mut kinds = b.kinds();
+    kinds.retain(|k| k != "propose" && k != "session-initiate");
+    assert_eq!(kinds, ["session-terminate", "finish"]);
+    b.jingle(ROSA, &us, &action("session-info", &sid, ""));
+    assert_eq!(b.kinds(), ["unknown-session"]);
+    // A new call cannot wait.
+    b.edge.linked("sip.example.net", false, b.now);
+    let other = LegRef { leg: LegId(2), ..leg() };
+    let said = b.order(fresh(other), Signal::Offer(media()), Some(opening("rosa@example.net")));
+    assert_eq!(said.failed.map(|e| e.reason), Some(Reason::Connectivity));
+}
+
+#[test]
+fn draining_takes_no_new_call() {
+    let mut b = bench();
+    b.edge.drain();
+    b.jingle(ROSA, NUMBER, &fixture("dino-initiate", SID));
+    b.jmi(ROSA, NUMBER, "propose", SID, "<description xmlns='urn:xmpp:jingle:apps:rtp:1' media='audio'/>");
+    assert_eq!(b.kinds(), ["resource-constraint", "reject"]);
+    assert!(b.asks.is_empty());
+}
+
+#[test]
+fn everything_else_is_answered_or_let_go() {
+    let mut b = bench();
+    b.hear(&format!("<iq xmlns='jabber:client' type='get' id='1' from='{ROSA}' to='{NUMBER}'><ping xmlns='urn:xmpp:ping'/></iq>"));
+    b.hear(&format!(
+        "<iq xmlns='jabber:client' type='set' id='2' from='{ROSA}' to='{NUMBER}'><x xmlns='y'/></iq>"
+    ));
+    b.hear(&format!("<iq xmlns='jabber:client' type='error' id='3' from='{ROSA}' to='{NUMBER}'/>"));
+    b.hear(&format!(
+        "<message xmlns='jabber:client' id='4' from='{ROSA}' to='{NUMBER}'><body>hello</body></message>"
+    ));
+    b.hear(&format!("<message xmlns='jabber:client' type='error' id='5' from='{ROSA}' to='{NUMBER}'><body>hello</body></message>"));
+    b.hear(&format!("<presence xmlns='jabber:client' type='probe' from='{ROSA}' to='{NUMBER}'/>"));
+    b.hear(&format!("<presence xmlns='jabber:client' type='error' from='{ROSA}' to='{NUMBER}'/>"));
+    assert_eq!(b.kinds(), ["result", "service-unavailable", "service-unavailable", "presence "]);
+}
