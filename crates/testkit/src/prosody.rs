@@ -25,26 +25,40 @@ pub struct Prosody {
     pub component_port: u16,
 }
 
+/// What a server serves.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Users of [`DOMAIN`]; a user's password is [`Prosody::password`].
+    pub users: Vec<String>,
+    /// Component domains; at least one, else there is no component port to wait for.
+    pub components: Vec<String>,
+    /// Port for clients; 0 = a free one.
+    pub port: u16,
+    /// Offers STARTTLS with a certificate that it makes itself: other people's clients insist on that.
+    pub tls: bool,
+}
+
 impl Prosody {
-    /// Starts it with these users of [`DOMAIN`]; a user's password is [`Prosody::password`]. Serves the component
-    /// [`COMPONENT`].
+    /// Starts it with these users and the component [`COMPONENT`].
     ///
     /// # Errors
     /// It is not installed or does not come up.
     pub fn start(users: &[&str]) -> Result<Prosody> {
-        Prosody::with_components(users, &[COMPONENT], 0)
+        let users = users.iter().map(|user| (*user).to_owned()).collect();
+        Prosody::with(&Options { users, components: vec![COMPONENT.to_owned()], port: 0, tls: false })
     }
 
-    /// The same with other component domains, and clients on a given port (0 = a free one).
+    /// Starts it as told.
     ///
     /// # Errors
     /// As [`Prosody::start`].
-    pub fn with_components(users: &[&str], components: &[&str], port: u16) -> Result<Prosody> {
+    pub fn with(options: &Options) -> Result<Prosody> {
         let directory = TempDir::with_prefix("tandem-prosody-")?;
-        let (port, component_port) = (if port == 0 { ports::one() } else { port }, ports::one());
+        let port = if options.port == 0 { ports::one() } else { options.port };
+        let component_port = ports::one();
         let accounts = directory.path().join("data").join(DOMAIN.replace('.', "%2e")).join("accounts");
         std::fs::create_dir_all(&accounts)?;
-        for user in users {
+        for user in &options.users {
             ensure!(
                 user.bytes().all(|b| b.is_ascii_alphanumeric()),
                 "a test user's name is letters and digits"
@@ -52,7 +66,10 @@ impl Prosody {
             let record = format!("return {{ [\"password\"] = \"{}\" }};\n", Prosody::password(user));
             std::fs::write(accounts.join(format!("{user}.dat")), record)?;
         }
-        let config = configuration(directory.path(), port, component_port, components)?;
+        if options.tls {
+            certificate(directory.path())?;
+        }
+        let config = configuration(directory.path(), port, component_port, options)?;
         std::fs::write(directory.path().join("prosody.cfg.lua"), config)?;
         let program = run(directory.path())?;
         let server = Prosody { program, directory, port, component_port };
@@ -97,8 +114,36 @@ fn run(directory: &Path) -> Result<Program> {
     Program::start("Prosody", command)
 }
 
-fn configuration(directory: &Path, port: u16, component_port: u16, components: &[&str]) -> Result<String> {
+/// A certificate of its own making for [`DOMAIN`].
+fn certificate(directory: &Path) -> Result<()> {
+    let (name, other) = (format!("/CN={DOMAIN}"), format!("subjectAltName=DNS:{DOMAIN}"));
+    let mut openssl = Command::new("openssl");
+    openssl.args([
+        "req",
+        "-x509",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:P-256",
+        "-nodes",
+        "-days",
+        "30",
+    ]);
+    openssl.args(["-subj", &name, "-addext", &other, "-keyout", "key.pem", "-out", "certificate.pem"]);
+    let out = openssl.current_dir(directory).output().context("cannot start openssl; install openssl")?;
+    ensure!(out.status.success(), "openssl makes no certificate: {}", String::from_utf8_lossy(&out.stderr));
+    Ok(())
+}
+
+fn configuration(directory: &Path, port: u16, component_port: u16, options: &Options) -> Result<String> {
     let at = directory.display();
+    let tls = if options.tls {
+        format!(
+            "modules_disabled = {{ \"s2s\" }}\nssl = {{ key = \"{at}/key.pem\", certificate = \"{at}/certificate.pem\" }}"
+        )
+    } else {
+        "modules_disabled = { \"s2s\", \"tls\" }".to_owned()
+    };
     let mut out = format!(
         r#"run_as_root = true -- harmless where it is not root; needed in containers
 pidfile = "{at}/prosody.pid"
@@ -108,9 +153,9 @@ interfaces = {{ "127.0.0.1" }}
 component_interfaces = {{ "127.0.0.1" }}
 c2s_ports = {{ {port} }}
 component_ports = {{ {component_port} }}
-modules_enabled = {{ "roster", "saslauth", "disco", "carbons", "ping", "offline", "smacks", "posix" }}
-modules_disabled = {{ "s2s", "tls" }}
--- Loopback only: no certificate, no TLS, and many calls at once from one user.
+modules_enabled = {{ "roster", "saslauth", "disco", "carbons", "ping", "offline", "smacks", "posix", "tls" }}
+{tls}
+-- Loopback only: a client may come without TLS, and with many calls at once.
 c2s_require_encryption = false
 allow_unencrypted_plain_auth = true
 authentication = "internal_plain"
@@ -121,7 +166,7 @@ component_conflict_resolve = "kick_old"
 VirtualHost "{DOMAIN}"
 "#
     );
-    for component in components {
+    for component in &options.components {
         writeln!(out, "Component \"{component}\"\n  component_secret = \"{SECRET}\"")?;
     }
     Ok(out)

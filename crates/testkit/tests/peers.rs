@@ -8,7 +8,7 @@
 )]
 
 use std::time::Duration;
-use tandem_testkit::{Baresip, Phone, Prosody, Sipp, baresip, phone, ports};
+use tandem_testkit::{Baresip, Phone, Prosody, Sipp, baresip, phone, ports, prosody};
 
 const SOON: Duration = Duration::from_secs(15);
 
@@ -132,4 +132,25 @@ fn the_scenarios_of_sipp_fit_together() {
         let client = Sipp::start("uac_refused", &words, server.address, &["-m", "1"]).unwrap();
         assert!(client.finish(SOON).is_err(), "{code} {header}");
     }
+}
+
+/// For people's own clients in the demo, which refuse to log in without TLS.
+#[test]
+fn the_xmpp_server_offers_tls_when_told_to() {
+    use std::io::{Read, Write};
+    let (users, components) = (vec!["rosa".to_owned()], vec![prosody::COMPONENT.to_owned()]);
+    let server = Prosody::with(&prosody::Options { users, components, port: 0, tls: true }).unwrap();
+    let mut stream = std::net::TcpStream::connect(("127.0.0.1", server.port)).unwrap();
+    stream.set_read_timeout(Some(SOON)).unwrap();
+    let hello = "<stream:stream to='example.net' version='1.0' xmlns='jabber:client' \
+                 xmlns:stream='http://etherx.jabber.org/streams'>";
+    stream.write_all(hello.as_bytes()).unwrap();
+    let (mut said, mut chunk) = (String::new(), [0; 4096]);
+    while !said.contains("</stream:features>") {
+        let count = stream.read(&mut chunk).unwrap();
+        assert!(count > 0, "{said}");
+        said += &String::from_utf8_lossy(&chunk[..count]);
+    }
+    assert!(said.contains("<starttls"), "{said}");
+    Phone::start(&server, "rosa", &phone::Options::default()).unwrap();
 }
