@@ -34,6 +34,8 @@ use tonic::transport::server::TcpIncoming;
 
 /// Reports that may wait for the bus.
 const REPORTS: usize = 1_024;
+/// Control calls of one connection at a time.
+const CALLS: usize = 256;
 /// How often the state of the relay is looked at and told.
 const BEAT: Duration = Duration::from_secs(1);
 
@@ -180,7 +182,11 @@ fn serve(
     service: Service,
     quit: oneshot::Receiver<()>,
 ) -> anyhow::Result<(Serving, String)> {
-    let router = Server::builder().add_service(RelayServer::new(service));
+    let router = Server::builder()
+        .concurrency_limit_per_connection(CALLS)
+        .timeout(Duration::from_secs(5))
+        .http2_keepalive_interval(Some(Duration::from_secs(20)))
+        .add_service(RelayServer::new(service));
     let quit = async {
         let _ = quit.await;
     };

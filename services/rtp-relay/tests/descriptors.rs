@@ -15,7 +15,7 @@ use proto::v1::{ReleaseRequest, StatisticsRequest};
 #[tokio::test(flavor = "multi_thread")]
 async fn two_hundred_sessions_leave_no_descriptor_behind() {
     let open = || std::fs::read_dir("/proc/self/fd").unwrap().count();
-    let mut relay = start(config("23100-24099"));
+    let mut relay = start(config("23200-24199"));
     relay.allocate("first").await;
     let before = open();
     for call in 0..200 {

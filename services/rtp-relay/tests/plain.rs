@@ -150,6 +150,34 @@ async fn a_full_relay_says_so_and_a_draining_one_takes_nothing_new_and_leaves_wh
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn several_threads_share_the_range_and_the_calls() {
+    let mut config = config("23100-23199");
+    config.relay.threads = 3;
+    let mut relay = start(config);
+    let mut shared = std::collections::BTreeSet::new();
+    for call in 0..12 {
+        let name = format!("call {call}");
+        let ends = relay.allocate(&name).await;
+        shared.insert(ends[0].ice.as_ref().unwrap().candidates[0].address.clone());
+        let (a, b) = (Phone::new(), Phone::new());
+        relay.client.connect(plain(&name, 0, a.address())).await.unwrap();
+        relay.client.connect(plain(&name, 1, b.address())).await.unwrap();
+        a.rtp.send_to(&rtp(0, 1, 1), rtp_port(&ends[0])).unwrap();
+        assert_eq!(hear(&b.rtp).0, rtp(0, 1, 1));
+    }
+    assert_eq!(shared.len(), 3, "each thread has its ICE port: {shared:?}");
+    let all = loop {
+        let all = relay.client.statistics(StatisticsRequest::default()).await.unwrap().into_inner();
+        if all.packets == 12 {
+            break all;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    };
+    assert_eq!(all.sessions, 12);
+    relay.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_phone_that_falls_silent_is_reported() {
     let mut config = config("23060-23079");
     config.relay.media_timeout_s = 1;

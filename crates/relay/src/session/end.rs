@@ -36,6 +36,8 @@ pub(super) struct End {
     pub count: Count,
     /// When it last heard its peer.
     pub heard: Option<Time>,
+    /// What comes in here goes out at the peer.
+    pub crossing: bool,
     /// Since when media is due from its peer; `None` = none is.
     pub due: Option<Time>,
     /// The silence was reported.
@@ -87,6 +89,7 @@ impl End {
             reception: Reception::default(),
             count: Count::default(),
             heard: None,
+            crossing: false,
             due: None,
             silent: false,
         }
@@ -106,23 +109,26 @@ impl End {
         }
     }
 
-    /// Media from this end's peer may cross to `far`.
-    pub fn may_cross(&self, far: &End) -> bool {
+    fn may_cross(&self, far: &End) -> bool {
         self.direction.sends() && far.direction.receives()
     }
 
     /// Fits what comes in here to what `far` has agreed; both are connected.
     pub fn fit(&mut self, far: &End, now: Time) {
         self.payloads = Payloads::new(pairs(&self.codecs, &far.codecs));
-        let due = self.may_cross(far);
-        match (due, self.due) {
+        let crosses = self.may_cross(far);
+        let crossed = std::mem::replace(&mut self.crossing, crosses);
+        if crossed
+            && !self.crossing
+            && let Some(splice) = &mut self.splice
+        {
+            splice.interrupt();
+        }
+        // Who holds may send music or nothing at all: only a conversation has two sides that must be heard (§12.6 rule 10).
+        let both = [self.direction, far.direction] == [Direction::Both; 2];
+        match (both, self.due) {
             (true, None) => (self.due, self.silent) = (Some(now), false),
-            (false, Some(_)) => {
-                self.due = None;
-                if let Some(splice) = &mut self.splice {
-                    splice.interrupt();
-                }
-            }
+            (false, _) => self.due = None,
             _ => {}
         }
     }

@@ -76,7 +76,7 @@ fn media(
     near.count.packets_in += 1;
     near.count.octets_in += length as u64;
     near.reception.packet(&rtp, near.clock, at);
-    if far.is_open() || !near.may_cross(far) {
+    if !near.crossing {
         return None;
     }
     let pt = near.payloads.get(rtp.pt)?;

@@ -239,9 +239,11 @@ fn silence_is_reported_once_and_only_while_something_is_due() {
     assert_eq!(run(&mut worker, 4_000, &[(a, phone()), (b, other())]), [0; 0]);
     assert_eq!(run(&mut worker, 20_000, &[(a, phone())]), [1], "leg 1 fell silent, said once");
     assert_eq!(run(&mut worker, 22_000, &[(a, phone()), (b, other())]), [0; 0]);
-    let held = Remote { direction: Direction::None, ..remote(phone(), &[(0, "PCMU")]) };
-    worker.connect("call", 0, 0, &held, Time(22_000)).unwrap();
-    assert_eq!(run(&mut worker, 60_000, &[]), [0; 0], "held");
+    let held = |direction| Remote { direction, ..remote(phone(), &[(0, "PCMU")]) };
+    worker.connect("call", 0, 0, &held(Direction::None), Time(22_000)).unwrap();
+    assert_eq!(run(&mut worker, 40_000, &[]), [0; 0], "inactive");
+    worker.connect("call", 0, 0, &held(Direction::Send), Time(40_000)).unwrap();
+    assert_eq!(run(&mut worker, 60_000, &[]), [0; 0], "held without music");
     worker.connect("call", 0, 0, &remote(phone(), &[(0, "PCMU")]), Time(60_000)).unwrap();
     assert_eq!(run(&mut worker, 64_000, &[]), [0; 0], "counted from the resumption");
     assert_eq!(run(&mut worker, 70_000, &[]), [0, 1]);
@@ -317,4 +319,45 @@ fn control_is_told_what_is_wrong() {
     let dtls = signal::media::Dtls { fingerprints: vec![], setup: signal::media::Setup::Active };
     let facts = Remote { dtls: Some(dtls), ..facts };
     assert_eq!(worker.connect("call", 0, 0, &facts, Time(0)), Err(Refusal::DtlsWithoutIce));
+}
+
+proptest::proptest! {
+    /// Nothing from the network panics, and nothing of a stranger leaves.
+    #[test]
+    fn hostile_datagrams_do_no_harm(
+        datagrams in proptest::collection::vec((0u8..5, proptest::collection::vec(proptest::num::u8::ANY, 0..100)), 1..50)
+    ) {
+        let mut worker = worker(Limits::default());
+        let (a, b) = call(&mut worker);
+        for (at, (socket, mut datagram)) in datagrams.into_iter().enumerate() {
+            let ms = at as u64 * 20;
+            let socket = match socket {
+                0 => Socket::Rtp(a),
+                1 => Socket::Rtcp(b),
+                2 => {
+                    // STUN for an end that is not WebRTC.
+                    let mut stun = vec![0, 1, 0, 12, 0x21, 0x12, 0xa4, 0x42];
+                    stun.extend([0; 12]);
+                    stun.extend([0, 6, 0, 8]);
+                    stun.extend(b"ufrag0:x");
+                    stun.extend(&datagram);
+                    datagram = stun;
+                    Socket::Shared
+                }
+                3 => Socket::Rtp(EndId { index: 99, generation: 0 }),
+                _ => {
+                    datagram.splice(0..0, rtp(0, at as u16, 7));
+                    Socket::Rtp(b)
+                }
+            };
+            proptest::prop_assert_eq!(give(&mut worker, socket, at_stranger(), ms, &datagram), None);
+            // From the right address noise is at least no harm.
+            give(&mut worker, socket, phone(), ms, &datagram);
+            worker.tick(Time(ms));
+        }
+    }
+}
+
+fn at_stranger() -> SocketAddr {
+    at("203.0.113.66:9")
 }

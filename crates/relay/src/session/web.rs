@@ -265,7 +265,8 @@ impl Worker {
         }
     }
 
-    /// An end goes: nothing leads to it any more, and its peer is told good-bye.
+    /// An end goes: nothing leads to it any more. Its peer hears by signalling that the call is over; a close_notify that came
+    /// sooner would look like a fault.
     pub(super) fn unbind(&mut self, index: u32, end: &mut End) {
         self.ufrags.remove(&end.local.ufrag);
         let Link::Web(web) = &mut end.link else { return };
@@ -276,12 +277,6 @@ impl Worker {
         }
         if let Some(at) = web.timer {
             self.timers.remove(&(at, index));
-        }
-        web.end.close();
-        while let Some(datagram) = web.end.poll_transmit() {
-            if self.transmits.len() < super::TRANSMITS {
-                self.transmits.push_back(datagram);
-            }
         }
     }
 
