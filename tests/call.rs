@@ -75,6 +75,7 @@ impl World {
                     let verdict = self.orchestrate(ask);
                     self.edge.verdict(ticket, verdict, NOW);
                 }
+                Output::Hand(ticket, _, _) => self.edge.handed(ticket, false, NOW),
                 Output::Said(said) => {
                     let call = self.call();
                     let leg = call.legs.iter().find(|l| {

@@ -11,7 +11,13 @@ pub const CLAIM: &str = "tandem.claim";
 /// Published, nobody answers: facts of calls for billing and monitoring.
 pub const FACTS: &str = "tandem.facts.call";
 
-/// A `Say` or `Handover` for one edge instance.
+/// A `Handover` for one sip-edge instance; any reply means that it has the message.
+#[must_use]
+pub fn handover(instance: &str) -> String {
+    format!("tandem.handover.{}", plain(instance))
+}
+
+/// A `Say` for one edge instance.
 #[must_use]
 pub fn edge(instance: &str) -> String {
     format!("tandem.edge.{}", plain(instance))

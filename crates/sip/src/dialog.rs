@@ -22,6 +22,15 @@ pub enum State {
     Ended,
 }
 
+/// A description of ours in a 2xx to an INVITE that carried none: its answer comes with the ACK (RFC 3261 §13.2.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Offered {
+    /// CSeq of the INVITE.
+    pub cseq: u32,
+    /// The INVITE that opened the dialog, else a re-INVITE.
+    pub first: bool,
+}
+
 /// One leg's SIP state. Header values are kept as they are written.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Dialog {
@@ -41,22 +50,32 @@ pub struct Dialog {
     pub target: String,
     /// Route set, in order of use.
     pub route: Vec<String>,
-    /// Where requests go: `udp://192.0.2.1:5060`.
+    /// Where the dialog's first message came from or went to: `udp://192.0.2.1:5060`.
     pub flow: String,
+    /// Where requests go if not there (the peer called over TCP: that connection may be gone); empty = `flow`.
+    pub next: String,
+    /// Max-Forwards of our INVITE (R-SIP-11).
+    pub hops: u8,
     /// Last CSeq that we used.
     pub local_cseq: u32,
     /// Last CSeq of the peer.
     pub remote_cseq: u32,
+    /// CSeq of the INVITE by which we opened the dialog; 0 = the peer opened it.
+    pub opened: u32,
     /// The open INVITE as written: the peer's while Incoming, ours while Outgoing or Cancelled.
     pub invite: Vec<u8>,
     /// The peer's open re-INVITE or UPDATE; empty = none.
     pub asked: Vec<u8>,
     /// CSeq of our open re-INVITE.
     pub asking: Option<u32>,
+    /// Our offer in a 2xx that waits for its ACK.
+    pub offered: Option<Offered>,
     /// A provisional response came: CANCEL may be sent (§9.1).
     pub proceeding: bool,
     /// Ringing was heard or said.
     pub ringing: bool,
+    /// The description of the peer's last provisional response: the 200 may come without one.
+    pub early: Vec<u8>,
     /// The ACK that answers the 2xx of our last INVITE, to be sent each time that 2xx comes.
     pub ack: Vec<u8>,
     /// o= line; its version rises with each changed description (R-SDP-8).
@@ -119,11 +138,41 @@ impl Dialog {
         }
         Some(cancel.with("CSeq", format!("{number} CANCEL")))
     }
+    /// The ACK for a failure of our INVITE whose transaction lives (or died) elsewhere: a transaction of ours would have sent
+    /// it (§17.1.1.3). `None` for another's INVITE.
+    #[must_use]
+    pub fn acknowledge_failure(&self, response: &Message) -> Option<Message> {
+        let number = response.cseq().filter(|c| c.method == "INVITE")?.number;
+        if number == self.opened {
+            let invite = crate::message::read(&self.invite.clone().into()).ok()?;
+            return Some(ack(&invite, response));
+        }
+        let mut again = self.numbered("ACK", number, response.via()?.branch()?);
+        again.headers.retain(|h| h.name.as_str() != "Contact");
+        Some(again)
+    }
+    /// Takes over who answered (§12.1.2): tag, target, route set.
+    pub fn meet(&mut self, response: &Message) {
+        if let Some(to) = response.text("To") {
+            to.clone_into(&mut self.remote);
+        }
+        if let Some(contact) = response.contact() {
+            self.target = contact.uri.to_string();
+        }
+        self.route = response.list("Record-Route").into_iter().rev().map(str::to_owned).collect();
+    }
+    /// The peer's tag, once it has one.
+    #[must_use]
+    pub fn remote_tag(&self) -> Option<String> {
+        crate::uri::NameAddr::parse(&self.remote)?.tag().map(str::to_owned)
+    }
     fn numbered(&self, method: &str, cseq: u32, branch: &str) -> Message {
-        let transport = if self.flow.starts_with("tcp") { "TCP" } else { "UDP" };
+        let way = if self.next.is_empty() { &self.flow } else { &self.next };
+        let transport = if way.starts_with("tcp") { "TCP" } else { "UDP" };
+        let hops = if method == "INVITE" { self.hops } else { 70 };
         let mut request = Message::request(method, self.target.clone())
             .with("Via", format!("SIP/2.0/{transport} {};branch={branch};rport", self.sent_by))
-            .with("Max-Forwards", "70");
+            .with("Max-Forwards", hops.to_string());
         for route in &self.route {
             request = request.with("Route", route.clone());
         }

@@ -4,9 +4,8 @@
 //! leg queue behind it. The shell owns sockets, the bus and the clock. Start at [`Edge::receive`], then `edge/arrivals.rs`
 //! (which leg is meant), `edge/hearing.rs` (up to the record), `edge/saying.rs` (down to the wire), `edge/timers.rs`.
 
-use crate::message::ReadError;
+use crate::signal::Lapse;
 use crate::transaction::{Key, Output as Tx, Table};
-use bytes::Bytes;
 use signal::{LegRef, Secret, Time};
 use std::collections::{BTreeSet, HashMap, VecDeque};
 
@@ -77,22 +76,19 @@ impl Edge {
         self.legs.get(&leg)?.dialog.as_ref().map(|dialog| dialog.call_id.as_str())
     }
 
-    /// A datagram, or one framed message of a stream.
-    pub fn receive(&mut self, octets: &Bytes, flow: Flow, now: Time) {
-        match crate::message::read(octets) {
-            Ok(message) if message.code().is_some() => self.response(message, flow, now),
-            Ok(mut message) => {
-                message.stamp(flow.peer);
-                self.request(message, flow, now);
+    /// Legs of which something is under way here: what a drain waits for. Established calls are in the record, any edge
+    /// can serve them.
+    #[must_use]
+    pub fn open(&self) -> usize {
+        self.legs.values().filter(|leg| leg.is_open()).count()
+    }
+
+    /// Nothing can be sent to this flow (refused connection, no route): what waits for an answer from there waits no longer.
+    pub fn unreachable(&mut self, flow: Flow, now: Time) {
+        for key in self.table.fail(&flow) {
+            if let Some(leg) = self.invites.remove(&key) {
+                self.job(leg, Job::Lapse(Lapse::Transport), now);
             }
-            Err(
-                ReadError::Empty
-                | ReadError::NoSip
-                | ReadError::BrokenResponse
-                | ReadError::Version
-                | ReadError::BrokenRequest(_)
-                | ReadError::TooLarge,
-            ) => {}
         }
         self.flush(now);
     }
@@ -118,7 +114,7 @@ impl Edge {
                 Tx::Send(flow, octets) => self.out.push_back(Output::Send(flow, octets)),
                 Tx::TimedOut(key) => {
                     if let Some(leg) = self.invites.remove(&key) {
-                        self.job(leg, Job::Silence, now);
+                        self.job(leg, Job::Lapse(Lapse::Response), now);
                     }
                 }
             }

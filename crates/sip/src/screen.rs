@@ -9,7 +9,10 @@ use crate::uri::{NameAddr, Uri, members};
 pub const ALLOW: &[&str] = &["INVITE", "ACK", "BYE", "CANCEL", "OPTIONS", "UPDATE", "INFO"];
 /// Methods that exist but are not served: 405 instead of 501.
 const KNOWN: &[&str] = &["REGISTER", "SUBSCRIBE", "NOTIFY", "PUBLISH", "MESSAGE", "REFER", "PRACK"];
-/// Extensions that a peer may require of us.
+/// Bodies of INFO that are understood; another is 415.
+pub const INFO_BODIES: &[&str] = &["application/dtmf-relay", "application/dtmf"];
+/// Extensions that a peer may require of us. 100rel and timer may be offered to us (Supported), and are then not used; a peer
+/// that cannot do without is told so (420).
 pub const SUPPORTED: &[&str] = &[];
 
 /// An answer that refuses a request, with the header it must carry.
@@ -102,11 +105,17 @@ fn content(message: &Message) -> Result<(), Refusal> {
             header: Some(("Accept-Encoding", "identity".into())),
         });
     }
+    if message.text("Info-Package").is_some() {
+        // No package is listed in a Recv-Info of ours; its body's type does not matter then (RFC 6086 §4.2.2).
+        return Ok(());
+    }
     let Some(kind) = message.text("Content-Type").filter(|_| !message.body.is_empty()) else { return Ok(()) };
     let kind = kind.split(';').next().unwrap_or("").trim().to_ascii_lowercase();
     let served: &[&str] = match message.method().as_deref() {
-        Some("INVITE" | "UPDATE" | "ACK") => &["application/sdp", "multipart/mixed", "multipart/alternative"],
-        Some("INFO") => &["application/dtmf-relay", "application/dtmf", "application/trickle-ice-sdpfrag"],
+        Some("INVITE" | "UPDATE" | "ACK") => {
+            &["application/sdp", "multipart/mixed", "multipart/alternative", "multipart/related"]
+        }
+        Some("INFO") => INFO_BODIES,
         _ => return Ok(()),
     };
     if served.contains(&kind.as_str()) {

@@ -1,147 +1,10 @@
 //! Calls through the sans-IO edge, both ways, with a scripted orchestrator and a phone of text.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
 
-use bytes::Bytes;
-use signal::media::{Codec, Content, Direction, Kind, Transport};
+mod bench;
+
+use bench::*;
 use signal::*;
-use tandem_sip::edge::{Config, Edge, Flow, Output, Trunk};
-use tandem_sip::message::{Message, read};
-
-const SDP: &str = "v=0\r\no=- 1 1 IN IP4 192.0.2.9\r\ns=-\r\nc=IN IP4 192.0.2.9\r\nt=0 0\r\nm=audio 4000 RTP/AVP 0\r\na=rtpmap:0 PCMU/8000\r\n";
-
-struct Bench {
-    edge: Edge,
-    now: Time,
-    flow: Flow,
-    sent: Vec<Message>,
-    asks: Vec<(u64, Ask)>,
-    said: Vec<Said>,
-}
-
-fn bench(name: &str) -> Bench {
-    let flow = Flow { tcp: false, peer: "192.0.2.9:5060".parse().unwrap() };
-    let trunk = Trunk {
-        name: "pbx".into(),
-        host: "192.0.2.9".into(),
-        flow,
-        sources: vec![("192.0.2.0".parse().unwrap(), 24)],
-    };
-    let config = Config {
-        instance: name.into(),
-        advertise: "192.0.2.1:5060".into(),
-        address: "192.0.2.1".parse().unwrap(),
-        trunks: vec![trunk],
-        max_legs: 100,
-    };
-    let edge = Edge::new(config, Secret::new(b"test"));
-    Bench { edge, now: Time(1_000_000), flow, sent: vec![], asks: vec![], said: vec![] }
-}
-
-impl Bench {
-    fn drain(&mut self) {
-        while let Some(output) = self.edge.poll() {
-            match output {
-                Output::Send(_, octets) => self.sent.push(read(&octets).unwrap()),
-                Output::Ask(ticket, ask) => self.asks.push((ticket, ask)),
-                Output::Said(said) => self.said.push(said),
-            }
-        }
-    }
-    fn hear(&mut self, text: String) {
-        self.edge.receive(&Bytes::from(text), self.flow, self.now);
-        self.drain();
-    }
-    fn heard(&mut self) -> (u64, Heard) {
-        match self.asks.remove(0) {
-            (ticket, Ask::Heard(heard)) => (ticket, heard),
-            other => panic!("not heard: {other:?}"),
-        }
-    }
-    fn verdict(&mut self, ticket: u64, verdict: Verdict) {
-        self.edge.verdict(ticket, verdict, self.now);
-        self.drain();
-    }
-    fn commit(&mut self, revision: u32) -> Heard {
-        let (ticket, heard) = self.heard();
-        self.verdict(ticket, Verdict::Committed { revision, trace: String::new() });
-        heard
-    }
-    fn say(&mut self, state: LegState, index: u64, signal: Signal, opening: Option<Opening>) -> Said {
-        let mut id: EffectId = effect(state.leg);
-        id.version = index;
-        self.edge.say(Say { id, state, count: 0, signal, opening }, self.now);
-        self.drain();
-        self.said.remove(0)
-    }
-    fn codes(&mut self) -> Vec<String> {
-        let names = self.sent.iter().map(|m| m.code().map_or_else(|| m.method().unwrap(), |c| c.to_string()));
-        let names = names.collect();
-        self.sent.clear();
-        names
-    }
-}
-
-fn effect(leg: LegRef) -> EffectId {
-    EffectId { call: leg.call, version: 1, index: 0 }
-}
-
-fn state(leg: LegRef, revision: u32, dialog: Vec<u8>) -> LegState {
-    LegState { leg, revision, dialog, edge: String::new(), trace: String::new() }
-}
-
-fn media() -> Media {
-    let transport = Transport { address: Some("192.0.2.1:30000".parse().unwrap()), ..Transport::default() };
-    let content = Content {
-        name: "0".into(),
-        kind: Kind::Audio,
-        direction: Direction::Both,
-        rejected: false,
-        codecs: vec![Codec::new(0, "PCMU", 8000, 1)],
-        transport,
-    };
-    Media { contents: vec![content], bundle: vec![] }
-}
-
-fn request(method: &str, cseq: u32, to: &str, body: &str) -> String {
-    let name = if method == "ACK" || method == "CANCEL" { "INVITE" } else { method };
-    let branch = if method == "ACK" { "ack".into() } else { format!("{name}{cseq}") };
-    let kind = if body.is_empty() { "" } else { "Content-Type: application/sdp\r\n" };
-    format!(
-        "{method} sip:2700@192.0.2.1 SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.9;branch=z9hG4bK{branch}\r\nMax-Forwards: 70\r\n\
-         From: <sip:2041@pbx.example>;tag=a\r\nTo: {to}\r\nCall-ID: c1\r\nCSeq: {cseq} {method}\r\n\
-         Contact: <sip:2041@192.0.2.9>\r\n{kind}Content-Length: {}\r\n\r\n{body}",
-        body.len()
-    )
-}
-
-fn answer(request: &Message, code: u16, body: &str) -> String {
-    let mut response = Message::response(request, code, "x", "b").with("Contact", "<sip:2041@192.0.2.9>");
-    if !body.is_empty() {
-        response = response.with_body("application/sdp", body.to_owned());
-    }
-    String::from_utf8(response.write().to_vec()).unwrap()
-}
-
-const TO: &str = "<sip:2700@192.0.2.1>";
-
-fn answered(b: &mut Bench) -> (Heard, Said, String) {
-    b.hear(request("INVITE", 1, TO, SDP));
-    assert_eq!(b.codes(), ["100"]);
-    let heard = b.commit(1);
-    assert!(matches!(heard.signals.as_slice(), [Signal::Offer(m)] if m.is_described()));
-    let opening = heard.opening.as_ref().unwrap();
-    assert_eq!(
-        (opening.from.address.as_str(), opening.to.address.as_str()),
-        ("sip:2041@pbx.example", "sip:2700@192.0.2.1")
-    );
-    assert_eq!(opening.link, "pbx");
-    let rung = b.say(state(heard.leg, 1, heard.dialog.clone()), 2, Signal::Ringing, None);
-    let said = b.say(state(heard.leg, 2, rung.dialog.unwrap()), 3, Signal::Answer(media()), None);
-    let to = b.sent.last().unwrap().text("To").unwrap().to_owned();
-    assert!(!b.sent.last().unwrap().body.is_empty());
-    assert_eq!(b.codes(), ["180", "200"]);
-    (heard, said, to)
-}
 
 #[test]
 fn a_phone_calls_is_answered_and_hangs_up() {
@@ -217,18 +80,6 @@ fn another_edge_serves_the_dialog_of_a_dead_one() {
         edge.sent[0].write()
     };
     assert_eq!(bye("three"), bye("four"));
-}
-
-fn called(b: &mut Bench) -> (LegRef, Said) {
-    let leg = LegRef { call: Secret::new(b"test").call_of_jingle("rosa@x/1", "s"), leg: LegId(1) };
-    let opening = Opening {
-        from: Party::sip("sip:rosa@im.example"),
-        to: Party::sip("sip:2041@pbx.example"),
-        link: "pbx".into(),
-        hops: 70,
-    };
-    let said = b.say(state(leg, 0, vec![]), 1, Signal::Offer(media()), Some(opening));
-    (leg, said)
 }
 
 #[test]

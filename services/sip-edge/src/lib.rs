@@ -3,6 +3,7 @@
 //! One rule: one task owns the edge; sockets and the bus reach it by bounded channels. What a message means is decided in
 //! `crates/sip`. Start at [`run`].
 
+mod handover;
 mod tcp;
 mod trunks;
 mod udp;
@@ -16,6 +17,7 @@ use runtime::config::parse_listen;
 use runtime::drain::Stage;
 use runtime::{Config, Drain};
 use signal::{Ask, Protocol, Secret, Time, subjects};
+use handover::{Handed, Handovers};
 use sip::edge::{Edge, Flow, Output};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -39,6 +41,8 @@ enum Input {
     Opened(SocketAddr, mpsc::Sender<Bytes>),
     /// A connection is gone.
     Closed(SocketAddr),
+    /// A connection could not be made.
+    Unreachable(SocketAddr),
     /// Hosts have been looked up again.
     Trunks(Vec<sip::edge::Trunk>),
 }
@@ -83,6 +87,8 @@ pub async fn run(config: Config, bus: Bus, drain: Drain) -> Result<()> {
         .serve(&subjects::say(Protocol::Sip, ""), "edges")
         .await
         .context("cannot serve the orchestrators")?;
+    let mut handovers =
+        Handovers::open(&bus, &instance).await.context("cannot serve the other edges")?;
     let card = Card {
         kind: "sip-edge".into(),
         instance: instance.clone(),
@@ -113,6 +119,10 @@ pub async fn run(config: Config, bus: Bus, drain: Drain) -> Result<()> {
             inbound = line.next() => match inbound {
                 Inbound::Verdict(ticket, verdict) => edge.verdict(ticket, verdict, now()),
                 Inbound::Say(say) => edge.say(say, now()),
+            },
+            handed = handovers.next() => match handed {
+                Handed::Take(handover) => edge.take(&handover, now()),
+                Handed::Answer(ticket, taken) => edge.handed(ticket, taken, now()),
             },
             _ = beat.tick() => {
                 let legs = edge.legs();
@@ -146,6 +156,7 @@ pub async fn run(config: Config, bus: Bus, drain: Drain) -> Result<()> {
                     line.ask(ticket, ask, &name);
                 }
                 Output::Said(said) => line.said(&said),
+                Output::Hand(ticket, to, handover) => handovers.give(ticket, &to, &handover),
             }
         }
     }
@@ -164,6 +175,7 @@ fn take(edge: &mut Edge, tcp: &mut tcp::Connections, input: Input) {
         }
         Input::Opened(peer, sender) => tcp.opened(peer, sender),
         Input::Closed(peer) => tcp.closed(peer),
+        Input::Unreachable(peer) => edge.unreachable(Flow { tcp: true, peer }, now()),
         Input::Trunks(trunks) => edge.set_trunks(trunks),
     }
 }

@@ -110,8 +110,14 @@ async fn accept(listener: TcpListener, inputs: mpsc::Sender<Input>) {
 async fn connect(peer: SocketAddr, receiver: mpsc::Receiver<Bytes>, inputs: mpsc::Sender<Input>) {
     match tokio::time::timeout(CONNECT, TcpStream::connect(peer)).await {
         Ok(Ok(stream)) => serve(stream, peer, receiver, inputs).await,
-        Ok(Err(error)) => warn!(%peer, %error, "no connection"),
-        Err(_) => warn!(%peer, "no connection in time"),
+        Ok(Err(error)) => {
+            warn!(%peer, %error, "no connection");
+            let _ = inputs.send(Input::Unreachable(peer)).await;
+        }
+        Err(_) => {
+            warn!(%peer, "no connection in time");
+            let _ = inputs.send(Input::Unreachable(peer)).await;
+        }
     }
 }
 

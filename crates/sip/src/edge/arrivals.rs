@@ -1,34 +1,78 @@
 //! Messages as they arrive: screened, matched to a transaction and a leg, refused where neither can be.
 
-use super::leg::{IDLE, Job, Leg};
+use super::leg::{Arrival, Job, Leg};
 use super::link::within;
 use super::open::opening;
+use super::timers::{Alarm, MAX_EXPIRES};
 use super::{Edge, Flow, Output};
-use crate::message::{Message, Start};
+use crate::message::{Message, ReadError, Start, read, rescue};
 use crate::screen;
 use crate::transaction::{Incoming, Key};
-use signal::{LegId, LegRef, Time, Token};
+use bytes::Bytes;
+use signal::{Handover, LegId, LegRef, Time, Token};
 
 impl Edge {
-    pub(super) fn response(&mut self, message: Message, flow: Flow, now: Time) {
-        let delivered = match self.table.response(&message, now) {
+    /// A datagram, or one framed message of a stream.
+    pub fn receive(&mut self, octets: &Bytes, flow: Flow, now: Time) {
+        match read(octets) {
+            Ok(message) => self.arrive(message, flow, false, now),
+            Err(ReadError::BrokenRequest(why)) => self.broken(octets, flow, 400, why, now),
+            Err(ReadError::Version) => self.broken(octets, flow, 505, "Version Not Supported", now),
+            Err(ReadError::TooLarge) => self.broken(octets, flow, 513, "Message Too Large", now),
+            Err(ReadError::Empty | ReadError::NoSip | ReadError::BrokenResponse) => {}
+        }
+        self.flush(now);
+    }
+
+    /// A message that another edge received and whose transaction is here (see [`Output::Hand`]).
+    pub fn take(&mut self, handover: &Handover, now: Time) {
+        if let Some(flow) = Flow::parse(&handover.source)
+            && let Ok(message) = read(&Bytes::copy_from_slice(&handover.message))
+        {
+            self.arrive(message, flow, true, now);
+        }
+        self.flush(now);
+    }
+
+    fn arrive(&mut self, mut message: Message, flow: Flow, handed: bool, now: Time) {
+        if message.code().is_some() {
+            return self.response(message, flow, handed, now);
+        }
+        message.stamp(flow.peer);
+        self.request(message, flow, handed, now);
+    }
+
+    /// A request that could not be read is answered without state, if anybody can be told from it.
+    fn broken(&mut self, octets: &Bytes, flow: Flow, code: u16, phrase: &str, now: Time) {
+        if let Some(mut request) = rescue(octets) {
+            request.stamp(flow.peer);
+            self.refuse(&request, flow, code, phrase, &[], now);
+        }
+    }
+
+    fn response(&mut self, message: Message, flow: Flow, handed: bool, now: Time) {
+        let orphan = match self.table.response(&message, now) {
             Ok(Some(key)) => {
                 if message.code().is_some_and(|c| c >= 200) {
                     self.invites.remove(&key);
                 }
-                true
+                false
             }
-            Ok(None) => false,
-            // No transaction here: another edge may have died with it, and the record knows the leg.
+            Ok(None) => return,
+            // No transaction here: another edge may hold it or have died with it, and the record knows the leg.
             Err(()) => true,
         };
+        // Answers to BYE, CANCEL and INFO say nothing to a call.
+        if message.cseq().is_none_or(|c| c.method != "INVITE") || orphan && message.code() == Some(100) {
+            return;
+        }
         let tag = message.from().and_then(|f| f.tag().map(str::to_owned));
-        if delivered && let Some(leg) = self.own(tag.as_deref()) {
-            self.job(leg, Job::Hear(message, flow), now);
+        if let Some(leg) = self.own(tag.as_deref()) {
+            self.job(leg, Job::Hear(Arrival { message, flow, orphan, handed }), now);
         }
     }
 
-    pub(super) fn own(&self, tag: Option<&str>) -> Option<LegRef> {
+    fn own(&self, tag: Option<&str>) -> Option<LegRef> {
         Some(self.secret.open(Token::parse(tag?)?)?.0)
     }
 
@@ -39,7 +83,7 @@ impl Edge {
         flow: Flow,
         code: u16,
         phrase: &str,
-        header: Option<(&str, String)>,
+        headers: &[(&str, String)],
         now: Time,
     ) {
         if request.method().as_deref() == Some("ACK") {
@@ -47,8 +91,8 @@ impl Edge {
         }
         let tag = self.secret.derive_text("stateless", &[request.call_id().unwrap_or("").as_bytes()], 16);
         let mut response = Message::response(request, code, phrase, &tag);
-        if let Some((name, value)) = header {
-            response = response.with(name, value);
+        for (name, value) in headers {
+            response = response.with(name, value.clone());
         }
         self.respond(request, &response, flow, now);
     }
@@ -62,34 +106,31 @@ impl Edge {
         }
     }
 
-    pub(super) fn request(&mut self, message: Message, flow: Flow, now: Time) {
+    fn request(&mut self, message: Message, flow: Flow, handed: bool, now: Time) {
         let Start::Request { method, uri } = &message.start else { return };
         let (method, uri) = (method.clone(), uri.clone());
         let known = message.to().and_then(|t| self.own(t.tag()));
         let trunk = self.config.trunks.iter().find(|t| t.sources.iter().any(|s| within(flow.peer.ip(), *s)));
         let Some(link) = trunk.map(|t| t.name.clone()).or(known.map(|_| String::new())) else {
             // Strangers cost no state (R-SIP-13).
-            return self.refuse(&message, flow, 403, "Forbidden", None, now);
+            return self.refuse(&message, flow, 403, "Forbidden", &[], now);
         };
         if let Err(refusal) = screen::request(&message) {
-            return self.refuse(&message, flow, refusal.code, refusal.phrase, refusal.header, now);
+            let header: Vec<(&str, String)> = refusal.header.into_iter().collect();
+            return self.refuse(&message, flow, refusal.code, refusal.phrase, &header, now);
         }
+        // The INVITE that an ACK or CANCEL belongs to.
+        let invite = Key::cancelled_by(&message).filter(|_| matches!(method.as_str(), "ACK" | "CANCEL"));
+        let orphan = invite.is_some_and(|key| self.table.state(&key).is_none());
         match self.table.request(&message, flow, flow.tcp, now) {
             Incoming::New(_) => {}
-            Incoming::Ack => {
-                if let Some(name) = known
-                    && self.legs.get_mut(&name).and_then(|l| l.accepted.take()).is_some()
-                {
-                    self.wake(name, now + IDLE);
-                }
-                return;
-            }
+            Incoming::Ack => return self.acknowledged(known, Arrival { message, flow, orphan, handed }, now),
             Incoming::Again | Incoming::Unmatched => return,
-            Incoming::Merged => return self.refuse(&message, flow, 482, "Loop Detected", None, now),
+            Incoming::Merged => return self.refuse(&message, flow, 482, "Loop Detected", &[], now),
             Incoming::Full => return self.busy(&message, flow, now),
         }
         if let Some(leg) = known {
-            return self.job(leg, Job::Hear(message, flow), now);
+            return self.job(leg, Job::Hear(Arrival { message, flow, orphan, handed }), now);
         }
         let tagged = message.to().is_some_and(|t| t.tag().is_some());
         let from = message.from();
@@ -99,9 +140,10 @@ impl Edge {
         match method.as_str() {
             "OPTIONS" if self.draining => self.busy(&message, flow, now),
             "OPTIONS" => {
-                self.refuse(&message, flow, 200, "OK", Some(("Allow", screen::ALLOW.join(", "))), now)
+                let served = [("Allow", screen::ALLOW.join(", ")), ("Accept", "application/sdp".into())];
+                self.refuse(&message, flow, 200, "OK", &served, now);
             }
-            "CANCEL" => self.job(leg, Job::Hear(message, flow), now),
+            "CANCEL" => self.job(leg, Job::Hear(Arrival { message, flow, orphan, handed }), now),
             "INVITE" if !tagged => {
                 if self.draining || self.legs.len() >= self.config.max_legs {
                     return self.busy(&message, flow, now);
@@ -109,23 +151,47 @@ impl Edge {
                 let (Some(dialog), Some(opening)) =
                     (self.incoming(&message, leg, flow), opening(&message, &uri, link))
                 else {
-                    return self.refuse(&message, flow, 400, "Missing Contact or user", None, now);
+                    return self.refuse(&message, flow, 400, "Missing Contact or user", &[], now);
                 };
                 if opening.hops == 0 {
-                    return self.refuse(&message, flow, 483, "Too Many Hops", None, now);
+                    return self.refuse(&message, flow, 483, "Too Many Hops", &[], now);
                 }
                 if self.legs.contains_key(&leg) {
                     // The same dialog-to-be again by another transaction: never two calls of one id.
-                    return self.refuse(&message, flow, 482, "Loop Detected", None, now);
+                    return self.refuse(&message, flow, 482, "Loop Detected", &[], now);
                 }
                 self.legs.insert(leg, Leg { dialog: Some(dialog), opening: true, ..Leg::default() });
-                self.job(leg, Job::Hear(message, flow), now);
+                if let Some(ms) = expires(&message) {
+                    self.set(leg, Alarm::Expiry, now + ms);
+                }
+                self.job(leg, Job::Hear(Arrival { message, flow, orphan, handed }), now);
             }
-            _ => self.refuse(&message, flow, 481, "Call/Transaction Does Not Exist", None, now),
+            _ => self.refuse(&message, flow, 481, "Call/Transaction Does Not Exist", &[], now),
+        }
+    }
+
+    /// The ACK to a 2xx: the 2xx is said no more; an answer in it is heard. Where the leg is not held, another edge may be
+    /// saying that 2xx.
+    fn acknowledged(&mut self, known: Option<LegRef>, arrival: Arrival, now: Time) {
+        let Some(name) = known else { return };
+        let held = self.legs.get_mut(&name);
+        let dialog = held.and_then(|leg| {
+            leg.accepted = None;
+            leg.dialog.as_ref()
+        });
+        if dialog.is_none_or(|d| d.offered.is_some()) {
+            self.job(name, Job::Hear(arrival), now);
         }
     }
 
     pub(super) fn busy(&mut self, message: &Message, flow: Flow, now: Time) {
-        self.refuse(message, flow, 503, "Service Unavailable", Some(("Retry-After", "5".into())), now);
+        let retry = [("Retry-After", "5".to_owned())];
+        self.refuse(message, flow, 503, "Service Unavailable", &retry, now);
     }
+}
+
+/// Expires of an INVITE (§13.3.1), ms; none where it says nothing useful.
+fn expires(message: &Message) -> Option<u64> {
+    let seconds: u64 = message.text("Expires")?.trim().parse().ok()?;
+    Some(seconds.checked_mul(1000)?).filter(|ms| (1..=MAX_EXPIRES).contains(ms))
 }

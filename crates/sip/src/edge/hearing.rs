@@ -1,14 +1,15 @@
 //! What a leg's peer said, on its way to the record and back.
 
-use super::Edge;
-use super::leg::{Job, MAX_TRIES, Pending};
+use super::leg::{Arrival, Job, MAX_TRIES, Pending};
 use super::link::within;
 use super::open::{event, opening};
+use super::timers::{Alarm, TIMER_C};
+use super::{Edge, Flow, Output};
 use crate::dialog::{Dialog, State};
-use crate::message::Start;
+use crate::message::{Message, Start};
 use crate::reason;
-use crate::signal::{Hearing, hear, say};
-use signal::{Ask, End, EventId, Heard, LegRef, Reason, Signal, Time, Verdict};
+use crate::signal::{Hearing, Wire, hear, lapse, release};
+use signal::{Ask, End, EventId, Handover, Heard, LegRef, LegState, Opening, Reason, Time, Verdict};
 
 impl Edge {
     pub(super) fn run(&mut self, name: LegRef, job: Job, tries: u8, now: Time) {
@@ -17,23 +18,36 @@ impl Edge {
         }
         let Some(leg) = self.legs.get_mut(&name) else { return };
         let Some(mut dialog) = leg.dialog.clone() else {
-            return self.ask(name, Ask::Recall(name), job, None, vec![], tries);
+            if let Job::Hear(_) = &job {
+                let pending =
+                    Pending { leg: name, job, base: 0, dialog: None, after: vec![], tries, state: None };
+                self.ask(Ask::Recall(name), pending);
+            }
+            return;
         };
         let (base, fresh) = (leg.revision, leg.opening);
-        let (hearing, event, flow) = match &job {
-            Job::Hear(message, flow) => {
-                let branch = self
-                    .branch(&[name.to_string().as_bytes(), message.text("CSeq").unwrap_or("").as_bytes()]);
-                let hearing = hear(&mut dialog, message, &branch);
-                (hearing, event(message), Some(*flow))
+        let (hearing, event) = match &job {
+            Job::Hear(arrival) => (self.heard(name, &mut dialog, arrival), event(&arrival.message)),
+            Job::Lapse(what) => {
+                let label = format!("{what:?} {} {}", dialog.local_cseq, dialog.remote_cseq);
+                let branch = self.branch(&[name.to_string().as_bytes(), label.as_bytes()]);
+                let event = EventId::of(&[&name.to_string(), &label]);
+                (lapse(&mut dialog, *what, &branch), event)
             }
-            _ => (self.silence(name, &mut dialog), EventId::of(&[&name.to_string(), "silence"]), None),
+            Job::Say(_) => return,
         };
-        if tries == 0 {
-            self.perform(name, hearing.now, flow, now);
+        let flow = source(&job);
+        // Again after a newer record was fetched: transactions make of it the one answer that counts.
+        self.perform(name, hearing.now, flow, now);
+        if let Job::Hear(arrival) = &job
+            && arrival.message.code().is_some_and(|c| c < 200)
+            && dialog.state == State::Outgoing
+        {
+            self.set(name, Alarm::Final, now + TIMER_C);
         }
         if hearing.signals.is_empty() {
-            // Nothing for the call: the change stays here until the next commit takes it along.
+            // Nothing for the call: the change stays here until the next commit takes it along. Lost with this edge it is learnt
+            // again from the peer's next message.
             if let Some(leg) = self.legs.get_mut(&name) {
                 leg.dialog = Some(dialog);
             }
@@ -41,12 +55,7 @@ impl Edge {
             return;
         }
         let opening = match &job {
-            Job::Hear(message, flow) if fresh => {
-                let link =
-                    self.config.trunks.iter().find(|t| t.sources.iter().any(|s| within(flow.peer.ip(), *s)));
-                let uri = if let Start::Request { uri, .. } = &message.start { uri.as_str() } else { "" };
-                link.and_then(|t| opening(message, uri, t.name.clone()))
-            }
+            Job::Hear(arrival) if fresh => self.opening(&arrival.message, arrival.flow),
             _ => None,
         };
         let heard = Heard {
@@ -58,80 +67,158 @@ impl Edge {
             edge: self.config.instance.clone(),
             opening,
         };
-        self.ask(name, Ask::Heard(heard), job, Some(dialog), hearing.after, tries);
+        let (dialog, after) = (Some(dialog), hearing.after);
+        self.ask(Ask::Heard(heard), Pending { leg: name, job, base, dialog, after, tries, state: None });
     }
 
-    pub(super) fn silence(&self, name: LegRef, dialog: &mut Dialog) -> Hearing {
-        let mut hearing = Hearing::default();
-        let end = End::from(Reason::Timeout);
-        match dialog.state {
-            State::Outgoing => hearing.signals.push(Signal::End(end)),
-            State::Active => {
-                hearing.now = say(
-                    dialog,
-                    &Signal::End(end.clone()),
-                    &self.branch(&[name.to_string().as_bytes(), b"bye"]),
-                );
-                hearing.signals.push(Signal::End(end));
-            }
-            _ => {}
-        }
-        dialog.state = State::Ended;
+    fn heard(&self, name: LegRef, dialog: &mut Dialog, arrival: &Arrival) -> Hearing {
+        let message = &arrival.message;
+        let tag = message.to().and_then(|t| t.tag().map(str::to_owned)).unwrap_or_default();
+        let cseq = message.text("CSeq").unwrap_or("");
+        let branch = self.branch(&[name.to_string().as_bytes(), cseq.as_bytes(), tag.as_bytes()]);
+        let failure = message.code().filter(|c| *c >= 300 && arrival.orphan);
+        let ack = failure.and_then(|_| dialog.acknowledge_failure(message));
+        let mut hearing = hear(dialog, message, &branch);
+        hearing.now.extend(ack.map(Wire::Direct));
         hearing
+    }
+
+    fn opening(&self, message: &Message, flow: Flow) -> Option<Opening> {
+        let Start::Request { uri, .. } = &message.start else { return None };
+        let mut trunks = self.config.trunks.iter();
+        let trunk = trunks.find(|t| t.sources.iter().any(|s| within(flow.peer.ip(), *s)))?;
+        opening(message, uri, trunk.name.clone())
     }
 
     /// The answer to an [`Output::Ask`].
     pub fn verdict(&mut self, ticket: u64, verdict: Verdict, now: Time) {
         let Some(pending) = self.pending.remove(&ticket) else { return };
-        let Pending { leg: name, job, dialog, after, tries } = pending;
+        let name = pending.leg;
         let Some(leg) = self.legs.get_mut(&name) else { return };
         leg.busy = false;
         match verdict {
             Verdict::Committed { revision, .. } => {
-                leg.revision = revision;
                 leg.opening = false;
-                leg.dialog = dialog.or(leg.dialog.take());
-                let flow = if let Job::Hear(_, flow) = &job { Some(*flow) } else { None };
-                self.perform(name, after, flow, now);
+                // Another revision: it was committed before, and the leg has moved on since; the record has it.
+                (leg.dialog, leg.revision) = match pending.dialog {
+                    Some(dialog) if revision == pending.base + 1 => (Some(dialog), revision),
+                    _ => (None, 0),
+                };
+                self.perform(name, pending.after, source(&pending.job), now);
             }
-            Verdict::Stale(state) | Verdict::Leg(state) if tries < MAX_TRIES => {
-                leg.dialog = Dialog::from_bytes(&state.dialog);
-                leg.revision = state.revision;
+            Verdict::Stale(state) | Verdict::Leg(state) if pending.tries < MAX_TRIES => {
                 leg.opening = false;
-                if leg.dialog.is_some() {
-                    self.run(name, job, tries + 1, now);
-                } else {
-                    self.fail(name, &job, Reason::NotFound.into(), now);
-                }
+                self.resume(name, pending.job, state, pending.tries, now);
             }
             Verdict::Stale(_) | Verdict::Leg(_) | Verdict::Unavailable => {
-                self.fail(name, &job, Reason::Unavailable.into(), now);
+                self.fail(pending, Reason::Unavailable.into(), now);
             }
             Verdict::Gone => {
-                self.fail(name, &job, Reason::NotFound.into(), now);
-                self.forget(name, now);
+                let held = leg.dialog.is_some();
+                self.fail(pending, Reason::NotFound.into(), now);
+                if held {
+                    self.forget(name, now);
+                } else {
+                    self.drop_leg(name, now);
+                }
             }
-            Verdict::Refused(end) => self.fail(name, &job, end, now),
+            Verdict::Refused(end) => self.fail(pending, end, now),
         }
         self.next(name, now);
         self.flush(now);
     }
 
-    /// Answers a request that came to nothing.
-    pub(super) fn fail(&mut self, name: LegRef, job: &Job, end: End, now: Time) {
-        let Some(opening) = self.legs.get(&name).map(|l| l.opening) else { return };
-        if let Job::Hear(message, flow) = job
-            && message.code().is_none()
+    /// The leg as recorded has come: the message goes on here, or to the edge that holds its transaction.
+    fn resume(&mut self, name: LegRef, job: Job, state: LegState, tries: u8, now: Time) {
+        if let Job::Hear(arrival) = &job
+            && arrival.orphan
+            && !arrival.handed
+            && !state.edge.is_empty()
+            && state.edge != self.config.instance
         {
-            let (code, phrase, _) = match end.reason {
-                Reason::NotFound if !opening => (481, "Call/Transaction Does Not Exist", 0),
-                other => reason::said(other),
-            };
-            let retry = (code == 503).then(|| ("Retry-After", "5".to_owned()));
-            self.refuse(message, *flow, code, phrase, retry, now);
+            let source = arrival.flow.to_string();
+            let handover = Handover { source, message: arrival.message.write().to_vec() };
+            let edge = state.edge.clone();
+            let (dialog, after, state) = (None, vec![], Some(state));
+            let ticket = self.await_answer(Pending { leg: name, job, base: 0, dialog, after, tries, state });
+            return self.out.push_back(Output::Hand(ticket, edge, handover));
         }
-        if opening {
-            self.forget(name, now);
+        self.adopt(name, &state);
+        if self.legs.get(&name).is_some_and(|leg| leg.dialog.is_some()) {
+            return self.run(name, job, tries + 1, now);
+        }
+        let pending = Pending { leg: name, job, base: 0, dialog: None, after: vec![], tries, state: None };
+        self.fail(pending, Reason::NotFound.into(), now);
+    }
+
+    fn adopt(&mut self, name: LegRef, state: &LegState) {
+        if let Some(leg) = self.legs.get_mut(&name) {
+            (leg.dialog, leg.revision) = (Dialog::from_bytes(&state.dialog), state.revision);
         }
     }
+
+    /// The answer to an [`Output::Hand`]: whether the other edge took the message. If not, it is heard here.
+    pub fn handed(&mut self, ticket: u64, taken: bool, now: Time) {
+        let Some(pending) = self.pending.remove(&ticket) else { return };
+        let name = pending.leg;
+        if let Some(leg) = self.legs.get_mut(&name) {
+            leg.busy = false;
+            let unheld = leg.dialog.is_none() && leg.waiting.is_empty();
+            match (pending.state, pending.job) {
+                (Some(state), Job::Hear(arrival)) if !taken => {
+                    let job = Job::Hear(Arrival { handed: true, ..arrival });
+                    self.resume(name, job, state, pending.tries, now);
+                }
+                _ if unheld => self.drop_leg(name, now),
+                _ => {}
+            }
+        }
+        self.next(name, now);
+        self.flush(now);
+    }
+
+    /// Answers a request that came to nothing; a silence takes effect here all the same, since its timer is spent.
+    fn fail(&mut self, pending: Pending, end: End, now: Time) {
+        let (name, flow) = (pending.leg, source(&pending.job));
+        let Some(leg) = self.legs.get_mut(&name) else { return };
+        let opening = leg.opening;
+        match pending.job {
+            Job::Hear(arrival) if arrival.message.code().is_none() => {
+                let (code, phrase, _) = match end.reason {
+                    Reason::NotFound if !opening => (481, "Call/Transaction Does Not Exist", 0),
+                    other => reason::said(other),
+                };
+                let retry = (code == 503).then(|| ("Retry-After", "5".to_owned()));
+                let why = opening.then(|| ("Reason", reason::header(end.reason)));
+                let headers: Vec<(&str, String)> = retry.into_iter().chain(why).collect();
+                self.refuse(&arrival.message, arrival.flow, code, phrase, &headers, now);
+            }
+            Job::Hear(arrival) if end.reason == Reason::NotFound => self.stray(name, &arrival, now),
+            Job::Lapse(_) => {
+                leg.dialog = pending.dialog.or(leg.dialog.take());
+                self.perform(name, pending.after, flow, now);
+            }
+            Job::Hear(_) | Job::Say(_) => {}
+        }
+        if opening {
+            self.drop_leg(name, now);
+        }
+    }
+
+    /// A 2xx to an INVITE of a call that no record knows any more: to the peer it is a call, so it is ended.
+    fn stray(&mut self, name: LegRef, arrival: &Arrival, now: Time) {
+        let message = &arrival.message;
+        let (Some(cseq), Some(call_id)) = (message.cseq(), message.call_id()) else { return };
+        if !message.code().is_some_and(|c| (200..300).contains(&c)) {
+            return;
+        }
+        let mut dialog = self.dialog(State::Active, name, arrival.flow, call_id.to_owned());
+        dialog.local = message.text("From").unwrap_or("").to_owned();
+        let branch = self.branch(&[name.to_string().as_bytes(), b"stray"]);
+        self.perform(name, release(&dialog, message, cseq.number, &branch).into(), Some(arrival.flow), now);
+    }
+}
+
+fn source(job: &Job) -> Option<Flow> {
+    if let Job::Hear(arrival) = job { Some(arrival.flow) } else { None }
 }

@@ -1,7 +1,7 @@
 //! What the edge is told of its surroundings and what it gives back.
 
 use bytes::Bytes;
-use signal::{Ask, Said};
+use signal::{Ask, Handover, Said};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
@@ -32,7 +32,7 @@ impl Flow {
 /// A trunk, its host resolved by the shell.
 #[derive(Clone, Debug)]
 pub struct Trunk {
-    /// As [`Opening::link`] names it.
+    /// As [`signal::Opening::link`] names it.
     pub name: String,
     /// Host (and port) of its URI.
     pub host: String,
@@ -64,8 +64,11 @@ pub enum Output {
     Send(Flow, Bytes),
     /// Ask an orchestrator and bring the answer to [`Edge::verdict`]; no answer is `Verdict::Unavailable`.
     Ask(u64, Ask),
-    /// The answer to a [`Say`].
+    /// The answer to a [`signal::Say`].
     Said(Said),
+    /// Give the message to the edge of this instance id, for its [`Edge::take`](super::Edge::take), and bring whether it took it
+    /// to [`Edge::handed`](super::Edge::handed): its transaction is there. Nobody there counts as not taken.
+    Hand(u64, String, Handover),
 }
 
 pub(super) fn within(ip: IpAddr, (net, prefix): (IpAddr, u8)) -> bool {

@@ -1,14 +1,16 @@
 //! What the orchestrators order to be said, and how it leaves.
 
 use super::leg::{Accepted, Job, MAX_SEEN};
+use super::timers::{Alarm, RING_AGAIN};
 use super::{Edge, Flow, Output};
 use crate::dialog::{Dialog, State};
+use crate::message::Message;
 use crate::signal::{Wire, say};
 use crate::transaction::{T1, TIMEOUT};
 use signal::{LegRef, Reason, Said, Say, Time};
 
 impl Edge {
-    /// An order of an orchestrator; yields one [`Output::Said`].
+    /// An order of an orchestrator; yields one [`Output::Said`], unless the leg's queue is full: then the order is given again.
     pub fn say(&mut self, order: Say, now: Time) {
         self.job(order.state.leg, Job::Say(order), now);
         self.flush(now);
@@ -28,7 +30,7 @@ impl Edge {
         let mut said =
             Said { id: order.id, base, dialog: None, edge: self.config.instance.clone(), failed: None };
         let Some(mut dialog) = leg.dialog.clone() else {
-            self.legs.remove(&name);
+            self.drop_leg(name, now);
             said.failed = Some(Reason::Unavailable.into());
             return self.out.push_back(Output::Said(said));
         };
@@ -48,48 +50,75 @@ impl Edge {
             leg.dialog = Some(dialog);
             leg.revision = base + 1;
         }
-        self.perform(name, wires, None, now);
+        if !self.perform(name, wires, None, now) && order.opening.is_some() {
+            // No room for its transaction: nothing has left.
+            said.failed = Some(Reason::Unavailable.into());
+        }
         self.out.push_back(Output::Said(said));
     }
 
-    pub(super) fn perform(&mut self, name: LegRef, wires: Vec<Wire>, source: Option<Flow>, now: Time) {
-        let stored = self.legs.get(&name).and_then(|l| Flow::parse(&l.dialog.as_ref()?.flow));
-        let Some(flow) = stored.or(source) else { return };
+    /// Puts on the wire what a message or an order came to. False if a request found no room among the transactions.
+    pub(super) fn perform(
+        &mut self,
+        name: LegRef,
+        wires: Vec<Wire>,
+        source: Option<Flow>,
+        now: Time,
+    ) -> bool {
+        let dialog = self.legs.get(&name).and_then(|l| l.dialog.as_ref());
+        let back = source.or(dialog.and_then(|d| Flow::parse(&d.flow)));
+        let ahead = dialog.and_then(|d| Flow::parse(&d.next).or(Flow::parse(&d.flow))).or(source);
+        let (Some(back), Some(ahead)) = (back, ahead) else { return true };
+        let mut room = true;
         for wire in wires {
             match wire {
                 Wire::Respond(request, response) => {
-                    self.respond(&request, &response, source.unwrap_or(flow), now);
+                    self.ringing(name, &request, &response, now);
+                    self.respond(&request, &response, back, now);
                 }
                 Wire::Accept(request, response) => {
-                    self.respond(&request, &response, source.unwrap_or(flow), now);
-                    let accepted = Accepted {
-                        flow,
-                        octets: response.write(),
-                        next: now + T1,
-                        interval: T1,
-                        end: now + TIMEOUT,
-                    };
+                    self.ringing(name, &request, &response, now);
+                    self.respond(&request, &response, back, now);
+                    let octets = response.write();
+                    let accepted = Accepted { flow: back, octets, interval: T1, end: now + TIMEOUT };
                     if let Some(leg) = self.legs.get_mut(&name) {
                         leg.accepted = Some(accepted);
                     }
-                    self.wake(name, now + T1);
+                    self.set(name, Alarm::Accept, now + T1);
                 }
                 Wire::Request(request) => {
                     let invite = request.method().as_deref() == Some("INVITE");
-                    if let Some(key) = self.table.send(request, flow, flow.tcp, now)
-                        && invite
-                    {
-                        self.invites.insert(key, name);
+                    match self.table.send(request, ahead, ahead.tcp, now) {
+                        Some(key) if invite => {
+                            if let Some(leg) = self.legs.get_mut(&name) {
+                                leg.invite = Some(key.clone());
+                            }
+                            self.invites.insert(key, name);
+                        }
+                        sent => room &= sent.is_some(),
                     }
                 }
-                Wire::Direct(request) => self.out.push_back(Output::Send(flow, request.write())),
+                Wire::Direct(request) => self.out.push_back(Output::Send(ahead, request.write())),
             }
         }
         // A cancelled INVITE that never gets its final response is over too (§9.1: 64*T1).
-        let dialog = self.legs.get(&name).and_then(|l| l.dialog.as_ref());
-        let ended = dialog.is_some_and(|d| matches!(d.state, State::Ended | State::Cancelled));
-        if ended {
-            self.wake(name, now + TIMEOUT);
+        if self.legs.get(&name).is_some_and(|leg| leg.is(&[State::Ended, State::Cancelled])) {
+            self.set(name, Alarm::Forget, now + TIMEOUT);
+        }
+        room
+    }
+
+    /// Remembers a provisional response to say it again, until there is a final one.
+    fn ringing(&mut self, name: LegRef, request: &Message, response: &Message, now: Time) {
+        let Some(code) = response.code().filter(|_| request.method().as_deref() == Some("INVITE")) else {
+            return;
+        };
+        let Some(leg) = self.legs.get_mut(&name) else { return };
+        if code >= 200 {
+            leg.rung = None;
+        } else if code > 100 {
+            leg.rung = Some((request.clone(), response.clone()));
+            self.set(name, Alarm::Ring, now + RING_AGAIN);
         }
     }
 }

@@ -3,13 +3,16 @@
 //! One rule: reading fails on framing only. Headers keep their order and raw values (compact names are told, folded lines
 //! joined); whether a message makes sense is judged by `screen`. Bodies are octets.
 
+mod body;
 mod fields;
 mod read;
+mod rescue;
 mod stream;
 mod write;
 
 pub use fields::{CSeq, Via};
 pub use read::{MAX_HEADERS, MAX_MESSAGE, ReadError, read};
+pub use rescue::rescue;
 pub use stream::{Framed, Stream};
 
 use bytes::Bytes;
@@ -135,6 +138,8 @@ const KNOWN: &[(&str, &str)] = &[
     ("RSeq", ""),
     ("Replaces", ""),
     ("Accept", ""),
+    ("Info-Package", ""),
+    ("Recv-Info", ""),
 ];
 
 impl Message {

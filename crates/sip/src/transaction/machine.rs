@@ -77,7 +77,11 @@ impl Machine {
                 machine.state = State::Proceeding;
                 (machine, smallvec![Act::Deliver])
             }
-            Kind::Server => (machine, smallvec![Act::Deliver]),
+            Kind::Server => {
+                // Whoever asked has given up by then (Timer F); an answer that never comes costs no memory for ever.
+                machine.end = Some(now + TIMEOUT);
+                (machine, smallvec![Act::Deliver])
+            }
         }
     }
 

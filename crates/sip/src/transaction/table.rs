@@ -178,6 +178,29 @@ impl<F: Clone> Table<F> {
         Ok(deliver.then_some(key))
     }
 
+    /// Nobody waits for the answer to this request any more.
+    pub fn abandon(&mut self, key: &Key) {
+        let waits = |e: &Entry<F>| matches!(e.machine.state(), State::Calling | State::Proceeding);
+        if key.client && self.entries.get(key).is_some_and(waits) {
+            self.entries.remove(key);
+        }
+    }
+
+    /// Nothing can be sent there: requests that nobody has answered yet end. Their keys.
+    pub fn fail(&mut self, flow: &F) -> Vec<Key>
+    where
+        F: PartialEq,
+    {
+        let lost = |(key, e): &(&Key, &Entry<F>)| {
+            key.client && e.flow == *flow && e.machine.state() == State::Calling
+        };
+        let keys: Vec<Key> = self.entries.iter().filter(lost).map(|(key, _)| key.clone()).collect();
+        for key in &keys {
+            self.entries.remove(key);
+        }
+        keys
+    }
+
     /// Timers that are due.
     pub fn tick(&mut self, now: Time) {
         while let Some(Reverse((at, _))) = self.timers.peek()

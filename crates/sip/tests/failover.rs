@@ -1,0 +1,307 @@
+//! What edges share and what each keeps: stale caches, recall, handover, effects said again, queues, drain.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    missing_docs,
+    reason = "a test says what is wrong by failing"
+)]
+
+mod bench;
+
+use bench::*;
+use signal::*;
+use tandem_sip::message::Message;
+
+fn at(mut leg: LegState, edge: &str) -> LegState {
+    leg.edge = edge.into();
+    leg
+}
+
+/// Another edge has changed the leg: what was heard against the old state is heard again against the new one.
+#[test]
+fn what_is_stale_is_heard_again() {
+    let mut b = bench("one");
+    let (heard, said, to) = answered(&mut b);
+    b.hear(request("ACK", 1, &to, ""));
+    b.hear(request("BYE", 2, &to, ""));
+    let (ticket, first) = b.heard();
+    assert_eq!(first.base, 3);
+    b.verdict(ticket, Verdict::Stale(state(heard.leg, 7, said.dialog.clone().unwrap())));
+    let (ticket, again) = b.heard();
+    assert_eq!((again.base, again.event), (7, first.event));
+    assert!(b.codes().is_empty());
+    // For ever stale is no answer.
+    let mut next = ticket;
+    for revision in 8..10 {
+        b.verdict(next, Verdict::Stale(state(heard.leg, revision, said.dialog.clone().unwrap())));
+        next = b.heard().0;
+    }
+    b.verdict(next, Verdict::Stale(state(heard.leg, 10, said.dialog.unwrap())));
+    assert_eq!(b.codes(), ["503"]);
+    assert!(b.asks.is_empty());
+}
+
+/// An event that was committed before gets its answer, and the edge does not take its own old copy for the newest.
+#[test]
+fn a_commit_of_long_ago_leaves_no_old_copy_behind() {
+    let mut b = bench("one");
+    let (heard, said, to) = answered(&mut b);
+    b.hear(request("ACK", 1, &to, ""));
+    b.hear(request("BYE", 2, &to, ""));
+    let (ticket, _) = b.heard();
+    b.verdict(ticket, Verdict::Committed { revision: 9, trace: String::new() });
+    assert_eq!(b.codes(), ["200"]);
+    b.hear(request("INFO", 3, &to, ""));
+    assert_eq!(b.asks.remove(0).1, Ask::Recall(heard.leg), "the record knows better");
+    drop(said);
+}
+
+#[test]
+fn an_effect_said_again_is_one_transaction_and_the_same_octets() {
+    let mut b = bench("one");
+    let (leg, said) = called(&mut b);
+    let invite = b.sent.remove(0);
+    let (_, again) = called(&mut b);
+    assert!(b.sent.is_empty(), "this edge has said it");
+    assert_eq!((again.base, again.dialog), (said.base, said.dialog.clone()));
+    // Another edge cannot know; to the phone it is a retransmission (R-SIP-14).
+    let mut other = bench("two");
+    called(&mut other);
+    assert_eq!(other.sent.remove(0).write(), invite.write());
+    // The same within the dialog: hold, said by two edges.
+    b.hear(answer(&invite, 200, SDP));
+    let heard = b.commit(2);
+    b.codes();
+    let mut hold = media();
+    hold.contents[0].direction = signal::media::Direction::Send;
+    let mut octets = vec![];
+    for name in ["three", "four"] {
+        let mut edge = bench(name);
+        edge.say(state(leg, 2, heard.dialog.clone()), 5, Signal::Update(hold.clone()), None);
+        edge.say(state(leg, 2, heard.dialog.clone()), 5, Signal::Update(hold.clone()), None);
+        assert_eq!(edge.sent.len(), 1);
+        octets.push(edge.sent.remove(0).write());
+    }
+    assert_eq!(octets[0], octets[1]);
+}
+
+/// BYE from either side by an edge that never saw the call is in `edge.rs`; here what comes before and after it.
+#[test]
+fn a_fresh_edge_acknowledges_what_it_never_asked() {
+    let mut b = bench("one");
+    let (leg, said) = called(&mut b);
+    let invite = b.sent.remove(0);
+    // The edge dies; the phone's 180 and 200 come to another, which asks the record and finds the dead one named there.
+    let mut other = bench("two");
+    other.hear(answer(&invite, 180, ""));
+    let (ticket, ask) = other.asks.remove(0);
+    assert_eq!(ask, Ask::Recall(leg));
+    other.verdict(ticket, Verdict::Leg(at(state(leg, 1, said.dialog.unwrap()), "one")));
+    let (ticket, edge, handover) = other.hands.remove(0);
+    assert_eq!((edge.as_str(), handover.source.as_str()), ("one", "udp://192.0.2.9:5060"));
+    other.edge.handed(ticket, false, other.now);
+    other.drain();
+    let heard = other.commit(2);
+    assert_eq!(heard.signals, [Signal::Ringing]);
+    other.hear(answer(&invite, 200, SDP));
+    assert!(matches!(other.commit(3).signals.as_slice(), [Signal::Answer(_)]));
+    assert_eq!(other.codes(), ["ACK"]);
+    other.hear(answer(&invite, 200, SDP));
+    assert_eq!(other.codes(), ["ACK"], "once more, and no event");
+    assert!(other.asks.is_empty());
+}
+
+#[test]
+fn an_edge_that_lives_gets_the_answer_to_its_invite() {
+    let mut b = bench("one");
+    let (leg, said) = called(&mut b);
+    let invite = b.sent.remove(0);
+    let mut other = bench("two");
+    other.hear(answer(&invite, 486, ""));
+    let (ticket, _) = other.asks.remove(0);
+    other.verdict(ticket, Verdict::Leg(at(state(leg, 1, said.dialog.unwrap()), "one")));
+    let (ticket, _, handover) = other.hands.remove(0);
+    b.edge.take(&handover, b.now);
+    b.drain();
+    other.edge.handed(ticket, true, other.now);
+    other.drain();
+    assert_eq!((other.sent.len(), other.edge.legs()), (0, 0));
+    assert_eq!(b.codes(), ["ACK"]);
+    assert!(matches!(b.commit(2).signals.as_slice(), [Signal::End(e)] if e.reason == Reason::Busy));
+}
+
+/// Nobody else holds the transaction: a failure is acknowledged with the INVITE's own branch, each time it comes.
+#[test]
+fn a_failure_of_a_dead_edges_invite_is_acknowledged() {
+    let mut b = bench("one");
+    let (leg, said) = called(&mut b);
+    let invite = b.sent.remove(0);
+    let mut other = bench("two");
+    other.hear(answer(&invite, 486, ""));
+    let (ticket, _) = other.asks.remove(0);
+    other.verdict(ticket, Verdict::Leg(state(leg, 1, said.dialog.unwrap())));
+    assert_eq!(other.sent[0].via().unwrap().branch(), invite.via().unwrap().branch());
+    assert_eq!(other.codes(), ["ACK"]);
+    other.commit(2);
+    other.hear(answer(&invite, 486, ""));
+    assert_eq!(other.codes(), ["ACK"]);
+    assert!(other.asks.is_empty());
+}
+
+/// The ACK comes to an edge that is not saying the 2xx: it finds the one that is.
+#[test]
+fn an_ack_finds_the_edge_that_waits_for_it() {
+    let mut b = bench("one");
+    let (heard, said, to) = answered(&mut b);
+    let mut other = bench("two");
+    other.hear(request("ACK", 1, &to, ""));
+    let (ticket, ask) = other.asks.remove(0);
+    assert_eq!(ask, Ask::Recall(heard.leg));
+    other.verdict(ticket, Verdict::Leg(at(state(heard.leg, 3, said.dialog.unwrap()), "one")));
+    let (ticket, _, handover) = other.hands.remove(0);
+    b.edge.take(&handover, b.now);
+    other.edge.handed(ticket, true, other.now);
+    assert_eq!(other.edge.legs(), 0);
+    b.wait(60_000);
+    assert!(b.codes().is_empty(), "neither 200 again nor BYE");
+}
+
+/// A provisional response changes the dialog without a commit; an edge that has only the record learns it again.
+#[test]
+fn what_a_provisional_response_taught_may_be_lost() {
+    let mut b = bench("one");
+    let (leg, said) = called(&mut b);
+    let invite = b.sent.remove(0);
+    b.hear(answer(&invite, 180, ""));
+    b.commit(2);
+    let mut other = bench("two");
+    let trying = answer(&invite, 181, "").replace("sip:2041@192.0.2.9>", "sip:else@192.0.2.10>");
+    b.hear(trying);
+    assert!(b.asks.is_empty());
+    other.hear(answer(&invite, 200, SDP));
+    let (ticket, _) = other.asks.remove(0);
+    other.verdict(ticket, Verdict::Leg(state(leg, 1, said.dialog.unwrap())));
+    let heard = other.commit(2);
+    assert!(matches!(heard.signals.as_slice(), [Signal::Answer(_)]));
+    other.codes();
+    other.say(state(leg, 2, heard.dialog), 8, Signal::End(Reason::Normal.into()), None);
+    let bye = other.sent.remove(0);
+    assert!(bye.write().starts_with(b"BYE sip:2041@192.0.2.9 "));
+    assert_eq!(bye.to().unwrap().tag(), Some("b"));
+}
+
+/// No record knows the call any more, but the phone has answered it: it is told at once.
+#[test]
+fn an_answer_to_a_call_that_nobody_knows_is_ended() {
+    let mut b = bench("one");
+    called(&mut b);
+    let invite = b.sent.remove(0);
+    let mut other = bench("two");
+    other.hear(answer(&invite, 200, SDP));
+    let (ticket, _) = other.asks.remove(0);
+    other.verdict(ticket, Verdict::Gone);
+    assert_eq!(other.codes(), ["ACK", "BYE"]);
+    assert_eq!(other.edge.legs(), 0);
+}
+
+#[test]
+fn a_leg_whose_queue_is_full_says_so() {
+    let mut b = bench("one");
+    let (_, _, to) = answered(&mut b);
+    b.hear(request("ACK", 1, &to, ""));
+    let digit = |n: u32| {
+        let info = request("INFO", n, &to, "Signal=5\r\n");
+        info.replace("application/sdp", "application/dtmf-relay")
+    };
+    // The first is on its way to the record, which does not answer.
+    for n in 2..40 {
+        b.hear(digit(n));
+    }
+    let codes = b.codes();
+    assert_eq!(codes.len(), 21);
+    assert!(codes.iter().all(|c| c == "503"), "{codes:?}");
+    assert_eq!(b.asks.len(), 1);
+    let mut heard = 0;
+    for revision in 4.. {
+        if b.asks.is_empty() {
+            break;
+        }
+        assert!(matches!(b.commit(revision).signals.as_slice(), [Signal::Tone(t)] if t.digit == '5'));
+        heard += 1;
+    }
+    assert_eq!(heard, 17);
+}
+
+/// R-SIP-12
+#[test]
+fn a_draining_edge_serves_what_lives_and_takes_nothing_new() {
+    let mut b = bench("one");
+    let (_, _, to) = answered(&mut b);
+    assert_eq!(b.edge.open(), 1, "the 200 waits for its ACK");
+    b.edge.drain();
+    b.hear(request("INVITE", 9, TO, SDP).replace("c1", "c2").replace("tag=a", "tag=z"));
+    assert!(b.sent[0].text("Retry-After").is_some());
+    b.hear(request("OPTIONS", 10, TO, "").replace("c1", "c3"));
+    assert_eq!(b.codes(), ["503", "503"]);
+    b.hear(request("ACK", 1, &to, ""));
+    assert_eq!(b.edge.open(), 0, "any edge can serve it now");
+    b.hear(request("BYE", 2, &to, ""));
+    b.commit(4);
+    assert_eq!(b.codes(), ["200"]);
+}
+
+#[test]
+fn an_edge_holds_no_more_legs_than_it_may() {
+    let mut b = bench("one");
+    let invite = |n: u32| request("INVITE", n, TO, SDP).replace("c1", &format!("c{n}"));
+    for n in 0..100 {
+        b.hear(invite(n));
+    }
+    assert!(b.codes().iter().all(|c| c == "100"));
+    b.hear(invite(100));
+    assert_eq!(b.codes(), ["503"]);
+    // What was refused leaves at once, so that the phone may try again with the same dialog-to-be.
+    let (ticket, _) = b.heard();
+    b.verdict(ticket, Verdict::Refused(Reason::NotFound.into()));
+    assert_eq!(b.sent[0].text("Reason"), Some("Q.850;cause=1"));
+    assert_eq!(b.codes(), ["404"]);
+    assert_eq!(b.edge.legs(), 99);
+}
+
+/// A trunk that cannot be connected to fails its calls at once, not after Timer B.
+#[test]
+fn a_trunk_out_of_reach_ends_the_call_at_once() {
+    let mut b = bench("one");
+    called(&mut b);
+    b.codes();
+    b.edge.unreachable(b.flow, b.now);
+    b.drain();
+    let heard = b.commit(2);
+    assert!(matches!(heard.signals.as_slice(), [Signal::End(e)] if e.reason == Reason::Connectivity));
+    b.wait(60_000);
+    assert!(b.codes().is_empty());
+    assert_eq!(b.edge.legs(), 0);
+}
+
+/// A phone that called over TCP is reached at its Contact, not at the port that its connection happened to have.
+#[test]
+fn requests_go_to_where_a_tcp_caller_listens() {
+    let mut b = bench("one");
+    b.flow = tandem_sip::edge::Flow { tcp: true, peer: "192.0.2.9:49152".parse().unwrap() };
+    let (heard, said, to) = answered(&mut b);
+    b.hear(request("ACK", 1, &to, ""));
+    let order = state(heard.leg, 3, said.dialog.unwrap());
+    let mut id = effect(heard.leg);
+    id.version = 9;
+    let end = Signal::End(Reason::Normal.into());
+    b.edge.say(Say { id, state: order, count: 0, signal: end, opening: None }, b.now);
+    let sent = std::iter::from_fn(|| b.edge.poll()).find_map(|output| match output {
+        tandem_sip::edge::Output::Send(flow, octets) => Some((flow.to_string(), octets)),
+        _ => None,
+    });
+    let (flow, octets) = sent.expect("a BYE");
+    assert_eq!(flow, "tcp://192.0.2.9:5060");
+    let bye: Message = tandem_sip::message::read(&octets).unwrap();
+    assert_eq!(bye.via().unwrap().transport, "TCP");
+}
