@@ -13,11 +13,11 @@ use bus::Bus;
 use bus::directory::{Card, announce, asked_to_drain};
 use bus::edge::{Inbound, Line, Tracing};
 use bytes::Bytes;
+use handover::{Handed, Handovers};
 use runtime::config::parse_listen;
 use runtime::drain::Stage;
 use runtime::{Config, Drain};
 use signal::{Ask, Protocol, Secret, Time, subjects};
-use handover::{Handed, Handovers};
 use sip::edge::{Edge, Flow, Output};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -87,8 +87,7 @@ pub async fn run(config: Config, bus: Bus, drain: Drain) -> Result<()> {
         .serve(&subjects::say(Protocol::Sip, ""), "edges")
         .await
         .context("cannot serve the orchestrators")?;
-    let mut handovers =
-        Handovers::open(&bus, &instance).await.context("cannot serve the other edges")?;
+    let mut handovers = Handovers::open(&bus, &instance).await.context("cannot serve the other edges")?;
     let card = Card {
         kind: "sip-edge".into(),
         instance: instance.clone(),
