@@ -107,7 +107,9 @@ fn apt(prefix: &[&str], arguments: &[&str]) -> Result<()> {
         .chain(arguments.iter().copied())
         .collect();
     let Some((program, rest)) = words.split_first() else { return Ok(()) };
-    let status = Command::new(program).args(rest).stdin(std::process::Stdio::null()).status()?;
+    // What went wrong is told on standard error; the rest is dpkg's progress.
+    let quiet = std::process::Stdio::null;
+    let status = Command::new(program).args(rest).stdin(quiet()).stdout(quiet()).status()?;
     ensure!(status.success(), "apt-get {} ended with {status}", arguments.first().unwrap_or(&""));
     Ok(())
 }
