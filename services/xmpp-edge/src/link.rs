@@ -1,0 +1,230 @@
+//! One component link (XEP-0114): claimed, connected, kept alive, and made again when it is lost.
+
+use crate::lease::Lease;
+use crate::reader::{Piece, Reader};
+use anyhow::{Context, Result, bail, ensure};
+use minidom::Element;
+use runtime::Drain;
+use runtime::config::ComponentConfig;
+use sha1::{Digest, Sha1};
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout};
+use tracing::{debug, info, warn};
+
+const CONNECT: Duration = Duration::from_secs(5);
+const HANDSHAKE: Duration = Duration::from_secs(10);
+const WRITE: Duration = Duration::from_secs(10);
+/// Silence after which we ask whether the server is still there.
+const QUIET: Duration = Duration::from_secs(30);
+/// Silence after that question.
+const DEAD: Duration = Duration::from_secs(15);
+/// Stanzas that wait for a slow server.
+const QUEUE: usize = 4_096;
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// Ids of our own pings to ourselves.
+const PING: &str = "tandem-link";
+
+/// What links bring.
+#[derive(Debug)]
+pub enum Input {
+    /// The link of a domain is there; stanzas for it go here.
+    Up(String, mpsc::Sender<Element>),
+    /// It is lost.
+    Down(String),
+    /// A stanza came in.
+    Stanza(Element),
+}
+
+/// Keeps the link of one domain for as long as this edge holds its lease.
+pub async fn keep(
+    component: ComponentConfig,
+    lease: Lease,
+    inputs: mpsc::Sender<Input>,
+    drain: Drain,
+) {
+    let domain = component.domain.clone();
+    let part = format!("xmpp {domain}");
+    let mut pause = FIRST_PAUSE;
+    loop {
+        if !lease.held() {
+            // Another edge holds the link: that is how it should be.
+            runtime::admin::ready(&part, None);
+            tokio::select! {
+                () = drain.stopping() => return,
+                () = lease.granted() => {}
+            }
+        }
+        runtime::admin::ready(&part, Some("no link to the XMPP server"));
+        let began = Instant::now();
+        let outcome = tokio::select! {
+            () = drain.stopping() => return,
+            () = lease.lost() => {
+                warn!(domain, "another edge holds the lease of the link");
+                Ok(())
+            }
+            outcome = connected(&component, &inputs, &part) => outcome,
+        };
+        let _ = inputs.send(Input::Down(domain.clone())).await;
+        runtime::admin::ready(&part, Some("no link to the XMPP server"));
+        if let Err(error) = outcome {
+            warn!(domain, server = component.server, "{error:#}");
+        }
+        pause = if began.elapsed() > LONGEST_PAUSE { FIRST_PAUSE } else { (pause * 2).min(LONGEST_PAUSE) };
+        tokio::select! {
+            () = drain.stopping() => return,
+            () = tokio::time::sleep(jittered(pause / 2)) => {}
+        }
+    }
+}
+
+/// Between the given time and twice it, so that many edges do not come back at once.
+fn jittered(pause: Duration) -> Duration {
+    let share = runtime::clock::now_ms() % 1_000;
+    pause + pause.mul_f64(share as f64 / 1_000.0)
+}
+
+/// One connection from the first octet to the last.
+async fn connected(component: &ComponentConfig, inputs: &mpsc::Sender<Input>, part: &str) -> Result<()> {
+    let connecting = timeout(CONNECT, TcpStream::connect(&component.server));
+    let mut stream = connecting
+        .await
+        .context("no connection in time; is [[xmpp.component]] server right?")?
+        .context("no connection; does the XMPP server listen for components there?")?;
+    stream.set_nodelay(true)?;
+    let mut reader = Reader::new();
+    let mut early = timeout(HANDSHAKE, handshake(&mut stream, &mut reader, component))
+        .await
+        .context("no answer to the handshake in time")??;
+    info!(domain = component.domain, "the component is linked");
+    runtime::admin::ready(part, None);
+    let (sender, mut outgoing) = mpsc::channel::<Element>(QUEUE);
+    inputs.send(Input::Up(component.domain.clone(), sender)).await?;
+
+    let (mut from, mut to) = stream.into_split();
+    let mut buffer = vec![0; 32 * 1024];
+    let (mut heard, mut asked) = (Instant::now(), false);
+    loop {
+        for piece in early.drain(..) {
+            pass(piece, component, inputs).await?;
+        }
+        let patience = heard + if asked { QUIET + DEAD } else { QUIET };
+        tokio::select! {
+            read = from.read(&mut buffer) => {
+                let length = read.context("the link broke")?;
+                ensure!(length > 0, "the XMPP server closed the connection");
+                (heard, asked) = (Instant::now(), false);
+                early = reader.push(&buffer[..length])?;
+            }
+            Some(stanza) = outgoing.recv() => {
+                let mut octets = vec![];
+                stanza.write_to(&mut octets)?;
+                // Whatever waits already goes into the same write.
+                while octets.len() < 64 * 1024 && let Ok(more) = outgoing.try_recv() {
+                    more.write_to(&mut octets)?;
+                }
+                write(&mut to, &octets).await?;
+            }
+            () = tokio::time::sleep_until(patience) => {
+                ensure!(!asked, "the XMPP server fell silent");
+                asked = true;
+                // To ourselves and back: the server must be alive to route it.
+                let domain = &component.domain;
+                let ping = format!(
+                    "<iq type='get' id='{PING}' from='{domain}' to='{domain}'><ping xmlns='urn:xmpp:ping'/></iq>"
+                );
+                write(&mut to, ping.as_bytes()).await?;
+            }
+        }
+    }
+}
+
+async fn write(to: &mut (impl AsyncWriteExt + Unpin), octets: &[u8]) -> Result<()> {
+    timeout(WRITE, to.write_all(octets)).await.context("the XMPP server takes nothing any more")??;
+    Ok(())
+}
+
+/// Stream header and handshake (XEP-0114 §3); gives what came right behind.
+async fn handshake(
+    stream: &mut TcpStream,
+    reader: &mut Reader,
+    component: &ComponentConfig,
+) -> Result<Vec<Piece>> {
+    let domain = &component.domain;
+    let header = format!(
+        "<?xml version='1.0'?><stream:stream xmlns='jabber:component:accept' \
+         xmlns:stream='http://etherx.jabber.org/streams' to='{domain}'>"
+    );
+    stream.write_all(header.as_bytes()).await?;
+    let mut buffer = [0; 4_096];
+    let mut proven = false;
+    loop {
+        let length = stream.read(&mut buffer).await?;
+        ensure!(length > 0, "the XMPP server closed the connection at the handshake");
+        let mut pieces = reader.push(&buffer[..length])?.into_iter();
+        while let Some(piece) = pieces.next() {
+            match piece {
+                Piece::Opened { id } => {
+                    let secret = component.secret.as_deref().unwrap_or_default();
+                    let digest = Sha1::digest(format!("{id}{secret}"));
+                    let proof: String = digest.iter().map(|octet| format!("{octet:02x}")).collect();
+                    stream.write_all(format!("<handshake>{proof}</handshake>").as_bytes()).await?;
+                    proven = true;
+                }
+                Piece::Stanza(element) if element.name() == "handshake" && proven => {
+                    return Ok(pieces.collect());
+                }
+                Piece::Stanza(error) if error.name() == "error" => bail!(refusal(&error, domain)),
+                Piece::Closed => bail!("the XMPP server closed the stream at the handshake"),
+                Piece::Stanza(_) | Piece::Spoiled(_) => {}
+            }
+        }
+    }
+}
+
+/// A stream error in words for the operator.
+fn refusal(error: &Element, domain: &str) -> String {
+    let condition = error.children().next().map_or("unknown", Element::name);
+    match condition {
+        "not-authorized" => {
+            format!("[[xmpp.component]] secret: the XMPP server knows another one for {domain}; write the same on both sides")
+        }
+        "host-unknown" => {
+            format!("[[xmpp.component]] domain: the XMPP server does not know {domain}; configure it there as a component")
+        }
+        "conflict" => format!("somebody else is linked as {domain}; is another gateway running?"),
+        other => {
+            let text = error.children().find(|child| child.name() == "text").map(Element::text);
+            format!("the XMPP server refuses {domain}: {other} {}", text.unwrap_or_default())
+        }
+    }
+}
+
+async fn pass(piece: Piece, component: &ComponentConfig, inputs: &mpsc::Sender<Input>) -> Result<()> {
+    match piece {
+        Piece::Stanza(error) if error.name() == "error" => bail!(refusal(&error, &component.domain)),
+        Piece::Stanza(stanza) if is_own_ping(&stanza, &component.domain) => {}
+        Piece::Stanza(stanza) => inputs.send(Input::Stanza(stanza)).await?,
+        Piece::Spoiled(stanza) => {
+            debug!(from = stanza.attr("from"), "a stanza that is nested too deeply");
+            // Without its content no feature is found in it: it is refused as any unknown request is.
+            let mut bare = Element::bare(stanza.name(), stanza.ns());
+            for attribute in ["type", "id", "from", "to"] {
+                if let Some(value) = stanza.attr(attribute) {
+                    bare.set_attr(rxml::Namespace::NONE, rxml::NcName::try_from(attribute)?, value);
+                }
+            }
+            inputs.send(Input::Stanza(bare)).await?;
+        }
+        Piece::Closed => bail!("the XMPP server closed the stream"),
+        Piece::Opened { .. } => bail!("a second stream header"),
+    }
+    Ok(())
+}
+
+fn is_own_ping(stanza: &Element, domain: &str) -> bool {
+    stanza.attr("from") == Some(domain) && stanza.attr("id") == Some(PING)
+}
