@@ -65,6 +65,12 @@ impl Edge {
         self.legs.len()
     }
 
+    /// The Jingle session id of a leg that is held, for traces.
+    #[must_use]
+    pub fn sid(&self, leg: LegRef) -> Option<&str> {
+        self.legs.get(&leg)?.session.as_ref().map(|session| session.sid.as_str())
+    }
+
     fn component(&self, domain: &str) -> Option<&Component> {
         self.config.components.iter().find(|c| c.domain == domain)
     }

@@ -31,7 +31,11 @@ impl Lease {
             let mut renewed = Instant::now();
             loop {
                 let asked = Instant::now();
-                match bus.request(subjects::CLAIM, message.clone(), ANSWER).await.map(|octets| granted(&octets)) {
+                match bus
+                    .request(subjects::CLAIM, message.clone(), ANSWER)
+                    .await
+                    .map(|octets| granted(&octets))
+                {
                     Ok(true) => {
                         renewed = asked;
                         sender.send_replace(true);

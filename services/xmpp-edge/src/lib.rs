@@ -60,7 +60,8 @@ pub async fn run(config: Config, bus: Bus, drain: Drain) -> Result<()> {
         Secret::new(&config.secret()),
     );
     let mut line = Line::open(bus.clone(), TRACING);
-    let _own = line.serve(&subjects::edge(&instance), "edge").await.context("cannot serve the orchestrators")?;
+    let _own =
+        line.serve(&subjects::edge(&instance), "edge").await.context("cannot serve the orchestrators")?;
     let (inputs, mut input) = mpsc::channel(QUEUE);
     let mut keeping = tokio::task::JoinSet::new();
     for component in components {
@@ -159,8 +160,8 @@ fn send(links: &HashMap<String, Link>, stanza: Element) {
     metrics::counter!("tandem_xmpp_stanzas_out").increment(1);
     let from = stanza.attr("from").unwrap_or_default();
     let bare = from.split('/').next().unwrap_or(from);
-    let domain = bare.rsplit('@').next().unwrap_or(bare);
-    match links.iter().find(|(name, _)| name.eq_ignore_ascii_case(domain)) {
+    let domain = bare.rsplit('@').next().unwrap_or(bare).to_owned();
+    match links.iter().find(|(name, _)| name.eq_ignore_ascii_case(&domain)) {
         Some((_, link)) => {
             if link.sender.try_send(stanza).is_err() {
                 warn!(domain, "the link takes no more stanzas");

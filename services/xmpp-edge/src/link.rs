@@ -40,12 +40,7 @@ pub enum Input {
 }
 
 /// Keeps the link of one domain for as long as this edge holds its lease.
-pub async fn keep(
-    component: ComponentConfig,
-    lease: Lease,
-    inputs: mpsc::Sender<Input>,
-    drain: Drain,
-) {
+pub async fn keep(component: ComponentConfig, lease: Lease, inputs: mpsc::Sender<Input>, drain: Drain) {
     let domain = component.domain.clone();
     let part = format!("xmpp {domain}");
     let mut pause = FIRST_PAUSE;
@@ -190,10 +185,14 @@ fn refusal(error: &Element, domain: &str) -> String {
     let condition = error.children().next().map_or("unknown", Element::name);
     match condition {
         "not-authorized" => {
-            format!("[[xmpp.component]] secret: the XMPP server knows another one for {domain}; write the same on both sides")
+            format!(
+                "[[xmpp.component]] secret: the XMPP server knows another one for {domain}; write the same on both sides"
+            )
         }
         "host-unknown" => {
-            format!("[[xmpp.component]] domain: the XMPP server does not know {domain}; configure it there as a component")
+            format!(
+                "[[xmpp.component]] domain: the XMPP server does not know {domain}; configure it there as a component"
+            )
         }
         "conflict" => format!("somebody else is linked as {domain}; is another gateway running?"),
         other => {

@@ -92,6 +92,9 @@ impl Reader {
                 self.spoiled |= self.depth > MAX_DEPTH + 1;
             }
             // White space between stanzas keeps connections alive and means nothing.
+            RawEvent::Text(_, text) if self.depth == 0 && !text.trim().is_empty() => {
+                return Err(Unreadable("text instead of a stream header".into()));
+            }
             RawEvent::Text(..) if self.depth < 2 => {
                 self.since_stanza = 0;
                 return Ok(());
@@ -148,7 +151,8 @@ mod tests {
         let bytes: Vec<String> = text.chars().map(String::from).collect();
         let cut = all(&bytes.iter().map(String::as_str).collect::<Vec<_>>());
         assert_eq!(whole, cut);
-        let [Piece::Opened { id }, Piece::Stanza(message), Piece::Stanza(iq), Piece::Closed] = &whole[..] else {
+        let [Piece::Opened { id }, Piece::Stanza(message), Piece::Stanza(iq), Piece::Closed] = &whole[..]
+        else {
             panic!("{whole:?}")
         };
         assert_eq!(id, "abc");
@@ -161,7 +165,9 @@ mod tests {
     fn a_stanza_that_is_too_deep_is_refused_and_the_stream_goes_on() {
         let deep = format!("{}{}", "<a>".repeat(50_000), "</a>".repeat(50_000));
         let pieces = all(&[HEAD, "<iq type='set' id='7' from='m@e'>", &deep, "</iq><presence/>"]);
-        let [Piece::Opened { .. }, Piece::Spoiled(iq), Piece::Stanza(presence)] = &pieces[..] else { panic!() };
+        let [Piece::Opened { .. }, Piece::Spoiled(iq), Piece::Stanza(presence)] = &pieces[..] else {
+            panic!()
+        };
         assert_eq!((iq.attr("id"), presence.name()), (Some("7"), "presence"));
     }
 

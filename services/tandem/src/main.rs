@@ -1,0 +1,41 @@
+//! `tandem`: everything in one process, and the operator's command line.
+
+mod check;
+mod operator;
+mod serve;
+
+use clap::{Parser, Subcommand};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+#[derive(Parser)]
+#[command(name = "tandem", about = "A gateway between SIP and XMPP", version)]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// All four services in one process
+    Serve(Configured),
+    /// What would go wrong: one line per fault, exit code 1
+    Check(Configured),
+    #[command(flatten)]
+    Operator(operator::Task),
+}
+
+#[derive(clap::Args)]
+struct Configured {
+    /// The configuration; every key can be overridden by the environment (TANDEM_SIP__LISTEN=…)
+    #[arg(long, env = "TANDEM_CONFIG")]
+    config: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    match Arguments::parse().task {
+        Task::Serve(configured) => serve::main(configured.config.as_deref()),
+        Task::Check(configured) => check::main(configured.config.as_deref()),
+        Task::Operator(task) => operator::main(task),
+    }
+}

@@ -1,0 +1,171 @@
+//! What operators ask of a running system, over the admin API of any of its orchestrators (or of `tandem serve`).
+
+use clap::{Args, Subcommand};
+use serde_json::Value;
+use std::process::ExitCode;
+use std::time::Duration;
+
+const DEADLINE: Duration = Duration::from_secs(5);
+
+#[derive(Subcommand)]
+pub enum Task {
+    /// Calls that live, or ended in the last minute
+    Calls(Asked),
+    /// One call
+    Call {
+        /// As `tandem calls` shows it
+        id: String,
+        /// End it
+        #[arg(long)]
+        hang_up: bool,
+        #[command(flatten)]
+        asked: Asked,
+    },
+    /// Trunks as configured
+    Trunks(Asked),
+    /// Instances that live
+    Instances(Asked),
+    /// Let an instance finish what it has and take nothing new
+    Drain {
+        /// As `tandem instances` shows it
+        instance: String,
+        #[command(flatten)]
+        asked: Asked,
+    },
+}
+
+#[derive(Args)]
+pub struct Asked {
+    /// Address of the admin port
+    #[arg(long, env = "TANDEM_ADMIN", default_value = "http://127.0.0.1:8080")]
+    admin: String,
+    /// As JSON, for scripts
+    #[arg(long)]
+    json: bool,
+}
+
+/// Asks and shows.
+pub fn main(task: Task) -> ExitCode {
+    let outcome = match &task {
+        Task::Calls(asked) => get(asked, "/calls").map(|answer| show(asked, &answer, calls)),
+        Task::Call { id, hang_up: false, asked } => {
+            get(asked, &format!("/calls/{id}")).map(|answer| show(asked, &answer, call))
+        }
+        Task::Call { id, hang_up: true, asked } => {
+            let url = format!("{}/calls/{id}", asked.admin);
+            answer(asked, agent().delete(&url).call()).map(|_| format!("{id} is ended"))
+        }
+        Task::Trunks(asked) => get(asked, "/trunks").map(|answer| show(asked, &answer, trunks)),
+        Task::Instances(asked) => get(asked, "/instances").map(|answer| show(asked, &answer, instances)),
+        Task::Drain { instance, asked } => {
+            let url = format!("{}/instances/{instance}/drain", asked.admin);
+            answer(asked, agent().post(&url).send_empty()).map(|_| format!("{instance} takes nothing new"))
+        }
+    };
+    match outcome {
+        Ok(text) => {
+            println!("{text}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("tandem: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn agent() -> ureq::Agent {
+    let config = ureq::Agent::config_builder().timeout_global(Some(DEADLINE)).http_status_as_error(false);
+    config.build().into()
+}
+
+fn get(asked: &Asked, path: &str) -> Result<Value, String> {
+    answer(asked, agent().get(format!("{}{path}", asked.admin)).call())
+}
+
+fn answer(
+    asked: &Asked,
+    response: Result<ureq::http::Response<ureq::Body>, ureq::Error>,
+) -> Result<Value, String> {
+    let mut response = response.map_err(|error| {
+        format!(
+            "no answer from {}: {error}; name the admin port of an orchestrator with --admin",
+            asked.admin
+        )
+    })?;
+    let text = response.body_mut().read_to_string().map_err(|error| error.to_string())?;
+    let json: Value = serde_json::from_str(&text)
+        .map_err(|_| format!("{} is no admin port of an orchestrator; name one with --admin", asked.admin))?;
+    match json.get("error").and_then(Value::as_str) {
+        Some(error) => Err(error.to_owned()),
+        None => Ok(json),
+    }
+}
+
+fn show(asked: &Asked, answer: &Value, table: fn(&Value) -> String) -> String {
+    if asked.json { answer.to_string() } else { table(answer) }
+}
+
+fn text<'a>(value: &'a Value, key: &str) -> &'a str {
+    value[key].as_str().unwrap_or("")
+}
+
+fn rows(list: &Value, head: &str, row: impl Fn(&Value) -> String) -> String {
+    let lines: Vec<String> = list.as_array().into_iter().flatten().map(row).collect();
+    if lines.is_empty() { "none".to_owned() } else { format!("{head}\n{}", lines.join("\n")) }
+}
+
+fn calls(answer: &Value) -> String {
+    rows(&answer["calls"], "CALL              STATE     FROM -> TO", |call| {
+        format!(
+            "{:<17} {:<9} {} -> {}",
+            text(call, "id"),
+            text(call, "state"),
+            text(call, "from"),
+            text(call, "to")
+        )
+    })
+}
+
+fn call(call: &Value) -> String {
+    let mut lines = vec![format!(
+        "{} {}: {} -> {}",
+        text(call, "id"),
+        text(call, "state"),
+        text(call, "from"),
+        text(call, "to")
+    )];
+    if let Some(reason) = call["reason"].as_str() {
+        lines.push(format!("  ended: {reason}"));
+    }
+    for leg in call["legs"].as_array().into_iter().flatten() {
+        let codecs: Vec<&str> =
+            leg["codecs"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        lines.push(format!(
+            "  leg {} {:<4} {:<8} {} by {} ({}, {})",
+            leg["id"],
+            text(leg, "protocol"),
+            text(leg, "state"),
+            text(leg, "party"),
+            text(leg, "link"),
+            text(leg, "profile"),
+            codecs.join(" "),
+        ));
+    }
+    lines.push(format!("  relay {}  trace {}", text(call, "relay"), text(call, "trace")));
+    lines.join("\n")
+}
+
+fn trunks(answer: &Value) -> String {
+    rows(&answer["trunks"], "TRUNK        DOMAIN                   URI", |trunk| {
+        format!("{:<12} {:<24} {}", text(trunk, "name"), text(trunk, "domain"), text(trunk, "uri"))
+    })
+}
+
+fn instances(answer: &Value) -> String {
+    rows(&answer["instances"], "KIND          LOAD/CAPACITY  INSTANCE", |card| {
+        let load = format!("{}/{}", card["load"], card["capacity"]);
+        let draining = if card["draining"] == Value::Bool(true) { " (draining)" } else { "" };
+        format!("{:<13} {:<14} {}{draining}", text(card, "kind"), load, text(card, "instance"))
+    })
+}
