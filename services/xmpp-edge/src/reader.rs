@@ -194,7 +194,7 @@ mod tests {
 
     #[test]
     fn what_is_no_xml_is_told() {
-        assert!(Reader::new().push(b"HTTP/1.1 400 Bad Request\r\n").is_err());
+        assert!(Reader::new().push(b"HTTP/1.1 400 Bad Request\r\n\r\n<html>").is_err());
         let mut reader = Reader::new();
         reader.push(HEAD.as_bytes()).unwrap();
         assert!(reader.push(b"<iq><a></iq>").is_err());
