@@ -76,7 +76,8 @@ async fn around<W: Future<Output = Result<()>>>(
     work: impl FnOnce(Config, Drain) -> W,
 ) -> Result<()> {
     let instance = config.instance(kind);
-    let telemetry = telemetry::start(&config.telemetry, kind, &instance)?;
+    let telemetry = telemetry::start(&config, kind)?;
+    std::panic::set_hook(Box::new(panicked));
     admin::collect_metrics();
     let drain = Drain::default();
     let serving = tokio::spawn(admin::bind(config.admin.listen, drain.clone()).await?);
@@ -90,6 +91,13 @@ async fn around<W: Future<Output = Result<()>>>(
     // Its flush blocks: not on a thread of the runtime.
     let _ = tokio::task::spawn_blocking(move || drop(telemetry)).await;
     outcome
+}
+
+/// A panic is a line of the log like any other fault.
+fn panicked(panic: &std::panic::PanicHookInfo<'_>) {
+    let said = panic.payload_as_str().unwrap_or("no words");
+    let place = panic.location().map(ToString::to_string).unwrap_or_default();
+    tracing::error!(place, "panic: {said}");
 }
 
 async fn signals(drain: Drain) -> Result<()> {

@@ -82,6 +82,73 @@ fn the_environment_overrides_every_kind_of_key() {
     assert!(set(&[("TANDEM_TRUNK__7__URI", "x")]).unwrap_err().contains("TANDEM_TRUNK__7__URI"));
 }
 
+/// Every key of the sample, said by the environment alone, gives what the file gives.
+#[test]
+fn what_the_file_says_the_environment_can_say() {
+    fn walk(value: &toml::Value, path: &str, said: &mut Vec<(String, String)>) {
+        match value {
+            toml::Value::Table(table) => {
+                for (key, value) in table {
+                    walk(value, &format!("{path}__{}", key.to_uppercase()), said);
+                }
+            }
+            toml::Value::Array(list) if list.iter().any(toml::Value::is_table) => {
+                for (place, value) in list.iter().enumerate() {
+                    walk(value, &format!("{path}__{place}"), said);
+                }
+            }
+            toml::Value::String(text) => said.push((path.to_owned(), text.clone())),
+            toml::Value::Array(list) => {
+                let parts: Vec<&str> = list.iter().map(|v| v.as_str().unwrap()).collect();
+                said.push((path.to_owned(), parts.join(", ")));
+            }
+            toml::Value::Integer(number) => said.push((path.to_owned(), number.to_string())),
+            toml::Value::Float(number) => said.push((path.to_owned(), number.to_string())),
+            toml::Value::Boolean(truth) => said.push((path.to_owned(), truth.to_string())),
+            other => panic!("{other:?}"),
+        }
+    }
+    let text =
+        format!("{}\n[store]\nurl = \"redis://r\"\ntimeout_ms = 7", SAMPLE.replace("# sample", "sample"));
+    let table: toml::Table = toml::from_str(&text).unwrap();
+    let mut said = vec![];
+    walk(&toml::Value::Table(table), "", &mut said);
+    let said: Vec<_> =
+        said.into_iter().map(|(path, text)| (path.replacen("__", "TANDEM_", 1), text)).collect();
+    assert!(said.len() > 20, "{said:?}");
+    let (file, environment) = (read(&text, []).unwrap(), read("", said).unwrap());
+    assert_eq!(format!("{file:?}"), format!("{environment:?}"));
+}
+
+#[test]
+fn variables_of_others_are_left_alone_and_slips_are_told() {
+    let set = |name: &str, value: &str| {
+        read(SAMPLE, [(name.to_owned(), value.to_owned())]).map_err(|f| f.to_string())
+    };
+    for (name, value) in [
+        ("TANDEM_CONFIG", "tandem.toml"),
+        ("TANDEM_SIP_EDGE_SERVICE_HOST", "10.0.0.1"),
+        ("TANDEM_SIP_EDGE_SERVICE_PORT_SIP", "5060"),
+        ("TANDEM_PORT", "tcp://10.0.0.1:80"),
+        ("TANDEM_ADMIN_PORT_8080_TCP_ADDR", "10.0.0.1"),
+        ("TANDEMX_SIP__LISTEN", "x"),
+    ] {
+        assert!(set(name, value).is_ok(), "{name}");
+    }
+    assert_eq!(set("TANDEM_INSTANCE", "gw-7").unwrap().instance("sip-edge"), "gw-7");
+    assert!(set("TANDEM_SIP_LISTEN", "x").unwrap_err().contains("sip_listen"));
+    assert!(
+        set("TANDEM_RELAY__THREADS", "many").unwrap_err().starts_with("relay.threads: \"many\" is no number")
+    );
+    assert!(set("TANDEM_SIP__REUSE_PORT", "yes").unwrap_err().starts_with("sip.reuse_port"));
+    assert!(set("TANDEM_TRUNK__1__NAME", "x").unwrap_err().starts_with("trunk.1: `uri` is absent"));
+    let lists = set("TANDEM_SIP__DOMAINS", "[\"a.example\", \"b.example\"]").unwrap();
+    assert_eq!(lists.sip.domains, ["a.example", "b.example"]);
+    assert!(set("TANDEM_SIP__DOMAINS", "").unwrap().sip.domains.is_empty());
+    let trunks = set("TANDEM_TRUNK", "[{ name = \"a\", uri = \"sip:a\", domain = \"d\" }]").unwrap();
+    assert_eq!((trunks.trunk.len(), &trunks.trunk[0].name[..]), (1, "a"));
+}
+
 #[test]
 fn secrets_come_from_files_and_only_once() {
     let mut file = tempfile::NamedTempFile::new().unwrap();
@@ -106,6 +173,8 @@ fn what_cannot_work_is_named_with_its_remedy() {
         ("[cluster]\nsecret = \"short\"", "[cluster] secret: too short"),
         ("[sip]\nlisten = [\"5060\"]", "[sip] listen: \"5060\""),
         ("[sip]\nlisten = []", "[sip] listen: empty"),
+        ("[telemetry]\notlp = \"https://c:4317\"", "[telemetry] otlp: \"https://c:4317\""),
+        ("[telemetry]\nsample = 1.5", "[telemetry] sample: 1.5"),
         ("[relay]\nports = \"9-1\"", "[relay] ports: \"9-1\""),
         (
             "[[xmpp.component]]\ndomain = \"a b\"\nserver = \"x:1\"\nsecret = \"s\"",

@@ -14,6 +14,7 @@ impl Config {
     pub fn check(&self) -> Vec<Fault> {
         let mut faults = vec![];
         self.check_cluster(&mut faults);
+        self.check_telemetry(&mut faults);
         self.check_sip(&mut faults);
         self.check_xmpp(&mut faults);
         self.check_trunks(&mut faults);
@@ -49,6 +50,24 @@ impl Config {
                 "[cluster] secret",
                 "too short",
                 "write at least 16 random characters, the same on every instance",
+            ));
+        }
+    }
+
+    fn check_telemetry(&self, faults: &mut Vec<Fault>) {
+        let settings = &self.telemetry;
+        if let Some(endpoint) = settings.otlp.as_deref().filter(|endpoint| !endpoint.starts_with("http://")) {
+            faults.push(Fault::new(
+                "[telemetry] otlp",
+                format!("\"{endpoint}\""),
+                "write http://host:4317 (gRPC, without TLS: put a collector beside the service)",
+            ));
+        }
+        if let Some(sample) = settings.sample.filter(|sample| !(0.0..=1.0).contains(sample)) {
+            faults.push(Fault::new(
+                "[telemetry] sample",
+                sample.to_string(),
+                "write a share between 0 and 1",
             ));
         }
     }

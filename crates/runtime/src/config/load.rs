@@ -1,9 +1,11 @@
 //! Reading the configuration: file, then environment, then secrets from files; every fault is one line.
 
 use super::Config;
+use super::given::{Given, Misfit, Why};
 use serde::Deserialize;
+use std::collections::BTreeMap;
 use std::path::Path;
-use toml::{Table, Value};
+use toml::Table;
 
 /// A fault of the configuration: the key, what stands there, and the remedy.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -51,90 +53,84 @@ pub fn load(
 /// # Errors
 /// The first [`Fault`] met.
 pub fn read(text: &str, environment: impl IntoIterator<Item = (String, String)>) -> Result<Config, Fault> {
-    let mut table: Table = toml::from_str(text).map_err(|error| {
+    let table: Table = toml::from_str(text).map_err(|error| {
         let line =
             error.span().map_or(0, |span| text[..span.start.min(text.len())].matches('\n').count() + 1);
         Fault::new(&format!("line {line}"), error.message().to_owned(), "write it as TOML")
     })?;
-    let mut variables: Vec<(String, String)> = environment.into_iter().collect();
-    variables.sort();
-    for (name, value) in variables {
-        if let Some(path) = name.strip_prefix("TANDEM_").filter(|path| !path.is_empty()) {
-            set(&mut table, &name, &path.to_lowercase(), &value)?;
-        }
+    let mut given = Given::from(table);
+    let mut variables: Vec<(String, String)> =
+        environment.into_iter().filter(|(name, _)| concerns_us(name)).collect();
+    // TRUNK__2 comes before TRUNK__10.
+    variables.sort_by(|a, b| (a.0.len(), &a.0).cmp(&(b.0.len(), &b.0)));
+    for (name, text) in variables {
+        let path = name.trim_start_matches(PREFIX).to_lowercase();
+        set(&mut given, &path.split("__").collect::<Vec<_>>(), text).ok_or_else(|| {
+            Fault::new(
+                &name,
+                "it names no place in the configuration",
+                "write TANDEM_SECTION__KEY, as TANDEM_SIP__LISTEN, and number lists from 0, as TANDEM_TRUNK__0__URI",
+            )
+        })?;
     }
-    Config::deserialize(Value::Table(table)).map_err(|error| refused(&error.to_string()))
+    Config::deserialize(given).map_err(refused)
 }
 
-/// Sets `sip__listen` or `trunk__0__uri` to what the variable says.
-fn set(table: &mut Table, variable: &str, path: &str, text: &str) -> Result<(), Fault> {
-    let wrong = || {
-        Fault::new(
-            variable,
-            "it names no place in the configuration",
-            "write TANDEM_SECTION__KEY, as TANDEM_SIP__LISTEN",
-        )
+const PREFIX: &str = "TANDEM_";
+
+/// Kubernetes sets variables for every Service that it knows (`TANDEM_SIP_EDGE_SERVICE_HOST`, `TANDEM_ADMIN_PORT_8080_TCP`):
+/// those are nobody's configuration.
+fn concerns_us(name: &str) -> bool {
+    let Some(path) = name.strip_prefix(PREFIX).filter(|path| !path.is_empty()) else { return false };
+    let ends = ["_PORT", "_TCP", "_UDP", "_PROTO", "_ADDR", "_HOST"];
+    let of_a_service = path == "PORT"
+        || path.starts_with("SERVICE_")
+        || path.starts_with("PORT_")
+        || path.contains("_SERVICE_PORT_")
+        || ends.iter().any(|end| path.ends_with(end));
+    // `--config` is read by the command line.
+    path != "CONFIG" && (path.contains("__") || !of_a_service)
+}
+
+/// Sets the place that `path` names: sections by name, members of lists by number; the next free number adds one.
+fn set(at: &mut Given, path: &[&str], text: String) -> Option<()> {
+    let Some((step, rest)) = path.split_first() else {
+        *at = Given::Said(text);
+        return Some(());
     };
-    let parts: Vec<&str> = path.split("__").collect();
-    let Some((last, sections)) = parts.split_last() else { return Err(wrong()) };
-    let mut at = table;
-    let mut index = 0;
-    while let Some(section) = sections.get(index) {
-        let next = sections.get(index + 1).and_then(|n| n.parse::<usize>().ok());
-        let entry = at.entry((*section).to_owned()).or_insert_with(|| {
-            if next.is_some() { Value::Array(vec![]) } else { Value::Table(Table::new()) }
-        });
-        at = match (entry, next) {
-            (Value::Table(table), None) => table,
-            (Value::Array(array), Some(place)) if place <= array.len() => {
-                if place == array.len() {
-                    array.push(Value::Table(Table::new()));
-                }
-                index += 1;
-                array.get_mut(place).and_then(Value::as_table_mut).ok_or_else(wrong)?
+    let lists = rest.first().is_some_and(|next| next.parse::<usize>().is_ok());
+    let fresh = || if lists { Given::List(vec![]) } else { Given::Section(BTreeMap::new()) };
+    let next = match at {
+        Given::Section(section) => section.entry((*step).to_owned()).or_insert_with(fresh),
+        Given::List(list) => {
+            let place: usize = step.parse().ok()?;
+            if place == list.len() {
+                list.push(fresh());
             }
-            _ => return Err(wrong()),
-        };
-        index += 1;
-    }
-    at.insert((*last).to_owned(), value(path, text));
-    Ok(())
-}
-
-/// What a variable means: a list where the key holds one, a number or a truth value where it holds that, else text.
-fn value(path: &str, text: &str) -> Value {
-    const LISTS: &[&str] = &["sip__listen", "sip__domains", "__sources"];
-    const TYPED: &[&str] = &["_ms", "_s", "__sample", "__json", "__reuse_port", "__max_legs", "__threads"];
-    let is = |ends: &[&str]| ends.iter().any(|end| path.ends_with(end));
-    let typed =
-        is(TYPED).then(|| toml::from_str::<Table>(&format!("v = {text}")).ok()?.remove("v")).flatten();
-    match typed {
-        Some(value) => value,
-        None if is(LISTS) => {
-            Value::Array(text.split(',').map(|part| Value::String(part.trim().into())).collect())
+            list.get_mut(place)?
         }
-        None => Value::String(text.to_owned()),
-    }
+        Given::Written(_) | Given::Said(_) => return None,
+    };
+    set(next, rest, text)
 }
 
-/// serde's words in ours: an unknown key gets the nearest known name.
-fn refused(error: &str) -> Fault {
-    let first = error.lines().next().unwrap_or(error).trim();
-    let place = error
-        .lines()
-        .find_map(|line| line.trim().strip_prefix("in `").and_then(|rest| rest.strip_suffix('`')))
-        .unwrap_or("configuration");
-    if let Some(rest) = first.strip_prefix("unknown field `")
-        && let Some((unknown, expected)) = rest.split_once('`')
-    {
-        let known: Vec<&str> = expected.split('`').skip(1).step_by(2).collect();
-        let remedy = match nearest(unknown, &known) {
-            Some(near) => format!("did you mean `{near}`?"),
-            None => format!("known here: {}", known.join(", ")),
-        };
-        return Fault::new(place, format!("unknown key `{unknown}`"), remedy);
+/// A value that does not fit, in our words: an unknown key gets the nearest known name.
+fn refused(misfit: Misfit) -> Fault {
+    let place = misfit.path.iter().rev().cloned().collect::<Vec<_>>().join(".");
+    let place = if place.is_empty() { "configuration" } else { &place };
+    match misfit.why {
+        Why::Unknown { key, known } => {
+            let remedy = match nearest(&key, known) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("known here: {}", known.join(", ")),
+            };
+            Fault::new(place, format!("unknown key `{key}`"), remedy)
+        }
+        Why::Missing(key) => {
+            Fault::new(place, format!("`{key}` is absent"), "docs/tandem.toml shows every key with its form")
+        }
+        Why::Other(why) => Fault::new(place, why, "docs/tandem.toml shows every key with its form"),
     }
-    Fault::new(place, first.to_owned(), "docs/tandem.toml shows every key with its form")
 }
 
 /// The known name with the fewest edits, if they are few.

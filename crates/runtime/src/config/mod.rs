@@ -3,6 +3,7 @@
 //! One rule: a fault names the key, the value and the remedy. Start at [`Config`].
 
 mod check;
+mod given;
 pub mod load;
 
 pub use check::parse_listen;

@@ -1,0 +1,102 @@
+//! An exporter that fails quietly: one warning a minute, with what was lost since the last.
+
+use crate::clock;
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::error::OTelSdkResult;
+use opentelemetry_sdk::trace::{SpanData, SpanExporter};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Between two warnings.
+const MINUTE: Duration = Duration::from_secs(60);
+
+#[derive(Debug)]
+pub(super) struct Calm<E> {
+    inner: E,
+    endpoint: String,
+    said: Mutex<Said>,
+}
+
+#[derive(Debug, Default)]
+struct Said {
+    last: Option<Instant>,
+    lost: usize,
+}
+
+impl<E> Calm<E> {
+    pub(super) fn new(inner: E, endpoint: &str) -> Calm<E> {
+        Calm { inner, endpoint: endpoint.to_owned(), said: Mutex::default() }
+    }
+
+    fn failed(&self, spans: usize, error: &impl std::fmt::Display, now: Instant) {
+        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        said.lost += spans;
+        if said.last.is_none_or(|last| now.duration_since(last) >= MINUTE) {
+            said.last = Some(now);
+            let lost = std::mem::take(&mut said.lost);
+            tracing::warn!(endpoint = self.endpoint, lost, %error, "[telemetry] otlp: the collector takes no spans");
+        }
+    }
+}
+
+impl<E: SpanExporter> SpanExporter for Calm<E> {
+    async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
+        let spans = batch.len();
+        let done = self.inner.export(batch).await;
+        if let Err(error) = &done {
+            self.failed(spans, error, clock::instant());
+        }
+        done
+    }
+
+    fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
+        self.inner.shutdown_with_timeout(timeout)
+    }
+
+    fn force_flush(&self) -> OTelSdkResult {
+        self.inner.force_flush()
+    }
+
+    fn set_resource(&mut self, resource: &Resource) {
+        self.inner.set_resource(resource);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+    use std::sync::Arc;
+
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Lines {
+        fn write(&mut self, octets: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().write(octets)
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_collector_that_is_away_is_told_of_once_a_minute() {
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let subscriber =
+            tracing_subscriber::fmt().with_writer(move || writer.clone()).with_ansi(false).finish();
+        let calm = Calm::new((), "http://c:4317");
+        let start = clock::instant();
+        tracing::subscriber::with_default(subscriber, || {
+            for second in 0..120 {
+                calm.failed(5, &"refused", start + Duration::from_secs(second));
+            }
+        });
+        let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+        let said: Vec<&str> = text.lines().collect();
+        assert_eq!(said.len(), 2, "{text}");
+        assert!(said[0].contains("lost=5 ") && said[0].contains("http://c:4317"), "{text}");
+        assert!(said[1].contains("lost=300 "), "{text}");
+    }
+}

@@ -1,0 +1,151 @@
+//! Traces as a collector sees them.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    missing_docs,
+    reason = "a test says what is wrong by failing"
+)]
+
+use std::time::Duration;
+use tandem_runtime::config::Config;
+use tandem_runtime::{clock, telemetry, trace};
+use tandem_tests::collector::{Collector, Span};
+use tracing::info_span;
+
+const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+const CALLER: &str = "00f067aa0ba902b7";
+
+fn config(endpoint: &str) -> Config {
+    let mut config = Config { instance: Some("one".into()), ..Config::default() };
+    config.telemetry.otlp = Some(endpoint.to_owned());
+    config
+}
+
+fn named<'a>(spans: &'a [Span], name: &str) -> &'a Span {
+    spans.iter().find(|span| span.name == name).unwrap_or_else(|| panic!("no {name} in {spans:#?}"))
+}
+
+/// Builds telemetry for `kind`, runs `work` under it, flushes.
+async fn traced(config: Config, kind: &'static str, work: impl FnOnce() + Send + 'static) {
+    let (dispatch, telemetry) = telemetry::build(&config, kind).unwrap();
+    tokio::task::spawn_blocking(move || {
+        tracing::dispatcher::with_default(&dispatch, work);
+        drop(telemetry);
+    })
+    .await
+    .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_span_goes_on_with_the_trace_that_it_was_given() {
+    let collector = Collector::start();
+    traced(config(&collector.endpoint()), "sip-edge", || {
+        let span = info_span!(target: "tandem_sip_edge", "sip.invite", call.id = "c1");
+        trace::adopt(&span, &format!("00-{TRACE}-{CALLER}-01"));
+        let onward = trace::parent_of(&span);
+        assert_eq!((onward.len(), &onward[..36], &onward[52..]), (55, &format!("00-{TRACE}-")[..], "-01"));
+        // What another service does with it.
+        let next = info_span!(target: "tandem_sip_edge", "next");
+        trace::adopt(&next, &onward);
+        // The caller chose not to trace this one; nonsense starts a trace of its own.
+        trace::adopt(&info_span!(target: "tandem_sip_edge", "unsampled"), &format!("00-{TRACE}-{CALLER}-00"));
+        trace::adopt(&info_span!(target: "tandem_sip_edge", "root"), "00-nonsense");
+    })
+    .await;
+    let spans = collector.wait_for(|spans| spans.len() >= 3).await;
+    let invite = named(&spans, "sip.invite");
+    assert_eq!((&invite.service[..], &invite.instance[..]), ("tandem-sip-edge", "one"));
+    assert_eq!((&invite.trace[..], &invite.parent[..]), (TRACE, CALLER));
+    assert_eq!(invite.attributes["call.id"], "c1");
+    let next = named(&spans, "next");
+    assert_eq!((&next.trace, &next.parent), (&invite.trace, &invite.id));
+    assert_eq!(named(&spans, "root").parent, "");
+    assert_ne!(named(&spans, "root").trace, TRACE);
+    assert!(spans.iter().all(|span| span.name != "unsampled"), "{spans:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn four_services_in_one_process_are_told_apart() {
+    let collector = Collector::start();
+    traced(config(&collector.endpoint()), "serve", || {
+        let hear = info_span!(target: "tandem_sip_edge::shell", "hear").entered();
+        let decide = info_span!(target: "tandem_orchestrator::calls", "decide").entered();
+        drop(info_span!(target: "tandem_xmpp_edge", "say"));
+        drop(info_span!(target: "tandem_rtp_relay::control", "allocate"));
+        drop(info_span!(target: "tandem::serve", "other"));
+        drop(info_span!(target: "h2::codec", "frame"));
+        drop(decide);
+        drop(hear);
+    })
+    .await;
+    let spans = collector.wait_for(|spans| spans.len() >= 5).await;
+    let services: Vec<(&str, &str)> = ["hear", "decide", "say", "allocate", "other"]
+        .map(|name| (name, &named(&spans, name).service[..]))
+        .into();
+    assert_eq!(
+        services,
+        [
+            ("hear", "tandem-sip-edge"),
+            ("decide", "tandem-orchestrator"),
+            ("say", "tandem-xmpp-edge"),
+            ("allocate", "tandem-rtp-relay"),
+            ("other", "tandem-serve"),
+        ]
+    );
+    let (hear, decide) = (named(&spans, "hear"), named(&spans, "decide"));
+    assert_eq!(hear.parent, "");
+    assert_eq!(decide.parent, hear.id);
+    assert_eq!(named(&spans, "say").parent, decide.id);
+    assert!(spans.iter().all(|span| span.trace == hear.trace && span.name != "frame"), "{spans:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_share_of_the_calls_is_traced() {
+    let collector = Collector::start();
+    let mut few = config(&collector.endpoint());
+    few.telemetry.sample = Some(0.25);
+    traced(few, "orchestrator", || {
+        for _ in 0..400 {
+            let call = info_span!(target: "tandem_sip_edge", "call").entered();
+            drop(info_span!(target: "tandem_sip_edge", "within"));
+            drop(call);
+        }
+    })
+    .await;
+    let spans = collector.wait_for(|spans| spans.len() >= 100).await;
+    let calls: Vec<&Span> = spans.iter().filter(|span| span.name == "call").collect();
+    assert!((50..160).contains(&calls.len()), "{}", calls.len());
+    // A call is traced whole or not at all.
+    assert_eq!(spans.len(), calls.len() * 2);
+    assert!(calls.iter().all(|call| spans.iter().any(|span| span.parent == call.id)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_collector_that_is_away_keeps_nobody() {
+    // A port that takes connections and never says a word, and one where nobody listens.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    for address in [silent.local_addr().unwrap(), closed] {
+        let start = clock::instant();
+        traced(config(&format!("http://{address}")), "serve", move || {
+            for _ in 0..20_000 {
+                drop(info_span!(target: "tandem_sip_edge", "call"));
+            }
+            assert!(start.elapsed() < Duration::from_secs(3), "spans: {:?}", start.elapsed());
+        })
+        .await;
+        assert!(start.elapsed() < Duration::from_secs(8), "flush: {:?}", start.elapsed());
+    }
+}
+
+#[tokio::test]
+async fn an_endpoint_or_filter_that_cannot_be_read_names_key_and_remedy() {
+    let fault = |config: &Config| format!("{:#}", telemetry::build(config, "sip-edge").unwrap_err());
+    let endpoint = fault(&config("not an endpoint"));
+    assert!(endpoint.contains("[telemetry] otlp") && endpoint.contains("http://host:4317"), "{endpoint}");
+    let mut filtered = Config::default();
+    filtered.telemetry.log = Some("tandem=loud".into());
+    let filter = fault(&filtered);
+    assert!(filter.contains("[telemetry] log") && filter.contains("tandem=loud"), "{filter}");
+}

@@ -1,0 +1,143 @@
+//! A small OTLP collector: takes traces over gRPC and shows what came.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test says what is wrong by failing"
+)]
+
+use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{
+    TraceService, TraceServiceServer,
+};
+use opentelemetry_proto::tonic::collector::trace::v1::{
+    ExportTraceServiceRequest, ExportTraceServiceResponse,
+};
+use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value::Value};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tonic::transport::server::TcpIncoming;
+use tonic::{Request, Response, Status};
+
+/// Spans that are kept; a test that makes more is wrong.
+const MOST: usize = 100_000;
+
+/// A finished span as a collector sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// `service.name`.
+    pub service: String,
+    /// `service.instance.id`.
+    pub instance: String,
+    /// Its name.
+    pub name: String,
+    /// 32 hexadecimal digits.
+    pub trace: String,
+    /// 16 hexadecimal digits.
+    pub id: String,
+    /// Id of the parent; empty = a root.
+    pub parent: String,
+    /// Attributes as text.
+    pub attributes: BTreeMap<String, String>,
+}
+
+/// Listens on a free port of 127.0.0.1 until dropped.
+#[derive(Debug)]
+pub struct Collector {
+    address: SocketAddr,
+    spans: Arc<Mutex<Vec<Span>>>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Collector {
+    /// Starts one; within a tokio runtime.
+    #[must_use]
+    pub fn start() -> Collector {
+        let incoming = TcpIncoming::bind(([127, 0, 0, 1], 0).into()).expect("a free port");
+        let address = incoming.local_addr().expect("a bound port");
+        let spans = Arc::<Mutex<Vec<Span>>>::default();
+        let service = TraceServiceServer::new(Taker(spans.clone()));
+        let serving = tonic::transport::Server::builder().add_service(service).serve_with_incoming(incoming);
+        let task = tokio::spawn(async move { serving.await.expect("the collector serves") });
+        Collector { address, spans, task }
+    }
+
+    /// For `[telemetry] otlp`.
+    #[must_use]
+    pub fn endpoint(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// What has come so far.
+    #[must_use]
+    pub fn spans(&self) -> Vec<Span> {
+        self.spans.lock().unwrap().clone()
+    }
+
+    /// Waits until `enough` holds of what has come; gives it.
+    ///
+    /// # Panics
+    /// It does not within ten seconds: shows what came.
+    pub async fn wait_for(&self, enough: impl Fn(&[Span]) -> bool) -> Vec<Span> {
+        for _ in 0..500 {
+            let spans = self.spans();
+            if enough(&spans) {
+                return spans;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        panic!("the spans did not come; these did: {:#?}", self.spans())
+    }
+}
+
+impl Drop for Collector {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+struct Taker(Arc<Mutex<Vec<Span>>>);
+
+#[tonic::async_trait]
+impl TraceService for Taker {
+    async fn export(
+        &self,
+        request: Request<ExportTraceServiceRequest>,
+    ) -> Result<Response<ExportTraceServiceResponse>, Status> {
+        let mut kept = self.0.lock().unwrap();
+        for group in request.into_inner().resource_spans {
+            let resource = texts(group.resource.map(|r| r.attributes).unwrap_or_default());
+            let of = |key: &str| resource.get(key).cloned().unwrap_or_default();
+            for span in group.scope_spans.into_iter().flat_map(|scope| scope.spans) {
+                assert!(kept.len() < MOST, "more spans than a test makes");
+                kept.push(Span {
+                    service: of("service.name"),
+                    instance: of("service.instance.id"),
+                    name: span.name,
+                    trace: hex(&span.trace_id),
+                    id: hex(&span.span_id),
+                    parent: hex(&span.parent_span_id),
+                    attributes: texts(span.attributes),
+                });
+            }
+        }
+        Ok(Response::new(ExportTraceServiceResponse::default()))
+    }
+}
+
+fn texts(pairs: Vec<KeyValue>) -> BTreeMap<String, String> {
+    let text = |value: Value| match value {
+        Value::StringValue(text) => text,
+        Value::IntValue(number) => number.to_string(),
+        Value::BoolValue(truth) => truth.to_string(),
+        Value::DoubleValue(number) => number.to_string(),
+        other => format!("{other:?}"),
+    };
+    let value = |pair: &KeyValue| pair.value.clone().and_then(|v| v.value).map(text).unwrap_or_default();
+    pairs.iter().map(|pair| (pair.key.clone(), value(pair))).collect()
+}
+
+fn hex(octets: &[u8]) -> String {
+    octets.iter().map(|octet| format!("{octet:02x}")).collect()
+}
