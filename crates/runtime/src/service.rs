@@ -95,7 +95,9 @@ async fn around<W: Future<Output = Result<()>>>(
 
 /// A panic is a line of the log like any other fault.
 fn panicked(panic: &std::panic::PanicHookInfo<'_>) {
-    let said = panic.payload_as_str().unwrap_or("no words");
+    let payload = panic.payload();
+    let text = payload.downcast_ref::<&str>().copied();
+    let said = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("no words");
     let place = panic.location().map(ToString::to_string).unwrap_or_default();
     tracing::error!(place, "panic: {said}");
 }
