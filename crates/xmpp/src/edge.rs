@@ -29,6 +29,8 @@ pub struct Edge {
     links: HashMap<String, Link>,
     legs: HashMap<LegRef, Leg>,
     awaited: HashMap<String, Awaited>,
+    /// The last leg between a number of ours and a user, by their bare JIDs.
+    pairs: HashMap<(String, String), LegRef>,
     pending: HashMap<u64, Pending>,
     wakes: BTreeSet<(Time, LegRef)>,
     out: VecDeque<Output>,
@@ -46,6 +48,7 @@ impl Edge {
             secret,
             legs: HashMap::new(),
             awaited: HashMap::new(),
+            pairs: HashMap::new(),
             pending: HashMap::new(),
             wakes: BTreeSet::new(),
             out: VecDeque::new(),

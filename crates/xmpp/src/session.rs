@@ -90,6 +90,8 @@ pub struct Session {
     pub nick: Option<String>,
     /// Session id, and id of the propose.
     pub sid: String,
+    /// Session id for one more propose, should the device that proceeded be gone.
+    pub spare: Option<String>,
     /// What we described last.
     pub spoken: Media,
     /// What the peer described last, as it is before hold.
@@ -132,6 +134,7 @@ impl Session {
             peer,
             nick: None,
             sid,
+            spare: None,
             spoken: Media::default(),
             heard: Media::default(),
             added: vec![],

@@ -67,6 +67,18 @@ pub fn silence(session: &mut Session, asked: &str, id: &str) -> Hearing {
     session.answered(asked).map_or_else(Hearing::default, |sent| reply::missing(session, sent, id))
 }
 
+/// Both proposed at once and their id is the lower one: ours is taken back (XEP-0353 §7.3). The caller hears busy.
+pub fn crossed(session: &mut Session, id: &str) -> Hearing {
+    if session.state != State::Proposing {
+        return Hearing::default();
+    }
+    session.state = State::Ended;
+    let retract = with(jmi(session, "retract"), reason::element(&Reason::Expired.into()));
+    let retract = with(retract, Element::bare("tie-break", JMI));
+    let now = vec![tell(session, stanza::bare(&session.peer), retract, id)];
+    Hearing { now, signals: vec![Signal::End(Reason::Busy.into())], ..Hearing::default() }
+}
+
 /// No session-accept came of the device that proceeded: the terminate says `timeout`, the call hears a failure (cause 41).
 pub fn unestablished(session: &mut Session, id: &str) -> Hearing {
     if session.state != State::Outgoing {
@@ -186,12 +198,7 @@ pub fn say(session: &mut Session, signal: &Signal, id: &str) -> Vec<Element> {
     match (signal, session.state) {
         (Signal::Offer(media), State::New) if session.ours => {
             session.spoken = media.clone();
-            if !session.jmi {
-                return vec![initiate(session, id)];
-            }
-            session.state = State::Proposing;
-            session.expect(id, Sent::Propose);
-            vec![propose(session, media, id)]
+            vec![if session.jmi { propose(session, id) } else { initiate(session, id) }]
         }
         (Signal::Ringing | Signal::Progress(_), State::Proposed | State::Incoming) if !session.ringing => {
             session.ringing = true;
@@ -227,9 +234,11 @@ pub fn say(session: &mut Session, signal: &Signal, id: &str) -> Vec<Element> {
 }
 
 /// The propose names exactly the media that the session-initiate will carry (R-CALL-6, R-CALL-34).
-fn propose(session: &Session, media: &Media, id: &str) -> Element {
+fn propose(session: &mut Session, id: &str) -> Element {
+    session.state = State::Proposing;
+    session.expect(id, Sent::Propose);
     let mut propose = jmi(session, "propose");
-    for kind in media.kinds() {
+    for kind in session.spoken.kinds() {
         let name = if kind == Kind::Audio { "audio" } else { "video" };
         propose.append_child(element("description", RTP, &[("media", name)]));
     }

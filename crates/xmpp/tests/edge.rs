@@ -166,15 +166,78 @@ fn a_device_that_proceeded_and_went_silent_is_given_up() {
     b.after(15_000);
     assert_eq!(b.kinds(), ["session-terminate", "finish"]);
     assert!(b.commit().signals.contains(&Signal::End(Reason::Connectivity.into())));
+}
 
-    // The server says that the device is gone.
+/// Interworking §2.4: the device that proceeded is gone; the user is asked once more, by another id.
+#[test]
+fn a_device_that_is_gone_is_not_the_last_one() {
     let mut b = bench();
     let sid = proposed(&mut b);
     b.jmi(ROSA, NUMBER, "proceed", &sid, "");
     b.commit();
     let initiate = b.last("session-initiate");
+    let us = initiate.attr("from").unwrap().to_owned();
     b.reply(&initiate, Some("service-unavailable"));
-    assert_eq!(b.commit().signals, [Signal::End(Reason::Offline.into())]);
+    assert!(b.commit().signals.is_empty());
+    let propose = b.last("propose");
+    assert_eq!(propose.attr("to"), Some("rosa@example.net"));
+    let again = propose.children().next().unwrap().attr("id").unwrap().to_owned();
+    assert_ne!(again, sid);
+    b.sent.clear();
+    b.jingle(ROSA, &us, &fixture("chromium-accept", &sid));
+    assert_eq!(b.kinds(), ["unknown-session"]);
+    b.jmi("rosa@example.net/tablet", NUMBER, "proceed", &again, "");
+    b.commit();
+    let initiate = b.last("session-initiate");
+    assert_eq!(initiate.attr("to"), Some("rosa@example.net/tablet"));
+    b.reply(&initiate, Some("service-unavailable"));
+    assert_eq!(b.commit().signals, [Signal::End(Reason::Offline.into())], "once");
+}
+
+/// R-CALL-13
+#[test]
+fn both_propose_at_once() {
+    let audio = "<description xmlns='urn:xmpp:jingle:apps:rtp:1' media='audio'/>";
+    let mut b = bench();
+    proposed(&mut b);
+    // Theirs is higher: it goes.
+    b.jmi(ROSA, NUMBER, "propose", "zzz", audio);
+    let reject = b.last("reject");
+    let element = reject.children().next().unwrap();
+    assert_eq!((element.attr("id"), reason(&reject).as_str()), (Some("zzz"), "expired"));
+    assert!(element.children().any(|c| c.name() == "tie-break") && b.asks.is_empty());
+    b.sent.clear();
+    // Theirs is lower: ours goes, and the caller hears busy.
+    b.jmi(ROSA, NUMBER, "propose", "!", audio);
+    let retract = b.last("retract");
+    assert!(retract.children().next().unwrap().children().any(|c| c.name() == "tie-break"));
+    assert_eq!(b.commit().signals, [Signal::End(Reason::Busy.into())]);
+    let heard = b.commit();
+    assert!(matches!(heard.signals.as_slice(), [Signal::Offer(_)]) && heard.opening.is_some());
+    // Their word for it.
+    let mut b = bench();
+    let sid = proposed(&mut b);
+    b.jmi(ROSA, NUMBER, "reject", &sid, "<reason xmlns='urn:xmpp:jingle:1'><expired/></reason><tie-break/>");
+    assert_eq!(b.commit().signals, [Signal::End(Reason::Busy.into())]);
+}
+
+/// R-CALL-4
+#[test]
+fn both_initiate_at_once() {
+    let mut b = bench();
+    b.order(fresh(leg()), Signal::Offer(media()), Some(opening(ROSA)));
+    let initiate = b.last("session-initiate");
+    b.sent.clear();
+    b.jingle(ROSA, NUMBER, &fixture("dino-initiate", "zzz"));
+    assert_eq!(b.kinds(), ["tie-break"]);
+    b.jingle(ROSA, NUMBER, &fixture("dino-initiate", "!"));
+    assert!(matches!(b.commit().signals.as_slice(), [Signal::Offer(_)]));
+    let (us, id) = (initiate.attr("from").unwrap(), initiate.attr("id").unwrap());
+    b.hear(&format!(
+        "<iq xmlns='jabber:client' type='error' from='{ROSA}' to='{us}' id='{id}'><error type='cancel'>\
+         <conflict xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/><tie-break xmlns='urn:xmpp:jingle:errors:1'/></error></iq>"
+    ));
+    assert_eq!(b.commit().signals, [Signal::End(Reason::Busy.into())]);
 }
 
 #[test]

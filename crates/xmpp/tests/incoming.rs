@@ -320,4 +320,16 @@ fn digits_cross() {
     assert_eq!(b.commit().signals, [Signal::Tone(Tone { digit: '5', duration: 200 })]);
     b.say(leg, Signal::Tone(Tone { digit: '#', duration: 160 }));
     assert_eq!(b.kinds(), ["result", "dtmf"]);
+    // R-DTMF-6: from a client without a keypad.
+    let typed = |text: &str| {
+        format!(
+            "<message xmlns='jabber:client' type='chat' from='{ROSA}' to='{NUMBER}'><body>{text}</body></message>"
+        )
+    };
+    b.hear(&typed("1 2,#"));
+    let digits = ['1', '2', '#'].map(|digit| Signal::Tone(Tone { digit, duration: 160 }));
+    assert_eq!(b.commit().signals, digits);
+    assert!(b.kinds().is_empty());
+    b.hear(&typed("12 please"));
+    assert_eq!(b.kinds(), ["service-unavailable"]);
 }

@@ -117,6 +117,30 @@ fn a_link_that_is_down() {
     assert_eq!(said.failed.map(|e| e.reason), Some(Reason::Connectivity));
 }
 
+/// What the peer will not repeat is brought to the record again; what it waits for is refused.
+#[test]
+fn nobody_can_commit_for_a_while() {
+    let mut b = bench();
+    let (_, us) = rosa_is_answered(&mut b);
+    b.jmi(ROSA, NUMBER, "finish", SID, "");
+    for _ in 0..3 {
+        let (ticket, _) = b.heard();
+        b.verdict(ticket, Verdict::Unavailable);
+        assert!(b.asks.is_empty());
+        b.after(5_000);
+    }
+    b.jingle(ROSA, &us, &action("session-info", SID, "<hold xmlns='urn:xmpp:jingle:apps:rtp:info:1'/>"));
+    assert_eq!(b.commit().signals, [Signal::End(Reason::Normal.into())]);
+    assert_eq!(b.kinds(), ["unknown-session"]);
+
+    let mut b = bench();
+    let (_, us) = rosa_is_answered(&mut b);
+    b.jingle(ROSA, &us, &action("session-terminate", SID, ""));
+    let (ticket, _) = b.heard();
+    b.verdict(ticket, Verdict::Unavailable);
+    assert_eq!(b.kinds(), ["resource-constraint"]);
+}
+
 #[test]
 fn draining_takes_no_new_call() {
     let mut b = bench();
@@ -142,4 +166,30 @@ fn everything_else_is_answered_or_let_go() {
     b.hear(&format!("<presence xmlns='jabber:client' type='probe' from='{ROSA}' to='{NUMBER}'/>"));
     b.hear(&format!("<presence xmlns='jabber:client' type='error' from='{ROSA}' to='{NUMBER}'/>"));
     assert_eq!(b.kinds(), ["result", "service-unavailable", "service-unavailable", "presence "]);
+}
+
+/// A client that floods a session is told so, stanza by stanza.
+#[test]
+fn a_full_queue_answers() {
+    let mut b = bench();
+    let (_, us) = rosa_is_answered(&mut b);
+    b.jingle(ROSA, &us, &action("session-info", SID, "<hold xmlns='urn:xmpp:jingle:apps:rtp:info:1'/>"));
+    let (ticket, _) = b.heard();
+    for _ in 0..40 {
+        b.jingle(ROSA, &us, &action("session-info", SID, ""));
+    }
+    assert_eq!(b.kinds(), ["resource-constraint"; 8]);
+    b.verdict(ticket, Verdict::Committed { revision: 9, trace: String::new() });
+    assert_eq!(b.kinds(), ["result"; 33]);
+}
+
+#[test]
+fn what_waits_behind_a_refused_call_is_answered() {
+    let mut b = bench();
+    b.jingle(ROSA, NUMBER, &fixture("dino-initiate", SID));
+    b.jingle(ROSA, NUMBER, &action("transport-info", SID, ""));
+    let (ticket, _) = b.heard();
+    b.verdict(ticket, Verdict::Refused(Reason::NotFound.into()));
+    assert_eq!(reason(&b.last("session-terminate")), "gone");
+    assert_eq!(b.kinds(), ["result", "session-terminate", "unknown-session"]);
 }

@@ -1,7 +1,7 @@
 //! Which leg a stanza means, and what is answered without any.
 
 use super::Edge;
-use super::leg::{Job, Leg};
+use super::leg::{Alarm, Job, Leg};
 use super::open::opening;
 use crate::disco;
 use crate::session::State;
@@ -34,6 +34,7 @@ impl Edge {
             ("message", kind) => match proposal::element(stanza) {
                 Some(jmi) => self.jmi(stanza, jmi, now),
                 // Text is not served: its sender shall know.
+                None if self.typed(stanza, now) => {}
                 None if matches!(kind, None | Some("chat" | "normal"))
                     && stanza.children().any(|c| c.name() == "body") =>
                 {
@@ -48,6 +49,17 @@ impl Edge {
             }
             _ => {}
         }
+    }
+
+    /// Digits typed as text to the number that one is in a call with are pressed keys (R-DTMF-6).
+    fn typed(&mut self, message: &Element, now: Time) -> bool {
+        let (from, to) = (message.attr("from").unwrap_or(""), message.attr("to").unwrap_or(""));
+        let Some((leg, _)) = self.between(to, from, State::Active) else { return false };
+        let pressed = !proposal::digits(message).is_empty();
+        if pressed {
+            self.job(leg, Job::Hear(message.clone()), now);
+        }
+        pressed
     }
 
     fn other(&mut self, iq: &Element) {
@@ -116,6 +128,12 @@ impl Edge {
         if self.draining || self.legs.len() >= self.config.max_legs {
             return self.refuse(iq, Reason::Unavailable);
         }
+        // Both called at once: the lower sid goes on; the peer says the same of the other one (R-CALL-4).
+        let crossing = self.between(to, from, State::Outgoing).filter(|(_, s)| !s.jmi && s.peer == from);
+        if crossing.is_some_and(|(_, session)| session.sid.as_str() < sid) {
+            let error = stanza::error(iq, "cancel", "conflict", Some("tie-break"));
+            return self.send(error);
+        }
         let session = self.incoming(from, to, sid, false, leg);
         self.legs.insert(leg, Leg { session: Some(session), opening: true, ..Leg::default() });
         self.job(leg, Job::Hear(iq.clone()), now);
@@ -136,6 +154,13 @@ impl Edge {
             "propose" if !ours && stanza::resource(from).is_some() => {
                 if self.draining || self.legs.len() >= self.config.max_legs || opening(message).is_none() {
                     return self.reject(message, &Reason::Unavailable.into());
+                }
+                if let Some((other, session)) = self.between(to, from, State::Proposing) {
+                    // R-CALL-13: the lower id goes on.
+                    if session.sid.as_str() < id {
+                        return self.tie_break(message);
+                    }
+                    self.job(other, Job::Alarm(Alarm::Crossed), now);
                 }
                 let session = self.incoming(from, to, id, true, leg);
                 self.legs.insert(leg, Leg { session: Some(session), opening: true, ..Leg::default() });

@@ -6,13 +6,16 @@ use super::open::{event, opening};
 use super::{Edge, Output};
 use crate::reason;
 use crate::session::{Session, State};
-use crate::signal::{Hearing, hear, presumed_ringing, proposal, say, silence, unestablished, wish};
+use crate::signal::{Hearing, crossed, hear, presumed_ringing, proposal, say, silence, unestablished, wish};
 use crate::stanza::{self, JINGLE, JMI};
 use minidom::Element;
 use signal::{Ask, End, EventId, Heard, LegRef, Reason, Signal, Time, Verdict};
 
 /// Times that a stanza is heard again against a newer record.
 const MAX_TRIES: u8 = 3;
+/// Times that what cannot be refused is brought to the record again, and the first pause, ms.
+const MAX_RETRIES: u8 = 5;
+const AGAIN: u64 = 250;
 /// Our IQ is answered within this time, ms (interworking §4.4).
 const REPLY: u64 = 30_000;
 /// From our session-initiate after a proceed to the session-accept, ms (interworking §2.4).
@@ -33,6 +36,7 @@ impl Edge {
             Verdict::Committed { revision, .. } => {
                 leg.revision = revision;
                 leg.opening = false;
+                leg.retries = 0;
                 leg.session = session.or(leg.session.take());
                 self.perform(name, after, now);
                 let proposed = self.legs.get(&name).is_some_and(|l| l.is(State::Proposed));
@@ -49,6 +53,12 @@ impl Edge {
                 } else {
                     self.fail(name, &job, Reason::NotFound.into());
                 }
+            }
+            Verdict::Unavailable if leg.retries < MAX_RETRIES && !job.can_be_refused() => {
+                // The peer will not repeat it.
+                leg.retries += 1;
+                let at = now + (AGAIN << leg.retries);
+                self.alarm(name, at, Alarm::Again(Box::new(job)), now);
             }
             Verdict::Stale(_) | Verdict::Leg(_) | Verdict::Unavailable => {
                 self.fail(name, &job, Reason::Unavailable.into());
@@ -123,15 +133,31 @@ impl Edge {
     pub(super) fn reject(&mut self, message: &Element, end: &End) {
         let sid = proposal::element(message).and_then(|j| j.attr("id")).unwrap_or("");
         let reject = stanza::with(stanza::element("reject", JMI, &[("id", sid)]), reason::element(end));
+        self.send_reject(message, sid, reject);
+    }
+
+    /// A propose that crossed ours and lost (XEP-0353 §7.3).
+    pub(super) fn tie_break(&mut self, message: &Element) {
+        let sid = proposal::element(message).and_then(|j| j.attr("id")).unwrap_or("");
+        let reject = stanza::with(
+            stanza::element("reject", JMI, &[("id", sid)]),
+            reason::element(&Reason::Expired.into()),
+        );
+        self.send_reject(message, sid, stanza::with(reject, Element::bare("tie-break", JMI)));
+    }
+
+    fn send_reject(&mut self, message: &Element, sid: &str, reject: Element) {
         let id = self.secret.derive_text("stanza", &[b"reject", sid.as_bytes()], 24);
         let (from, to) = (message.attr("to").unwrap_or(""), message.attr("from").unwrap_or(""));
         self.send(stanza::message(from, to, &id, reject));
     }
 
     pub(super) fn run(&mut self, name: LegRef, job: Job, tries: u8, told: bool, now: Time) {
+        let job = if let Job::Alarm(Alarm::Again(job)) = job { *job } else { job };
         if let Job::Say(order) = job {
             return self.run_say(name, order, now);
         }
+        self.pair(name);
         let Some(leg) = self.legs.get_mut(&name) else { return };
         let Some(mut session) = leg.session.clone() else {
             if matches!(job, Job::Hear(_)) {
@@ -225,6 +251,8 @@ fn ring(session: &mut Session, alarm: &Alarm, id: &str) -> Hearing {
         Alarm::Reply(asked) => silence(session, asked, id),
         Alarm::Establish => unestablished(session, id),
         Alarm::Ringing => presumed_ringing(session),
+        Alarm::Crossed => crossed(session, id),
+        Alarm::Again(_) => Hearing::default(),
         Alarm::Ring => {
             let now =
                 if session.state == State::Proposed { say(session, &Signal::Ringing, id) } else { vec![] };

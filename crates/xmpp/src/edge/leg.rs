@@ -3,6 +3,7 @@
 use super::{Edge, Output};
 use crate::reason;
 use crate::session::{Session, State};
+use crate::signal::{proposal, unknown_session};
 use crate::stanza;
 use minidom::Element;
 use signal::{Ask, EffectId, LegRef, Reason, Say, Time};
@@ -27,7 +28,7 @@ pub(super) enum Job {
 }
 
 /// What a leg waits for.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub(super) enum Alarm {
     /// The answer to our IQ of this id.
     Reply(String),
@@ -39,6 +40,10 @@ pub(super) enum Alarm {
     Ring,
     /// A hold that met an open offer.
     Wish,
+    /// Both proposed at once and ours is taken back.
+    Crossed,
+    /// What nobody could commit.
+    Again(Box<Job>),
 }
 
 #[derive(Debug, Default)]
@@ -52,6 +57,11 @@ pub(super) struct Leg {
     pub(super) idle: Time,
     pub(super) wake: Option<Time>,
     pub(super) opening: bool,
+    /// Ids of its stanzas whose answer is awaited.
+    pub(super) ids: VecDeque<String>,
+    pub(super) pair: Option<(String, String)>,
+    /// Times that its last event could not be committed.
+    pub(super) retries: u8,
 }
 
 #[derive(Debug)]
@@ -63,6 +73,20 @@ pub(super) struct Pending {
     pub(super) tries: u8,
     /// What leaves at once has left.
     pub(super) told: bool,
+}
+
+impl Job {
+    /// Its sender waits for an answer, or may try again.
+    pub(super) fn can_be_refused(&self) -> bool {
+        match self {
+            Job::Hear(stanza) => {
+                stanza.attr("type") == Some("set")
+                    || proposal::element(stanza).is_some_and(|j| j.name() == "propose")
+            }
+            Job::Say(_) => true,
+            Job::Alarm(_) => false,
+        }
+    }
 }
 
 impl Leg {
@@ -143,11 +167,42 @@ impl Edge {
 
     /// Nothing of the leg is kept.
     pub(super) fn remove(&mut self, name: LegRef) {
-        if let Some(leg) = self.legs.remove(&name)
-            && let Some(at) = leg.wake
-        {
+        let Some(leg) = self.legs.remove(&name) else { return };
+        if let Some(at) = leg.wake {
             self.wakes.remove(&(at, name));
         }
-        self.awaited.retain(|_, a| a.leg != name);
+        for id in &leg.ids {
+            self.awaited.remove(id);
+        }
+        if let Some(pair) = leg.pair
+            && self.pairs.get(&pair) == Some(&name)
+        {
+            self.pairs.remove(&pair);
+        }
+        for job in leg.waiting {
+            if let Job::Hear(stanza) = job
+                && stanza.attr("type") == Some("set")
+            {
+                self.send(unknown_session(&stanza));
+            }
+        }
+    }
+
+    /// Notes between whom the leg is.
+    pub(super) fn pair(&mut self, name: LegRef) {
+        let Some(leg) = self.legs.get_mut(&name) else { return };
+        if let (Some(session), None) = (&leg.session, &leg.pair) {
+            let pair = (stanza::bare(&session.local).to_owned(), stanza::bare(&session.peer).to_owned());
+            leg.pair = Some(pair.clone());
+            self.pairs.insert(pair, name);
+        }
+    }
+
+    /// The leg between a number of ours and a user, if it is in this state.
+    pub(super) fn between(&self, us: &str, them: &str, state: State) -> Option<(LegRef, &Session)> {
+        let pair = (stanza::bare(us).to_owned(), stanza::bare(them).to_owned());
+        let name = *self.pairs.get(&pair)?;
+        let session = self.legs.get(&name)?.session.as_ref().filter(|s| s.state == state)?;
+        Some((name, session))
     }
 }

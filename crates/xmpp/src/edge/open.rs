@@ -29,7 +29,8 @@ impl Edge {
         let to = opening.to.address.clone();
         let jmi = stanza::resource(&to).is_none();
         let session = Session::new(format!("{from}/{}", token.tag()), to, token.uuid(), true);
-        Some(Session { jmi, nick: opening.from.display.clone(), ..session })
+        let spare = jmi.then(|| self.secret.token(leg, 1).uuid());
+        Some(Session { jmi, spare, nick: opening.from.display.clone(), ..session })
     }
 }
 

@@ -55,6 +55,7 @@ impl Edge {
         let wish = session.wish;
         leg.session = Some(session);
         leg.revision = base + 1;
+        self.pair(name);
         self.perform(name, stanzas, now);
         self.out.push_back(Output::Said(said));
         if wish {

@@ -12,6 +12,8 @@ const MAX_HELD: usize = 1_024;
 const MAX_DOWN: u64 = 30_000;
 /// A propose or proceed sent so shortly before the loss may not have arrived, ms.
 const UNCERTAIN: u64 = 2_000;
+/// Stanzas of one leg whose answer is awaited.
+const MAX_AWAITED: usize = 32;
 
 /// The link of a component domain.
 #[derive(Debug, Default)]
@@ -68,6 +70,14 @@ impl Edge {
     }
 
     pub(super) fn await_answer(&mut self, id: String, leg: LegRef, stanza: Element, now: Time) {
+        if let Some(leg) = self.legs.get_mut(&leg) {
+            if leg.ids.len() >= MAX_AWAITED
+                && let Some(old) = leg.ids.pop_front()
+            {
+                self.awaited.remove(&old);
+            }
+            leg.ids.push_back(id.clone());
+        }
         self.awaited.insert(id, Awaited { leg, stanza, sent: now });
     }
 }

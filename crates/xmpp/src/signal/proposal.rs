@@ -6,16 +6,28 @@ use crate::session::{Session, State};
 use crate::stanza::{self, JMI, RTP};
 use minidom::Element;
 use signal::media::Kind;
-use signal::{End, Media, Reason, Signal, Time};
+use signal::{End, Media, Reason, Signal, Time, Tone};
 
 /// A reject without a reason this long after the first ringing is the client's own timer, ms (interworking §2.4).
 const RANG_OUT: u64 = 29_000;
 /// Devices that are told one by one that they came too late.
 const MAX_LATE: usize = 8;
+/// Digits of one text (interworking §8).
+const MAX_DIGITS: usize = 32;
 
 /// The JMI element of a message.
 pub(crate) fn element(message: &Element) -> Option<&Element> {
     message.children().find(|c| c.ns() == JMI && c.attr("id").is_some())
+}
+
+/// Keypad digits typed as text, from clients without a keypad (interworking §8); empty where it is anything else.
+pub(crate) fn digits(message: &Element) -> Vec<Tone> {
+    let mut bodies = message.children().filter(|c| c.name() == "body");
+    let text = bodies.next().map(Element::text).unwrap_or_default().to_ascii_uppercase();
+    let keys = text.chars().filter(|c| !matches!(c, ' ' | ','));
+    let tones: Vec<Tone> = keys.map(|digit| Tone { digit, duration: 160 }).collect();
+    let all = tones.iter().all(|t| "0123456789*#ABCD".contains(t.digit));
+    if all && tones.len() <= MAX_DIGITS { tones } else { vec![] }
 }
 
 /// The kinds of media that a propose names; audio where it names none that we know.
@@ -35,7 +47,12 @@ fn kinds(propose: &Element) -> Vec<Kind> {
 
 pub(super) fn hear(session: &mut Session, message: &Element, id: &str, now: Time) -> Hearing {
     let mut heard = Hearing::default();
-    let (Some(jmi), Some(from)) = (element(message), message.attr("from")) else { return heard };
+    let (Some(jmi), Some(from)) = (element(message), message.attr("from")) else {
+        if session.state == State::Active {
+            heard.signals.extend(digits(message).into_iter().map(Signal::Tone));
+        }
+        return heard;
+    };
     if jmi.attr("id") != Some(&session.sid) || stanza::bare(from) != stanza::bare(&session.peer) {
         return heard;
     }
@@ -116,6 +133,10 @@ fn ended(session: &Session, jmi: &Element) -> End {
 
 /// R-CALL-35: without a reason it is busy, as the XEP says, unless the client's own ring timer ran out.
 fn rejected(session: &Session, jmi: &Element, now: Time) -> End {
+    if jmi.has_child("tie-break", JMI) {
+        // They proposed too, and theirs goes on.
+        return Reason::Busy.into();
+    }
     if reason::given(jmi) {
         let end = ended(session, jmi);
         return match end.reason {

@@ -1,6 +1,6 @@
 //! What the answer to a stanza of ours means, or its absence.
 
-use super::{Hearing, finish, terminate, too_late};
+use super::{Hearing, finish, propose, terminate, too_late};
 use crate::reason;
 use crate::session::{Asking, Sent, Session, State};
 use crate::stanza;
@@ -59,8 +59,18 @@ fn failed(session: &mut Session, sent: Sent, why: Reason, unknown: bool, id: &st
             session.state = State::Ended;
             heard.signals.push(Signal::End(Reason::Connectivity.into()));
         }
+        Sent::Initiate if why == Reason::Offline && session.jmi && session.spare.is_some() => {
+            // The device is gone, the user perhaps not: asked once more (interworking §2.4).
+            session.sid = session.spare.take().unwrap_or_default();
+            session.peer = stanza::bare(&session.peer).to_owned();
+            (session.acked, session.late) = (false, vec![]);
+            heard.after.push(propose(session, id));
+            heard.keep = true;
+        }
         Sent::Initiate | Sent::Accept => {
             session.state = State::Ended;
+            // Both called at once and ours lost (XEP-0166 §7.2.16).
+            let why = if why == Reason::Glare { Reason::Busy } else { why };
             let reason = if early { why } else { Reason::Connectivity };
             heard.after.extend(finish(session, &reason.into(), id));
             heard.signals.push(Signal::End(reason.into()));
