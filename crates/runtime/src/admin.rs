@@ -26,6 +26,13 @@ pub fn ready(part: &str, missing: Option<&str>) {
     parts.insert(part.to_owned(), missing.map(str::to_owned));
 }
 
+/// Parts that miss something, and what.
+#[must_use]
+pub fn missing() -> BTreeMap<String, String> {
+    let parts = PARTS.read().unwrap_or_else(PoisonError::into_inner);
+    parts.iter().filter_map(|(part, word)| Some((part.clone(), word.clone()?))).collect()
+}
+
 /// A part is not there any more.
 pub fn forget(part: &str) {
     PARTS.write().unwrap_or_else(PoisonError::into_inner).remove(part);

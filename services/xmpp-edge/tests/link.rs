@@ -1,0 +1,214 @@
+//! The link against a real Prosody: made, kept, made again, held by one edge of several, and not ended by strangers.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    missing_docs,
+    reason = "a test says what is wrong by failing"
+)]
+
+use bus::Bus;
+use proto::pipe::pipe;
+use runtime::config::{ComponentConfig, XmppConfig};
+use runtime::{Config, Drain};
+use sha1::{Digest, Sha1};
+use std::time::Duration;
+use store::Store;
+use testkit::Prosody;
+use testkit::prosody::{COMPONENT, Options, SECRET};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
+
+/// Somebody else's component, by hand: what it sends is exactly what is written here.
+struct Stranger(TcpStream, String);
+
+const STRANGER: &str = "stranger.example.net";
+
+impl Stranger {
+    async fn link(server: &Prosody) -> Stranger {
+        let stream = TcpStream::connect(("127.0.0.1", server.component_port)).await.unwrap();
+        let mut stranger = Stranger(stream, String::new());
+        stranger
+            .send(&format!(
+                "<stream:stream xmlns='jabber:component:accept' xmlns:stream='http://etherx.jabber.org/streams' to='{STRANGER}'>"
+            ))
+            .await;
+        let header = stranger.until("<stream:stream", ">").await;
+        let id = header.split(" id='").nth(1).unwrap().split('\'').next().unwrap();
+        let proof: String =
+            Sha1::digest(format!("{id}{SECRET}")).iter().map(|b| format!("{b:02x}")).collect();
+        stranger.send(&format!("<handshake>{proof}</handshake>")).await;
+        stranger.until("<handshake", ">").await;
+        stranger
+    }
+
+    async fn send(&mut self, text: &str) {
+        self.0.write_all(text.as_bytes()).await.unwrap();
+    }
+
+    /// Reads on until both texts have come, in this order; gives everything up to there, nothing after 2 s.
+    async fn until(&mut self, first: &str, then: &str) -> String {
+        let reading = async {
+            let mut buffer = [0; 4_096];
+            loop {
+                if let Some(start) = self.1.find(first)
+                    && let Some(end) = self.1[start..].find(then)
+                {
+                    let end = start + end + then.len();
+                    let text = self.1[..end].to_owned();
+                    self.1.drain(..end);
+                    return text;
+                }
+                let length = self.0.read(&mut buffer).await.unwrap();
+                assert!(length > 0, "closed after {}", self.1);
+                self.1.push_str(&String::from_utf8_lossy(&buffer[..length]));
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(2), reading).await.unwrap_or_default()
+    }
+
+    /// Asks our component for its features until somebody answers for it.
+    async fn served(&mut self, id: &str) -> String {
+        for attempt in 0..60 {
+            let id = format!("{id}-{attempt}");
+            self.send(&format!(
+                "<iq type='get' id='{id}' from='{STRANGER}' to='2041@{COMPONENT}'><query xmlns='http://jabber.org/protocol/disco#info'/></iq>"
+            ))
+            .await;
+            let answer = self.until(&id, "</iq>").await;
+            // What was on its way to an edge that died is lost, like anything that was not committed.
+            if answer.contains("type='result'") {
+                return answer;
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+        panic!("nobody serves {COMPONENT}");
+    }
+}
+
+fn config(server: &Prosody, instance: &str, secret: &str) -> Config {
+    Config {
+        instance: Some(instance.into()),
+        xmpp: XmppConfig {
+            component: vec![ComponentConfig {
+                domain: COMPONENT.into(),
+                server: format!("127.0.0.1:{}", server.component_port),
+                secret: Some(secret.into()),
+                secret_file: None,
+                users: Some("example.net".into()),
+            }],
+        },
+        ..Config::default()
+    }
+}
+
+/// An orchestrator, which decides on leases.
+async fn decider(bus: &Bus) -> JoinHandle<anyhow::Result<()>> {
+    let (dialer, _) = pipe();
+    let dial = orchestrator::Dial::Pipe(dialer);
+    let (bus, drain) = (bus.clone(), Drain::default());
+    tokio::spawn(
+        async move { orchestrator::run(Config::default(), bus, Store::in_memory(), dial, drain).await },
+    )
+}
+
+fn edge(server: &Prosody, bus: &Bus, instance: &str) -> JoinHandle<anyhow::Result<()>> {
+    let (config, bus) = (config(server, instance, SECRET), bus.clone());
+    tokio::spawn(async move { tandem_xmpp_edge::run(config, bus, Drain::default()).await })
+}
+
+fn prosody() -> Prosody {
+    let components = vec![COMPONENT.to_owned(), STRANGER.to_owned()];
+    Prosody::with(&Options { users: vec![], components, port: 0, tls: false }).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_serves_and_survives_whatever_a_stranger_sends() {
+    let (server, bus) = (prosody(), Bus::in_process());
+    let _decider = decider(&bus).await;
+    let _edge = edge(&server, &bus, "one");
+    let mut stranger = Stranger::link(&server).await;
+    let features = stranger.served("disco").await;
+    for feature in ["urn:xmpp:jingle:1", "urn:xmpp:jingle-message:0", "urn:ietf:rfc:3264", "urn:xmpp:ping"] {
+        assert!(features.contains(feature), "{feature} in {features}");
+    }
+    let hostile = [
+        "<presence type='bogus'/>",
+        "<presence><show>brb</show><priority>999</priority></presence>",
+        "<message type='bogus'><body>x</body></message>",
+        "<message><propose xmlns='urn:xmpp:jingle-message:0'/></message>",
+        "<message type='error'/>",
+        "<iq type='bogus' id='b1'/>",
+        "<iq type='set' id='b2'/>",
+        "<iq type='result' id='b3'/>",
+    ];
+    for stanza in hostile {
+        let place = stanza.find([' ', '>', '/']).unwrap();
+        let addressed =
+            format!("{} from='{STRANGER}' to='2041@{COMPONENT}'{}", &stanza[..place], &stanza[place..]);
+        stranger.send(&addressed).await;
+    }
+    for (id, payload) in [
+        ("j1", "<jingle xmlns='urn:xmpp:jingle:1'/>"),
+        ("j2", "<jingle xmlns='urn:xmpp:jingle:1' action='session-initiate' sid='s'/>"),
+        ("j3", "<jingle xmlns='urn:xmpp:jingle:1' action='session-accept' sid='nobody-knows'/>"),
+        ("j4", "<query xmlns='nobody:knows'/>"),
+    ] {
+        let iq = format!("<iq type='set' id='{id}' from='{STRANGER}' to='2041@{COMPONENT}'>{payload}</iq>");
+        stranger.send(&iq).await;
+        let answer = stranger.until(&format!("id='{id}'"), "</iq>").await;
+        assert!(answer.contains("type='error'"), "{answer}");
+    }
+    let deep = format!("{}{}", "<a>".repeat(2_000), "</a>".repeat(2_000));
+    stranger.send(&format!("<iq type='set' id='deep' from='{STRANGER}' to='{COMPONENT}'>{deep}</iq>")).await;
+    let answer = stranger.until("id='deep'", "</iq>").await;
+    assert!(answer.contains("type='error'"), "{answer}");
+    stranger.served("still").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_was_restarted_gets_its_link_back() {
+    let (mut server, bus) = (prosody(), Bus::in_process());
+    let _decider = decider(&bus).await;
+    let _edge = edge(&server, &bus, "one");
+    Stranger::link(&server).await.served("before").await;
+    let server = tokio::task::spawn_blocking(move || {
+        server.restart().unwrap();
+        server
+    })
+    .await
+    .unwrap();
+    Stranger::link(&server).await.served("after").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_edges_one_holds_the_link_and_the_other_takes_over() {
+    let (server, bus) = (prosody(), Bus::in_process());
+    let _decider = decider(&bus).await;
+    let one = edge(&server, &bus, "one");
+    let mut stranger = Stranger::link(&server).await;
+    stranger.served("one").await;
+    let _two = edge(&server, &bus, "two");
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    stranger.served("still").await;
+    // Gone without a word: its lease has to run out.
+    one.abort();
+    let began = runtime::clock::instant();
+    stranger.served("two").await;
+    assert!(began.elapsed() < Duration::from_secs(6), "taken over after {:?}", began.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_secret_is_not_linked_and_goes_on_trying() {
+    let (server, bus) = (prosody(), Bus::in_process());
+    let _decider = decider(&bus).await;
+    let running = {
+        let (config, bus) = (config(&server, "one", "another-secret"), bus.clone());
+        tokio::spawn(async move { tandem_xmpp_edge::run(config, bus, Drain::default()).await })
+    };
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert!(!running.is_finished());
+    let missing = runtime::admin::missing();
+    assert!(missing.keys().any(|part| part.contains(COMPONENT)), "{missing:?}");
+}
