@@ -1,5 +1,7 @@
 //! Installing what the build and the tests need from Debian, and only that.
 
+mod helm;
+
 use crate::steps::succeeds;
 use anyhow::{Context, Result, bail, ensure};
 use std::process::Command;
@@ -31,7 +33,8 @@ pub fn setup() -> Result<()> {
     if !missing.is_empty() {
         install(&missing)?;
     }
-    phone()
+    phone()?;
+    helm::helm()
 }
 
 fn install(missing: &[&(&str, &[&str], &str)]) -> Result<()> {

@@ -1,0 +1,234 @@
+{{/*
+A tier: Deployment, disruption budget and autoscaler. Takes {root, tier, values, name, pool, config, image, ports, environment,
+advertise}: what differs between tiers is in the file of each tier.
+*/}}
+
+{{- define "tandem.secretItem" -}}
+- secret:
+    name: {{ .from.name }}
+    items:
+      - {key: {{ .from.key | quote }}, path: {{ .path }}}
+{{- end -}}
+
+{{- define "tandem.deployment" -}}
+{{- $root := .root -}}
+{{- $values := .values -}}
+{{- $host := default false $values.hostNetwork -}}
+{{- $labels := dict "root" $root "tier" .tier "pool" .pool -}}
+apiVersion: apps/v1
+kind: Deployment
+metadata:
+  name: {{ .name }}
+  labels:
+    {{- include "tandem.labels" $labels | nindent 4 }}
+spec:
+  {{- if not (dig "autoscaling" "enabled" false $values) }}
+  replicas: {{ .replicas }}
+  {{- end }}
+  strategy:
+    type: RollingUpdate
+    rollingUpdate:
+      {{- if $host }}
+      # The ports of a node can be had only once.
+      maxSurge: 0
+      maxUnavailable: 1
+      {{- else }}
+      maxSurge: 1
+      maxUnavailable: 0
+      {{- end }}
+  selector:
+    matchLabels:
+      {{- include "tandem.selector" $labels | nindent 6 }}
+  template:
+    metadata:
+      labels:
+        {{- include "tandem.labels" $labels | nindent 8 }}
+        {{- with $values.podLabels }}
+        {{- toYaml . | nindent 8 }}
+        {{- end }}
+      annotations:
+        # A changed configuration starts new pods.
+        checksum/config: {{ .config | sha256sum }}
+        {{- with $values.podAnnotations }}
+        {{- toYaml . | nindent 8 }}
+        {{- end }}
+    spec:
+      serviceAccountName: {{ include "tandem.serviceAccount" $root }}
+      automountServiceAccountToken: false
+      # Kubernetes would add TANDEM_…_SERVICE_HOST variables, which the services would read as misspelt configuration.
+      enableServiceLinks: false
+      {{- if $host }}
+      hostNetwork: true
+      dnsPolicy: ClusterFirstWithHostNet
+      {{- end }}
+      terminationGracePeriodSeconds: {{ $values.terminationGracePeriodSeconds }}
+      {{- with $values.priorityClassName }}
+      priorityClassName: {{ . }}
+      {{- end }}
+      {{- with $root.Values.image.pullSecrets }}
+      imagePullSecrets:
+        {{- range . }}
+        - name: {{ . }}
+        {{- end }}
+      {{- end }}
+      securityContext:
+        runAsNonRoot: true
+        runAsUser: 65532
+        runAsGroup: 65532
+        fsGroup: 65532
+        seccompProfile:
+          type: RuntimeDefault
+      {{- with $values.affinity }}
+      affinity:
+        {{- toYaml . | nindent 8 }}
+      {{- end }}
+      {{- with .nodeSelector }}
+      nodeSelector:
+        {{- toYaml . | nindent 8 }}
+      {{- end }}
+      {{- with $values.tolerations }}
+      tolerations:
+        {{- toYaml . | nindent 8 }}
+      {{- end }}
+      topologySpreadConstraints:
+        {{- if $values.topologySpreadConstraints }}
+        {{- toYaml $values.topologySpreadConstraints | nindent 8 }}
+        {{- else }}
+        - maxSkew: 1
+          topologyKey: kubernetes.io/hostname
+          whenUnsatisfiable: ScheduleAnyway
+          labelSelector:
+            matchLabels:
+              {{- include "tandem.selector" $labels | nindent 14 }}
+        {{- end }}
+      containers:
+        - name: {{ .tier }}
+          image: {{ printf "%s/tandem-%s:%s" $root.Values.image.prefix .tier (default $root.Chart.AppVersion $root.Values.image.tag) | quote }}
+          imagePullPolicy: {{ $root.Values.image.pullPolicy }}
+          args: ["--config", "/etc/tandem/tandem.toml"]
+          env:
+            - name: TANDEM_INSTANCE
+              valueFrom: {fieldRef: {fieldPath: metadata.name}}
+            - name: POD_IP
+              valueFrom: {fieldRef: {fieldPath: status.podIP}}
+            - name: TANDEM_ADMIN__LISTEN
+              value: "{{ ternary "127.0.0.1" "0.0.0.0" $host }}:{{ $values.adminPort }}"
+            {{- range $variable, $secret := dict "TANDEM_BUS__URL" $root.Values.secrets.bus "TANDEM_STORE__URL" $root.Values.secrets.store }}
+            {{- if $secret.name }}
+            - name: {{ $variable }}
+              valueFrom: {secretKeyRef: {name: {{ $secret.name }}, key: {{ $secret.key | quote }}}}
+            {{- end }}
+            {{- end }}
+            {{- with .environment }}
+            {{- toYaml . | nindent 12 }}
+            {{- end }}
+            {{- with $values.extraEnv }}
+            {{- toYaml . | nindent 12 }}
+            {{- end }}
+          ports:
+            - {name: admin, containerPort: {{ $values.adminPort }}, protocol: TCP}
+            {{- range .ports }}
+            - {{ toJson . }}
+            {{- end }}
+          livenessProbe:
+            httpGet: {path: /healthz, port: admin{{ if $host }}, host: 127.0.0.1{{ end }}}
+            periodSeconds: 10
+            timeoutSeconds: 3
+            failureThreshold: 3
+          readinessProbe:
+            httpGet: {path: /readyz, port: admin{{ if $host }}, host: 127.0.0.1{{ end }}}
+            periodSeconds: 2
+            timeoutSeconds: 2
+            failureThreshold: 2
+          startupProbe:
+            httpGet: {path: /healthz, port: admin{{ if $host }}, host: 127.0.0.1{{ end }}}
+            periodSeconds: 1
+            failureThreshold: 60
+          {{- if $values.preStopSeconds }}
+          lifecycle:
+            preStop:
+              # Out of the Service first, then told to go.
+              sleep: {seconds: {{ $values.preStopSeconds }}}
+          {{- end }}
+          resources:
+            {{- toYaml $values.resources | nindent 12 }}
+          securityContext:
+            allowPrivilegeEscalation: false
+            readOnlyRootFilesystem: true
+            capabilities: {drop: [ALL]}
+          volumeMounts:
+            - {name: config, mountPath: /etc/tandem, readOnly: true}
+            - {name: secrets, mountPath: /run/secrets/tandem, readOnly: true}
+      volumes:
+        - name: config
+          configMap:
+            name: {{ include "tandem.fullname" $root }}-{{ .tier }}
+        - name: secrets
+          projected:
+            defaultMode: 0440
+            sources:
+              {{- include "tandem.secretItem" (dict "from" $root.Values.secrets.cluster "path" "cluster") | nindent 14 }}
+              {{- with $root.Values.secrets.dtls }}
+              {{- include "tandem.secretItem" (dict "from" . "path" "dtls") | nindent 14 }}
+              {{- end }}
+              {{- if ne .tier "rtp-relay" }}
+              {{- range $index, $component := $root.Values.config.xmpp.component }}
+              {{- include "tandem.secretItem" (dict "from" $component.existingSecret "path" (printf "component-%d" $index)) | nindent 14 }}
+              {{- end }}
+              {{- end }}
+{{- end -}}
+
+{{- define "tandem.configMap" -}}
+apiVersion: v1
+kind: ConfigMap
+metadata:
+  name: {{ include "tandem.fullname" .root }}-{{ .tier }}
+  labels:
+    {{- include "tandem.labels" (dict "root" .root "tier" .tier) | nindent 4 }}
+data:
+  tandem.toml: |
+    {{- .config | trim | nindent 4 }}
+{{- end -}}
+
+{{- define "tandem.around" -}}
+{{- $labels := dict "root" .root "tier" .tier -}}
+{{- with .values.podDisruptionBudget }}
+{{- if .enabled }}
+---
+apiVersion: policy/v1
+kind: PodDisruptionBudget
+metadata:
+  name: {{ include "tandem.fullname" $.root }}-{{ $.tier }}
+  labels:
+    {{- include "tandem.labels" $labels | nindent 4 }}
+spec:
+  maxUnavailable: {{ .maxUnavailable }}
+  selector:
+    matchLabels:
+      {{- include "tandem.selector" $labels | nindent 6 }}
+{{- end }}
+{{- end }}
+{{- with .values.autoscaling }}
+{{- if .enabled }}
+{{- if lt (int .maxReplicas) (int .minReplicas) }}
+{{- fail (printf "%s autoscaling: maxReplicas %d is below minReplicas %d; raise the one or lower the other" $.tier (int .maxReplicas) (int .minReplicas)) }}
+{{- end }}
+---
+apiVersion: autoscaling/v2
+kind: HorizontalPodAutoscaler
+metadata:
+  name: {{ include "tandem.fullname" $.root }}-{{ $.tier }}
+  labels:
+    {{- include "tandem.labels" $labels | nindent 4 }}
+spec:
+  scaleTargetRef: {apiVersion: apps/v1, kind: Deployment, name: {{ include "tandem.fullname" $.root }}-{{ $.tier }}}
+  minReplicas: {{ .minReplicas }}
+  maxReplicas: {{ .maxReplicas }}
+  metrics:
+    - type: Resource
+      resource:
+        name: cpu
+        target: {type: Utilization, averageUtilization: {{ .targetCPUUtilizationPercentage }}}
+{{- end }}
+{{- end }}
+{{- end -}}

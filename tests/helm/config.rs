@@ -1,0 +1,144 @@
+//! The configuration that a pod would find, read by the code that its service reads it with.
+
+use crate::chart::{VALUES, at, kind, list, name, named, render, root, text};
+use runtime::Config;
+use runtime::config::load::load;
+use std::collections::BTreeMap;
+use yaml::Value;
+
+/// Loads a pod's configuration as its container would: files mounted, environment set.
+fn load_as(objects: &[Value], deployment: &Value) -> Config {
+    let place = tempfile::tempdir().unwrap();
+    let secrets = place.path().to_str().unwrap();
+    let volumes = list(deployment, "spec.template.spec.volumes");
+    for source in volumes.iter().flat_map(|volume| list(volume, "projected.sources")) {
+        for item in list(source, "secret.items") {
+            let content = format!("{} of {}\n", text(item, "key"), text(source, "secret.name"));
+            std::fs::write(place.path().join(text(item, "path")), content).unwrap();
+        }
+    }
+    let map = volumes.iter().find_map(|volume| at(volume, "configMap.name").as_str()).unwrap();
+    let file = at(named(objects, "ConfigMap", map), "data").get("tandem.toml").unwrap().as_str().unwrap();
+    let path = place.path().join("tandem.toml");
+    std::fs::write(&path, file.replace("/run/secrets/tandem", secrets)).unwrap();
+
+    let mut environment: BTreeMap<String, String> = BTreeMap::new();
+    for entry in list(deployment, "spec.template.spec.containers.0.env") {
+        let value =
+            match (text(entry, "valueFrom.fieldRef.fieldPath"), text(entry, "valueFrom.secretKeyRef.name")) {
+                ("metadata.name", _) => "voice-tandem-0".to_owned(),
+                ("status.podIP", _) => "10.1.2.3".to_owned(),
+                (_, "tandem-nats") => "nats://user:word@nats:4222".to_owned(),
+                (_, "tandem-redis") => "redis://:word@redis:6379".to_owned(),
+                ("", "") => environment.iter().fold(text(entry, "value").to_owned(), |v, (name, is)| {
+                    v.replace(&format!("$({name})"), is)
+                }),
+                other => panic!("{other:?}"),
+            };
+        environment.insert(text(entry, "name").to_owned(), value);
+    }
+    let config = load(Some(&path), environment)
+        .unwrap_or_else(|fault| panic!("{}: {fault}\n{file}", name(deployment)));
+    let faults = config.check();
+    assert!(faults.is_empty(), "{}: {faults:?}\n{file}", name(deployment));
+    config
+}
+
+fn loaded(values: &str, sets: &[&str], deployment: &str) -> Config {
+    let objects = render(values, sets);
+    load_as(&objects, named(&objects, "Deployment", deployment))
+}
+
+#[test]
+fn every_pod_can_read_its_configuration() {
+    for values in VALUES {
+        let objects = render(values, &[]);
+        for deployment in kind(&objects, "Deployment") {
+            let config = load_as(&objects, deployment);
+            assert_eq!(config.instance.as_deref(), Some("voice-tandem-0"));
+            assert!(config.bus.is_some() && config.store.is_some());
+            assert_eq!(config.cluster.secret.as_deref(), Some("secret of tandem-cluster"));
+        }
+    }
+}
+
+#[test]
+fn values_arrive_in_the_configuration() {
+    let edge = loaded("full", &[], "voice-tandem-sip-edge");
+    assert_eq!(edge.bus.as_ref().unwrap().url, "nats://user:word@nats:4222");
+    assert_eq!(edge.store.as_ref().unwrap().url, "redis://:word@redis:6379");
+    assert_eq!(edge.store.as_ref().unwrap().timeout_ms, 1_500);
+    assert_eq!(edge.telemetry.otlp.as_deref(), Some("http://collector.tracing.svc:4317"));
+    assert_eq!(edge.telemetry.sample, Some(0.25));
+    assert!(edge.telemetry.json);
+    assert_eq!(edge.sip.listen, ["udp://0.0.0.0:5070", "tcp://0.0.0.0:5070"]);
+    assert_eq!(edge.sip.advertise.as_deref(), Some("gw.example.net"));
+    assert_eq!(edge.sip.domains, ["im.example.net", "im.example.org"]);
+    assert_eq!(edge.sip.max_legs, 20_000);
+    assert_eq!(edge.xmpp.component[1].secret.as_deref(), Some("sip.example.org of tandem-xmpp"));
+    assert_eq!(edge.xmpp.component[1].users, None);
+    assert_eq!(edge.trunk[0].networks().unwrap().len(), 2);
+    assert_eq!(edge.trunk[1].uri, "sip:carrier.example.org;transport=tcp");
+    assert_eq!(edge.alias[1].jid, "\"odd <name>\"@example.net");
+    assert_eq!(edge.call.ring_s, 45);
+    assert_eq!(edge.admin.listen.to_string(), "127.0.0.1:8080");
+    assert!(edge.cluster.dtls_certificate_file.is_some());
+
+    let relay = loaded("full", &[], "voice-tandem-rtp-relay-a");
+    assert_eq!(relay.relay.listen.to_string(), "10.1.2.3");
+    assert_eq!(relay.relay.advertise.unwrap().to_string(), "203.0.113.7");
+    assert_eq!(relay.relay.control.unwrap().to_string(), "10.1.2.3:7070");
+    assert_eq!(relay.relay.port_range().unwrap(), (40_000, 40_999));
+    assert_eq!((relay.relay.threads, relay.relay.media_timeout_s), (4, 30));
+    assert!(relay.xmpp.component.is_empty() && relay.trunk.is_empty());
+
+    let relay = loaded("pods", &[], "voice-tandem-rtp-relay");
+    assert_eq!(relay.relay.advertise, None, "the pod's own address is what callers reach");
+}
+
+/// What the chart sets itself, so that values may not.
+const SET: &[&str] = &[
+    "instance",
+    "cluster.secret",
+    "cluster.secret_file",
+    "cluster.dtls_certificate_file",
+    "admin.listen",
+    "sip.listen",
+    "xmpp.component.secret",
+    "relay.listen",
+    "relay.advertise",
+    "relay.control",
+];
+
+/// A key that is documented and can be set neither by values nor by the chart would be lost to users of the chart.
+#[test]
+fn every_documented_key_can_be_set() {
+    let text = std::fs::read_to_string(root().join("docs/tandem.toml")).unwrap();
+    let schema = std::fs::read_to_string(root().join("helm/tandem/values.schema.json")).unwrap();
+    let schema: serde_json::Value = serde_json::from_str(&schema).unwrap();
+    let (mut section, mut seen, mut lost) = (String::new(), 0, vec![]);
+    for line in text.lines() {
+        // Keys that are commented out are documented too.
+        let line = line.strip_prefix("# ").unwrap_or(line);
+        let header = line.trim_start_matches('[').split(']').next().unwrap_or_default();
+        let plain = |word: &str| {
+            !word.is_empty() && word.bytes().all(|b| b.is_ascii_lowercase() || b == b'_' || b == b'.')
+        };
+        if line.starts_with('[') && plain(header) {
+            header.clone_into(&mut section);
+        } else if let Some((key, _)) = line.split_once(" = ").filter(|(key, _)| plain(key)) {
+            let path = if section.is_empty() { key.to_owned() } else { format!("{section}.{key}") };
+            seen += 1;
+            let mut at = &schema["properties"]["config"];
+            for part in path.split('.') {
+                at = if at["items"].is_object() { &at["items"] } else { at };
+                at = &at["properties"][part];
+            }
+            if at.is_null() != SET.contains(&path.as_str()) {
+                lost.push(path);
+            }
+        }
+    }
+    assert!(seen >= 25, "only {seen} keys found in docs/tandem.toml");
+    assert!(lost.is_empty(), "neither in the schema's config nor set by the chart, or both: {lost:?}");
+}

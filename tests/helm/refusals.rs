@@ -1,0 +1,130 @@
+//! What the chart must refuse, and the word by which the operator finds the fault.
+
+use crate::chart::{VALUES, helm, root, template, words};
+
+/// A change to the least values, and what the refusal must name.
+const REFUSED: &[(&str, &[&str])] = &[
+    // unknown keys, at every depth
+    ("sipEdg={}", &["sipEdg"]),
+    ("sipEdge.replica=3", &["/sipEdge", "replica"]),
+    ("sipEdge.service.kind=\"NodePort\"", &["/sipEdge/service", "kind"]),
+    ("sipEdge.resources.limit={}", &["/sipEdge/resources", "limit"]),
+    ("xmppEdge.hostNetwork=true", &["/xmppEdge", "hostNetwork"]),
+    ("rtpRelay.pool=[]", &["/rtpRelay", "pool"]),
+    ("rtpRelay.autoscaling={}", &["/rtpRelay", "autoscaling"]),
+    ("config.sip.domain=\"im.example.net\"", &["/config/sip", "domain"]),
+    (
+        "config.trunk=[{\"name\":\"a\",\"uri\":\"sip:a\",\"domain\":\"b\",\"source\":[]}]",
+        &["/config/trunk/0", "source"],
+    ),
+    ("secrets.nats={}", &["/secrets", "nats"]),
+    // what the chart sets itself
+    ("config.sip.listen=[\"udp://0.0.0.0:5060\"]", &["/config/sip", "listen"]),
+    ("config.relay.advertise=\"203.0.113.7\"", &["/config/relay", "advertise"]),
+    ("config.admin={}", &["/config", "admin"]),
+    ("config.instance=\"a\"", &["/config", "instance"]),
+    // secrets in values
+    ("config.cluster={\"secret\":\"0123456789abcdef\"}", &["/config", "cluster"]),
+    (
+        "config.xmpp.component=[{\"domain\":\"a\",\"server\":\"b:5347\",\"secret\":\"s\",\"existingSecret\":{\"name\":\"n\",\"key\":\"k\"}}]",
+        &["/config/xmpp/component/0", "secret"],
+    ),
+    ("config.bus.url=\"nats://user:word@nats:4222\"", &["/config/bus/url"]),
+    ("config.store.url=\"redis://:word@redis:6379\"", &["/config/store/url"]),
+    // wrong types and values
+    ("sipEdge.replicas=\"2\"", &["/sipEdge/replicas", "integer"]),
+    ("sipEdge.replicas=0", &["/sipEdge/replicas"]),
+    ("sipEdge.port=80", &["/sipEdge/port"]),
+    ("sipEdge.hostNetwork=\"yes\"", &["/sipEdge/hostNetwork", "boolean"]),
+    ("sipEdge.service.type=\"ExternalName\"", &["/sipEdge/service/type"]),
+    ("sipEdge.resources.limits.memory=\"256Mb\"", &["/sipEdge/resources/limits/memory"]),
+    ("xmppEdge.terminationGracePeriodSeconds=5", &["/xmppEdge/terminationGracePeriodSeconds"]),
+    ("config.call.ring_s=\"two minutes\"", &["/config/call/ring_s"]),
+    ("config.telemetry.sample=2", &["/config/telemetry/sample"]),
+    ("config.relay.ports=\"30000\"", &["/config/relay/ports"]),
+    ("config.trunk=[{\"name\":\"a\",\"uri\":\"pbx:5060\",\"domain\":\"b\"}]", &["/config/trunk/0/uri"]),
+    ("config.bus.url=\"http://nats:4222\"", &["/config/bus/url"]),
+    ("secrets.bus={\"name\":\"nats\"}", &["/secrets/bus", "key"]),
+    // what is required
+    ("image.prefix=null", &["/image", "prefix"]),
+    ("config.sip.advertise=null", &["/config/sip", "advertise"]),
+    ("config.sip.domains=null", &["/config/sip", "domains"]),
+    ("config.xmpp.component=[]", &["/config/xmpp/component"]),
+    (
+        "config.xmpp.component=[{\"domain\":\"sip.example.net\",\"server\":\"b:5347\"}]",
+        &["/config/xmpp/component/0", "existingSecret"],
+    ),
+    ("secrets.cluster=null", &["/secrets", "cluster"]),
+    // what cannot be together
+    ("secrets.bus={\"name\":\"nats\",\"key\":\"url\"}", &["config.bus.url and secrets.bus are both given"]),
+    ("rtpRelay.advertise=\"203.0.113.7\"", &["rtpRelay.advertise", "rtpRelay.pools"]),
+    (
+        "sipEdge.autoscaling={\"enabled\":true,\"minReplicas\":4,\"maxReplicas\":3}",
+        &["sip-edge autoscaling", "maxReplicas 3", "minReplicas 4"],
+    ),
+    ("config.relay.ports=\"34999-30000\"", &["config.relay.ports", "34999-30000"]),
+    (
+        "config.trunk=[{\"name\":\"a\",\"uri\":\"sip:a\",\"domain\":\"else.example\"}]",
+        &["config.trunk", "else.example"],
+    ),
+];
+
+#[test]
+fn bad_values_are_refused_by_name() {
+    let mut wrong = vec![];
+    for (change, named) in REFUSED {
+        let output = template("minimal", &[change]);
+        let said = words(&output);
+        if output.status.success() {
+            wrong.push(format!("{change}: not refused"));
+        } else if let Some(missing) = named.iter().find(|word| !said.contains(**word)) {
+            wrong.push(format!("{change}: the refusal does not name {missing}: {said}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// NATS and Redis are named in one of two places; the refusal names both.
+#[test]
+fn a_missing_url_is_refused_with_the_remedy() {
+    let least = std::fs::read_to_string(root().join("helm/tandem/ci/minimal.yaml")).unwrap();
+    for section in ["bus", "store"] {
+        let without = least.lines().filter(|line| !line.trim().starts_with(&format!("{section}: ")));
+        let file = tempfile::NamedTempFile::with_suffix(".yaml").unwrap();
+        std::fs::write(file.path(), without.collect::<Vec<_>>().join("\n")).unwrap();
+        let output = helm(&["template", "voice", "helm/tandem", "--values", file.path().to_str().unwrap()]);
+        let said = words(&output);
+        assert!(!output.status.success());
+        for named in [format!("config.{section}.url is missing"), format!("secrets.{section}")] {
+            assert!(said.contains(&named), "{named} is not named: {said}");
+        }
+    }
+}
+
+/// The defaults alone are no installation: every required value is named at once.
+#[test]
+fn the_defaults_name_what_is_missing() {
+    let output = helm(&["template", "voice", "helm/tandem"]);
+    let said = words(&output);
+    assert!(!output.status.success());
+    for named in ["prefix", "advertise", "domains", "/config/xmpp/component", "cluster"] {
+        assert!(said.contains(named), "{named} is not named: {said}");
+    }
+}
+
+#[test]
+fn lint_is_content() {
+    for values in VALUES {
+        let output =
+            helm(&["lint", "--strict", "helm/tandem", "--values", &format!("helm/tandem/ci/{values}.yaml")]);
+        assert!(output.status.success(), "{values}: {}", words(&output));
+    }
+}
+
+#[test]
+fn it_can_be_packaged() {
+    let place = tempfile::tempdir().unwrap();
+    let output = helm(&["package", "helm/tandem", "--destination", place.path().to_str().unwrap()]);
+    assert!(output.status.success(), "{}", words(&output));
+    assert!(place.path().join("tandem-0.1.0.tgz").exists());
+}
