@@ -187,6 +187,8 @@ impl Thread {
             match command {
                 Command::Allocate { session, contents, known_only, reply } => {
                     let made = self.allocate(&session, contents, known_only, now);
+                    // Who has the answer finds it counted.
+                    self.count();
                     let _ = reply.send(made);
                 }
                 Command::Connect { session, end: (leg, content), remote, reply } => {
@@ -272,6 +274,10 @@ impl Thread {
             let Some(report) = self.worker.poll_report() else { break };
             room.send(report);
         }
+        self.count();
+    }
+
+    fn count(&self) {
         let (sessions, forwarded, dropped) = self.worker.totals();
         let gauges = &self.parts.gauges;
         gauges.sessions.store(sessions, Ordering::Relaxed);

@@ -21,6 +21,7 @@ pub struct Relay {
 pub fn config(ports: &str) -> Config {
     let mut config = Config::default();
     config.relay.ports = ports.into();
+    config.cluster.secret = Some("a secret of these tests".into());
     config.instance = Some("relay-1".into());
     config
 }
