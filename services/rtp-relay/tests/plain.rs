@@ -49,6 +49,7 @@ async fn two_phones_hear_each_other_octet_by_octet_and_are_counted() {
         let event = RelayEvent::decode(request.message.payload.clone()).unwrap();
         assert_eq!((event.session.as_str(), event.instance.as_str()), ("call", "relay-1"));
         assert_eq!(event.event(), relay_event::Event::Connected);
+        assert_eq!(request.message.trace, common::TRACE);
         connected.push(event.leg);
         request.reply("").await.unwrap();
     }
