@@ -296,6 +296,12 @@ impl Worker {
         self.timers.first().map(|(at, _)| *at).into_iter().chain(self.sweep).min()
     }
 
+    /// There is something to tell.
+    #[must_use]
+    pub fn reports(&self) -> bool {
+        !self.reports.is_empty()
+    }
+
     /// The next thing to tell the orchestrators.
     pub fn poll_report(&mut self) -> Option<Report> {
         self.reports.pop_front()

@@ -271,7 +271,9 @@ impl Thread {
             let _ = self.parts.shared.send_to(&datagram.octets, datagram.pair.remote);
         }
         // Without room the core keeps the newest.
-        while let Ok(room) = self.parts.reports.try_reserve() {
+        while self.worker.reports()
+            && let Ok(room) = self.parts.reports.try_reserve()
+        {
             let Some(report) = self.worker.poll_report() else { break };
             room.send(report);
         }

@@ -70,25 +70,52 @@ impl Name {
     }
 }
 
-/// The buffers of one thread with the kernel's descriptions of them.
+/// The buffers of one thread with the kernel's descriptions of them: one set for what comes in, whose headers are written
+/// once and only mended where the kernel wrote, and one for what goes out.
 pub struct Batch {
     buffers: Box<[[u8; BUFFER]; BATCH]>,
+    inward: Side,
+    outward: Side,
+}
+
+struct Side {
     names: Box<[Name; BATCH]>,
     vectors: Box<[libc::iovec; BATCH]>,
     headers: Box<[libc::mmsghdr; BATCH]>,
 }
 
-impl Default for Batch {
-    fn default() -> Batch {
+impl Default for Side {
+    fn default() -> Side {
         let vector = libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 };
         // SAFETY: mmsghdr is plain old data for which all zeros is a valid value.
         let header: libc::mmsghdr = unsafe { std::mem::zeroed() };
-        Batch {
-            buffers: Box::new([[0; BUFFER]; BATCH]),
+        let mut side = Side {
             names: Box::new([Name([0; 28]); BATCH]),
             vectors: Box::new([vector; BATCH]),
             headers: Box::new([header; BATCH]),
+        };
+        let places = side.headers.iter_mut().zip(side.vectors.iter_mut()).zip(side.names.iter_mut());
+        for ((header, vector), name) in places {
+            header.msg_hdr.msg_name = name.0.as_mut_ptr().cast();
+            header.msg_hdr.msg_namelen = name.0.len() as u32;
+            header.msg_hdr.msg_iov = vector;
+            header.msg_hdr.msg_iovlen = 1;
         }
+        side
+    }
+}
+
+impl Default for Batch {
+    fn default() -> Batch {
+        let mut batch = Batch {
+            buffers: Box::new([[0; BUFFER]; BATCH]),
+            inward: Side::default(),
+            outward: Side::default(),
+        };
+        for (vector, buffer) in batch.inward.vectors.iter_mut().zip(batch.buffers.iter_mut()) {
+            (vector.iov_base, vector.iov_len) = (buffer.as_mut_ptr().cast(), LARGEST);
+        }
+        batch
     }
 }
 
@@ -106,21 +133,14 @@ impl Batch {
 
     /// Reads what waits into the places from `place` on; gives how many. Nothing waiting is zero.
     pub fn receive(&mut self, socket: RawFd, place: usize, most: usize) -> usize {
-        let end = (place + most).min(BATCH);
-        for at in place..end {
-            self.describe(at, LARGEST, 28);
-        }
-        let count = end.saturating_sub(place);
-        if count == 0 {
-            return 0;
-        }
-        // SAFETY: headers[place..end] point at vectors, names and buffers of self, which live and are borrowed mutably
-        // for the call; each iov_len is within its buffer.
+        let Some(headers) = self.inward.headers.get_mut(place..(place + most).min(BATCH)) else { return 0 };
+        // SAFETY: each header points at the vector and the name of its place and each vector at LARGEST octets of the
+        // buffer of its place; all are boxed, so they stay where they are, and are borrowed mutably for the call.
         let read = unsafe {
             libc::recvmmsg(
                 socket,
-                self.headers.as_mut_ptr().add(place),
-                count as libc::c_uint,
+                headers.as_mut_ptr(),
+                headers.len() as libc::c_uint,
                 libc::MSG_DONTWAIT as _,
                 std::ptr::null_mut(),
             )
@@ -129,63 +149,39 @@ impl Batch {
     }
 
     /// Who sent the datagram at a place that was read, and its octets; `None` when it was cut short.
-    #[must_use]
-    pub fn read(&self, place: usize) -> Option<(SocketAddr, usize)> {
-        let header = self.headers.get(place)?;
-        if header.msg_hdr.msg_flags & libc::MSG_TRUNC != 0 {
-            return None;
-        }
-        Some((self.names.get(place)?.read()?, header.msg_len as usize))
+    pub fn read(&mut self, place: usize) -> Option<(SocketAddr, usize)> {
+        let header = self.inward.headers.get_mut(place)?;
+        header.msg_hdr.msg_namelen = 28;
+        let cut = std::mem::take(&mut header.msg_hdr.msg_flags) & libc::MSG_TRUNC != 0;
+        let length = header.msg_len as usize;
+        let from = self.inward.names.get(place)?.read()?;
+        (!cut).then_some((from, length))
     }
 
     /// Sends one datagram for each of the `(place, address, length)`, in order, by one socket; gives how many went.
     pub fn send(&mut self, socket: RawFd, out: &[(usize, SocketAddr, usize)]) -> usize {
-        let mut sent = 0;
-        // Headers of a call must lie side by side: they are rebuilt from the front, the buffers stay where they are.
-        for (at, (place, address, length)) in out.iter().enumerate().take(BATCH) {
-            let name = self.names[at].write(*address);
-            self.describe(at, *length, name);
-            self.vectors[at].iov_base = self.buffer(*place).as_mut_ptr().cast();
-            self.vectors[at].iov_len = (*length).min(BUFFER);
+        let Side { names, vectors, headers } = &mut self.outward;
+        let places = headers.iter_mut().zip(vectors.iter_mut()).zip(names.iter_mut());
+        let mut count = 0;
+        for (((header, vector), name), (place, address, length)) in places.zip(out) {
+            let Some(buffer) = self.buffers.get_mut(*place) else { break };
+            header.msg_hdr.msg_namelen = name.write(*address);
+            (vector.iov_base, vector.iov_len) = (buffer.as_mut_ptr().cast(), (*length).min(BUFFER));
+            count += 1;
         }
-        let mut from = 0;
-        let count = out.len().min(BATCH);
-        while from < count {
-            // SAFETY: headers[from..count] point at vectors, names and buffers of self, which live for the call and are
-            // only read; each iov_len is within its buffer.
+        let (mut sent, mut from) = (0, 0);
+        while let Some(rest) = headers.get_mut(from..count).filter(|rest| !rest.is_empty()) {
+            // SAFETY: each header points at the vector and the name of its place and each vector at a buffer of self, within
+            // its length; all are boxed, and only read by the call.
             let gone = unsafe {
-                libc::sendmmsg(
-                    socket,
-                    self.headers.as_mut_ptr().add(from),
-                    (count - from) as libc::c_uint,
-                    libc::MSG_DONTWAIT as _,
-                )
+                libc::sendmmsg(socket, rest.as_mut_ptr(), rest.len() as libc::c_uint, libc::MSG_DONTWAIT as _)
             };
             // An error concerns the first one only: it is lost, as datagrams may be.
-            let gone_now = usize::try_from(gone).unwrap_or(0);
-            sent += gone_now;
-            from += gone_now.max(1);
+            let gone = usize::try_from(gone).unwrap_or(0);
+            sent += gone;
+            from += gone.max(1);
         }
         sent
-    }
-
-    fn describe(&mut self, at: usize, length: usize, name: u32) {
-        let (Some(buffer), Some(vector), Some(address), Some(header)) = (
-            self.buffers.get_mut(at),
-            self.vectors.get_mut(at),
-            self.names.get_mut(at),
-            self.headers.get_mut(at),
-        ) else {
-            return;
-        };
-        vector.iov_base = buffer.as_mut_ptr().cast();
-        vector.iov_len = length.min(BUFFER);
-        header.msg_hdr.msg_name = address.0.as_mut_ptr().cast();
-        header.msg_hdr.msg_namelen = name;
-        header.msg_hdr.msg_iov = vector;
-        header.msg_hdr.msg_iovlen = 1;
-        header.msg_hdr.msg_flags = 0;
-        header.msg_len = 0;
     }
 }
 
