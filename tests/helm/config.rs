@@ -80,7 +80,7 @@ fn values_arrive_in_the_configuration() {
     assert_eq!(edge.trunk[0].networks().unwrap().len(), 2);
     assert_eq!(edge.trunk[1].uri, "sip:carrier.example.org;transport=tcp");
     assert_eq!(edge.alias[1].jid, "\"odd <name>\"@example.net");
-    assert_eq!(edge.call.ring_s, 45);
+    assert_eq!((edge.call.ring_s, edge.call.drain_s), (45, 35));
     assert_eq!(edge.admin.listen.to_string(), "127.0.0.1:8080");
     assert!(edge.cluster.dtls_certificate_file.is_some());
 
@@ -89,6 +89,7 @@ fn values_arrive_in_the_configuration() {
     assert_eq!(relay.relay.advertise.unwrap().to_string(), "203.0.113.7");
     assert_eq!(relay.relay.control.unwrap().to_string(), "10.1.2.3:7070");
     assert_eq!(relay.relay.port_range().unwrap(), (40_000, 40_999));
+    assert_eq!(relay.call.drain_s, 3_595, "calls may end by themselves");
     assert_eq!((relay.relay.threads, relay.relay.media_timeout_s), (4, 30));
     assert!(relay.xmpp.component.is_empty() && relay.trunk.is_empty());
 
@@ -108,6 +109,7 @@ const SET: &[&str] = &[
     "relay.listen",
     "relay.advertise",
     "relay.control",
+    "call.drain_s",
 ];
 
 /// A key that is documented and can be set neither by values nor by the chart would be lost to users of the chart.

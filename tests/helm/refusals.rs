@@ -59,6 +59,10 @@ const REFUSED: &[(&str, &[&str])] = &[
     ("secrets.bus={\"name\":\"nats\",\"key\":\"url\"}", &["config.bus.url and secrets.bus are both given"]),
     ("rtpRelay.advertise=\"203.0.113.7\"", &["rtpRelay.advertise", "rtpRelay.pools"]),
     (
+        "orchestrator.preStopSeconds=40",
+        &["orchestrator", "terminationGracePeriodSeconds 45", "preStopSeconds 40"],
+    ),
+    (
         "sipEdge.autoscaling={\"enabled\":true,\"minReplicas\":4,\"maxReplicas\":3}",
         &["sip-edge autoscaling", "maxReplicas 3", "minReplicas 4"],
     ),

@@ -183,7 +183,12 @@ fn every_pod_is_confined_probed_and_drained() {
             assert_eq!(text(container, "readinessProbe.httpGet.path"), "/readyz");
             let grace = at(pod, "terminationGracePeriodSeconds").as_u64().unwrap();
             let pause = at(container, "lifecycle.preStop.sleep.seconds").as_u64().unwrap_or(0);
-            assert!(grace >= pause + 25 + 5, "{}: killed before it has drained", name(deployment));
+            let drain: u64 = environment(container, "TANDEM_CALL__DRAIN_S").parse().unwrap();
+            assert!(
+                drain >= 5 && pause + drain < grace,
+                "{}: killed before it has drained",
+                name(deployment)
+            );
             for what in ["cpu", "memory"] {
                 let request = quantity(text(container, &format!("resources.requests.{what}")));
                 if let Some(limit) = at(container, &format!("resources.limits.{what}")).as_str() {

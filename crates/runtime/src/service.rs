@@ -8,9 +8,6 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-/// After the first signal a service finishes what it has; then it leaves.
-const GRACE: Duration = Duration::from_secs(25);
-
 #[derive(Parser)]
 #[command(version)]
 struct Arguments {
@@ -20,7 +17,7 @@ struct Arguments {
 }
 
 /// Runs the service of this process: reads `--config`, then gives `work` configuration and drain.
-/// SIGTERM or SIGINT drains; a second one, or 25 s, stops.
+/// SIGTERM or SIGINT drains; a second one, or `[call] drain_s`, stops.
 pub fn main<W: Future<Output = Result<()>>>(
     kind: &'static str,
     work: impl FnOnce(Config, Drain) -> W,
@@ -81,7 +78,7 @@ async fn around<W: Future<Output = Result<()>>>(
     admin::collect_metrics();
     let drain = Drain::default();
     let serving = tokio::spawn(admin::bind(config.admin.listen, drain.clone()).await?);
-    let signals = tokio::spawn(signals(drain.clone()));
+    let signals = tokio::spawn(signals(drain.clone(), Duration::from_secs(config.call.drain_s)));
     tracing::info!(instance, version = env!("CARGO_PKG_VERSION"), "tandem-{kind} starts");
     let outcome = work(config, drain.clone()).await;
     drain.stop();
@@ -102,7 +99,7 @@ fn panicked(panic: &std::panic::PanicHookInfo<'_>) {
     tracing::error!(place, "panic: {said}");
 }
 
-async fn signals(drain: Drain) -> Result<()> {
+async fn signals(drain: Drain, grace: Duration) -> Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut terminate = signal(SignalKind::terminate()).context("SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT")?;
@@ -115,7 +112,7 @@ async fn signals(drain: Drain) -> Result<()> {
     next().await;
     tracing::info!("draining: no new calls; a second signal ends at once");
     drain.drain();
-    let _ = tokio::time::timeout(GRACE, next()).await;
+    let _ = tokio::time::timeout(grace, next()).await;
     drain.stop();
     Ok(())
 }

@@ -14,6 +14,9 @@ advertise}: what differs between tiers is in the file of each tier.
 {{- $root := .root -}}
 {{- $values := .values -}}
 {{- $host := default false $values.hostNetwork -}}
+{{- if lt (int $values.terminationGracePeriodSeconds) (int (add $values.preStopSeconds 10)) }}
+{{- fail (printf "%s: terminationGracePeriodSeconds %d leaves no time after preStopSeconds %d; at least 10 s more are needed" .tier (int $values.terminationGracePeriodSeconds) (int $values.preStopSeconds)) }}
+{{- end }}
 {{- $labels := dict "root" $root "tier" .tier "pool" .pool -}}
 apiVersion: apps/v1
 kind: Deployment
@@ -113,6 +116,8 @@ spec:
               valueFrom: {fieldRef: {fieldPath: status.podIP}}
             - name: TANDEM_ADMIN__LISTEN
               value: "{{ ternary "127.0.0.1" "0.0.0.0" $host }}:{{ $values.adminPort }}"
+            - name: TANDEM_CALL__DRAIN_S
+              value: {{ sub $values.terminationGracePeriodSeconds (add $values.preStopSeconds 5) | quote }}
             {{- range $variable, $secret := dict "TANDEM_BUS__URL" $root.Values.secrets.bus "TANDEM_STORE__URL" $root.Values.secrets.store }}
             {{- if $secret.name }}
             - name: {{ $variable }}

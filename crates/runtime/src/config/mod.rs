@@ -220,11 +220,13 @@ impl Default for RelayConfig {
 pub struct CallConfig {
     /// How long a call may ring, seconds.
     pub ring_s: u64,
+    /// How long a service that is told to go serves what it has, seconds.
+    pub drain_s: u64,
 }
 
 impl Default for CallConfig {
     fn default() -> CallConfig {
-        CallConfig { ring_s: 120 }
+        CallConfig { ring_s: 120, drain_s: 25 }
     }
 }
 
