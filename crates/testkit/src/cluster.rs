@@ -1,7 +1,7 @@
 //! The gateway as its four services, several instances of each, over real Redis and NATS: each a process that can be killed.
 
 use crate::clock::poll;
-use crate::gateway::{self, Options, Peer};
+use crate::gateway::{self, Options};
 use crate::{Nats, Program, Prosody, Redis, http, ports};
 use anyhow::{Context, Result, bail, ensure};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -57,14 +57,15 @@ impl Cluster {
     pub fn start(server: &Prosody, options: &Options, each: usize) -> Result<Cluster> {
         let directory = TempDir::with_prefix("tandem-cluster-")?;
         let (nats, redis) = (Nats::start()?, Redis::start()?);
-        let here = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, if port == 0 { ports::one() } else { port }));
+        let here =
+            |port| SocketAddr::from((Ipv4Addr::LOCALHOST, if port == 0 { ports::one() } else { port }));
         let sip = here(options.sip_port);
         let shared = format!(
             "[bus]\nurl = \"{}\"\n\n[store]\nurl = \"{}\"\n\n[cluster]\nsecret = \"{SECRET}\"\n\n",
             nats.url(),
             redis.url()
         );
-        let config = gateway::configuration(&Peer::of(server), options, sip, here(0), 0)?;
+        let config = gateway::configuration(server, options, sip, here(0), 40_000)?;
         let path = directory.path().join("tandem.toml");
         std::fs::write(&path, shared + &config)?;
 
@@ -106,7 +107,8 @@ impl Cluster {
                 Some(true) => {}
                 Some(false) => bail!(instance.program.failure("ended by itself")),
                 None => {
-                    let missing = http::get(instance.admin, "/readyz").map_or_else(|e| e.to_string(), |(_, b)| b);
+                    let missing =
+                        http::get(instance.admin, "/readyz").map_or_else(|e| e.to_string(), |(_, b)| b);
                     bail!(instance.program.failure(&format!("is not ready ({missing})")))
                 }
             }

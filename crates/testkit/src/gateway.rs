@@ -4,11 +4,12 @@ use crate::clock::poll;
 use crate::prosody::{COMPONENT, DOMAIN, Prosody, SECRET};
 use crate::{Program, http, ports, root};
 use anyhow::{Context, Result, bail, ensure};
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::OnceLock;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 use tempfile::TempDir;
 
@@ -127,7 +128,7 @@ impl Gateway {
     }
 }
 
-fn configuration(
+pub(crate) fn configuration(
     server: &Prosody,
     options: &Options,
     sip: SocketAddr,
@@ -178,32 +179,41 @@ ports = "{media}-{}"
 /// # Errors
 /// It cannot be built.
 pub fn binary() -> Result<PathBuf> {
-    static FOUND: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-    let found = FOUND.get_or_init(|| find_or_build().map_err(|error| format!("{error:#}")));
-    found.clone().map_err(anyhow::Error::msg)
+    binary_of("tandem")
 }
 
-fn find_or_build() -> Result<PathBuf> {
+/// The binary of a package of this build, as [`binary`] gives it.
+///
+/// # Errors
+/// It cannot be built.
+pub fn binary_of(package: &str) -> Result<PathBuf> {
+    static FOUND: Mutex<BTreeMap<String, PathBuf>> = Mutex::new(BTreeMap::new());
+    let mut found = FOUND.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(path) = found.get(package) {
+        return Ok(path.clone());
+    }
+    let path = find_or_build(package)?;
+    found.insert(package.to_owned(), path.clone());
+    Ok(path)
+}
+
+fn find_or_build(package: &str) -> Result<PathBuf> {
     let here = std::env::current_exe()?;
     // target/debug/deps/test-hash or target/debug/program.
     let Some(directory) = here.ancestors().skip(1).find(|dir| !dir.ends_with("deps")) else {
         bail!("{} does not lie in a build directory", here.display())
     };
-    let binary = directory.join("tandem");
+    let binary = directory.join(package);
     let built = std::fs::metadata(&binary).and_then(|m| m.modified()).ok();
     let sources = ["crates", "services", "proto"].iter().filter_map(|dir| newest(&root().join(dir)));
     if built.is_none() || sources.max() > built {
         let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-        cargo.current_dir(root()).args(["build", "--quiet", "--package", "tandem", "--bin", "tandem"]);
+        cargo.current_dir(root()).args(["build", "--quiet", "--package", package, "--bins"]);
         if directory.ends_with("release") {
             cargo.arg("--release");
         }
         let out = cargo.output().context("cannot start cargo")?;
-        ensure!(
-            out.status.success(),
-            "the gateway cannot be built:\n{}",
-            String::from_utf8_lossy(&out.stderr)
-        );
+        ensure!(out.status.success(), "{package} cannot be built:\n{}", String::from_utf8_lossy(&out.stderr));
     }
     ensure!(binary.exists(), "the build gives no {}", binary.display());
     Ok(binary)

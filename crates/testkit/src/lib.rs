@@ -10,6 +10,7 @@
 
 pub mod baresip;
 pub mod clock;
+pub mod cluster;
 pub mod gateway;
 pub mod http;
 pub mod interrupt;
@@ -24,6 +25,7 @@ pub mod sipp;
 pub mod tone;
 
 pub use baresip::Baresip;
+pub use cluster::Cluster;
 pub use gateway::Gateway;
 pub use phone::Phone;
 pub use program::Program;

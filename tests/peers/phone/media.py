@@ -4,6 +4,7 @@ import asyncio
 import fractions
 import time
 from array import array
+from collections import deque
 
 import aioice.ice
 from aiortc import RTCCertificate, RTCIceGatherer, RTCIceTransport, RTCDtlsTransport, RTCRtpReceiver, RTCRtpSender
@@ -101,6 +102,7 @@ class Media:
         self.ssrc = self.sender._ssrc
         self.track, self.codec, self.tasks, self.closed = None, None, [], False
         self.stamp, self.keys, self.events = None, None, 0
+        self.arrived, self.pauses = None, deque(maxlen=10_000)
 
     async def gather(self):
         await self.gatherer.gather()
@@ -162,6 +164,8 @@ class Media:
             if codec and packet.payload_type not in heard:
                 heard.add(packet.payload_type)
                 self.report("rtp", codec=codec.name, ssrc=packet.ssrc)
+            self.pauses.append(arrival_time_ms - self.arrived if self.arrived else 0)
+            self.arrived = arrival_time_ms
             await onward(packet, arrival_time_ms=arrival_time_ms)
 
         self.receiver._handle_rtp_packet = packet
@@ -186,6 +190,11 @@ class Media:
             return False
         self.keys.waiting = [*self.keys.waiting, *digits]
         return True
+
+    def gap(self):
+        """The longest time between two packets since it was last asked, in ms."""
+        longest, self.pauses = max(self.pauses, default=0), deque(maxlen=10_000)
+        return longest
 
     async def stats(self):
         """Packets, loss and jitter (in ms) of both ways; the far end's view of ours comes from its RTCP reports."""

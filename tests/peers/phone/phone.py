@@ -2,7 +2,7 @@
 """A Jingle phone without a face: commands come as JSON lines on standard input, events go out on standard output.
 
 Commands: {"do": "call", "to": JID, "mode": "jmi"|"direct"}, accept, reject [reason], hangup [reason], hold, unhold, mute,
-unmute, dtmf DIGITS, stats, ping TO, quit; each may name a "sid", else the newest call is meant. Every event has "event" and "t" (Unix
+unmute, dtmf DIGITS, stats, gap (the longest time between packets since it was last asked), ping TO, quit; each may name a "sid", else the newest call is meant. Every event has "event" and "t" (Unix
 time in seconds). It is a test program: its XMPP is slixmpp's, its ICE, DTLS, SRTP and codecs are aiortc's; what lies
 between (jingle.py, call.py) is its own and shares nothing with the gateway that it tests.
 """
@@ -235,6 +235,8 @@ class Phone(ClientXMPP):
             pass
         elif word == "stats" and call.media:
             self.report("stats", sid=call.sid, **await call.media.stats())
+        elif word == "gap" and call.media:
+            self.report("gap", sid=call.sid, ms=call.media.gap())
         else:
             self.report("error", cause=f"{word}: not known, or not in this state")
 

@@ -1,0 +1,61 @@
+//! kill -9 of the instances that set a call up: its sound goes on, and whoever hangs up ends both legs.
+
+use crate::rig::{PROMPT, Rig};
+use std::time::Duration;
+
+/// An orchestrator and the SIP edge that took the INVITE die; then the desk hangs up.
+#[test]
+fn a_call_outlives_its_orchestrator_and_its_sip_edge_and_the_desk_ends_it() {
+    let mut rig = Rig::new("");
+    let call = rig.desk_calls();
+    let edge = rig.edge(&call, "sip");
+    kill(&mut rig, &edge);
+    rig.desk.hang_up().unwrap();
+    rig.see("the end at rosa", |rig| rig.rosa.expect("ended", PROMPT).map(drop));
+    rig.released();
+}
+
+/// The same, and rosa hangs up: the BYE leaves from an edge that never saw the call.
+#[test]
+fn a_call_outlives_its_orchestrator_and_its_sip_edge_and_rosa_ends_it() {
+    let mut rig = Rig::new("");
+    let call = rig.desk_calls();
+    let edge = rig.edge(&call, "sip");
+    kill(&mut rig, &edge);
+    rig.rosa.hang_up().unwrap();
+    rig.see("the end at the desk", |rig| rig.desk.expect("CALL_CLOSED", PROMPT).map(drop));
+    rig.released();
+}
+
+/// The XMPP edge dies: another takes the link over, and the call that it knew nothing of is ended by either side.
+#[test]
+fn a_call_outlives_the_xmpp_edge_that_carried_it() {
+    let mut rig = Rig::new("");
+    let call = rig.rosa_calls();
+    let edge = rig.edge(&call, "xmpp");
+    kill(&mut rig, &edge);
+    rig.cluster.ready(Duration::from_secs(10)).unwrap();
+    rig.desk.hang_up().unwrap();
+    rig.see("the end at rosa", |rig| rig.rosa.expect("ended", Duration::from_secs(10)).map(drop));
+    rig.released();
+    // And calls can be placed again.
+    rig.desk_calls();
+    rig.rosa.hang_up().unwrap();
+    rig.see("the end at the desk", |rig| rig.desk.expect("CALL_CLOSED", PROMPT).map(drop));
+}
+
+/// Kills an orchestrator and this edge while both talk; the sound of neither stops for more than 100 ms.
+fn kill(rig: &mut Rig, edge: &str) {
+    rig.rosa.order(&serde_json::json!({ "do": "gap" })).unwrap();
+    rig.cluster.kill(edge).unwrap();
+    rig.cluster.kill("orchestrator-1").unwrap();
+    std::thread::sleep(Duration::from_secs(3));
+    rig.sound();
+    rig.see("the longest gap", |rig| {
+        rig.rosa.order(&serde_json::json!({ "do": "gap" }))?;
+        let first = rig.rosa.expect("gap", PROMPT)?;
+        let gap = rig.rosa.expect("gap", PROMPT)?;
+        anyhow::ensure!(gap.number("ms") <= 100.0, "{first:?} {gap:?}");
+        Ok(())
+    });
+}

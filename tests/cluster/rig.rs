@@ -1,0 +1,114 @@
+//! A server, a cluster, a SIP phone and a Jingle client, started for one test.
+
+use serde_json::Value;
+use std::net::SocketAddr;
+use std::time::Duration;
+use testkit::{Baresip, Cluster, Gateway, Phone, Prosody, baresip, gateway, phone, ports};
+
+/// How long anything may take that should come at once.
+pub const SOON: Duration = Duration::from_secs(20);
+/// How soon the other end must know of a hang-up.
+pub const PROMPT: Duration = Duration::from_secs(5);
+/// What the desk phone sends, Hz.
+pub const DESK_TONE: f64 = 700.0;
+/// What rosa sends, Hz.
+pub const ROSA_TONE: f64 = 440.0;
+
+/// Fields end in this order: phones first, then the gateway, then the server.
+pub struct Rig {
+    pub desk: Baresip,
+    pub rosa: Phone,
+    pub cluster: Cluster,
+    _server: Prosody,
+}
+
+impl Rig {
+    pub fn new(more: &str) -> Rig {
+        let server = Prosody::start(&["rosa"]).unwrap();
+        let sip_port = ports::one();
+        let proxy = Some(SocketAddr::from(([127, 0, 0, 1], sip_port)));
+        let codecs = "pcmu,pcma".into();
+        let desk =
+            Baresip::start("2041", &baresip::Options { tone: 700, proxy, codecs, ..Default::default() })
+                .unwrap();
+        let options = gateway::Options {
+            trunk: Some(desk.address),
+            aliases: vec![("2700".into(), "rosa".into())],
+            sip_port,
+            more: more.into(),
+            ..Default::default()
+        };
+        let cluster = Cluster::start(&server, &options, 2).unwrap();
+        let rosa =
+            Phone::start(&server, "rosa", &phone::Options { tone: ROSA_TONE, ..Default::default() }).unwrap();
+        Rig { desk, rosa, cluster, _server: server }
+    }
+
+    /// The desk phone calls, rosa answers; both hear the other.
+    pub fn desk_calls(&mut self) -> String {
+        self.desk.dial(&Gateway::uri_of("rosa")).unwrap();
+        self.see("ringing at rosa", |rig| rig.rosa.expect("propose", SOON).map(drop));
+        self.see("ringing at the desk", |rig| rig.desk.expect("CALL_RINGING", SOON).map(drop));
+        self.rosa.accept().unwrap();
+        self.see("established at the desk", |rig| rig.desk.expect("CALL_ESTABLISHED", SOON).map(drop));
+        self.sound();
+        self.call()
+    }
+
+    /// Rosa calls, the desk phone answers; both hear the other.
+    pub fn rosa_calls(&mut self) -> String {
+        self.rosa.call(&Gateway::jid_of("2041"), true).unwrap();
+        self.see("incoming at the desk", |rig| rig.desk.expect("CALL_INCOMING", SOON).map(drop));
+        self.desk.answer().unwrap();
+        self.see("established at the desk", |rig| rig.desk.expect("CALL_ESTABLISHED", SOON).map(drop));
+        self.sound();
+        self.call()
+    }
+
+    /// Each hears the other now.
+    pub fn sound(&mut self) {
+        self.see("sound", |rig| {
+            rig.rosa.hears(DESK_TONE, 1.0, SOON)?;
+            rig.desk.hears(ROSA_TONE, 1.0, SOON).map(drop)
+        });
+    }
+
+    /// The id of the one call that is active.
+    pub fn call(&mut self) -> String {
+        let calls = self.cluster.ask("/calls").unwrap();
+        let active: Vec<&Value> =
+            calls["calls"].as_array().unwrap().iter().filter(|call| call["state"] == "active").collect();
+        let [call] = active[..] else { panic!("{calls:#}") };
+        call["id"].as_str().unwrap().to_owned()
+    }
+
+    /// The edge that a leg of the call was last served by.
+    pub fn edge(&mut self, call: &str, protocol: &str) -> String {
+        let call = self.cluster.ask(&format!("/calls/{call}")).unwrap();
+        let legs = call["legs"].as_array().unwrap();
+        let leg = legs.iter().find(|leg| leg["protocol"] == protocol).unwrap();
+        leg["edge"].as_str().unwrap().to_owned()
+    }
+
+    /// No relay holds a session any more.
+    pub fn released(&mut self) {
+        let mut last = Value::Null;
+        for _ in 0..100 {
+            last = self.cluster.ask("/instances").unwrap();
+            let relays =
+                last["instances"].as_array().unwrap().iter().filter(|card| card["kind"] == "rtp-relay");
+            if relays.map(|card| card["load"].as_u64().unwrap()).sum::<u64>() == 0 {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        panic!("a relay still holds a session: {last:#}");
+    }
+
+    /// Does a step; a failure shows what the gateway said meanwhile.
+    pub fn see(&mut self, what: &str, step: impl FnOnce(&mut Rig) -> anyhow::Result<()>) {
+        if let Err(error) = step(self) {
+            panic!("{what}: {error:#}\n\n{:#}", self.cluster.failure("was there"));
+        }
+    }
+}
