@@ -10,3 +10,4 @@
 
 mod deaths;
 mod rig;
+mod trace;

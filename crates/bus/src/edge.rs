@@ -30,6 +30,15 @@ pub struct Tracing {
     pub parent_of: fn(&Span) -> String,
 }
 
+/// What a leg is called in its own protocol, for traces; may be empty.
+#[derive(Clone, Copy, Debug)]
+pub enum Name<'a> {
+    /// SIP Call-ID.
+    CallId(&'a str),
+    /// Jingle session id.
+    Sid(&'a str),
+}
+
 /// What comes in on the line.
 #[derive(Debug)]
 pub enum Inbound {
@@ -106,8 +115,8 @@ impl Line {
         })))
     }
 
-    /// Sends an ask; its answer comes in as [`Inbound::Verdict`]. `name` names the leg in the edge's own protocol, for traces.
-    pub fn ask(&mut self, ticket: u64, ask: Ask, name: &str) {
+    /// Sends an ask; its answer comes in as [`Inbound::Verdict`]. `name` is for traces.
+    pub fn ask(&mut self, ticket: u64, ask: Ask, name: Name<'_>) {
         let leg = match &ask {
             Ask::Heard(heard) => heard.leg,
             Ask::Recall(leg) => *leg,
@@ -121,8 +130,14 @@ impl Line {
             otel.name = format!("edge hears {what}"),
             call.id = %leg.call,
             leg.id = leg.leg.0,
-            leg.name = name,
+            sip.call_id = tracing::field::Empty,
+            jingle.sid = tracing::field::Empty,
         );
+        match name {
+            Name::CallId("") | Name::Sid("") => {}
+            Name::CallId(call_id) => drop(span.record("sip.call_id", call_id)),
+            Name::Sid(sid) => drop(span.record("jingle.sid", sid)),
+        }
         if let Some(trace) = self.traces.get(&leg.call) {
             (self.tracing.adopt)(&span, trace);
         }

@@ -11,7 +11,7 @@ mod udp;
 use anyhow::{Context, Result};
 use bus::Bus;
 use bus::directory::{Card, announce, asked_to_drain};
-use bus::edge::{Inbound, Line, Tracing};
+use bus::edge::{Inbound, Line, Name, Tracing};
 use bytes::Bytes;
 use handover::{Handed, Handovers};
 use runtime::config::parse_listen;
@@ -152,7 +152,7 @@ pub async fn run(config: Config, bus: Bus, drain: Drain) -> Result<()> {
                         Ask::Heard(heard) => edge.call_id(heard.leg).unwrap_or_default().to_owned(),
                         Ask::Recall(_) => String::new(),
                     };
-                    line.ask(ticket, ask, &name);
+                    line.ask(ticket, ask, Name::CallId(&name));
                 }
                 Output::Said(said) => line.said(&said),
                 Output::Hand(ticket, to, handover) => handovers.give(ticket, &to, &handover),

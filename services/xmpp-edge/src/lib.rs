@@ -10,7 +10,7 @@ mod reader;
 use anyhow::{Context, Result, ensure};
 use bus::Bus;
 use bus::directory::{Card, announce, asked_to_drain};
-use bus::edge::{Inbound, Line, Served, Tracing};
+use bus::edge::{Inbound, Line, Name, Served, Tracing};
 use lease::Lease;
 use link::Input;
 use minidom::Element;
@@ -139,7 +139,7 @@ pub async fn run(config: Config, bus: Bus, drain: Drain) -> Result<()> {
                         Ask::Heard(heard) => edge.sid(heard.leg).unwrap_or_default().to_owned(),
                         Ask::Recall(_) => String::new(),
                     };
-                    line.ask(ticket, ask, &name);
+                    line.ask(ticket, ask, Name::Sid(&name));
                 }
                 Output::Said(said) => line.said(&said),
             }

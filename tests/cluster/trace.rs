@@ -1,0 +1,48 @@
+//! One trace per call through all four services, told to a real OTLP receiver.
+
+use crate::rig::{PROMPT, Rig};
+use std::collections::BTreeSet;
+use tandem_tests::collector::{Collector, Span};
+
+const SERVICES: [&str; 4] =
+    ["tandem-sip-edge", "tandem-orchestrator", "tandem-xmpp-edge", "tandem-rtp-relay"];
+
+#[test]
+fn a_call_is_one_trace_with_spans_of_all_four_services() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let collector = {
+        let _within = runtime.enter();
+        Collector::start()
+    };
+    let mut rig = Rig::new(&format!("\n[telemetry]\notlp = \"{}\"\n", collector.endpoint()));
+    let call = rig.desk_calls();
+    rig.rosa.hang_up().unwrap();
+    rig.see("the end at the desk", |rig| rig.desk.expect("CALL_CLOSED", PROMPT).map(drop));
+    let id = call.clone();
+    let spans = runtime.block_on(collector.wait_for(move |spans| {
+        let ended = |name: &str| of(spans, &id).iter().any(|span| span.name == name);
+        services(&of(spans, &id)).len() == SERVICES.len() && ended("edge hears end") && ended("edge says end")
+    }));
+    let call = of(&spans, &call);
+    let traces: BTreeSet<&str> = call.iter().map(|span| span.trace.as_str()).collect();
+    assert_eq!(traces.len(), 1, "one call, one trace: {call:#?}");
+    let roots: Vec<&&Span> = call.iter().filter(|span| span.parent.is_empty()).collect();
+    assert_eq!(roots.len(), 1, "{roots:#?}");
+    assert_eq!(roots[0].service, "tandem-sip-edge", "the INVITE began it");
+    for span in &call {
+        let known = span.parent.is_empty() || spans.iter().any(|other| other.id == span.parent);
+        assert!(known, "its parent was told too: {span:#?}");
+    }
+    // The legs in their own protocols' words.
+    let has = |key: &str| call.iter().any(|span| span.attributes.get(key).is_some_and(|v| !v.is_empty()));
+    assert!(has("leg.id") && has("sip.call_id") && has("jingle.sid"), "{call:#?}");
+}
+
+/// Spans of one call.
+fn of<'a>(spans: &'a [Span], call: &str) -> Vec<&'a Span> {
+    spans.iter().filter(|span| span.attributes.get("call.id").is_some_and(|id| id == call)).collect()
+}
+
+fn services<'a>(spans: &[&'a Span]) -> BTreeSet<&'a str> {
+    spans.iter().map(|span| span.service.as_str()).collect()
+}
