@@ -12,7 +12,11 @@ use bus::directory::{Announcer, Card, announce};
 use bus::{Bus, Message};
 use proto::pipe::{Dialer, pipe};
 use proto::v1::relay_server::{Relay, RelayServer};
-use proto::v1::*;
+use proto::v1::{
+    AllocateReply, AllocateRequest, ConnectReply, ConnectRequest, Fingerprint, Ice, LocalEnd, RelayEvent,
+    ReleaseReply, ReleaseRequest, StatisticsReply, StatisticsRequest, UpdateReply, UpdateRequest,
+    relay_event,
+};
 use proto::wire::Wire;
 use runtime::config::{AliasConfig, ComponentConfig, TrunkConfig};
 use runtime::{Config, Drain};

@@ -1,0 +1,245 @@
+//! The contract of edges and orchestrators.
+
+use super::{WireError, list, number, optional, present};
+use crate::v1;
+use crate::v1::ask::Ask as Asked;
+use crate::v1::verdict::Verdict as Given;
+use signal::{
+    Ask, CallId, EffectId, EventId, Handover, Heard, LegId, LegRef, LegState, Opening, Said, Say, Verdict,
+};
+
+/// Signals of one event.
+const SIGNALS: usize = 32;
+/// Legs of a call are numbered from 0 to this.
+const LAST_LEG: u8 = 31;
+
+fn call(octets: &[u8], field: &'static str) -> Result<CallId, WireError> {
+    octets
+        .try_into()
+        .map(CallId)
+        .map_err(|_| WireError::new(field, format!("{} octets, not 10", octets.len())))
+}
+
+impl From<&LegRef> for v1::LegRef {
+    fn from(leg: &LegRef) -> v1::LegRef {
+        v1::LegRef { call: leg.call.0.into(), leg: leg.leg.0.into() }
+    }
+}
+
+impl TryFrom<v1::LegRef> for LegRef {
+    type Error = WireError;
+    fn try_from(leg: v1::LegRef) -> Result<LegRef, WireError> {
+        let place: u8 = number(leg.leg, "LegRef.leg")?;
+        if place > LAST_LEG {
+            return Err(WireError::new("LegRef.leg", format!("{place} is out of range")));
+        }
+        Ok(LegRef { call: call(&leg.call, "LegRef.call")?, leg: LegId(place) })
+    }
+}
+
+impl From<&EffectId> for v1::EffectId {
+    fn from(id: &EffectId) -> v1::EffectId {
+        v1::EffectId { call: id.call.0.into(), version: id.version, index: id.index.into() }
+    }
+}
+
+impl TryFrom<v1::EffectId> for EffectId {
+    type Error = WireError;
+    fn try_from(id: v1::EffectId) -> Result<EffectId, WireError> {
+        Ok(EffectId {
+            call: call(&id.call, "EffectId.call")?,
+            version: id.version,
+            index: number(id.index, "EffectId.index")?,
+        })
+    }
+}
+
+impl From<&LegState> for v1::LegState {
+    fn from(state: &LegState) -> v1::LegState {
+        v1::LegState {
+            leg: Some(v1::LegRef::from(&state.leg)),
+            revision: state.revision,
+            dialog: state.dialog.clone(),
+            edge: state.edge.clone(),
+            trace: state.trace.clone(),
+        }
+    }
+}
+
+impl TryFrom<v1::LegState> for LegState {
+    type Error = WireError;
+    fn try_from(state: v1::LegState) -> Result<LegState, WireError> {
+        Ok(LegState {
+            leg: present(state.leg, "LegState.leg")?.try_into()?,
+            revision: state.revision,
+            dialog: state.dialog,
+            edge: state.edge,
+            trace: state.trace,
+        })
+    }
+}
+
+impl From<&Opening> for v1::Opening {
+    fn from(opening: &Opening) -> v1::Opening {
+        v1::Opening {
+            from: Some(v1::Party::from(&opening.from)),
+            to: Some(v1::Party::from(&opening.to)),
+            link: opening.link.clone(),
+            hops: opening.hops.into(),
+        }
+    }
+}
+
+impl TryFrom<v1::Opening> for Opening {
+    type Error = WireError;
+    fn try_from(opening: v1::Opening) -> Result<Opening, WireError> {
+        Ok(Opening {
+            from: present(opening.from, "Opening.from")?.try_into()?,
+            to: present(opening.to, "Opening.to")?.try_into()?,
+            link: opening.link,
+            hops: number(opening.hops, "Opening.hops")?,
+        })
+    }
+}
+
+impl From<&Heard> for v1::Heard {
+    fn from(heard: &Heard) -> v1::Heard {
+        v1::Heard {
+            leg: Some(v1::LegRef::from(&heard.leg)),
+            base: heard.base,
+            event: heard.event.0,
+            signals: heard.signals.iter().map(v1::Signal::from).collect(),
+            dialog: heard.dialog.clone(),
+            edge: heard.edge.clone(),
+            opening: heard.opening.as_ref().map(v1::Opening::from),
+        }
+    }
+}
+
+impl TryFrom<v1::Heard> for Heard {
+    type Error = WireError;
+    fn try_from(heard: v1::Heard) -> Result<Heard, WireError> {
+        Ok(Heard {
+            leg: present(heard.leg, "Heard.leg")?.try_into()?,
+            base: heard.base,
+            event: EventId(heard.event),
+            signals: list(heard.signals, SIGNALS, "Heard.signals")?,
+            dialog: heard.dialog,
+            edge: heard.edge,
+            opening: optional(heard.opening)?,
+        })
+    }
+}
+
+impl From<&Ask> for v1::Ask {
+    fn from(ask: &Ask) -> v1::Ask {
+        let ask = match ask {
+            Ask::Heard(heard) => Asked::Heard(heard.into()),
+            Ask::Recall(leg) => Asked::Recall(leg.into()),
+        };
+        v1::Ask { ask: Some(ask) }
+    }
+}
+
+impl TryFrom<v1::Ask> for Ask {
+    type Error = WireError;
+    fn try_from(ask: v1::Ask) -> Result<Ask, WireError> {
+        Ok(match present(ask.ask, "Ask.ask")? {
+            Asked::Heard(heard) => Ask::Heard(heard.try_into()?),
+            Asked::Recall(leg) => Ask::Recall(leg.try_into()?),
+        })
+    }
+}
+
+impl From<&Verdict> for v1::Verdict {
+    fn from(verdict: &Verdict) -> v1::Verdict {
+        let verdict = match verdict {
+            Verdict::Committed { revision, trace } => {
+                Given::Committed(v1::Committed { revision: *revision, trace: trace.clone() })
+            }
+            Verdict::Stale(state) => Given::Stale(state.into()),
+            Verdict::Leg(state) => Given::Leg(state.into()),
+            Verdict::Gone => Given::Gone(v1::Nothing {}),
+            Verdict::Refused(end) => Given::Refused(end.into()),
+            Verdict::Unavailable => Given::Unavailable(v1::Nothing {}),
+        };
+        v1::Verdict { verdict: Some(verdict) }
+    }
+}
+
+impl TryFrom<v1::Verdict> for Verdict {
+    type Error = WireError;
+    fn try_from(verdict: v1::Verdict) -> Result<Verdict, WireError> {
+        Ok(match present(verdict.verdict, "Verdict.verdict")? {
+            Given::Committed(done) => Verdict::Committed { revision: done.revision, trace: done.trace },
+            Given::Stale(state) => Verdict::Stale(state.try_into()?),
+            Given::Leg(state) => Verdict::Leg(state.try_into()?),
+            Given::Gone(v1::Nothing {}) => Verdict::Gone,
+            Given::Refused(end) => Verdict::Refused(end.try_into()?),
+            Given::Unavailable(v1::Nothing {}) => Verdict::Unavailable,
+        })
+    }
+}
+
+impl From<&Say> for v1::Say {
+    fn from(say: &Say) -> v1::Say {
+        v1::Say {
+            id: Some(v1::EffectId::from(&say.id)),
+            state: Some(v1::LegState::from(&say.state)),
+            count: say.count,
+            signal: Some(v1::Signal::from(&say.signal)),
+            opening: say.opening.as_ref().map(v1::Opening::from),
+        }
+    }
+}
+
+impl TryFrom<v1::Say> for Say {
+    type Error = WireError;
+    fn try_from(say: v1::Say) -> Result<Say, WireError> {
+        Ok(Say {
+            id: present(say.id, "Say.id")?.try_into()?,
+            state: present(say.state, "Say.state")?.try_into()?,
+            count: say.count,
+            signal: present(say.signal, "Say.signal")?.try_into()?,
+            opening: optional(say.opening)?,
+        })
+    }
+}
+
+impl From<&Said> for v1::Said {
+    fn from(said: &Said) -> v1::Said {
+        v1::Said {
+            id: Some(v1::EffectId::from(&said.id)),
+            base: said.base,
+            dialog: said.dialog.clone(),
+            edge: said.edge.clone(),
+            failed: said.failed.as_ref().map(v1::End::from),
+        }
+    }
+}
+
+impl TryFrom<v1::Said> for Said {
+    type Error = WireError;
+    fn try_from(said: v1::Said) -> Result<Said, WireError> {
+        Ok(Said {
+            id: present(said.id, "Said.id")?.try_into()?,
+            base: said.base,
+            dialog: said.dialog,
+            edge: said.edge,
+            failed: optional(said.failed)?,
+        })
+    }
+}
+
+impl From<&Handover> for v1::Handover {
+    fn from(handover: &Handover) -> v1::Handover {
+        v1::Handover { source: handover.source.clone(), message: handover.message.clone() }
+    }
+}
+
+impl TryFrom<v1::Handover> for Handover {
+    type Error = WireError;
+    fn try_from(handover: v1::Handover) -> Result<Handover, WireError> {
+        Ok(Handover { source: handover.source, message: handover.message })
+    }
+}

@@ -1,0 +1,176 @@
+//! Signals, parties and reasons.
+
+use super::media::CONTENTS;
+use super::{WireError, list, number, optional, present, unknown};
+use crate::v1;
+use crate::v1::signal::Signal as Said;
+use signal::{End, Party, Protocol, Reason, Signal, Tone};
+
+impl From<&Signal> for v1::Signal {
+    fn from(signal: &Signal) -> v1::Signal {
+        let signal = match signal {
+            Signal::Offer(media) => Said::Offer(media.into()),
+            Signal::Ringing => Said::Ringing(v1::Nothing {}),
+            Signal::Progress(media) => {
+                Said::Progress(v1::Progress { media: media.as_ref().map(v1::Media::from) })
+            }
+            Signal::Answer(media) => Said::Answer(media.into()),
+            Signal::Update(media) => Said::Update(media.into()),
+            Signal::Updated(media) => Said::Updated(media.into()),
+            Signal::Refused(reason) => Said::Refused(v1::Reason::from(*reason).into()),
+            Signal::Candidates(contents) => Said::Candidates(v1::Candidates {
+                contents: contents.iter().map(v1::Trickle::from).collect(),
+            }),
+            Signal::Tone(tone) => {
+                Said::Tone(v1::Tone { digit: tone.digit.into(), duration: tone.duration.into() })
+            }
+            Signal::Refer { target, replaces } => {
+                Said::Refer(v1::Refer { target: target.clone(), replaces: replaces.clone() })
+            }
+            Signal::Moved(target) => Said::Moved(target.clone()),
+            Signal::End(end) => Said::End(end.into()),
+        };
+        v1::Signal { signal: Some(signal) }
+    }
+}
+
+impl TryFrom<v1::Signal> for Signal {
+    type Error = WireError;
+    fn try_from(signal: v1::Signal) -> Result<Signal, WireError> {
+        Ok(match present(signal.signal, "Signal.signal")? {
+            Said::Offer(media) => Signal::Offer(media.try_into()?),
+            Said::Ringing(v1::Nothing {}) => Signal::Ringing,
+            Said::Progress(progress) => Signal::Progress(optional(progress.media)?),
+            Said::Answer(media) => Signal::Answer(media.try_into()?),
+            Said::Update(media) => Signal::Update(media.try_into()?),
+            Said::Updated(media) => Signal::Updated(media.try_into()?),
+            Said::Refused(value) => Signal::Refused(reason(value, "Signal.refused")?),
+            Said::Candidates(candidates) => {
+                Signal::Candidates(list(candidates.contents, CONTENTS, "Candidates.contents")?)
+            }
+            Said::Tone(tone) => Signal::Tone(tone.try_into()?),
+            Said::Refer(refer) => Signal::Refer { target: refer.target, replaces: refer.replaces },
+            Said::Moved(target) => Signal::Moved(target),
+            Said::End(end) => Signal::End(end.try_into()?),
+        })
+    }
+}
+
+impl TryFrom<v1::Tone> for Tone {
+    type Error = WireError;
+    fn try_from(tone: v1::Tone) -> Result<Tone, WireError> {
+        let mut characters = tone.digit.chars();
+        match (characters.next(), characters.next()) {
+            (Some(digit), None) => Ok(Tone { digit, duration: number(tone.duration, "Tone.duration")? }),
+            _ => Err(WireError::new("Tone.digit", "not one character")),
+        }
+    }
+}
+
+impl From<&Party> for v1::Party {
+    fn from(party: &Party) -> v1::Party {
+        let protocol = match party.protocol {
+            Protocol::Sip => v1::Protocol::Sip,
+            Protocol::Xmpp => v1::Protocol::Xmpp,
+        };
+        v1::Party {
+            protocol: protocol.into(),
+            address: party.address.clone(),
+            display: party.display.clone(),
+        }
+    }
+}
+
+impl TryFrom<v1::Party> for Party {
+    type Error = WireError;
+    fn try_from(party: v1::Party) -> Result<Party, WireError> {
+        let protocol = match v1::Protocol::try_from(party.protocol) {
+            Ok(v1::Protocol::Sip) => Protocol::Sip,
+            Ok(v1::Protocol::Xmpp) => Protocol::Xmpp,
+            Ok(v1::Protocol::Unspecified) | Err(_) => return Err(unknown("Party.protocol", party.protocol)),
+        };
+        Ok(Party { protocol, address: party.address, display: party.display })
+    }
+}
+
+impl From<&End> for v1::End {
+    fn from(end: &End) -> v1::End {
+        v1::End {
+            reason: v1::Reason::from(end.reason).into(),
+            sip: end.sip.map(u32::from),
+            text: end.text.clone(),
+        }
+    }
+}
+
+impl TryFrom<v1::End> for End {
+    type Error = WireError;
+    fn try_from(end: v1::End) -> Result<End, WireError> {
+        Ok(End {
+            reason: reason(end.reason, "End.reason")?,
+            sip: end.sip.map(|code| number(code, "End.sip")).transpose()?,
+            text: end.text,
+        })
+    }
+}
+
+impl From<Reason> for v1::Reason {
+    fn from(reason: Reason) -> v1::Reason {
+        match reason {
+            Reason::Normal => v1::Reason::Normal,
+            Reason::Cancelled => v1::Reason::Cancelled,
+            Reason::AnsweredElsewhere => v1::Reason::AnsweredElsewhere,
+            Reason::Busy => v1::Reason::Busy,
+            Reason::Declined => v1::Reason::Declined,
+            Reason::NoAnswer => v1::Reason::NoAnswer,
+            Reason::Offline => v1::Reason::Offline,
+            Reason::NotFound => v1::Reason::NotFound,
+            Reason::Gone => v1::Reason::Gone,
+            Reason::Timeout => v1::Reason::Timeout,
+            Reason::Forbidden => v1::Reason::Forbidden,
+            Reason::IncompatibleMedia => v1::Reason::IncompatibleMedia,
+            Reason::UnsupportedMedia => v1::Reason::UnsupportedMedia,
+            Reason::UnsupportedTransport => v1::Reason::UnsupportedTransport,
+            Reason::Security => v1::Reason::Security,
+            Reason::MediaFailed => v1::Reason::MediaFailed,
+            Reason::Connectivity => v1::Reason::Connectivity,
+            Reason::Unavailable => v1::Reason::Unavailable,
+            Reason::Loop => v1::Reason::Loop,
+            Reason::Glare => v1::Reason::Glare,
+            Reason::Expired => v1::Reason::Expired,
+            Reason::BadRequest => v1::Reason::BadRequest,
+            Reason::NotImplemented => v1::Reason::NotImplemented,
+            Reason::General => v1::Reason::General,
+        }
+    }
+}
+
+fn reason(value: i32, field: &'static str) -> Result<Reason, WireError> {
+    Ok(match v1::Reason::try_from(value) {
+        Ok(v1::Reason::Normal) => Reason::Normal,
+        Ok(v1::Reason::Cancelled) => Reason::Cancelled,
+        Ok(v1::Reason::AnsweredElsewhere) => Reason::AnsweredElsewhere,
+        Ok(v1::Reason::Busy) => Reason::Busy,
+        Ok(v1::Reason::Declined) => Reason::Declined,
+        Ok(v1::Reason::NoAnswer) => Reason::NoAnswer,
+        Ok(v1::Reason::Offline) => Reason::Offline,
+        Ok(v1::Reason::NotFound) => Reason::NotFound,
+        Ok(v1::Reason::Gone) => Reason::Gone,
+        Ok(v1::Reason::Timeout) => Reason::Timeout,
+        Ok(v1::Reason::Forbidden) => Reason::Forbidden,
+        Ok(v1::Reason::IncompatibleMedia) => Reason::IncompatibleMedia,
+        Ok(v1::Reason::UnsupportedMedia) => Reason::UnsupportedMedia,
+        Ok(v1::Reason::UnsupportedTransport) => Reason::UnsupportedTransport,
+        Ok(v1::Reason::Security) => Reason::Security,
+        Ok(v1::Reason::MediaFailed) => Reason::MediaFailed,
+        Ok(v1::Reason::Connectivity) => Reason::Connectivity,
+        Ok(v1::Reason::Unavailable) => Reason::Unavailable,
+        Ok(v1::Reason::Loop) => Reason::Loop,
+        Ok(v1::Reason::Glare) => Reason::Glare,
+        Ok(v1::Reason::Expired) => Reason::Expired,
+        Ok(v1::Reason::BadRequest) => Reason::BadRequest,
+        Ok(v1::Reason::NotImplemented) => Reason::NotImplemented,
+        Ok(v1::Reason::General) => Reason::General,
+        Ok(v1::Reason::Unspecified) | Err(_) => return Err(unknown(field, value)),
+    })
+}

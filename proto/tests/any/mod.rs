@@ -1,0 +1,296 @@
+//! Any value of the vocabulary, and one typical offer.
+
+use proptest::collection::vec;
+use proptest::option::of;
+use proptest::prelude::*;
+use signal::media::{
+    Candidate, CandidateKind, Codec, Content, Crypto, Direction, Dtls, Fingerprint, Ice, Kind, Setup,
+    Transport, Trickle,
+};
+use signal::{
+    Ask, CallId, EffectId, End, EventId, Handover, Heard, LegId, LegRef, LegState, Media, Opening, Party,
+    Protocol, Reason, Said, Say, Signal, Tone, Verdict,
+};
+use std::net::SocketAddr;
+
+fn text() -> impl Strategy<Value = String> {
+    "\\PC{0,12}"
+}
+
+fn octets() -> impl Strategy<Value = Vec<u8>> {
+    vec(any::<u8>(), 0..40)
+}
+
+/// `SocketAddr` in text loses a flow label, which no protocol of ours carries.
+fn address() -> impl Strategy<Value = SocketAddr> {
+    (any::<std::net::IpAddr>(), any::<u16>()).prop_map(|(ip, port)| SocketAddr::new(ip, port))
+}
+
+fn candidate() -> impl Strategy<Value = Candidate> {
+    let kind = prop_oneof![
+        Just(CandidateKind::Host),
+        Just(CandidateKind::ServerReflexive),
+        Just(CandidateKind::PeerReflexive),
+        Just(CandidateKind::Relayed),
+    ];
+    (text(), any::<u8>(), any::<u32>(), address(), kind, of(address()), any::<u32>()).prop_map(
+        |(foundation, component, priority, address, kind, related, generation)| Candidate {
+            foundation,
+            component,
+            priority,
+            address,
+            kind,
+            related,
+            generation,
+        },
+    )
+}
+
+fn ice() -> impl Strategy<Value = Ice> {
+    (text(), text(), vec(candidate(), 0..4), any::<bool>(), any::<bool>())
+        .prop_map(|(ufrag, pwd, candidates, lite, trickle)| Ice { ufrag, pwd, candidates, lite, trickle })
+}
+
+fn dtls() -> impl Strategy<Value = Dtls> {
+    let setup = prop_oneof![Just(Setup::ActPass), Just(Setup::Active), Just(Setup::Passive)];
+    let fingerprint = (text(), octets()).prop_map(|(hash, digest)| Fingerprint { hash, digest });
+    (vec(fingerprint, 0..4), setup).prop_map(|(fingerprints, setup)| Dtls { fingerprints, setup })
+}
+
+fn transport() -> impl Strategy<Value = Transport> {
+    let crypto = (any::<u32>(), text(), octets()).prop_map(|(tag, suite, key)| Crypto { tag, suite, key });
+    (of(address()), of(any::<u16>()), any::<bool>(), of(ice()), of(dtls()), vec(crypto, 0..3)).prop_map(
+        |(address, rtcp, mux, ice, dtls, crypto)| Transport { address, rtcp, mux, ice, dtls, crypto },
+    )
+}
+
+fn codec() -> impl Strategy<Value = Codec> {
+    let params = vec((text(), text()), 0..3);
+    (0u8..128, text(), any::<u32>(), any::<u8>(), params, vec(text(), 0..3), of(any::<u16>())).prop_map(
+        |(pt, name, clock, channels, params, feedback, ptime)| Codec {
+            pt,
+            name,
+            clock,
+            channels,
+            params,
+            feedback,
+            ptime,
+        },
+    )
+}
+
+fn content() -> impl Strategy<Value = Content> {
+    let kind = prop_oneof![Just(Kind::Audio), Just(Kind::Video)];
+    let direction = prop_oneof![
+        Just(Direction::Both),
+        Just(Direction::Send),
+        Just(Direction::Receive),
+        Just(Direction::None),
+    ];
+    (text(), kind, direction, any::<bool>(), vec(codec(), 0..4), transport()).prop_map(
+        |(name, kind, direction, rejected, codecs, transport)| Content {
+            name,
+            kind,
+            direction,
+            rejected,
+            codecs,
+            transport,
+        },
+    )
+}
+
+fn media() -> impl Strategy<Value = Media> {
+    (vec(content(), 0..3), vec(text(), 0..3)).prop_map(|(contents, bundle)| Media { contents, bundle })
+}
+
+/// Every reason: a new one that the wire forgets does not compile there, one forgotten here is no loss.
+const REASONS: &[Reason] = &[
+    Reason::Normal,
+    Reason::Cancelled,
+    Reason::AnsweredElsewhere,
+    Reason::Busy,
+    Reason::Declined,
+    Reason::NoAnswer,
+    Reason::Offline,
+    Reason::NotFound,
+    Reason::Gone,
+    Reason::Timeout,
+    Reason::Forbidden,
+    Reason::IncompatibleMedia,
+    Reason::UnsupportedMedia,
+    Reason::UnsupportedTransport,
+    Reason::Security,
+    Reason::MediaFailed,
+    Reason::Connectivity,
+    Reason::Unavailable,
+    Reason::Loop,
+    Reason::Glare,
+    Reason::Expired,
+    Reason::BadRequest,
+    Reason::NotImplemented,
+    Reason::General,
+];
+
+fn reason() -> impl Strategy<Value = Reason> {
+    prop::sample::select(REASONS)
+}
+
+fn end() -> impl Strategy<Value = End> {
+    (reason(), of(any::<u16>()), of(text())).prop_map(|(reason, sip, text)| End { reason, sip, text })
+}
+
+fn signal() -> impl Strategy<Value = Signal> {
+    let trickle = (text(), ice()).prop_map(|(name, ice)| Trickle { name, ice });
+    let tone = (any::<char>(), any::<u16>()).prop_map(|(digit, duration)| Tone { digit, duration });
+    prop_oneof![
+        media().prop_map(Signal::Offer),
+        Just(Signal::Ringing),
+        of(media()).prop_map(Signal::Progress),
+        media().prop_map(Signal::Answer),
+        media().prop_map(Signal::Update),
+        media().prop_map(Signal::Updated),
+        reason().prop_map(Signal::Refused),
+        vec(trickle, 0..3).prop_map(Signal::Candidates),
+        tone.prop_map(Signal::Tone),
+        (text(), of(text())).prop_map(|(target, replaces)| Signal::Refer { target, replaces }),
+        text().prop_map(Signal::Moved),
+        end().prop_map(Signal::End),
+    ]
+}
+
+fn leg() -> impl Strategy<Value = LegRef> {
+    (any::<[u8; 10]>(), 0u8..32).prop_map(|(call, leg)| LegRef { call: CallId(call), leg: LegId(leg) })
+}
+
+fn effect() -> impl Strategy<Value = EffectId> {
+    (any::<[u8; 10]>(), any::<u64>(), any::<u16>()).prop_map(|(call, version, index)| EffectId {
+        call: CallId(call),
+        version,
+        index,
+    })
+}
+
+fn state() -> impl Strategy<Value = LegState> {
+    (leg(), any::<u32>(), octets(), text(), text())
+        .prop_map(|(leg, revision, dialog, edge, trace)| LegState { leg, revision, dialog, edge, trace })
+}
+
+fn opening() -> impl Strategy<Value = Opening> {
+    let party = || {
+        let protocol = prop_oneof![Just(Protocol::Sip), Just(Protocol::Xmpp)];
+        (protocol, text(), of(text())).prop_map(|(protocol, address, display)| Party {
+            protocol,
+            address,
+            display,
+        })
+    };
+    (party(), party(), text(), any::<u8>()).prop_map(|(from, to, link, hops)| Opening {
+        from,
+        to,
+        link,
+        hops,
+    })
+}
+
+pub fn ask() -> impl Strategy<Value = Ask> {
+    let signals = vec(signal(), 0..3);
+    let heard = (leg(), any::<u32>(), any::<u64>(), signals, octets(), text(), of(opening())).prop_map(
+        |(leg, base, event, signals, dialog, edge, opening)| Heard {
+            leg,
+            base,
+            event: EventId(event),
+            signals,
+            dialog,
+            edge,
+            opening,
+        },
+    );
+    prop_oneof![3 => heard.prop_map(Ask::Heard), 1 => leg().prop_map(Ask::Recall)]
+}
+
+pub fn verdict() -> impl Strategy<Value = Verdict> {
+    prop_oneof![
+        (any::<u32>(), text()).prop_map(|(revision, trace)| Verdict::Committed { revision, trace }),
+        state().prop_map(Verdict::Stale),
+        state().prop_map(Verdict::Leg),
+        Just(Verdict::Gone),
+        end().prop_map(Verdict::Refused),
+        Just(Verdict::Unavailable),
+    ]
+}
+
+pub fn say() -> impl Strategy<Value = Say> {
+    (effect(), state(), any::<u32>(), signal(), of(opening()))
+        .prop_map(|(id, state, count, signal, opening)| Say { id, state, count, signal, opening })
+}
+
+pub fn said() -> impl Strategy<Value = Said> {
+    (effect(), any::<u32>(), of(octets()), text(), of(end()))
+        .prop_map(|(id, base, dialog, edge, failed)| Said { id, base, dialog, edge, failed })
+}
+
+pub fn handover() -> impl Strategy<Value = Handover> {
+    (text(), octets()).prop_map(|(source, message)| Handover { source, message })
+}
+
+/// What an orchestrator typically sends when a call begins: Opus and its company, ICE, DTLS.
+pub fn offer() -> Say {
+    let call = CallId([1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
+    let mut opus = Codec::new(111, "opus", 48_000, 2);
+    opus.params = vec![("minptime".into(), "10".into()), ("useinbandfec".into(), "1".into())];
+    opus.feedback = vec!["transport-cc".into()];
+    opus.ptime = Some(20);
+    let mut tones = Codec::new(101, "telephone-event", 8_000, 1);
+    tones.params = vec![(String::new(), "0-16".into())];
+    let candidate = Candidate {
+        foundation: "1".into(),
+        component: 1,
+        priority: 2_130_706_431,
+        address: "192.0.2.7:30000".parse().unwrap(),
+        kind: CandidateKind::ServerReflexive,
+        related: "[2001:db8::1]:30002".parse().ok(),
+        generation: 0,
+    };
+    let ice = Ice {
+        ufrag: "8hhY".into(),
+        pwd: "asd88fgpdd777uzjYhagZg".into(),
+        candidates: vec![candidate],
+        lite: false,
+        trickle: true,
+    };
+    let fingerprint = Fingerprint { hash: "sha-256".into(), digest: (0..32).collect() };
+    let transport = Transport {
+        address: "192.0.2.7:30000".parse().ok(),
+        rtcp: Some(30_003),
+        mux: true,
+        ice: Some(ice),
+        dtls: Some(Dtls { fingerprints: vec![fingerprint], setup: Setup::ActPass }),
+        crypto: vec![Crypto { tag: 1, suite: "AES_CM_128_HMAC_SHA1_80".into(), key: vec![7; 30] }],
+    };
+    let content = Content {
+        name: "0".into(),
+        kind: Kind::Audio,
+        direction: Direction::Send,
+        rejected: false,
+        codecs: vec![opus, Codec::new(9, "G722", 8_000, 1), Codec::new(8, "PCMA", 8_000, 1), tones],
+        transport,
+    };
+    Say {
+        id: EffectId { call, version: 3, index: 1 },
+        state: LegState {
+            leg: LegRef { call, leg: LegId(1) },
+            revision: 0,
+            dialog: vec![],
+            edge: String::new(),
+            trace: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".into(),
+        },
+        count: 0,
+        signal: Signal::Offer(Media { contents: vec![content], bundle: vec!["0".into()] }),
+        opening: Some(Opening {
+            from: Party { display: Some("Anna".into()), ..Party::sip("sip:2041@pbx.example") },
+            to: Party::xmpp("rosa@example.net"),
+            link: "sip.example.net".into(),
+            hops: 69,
+        }),
+    }
+}

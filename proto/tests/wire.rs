@@ -1,0 +1,179 @@
+//! The octets of the bus: nothing is lost, nothing out of bounds gets in, other versions are read.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    missing_docs,
+    reason = "a test says what is wrong by failing"
+)]
+
+mod any;
+
+use proptest::prelude::*;
+use prost::Message;
+use signal::{Ask, Handover, Said, Say, Verdict};
+use tandem_proto::v1;
+use tandem_proto::wire::Wire;
+
+fn comes_back<T: Wire + PartialEq + std::fmt::Debug>(value: &T) -> Result<(), TestCaseError> {
+    let read = T::decode(&value.encode()).map_err(|e| TestCaseError::fail(format!("{e} in {value:?}")))?;
+    prop_assert_eq!(&read, value);
+    Ok(())
+}
+
+fn read_as_everything(octets: &[u8]) {
+    let _ = Ask::decode(octets);
+    let _ = Verdict::decode(octets);
+    let _ = Say::decode(octets);
+    let _ = Said::decode(octets);
+    let _ = Handover::decode(octets);
+}
+
+proptest! {
+    #[test]
+    fn asks_come_back(ask in any::ask()) {
+        comes_back(&ask)?;
+    }
+
+    #[test]
+    fn verdicts_come_back(verdict in any::verdict()) {
+        comes_back(&verdict)?;
+    }
+
+    #[test]
+    fn orders_come_back(say in any::say()) {
+        comes_back(&say)?;
+    }
+
+    #[test]
+    fn answers_come_back(said in any::said(), handover in any::handover()) {
+        comes_back(&said)?;
+        comes_back(&handover)?;
+    }
+
+    #[test]
+    fn octets_of_anybody_never_panic(octets in prop::collection::vec(any::<u8>(), 0..600)) {
+        read_as_everything(&octets);
+    }
+
+    /// Damage within a message reaches deeper than noise does.
+    #[test]
+    fn damaged_octets_never_panic(say in any::say(), at: prop::sample::Index, octet: u8, cut: prop::sample::Index) {
+        let mut octets = say.encode().to_vec();
+        let place = at.index(octets.len());
+        octets[place] = octet;
+        read_as_everything(&octets);
+        octets.truncate(cut.index(octets.len()));
+        read_as_everything(&octets);
+    }
+}
+
+/// A message as it travels, to be bent.
+fn sample() -> v1::Say {
+    v1::Say::decode(&any::offer().encode()[..]).unwrap()
+}
+
+fn content(say: &mut v1::Say) -> &mut v1::Content {
+    match say.signal.as_mut().unwrap().signal.as_mut().unwrap() {
+        v1::signal::Signal::Offer(media) => &mut media.contents[0],
+        other => panic!("{other:?}"),
+    }
+}
+
+fn transport(say: &mut v1::Say) -> &mut v1::Transport {
+    content(say).transport.as_mut().unwrap()
+}
+
+#[test]
+fn what_breaks_a_bound_is_refused_by_the_name_of_its_field() {
+    type Bend = fn(&mut v1::Say);
+    let bends: &[(&str, Bend)] = &[
+        ("Say.id", |say| say.id = None),
+        ("Say.signal", |say| say.signal = None),
+        ("Signal.signal", |say| say.signal.as_mut().unwrap().signal = None),
+        ("LegRef.call", |say| say.state.as_mut().unwrap().leg.as_mut().unwrap().call.push(0)),
+        ("LegRef.leg", |say| say.state.as_mut().unwrap().leg.as_mut().unwrap().leg = 32),
+        ("EffectId.index", |say| say.id.as_mut().unwrap().index = 65_536),
+        ("Party.protocol", |say| say.opening.as_mut().unwrap().to.as_mut().unwrap().protocol = 3),
+        ("Party.protocol", |say| say.opening.as_mut().unwrap().to.as_mut().unwrap().protocol = 0),
+        ("Opening.hops", |say| say.opening.as_mut().unwrap().hops = 256),
+        ("Media.contents", |say| {
+            let content = content(say).clone();
+            let media = v1::Media { contents: vec![content; 33], bundle: vec![] };
+            say.signal.as_mut().unwrap().signal = Some(v1::signal::Signal::Answer(media));
+        }),
+        ("Media.bundle", |say| {
+            let media = v1::Media { contents: vec![], bundle: vec![String::new(); 257] };
+            say.signal.as_mut().unwrap().signal = Some(v1::signal::Signal::Update(media));
+        }),
+        ("Candidates.contents", |say| {
+            let contents = vec![v1::Trickle::default(); 33];
+            let candidates = v1::Candidates { contents };
+            say.signal.as_mut().unwrap().signal = Some(v1::signal::Signal::Candidates(candidates));
+        }),
+        ("Signal.refused", |say| say.signal.as_mut().unwrap().signal = Some(v1::signal::Signal::Refused(25))),
+        ("End.sip", |say| {
+            let end = v1::End { reason: 1, sip: Some(70_000), text: None };
+            say.signal.as_mut().unwrap().signal = Some(v1::signal::Signal::End(end));
+        }),
+        ("Tone.digit", |say| {
+            let tone = v1::Tone { digit: "12".into(), duration: 100 };
+            say.signal.as_mut().unwrap().signal = Some(v1::signal::Signal::Tone(tone));
+        }),
+        ("Content.kind", |say| content(say).kind = 9),
+        ("Content.codecs", |say| content(say).codecs = vec![v1::PayloadType::default(); 65]),
+        ("PayloadType.pt", |say| content(say).codecs[0].pt = 128),
+        ("PayloadType.channels", |say| content(say).codecs[0].channels = 256),
+        ("PayloadType.ptime", |say| content(say).codecs[0].ptime = Some(65_536)),
+        ("PayloadType.params", |say| content(say).codecs[0].params = vec![v1::Parameter::default(); 65]),
+        ("PayloadType.feedback", |say| content(say).codecs[0].feedback = vec![String::new(); 257]),
+        ("Transport.address", |say| transport(say).address = Some("192.0.2.1".into())),
+        ("Transport.rtcp", |say| transport(say).rtcp = Some(65_536)),
+        ("Transport.crypto", |say| transport(say).crypto = vec![v1::Crypto::default(); 33]),
+        ("Dtls.setup", |say| transport(say).dtls.as_mut().unwrap().setup = 3),
+        ("Dtls.fingerprints", |say| {
+            transport(say).dtls.as_mut().unwrap().fingerprints = vec![v1::Fingerprint::default(); 17];
+        }),
+        ("Ice.candidates", |say| {
+            transport(say).ice.as_mut().unwrap().candidates = vec![v1::Candidate::default(); 65];
+        }),
+        ("Candidate.kind", |say| transport(say).ice.as_mut().unwrap().candidates[0].kind = 4),
+        ("Candidate.component", |say| transport(say).ice.as_mut().unwrap().candidates[0].component = 256),
+        ("Candidate.address", |say| transport(say).ice.as_mut().unwrap().candidates[0].address.clear()),
+        ("Candidate.related", |say| {
+            transport(say).ice.as_mut().unwrap().candidates[0].related = "x".into();
+        }),
+    ];
+    assert_eq!(Say::decode(&sample().encode_to_vec()), Ok(any::offer()), "unbent it is read");
+    for (field, bend) in bends {
+        let mut say = sample();
+        bend(&mut say);
+        let error = Say::decode(&say.encode_to_vec()).expect_err(field);
+        assert_eq!(error.field, *field, "{error}");
+    }
+}
+
+#[test]
+fn a_newer_message_is_read_where_its_news_is_a_field() {
+    // Field 1000 of type string, "new": a newer instance said more than we know.
+    let news = [0xc2, 0x3e, 3, b'n', b'e', b'w'];
+    let octets = [&any::offer().encode()[..], &news].concat();
+    assert_eq!(Say::decode(&octets), Ok(any::offer()));
+    // A signal that we do not know is no empty one.
+    let inner = v1::Signal::decode(&news[..]).unwrap();
+    let say = v1::Say { signal: Some(inner), ..sample() };
+    let error = Say::decode(&say.encode_to_vec()).unwrap_err();
+    assert_eq!(error.to_string(), "Signal.signal: absent, or newer than this instance");
+}
+
+/// Octets that version 0.1.0 wrote: a change that cannot read them breaks calls during an upgrade.
+#[test]
+fn what_the_first_version_wrote_is_still_read() {
+    let written: Vec<u8> = include_str!("say-offer.hex")
+        .split_ascii_whitespace()
+        .flat_map(|line| line.as_bytes().chunks(2))
+        .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap())
+        .collect();
+    assert_eq!(Say::decode(&written), Ok(any::offer()));
+    assert_eq!(any::offer().encode(), written, "and still written");
+}
