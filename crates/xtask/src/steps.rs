@@ -16,7 +16,8 @@ pub fn check() -> Result<()> {
 
 /// Every test; the runner's own closing line is the last that is printed.
 pub fn test() -> Result<()> {
-    step("build", &["build", "--workspace", "--tests"], "mend what rustc names above")?;
+    // The binaries too: tests start them.
+    step("build", &["build", "--workspace", "--bins", "--tests"], "mend what rustc names above")?;
     if succeeds("cargo", &["nextest", "--version"]) {
         step("tests", &["nextest", "run", "--workspace", "--no-fail-fast"], "mend the tests named above")
     } else {

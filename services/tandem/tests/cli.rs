@@ -1,0 +1,132 @@
+//! The command line as operators and scripts use it, against the real binary.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    missing_docs,
+    reason = "a test says what is wrong by failing"
+)]
+
+use serde_json::Value;
+use std::io::Write;
+use std::net::{TcpListener, UdpSocket};
+use std::process::{Command, Output};
+use testkit::{Gateway, Prosody, gateway, ports};
+
+fn tandem(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_tandem")).args(arguments).output().unwrap()
+}
+
+fn text(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+fn file(content: &str) -> tempfile::NamedTempFile {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(content.as_bytes()).unwrap();
+    file
+}
+
+#[test]
+fn check_names_every_fault_in_one_line() {
+    let faulty = file("[sip]\nlisten = [\"5060\"]\n[relay]\nports = \"9\"\n");
+    let output = tandem(&["check", "--config", faulty.path().to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(1));
+    let lines: Vec<String> = text(&output).lines().map(str::to_owned).collect();
+    assert_eq!(lines.len(), 2, "{lines:?}");
+    assert!(lines[0].starts_with("[sip] listen: ") && lines[1].starts_with("[relay] ports: "), "{lines:?}");
+
+    let unknown = file("[sip]\nlissten = []\n");
+    let output = tandem(&["check", "--config", unknown.path().to_str().unwrap()]);
+    assert!(text(&output).contains("did you mean `listen`?"), "{}", text(&output));
+}
+
+#[test]
+fn check_tries_ports_and_the_xmpp_server() {
+    let (udp, tcp) = (UdpSocket::bind("127.0.0.1:0").unwrap(), TcpListener::bind("127.0.0.1:0").unwrap());
+    let content = format!(
+        "[sip]\nlisten = [\"udp://{}\"]\n[admin]\nlisten = \"{}\"\n[[xmpp.component]]\ndomain = \"sip.example.net\"\n\
+         server = \"127.0.0.1:{}\"\nsecret = \"s\"\n[[trunk]]\nname = \"t\"\nuri = \"sip:no-such-host.invalid\"\n\
+         domain = \"sip.example.net\"\n",
+        udp.local_addr().unwrap(),
+        tcp.local_addr().unwrap(),
+        ports::one()
+    );
+    let config = file(&content);
+    let output = tandem(&["check", "--config", config.path().to_str().unwrap()]);
+    let said = text(&output);
+    assert_eq!((output.status.code(), said.lines().count()), (Some(1), 4), "{said}");
+    for key in ["[sip] listen", "[admin] listen", "[[trunk]] uri", "[[xmpp.component]] server"] {
+        assert!(said.lines().any(|line| line.starts_with(key)), "{key} in {said}");
+    }
+}
+
+#[test]
+fn serve_refuses_to_start_with_one_line() {
+    let held = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let socket = UdpSocket::bind(held).unwrap();
+    let config = file(&format!(
+        "[sip]\nlisten = [\"udp://{held}\"]\n[admin]\nlisten = \"127.0.0.1:{}\"\n[relay]\nports = \"{}\"\n",
+        ports::one(),
+        media()
+    ));
+    let output = tandem(&["serve", "--config", config.path().to_str().unwrap()]);
+    drop(socket);
+    assert_eq!(output.status.code(), Some(1));
+    let said = text(&output);
+    let line = said.lines().last().unwrap();
+    assert!(line.contains(&format!("[sip] listen: udp://{held} cannot be bound; free it")), "{said}");
+}
+
+fn media() -> String {
+    let first = ports::block(40);
+    format!("{first}-{}", first + 39)
+}
+
+#[test]
+fn a_service_of_a_cluster_without_a_bus_names_the_remedy() {
+    for package in ["tandem-sip-edge", "tandem-xmpp-edge", "tandem-orchestrator", "tandem-rtp-relay"] {
+        let config = file(&format!("[admin]\nlisten = \"127.0.0.1:{}\"\n", ports::one()));
+        let binary = gateway::binary_of(package).unwrap();
+        let output = Command::new(binary).arg("--config").arg(config.path()).output().unwrap();
+        let said = text(&output);
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains("[bus] url: absent") && said.contains("tandem serve"), "{package}: {said}");
+    }
+}
+
+#[test]
+fn operators_see_what_runs_and_scripts_get_json() {
+    let server = Prosody::start(&["rosa"]).unwrap();
+    let options = gateway::Options {
+        trunk: Some(([127, 0, 0, 1], ports::one()).into()),
+        aliases: vec![("2700".into(), "rosa".into())],
+        ..Default::default()
+    };
+    let gateway = Gateway::start(&server, &options).unwrap();
+    let admin = format!("http://{}", gateway.admin);
+    let ask = |arguments: &[&str]| {
+        let output = tandem(&[arguments, &["--admin", &admin]].concat());
+        (output.status.code(), text(&output))
+    };
+    assert_eq!(ask(&["calls"]), (Some(0), "none\n".into()));
+    let (_, shown) = ask(&["trunks"]);
+    assert!(shown.contains("desk") && shown.contains("sip.example.net"), "{shown}");
+    let (_, shown) = ask(&["instances"]);
+    for kind in ["sip-edge", "xmpp-edge", "orchestrator", "rtp-relay"] {
+        assert!(shown.contains(kind), "{shown}");
+    }
+    let json: Value = serde_json::from_str(&ask(&["instances", "--json"]).1).unwrap();
+    assert_eq!(json["instances"].as_array().unwrap().len(), 4);
+    let (code, said) = ask(&["call", "nobody"]);
+    assert_eq!((code, said.as_str()), (Some(1), "tandem: not a call id: see `tandem calls`\n"));
+    let (code, said) = ask(&["drain", "nobody"]);
+    assert_eq!((code, said.as_str()), (Some(1), "tandem: no such instance: see `tandem instances`\n"));
+    let relay =
+        json["instances"].as_array().unwrap().iter().find(|card| card["kind"] == "rtp-relay").unwrap();
+    assert_eq!(ask(&["drain", relay["instance"].as_str().unwrap()]).0, Some(0));
+    let nowhere = tandem(&["calls", "--admin", "http://127.0.0.1:1"]);
+    assert!(text(&nowhere).contains("name the admin port of an orchestrator with --admin"));
+    let checked = tandem(&["check", "--config", gateway.config().to_str().unwrap()]);
+    assert!(text(&checked).contains("Address already in use"), "{}", text(&checked));
+}
