@@ -53,6 +53,7 @@ pub struct Announcer {
     card: watch::Sender<Card>,
     task: JoinHandle<()>,
     bus: Bus,
+    left: bool,
 }
 
 /// Announces an instance from now on: at once, each second, and when its card changes in what matters.
@@ -75,7 +76,7 @@ pub fn announce(bus: &Bus, card: Card) -> Announcer {
             }
         }
     });
-    Announcer { card: sender, task, bus: bus.clone() }
+    Announcer { card: sender, task, bus: bus.clone(), left: false }
 }
 
 async fn say(bus: &Bus, card: &Card) -> Result<(), BusError> {
@@ -90,17 +91,30 @@ impl Announcer {
     }
 
     /// Says good-bye and waits until it has left.
-    pub async fn leave(self) {
+    pub async fn leave(mut self) {
         self.task.abort();
-        let card = Card { leaving: true, ..self.card.borrow().clone() };
-        let _ = say(&self.bus, &card).await;
+        self.left = true;
+        let _ = say(&self.bus, &self.farewell()).await;
         let _ = self.bus.flush().await;
+    }
+
+    fn farewell(&self) -> Card {
+        Card { leaving: true, ..self.card.borrow().clone() }
     }
 }
 
 impl Drop for Announcer {
+    /// Says good-bye as far as there is a runtime to say it on; who misses it waits three beats.
     fn drop(&mut self) {
         self.task.abort();
+        if let Ok(runtime) = tokio::runtime::Handle::try_current()
+            && !self.left
+        {
+            let (bus, card) = (self.bus.clone(), self.farewell());
+            runtime.spawn(async move {
+                let _ = say(&bus, &card).await;
+            });
+        }
     }
 }
 
@@ -155,7 +169,12 @@ impl Directory {
                 let name = format!("{}/{}", card.kind, card.instance);
                 if card.leaving {
                     table.remove(&name);
-                } else if table.contains_key(&name) || table.len() < MAX_INSTANCES {
+                    continue;
+                }
+                if table.len() >= MAX_INSTANCES {
+                    forget_silent(&mut table);
+                }
+                if table.contains_key(&name) || table.len() < MAX_INSTANCES {
                     table.insert(name, (card, Instant::now()));
                 }
             }
@@ -167,7 +186,7 @@ impl Directory {
     #[must_use]
     pub fn list(&self) -> Vec<Card> {
         let mut table = lock(&self.seen);
-        table.retain(|_, (_, at)| at.elapsed() < GONE);
+        forget_silent(&mut table);
         table.values().map(|(card, _)| card.clone()).collect()
     }
 
@@ -182,6 +201,10 @@ impl Drop for Directory {
     fn drop(&mut self) {
         self.task.abort();
     }
+}
+
+fn forget_silent(table: &mut BTreeMap<String, (Card, Instant)>) {
+    table.retain(|_, (_, at)| at.elapsed() < GONE);
 }
 
 fn lock(seen: &Seen) -> MutexGuard<'_, BTreeMap<String, (Card, Instant)>> {

@@ -179,7 +179,18 @@ async fn lists(here: Bus, there: Bus) {
     first.leave().await;
     eventually(|| relays.find("one").is_none()).await;
     drop(second);
+    let began = now();
     eventually(|| relays.list().is_empty()).await;
+    assert!(began.elapsed() < Duration::from_secs(2), "a good-bye is heard at once: {:?}", began.elapsed());
+    // One that dies says nothing: a single beat, then silence.
+    let beat = serde_json::to_vec(&card("rtp-relay", "four")).unwrap();
+    here.publish("tandem.here.rtp-relay", Message { payload: beat.into(), ..Message::default() })
+        .await
+        .unwrap();
+    eventually(|| relays.find("four").is_some()).await;
+    let began = now();
+    eventually(|| relays.find("four").is_none()).await;
+    assert!((2..5).contains(&began.elapsed().as_secs()), "{:?}", began.elapsed());
     assert!(all.find("three").is_some(), "others stay");
 
     let told = tokio::spawn(async move { asked_to_drain(&here, "edge.1").await });

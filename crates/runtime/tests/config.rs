@@ -127,6 +127,7 @@ fn variables_of_others_are_left_alone_and_slips_are_told() {
     };
     for (name, value) in [
         ("TANDEM_CONFIG", "tandem.toml"),
+        ("TANDEM_ADMIN", "http://127.0.0.1:8080"),
         ("TANDEM_SIP_EDGE_SERVICE_HOST", "10.0.0.1"),
         ("TANDEM_SIP_EDGE_SERVICE_PORT_SIP", "5060"),
         ("TANDEM_PORT", "tcp://10.0.0.1:80"),
@@ -189,12 +190,33 @@ fn what_cannot_work_is_named_with_its_remedy() {
             "[[trunk]] sources",
         ),
         ("[[alias]]\nnumber = \"1\"\njid = \"rosa\"", "[[alias]] jid"),
+        ("[[alias]]\nnumber = \"1\"\njid = \"@a\"", "[[alias]] jid"),
+        ("[[alias]]\nnumber = \"\"\njid = \"r@a\"", "[[alias]] number"),
+        (
+            "[[trunk]]\nname = \"t\"\nuri = \"sip:x\"\ndomain = \"d\"\n[[trunk]]\nname = \"u\"\nuri = \"sip:x\"\ndomain = \"d\"",
+            "[[trunk]] domain: \"d\" is served by two trunks",
+        ),
+        (
+            "[[alias]]\nnumber = \"27\"\njid = \"r@a\"\n[[alias]]\nnumber = \"27\"\njid = \"s@a\"",
+            "[[alias]] number: \"27\" stands twice",
+        ),
+        ("[bus]\nurl = \"127.0.0.1:4222\"", "[bus] url: \"127.0.0.1:4222\""),
+        ("[store]\nurl = \"127.0.0.1:6379\"", "[store] url: \"127.0.0.1:6379\""),
+        ("[store]\nurl = \"redis://r\"\ntimeout_ms = 0", "[store] timeout_ms: 0"),
+        ("[sip]\ndomains = [\"im.example\", \"IM.example\"]", "[sip] domains: \"IM.example\" stands twice"),
+        ("[sip]\ndomains = [\"im example\"]", "[sip] domains: \"im example\""),
+        (
+            "[sip]\nlisten = [\"udp://127.0.0.1:5060\", \"udp://127.0.0.1:5060\"]",
+            "[sip] listen: \"udp://127.0.0.1:5060\" stands twice",
+        ),
     ];
     for (text, start) in cases {
         let found = faults(text);
         assert!(found.iter().any(|fault| fault.starts_with(start)), "{text}: {found:?}");
         assert!(found.iter().all(|fault| fault.contains("; ") && !fault.contains('\n')), "{found:?}");
     }
+    let guarded = faults("[bus]\nurl = \"tandem:hunter2@n:4222\"").join("\n");
+    assert!(guarded.contains("[bus] url") && !guarded.contains("hunter2"), "{guarded}");
     let shown = format!("{:?}", faults("[cluster]\nsecret = \"short\""));
     assert!(!shown.contains("\"short\""), "no secret in a fault");
 }

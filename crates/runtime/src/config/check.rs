@@ -38,6 +38,20 @@ impl Config {
             )),
             _ => {}
         }
+        let form = "write nats://host:4222, several servers separated by commas";
+        let servers = self.bus.iter().flat_map(|bus| bus.url.split(',').map(str::trim));
+        for server in servers.filter(|server| !is_url(server, &["nats", "tls"])) {
+            faults.push(Fault::new("[bus] url", format!("\"{}\"", without_password(server)), form));
+        }
+        if let Some(store) = &self.store {
+            if !is_url(&store.url, &["redis"]) {
+                let url = format!("\"{}\"", without_password(&store.url));
+                faults.push(Fault::new("[store] url", url, "write redis://host:6379"));
+            }
+            if store.timeout_ms == 0 {
+                faults.push(Fault::new("[store] timeout_ms", "0", "write milliseconds, as 2000"));
+            }
+        }
         let secret = self.cluster.secret.as_deref();
         if self.bus.is_some() && secret.is_none() {
             faults.push(Fault::new(
@@ -73,6 +87,19 @@ impl Config {
     }
 
     fn check_sip(&self, faults: &mut Vec<Fault>) {
+        for twice in repeated(self.sip.listen.iter().map(String::as_str)) {
+            faults.push(Fault::new("[sip] listen", format!("\"{twice}\" stands twice"), "keep one"));
+        }
+        for twice in repeated(self.sip.domains.iter().map(String::as_str)) {
+            faults.push(Fault::new("[sip] domains", format!("\"{twice}\" stands twice"), "keep one"));
+        }
+        for domain in self.sip.domains.iter().filter(|domain| !is_domain(domain)) {
+            faults.push(Fault::new(
+                "[sip] domains",
+                format!("\"{domain}\""),
+                "write a domain as im.example.net",
+            ));
+        }
         for listen in &self.sip.listen {
             if parse_listen(listen).is_none() {
                 faults.push(Fault::new(
@@ -91,7 +118,7 @@ impl Config {
         let mut domains = HashSet::new();
         for component in &self.xmpp.component {
             let domain = &component.domain;
-            if domain.is_empty() || domain.contains(['@', '/', ' ']) {
+            if !is_domain(domain) {
                 faults.push(Fault::new(
                     "[[xmpp.component]] domain",
                     format!("\"{domain}\""),
@@ -151,8 +178,26 @@ impl Config {
                 faults.push(fault);
             }
         }
+        for twice in repeated(self.trunk.iter().map(|trunk| trunk.domain.as_str())) {
+            faults.push(Fault::new(
+                "[[trunk]] domain",
+                format!("\"{twice}\" is served by two trunks"),
+                "give each trunk a component domain of its own",
+            ));
+        }
+        for twice in repeated(self.alias.iter().map(|alias| alias.number.as_str())) {
+            faults.push(Fault::new("[[alias]] number", format!("\"{twice}\" stands twice"), "keep one"));
+        }
         for alias in &self.alias {
-            if !alias.jid.contains('@') {
+            if !alias.number.contains(|c: char| c.is_ascii_digit()) {
+                faults.push(Fault::new(
+                    "[[alias]] number",
+                    format!("\"{}\"", alias.number),
+                    "write digits, with a leading + for a number in international form",
+                ));
+            }
+            if !alias.jid.split_once('@').is_some_and(|(user, domain)| !user.is_empty() && is_domain(domain))
+            {
                 faults.push(Fault::new(
                     "[[alias]] jid",
                     format!("\"{}\"", alias.jid),
@@ -161,6 +206,26 @@ impl Config {
             }
         }
     }
+}
+
+fn is_url(text: &str, schemes: &[&str]) -> bool {
+    text.split_once("://").is_some_and(|(scheme, rest)| schemes.contains(&scheme) && !rest.is_empty())
+}
+
+/// A URL as it may be shown.
+fn without_password(url: &str) -> &str {
+    url.rsplit_once('@').map_or(url, |(_, host)| host)
+}
+
+fn is_domain(text: &str) -> bool {
+    let port = text.contains(':') && !text.starts_with('[');
+    !text.is_empty() && !port && !text.contains(['@', '/']) && !text.contains(char::is_whitespace)
+}
+
+/// What stands more than once, whatever its case.
+fn repeated<'a>(texts: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
+    let mut seen = HashSet::new();
+    texts.filter(|text| !seen.insert(text.to_lowercase())).collect()
 }
 
 /// `udp://127.0.0.1:5060` as (is it TCP, address).

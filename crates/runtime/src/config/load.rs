@@ -88,8 +88,8 @@ fn concerns_us(name: &str) -> bool {
         || path.starts_with("PORT_")
         || path.contains("_SERVICE_PORT_")
         || ends.iter().any(|end| path.ends_with(end));
-    // `--config` is read by the command line.
-    path != "CONFIG" && (path.contains("__") || !of_a_service)
+    // TANDEM_CONFIG and TANDEM_ADMIN are read by the command line.
+    path != "CONFIG" && path != "ADMIN" && (path.contains("__") || !of_a_service)
 }
 
 /// Sets the place that `path` names: sections by name, members of lists by number; the next free number adds one.
