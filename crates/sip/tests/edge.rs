@@ -130,6 +130,23 @@ fn busy_and_silence_end_the_call() {
     assert!(matches!(b.commit(2).signals.as_slice(), [Signal::End(e)] if e.reason == Reason::Timeout));
 }
 
+/// Interworking §4.3: nobody picked up, or nobody was there.
+#[test]
+fn unavailable_means_another_thing_after_ringing() {
+    for (rings, reason) in [(true, Reason::NoAnswer), (false, Reason::Offline)] {
+        let mut b = bench("one");
+        called(&mut b);
+        let invite = b.sent.remove(0);
+        if rings {
+            b.hear(answer(&invite, 180, ""));
+            b.commit(2);
+        }
+        b.hear(answer(&invite, 480, ""));
+        let heard = b.commit(3);
+        assert!(matches!(heard.signals.as_slice(), [Signal::End(e)] if e.reason == reason), "{heard:?}");
+    }
+}
+
 #[test]
 fn a_phone_holds() {
     let mut b = bench("one");

@@ -44,7 +44,7 @@ pub(super) fn hear(dialog: &mut Dialog, message: &Message, code: u16, branch: &s
             let moved = (300..400).contains(&code).then(|| message.contact()).flatten();
             heard.signals.push(match moved {
                 Some(contact) => Signal::Moved(contact.uri.to_string()),
-                None => Signal::End(end(message, reason::heard(code))),
+                None => Signal::End(end(message, refusal(code, dialog.ringing))),
             });
         }
         _ if dialog.asking == Some(cseq.number) => {
@@ -61,6 +61,14 @@ pub(super) fn hear(dialog: &mut Dialog, message: &Message, code: u16, branch: &s
         _ => {}
     }
     heard
+}
+
+/// What a refusal means. A 480 after ringing is a phone that nobody picked up, not one that is away (interworking §4.3).
+fn refusal(code: u16, rang: bool) -> Reason {
+    match reason::heard(code) {
+        Reason::Offline if rang => Reason::NoAnswer,
+        reason => reason,
+    }
 }
 
 fn provisional(dialog: &mut Dialog, message: &Message, code: u16, heard: &mut Hearing) {
