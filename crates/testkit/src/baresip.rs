@@ -77,7 +77,7 @@ pub struct Packets {
 /// A running phone.
 pub struct Baresip {
     program: Program,
-    directory: TempDir,
+    _directory: TempDir,
     control: TcpStream,
     messages: Arc<Log>,
     next: usize,
@@ -117,7 +117,17 @@ impl Baresip {
             log.end();
         });
         let user = user.to_owned();
-        Ok(Baresip { program, directory, control, messages, next: 0, counted: 0, token: 0, user, address })
+        Ok(Baresip {
+            program,
+            _directory: directory,
+            control,
+            messages,
+            next: 0,
+            counted: 0,
+            token: 0,
+            user,
+            address,
+        })
     }
 
     /// Its SIP address.
@@ -208,12 +218,15 @@ impl Baresip {
         ladder::sip(&self.program.log().since(0), &self.address.to_string())
     }
 
-    /// The newest recording of what it heard.
+    /// The newest recording of what it hears in the call that goes on.
     #[must_use]
     pub fn recording(&self) -> Option<PathBuf> {
-        let files = std::fs::read_dir(self.directory.path().join("heard")).ok()?;
-        let decoded = files.filter_map(|f| f.ok().map(|f| f.path()));
-        decoded.filter(|path| path.to_string_lossy().ends_with("dec.wav")).max()
+        let lines = self.program.log().since(0);
+        lines.iter().rev().find_map(|line| {
+            let path = line.text.strip_prefix("sndfile: dumping decode audio to ").map(PathBuf::from);
+            // What lies before the end of a call belongs to that call.
+            (path.is_some() || line.text.contains(" terminated (duration")).then_some(path)
+        })?
     }
 
     /// Waits until it has heard the tone `hz` for `seconds` just now.

@@ -196,6 +196,10 @@ impl Phone {
         let found =
             found.with_context(|| self.program.failure(&format!("had no {name:?} within {within:?}")))?;
         self.seen.insert(name.to_owned(), found.number + 1);
+        if name == "connected" {
+            // What was heard before belongs to an earlier call.
+            self.seen.insert("tone".to_owned(), found.number + 1);
+        }
         Ok(found)
     }
 

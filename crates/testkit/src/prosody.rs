@@ -161,6 +161,8 @@ allow_unencrypted_plain_auth = true
 authentication = "internal_plain"
 storage = "internal"
 limits = {{ }}
+-- By default a stanza may wait 40 ms for the acknowledgement of the one before it.
+network_settings = {{ nagle = false }}
 log = {{ info = "*console" }}
 component_conflict_resolve = "kick_old"
 VirtualHost "{DOMAIN}"

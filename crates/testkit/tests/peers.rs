@@ -33,7 +33,7 @@ fn talk(rosa: &mut Phone, juliet: &mut Phone, codec: &str) {
     for phone in [rosa, juliet] {
         assert_eq!(phone.expect("ended", SOON).unwrap().text("reason"), "success");
         let stats = phone.expect("stats", SOON).unwrap();
-        assert!(stats.number("packets") > 50.0 && stats.number("lost") <= 0.0, "{stats:?}");
+        assert!(stats.number("packets") > 50.0 && stats.number("lost") == 0.0, "{stats:?}");
     }
 }
 

@@ -206,7 +206,7 @@ class Media:
             if report.type == "inbound-rtp":
                 # aiortc takes the events that were taken out before it for lost.
                 facts["packets"] += report.packetsReceived + self.events
-                facts["lost"] += report.packetsLost - self.events
+                facts["lost"] += max(0, report.packetsLost - self.events)
                 facts["jitter"] = max(facts["jitter"], round(report.jitter / clock, 2))
         for report in (await self.sender.getStats()).values():
             if report.type == "outbound-rtp":
