@@ -1,0 +1,139 @@
+//! Calls with sound, both ways, in the forms that phones and clients use.
+
+use crate::rig::{Rig, SOON};
+use testkit::{Gateway, baresip, phone};
+
+fn g711() -> baresip::Options {
+    baresip::Options { codecs: "pcmu".into(), ..Default::default() }
+}
+
+fn opus() -> baresip::Options {
+    baresip::Options { codecs: "opus/48000/2".into(), ..Default::default() }
+}
+
+fn switches(words: &[&str]) -> phone::Options {
+    phone::Options { switches: words.iter().map(|w| (*w).to_owned()).collect(), ..Default::default() }
+}
+
+#[test]
+fn the_desk_calls_and_hangs_up() {
+    let mut rig = Rig::new(g711(), phone::Options::default());
+    rig.desk_calls(&Gateway::uri_of("rosa"));
+    rig.talk("PCMU");
+    rig.desk_hangs_up();
+}
+
+#[test]
+fn the_desk_calls_a_number_and_rosa_hangs_up() {
+    let mut rig = Rig::new(g711(), phone::Options::default());
+    rig.desk_calls(&Gateway::uri_of("2700"));
+    rig.talk("PCMU");
+    rig.rosa_hangs_up();
+}
+
+#[test]
+fn rosa_calls_by_message_initiation_and_hangs_up() {
+    let mut rig = Rig::new(g711(), phone::Options::default());
+    rig.rosa_calls(true);
+    rig.talk("PCMU");
+    rig.rosa_hangs_up();
+}
+
+#[test]
+fn rosa_calls_at_once_and_the_desk_hangs_up() {
+    let mut rig = Rig::new(
+        baresip::Options { codecs: "pcma,pcmu".into(), ..Default::default() },
+        phone::Options { codecs: "PCMA".into(), ..Default::default() },
+    );
+    rig.rosa_calls(false);
+    rig.talk("PCMA");
+    rig.desk_hangs_up();
+}
+
+#[test]
+fn opus_passes_as_it_is_both_ways() {
+    let mut rig = Rig::new(opus(), phone::Options::default());
+    rig.desk_calls(&Gateway::uri_of("rosa"));
+    rig.talk("opus");
+    rig.desk_hangs_up();
+    rig.rosa_calls(true);
+    rig.talk("opus");
+    rig.rosa_hangs_up();
+}
+
+#[test]
+fn candidates_that_trickle_and_the_other_dtls_role() {
+    let mut rig = Rig::new(g711(), switches(&["--trickle", "--passive"]));
+    rig.desk_calls(&Gateway::uri_of("rosa"));
+    rig.talk("PCMU");
+    rig.rosa_hangs_up();
+    rig.rosa_calls(true);
+    rig.talk("PCMU");
+    rig.desk_hangs_up();
+}
+
+#[test]
+fn a_client_that_never_says_ringing() {
+    let mut rig = Rig::new(g711(), switches(&["--silent"]));
+    rig.desk.dial(&Gateway::uri_of("rosa")).unwrap();
+    rig.see("propose", |rig| rig.rosa.expect("propose", SOON).map(drop));
+    rig.rosa.accept().unwrap();
+    rig.see("established", |rig| rig.desk.expect("CALL_ESTABLISHED", SOON).map(drop));
+    rig.talk("PCMU");
+    rig.desk_hangs_up();
+}
+
+#[test]
+fn a_phone_on_tcp() {
+    let mut rig = Rig::new(baresip::Options { tcp: true, ..g711() }, phone::Options::default());
+    rig.desk_calls(&Gateway::uri_of("rosa"));
+    rig.talk("PCMU");
+    rig.desk_hangs_up();
+    rig.rosa_calls(true);
+    rig.talk("PCMU");
+    rig.rosa_hangs_up();
+}
+
+#[test]
+fn keys_pressed_at_the_desk_reach_rosa() {
+    let mut rig = Rig::new(g711(), phone::Options::default());
+    rig.desk_calls(&Gateway::uri_of("rosa"));
+    rig.talk("PCMU");
+    for key in ['1', '2', '#'] {
+        rig.desk.press(key).unwrap();
+        rig.see("digit", |rig| {
+            rig.rosa.expect_where("dtmf", SOON, |e| e.text("digit") == key.to_string()).map(drop)
+        });
+    }
+    rig.desk_hangs_up();
+}
+
+#[test]
+fn keys_pressed_by_rosa_reach_the_desk() {
+    let mut rig = Rig::new(g711(), phone::Options::default());
+    rig.rosa_calls(true);
+    rig.talk("PCMU");
+    rig.rosa.press("5*").unwrap();
+    for key in ["5", "*"] {
+        let heard = |rig: &mut Rig| {
+            let event = rig.desk.expect("CALL_DTMF_START", SOON)?;
+            anyhow::ensure!(event.facts["param"] == key, "{event:?}");
+            Ok(())
+        };
+        rig.see("digit", heard);
+    }
+    rig.rosa_hangs_up();
+}
+
+#[test]
+fn either_side_holds_and_goes_on() {
+    let mut rig = Rig::new(g711(), phone::Options::default());
+    rig.desk_calls(&Gateway::uri_of("rosa"));
+    rig.talk("PCMU");
+    rig.desk.order("hold", "").unwrap();
+    rig.see("hold at rosa", |rig| rig.rosa.expect("hold", SOON).map(drop));
+    rig.desk.order("resume", "").unwrap();
+    rig.see("the end of hold at rosa", |rig| rig.rosa.expect("unhold", SOON).map(drop));
+    rig.sound();
+    rig.rosa_hangs_up();
+}

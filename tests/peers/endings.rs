@@ -1,0 +1,120 @@
+//! Calls that come to nothing, told to each side in its own words (interworking §4).
+
+use crate::rig::{PROMPT, SOON};
+use std::net::SocketAddr;
+use testkit::{Gateway, Phone, Prosody, Sipp, gateway, phone, ports};
+
+struct Ends {
+    rosa: Phone,
+    gateway: Gateway,
+    trunk: SocketAddr,
+    _server: Prosody,
+}
+
+fn ends(ring_s: u32) -> Ends {
+    let server = Prosody::start(&["rosa"]).unwrap();
+    let trunk = SocketAddr::from(([127, 0, 0, 1], ports::block(2)));
+    let options = gateway::Options { trunk: Some(trunk), ring_s, ..Default::default() };
+    let gateway = Gateway::start(&server, &options).unwrap();
+    let rosa = Phone::start(&server, "rosa", &phone::Options::default()).unwrap();
+    Ends { rosa, gateway, trunk, _server: server }
+}
+
+/// What the phone's refusal sounds like to the SIP caller.
+fn refused_by_rosa(reason: &str, code: &str, cause: &str) {
+    let mut ends = ends(0);
+    let words = [("code", code), ("cause", cause)];
+    let sipp = Sipp::start("uac_refused", &words, ends.gateway.sip, &["-m", "1", "-s", "rosa"]).unwrap();
+    ends.rosa.expect("propose", SOON).unwrap();
+    ends.rosa.reject(reason).unwrap();
+    sipp.finish(SOON).unwrap_or_else(|e| panic!("{reason}: {e:#}\n{:#}", ends.gateway.failure("was there")));
+}
+
+/// What the SIP phone's refusal sounds like to rosa.
+fn refused_by_the_desk(code: &str, reason: &str, jmi: bool) {
+    let mut ends = ends(0);
+    let sipp = Sipp::server(
+        ends.trunk.port(),
+        "uas_refuse",
+        &[("code", code), ("header", "Server: desk")],
+        &["-m", "1"],
+    )
+    .unwrap();
+    ends.rosa.call(&Gateway::jid_of("2041"), jmi).unwrap();
+    let ended = ends.rosa.expect("ended", SOON);
+    let ended = ended.unwrap_or_else(|e| panic!("{code}: {e:#}\n{:#}", ends.gateway.failure("was there")));
+    assert!(ended.text("reason") == reason, "{code}: {ended:?}");
+    assert_eq!(ended.text("by"), "peer");
+    sipp.finish(SOON).unwrap();
+}
+
+#[test]
+fn rosa_is_busy() {
+    refused_by_rosa("busy", "486", "17");
+}
+
+/// Not 603: a 6xx would end the search of a PABX's ring group (R-CODE-4).
+#[test]
+fn rosa_declines() {
+    refused_by_rosa("decline", "480", "21");
+}
+
+#[test]
+fn nobody_of_that_name() {
+    let ends = ends(0);
+    let words = [("code", "480"), ("cause", ".*")];
+    let sipp = Sipp::start("uac_refused", &words, ends.gateway.sip, &["-m", "1", "-s", "nobody"]).unwrap();
+    sipp.finish(SOON).unwrap_or_else(|e| panic!("{e:#}\n{:#}", ends.gateway.failure("was there")));
+}
+
+#[test]
+fn the_caller_gives_up() {
+    let mut ends = ends(0);
+    let sipp = Sipp::start("uac_cancel", &[], ends.gateway.sip, &["-m", "1", "-s", "rosa"]).unwrap();
+    ends.rosa.expect("propose", SOON).unwrap();
+    let ended = ends.rosa.expect("ended", SOON).unwrap();
+    assert_eq!((ended.text("reason"), ended.text("by")), ("cancel", "peer"));
+    sipp.finish(PROMPT).unwrap();
+}
+
+#[test]
+fn rosa_does_not_answer() {
+    let mut ends = ends(3);
+    let words = [("code", "480"), ("cause", "19")];
+    let sipp = Sipp::start("uac_refused", &words, ends.gateway.sip, &["-m", "1", "-s", "rosa"]).unwrap();
+    ends.rosa.expect("propose", SOON).unwrap();
+    let ended = ends.rosa.expect("ended", SOON).unwrap();
+    assert_eq!(ended.text("by"), "peer", "{ended:?}");
+    sipp.finish(SOON).unwrap();
+}
+
+#[test]
+fn the_desk_is_busy() {
+    refused_by_the_desk("486", "busy", true);
+    refused_by_the_desk("486", "busy", false);
+}
+
+#[test]
+fn the_desk_declines() {
+    refused_by_the_desk("603", "decline", true);
+}
+
+#[test]
+fn the_desk_knows_no_such_number() {
+    refused_by_the_desk("404", "gone", true);
+}
+
+#[test]
+fn the_desk_is_away() {
+    refused_by_the_desk("480", "timeout", true);
+}
+
+#[test]
+fn rosa_gives_up() {
+    let mut ends = ends(0);
+    let sipp = Sipp::server(ends.trunk.port(), "uas_cancelled", &[], &["-m", "1"]).unwrap();
+    ends.rosa.call(&Gateway::jid_of("2041"), true).unwrap();
+    ends.rosa.expect("ringing", SOON).unwrap();
+    ends.rosa.hang_up().unwrap();
+    sipp.finish(SOON).unwrap_or_else(|e| panic!("{e:#}\n{:#}", ends.gateway.failure("was there")));
+}

@@ -1,0 +1,16 @@
+//! The gateway among real programs: baresip and SIPp on one side, Prosody and a Jingle client on the other.
+//!
+//! One rule: nothing in between but the `tandem` binary. A call counts as gone through when each end recognises the tone
+//! that the other sends. How the programs are run is in crates/testkit.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    missing_docs,
+    reason = "a test says what is wrong by failing"
+)]
+
+mod calls;
+mod endings;
+mod many;
+mod rig;
