@@ -2,6 +2,7 @@
 //!
 //! One rule: a failure is one line that names the cause and the remedy. Start at [`Task`].
 
+mod demo;
 mod setup;
 mod steps;
 
@@ -23,11 +24,14 @@ enum Task {
     Check,
     /// Everything: setup, check, build, and every test there is
     Test,
+    /// Two real calls between a SIP phone and a Jingle client through the gateway, with sound, in front of your eyes
+    Demo(demo::Demo),
 }
 
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().task {
         Task::Setup => setup::setup(),
+        Task::Demo(demo) => demo.run(),
         Task::Check => steps::check(),
         Task::Test => setup::setup().and_then(|()| steps::check()).and_then(|()| steps::test()),
     };

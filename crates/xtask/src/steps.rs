@@ -25,6 +25,11 @@ pub fn test() -> Result<()> {
     }
 }
 
+/// The gateway's binary, as a developer's build.
+pub fn build_gateway() -> Result<()> {
+    step("build", &["build", "--package", "tandem", "--bin", "tandem"], "mend what rustc names above")
+}
+
 fn step(name: &str, arguments: &[&str], remedy: &str) -> Result<()> {
     eprintln!("==> {name}: cargo {}", arguments.join(" "));
     let began = now();
