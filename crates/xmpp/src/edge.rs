@@ -43,7 +43,11 @@ impl Edge {
     #[must_use]
     pub fn new(config: Config, secret: Secret) -> Edge {
         Edge {
-            links: config.components.iter().map(|c| (c.domain.clone(), Link::default())).collect(),
+            links: config
+                .components
+                .iter()
+                .map(|c| (c.domain.to_ascii_lowercase(), Link::default()))
+                .collect(),
             config,
             secret,
             legs: HashMap::new(),
@@ -75,7 +79,12 @@ impl Edge {
     }
 
     fn component(&self, domain: &str) -> Option<&Component> {
-        self.config.components.iter().find(|c| c.domain == domain)
+        self.config.components.iter().find(|c| c.domain.eq_ignore_ascii_case(domain))
+    }
+
+    /// The link of this domain is there.
+    fn is_up(&self, domain: &str) -> bool {
+        self.links.get(&domain.to_ascii_lowercase()).is_some_and(|link| link.up)
     }
 
     fn serves(&self, domain: &str) -> bool {

@@ -236,7 +236,7 @@ impl Edge {
 
     pub(super) fn send(&mut self, stanza: Element) {
         let domain = stanza::domain(stanza.attr("from").unwrap_or(""));
-        let up = self.links.get(domain).is_some_and(|link| link.up);
+        let up = self.is_up(domain);
         if up {
             self.out.push_back(Output::Send(stanza));
         } else {

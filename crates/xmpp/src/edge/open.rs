@@ -21,7 +21,7 @@ impl Edge {
     /// A session for a call of ours: by propose to a bare JID, at once to a full one (interworking §2.4, §2.5).
     pub(super) fn outgoing(&self, leg: LegRef, opening: &Opening) -> Option<Session> {
         let from = stanza::bare(&opening.from.address);
-        let served = stanza::domain(from) == opening.link && self.serves(&opening.link);
+        let served = stanza::domain(from).eq_ignore_ascii_case(&opening.link) && self.serves(&opening.link);
         if !served || opening.to.address.is_empty() {
             return None;
         }

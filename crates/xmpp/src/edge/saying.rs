@@ -4,7 +4,6 @@ use super::leg::{Alarm, Job, MAX_SEEN};
 use super::{Edge, Output};
 use crate::session::Session;
 use crate::signal::say;
-use crate::stanza;
 use signal::{LegRef, Reason, Said, Say, Time};
 
 /// A hold that met an open offer is tried again after this time, ms.
@@ -21,6 +20,8 @@ impl Edge {
             (Some(opening), true) => self.outgoing(name, opening),
             _ => Session::from_bytes(&order.state.dialog),
         };
+        let link = order.opening.as_ref().map_or("", |opening| opening.link.as_str());
+        let up = self.is_up(link);
         let Some(leg) = self.legs.get_mut(&name) else { return };
         if leg.session.is_none() || order.state.revision > leg.revision {
             leg.session = fresh;
@@ -40,7 +41,7 @@ impl Edge {
             return self.out.push_back(Output::Said(said));
         }
         let opens = order.opening.is_some() && order.state.dialog.is_empty();
-        if opens && !self.links.get(stanza::domain(&session.local)).is_some_and(|link| link.up) {
+        if opens && !up {
             self.remove(name);
             said.failed = Some(Reason::Connectivity.into());
             return self.out.push_back(Output::Said(said));

@@ -34,7 +34,7 @@ pub(super) struct Awaited {
 impl Edge {
     /// The link of a component domain is there, or lost. Before the first call it is lost.
     pub fn linked(&mut self, domain: &str, up: bool, now: Time) {
-        let Some(link) = self.links.get_mut(domain) else { return };
+        let Some(link) = self.links.get_mut(&domain.to_ascii_lowercase()) else { return };
         if link.up == up {
             return;
         }
@@ -50,7 +50,7 @@ impl Edge {
         let mut again: Vec<&Awaited> = self
             .awaited
             .values()
-            .filter(|a| stanza::domain(a.stanza.attr("from").unwrap_or("")) == domain)
+            .filter(|a| stanza::domain(a.stanza.attr("from").unwrap_or("")).eq_ignore_ascii_case(domain))
             // A message has no answer to wait for: it is repeated only if it may have been lost.
             .filter(|a| a.stanza.name() == "iq" || a.sent + UNCERTAIN >= down)
             .collect();
@@ -61,7 +61,7 @@ impl Edge {
 
     pub(super) fn hold(&mut self, stanza: Element) {
         let awaited = stanza.attr("id").is_some_and(|id| self.awaited.contains_key(id));
-        let domain = stanza::domain(stanza.attr("from").unwrap_or("")).to_owned();
+        let domain = stanza::domain(stanza.attr("from").unwrap_or("")).to_ascii_lowercase();
         let Some(link) = self.links.get_mut(&domain).filter(|_| !awaited) else { return };
         if link.held.len() >= MAX_HELD {
             link.held.pop_front();
