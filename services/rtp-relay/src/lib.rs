@@ -156,9 +156,9 @@ async fn look_after(drain: &Drain, members: &[Member], announcer: &Announcer) {
             let (s, f, d) = member.line.gauges.read();
             (sessions, forwarded, dropped) = (sessions + s, forwarded + f, dropped + d);
         }
-        metrics::gauge!("relay_sessions").set(sessions as f64);
-        metrics::counter!("relay_packets_forwarded_total").absolute(forwarded);
-        metrics::counter!("relay_packets_dropped_total").absolute(dropped);
+        metrics::gauge!("tandem_relay_sessions").set(sessions as f64);
+        metrics::counter!("tandem_relay_packets_forwarded_total").absolute(forwarded);
+        metrics::counter!("tandem_relay_packets_dropped_total").absolute(dropped);
         let draining = drain.stage() > Stage::Running;
         announcer.update(|card| (card.load, card.draining) = (sessions, draining));
         if draining {

@@ -90,6 +90,7 @@ impl Calls {
             Ok(placement) => placement,
             Err(end) => return Ok(refused(id, end)),
         };
+        metrics::counter!("tandem_calls_placed_total").increment(1);
         let session = placement.grant.session.clone();
         let now = (self.0.now)();
         let placed = match Call::place(placement, now) {
@@ -281,5 +282,6 @@ enum Placed {
 
 fn refused(call: CallId, end: End) -> Placed {
     debug!(call.id = %call, reason = ?end.reason, "the call is not taken");
+    metrics::counter!("tandem_calls_refused_total", "reason" => format!("{:?}", end.reason)).increment(1);
     Placed::Here(Verdict::Refused(end))
 }

@@ -173,6 +173,7 @@ impl Performer {
         async {
             let (session, outcome) = match (effect, &call.relay) {
                 (Effect::Record(fact), _) => {
+                    count(fact);
                     self.publish(call, entry, fact).await;
                     return true;
                 }
@@ -220,6 +221,17 @@ impl Performer {
         let message = Message { trace: call.trace.clone(), payload: payload.into() };
         if let Err(error) = self.bus.publish(subjects::FACTS, message).await {
             warn!(%error, "a fact of a call was not published");
+        }
+    }
+}
+
+/// Facts as metrics; performed again they count twice, as rarely as an orchestrator dies.
+fn count(fact: &Fact) {
+    match fact {
+        Fact::Placed { .. } => {}
+        Fact::Answered => metrics::counter!("tandem_calls_answered_total").increment(1),
+        Fact::Ended { end, .. } => {
+            metrics::counter!("tandem_calls_ended_total", "reason" => format!("{:?}", end.reason)).increment(1);
         }
     }
 }

@@ -169,7 +169,7 @@ pub async fn run(config: Config, bus: Bus, drain: Drain) -> Result<()> {
 fn take(edge: &mut Edge, tcp: &mut tcp::Connections, input: Input) {
     match input {
         Input::Message(flow, octets) => {
-            metrics::counter!("tandem_sip_messages_in").increment(1);
+            metrics::counter!("tandem_sip_messages_in_total").increment(1);
             edge.receive(&octets, flow, now());
         }
         Input::Opened(peer, sender) => tcp.opened(peer, sender),

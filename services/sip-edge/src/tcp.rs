@@ -63,7 +63,7 @@ impl Connections {
 
     /// Sends on the connection to this peer, which is made when there is none.
     pub fn send(&mut self, peer: SocketAddr, octets: Bytes) {
-        metrics::counter!("tandem_sip_messages_out").increment(1);
+        metrics::counter!("tandem_sip_messages_out_total").increment(1);
         if self.open.get(&peer).is_none_or(mpsc::Sender::is_closed) {
             let (sender, receiver) = mpsc::channel(QUEUE);
             tokio::spawn(connect(peer, receiver, self.inputs.clone()));

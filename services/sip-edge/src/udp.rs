@@ -38,7 +38,7 @@ impl Sockets {
 
     /// Sends a datagram; one that the kernel does not take now is lost like any other, and repeated by its transaction.
     pub fn send(&self, peer: SocketAddr, octets: &[u8]) {
-        metrics::counter!("tandem_sip_messages_out").increment(1);
+        metrics::counter!("tandem_sip_messages_out_total").increment(1);
         let family = |socket: &&Arc<UdpSocket>| {
             socket.local_addr().is_ok_and(|address| address.is_ipv4() == peer.is_ipv4())
         };
@@ -74,7 +74,7 @@ async fn read(socket: Arc<UdpSocket>, inputs: mpsc::Sender<Input>) {
                 match inputs.try_send(Input::Message(Flow { tcp: false, peer }, octets)) {
                     Ok(()) => {}
                     Err(mpsc::error::TrySendError::Full(_)) => {
-                        metrics::counter!("tandem_sip_messages_dropped").increment(1);
+                        metrics::counter!("tandem_sip_messages_dropped_total").increment(1);
                     }
                     Err(mpsc::error::TrySendError::Closed(_)) => return,
                 }

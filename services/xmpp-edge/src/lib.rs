@@ -95,7 +95,7 @@ pub async fn run(config: Config, bus: Bus, drain: Drain) -> Result<()> {
             () = tokio::time::sleep(wait) => edge.tick(now()),
             Some(input) = input.recv() => match input {
                 Input::Stanza(stanza) => {
-                    metrics::counter!("tandem_xmpp_stanzas_in").increment(1);
+                    metrics::counter!("tandem_xmpp_stanzas_in_total").increment(1);
                     edge.receive(&stanza, now());
                 }
                 Input::Up(domain, sender) => {
@@ -157,7 +157,7 @@ pub async fn run(config: Config, bus: Bus, drain: Drain) -> Result<()> {
 
 /// By the domain of its `from`.
 fn send(links: &HashMap<String, Link>, stanza: Element) {
-    metrics::counter!("tandem_xmpp_stanzas_out").increment(1);
+    metrics::counter!("tandem_xmpp_stanzas_out_total").increment(1);
     let from = stanza.attr("from").unwrap_or_default();
     let bare = from.split('/').next().unwrap_or(from);
     let domain = bare.rsplit('@').next().unwrap_or(bare).to_owned();
