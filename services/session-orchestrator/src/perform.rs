@@ -231,7 +231,8 @@ fn count(fact: &Fact) {
         Fact::Placed { .. } => {}
         Fact::Answered => metrics::counter!("tandem_calls_answered_total").increment(1),
         Fact::Ended { end, .. } => {
-            metrics::counter!("tandem_calls_ended_total", "reason" => format!("{:?}", end.reason)).increment(1);
+            metrics::counter!("tandem_calls_ended_total", "reason" => format!("{:?}", end.reason))
+                .increment(1);
         }
     }
 }
