@@ -22,6 +22,9 @@ impl Edge {
             }
             let idle = leg.idle;
             for alarm in due {
+                if let Alarm::Reply(id) = &alarm {
+                    self.awaited.remove(id);
+                }
                 self.job(name, Job::Alarm(alarm), now);
             }
             // An alarm is no sign of life.
