@@ -25,12 +25,14 @@ impl Poll {
         Ok(Poll { epoll, numbers: Vec::with_capacity(EVENTS) })
     }
 
-    /// Watches a descriptor for input. It leaves by being closed.
+    /// Watches a descriptor for input, told once each time that some comes: who takes it up reads all of it. (Told as long as
+    /// there is some, the kernel would look at every socket twice.) It leaves by being closed.
     ///
     /// # Errors
     /// Those of the system.
     pub fn add(&self, fd: RawFd, number: u64) -> io::Result<()> {
-        let mut event = libc::epoll_event { events: libc::EPOLLIN as u32, u64: number };
+        let events = (libc::EPOLLIN | libc::EPOLLET) as u32;
+        let mut event = libc::epoll_event { events, u64: number };
         // SAFETY: `event` lives for the call, which copies it.
         check(unsafe { libc::epoll_ctl(self.epoll.as_raw_fd(), libc::EPOLL_CTL_ADD, fd, &mut event) })
             .map(drop)
@@ -108,7 +110,9 @@ mod tests {
         let other = waker.clone();
         std::thread::spawn(move || other.wake()).join().unwrap();
         assert_eq!(poll.wait(5_000), [7]);
-        assert_eq!(poll.wait(0), [7], "level, not edge");
+        assert!(poll.wait(0).is_empty(), "told once");
+        waker.wake();
+        assert_eq!(poll.wait(5_000), [7], "and again when it is woken again");
         waker.clear();
         assert!(poll.wait(0).is_empty());
     }

@@ -57,6 +57,8 @@ struct Thread {
     batch: Batch,
     /// By the place of the end.
     pairs: Vec<Option<(EndId, Pair)>>,
+    /// Sockets that may have more to read.
+    unread: Vec<u64>,
     /// Of the packets in the batch: where each leaves by.
     departures: Vec<(RawFd, usize, SocketAddr, usize)>,
     out: Vec<(usize, SocketAddr, usize)>,
@@ -84,6 +86,7 @@ pub fn run(parts: Parts) -> std::io::Result<()> {
         poll,
         batch: Batch::default(),
         pairs: vec![],
+        unread: Vec::with_capacity(BATCH),
         departures: Vec::with_capacity(BATCH),
         out: Vec::with_capacity(BATCH),
         started,
@@ -92,7 +95,10 @@ pub fn run(parts: Parts) -> std::io::Result<()> {
     loop {
         let now = thread.now().time();
         let sleep = thread.worker.deadline().map_or(LONGEST, |at| at.since(now).min(LONGEST));
+        // Sockets that had more than their turn come first; nobody tells of them again.
         ready.clear();
+        ready.append(&mut thread.unread);
+        let sleep = if ready.is_empty() { sleep } else { 0 };
         ready.extend_from_slice(thread.poll.wait(sleep));
         let at = thread.now();
         let mut used = 0;
@@ -128,6 +134,9 @@ impl Thread {
             used = 0;
         }
         let count = self.batch.receive(fd, used, TURN);
+        if count == TURN {
+            self.unread.push(number);
+        }
         for place in used..used + count {
             let Some((from, length)) = self.batch.read(place) else { continue };
             let buffer = self.batch.buffer(place);
