@@ -2,6 +2,7 @@
 //!
 //! One rule: a failure is one line that names the cause and the remedy. Start at [`Task`].
 
+mod bench;
 mod demo;
 mod setup;
 mod steps;
@@ -26,12 +27,16 @@ enum Task {
     Test,
     /// Two real calls between a SIP phone and a Jingle client through the gateway, with sound, in front of your eyes
     Demo(demo::Demo),
+    /// What the gateway costs, beside Kamailio
+    #[command(subcommand)]
+    Bench(bench::Bench),
 }
 
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().task {
         Task::Setup => setup::setup(),
         Task::Demo(demo) => demo.run(),
+        Task::Bench(bench) => bench.run(),
         Task::Check => steps::check(),
         Task::Test => setup::setup().and_then(|()| steps::check()).and_then(|()| steps::test()),
     };

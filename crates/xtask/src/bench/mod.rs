@@ -1,0 +1,56 @@
+//! `cargo xtask bench`: what the gateway costs, measured beside a program that everybody knows.
+//!
+//! One rule: figures are printed and kept nowhere; a run in which a call failed gives none. How they are taken:
+//! docs/benchmarks.md. Start at [`calls`].
+
+mod calls;
+mod process;
+mod report;
+mod responder;
+mod sipp;
+mod stanza;
+mod system;
+
+use anyhow::{Context, Result, ensure};
+use std::path::PathBuf;
+use std::process::Command;
+
+/// What is measured.
+#[derive(clap::Subcommand, Clone, Debug)]
+pub enum Bench {
+    /// What a call costs: CPU time of each service, time to set up, memory of a held call
+    Calls(calls::Calls),
+}
+
+impl Bench {
+    /// Measures and prints.
+    ///
+    /// # Errors
+    /// One line: what is missing or went wrong.
+    pub fn run(&self) -> Result<()> {
+        match self {
+            Bench::Calls(calls) => calls.run(),
+        }
+    }
+}
+
+/// Builds the gateway for release and gives the directory of its binaries.
+fn build() -> Result<PathBuf> {
+    eprintln!("==> bench: release build");
+    let mut cargo = Command::new("cargo");
+    cargo.args(["build", "--release", "--quiet", "--package", "tandem", "--package", "tandem-sip-edge"]);
+    cargo.args([
+        "--package",
+        "tandem-xmpp-edge",
+        "--package",
+        "tandem-orchestrator",
+        "--package",
+        "tandem-rtp-relay",
+    ]);
+    let status = cargo.current_dir(testkit::root()).status().context("cannot start cargo")?;
+    ensure!(status.success(), "the release build failed: mend what rustc names above");
+    // This program lies in <target>/debug.
+    let here = std::env::current_exe()?;
+    let target = here.ancestors().nth(2).context("this program lies in no build directory")?;
+    Ok(target.join("release"))
+}

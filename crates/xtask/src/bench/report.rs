@@ -1,0 +1,213 @@
+//! The figures, for people and for programs.
+
+use super::process::load;
+use anyhow::Result;
+use serde_json::json;
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+/// One run.
+pub struct Figures {
+    mode: &'static str,
+    direction: &'static str,
+    /// CPU ms a call of each service of the gateway.
+    gateway: BTreeMap<String, f64>,
+    /// The same of what stands around it.
+    around: BTreeMap<String, f64>,
+    times: Vec<u64>,
+    /// From the first call's beginning to the last one's end, ms.
+    took: u64,
+}
+
+impl Figures {
+    /// Takes what was measured.
+    pub fn new(
+        mode: &'static str,
+        direction: &'static str,
+        gateway: BTreeMap<String, f64>,
+        around: BTreeMap<String, f64>,
+        mut times: Vec<u64>,
+        took: u64,
+    ) -> Figures {
+        times.sort_unstable();
+        Figures { mode, direction, gateway, around, times, took }
+    }
+
+    fn cpu(&self) -> f64 {
+        self.gateway.values().sum()
+    }
+}
+
+/// The least of sorted times that this share of them does not exceed.
+fn percentile(sorted: &[u64], share: f64) -> u64 {
+    let rank = (sorted.len() as f64 * share).ceil() as usize;
+    sorted.get(rank.saturating_sub(1)).copied().unwrap_or(0)
+}
+
+/// Everything measured.
+pub struct Report {
+    calls: u32,
+    rate: u32,
+    hold_ms: u64,
+    held: u32,
+    load: (String, String),
+    /// CPU ms a call, and times to set up.
+    pub kamailio: (f64, Vec<u64>),
+    /// Mode, MiB of the gateway without calls, KiB more for each held call.
+    pub memory: Vec<(&'static str, f64, f64)>,
+    /// Mode, CPU ms a second without calls.
+    pub idle: Vec<(&'static str, f64)>,
+    /// The runs.
+    pub figures: Vec<Figures>,
+}
+
+impl Report {
+    /// Nothing measured yet.
+    pub fn new(calls: u32, rate: u32, hold_ms: u64, held: u32) -> Report {
+        Report {
+            calls,
+            rate,
+            hold_ms,
+            held,
+            load: (load(), String::new()),
+            kamailio: (0.0, vec![]),
+            memory: vec![],
+            idle: vec![],
+            figures: vec![],
+        }
+    }
+
+    /// Notes how busy the machine was in the end.
+    pub fn end(&mut self) {
+        self.load.1 = load();
+        self.kamailio.1.sort_unstable();
+    }
+
+    /// For people.
+    pub fn text(&self) -> String {
+        let mut out = String::new();
+        let _ = self.write(&mut out);
+        out
+    }
+
+    fn write(&self, out: &mut String) -> std::fmt::Result {
+        writeln!(
+            out,
+            "{} calls of {} ms, {} a second, no sound; no call failed. Load of the machine {} before, {} after.\n",
+            self.calls, self.hold_ms, self.rate, self.load.0, self.load.1
+        )?;
+        writeln!(
+            out,
+            "{:<31}{:>13}{:>16}{:>18}{:>14}",
+            "", "CPU ms/call", "calls/core·s", "set-up p50/p99", "to Kamailio"
+        )?;
+        let (cpu, times) = &self.kamailio;
+        let line = |out: &mut String, name: &str, cpu: f64, times: &[u64], ratio: f64| {
+            writeln!(
+                out,
+                "{name:<31}{cpu:>13.2}{:>16.0}{:>18}{ratio:>13.1}x",
+                1000.0 / cpu.max(1e-9),
+                format!("{} / {} ms", percentile(times, 0.5), percentile(times, 0.99)),
+            )
+        };
+        line(out, "Kamailio, stateful proxy", *cpu, times, 1.0)?;
+        for run in &self.figures {
+            let name = format!("{}, {}", run.mode, run.direction);
+            line(out, &name, run.cpu(), &run.times, run.cpu() / cpu.max(1e-9))?;
+        }
+        writeln!(out, "\nCPU ms a call by process; what stands around the gateway is not in its sum:")?;
+        for run in &self.figures {
+            let parts = |parts: &BTreeMap<String, f64>| {
+                parts.iter().map(|(name, ms)| format!("{name} {ms:.2}")).collect::<Vec<_>>().join("  ")
+            };
+            writeln!(
+                out,
+                "  {}, {}: {}  |  {}",
+                run.mode,
+                run.direction,
+                parts(&run.gateway),
+                parts(&run.around)
+            )?;
+        }
+        writeln!(out)?;
+        for (mode, base, kib) in &self.memory {
+            writeln!(
+                out,
+                "{mode}: {base:.1} MiB without calls, {kib:.1} KiB more for each of {} held calls",
+                self.held
+            )?;
+        }
+        for (mode, idle) in &self.idle {
+            writeln!(out, "{mode}: {idle:.1} ms of CPU a second without calls (part of the figures above)")?;
+        }
+        Ok(())
+    }
+
+    /// For programs.
+    ///
+    /// # Errors
+    /// None that can happen.
+    pub fn json(&self) -> Result<String> {
+        let set_up = |times: &[u64]| json!({ "p50": percentile(times, 0.5), "p99": percentile(times, 0.99), "n": times.len() });
+        let runs: Vec<_> = self
+            .figures
+            .iter()
+            .map(|run| {
+                json!({
+                    "mode": run.mode,
+                    "direction": run.direction,
+                    "cpu_ms_per_call": run.cpu(),
+                    "cpu_ms_per_call_by_service": run.gateway,
+                    "cpu_ms_per_call_around": run.around,
+                    "set_up_ms": set_up(&run.times),
+                    "took_ms": run.took,
+                    "to_kamailio": run.cpu() / self.kamailio.0.max(1e-9),
+                })
+            })
+            .collect();
+        let report = json!({
+            "calls": self.calls,
+            "calls_per_second": self.rate,
+            "hold_ms": self.hold_ms,
+            "load_before": self.load.0,
+            "load_after": self.load.1,
+            "kamailio": { "cpu_ms_per_call": self.kamailio.0, "set_up_ms": set_up(&self.kamailio.1) },
+            "runs": runs,
+            "memory": self.memory.iter().map(|(mode, base, kib)| json!({
+                "mode": mode, "mib_without_calls": base, "kib_per_held_call": kib, "held": self.held,
+            })).collect::<Vec<_>>(),
+            "idle_cpu_ms_per_second": self.idle.iter().map(|(mode, idle)| json!({ "mode": mode, "ms": idle })).collect::<Vec<_>>(),
+        });
+        Ok(serde_json::to_string_pretty(&report)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percentiles_are_values_that_were_measured() {
+        let times: Vec<u64> = (1..=200).collect();
+        assert_eq!((percentile(&times, 0.5), percentile(&times, 0.99)), (100, 198));
+        assert_eq!((percentile(&[7], 0.99), percentile(&[], 0.5)), (7, 0));
+    }
+
+    #[test]
+    fn both_forms_tell_the_ratio() {
+        let mut report = Report::new(100, 10, 1_000, 50);
+        report.kamailio = (0.5, vec![1, 2]);
+        let gateway = BTreeMap::from([("tandem".to_owned(), 2.0)]);
+        report.figures.push(Figures::new(
+            "one process",
+            "SIP to Jingle",
+            gateway,
+            BTreeMap::new(),
+            vec![9, 5],
+            1,
+        ));
+        assert!(report.text().contains("4.0x") && report.text().contains("5 / 9 ms"), "{}", report.text());
+        let json: serde_json::Value = serde_json::from_str(&report.json().unwrap()).unwrap();
+        assert_eq!(json["runs"][0]["to_kamailio"], 4.0);
+    }
+}

@@ -1,0 +1,138 @@
+//! SIPp as caller and callee, and Kamailio between them as the measure of what SIP alone costs.
+
+use super::system::SIP_DOMAIN;
+use anyhow::{Context, Result, ensure};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+use tempfile::TempDir;
+use testkit::clock::poll;
+use testkit::{Program, ports, root};
+
+/// A running SIPp.
+pub struct Sipp {
+    program: Program,
+    directory: TempDir,
+}
+
+impl Sipp {
+    /// Makes `calls` calls to `target`, `rate` a second, each held for `hold`.
+    ///
+    /// # Errors
+    /// SIPp is not installed.
+    pub fn caller(target: SocketAddr, calls: u32, rate: u32, hold: Duration) -> Result<Sipp> {
+        let directory = TempDir::with_prefix("tandem-sipp-")?;
+        std::fs::write(directory.path().join("domain.csv"), format!("SEQUENTIAL\n{SIP_DOMAIN}\n"))?;
+        let mut command = sipp("uac.xml", ports::block(2), directory.path());
+        command.args(["-s", "rosa", "-inf", "domain.csv", "-r", &rate.to_string(), "-m", &calls.to_string()]);
+        command.args(["-d", &hold.as_millis().to_string(), "-l", "20000", "-trace_rtt", "-rtt_freq", "1"]);
+        command.arg(target.to_string());
+        Ok(Sipp { program: Program::start("sipp, caller", command)?, directory })
+    }
+
+    /// Answers `calls` calls on this port.
+    ///
+    /// # Errors
+    /// SIPp is not installed.
+    pub fn callee(port: u16, calls: u32) -> Result<Sipp> {
+        let directory = TempDir::with_prefix("tandem-sipp-")?;
+        let mut command = sipp("uas.xml", port, directory.path());
+        command.args(["-m", &calls.to_string()]);
+        Ok(Sipp { program: Program::start("sipp, callee", command)?, directory })
+    }
+
+    /// Waits until all calls are over. Gives the times from INVITE to 200, ms.
+    ///
+    /// # Errors
+    /// A call failed, or they take longer than `within`.
+    pub fn finish(mut self, within: Duration) -> Result<Vec<u64>> {
+        let status = self.program.finish(within);
+        let errors = std::fs::read_to_string(self.directory.path().join("errors.log")).unwrap_or_default();
+        let errors: String = errors.chars().take(2_000).collect();
+        let status = status.with_context(|| format!("its errors: {errors}"))?;
+        ensure!(
+            status.success(),
+            "a call failed ({status}); no figures are given then. SIPp's errors:\n{errors}"
+        );
+        let mut times = vec![];
+        for entry in std::fs::read_dir(self.directory.path())?.flatten() {
+            if entry.file_name().to_string_lossy().ends_with("_rtt.csv") {
+                let text = std::fs::read_to_string(entry.path())?;
+                // Date_ms;response_time_ms;rtd_no
+                let time = |line: &str| line.split(';').nth(1)?.parse::<f64>().ok();
+                times.extend(text.lines().filter_map(time).map(|ms| ms.round() as u64));
+            }
+        }
+        Ok(times)
+    }
+}
+
+fn sipp(scenario: &str, port: u16, directory: &Path) -> Command {
+    let mut command = Command::new("sipp");
+    command.arg("-sf").arg(root().join("tests/load").join(scenario));
+    command.args(["-i", "127.0.0.1", "-p", &port.to_string(), "-nostdin"]);
+    command.args(["-mp", &ports::block(8).to_string(), "-trace_err", "-error_file"]);
+    command.arg(directory.join("errors.log")).current_dir(directory);
+    command
+}
+
+/// Kamailio as a stateful proxy with one worker.
+pub struct Kamailio {
+    program: Program,
+    _directory: TempDir,
+    /// Where it takes SIP.
+    pub address: SocketAddr,
+}
+
+impl Kamailio {
+    /// Starts one that sends every call to `callee`.
+    ///
+    /// # Errors
+    /// It is not installed or does not come up.
+    pub fn start(callee: SocketAddr) -> Result<Kamailio> {
+        let directory = TempDir::with_prefix("tandem-kamailio-")?;
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, ports::one()));
+        let config = format!(
+            r#"#!KAMAILIO
+debug=0
+log_stderror=yes
+fork=yes
+children=1
+disable_tcp=yes
+listen=udp:{address}
+loadmodule "tm.so"
+loadmodule "sl.so"
+loadmodule "rr.so"
+loadmodule "pv.so"
+request_route {{
+  if (!loose_route()) {{
+    record_route();
+    $du = "sip:{callee}";
+  }}
+  t_relay();
+}}
+"#
+        );
+        let file = directory.path().join("kamailio.cfg");
+        std::fs::write(&file, config)?;
+        // Debian puts it into sbin, which is not on everybody's path.
+        let known = "/usr/sbin/kamailio";
+        let mut command = Command::new(if Path::new(known).exists() { known } else { "kamailio" });
+        command.args(["-DD", "-E", "-m", "64", "-M", "16", "-f"]).arg(&file);
+        command.args(["-Y", &directory.path().to_string_lossy(), "-P"]).arg(directory.path().join("pid"));
+        let mut program = Program::start("Kamailio", command)
+            .context("Kamailio is what the gateway is compared with: apt-get install kamailio")?;
+        let up = poll(Duration::from_secs(10), || {
+            let up = !ports::is_free(address.port());
+            (up || !program.running()).then_some(up)
+        });
+        ensure!(up == Some(true), "{:#}", program.failure("does not come up"));
+        Ok(Kamailio { program, _directory: directory, address })
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.program.pid()
+    }
+}
