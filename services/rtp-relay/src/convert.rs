@@ -4,12 +4,10 @@ use proto::v1;
 use relay::session::{Figures, Form, LEGS, Local, Remote};
 use relay::srtp::Suite;
 use signal::LegId;
-use signal::media::{Candidate, CandidateKind, Codec, Direction, Dtls, Fingerprint, Ice, Setup};
+use signal::media::{Codec, Direction, Dtls, Fingerprint, Ice};
 use std::net::SocketAddr;
 use tonic::Status;
 
-/// Candidates of one description (R-SDP-14).
-const CANDIDATES: usize = 64;
 /// Codecs of one content.
 const CODECS: usize = 64;
 /// Octets of a name, a credential.
@@ -96,58 +94,17 @@ fn codec(codec: v1::Codec) -> Result<Codec, Status> {
 /// # Errors
 /// INVALID_ARGUMENT
 pub fn ice(ice: v1::Ice) -> Result<Ice, Status> {
-    if ice.candidates.len() > CANDIDATES {
-        return Err(bad("ice.candidates", "at most 64"));
-    }
     if ice.ufrag.len() > TEXT || ice.pwd.len() > TEXT {
         return Err(bad("ice.ufrag, ice.pwd", "at most 256 octets"));
     }
-    Ok(Ice {
-        ufrag: ice.ufrag,
-        pwd: ice.pwd,
-        candidates: ice.candidates.into_iter().map(candidate).collect::<Result<_, _>>()?,
-        lite: ice.lite,
-        trickle: ice.trickle,
-    })
-}
-
-fn candidate(candidate: v1::Candidate) -> Result<Candidate, Status> {
-    let address = |field: &str, text: &str| {
-        text.parse::<SocketAddr>().map_err(|_| bad(field, format!("{text:?} is no address:port")))
-    };
-    let kind = match candidate.kind() {
-        v1::CandidateKind::Host => CandidateKind::Host,
-        v1::CandidateKind::ServerReflexive => CandidateKind::ServerReflexive,
-        v1::CandidateKind::PeerReflexive => CandidateKind::PeerReflexive,
-        v1::CandidateKind::Relayed => CandidateKind::Relayed,
-    };
-    Ok(Candidate {
-        component: u8::try_from(candidate.component)
-            .map_err(|_| bad("ice.candidates.component", candidate.component))?,
-        priority: candidate.priority,
-        address: address("ice.candidates.address", &candidate.address)?,
-        kind,
-        related: match candidate.related.as_str() {
-            "" => None,
-            text => Some(address("ice.candidates.related", text)?),
-        },
-        generation: candidate.generation,
-        foundation: candidate.foundation,
-    })
+    Ice::try_from(ice).map_err(|error| bad(error.field, error.why))
 }
 
 fn dtls(dtls: v1::Dtls) -> Result<Dtls, Status> {
-    let setup = match dtls.setup() {
-        v1::Setup::Actpass => Setup::ActPass,
-        v1::Setup::Active => Setup::Active,
-        v1::Setup::Passive => Setup::Passive,
-    };
-    if dtls.fingerprints.is_empty() || dtls.fingerprints.len() > 16 {
-        return Err(bad("dtls.fingerprints", "1 to 16"));
+    if dtls.fingerprints.is_empty() {
+        return Err(bad("dtls.fingerprints", "at least 1"));
     }
-    let fingerprints =
-        dtls.fingerprints.into_iter().map(|f| Fingerprint { hash: f.hash, digest: f.digest }).collect();
-    Ok(Dtls { fingerprints, setup })
+    Dtls::try_from(dtls).map_err(|error| bad(error.field, error.why))
 }
 
 /// An end as it is offered: plain ports, and the shared port as a host candidate.

@@ -134,7 +134,7 @@ impl Relays {
             session: call.to_string(),
             leg: leg.0.into(),
             content: content.into(),
-            ice: Some(convert::ice(ice)),
+            ice: Some(ice.into()),
             trace: trace.to_owned(),
         };
         let mut client = self.client(session).ok_or(Failure::Later)?;
