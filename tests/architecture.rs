@@ -55,7 +55,10 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     ("tandem-testkit", &[]),
     ("tandem-xtask", &["tandem-testkit"]),
-    ("tandem-tests", &[]),
+    (
+        "tandem-tests",
+        &["tandem-signal", "tandem-address", "tandem-media", "tandem-sip", "tandem-xmpp", "tandem-session"],
+    ),
 ];
 /// Crates that decide and compute; they have no clock, socket, runtime or random source.
 const PURE: &[&str] = &[

@@ -32,7 +32,8 @@ pub enum Signal {
     Offer(Media),
     /// 180; JMI ringing, session-info ringing.
     Ringing,
-    /// 183; early media where it came with a description.
+    /// 183 with a description: early media. Without one: the call goes on and the caller shall hear ringing, though no device
+    /// has said that it rings (a client that may never say so, interworking §2.4).
     Progress(Option<Media>),
     /// 200 to INVITE; session-accept (JMI proceed where the call came by propose).
     Answer(Media),

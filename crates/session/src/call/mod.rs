@@ -109,14 +109,19 @@ impl Call {
         if self.deadline.is_none_or(|deadline| deadline > now) || self.ended.is_some() {
             return;
         }
-        let rang = self.legs.iter().any(|leg| leg.phase == Phase::Ringing);
+        let rang = self.legs.iter().any(|leg| leg.phase == Phase::Ringing && !leg.inbound);
         let answered = self.legs.iter().any(|leg| leg.phase == Phase::Answered);
-        let reason = match (answered, rang) {
+        // What the callee's side is told is that the caller waits no longer, or (interworking §2.6) that its media never came.
+        let (reason, callee) = match (answered, rang) {
             // R-CALL-12: "rang and nobody came" differs from "nothing heard".
-            (true, _) => Reason::Timeout,
-            (_, true) => Reason::NoAnswer,
-            _ => self.unheard,
+            (true, _) => (Reason::Timeout, Reason::Connectivity),
+            (_, true) => (Reason::NoAnswer, Reason::NoAnswer),
+            _ => (self.unheard, Reason::NoAnswer),
         };
+        let callees: Vec<LegId> = self.legs.iter().filter(|leg| !leg.inbound).map(|leg| leg.id).collect();
+        for leg in callees {
+            end::hang_up(self, leg, callee.into(), effects);
+        }
         end::everybody(self, reason.into(), now, effects);
     }
 

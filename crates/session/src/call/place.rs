@@ -75,6 +75,7 @@ fn leg(
         offer: if inbound { Offer::Theirs } else { Offer::Ours },
         heard,
         spoken,
+        before: None,
         profile,
         ends,
         count: 0,

@@ -69,6 +69,10 @@ pub struct Leg {
     pub heard: Option<Media>,
     /// What we last described to it.
     pub spoken: Option<Media>,
+    /// While an offer is open: what it would replace, of `heard` (their offer) or of `spoken` (ours). A refusal brings it back
+    /// (RFC 3264 §8: as if the offer had never been made).
+    #[serde(default)]
+    pub before: Option<Media>,
     /// How media is spoken with it.
     pub profile: Profile,
     /// The relay's ends that face it, by content.

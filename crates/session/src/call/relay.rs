@@ -15,7 +15,9 @@ pub(super) fn relay(call: &mut Call, from: LegId, signal: Signal, now: Time, eff
     match signal {
         // A second offer of an open call is an update by another name.
         Signal::Offer(media) | Signal::Update(media) => update(call, from, peer, media, now, effects),
-        Signal::Ringing | Signal::Progress(_) => ringing(call, from, peer, effects),
+        // Progress without a description tells that the call goes on, not that anybody heard it (R-CALL-12).
+        Signal::Progress(None) => ringing(call, from, peer, false, effects),
+        Signal::Ringing | Signal::Progress(Some(_)) => ringing(call, from, peer, true, effects),
         Signal::Answer(media) => answer(call, from, peer, media, now, effects),
         Signal::Updated(media) => updated(call, from, peer, media, now, effects),
         Signal::Refused(reason) => refused(call, from, peer, reason, effects),
@@ -40,11 +42,13 @@ pub(super) fn relay(call: &mut Call, from: LegId, signal: Signal, now: Time, eff
     }
 }
 
-fn ringing(call: &mut Call, from: LegId, peer: LegId, effects: &mut Effects) {
+fn ringing(call: &mut Call, from: LegId, peer: LegId, heard: bool, effects: &mut Effects) {
     let Some(leg) = call.leg_mut(from).filter(|leg| leg.phase == Phase::Calling && !leg.inbound) else {
         return;
     };
-    leg.phase = Phase::Ringing;
+    if heard {
+        leg.phase = Phase::Ringing;
+    }
     // Once per call, however many devices ring (R-CALL-8).
     if let Some(leg) = call.leg_mut(peer).filter(|leg| leg.phase == Phase::Calling) {
         leg.phase = Phase::Ringing;
@@ -110,10 +114,10 @@ fn update(call: &mut Call, from: LegId, peer: LegId, theirs: Media, now: Time, e
         return;
     }
     if let Some(leg) = call.leg_mut(from) {
-        (leg.offer, leg.heard) = (Offer::Theirs, Some(theirs));
+        (leg.offer, leg.before) = (Offer::Theirs, leg.heard.replace(theirs));
     }
     if let Some(leg) = call.leg_mut(peer) {
-        (leg.offer, leg.spoken) = (Offer::Ours, Some(ours.clone()));
+        (leg.offer, leg.before) = (Offer::Ours, leg.spoken.replace(ours.clone()));
     }
     call.say(peer, Signal::Update(ours), effects);
 }
@@ -146,6 +150,7 @@ fn accept(call: &mut Call, from: LegId, theirs: Media, peers: &Media, now: Time,
         Ok(agreed) => {
             if let Some(leg) = call.leg_mut(from) {
                 (leg.offer, leg.heard, leg.spoken) = (Offer::Settled, Some(theirs), Some(agreed.clone()));
+                leg.before = None;
             }
             connect(call, from, effects);
             call.say(from, Signal::Updated(agreed), effects);
@@ -156,6 +161,7 @@ fn accept(call: &mut Call, from: LegId, theirs: Media, peers: &Media, now: Time,
         Err(_) => {
             if let Some(leg) = call.leg_mut(from) {
                 leg.offer = Offer::Settled;
+                leg.heard = leg.before.take().or(leg.heard.take());
             }
             call.say(from, Signal::Refused(Reason::IncompatibleMedia), effects);
         }
@@ -185,6 +191,7 @@ fn updated(call: &mut Call, from: LegId, peer: LegId, media: Media, now: Time, e
     };
     let late = leg.phase == Phase::Answered;
     (leg.phase, leg.offer, leg.heard) = (Phase::Active, Offer::Settled, Some(media.clone()));
+    leg.before = None;
     connect(call, from, effects);
     if late {
         return;
@@ -200,8 +207,10 @@ fn refused(call: &mut Call, from: LegId, peer: LegId, reason: Reason, effects: &
         return;
     };
     leg.offer = Offer::Settled;
+    leg.spoken = leg.before.take().or(leg.spoken.take());
     if let Some(leg) = call.leg_mut(peer).filter(|leg| leg.offer == Offer::Theirs) {
         leg.offer = Offer::Settled;
+        leg.heard = leg.before.take().or(leg.heard.take());
         call.say(peer, Signal::Refused(reason), effects);
     }
 }

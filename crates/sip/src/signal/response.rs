@@ -89,8 +89,9 @@ fn provisional(dialog: &mut Dialog, message: &Message, code: u16, heard: &mut He
         dialog.early = sdp;
         heard.signals.push(Signal::Progress(Some(media)));
     } else if matches!(code, 180 | 183) && !dialog.ringing {
+        // Many gateways say 183 for it, with no description (interworking §2.7).
         dialog.ringing = true;
-        heard.signals.push(if code == 180 { Signal::Ringing } else { Signal::Progress(None) });
+        heard.signals.push(Signal::Ringing);
     }
 }
 

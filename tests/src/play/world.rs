@@ -1,0 +1,489 @@
+//! Both edges, the call machine and everybody around them, in one thread on virtual time.
+
+use super::client::Client;
+use super::flow::{Flow, Kind, Step};
+use super::names::Names;
+use super::phone::Phone;
+use super::record::{Record, grant, plan, route};
+use super::{Fault, fault, show};
+use minidom::Element;
+use session::Machine;
+use session::call::{Admission, Call, Effect, Event, MediaEvent, Placement};
+use signal::{Ask, CallId, EffectId, Heard, LegId, Protocol, Reason, Said, Say, Secret, Time, Verdict};
+use sip::message::Message;
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use xmpp::stanza;
+
+const START: Time = Time(1_795_385_000_000);
+const DOMAIN: &str = "sip.example.net";
+/// After its last step a flow is left alone for this long, ms.
+const REST: u64 = 1_300_000;
+/// Steps of one wait before the player takes it for a loop.
+const MAX_TICKS: usize = 10_000;
+
+/// What a flow came to.
+#[derive(Clone, Debug, Default)]
+pub struct Played {
+    /// The file as it should be.
+    pub text: String,
+    /// What the call heard and did, without addresses.
+    pub decisions: Vec<String>,
+}
+
+/// The world.
+pub struct World {
+    now: Time,
+    sip: sip::edge::Edge,
+    xmpp: xmpp::edge::Edge,
+    instances: u32,
+    plan: address::Plan,
+    direct: bool,
+    records: BTreeMap<CallId, Vec<u8>>,
+    orders: HashMap<EffectId, LegId>,
+    due: VecDeque<(EffectId, Effect)>,
+    phone: Phone,
+    clients: BTreeMap<String, Client>,
+    names: Names,
+    sent: Vec<(String, Vec<u8>)>,
+    lines: Vec<String>,
+    decisions: Vec<String>,
+}
+
+fn flow_of(phone: &Phone) -> sip::edge::Flow {
+    sip::edge::Flow { tcp: false, peer: phone.address }
+}
+
+fn secret() -> Secret {
+    Secret::new(b"the secret of all flows")
+}
+
+fn sip_edge(instance: &str, phone: &Phone) -> sip::edge::Edge {
+    let trunk = sip::edge::Trunk {
+        name: "pbx".into(),
+        host: phone.address.ip().to_string(),
+        flow: flow_of(phone),
+        sources: vec![(phone.address.ip(), 32)],
+    };
+    let config = sip::edge::Config {
+        instance: instance.into(),
+        advertise: "gw.example.net:5060".into(),
+        address: [203, 0, 113, 1].into(),
+        trunks: vec![trunk],
+        max_legs: 100,
+    };
+    sip::edge::Edge::new(config, secret())
+}
+
+fn xmpp_edge(instance: &str, now: Time) -> xmpp::edge::Edge {
+    let component = xmpp::edge::Component { domain: DOMAIN.into(), video: false };
+    let config = xmpp::edge::Config {
+        instance: instance.into(),
+        components: vec![component],
+        max_legs: 100,
+        presume_ringing: Some(3_000),
+    };
+    let mut edge = xmpp::edge::Edge::new(config, secret());
+    edge.linked(DOMAIN, true, now);
+    edge
+}
+
+impl World {
+    /// Plays a flow; `part` gives the text of `{name}`.
+    ///
+    /// # Errors
+    /// A step that cannot be played, with its line.
+    pub fn play(flow: &Flow, part: impl Fn(&str) -> Option<String>) -> Result<Played, Fault> {
+        let phone = Phone::new(([192, 0, 2, 9], 5060).into());
+        let mut world = World {
+            now: START,
+            sip: sip_edge("sip-1", &phone),
+            xmpp: xmpp_edge("xmpp-1", START),
+            instances: 1,
+            plan: plan()?,
+            direct: flow.setting("direct").is_some(),
+            records: BTreeMap::new(),
+            orders: HashMap::new(),
+            due: VecDeque::new(),
+            phone,
+            clients: BTreeMap::new(),
+            names: Names::default(),
+            sent: vec![],
+            lines: flow.head.clone(),
+            decisions: vec![],
+        };
+        for step in &flow.steps {
+            world.paragraph();
+            world.lines.extend(step.notes.iter().cloned());
+            world.lines.push(step.line.clone());
+            world.lines.extend(step.block.iter().map(|line| format!("  {line}").trim_end().to_owned()));
+            let played = world.step(step, &part).and_then(|()| world.settle());
+            played.map_err(|f| world.so_far(&format!("line {}: {f}", step.number)))?;
+        }
+        world.rest().map_err(|f| world.so_far(&f.0))?;
+        Ok(Played { text: world.lines.join("\n") + "\n", decisions: world.decisions })
+    }
+
+    /// A fault with the end of what was played.
+    fn so_far(&self, fault: &str) -> Fault {
+        let from = self.lines.len().saturating_sub(40);
+        Fault(format!("{fault}; played so far:\n    | {}", self.lines[from..].join("\n    | ")))
+    }
+
+    /// A flow is over when everybody has said all: whatever would follow is missing in it, and nothing may be held.
+    fn rest(&mut self) -> Result<(), Fault> {
+        let shown = self.lines.len();
+        self.wait(REST)?;
+        if let Some(line) = self.lines.get(shown..).and_then(|more| more.iter().find(|l| !l.is_empty())) {
+            return fault(format!("after the last step: \"{line}\"; give what answers it, or wait for it"));
+        }
+        let held = (self.sip.legs(), self.xmpp.legs(), self.records.len(), self.due.len());
+        if held == (0, 0, 0, 0) {
+            Ok(())
+        } else {
+            fault(format!("after the last step is still held: {held:?}"))
+        }
+    }
+
+    fn paragraph(&mut self) {
+        if !self.lines.is_empty() {
+            self.lines.push(String::new());
+        }
+    }
+
+    fn step(&mut self, step: &Step, part: &impl Fn(&str) -> Option<String>) -> Result<(), Fault> {
+        match &step.kind {
+            Kind::Wait(ms) => self.wait(*ms),
+            Kind::Act(act) => self.act(act),
+            Kind::Given(actor) => {
+                let mut block = vec![];
+                for line in &step.block {
+                    let name = line.trim().strip_prefix('{').and_then(|l| l.strip_suffix('}'));
+                    match name.filter(|n| n.contains('.')) {
+                        Some(name) => match part(name) {
+                            Some(text) => block.extend(text.lines().map(str::to_owned)),
+                            None => return fault(format!("there is no part {name}")),
+                        },
+                        None => block.push(self.names.reveal(line)),
+                    }
+                }
+                self.given(actor, &block)
+            }
+        }
+    }
+
+    fn given(&mut self, actor: &str, block: &[String]) -> Result<(), Fault> {
+        if actor == "phone" {
+            let message = self.phone.message(block)?;
+            self.sip.receive(&message.write(), flow_of(&self.phone), self.now);
+            return Ok(());
+        }
+        let (user, device) = actor.split_once('/').unwrap_or((actor, "phone"));
+        let bare = format!("{user}@example.net");
+        let client = self.clients.entry(bare.clone()).or_insert_with(|| Client::new(&bare));
+        let stanza = client.stanza(device, block)?;
+        self.names.learn("sid", super::client::SID);
+        self.xmpp.receive(&stanza, self.now);
+        Ok(())
+    }
+
+    /// Things that happen.
+    fn act(&mut self, act: &str) -> Result<(), Fault> {
+        let words: Vec<&str> = act.split(' ').collect();
+        match words.as_slice() {
+            ["link", up @ ("up" | "down")] => self.xmpp.linked(DOMAIN, *up == "up", self.now),
+            ["trunk", "unreachable"] => self.sip.unreachable(flow_of(&self.phone), self.now),
+            // Another takes over that knows nothing but what is stored.
+            ["sip-edge", "dies"] => {
+                self.instances += 1;
+                self.sip = sip_edge(&format!("sip-{}", self.instances), &self.phone);
+            }
+            ["xmpp-edge", "dies"] => {
+                self.instances += 1;
+                self.xmpp = xmpp_edge(&format!("xmpp-{}", self.instances), self.now);
+            }
+            ["hang", "up"] => return self.every(&Event::HangUp(Reason::Normal)),
+            ["relay", leg, what] => {
+                let event = match *what {
+                    "connected" => MediaEvent::Connected,
+                    "silent" => MediaEvent::TimedOut,
+                    "unreachable" => MediaEvent::Unreachable,
+                    "insecure" => MediaEvent::Insecure,
+                    _ => return fault(format!("a relay does not say \"{what}\"")),
+                };
+                let Ok(leg) = leg.parse() else { return fault(format!("{leg} is no leg")) };
+                return self.every(&Event::Media(LegId(leg), event));
+            }
+            _ => return fault(format!("\"{act}\" cannot happen")),
+        }
+        Ok(())
+    }
+
+    fn every(&mut self, event: &Event) -> Result<(), Fault> {
+        for call in self.records.keys().copied().collect::<Vec<_>>() {
+            self.decide(call, event.clone())?;
+        }
+        Ok(())
+    }
+
+    fn wait(&mut self, ms: u64) -> Result<(), Fault> {
+        let until = self.now + ms;
+        for _ in 0..MAX_TICKS {
+            let mut calls = vec![];
+            for (id, octets) in &self.records {
+                calls.extend(Record::from_bytes(octets)?.call.deadline().map(|at| (at, *id)));
+            }
+            let edges = [self.sip.deadline(), self.xmpp.deadline()];
+            let next = edges.into_iter().flatten().chain(calls.iter().map(|(at, _)| *at)).min();
+            let Some(next) = next.filter(|at| *at <= until) else {
+                self.now = until;
+                return Ok(());
+            };
+            self.now = self.now.max(next);
+            self.sip.tick(self.now);
+            self.xmpp.tick(self.now);
+            let now = self.now;
+            for (_, id) in calls.into_iter().filter(|(at, _)| *at <= now) {
+                if Record::from_bytes(&self.records[&id])?.call.finished(self.now) {
+                    self.records.remove(&id);
+                } else {
+                    self.decide(id, Event::Deadline)?;
+                }
+            }
+            self.settle()?;
+        }
+        fault("time does not pass: something is due again and again")
+    }
+
+    /// Until nothing is left to do.
+    fn settle(&mut self) -> Result<(), Fault> {
+        loop {
+            if let Some(output) = self.sip.poll() {
+                match output {
+                    sip::edge::Output::Send(to, octets) => self.phone_hears(to, &octets)?,
+                    sip::edge::Output::Ask(ticket, ask) => {
+                        let verdict = self.ask(ask)?;
+                        self.sip.verdict(ticket, verdict, self.now);
+                    }
+                    sip::edge::Output::Said(said) => self.said(said)?,
+                    // There is only one edge at a time: the other is dead.
+                    sip::edge::Output::Hand(ticket, ..) => self.sip.handed(ticket, false, self.now),
+                }
+            } else if let Some(output) = self.xmpp.poll() {
+                match output {
+                    xmpp::edge::Output::Send(stanza) => self.client_hears(&stanza),
+                    xmpp::edge::Output::Ask(ticket, ask) => {
+                        let verdict = self.ask(ask)?;
+                        self.xmpp.verdict(ticket, verdict, self.now);
+                    }
+                    xmpp::edge::Output::Said(said) => self.said(said)?,
+                }
+            } else if let Some((id, effect)) = self.due.pop_front() {
+                self.perform(id, effect)?;
+            } else {
+                return Ok(());
+            }
+        }
+    }
+
+    fn heading(&mut self, to: &str, again: Option<String>) {
+        self.paragraph();
+        let ms = self.now.since(START);
+        let at = if ms > 0 { format!(" @ {}.{}", ms / 1_000, ms % 1_000 / 100) } else { String::new() };
+        let again = again.map(|what| format!(" again {what}")).unwrap_or_default();
+        self.lines.push(format!("gw > {to}{at}{again}"));
+    }
+
+    fn block(&mut self, lines: &[String]) {
+        let text = self.names.hide(&lines.join("\n"));
+        self.lines.extend(text.lines().map(|line| format!("  {line}").trim_end().to_owned()));
+    }
+
+    fn known(&mut self, to: &str, octets: &[u8]) -> bool {
+        let known = self.sent.iter().any(|(who, what)| who == to && what == octets);
+        if !known {
+            self.sent.push((to.to_owned(), octets.to_vec()));
+        }
+        known
+    }
+
+    fn phone_hears(&mut self, to: sip::edge::Flow, octets: &bytes::Bytes) -> Result<(), Fault> {
+        let Ok(message) = sip::message::read(octets) else { return fault("we sent what cannot be read") };
+        if to != flow_of(&self.phone) {
+            return fault(format!("we sent to {to}, where nobody is"));
+        }
+        if self.known("phone", octets) {
+            self.heading("phone", Some(show::brief(&message)));
+            return Ok(());
+        }
+        self.learn(&message);
+        self.heading("phone", None);
+        self.block(&show::sip(&message));
+        self.phone.receive(&message, self.now);
+        Ok(())
+    }
+
+    fn learn(&mut self, message: &Message) {
+        let request = message.code().is_none();
+        let ours = if request { message.from() } else { message.to() };
+        if let Some(tag) = ours.as_ref().and_then(|n| n.tag()) {
+            self.names.learn("tag", tag);
+        }
+        if request {
+            let via = message.via();
+            self.names.learn("branch", via.as_ref().and_then(|v| v.branch()).unwrap_or(""));
+            self.names.learn("call-id", message.call_id().filter(|id| *id != "phone-1").unwrap_or(""));
+        }
+        let body = String::from_utf8_lossy(&message.body).into_owned();
+        let origin = body.lines().find_map(|l| l.strip_prefix("o=- ")?.split(' ').next());
+        self.names.learn("origin", origin.unwrap_or(""));
+    }
+
+    fn client_hears(&mut self, stanza: &Element) {
+        let to = stanza.attr("to").unwrap_or("");
+        let bare = stanza::bare(to).to_owned();
+        let user = bare.strip_suffix("@example.net").unwrap_or(&bare).to_owned();
+        let actor = match stanza::resource(to) {
+            Some("phone") => user,
+            Some(device) => format!("{user}/{device}"),
+            None => bare.clone(),
+        };
+        let again = self.known(&actor, String::from(stanza).as_bytes());
+        let from = stanza.attr("from").and_then(stanza::resource).unwrap_or("");
+        self.names.learn("resource", from);
+        let kind = stanza.attr("type").unwrap_or("");
+        if !matches!(kind, "result" | "error") {
+            self.names.learn("id", stanza.attr("id").unwrap_or(""));
+        }
+        for child in stanza.children() {
+            self.names.learn("sid", child.attr("sid").or(child.attr("id")).unwrap_or(""));
+        }
+        self.heading(&actor, again.then(|| stanza.name().to_owned()));
+        if !again {
+            self.block(&show::xml(stanza));
+            let client = self.clients.entry(bare.clone()).or_insert_with(|| Client::new(&bare));
+            client.receive(stanza);
+        }
+    }
+
+    fn ask(&mut self, ask: Ask) -> Result<Verdict, Fault> {
+        let heard = match ask {
+            Ask::Heard(heard) => heard,
+            Ask::Recall(leg) => {
+                let Some(octets) = self.records.get(&leg.call) else { return Ok(Verdict::Gone) };
+                let record = Record::from_bytes(octets)?;
+                return Ok(record.call.state(leg.leg).map_or(Verdict::Gone, Verdict::Leg));
+            }
+        };
+        let id = heard.leg.call;
+        let committed = |revision| Verdict::Committed { revision, trace: String::new() };
+        let Some(octets) = self.records.get(&id) else { return self.place(heard) };
+        let call = Record::from_bytes(octets)?.call;
+        let leg = heard.leg.leg;
+        Ok(match call.admit(&heard) {
+            Admission::Fresh => {
+                let revision = heard.base + 1;
+                self.decide(id, Event::Heard(heard))?;
+                committed(revision)
+            }
+            Admission::Seen => call.leg(leg).map_or(Verdict::Gone, |leg| committed(leg.revision)),
+            Admission::Stale => call.state(leg).map_or(Verdict::Gone, Verdict::Stale),
+            Admission::Unknown => Verdict::Gone,
+        })
+    }
+
+    fn place(&mut self, heard: Heard) -> Result<Verdict, Fault> {
+        let Some(opening) = heard.opening.clone() else { return Ok(Verdict::Gone) };
+        let (revision, event) = (heard.base + 1, Event::Heard(heard.clone()));
+        let placed = route(&self.plan, &opening, self.direct).and_then(|route| {
+            Call::place(Placement { heard, route, grant: grant(), trace: String::new() }, self.now)
+        });
+        match placed {
+            Ok((call, effects)) => {
+                self.tell(&event, &effects);
+                self.save(Record::placed(call, effects), 0)?;
+                Ok(Verdict::Committed { revision, trace: String::new() })
+            }
+            Err(end) => {
+                self.note(
+                    format!("{} -> refused({:?})", show::event(&event).unwrap_or_default(), end.reason)
+                        .to_lowercase(),
+                );
+                Ok(Verdict::Refused(end))
+            }
+        }
+    }
+
+    fn decide(&mut self, id: CallId, event: Event) -> Result<(), Fault> {
+        let Some(octets) = self.records.get(&id) else { return Ok(()) };
+        let Record { call, version, outbox } = Record::from_bytes(octets)?;
+        let (call, effects) = call.decide(event.clone(), self.now);
+        self.tell(&event, &effects);
+        let waiting = outbox.len();
+        let mut record = Record { call, version, outbox };
+        record.add(effects);
+        self.save(record, waiting)
+    }
+
+    /// Stores a record; the effects after the first `waiting` are new.
+    fn save(&mut self, record: Record, waiting: usize) -> Result<(), Fault> {
+        for (id, effect) in record.outbox.iter().skip(waiting) {
+            if let Effect::Say { leg, .. } = effect {
+                self.orders.insert(*id, *leg);
+            }
+            self.due.push_back((*id, effect.clone()));
+        }
+        self.records.insert(record.call.id, record.to_bytes()?);
+        Ok(())
+    }
+
+    fn tell(&mut self, event: &Event, effects: &[Effect]) {
+        let Some(heard) = show::event(event) else { return };
+        let (kinds, details): (Vec<String>, Vec<Option<String>>) = effects.iter().map(show::effect).unzip();
+        let kinds = if kinds.is_empty() { "nothing".to_owned() } else { kinds.join("; ") };
+        self.note(format!("{heard} -> {kinds}"));
+        self.block(&details.into_iter().flatten().collect::<Vec<_>>());
+    }
+
+    fn note(&mut self, decision: String) {
+        self.paragraph();
+        self.lines.push(format!("* {decision}"));
+        self.decisions.push(decision);
+    }
+
+    fn perform(&mut self, id: EffectId, effect: Effect) -> Result<(), Fault> {
+        let Some(octets) = self.records.get(&id.call) else { return Ok(()) };
+        let mut record = Record::from_bytes(octets)?;
+        let Effect::Say { leg, count, signal, opening } = effect else {
+            record.outbox.retain(|(other, _)| *other != id);
+            return self.save_as_is(&record);
+        };
+        let (Some(state), Some(party)) = (record.call.state(leg), record.call.leg(leg)) else {
+            return fault(format!("there is no leg {}", leg.0));
+        };
+        let protocol = if party.inbound { party.opening.from.protocol } else { party.opening.to.protocol };
+        let order = Say { id, state, count, signal, opening };
+        match protocol {
+            Protocol::Sip => self.sip.say(order, self.now),
+            Protocol::Xmpp => self.xmpp.say(order, self.now),
+        }
+        Ok(())
+    }
+
+    fn said(&mut self, said: Said) -> Result<(), Fault> {
+        let id = said.id;
+        let Some(leg) = self.orders.get(&id).copied() else {
+            return fault("an edge said what nobody ordered");
+        };
+        if let Some(octets) = self.records.get(&id.call) {
+            let mut record = Record::from_bytes(octets)?;
+            record.outbox.retain(|(other, _)| *other != id);
+            self.save_as_is(&record)?;
+        }
+        self.decide(id.call, Event::Said(leg, said))
+    }
+
+    fn save_as_is(&mut self, record: &Record) -> Result<(), Fault> {
+        self.records.insert(record.call.id, record.to_bytes()?);
+        Ok(())
+    }
+}
