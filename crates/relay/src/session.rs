@@ -86,6 +86,7 @@ struct Slot {
 #[derive(Debug)]
 struct Session {
     name: String,
+    trace: String,
     allocated: Time,
     /// Both sides of some content were connected.
     met: bool,
@@ -125,13 +126,14 @@ impl Worker {
     pub fn allocate<E>(
         &mut self,
         session: &str,
+        trace: &str,
         contents: u32,
         now: Time,
         mut make: impl FnMut(EndId) -> Result<Local, E>,
     ) -> Result<Vec<(LegId, u16, Local)>, E> {
         let (at, new) = match self.names.get(session) {
             Some(at) => (*at, false),
-            None => (self.open(session, now), true),
+            None => (self.open(session, trace, now), true),
         };
         let have = self.session(at).map_or(0, |s| s.ends[0].len() as u32);
         for content in have..contents.min(CONTENTS) {
@@ -350,16 +352,23 @@ impl Worker {
     fn report(&mut self, index: u32, happening: Happening) {
         let Some(end) = self.end(index) else { return };
         let Some(session) = self.session(end.session) else { return };
-        let report = Report { session: session.name.clone(), leg: end.leg, content: end.content, happening };
+        let report = Report {
+            session: session.name.clone(),
+            trace: session.trace.clone(),
+            leg: end.leg,
+            content: end.content,
+            happening,
+        };
         if self.reports.len() >= REPORTS {
             self.reports.pop_front();
         }
         self.reports.push_back(report);
     }
 
-    fn open(&mut self, name: &str, now: Time) -> u32 {
+    fn open(&mut self, name: &str, trace: &str, now: Time) -> u32 {
         let session = Session {
             name: name.into(),
+            trace: trace.into(),
             allocated: now,
             met: false,
             ends: [const { vec![] }; LEGS as usize],

@@ -160,7 +160,7 @@ fn call() -> (Worker, EndId, End) {
         let (address, tie_breaker) = (address(0).ip(), 5);
         Ok::<_, ()>(Local { address, rtp_port: 1, rtcp_port: 2, ufrag, pwd, tie_breaker })
     };
-    worker.allocate("call", 1, START, make).unwrap();
+    worker.allocate("call", "", 1, START, make).unwrap();
 
     let certificate = Certificate::generate(START).unwrap();
     let config = Config {

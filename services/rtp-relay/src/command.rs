@@ -25,6 +25,8 @@ pub enum Command {
     Allocate {
         /// Its name.
         session: String,
+        /// W3C traceparent of the call.
+        trace: String,
         /// How many contents.
         contents: u32,
         /// Only if it is there already.

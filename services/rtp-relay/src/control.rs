@@ -45,9 +45,10 @@ impl Service {
         let contents = convert::shape(&request)?;
         let member = self.member(&request.session)?;
         let known_only = self.drain.stage() > runtime::drain::Stage::Running;
+        let v1::AllocateRequest { session, trace, .. } = request;
         let made = member
             .line
-            .ask(|reply| Command::Allocate { session: request.session, contents, known_only, reply })
+            .ask(|reply| Command::Allocate { session, trace, contents, known_only, reply })
             .await
             .map_err(lost)?
             .map_err(|no_room| match no_room {

@@ -18,17 +18,19 @@ use bus::directory::{Announcer, Card, announce};
 use command::line;
 use control::{Member, Service};
 use futures::Stream;
+use proto::pass::Pass;
 use proto::v1::relay_server::RelayServer;
 use relay::dtls::Certificate;
 use relay::session::Limits;
 use runtime::config::RelayConfig;
 use runtime::drain::Stage;
 use runtime::{Config, Drain};
-use signal::Time;
+use signal::{Secret, Time};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
+use tonic::Request;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 
@@ -109,7 +111,7 @@ pub async fn run(config: Config, bus: bus::Bus, control: Control, drain: Drain) 
     let reporter = tokio::spawn(report::run(bus.clone(), instance.clone(), told));
     let (quit, quitting) = oneshot::channel::<()>();
     let members = service.members.clone();
-    let (serving, address) = serve(&config.relay, control, service, quitting)?;
+    let (serving, address) = serve(&config, control, service, quitting)?;
     tracing::info!(instance, control = %address, threads, capacity, "relay is up");
     let card = Card {
         kind: "rtp-relay".into(),
@@ -150,6 +152,7 @@ impl Drop for Ends {
 
 /// Tells how the relay stands, until it drains and no session is left.
 async fn look_after(drain: &Drain, members: &[Member], announcer: &Announcer) {
+    let mut empty = 0;
     loop {
         let (mut sessions, mut forwarded, mut dropped) = (0, 0, 0);
         for member in members {
@@ -162,7 +165,9 @@ async fn look_after(drain: &Drain, members: &[Member], announcer: &Announcer) {
         let draining = drain.stage() > Stage::Running;
         announcer.update(|card| (card.load, card.draining) = (sessions, draining));
         if draining {
-            if sessions == 0 {
+            // Looked at twice: a session may have been asked for in the moment before.
+            empty = if sessions == 0 { empty + 1 } else { 0 };
+            if empty == 2 {
                 return;
             }
             tokio::time::sleep(BEAT).await;
@@ -177,21 +182,28 @@ type Serving = tokio::task::JoinHandle<()>;
 
 /// Starts the control API.
 fn serve(
-    config: &RelayConfig,
+    config: &Config,
     control: Control,
     service: Service,
     quit: oneshot::Receiver<()>,
 ) -> anyhow::Result<(Serving, String)> {
+    // Within the process nobody else can ask.
+    let pass = matches!(control, Control::Tcp).then(|| Pass::new(&Secret::new(&config.secret())));
+    let check = move |request: Request<()>| match &pass {
+        Some(pass) => pass.check(request),
+        None => Ok(request),
+    };
     let router = Server::builder()
         .concurrency_limit_per_connection(CALLS)
         .timeout(Duration::from_secs(5))
         .http2_keepalive_interval(Some(Duration::from_secs(20)))
-        .add_service(RelayServer::new(service));
+        .add_service(RelayServer::with_interceptor(service, check));
     let quit = async {
         let _ = quit.await;
     };
     Ok(match control {
         Control::Tcp => {
+            let config = &config.relay;
             let listen = config.control.unwrap_or(SocketAddr::new(config.listen, 0));
             let incoming = TcpIncoming::bind(listen).with_context(|| {
                 format!("[relay] control: \"{listen}\" cannot be bound; set it to a free address:port of this host")

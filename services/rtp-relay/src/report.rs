@@ -21,7 +21,7 @@ pub async fn run(bus: Bus, instance: String, mut reports: mpsc::Receiver<Report>
             flights.join_next().await;
         }
         while flights.try_join_next().is_some() {}
-        flights.spawn(deliver(bus.clone(), event(&report, &instance)));
+        flights.spawn(deliver(bus.clone(), event(&report, &instance), report.trace));
     }
     flights.join_all().await;
 }
@@ -44,10 +44,10 @@ pub fn event(report: &Report, instance: &str) -> RelayEvent {
     }
 }
 
-async fn deliver(bus: Bus, event: RelayEvent) {
+async fn deliver(bus: Bus, event: RelayEvent, trace: String) {
     let payload = bytes::Bytes::from(event.encode_to_vec());
     for attempt in 0..ATTEMPTS {
-        let message = Message { trace: String::new(), payload: payload.clone() };
+        let message = Message { trace: trace.clone(), payload: payload.clone() };
         match bus.request(signal::subjects::RELAY_EVENT, message, TIMEOUT).await {
             Ok(_) => return,
             Err(error) if attempt + 1 == ATTEMPTS => {

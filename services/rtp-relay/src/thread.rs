@@ -194,8 +194,10 @@ impl Thread {
             let Ok(command) = self.parts.commands.try_recv() else { return false };
             let worker = &mut self.worker;
             match command {
-                Command::Allocate { session, contents, known_only, reply } => {
-                    let made = self.allocate(&session, contents, known_only, now);
+                Command::Allocate { session, trace, contents, known_only, reply } => {
+                    let made = self.allocate(&session, &trace, contents, known_only, now);
+                    // Who has the answer finds it counted.
+                    self.count();
                     let _ = reply.send(made);
                 }
                 Command::Connect { session, end: (leg, content), remote, reply } => {
@@ -222,6 +224,7 @@ impl Thread {
     fn allocate(
         &mut self,
         session: &str,
+        trace: &str,
         contents: u32,
         known_only: bool,
         now: Time,
@@ -231,7 +234,7 @@ impl Thread {
         }
         let (poll, pairs, ports) = (&self.poll, &mut self.pairs, &mut self.parts.ports);
         let advertise = self.parts.advertise;
-        let made = self.worker.allocate(session, contents, now, |id| {
+        let made = self.worker.allocate(session, trace, contents, now, |id| {
             let pair = ports.take(now.0, random::number)?;
             let place = id.index as usize;
             if pairs.len() <= place {
@@ -283,6 +286,10 @@ impl Thread {
             let Some(report) = self.worker.poll_report() else { break };
             room.send(report);
         }
+        self.count();
+    }
+
+    fn count(&self) {
         let (sessions, forwarded, dropped) = self.worker.totals();
         let gauges = &self.parts.gauges;
         gauges.sessions.store(sessions, Ordering::Relaxed);

@@ -49,6 +49,7 @@ async fn two_phones_hear_each_other_octet_by_octet_and_are_counted() {
         let event = RelayEvent::decode(request.message.payload.clone()).unwrap();
         assert_eq!((event.session.as_str(), event.instance.as_str()), ("call", "relay-1"));
         assert_eq!(event.event(), relay_event::Event::Connected);
+        assert_eq!(request.message.trace, common::TRACE);
         connected.push(event.leg);
         request.reply("").await.unwrap();
     }
@@ -231,7 +232,14 @@ async fn it_is_in_the_directory_and_its_control_port_answers_over_tcp() {
     };
     assert_eq!((card.instance.as_str(), card.capacity, card.draining), ("relay-1", 4, false));
     let channel = tonic::transport::Endpoint::from_shared(format!("http://{}", card.address)).unwrap();
-    let mut client = proto::v1::relay_client::RelayClient::new(channel.connect().await.unwrap());
+    let mut client = {
+        let channel = channel.connect().await.unwrap();
+        let mut stranger = proto::v1::relay_client::RelayClient::new(channel.clone());
+        let refused = stranger.statistics(StatisticsRequest::default()).await.unwrap_err();
+        assert_eq!(refused.code(), Code::Unauthenticated);
+        let pass = proto::pass::Pass::new(&signal::Secret::new(b"a secret of these tests"));
+        proto::v1::relay_client::RelayClient::with_interceptor(channel, pass)
+    };
     let request = AllocateRequest { session: "c".into(), legs: 2, contents: 1, trace: String::new() };
     client.allocate(request).await.unwrap();
     drain.drain();

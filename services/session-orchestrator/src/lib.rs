@@ -37,7 +37,8 @@ const HEALTH: Duration = Duration::from_millis(500);
 /// The bus or the configuration does not allow it to start, or the bus is gone.
 pub async fn run(config: Config, bus: Bus, store: Store, dial: Dial, drain: Drain) -> Result<()> {
     let directory = Arc::new(Directory::watch(&bus, "rtp-relay").await.context("cannot watch the relays")?);
-    let relays = relays::Relays::new(directory, dial);
+    let pass = proto::pass::Pass::new(&signal::Secret::new(&config.secret()));
+    let relays = relays::Relays::new(directory, dial, pass);
     let gather = gather::Gather::new(&config)?;
     let performer = perform::Performer::new(bus.clone(), relays.clone(), now);
     let trunks = Arc::new(config.trunk.clone());

@@ -82,6 +82,8 @@ pub enum Happening {
 pub struct Report {
     /// The session.
     pub session: String,
+    /// W3C traceparent that it was allocated with.
+    pub trace: String,
     /// The leg.
     pub leg: LegId,
     /// The content's place.

@@ -11,6 +11,9 @@ use tandem_rtp_relay::Control;
 use tokio::task::JoinHandle;
 use tonic::transport::Channel;
 
+/// The trace of the calls.
+pub const TRACE: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+
 pub struct Relay {
     pub client: RelayClient<Channel>,
     pub bus: Bus,
@@ -21,6 +24,7 @@ pub struct Relay {
 pub fn config(ports: &str) -> Config {
     let mut config = Config::default();
     config.relay.ports = ports.into();
+    config.cluster.secret = Some("a secret of these tests".into());
     config.instance = Some("relay-1".into());
     config
 }
@@ -35,7 +39,7 @@ pub fn start(config: Config) -> Relay {
 
 impl Relay {
     pub async fn allocate(&mut self, session: &str) -> Vec<LocalEnd> {
-        let request = AllocateRequest { session: session.into(), legs: 2, contents: 1, trace: String::new() };
+        let request = AllocateRequest { session: session.into(), legs: 2, contents: 1, trace: TRACE.into() };
         self.client.allocate(request).await.unwrap().into_inner().ends
     }
 

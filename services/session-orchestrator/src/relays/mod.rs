@@ -5,6 +5,7 @@
 mod convert;
 
 use bus::directory::{Card, Directory};
+use proto::pass::Pass;
 use proto::pipe::Dialer;
 use proto::v1::relay_client::RelayClient;
 use proto::v1::{AllocateRequest, ReleaseRequest, UpdateRequest};
@@ -14,6 +15,7 @@ use signal::{CallId, EventId, LegId};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 use tracing::warn;
@@ -24,6 +26,8 @@ const DEADLINE: Duration = Duration::from_secs(2);
 const ATTEMPTS: usize = 3;
 /// Connections kept; a cluster has fewer relays than this.
 const MAX_CHANNELS: usize = 1_024;
+
+type Client = RelayClient<InterceptedService<Channel, Pass>>;
 
 /// How relays are reached.
 #[derive(Clone, Debug)]
@@ -48,14 +52,15 @@ pub enum Failure {
 pub struct Relays {
     directory: Arc<Directory>,
     dial: Dial,
+    pass: Pass,
     channels: Arc<Mutex<HashMap<String, Channel>>>,
 }
 
 impl Relays {
     /// Those that announce themselves in the directory.
     #[must_use]
-    pub fn new(directory: Arc<Directory>, dial: Dial) -> Relays {
-        Relays { directory, dial, channels: Arc::default() }
+    pub fn new(directory: Arc<Directory>, dial: Dial, pass: Pass) -> Relays {
+        Relays { directory, dial, pass, channels: Arc::default() }
     }
 
     /// At least one relay lives.
@@ -157,10 +162,10 @@ impl Relays {
         self.directory.list().iter().any(|card| card.instance == session.instance)
     }
 
-    fn client(&self, session: &RelaySession) -> Option<RelayClient<Channel>> {
+    fn client(&self, session: &RelaySession) -> Option<Client> {
         let mut channels = self.channels.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(channel) = channels.get(&session.instance) {
-            return Some(RelayClient::new(channel.clone()));
+            return Some(RelayClient::with_interceptor(channel.clone(), self.pass.clone()));
         }
         let channel = match &self.dial {
             Dial::Pipe(dialer) => dialer.channel(),
@@ -174,7 +179,7 @@ impl Relays {
             channels.clear();
         }
         channels.insert(session.instance.clone(), channel.clone());
-        Some(RelayClient::new(channel))
+        Some(RelayClient::with_interceptor(channel, self.pass.clone()))
     }
 
     /// A relay that came back under its name may have another address.
