@@ -16,7 +16,11 @@ mod chart;
 mod config;
 #[path = "helm/install.rs"]
 mod install;
+#[path = "helm/pod.rs"]
+mod pod;
 #[path = "helm/refusals.rs"]
 mod refusals;
 #[path = "helm/rules.rs"]
 mod rules;
+#[path = "helm/started.rs"]
+mod started;

@@ -1,46 +1,22 @@
 //! The configuration that a pod would find, read by the code that its service reads it with.
 
-use crate::chart::{VALUES, at, kind, list, name, named, render, root, text};
+use crate::chart::{VALUES, kind, name, named, render, root};
+use crate::pod::{NAME, Pod};
 use runtime::Config;
 use runtime::config::load::load;
-use std::collections::BTreeMap;
 use yaml::Value;
 
 /// Loads a pod's configuration as its container would: files mounted, environment set.
 fn load_as(objects: &[Value], deployment: &Value) -> Config {
-    let place = tempfile::tempdir().unwrap();
-    let secrets = place.path().to_str().unwrap();
-    let volumes = list(deployment, "spec.template.spec.volumes");
-    for source in volumes.iter().flat_map(|volume| list(volume, "projected.sources")) {
-        for item in list(source, "secret.items") {
-            let content = format!("{} of {}\n", text(item, "key"), text(source, "secret.name"));
-            std::fs::write(place.path().join(text(item, "path")), content).unwrap();
-        }
-    }
-    let map = volumes.iter().find_map(|volume| at(volume, "configMap.name").as_str()).unwrap();
-    let file = at(named(objects, "ConfigMap", map), "data").get("tandem.toml").unwrap().as_str().unwrap();
-    let path = place.path().join("tandem.toml");
-    std::fs::write(&path, file.replace("/run/secrets/tandem", secrets)).unwrap();
-
-    let mut environment: BTreeMap<String, String> = BTreeMap::new();
-    for entry in list(deployment, "spec.template.spec.containers.0.env") {
-        let value =
-            match (text(entry, "valueFrom.fieldRef.fieldPath"), text(entry, "valueFrom.secretKeyRef.name")) {
-                ("metadata.name", _) => "voice-tandem-0".to_owned(),
-                ("status.podIP", _) => "10.1.2.3".to_owned(),
-                (_, "tandem-nats") => "nats://user:word@nats:4222".to_owned(),
-                (_, "tandem-redis") => "redis://:word@redis:6379".to_owned(),
-                ("", "") => environment.iter().fold(text(entry, "value").to_owned(), |v, (name, is)| {
-                    v.replace(&format!("$({name})"), is)
-                }),
-                other => panic!("{other:?}"),
-            };
-        environment.insert(text(entry, "name").to_owned(), value);
-    }
-    let config = load(Some(&path), environment)
-        .unwrap_or_else(|fault| panic!("{}: {fault}\n{file}", name(deployment)));
+    let pod = Pod::of(objects, deployment, "10.1.2.3", |name, key| match (name, key) {
+        ("tandem-nats", _) => "nats://user:word@nats:4222".to_owned(),
+        ("tandem-redis", _) => "redis://:word@redis:6379".to_owned(),
+        (name, key) => format!("{key} of {name}\n"),
+    });
+    let config = load(Some(&pod.config), pod.environment);
+    let config = config.unwrap_or_else(|fault| panic!("{}: {fault}", name(deployment)));
     let faults = config.check();
-    assert!(faults.is_empty(), "{}: {faults:?}\n{file}", name(deployment));
+    assert!(faults.is_empty(), "{}: {faults:?}", name(deployment));
     config
 }
 
@@ -55,7 +31,7 @@ fn every_pod_can_read_its_configuration() {
         let objects = render(values, &[]);
         for deployment in kind(&objects, "Deployment") {
             let config = load_as(&objects, deployment);
-            assert_eq!(config.instance.as_deref(), Some("voice-tandem-0"));
+            assert_eq!(config.instance.as_deref(), Some(NAME));
             assert!(config.bus.is_some() && config.store.is_some());
             assert_eq!(config.cluster.secret.as_deref(), Some("secret of tandem-cluster"));
         }
