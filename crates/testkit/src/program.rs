@@ -27,13 +27,20 @@ impl Program {
     /// # Errors
     /// The program is not there; the error names it and what to do.
     pub fn start(name: &str, mut command: Command) -> Result<Program> {
+        if crate::interrupt::happened() {
+            bail!("interrupted before {name} was started");
+        }
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         // It stays in our process group: a runner that kills the group kills it too; and it dies with this process.
         let parent = std::process::id();
-        // SAFETY: prctl and getppid are async-signal-safe and touch no memory of ours.
+        // SAFETY: prctl, sigprocmask and getppid are async-signal-safe and touch no memory of ours.
         unsafe {
             command.pre_exec(move || {
                 libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+                // What we block for `interrupt`, the child shall hear.
+                let mut none = std::mem::zeroed();
+                libc::sigemptyset(&raw mut none);
+                libc::sigprocmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut());
                 if libc::getppid().cast_unsigned() != parent {
                     return Err(std::io::Error::other("the parent has gone"));
                 }
