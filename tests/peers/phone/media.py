@@ -124,6 +124,7 @@ class Media:
                 await self.ice.start(RTCIceParameters(usernameFragment=remote.ufrag, password=remote.pwd))
                 if self.ice.state != "completed":
                     raise ConnectionError("no candidate pair works")
+                self.report("ice", role=self.ice.role)
                 self.dtls._set_role(dtls_role)
                 prints = [RTCDtlsFingerprint(algorithm=h, value=v) for h, v in remote.fingerprints]
                 await self.dtls.start(RTCDtlsParameters(fingerprints=prints))
