@@ -4,6 +4,7 @@
 //! `n` of one leg goes out at content `n` of the other. Sockets, ports and random words are the shell's: it is told by
 //! [`Worker::poll_closed`] which sockets are of no use any more.
 
+mod checks;
 mod end;
 mod facts;
 mod path;
@@ -61,6 +62,8 @@ pub struct Worker {
     host: Host,
     /// Which end a check is for.
     ufrags: HashMap<String, u32>,
+    /// Which end an answer to a check is for.
+    checks: checks::Checks,
     /// Which end everything else from an address is for.
     addresses: HashMap<SocketAddr, u32>,
     timers: BTreeSet<(Time, u32)>,
@@ -102,6 +105,7 @@ impl Worker {
             limits,
             host,
             ufrags: HashMap::new(),
+            checks: checks::Checks::default(),
             addresses: HashMap::new(),
             timers: BTreeSet::new(),
             transmits: VecDeque::new(),

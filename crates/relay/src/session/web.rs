@@ -170,6 +170,9 @@ impl Worker {
         {
             return self.ufrags.get(ufrag).copied();
         }
+        if let Some(index) = self.checks.answered(datagram) {
+            return Some(index);
+        }
         self.addresses.get(&from).copied()
     }
 
@@ -213,11 +216,12 @@ impl Worker {
 
     /// Takes from an end what it has to send, to tell, and when it wants to be woken.
     pub(super) fn settle(&mut self, index: u32, now: Time) {
-        let Worker { ends, transmits, timers, .. } = self;
+        let Worker { ends, transmits, timers, checks, .. } = self;
         let Some(end) = ends.get_mut(index as usize).and_then(|slot| slot.end.as_mut()) else { return };
         let Link::Web(web) = &mut end.link else { return };
         while let Some(datagram) = web.end.poll_transmit() {
             if transmits.len() < super::TRANSMITS {
+                checks.sent(index, &datagram.octets);
                 transmits.push_back(datagram);
             }
         }

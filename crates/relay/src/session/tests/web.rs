@@ -211,6 +211,30 @@ fn rtcp_crosses_between_two_ports_and_the_muxed_path() {
     assert_eq!(net.say(0, &report, true), Some((Socket::Rtcp(a), at("192.0.2.30:16401"), report)));
 }
 
+/// A peer answers our check while it waits for our description; its own checks come later.
+#[test]
+fn an_answer_may_be_the_first_thing_that_comes_from_an_address() {
+    let (mut net, _, b) = begun();
+    let facts = net.clients[0].remote(&[(0, "PCMU")]);
+    net.worker.connect("call", 1, 0, &facts, Time(0)).unwrap();
+    let Net { worker, clients, .. } = &mut net;
+    let check = worker.poll_transmit().unwrap();
+    let client = &mut clients[0];
+    client.end.receive(&mut check.octets.clone(), shared(), client.address, Time(0));
+    let answers = std::iter::from_fn(|| client.end.poll_transmit()).filter(|d| d.octets.starts_with(&[1, 1]));
+    let mut answer = answers.map(|d| d.octets).next().unwrap();
+    assert_eq!(worker.addressed(client.address, &answer), Some(b.index));
+    assert_eq!(
+        worker.addressed(client.address, &[128; 40]),
+        None,
+        "other things need an authentic check first"
+    );
+    let length = answer.len();
+    answer.resize(length + crate::srtp::ROOM, 0);
+    worker.receive(Socket::Shared, client.address, Arrival(0), &mut answer, length);
+    assert_eq!(worker.addressed(client.address, &[128; 40]), Some(b.index));
+}
+
 #[test]
 fn checks_and_candidates_that_come_before_the_description_are_not_lost() {
     let (mut net, ..) = begun();
