@@ -55,7 +55,7 @@ impl Demo {
             self.port("XMPP", "--xmpp-port", self.xmpp_port, 5222)?,
             self.port("the admin API", "--admin-port", self.admin_port, 8080)?,
         ];
-        crate::setup::setup()?;
+        crate::setup::demo()?;
         crate::steps::build_gateway()?;
         let began = clock::now_ms();
         let mut stage = Stage::set(ports, began)?;

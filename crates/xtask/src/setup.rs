@@ -6,42 +6,83 @@ use crate::steps::succeeds;
 use anyhow::{Context, Result, bail, ensure};
 use std::process::Command;
 
-/// Debian package, a command that tells whether it is there, and why it is wanted.
-const WANTED: &[(&str, &[&str], &str)] = &[
-    ("gcc", &["cc", "--version"], "to link"),
-    ("pkg-config", &["pkg-config", "--version"], "to find OpenSSL"),
-    ("libssl-dev", &["pkg-config", "--exists", "openssl"], "DTLS in the relay"),
-    ("cmake", &["cmake", "--version"], "to build the cryptographic library"),
-    ("prosody", &["sh", "-c", "command -v prosody"], "a real XMPP server for tests and demo"),
-    ("baresip-core", &["sh", "-c", "command -v baresip"], "a real SIP phone for tests and demo"),
-    ("sip-tester", &["sh", "-c", "command -v sipp"], "SIPp plays refusals and many calls at once"),
-    (
+/// A Debian package.
+struct Wanted {
+    name: &'static str,
+    /// A command that tells whether it is there.
+    probe: &'static [&'static str],
+    why: &'static str,
+    /// The demo needs it too, not the tests alone.
+    demo: bool,
+}
+
+const fn wanted(name: &'static str, probe: &'static [&'static str], why: &'static str, demo: bool) -> Wanted {
+    Wanted { name, probe, why, demo }
+}
+
+const WANTED: &[Wanted] = &[
+    wanted("gcc", &["cc", "--version"], "to link", true),
+    wanted("pkg-config", &["pkg-config", "--version"], "to find OpenSSL", true),
+    wanted("libssl-dev", &["pkg-config", "--exists", "openssl"], "DTLS in the relay", true),
+    wanted("cmake", &["cmake", "--version"], "to build the cryptographic library", true),
+    wanted("prosody", &["sh", "-c", "command -v prosody"], "a real XMPP server for tests and demo", true),
+    wanted("openssl", &["openssl", "version"], "that server's certificate", true),
+    wanted("baresip-core", &["sh", "-c", "command -v baresip"], "a real SIP phone for tests and demo", true),
+    wanted(
         "python3-venv",
         &["python3", "-c", "import ensurepip, venv"],
         "the Jingle phone of tests and demo runs on Python",
+        true,
     ),
-    ("redis-server", &["redis-server", "--version"], "the store's contract tests run on a real Redis"),
-    ("nats-server", &["nats-server", "--version"], "the bus's contract tests run on a real NATS"),
+    wanted(
+        "sip-tester",
+        &["sh", "-c", "command -v sipp"],
+        "SIPp plays refusals and many calls at once",
+        false,
+    ),
+    wanted(
+        "redis-server",
+        &["redis-server", "--version"],
+        "the store's contract tests run on a real Redis",
+        false,
+    ),
+    wanted(
+        "nats-server",
+        &["nats-server", "--version"],
+        "the bus's contract tests run on a real NATS",
+        false,
+    ),
 ];
 
-/// Installs what is missing.
+/// Installs what is missing for building and testing.
 ///
 /// # Errors
 /// One line: what is missing, why it could not be installed, and what to do.
 pub fn setup() -> Result<()> {
-    let missing: Vec<&_> = WANTED.iter().filter(|(_, probe, _)| !present(probe)).collect();
-    if !missing.is_empty() {
-        install(&missing)?;
-    }
+    packages(|_| true)?;
     phone()?;
     helm::helm()
 }
 
-fn install(missing: &[&(&str, &[&str], &str)]) -> Result<()> {
-    for (package, _, why) in missing {
-        eprintln!("==> setup: {package} is missing ({why})");
+/// Installs what is missing for the demo.
+///
+/// # Errors
+/// As [`setup`].
+pub fn demo() -> Result<()> {
+    packages(|wanted| wanted.demo)?;
+    phone()
+}
+
+fn packages(of: impl Fn(&Wanted) -> bool) -> Result<()> {
+    let missing: Vec<&Wanted> = WANTED.iter().filter(|wanted| of(wanted) && !present(wanted.probe)).collect();
+    if missing.is_empty() { Ok(()) } else { install(&missing) }
+}
+
+fn install(missing: &[&Wanted]) -> Result<()> {
+    for Wanted { name, why, .. } in missing {
+        eprintln!("==> setup: {name} is missing ({why})");
     }
-    let names: Vec<&str> = missing.iter().map(|(package, _, _)| *package).collect();
+    let names: Vec<&str> = missing.iter().map(|wanted| wanted.name).collect();
     let remedy = format!("install by hand: apt-get install {}", names.join(" "));
     ensure!(succeeds("apt-get", &["--version"]), "no apt-get on this machine; {remedy}");
     let root = Command::new("id").arg("-u").output().is_ok_and(|out| out.stdout.trim_ascii() == b"0");
