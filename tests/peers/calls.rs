@@ -1,6 +1,9 @@
 //! Calls with sound, both ways, in the forms that phones and clients use.
 
 use crate::rig::{Rig, SOON};
+use anyhow::Context;
+use serde_json::json;
+use testkit::clock::poll;
 use testkit::{Gateway, baresip, phone};
 
 fn g711() -> baresip::Options {
@@ -126,7 +129,7 @@ fn keys_pressed_by_rosa_reach_the_desk() {
 }
 
 #[test]
-fn either_side_holds_and_goes_on() {
+fn the_desk_holds_and_goes_on() {
     let mut rig = Rig::new(g711(), phone::Options::default());
     rig.desk_calls(&Gateway::uri_of("rosa"));
     rig.talk("PCMU");
@@ -136,4 +139,25 @@ fn either_side_holds_and_goes_on() {
     rig.see("the end of hold at rosa", |rig| rig.rosa.expect("unhold", SOON).map(drop));
     rig.sound();
     rig.rosa_hangs_up();
+}
+
+#[test]
+fn rosa_holds_and_goes_on() {
+    let mut rig = Rig::new(g711(), phone::Options::default());
+    rig.rosa_calls(true);
+    rig.talk("PCMU");
+    for (word, asked) in [("hold", 2), ("unhold", 3)] {
+        rig.rosa.order(&json!({"do": word})).unwrap();
+        rig.see(word, |rig| {
+            let heard = poll(SOON, || {
+                let steps = rig.desk.trace();
+                let invites = steps.iter().filter(|s| !s.sent && s.what == "INVITE").count();
+                let answers = steps.iter().filter(|s| s.sent && s.what.ends_with("(INVITE)")).count();
+                (invites >= asked && answers >= asked).then_some(())
+            });
+            heard.context("the desk phone was not asked, or did not answer")
+        });
+    }
+    rig.sound();
+    rig.desk_hangs_up();
 }
