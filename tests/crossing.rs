@@ -45,6 +45,7 @@ fn sip_edge() -> Edge {
         host: PHONE.into(),
         flow: flow(),
         sources: vec![(PHONE.parse().unwrap(), 32)],
+        credentials: None,
     };
     let config = Config {
         instance: "sip-one".into(),

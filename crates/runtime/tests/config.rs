@@ -185,6 +185,8 @@ fn what_cannot_work_is_named_with_its_remedy() {
         ("[[xmpp.component]]\ndomain = \"a\"\nserver = \"x:1\"", "[[xmpp.component]] secret"),
         ("[[trunk]]\nname = \"t\"\nuri = \"sip:x\"\ndomain = \"nowhere\"", "[[trunk]] domain"),
         ("[[trunk]]\nname = \"t\"\nuri = \"http://x\"\ndomain = \"nowhere\"", "[[trunk]] uri"),
+        ("[[trunk]]\nname = \"t\"\nuri = \"sip:x\"\ndomain = \"d\"\nusername = \"u\"", "[[trunk]] password"),
+        ("[[trunk]]\nname = \"t\"\nuri = \"sip:x\"\ndomain = \"d\"\npassword = \"u\"", "[[trunk]] username"),
         (
             "[[trunk]]\nname = \"t\"\nuri = \"sip:x\"\ndomain = \"d\"\nsources = [\"1.2.3.4/40\"]",
             "[[trunk]] sources",

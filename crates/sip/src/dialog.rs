@@ -76,6 +76,8 @@ pub struct Dialog {
     pub ringing: bool,
     /// The description of the peer's last provisional response: the 200 may come without one.
     pub early: Vec<u8>,
+    /// The nonce that we were challenged with last, and how often we have used it.
+    pub nonce: Option<(String, u32)>,
     /// The ACK that answers the 2xx of our last INVITE, to be sent each time that 2xx comes.
     pub ack: Vec<u8>,
     /// o= line; its version rises with each changed description (R-SDP-8).
@@ -123,7 +125,15 @@ impl Dialog {
     /// The ACK for a 2xx to our INVITE of this CSeq (§13.2.2.4).
     #[must_use]
     pub fn acknowledge(&self, cseq: u32, branch: &str) -> Message {
-        self.numbered("ACK", cseq, branch)
+        let mut ack = self.numbered("ACK", cseq, branch);
+        if cseq == self.opened
+            && let Ok(invite) = crate::message::read(&self.invite.clone().into())
+        {
+            // Credentials are the INVITE's (§22.1).
+            let credentials = ["Authorization", "Proxy-Authorization"];
+            ack.headers.extend(invite.headers.into_iter().filter(|h| credentials.contains(&h.name.as_str())));
+        }
+        ack
     }
     /// The CANCEL of our open INVITE: its branch and CSeq (§9.1).
     #[must_use]

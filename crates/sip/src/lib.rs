@@ -6,6 +6,7 @@
 //! [`signal`] for what a message means to a call, [`edge`] for the whole.
 
 pub mod dialog;
+pub mod digest;
 pub mod edge;
 pub mod message;
 pub mod reason;

@@ -10,10 +10,12 @@ use crate::message::{Message, Start};
 use crate::reason;
 use signal::{End, Media, Reason, Signal};
 
+mod challenge;
 mod lapse;
 mod request;
 mod response;
 
+pub use challenge::challenged;
 pub use lapse::{Lapse, lapse};
 pub use response::release;
 
@@ -26,6 +28,8 @@ pub struct Hearing {
     pub now: Vec<Wire>,
     /// Leaves after the commit.
     pub after: Vec<Wire>,
+    /// The dialog's change must be in the record before `after` leaves, though the call has nothing to hear.
+    pub keep: bool,
 }
 
 /// Something for the wire.

@@ -379,3 +379,109 @@ fn hops_are_counted_down_and_none_left_is_refused() {
     b.hear(request("INVITE", 1, TO, SDP).replace("Max-Forwards: 70", "Max-Forwards: 0"));
     assert_eq!(b.codes(), ["483"]);
 }
+
+/// What a trunk that wants digest says to a request.
+fn challenge(request: &tandem_sip::message::Message, code: u16, nonce: &str, more: &str) -> String {
+    let name = if code == 407 { "Proxy-Authenticate" } else { "WWW-Authenticate" };
+    let line =
+        format!("{name}: Digest realm=\"pbx\", nonce=\"{nonce}\", qop=\"auth\"{more}\r\nContent-Length");
+    answer(request, code, "").replace("Content-Length", &line)
+}
+
+fn known(b: &mut Bench) {
+    let credentials = tandem_sip::digest::Credentials { username: "gw".into(), password: "s3cret".into() };
+    let mut trunk = trunk(b.flow);
+    trunk.credentials = Some(credentials);
+    b.edge.set_trunks(vec![trunk]);
+}
+
+/// R-SIP-15, RFC 3261 §22: the INVITE again with the next CSeq and a branch of its own, once the record knows of it; the call
+/// hears nothing of all that.
+#[test]
+fn a_challenge_is_met_once() {
+    let mut b = bench("one");
+    known(&mut b);
+    called(&mut b);
+    let first = b.sent.remove(0);
+    b.hear(challenge(&first, 407, "n1", ""));
+    assert_eq!(b.codes(), ["ACK"], "not before the commit");
+    assert!(b.commit(2).signals.is_empty());
+    let second = b.sent.remove(0);
+    assert_eq!(second.cseq().unwrap().number, 2);
+    assert_eq!(second.call_id(), first.call_id());
+    assert_ne!(second.via().unwrap().branch(), first.via().unwrap().branch());
+    assert!(second.text("Proxy-Authorization").unwrap().contains("nonce=\"n1\""));
+    assert_eq!(second.list("Via").len(), 1);
+    // The trunk behind the proxy wants its own; a stale nonce is tried again.
+    b.hear(challenge(&second, 401, "n2", ", stale=true"));
+    b.commit(3);
+    let third = b.sent.pop().unwrap();
+    assert!(third.text("Proxy-Authorization").is_some() && third.text("Authorization").is_some());
+    b.sent.clear();
+    b.hear(answer(&third, 180, ""));
+    assert_eq!(b.commit(4).signals, [Signal::Ringing]);
+    b.hear(answer(&third, 200, SDP));
+    let heard = b.commit(5);
+    assert!(matches!(heard.signals.as_slice(), [Signal::Answer(_)]));
+    let ack = b.sent.remove(0);
+    assert_eq!((ack.method().as_deref(), ack.cseq().unwrap().number), (Some("ACK"), 3));
+    assert!(ack.text("Authorization").is_some(), "the INVITE's credentials");
+    // The BYE is challenged like any request.
+    let leg = heard.leg;
+    b.say(state(leg, 5, heard.dialog), 6, Signal::End(Reason::Normal.into()), None);
+    let bye = b.sent.remove(0);
+    b.hear(challenge(&bye, 401, "n3", ""));
+    b.commit(7);
+    assert!(b.sent[0].text("Authorization").unwrap().contains("nonce=\"n3\""));
+    assert_eq!(b.codes(), ["BYE"]);
+}
+
+#[test]
+fn a_challenge_that_cannot_be_met_is_a_refusal() {
+    // Not known to the trunk at all.
+    let mut b = bench("one");
+    called(&mut b);
+    let invite = b.sent.remove(0);
+    b.hear(challenge(&invite, 401, "n1", ""));
+    assert_eq!(ended(&b.commit(2)), Some(Reason::Security));
+    // The wrong password.
+    let mut b = bench("one");
+    known(&mut b);
+    called(&mut b);
+    let invite = b.sent.remove(0);
+    b.hear(challenge(&invite, 401, "n1", ""));
+    b.commit(2);
+    let again = b.sent.pop().unwrap();
+    b.hear(challenge(&again, 401, "n2", ""));
+    assert_eq!(ended(&b.commit(3)), Some(Reason::Security));
+    // Given up meanwhile.
+    let mut b = bench("one");
+    known(&mut b);
+    let (leg, said) = called(&mut b);
+    let invite = b.sent.remove(0);
+    b.say(state(leg, 1, said.dialog.unwrap()), 2, Signal::End(Reason::Cancelled.into()), None);
+    b.hear(challenge(&invite, 401, "n1", ""));
+    assert_eq!(b.codes(), ["ACK"]);
+    assert!(b.asks.is_empty());
+}
+
+/// The edge that was challenged dies: another meets the challenge from the record, and the answer belongs to the call.
+#[test]
+fn another_edge_meets_a_challenge() {
+    let mut b = bench("one");
+    let (leg, said) = called(&mut b);
+    let invite = b.sent.remove(0);
+    let mut other = bench("two");
+    known(&mut other);
+    other.hear(challenge(&invite, 401, "n1", ""));
+    let (ticket, _) = other.asks.remove(0);
+    other.verdict(ticket, Verdict::Leg(state(leg, 1, said.dialog.unwrap())));
+    let kept = other.commit(2);
+    let again = other.sent.pop().unwrap();
+    assert_eq!(other.codes(), ["ACK"]);
+    let mut third = bench("three");
+    third.hear(answer(&again, 200, SDP));
+    let (ticket, _) = third.asks.remove(0);
+    third.verdict(ticket, Verdict::Leg(state(leg, 2, kept.dialog)));
+    assert!(matches!(third.commit(3).signals.as_slice(), [Signal::Answer(_)]));
+}

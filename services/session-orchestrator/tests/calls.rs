@@ -97,6 +97,7 @@ fn config() -> Config {
             uri: "sip:192.0.2.9:5060".into(),
             domain: "sip.example.net".into(),
             sources: vec![],
+            ..TrunkConfig::default()
         }],
         alias: vec![AliasConfig { number: "2700".into(), jid: "rosa@example.net".into() }],
         xmpp: runtime::config::XmppConfig {

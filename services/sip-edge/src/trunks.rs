@@ -2,6 +2,7 @@
 
 use crate::Input;
 use runtime::config::TrunkConfig;
+use sip::digest::Credentials;
 use sip::edge::{Flow, Trunk};
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -47,7 +48,9 @@ async fn look_up(trunk: &TrunkConfig) -> anyhow::Result<Trunk> {
     };
     let found = tokio::time::timeout(LOOKUP, tokio::net::lookup_host(&with_port)).await??.next();
     let peer = found.ok_or_else(|| anyhow::anyhow!("no address"))?;
-    Ok(Trunk { name: trunk.name.clone(), host, flow: Flow { tcp, peer }, sources })
+    let credentials = trunk.username.clone().zip(trunk.password.clone());
+    let credentials = credentials.map(|(username, password)| Credentials { username, password });
+    Ok(Trunk { name: trunk.name.clone(), host, flow: Flow { tcp, peer }, sources, credentials })
 }
 
 /// Host with port, and whether it is TCP, of `sip:user@host:port;transport=tcp`.

@@ -29,6 +29,7 @@ fn config(port: u16) -> Config {
             uri: "sip:127.0.0.1:9".into(),
             domain: "sip.example.net".into(),
             sources: vec!["127.0.0.1".into()],
+            ..TrunkConfig::default()
         }],
         ..Config::default()
     }

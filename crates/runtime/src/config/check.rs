@@ -174,6 +174,19 @@ impl Config {
                     "name the domain of an [[xmpp.component]]",
                 ));
             }
+            match (&trunk.username, &trunk.password) {
+                (Some(name), None) => faults.push(Fault::new(
+                    "[[trunk]] password",
+                    format!("absent for user \"{name}\" of {}", trunk.name),
+                    "write the password that the trunk knows, or password_file",
+                )),
+                (None, Some(_)) => faults.push(Fault::new(
+                    "[[trunk]] username",
+                    format!("absent for {}", trunk.name),
+                    "write the name that the password belongs to",
+                )),
+                _ => {}
+            }
             if let Err(fault) = trunk.networks() {
                 faults.push(fault);
             }

@@ -166,6 +166,9 @@ impl Config {
         for component in &mut self.xmpp.component {
             take("[[xmpp.component]] secret", &mut component.secret, component.secret_file.as_deref())?;
         }
+        for trunk in &mut self.trunk {
+            take("[[trunk]] password", &mut trunk.password, trunk.password_file.as_deref())?;
+        }
         Ok(())
     }
 }

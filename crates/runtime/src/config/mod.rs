@@ -159,7 +159,7 @@ pub struct ComponentConfig {
 }
 
 /// A SIP peer.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TrunkConfig {
     /// Its name.
@@ -171,6 +171,12 @@ pub struct TrunkConfig {
     /// Who may call in without digest: addresses or networks, `192.0.2.0/24`.
     #[serde(default)]
     pub sources: Vec<String>,
+    /// User name for calls that it challenges (digest).
+    pub username: Option<String>,
+    /// Goes with `username`.
+    pub password: Option<String>,
+    /// The password in a file.
+    pub password_file: Option<String>,
 }
 
 /// A number of an XMPP user.

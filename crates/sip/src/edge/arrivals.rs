@@ -51,24 +51,28 @@ impl Edge {
     }
 
     fn response(&mut self, message: Message, flow: Flow, handed: bool, now: Time) {
-        let orphan = match self.table.response(&message, now) {
+        let challenge = matches!(message.code(), Some(401 | 407));
+        let (orphan, asked) = match self.table.response(&message, now) {
             Ok(Some(key)) => {
+                let asked = self.table.asked(&key).filter(|_| challenge).cloned();
                 if message.code().is_some_and(|c| c >= 200) {
                     self.invites.remove(&key);
                 }
-                false
+                (false, asked)
             }
             Ok(None) => return,
             // No transaction here: another edge may hold it or have died with it, and the record knows the leg.
-            Err(()) => true,
+            Err(()) => (true, None),
         };
-        // Answers to BYE, CANCEL and INFO say nothing to a call.
-        if message.cseq().is_none_or(|c| c.method != "INVITE") || orphan && message.code() == Some(100) {
+        // Answers to BYE, CANCEL and INFO say nothing to a call, but a challenge wants its answer.
+        if message.cseq().is_none_or(|c| c.method != "INVITE") && asked.is_none()
+            || orphan && message.code() == Some(100)
+        {
             return;
         }
         let tag = message.from().and_then(|f| f.tag().map(str::to_owned));
         if let Some(leg) = self.own(tag.as_deref()) {
-            self.job(leg, Job::Hear(Arrival { message, flow, orphan, handed }), now);
+            self.job(leg, Job::Hear(Arrival { message, flow, orphan, asked, handed }), now);
         }
     }
 
@@ -124,13 +128,15 @@ impl Edge {
         let orphan = invite.is_some_and(|key| self.table.state(&key).is_none());
         match self.table.request(&message, flow, flow.tcp, now) {
             Incoming::New(_) => {}
-            Incoming::Ack => return self.acknowledged(known, Arrival { message, flow, orphan, handed }, now),
+            Incoming::Ack => {
+                return self.acknowledged(known, Arrival { message, flow, orphan, asked: None, handed }, now);
+            }
             Incoming::Again | Incoming::Unmatched => return,
             Incoming::Merged => return self.refuse(&message, flow, 482, "Loop Detected", &[], now),
             Incoming::Full => return self.busy(&message, flow, now),
         }
         if let Some(leg) = known {
-            return self.job(leg, Job::Hear(Arrival { message, flow, orphan, handed }), now);
+            return self.job(leg, Job::Hear(Arrival { message, flow, orphan, asked: None, handed }), now);
         }
         let tagged = message.to().is_some_and(|t| t.tag().is_some());
         let from = message.from();
@@ -143,7 +149,7 @@ impl Edge {
                 let served = [("Allow", screen::ALLOW.join(", ")), ("Accept", "application/sdp".into())];
                 self.refuse(&message, flow, 200, "OK", &served, now);
             }
-            "CANCEL" => self.job(leg, Job::Hear(Arrival { message, flow, orphan, handed }), now),
+            "CANCEL" => self.job(leg, Job::Hear(Arrival { message, flow, orphan, asked: None, handed }), now),
             "INVITE" if !tagged => {
                 if self.draining || self.legs.len() >= self.config.max_legs {
                     return self.busy(&message, flow, now);
@@ -164,7 +170,7 @@ impl Edge {
                 if let Some(ms) = expires(&message) {
                     self.set(leg, Alarm::Expiry, now + ms);
                 }
-                self.job(leg, Job::Hear(Arrival { message, flow, orphan, handed }), now);
+                self.job(leg, Job::Hear(Arrival { message, flow, orphan, asked: None, handed }), now);
             }
             _ => self.refuse(&message, flow, 481, "Call/Transaction Does Not Exist", &[], now),
         }

@@ -4,11 +4,11 @@ use super::leg::{Arrival, Job, MAX_TRIES, Pending};
 use super::link::within;
 use super::open::{event, opening};
 use super::timers::{Alarm, TIMER_C};
-use super::{Edge, Flow, Output};
+use super::{Edge, Flow, Output, Trunk};
 use crate::dialog::{Dialog, State};
 use crate::message::{Message, Start};
 use crate::reason;
-use crate::signal::{Hearing, Wire, hear, lapse, release};
+use crate::signal::{Hearing, Wire, challenged, hear, lapse, release};
 use signal::{Ask, End, EventId, Handover, Heard, LegRef, LegState, Opening, Reason, Time, Verdict};
 
 impl Edge {
@@ -45,7 +45,7 @@ impl Edge {
         {
             self.set(name, Alarm::Final, now + TIMER_C);
         }
-        if hearing.signals.is_empty() {
+        if hearing.signals.is_empty() && !hearing.keep {
             // Nothing for the call: the change stays here until the next commit takes it along. Lost with this edge it is learnt
             // again from the peer's next message.
             if let Some(leg) = self.legs.get_mut(&name) {
@@ -78,9 +78,31 @@ impl Edge {
         let branch = self.branch(&[name.to_string().as_bytes(), cseq.as_bytes(), tag.as_bytes()]);
         let failure = message.code().filter(|c| *c >= 300 && arrival.orphan);
         let ack = failure.and_then(|_| dialog.acknowledge_failure(message));
-        let mut hearing = hear(dialog, message, &branch);
+        let mut hearing =
+            self.challenged(dialog, arrival, &branch).unwrap_or_else(|| hear(dialog, message, &branch));
         hearing.now.extend(ack.map(Wire::Direct));
         hearing
+    }
+
+    /// A challenge that we can answer.
+    fn challenged(&self, dialog: &mut Dialog, arrival: &Arrival, branch: &str) -> Option<Hearing> {
+        let message = &arrival.message;
+        if !matches!(message.code(), Some(401 | 407)) {
+            return None;
+        }
+        let ip = arrival.flow.peer.ip();
+        let from = |t: &&Trunk| t.flow.peer.ip() == ip || t.sources.iter().any(|s| within(ip, *s));
+        let who = self.config.trunks.iter().find(from)?.credentials.as_ref()?;
+        // Where its transaction has died with another edge, the record has our INVITE.
+        let opened = message.cseq().is_some_and(|c| c.method == "INVITE" && c.number == dialog.opened);
+        let asked = match &arrival.asked {
+            Some(asked) => asked.clone(),
+            None if opened => crate::message::read(&dialog.invite.clone().into()).ok()?,
+            None => return None,
+        };
+        let label = message.text("CSeq").unwrap_or("");
+        let cnonce = self.secret.derive_text("cnonce", &[dialog.call_id.as_bytes(), label.as_bytes()], 16);
+        challenged(dialog, &asked, message, who, &cnonce, branch)
     }
 
     fn opening(&self, message: &Message, flow: Flow) -> Option<Opening> {

@@ -28,6 +28,8 @@ pub(super) struct Arrival {
     pub(super) flow: Flow,
     /// Its transaction is not here: another edge may hold it, or may have died with it.
     pub(super) orphan: bool,
+    /// The request of ours that it answers, where its transaction is here.
+    pub(super) asked: Option<Message>,
     /// Another edge handed it to us: it goes no further.
     pub(super) handed: bool,
 }

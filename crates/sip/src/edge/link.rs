@@ -1,5 +1,6 @@
 //! What the edge is told of its surroundings and what it gives back.
 
+use crate::digest::Credentials;
 use bytes::Bytes;
 use signal::{Ask, Handover, Said};
 use std::fmt;
@@ -40,6 +41,8 @@ pub struct Trunk {
     pub flow: Flow,
     /// Networks whose INVITEs are taken without digest: address and prefix length.
     pub sources: Vec<(IpAddr, u8)>,
+    /// What it knows us by, where it challenges our requests.
+    pub credentials: Option<Credentials>,
 }
 
 /// What the shell knows and the edge needs.

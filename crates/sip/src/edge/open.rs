@@ -65,6 +65,7 @@ impl Edge {
             proceeding: false,
             ringing: false,
             early: vec![],
+            nonce: None,
             ack: vec![],
             origin: Dialog::origin(self.secret.derive("origin", &[name.as_bytes()]), self.config.address),
             shape: Shape::default(),

@@ -178,6 +178,12 @@ impl<F: Clone> Table<F> {
         Ok(deliver.then_some(key))
     }
 
+    /// The request of a client transaction.
+    #[must_use]
+    pub fn asked(&self, key: &Key) -> Option<&Message> {
+        self.entries.get(key)?.request.as_ref()
+    }
+
     /// Nobody waits for the answer to this request any more.
     pub fn abandon(&mut self, key: &Key) {
         let waits = |e: &Entry<F>| matches!(e.machine.state(), State::Calling | State::Proceeding);

@@ -19,19 +19,23 @@ pub struct Bench {
     pub hands: Vec<(u64, String, Handover)>,
 }
 
-pub fn bench(name: &str) -> Bench {
-    let flow = Flow { tcp: false, peer: "192.0.2.9:5060".parse().unwrap() };
-    let trunk = Trunk {
+pub fn trunk(flow: Flow) -> Trunk {
+    Trunk {
         name: "pbx".into(),
         host: "192.0.2.9".into(),
         flow,
         sources: vec![("192.0.2.0".parse().unwrap(), 24)],
-    };
+        credentials: None,
+    }
+}
+
+pub fn bench(name: &str) -> Bench {
+    let flow = Flow { tcp: false, peer: "192.0.2.9:5060".parse().unwrap() };
     let config = Config {
         instance: name.into(),
         advertise: "192.0.2.1:5060".into(),
         address: "192.0.2.1".parse().unwrap(),
-        trunks: vec![trunk],
+        trunks: vec![trunk(flow)],
         max_legs: 100,
     };
     let edge = Edge::new(config, Secret::new(b"test"));
