@@ -65,7 +65,7 @@ impl Report {
         self.jingle = rosa.trace().split_off(self.before.1);
     }
 
-    /// True when both heard the right tone to the end and nothing was lost.
+    /// True when both heard the right tone to the end.
     pub fn good(&self) -> bool {
         let heard = |hz: f64, wanted: f64| (hz - wanted).abs() <= 5.0;
         heard(self.rosa_hears, DESK_TONE)
