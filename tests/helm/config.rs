@@ -55,6 +55,9 @@ fn values_arrive_in_the_configuration() {
     assert_eq!(edge.xmpp.component[1].users, None);
     assert_eq!(edge.trunk[0].networks().unwrap().len(), 2);
     assert_eq!(edge.trunk[1].uri, "sip:carrier.example.org;transport=tcp");
+    assert_eq!((&edge.trunk[0].username, &edge.trunk[0].password), (&None, &None));
+    assert_eq!(edge.trunk[1].username.as_deref(), Some("2000"));
+    assert_eq!(edge.trunk[1].password.as_deref(), Some("carrier of tandem-trunks"));
     assert_eq!(edge.alias[1].jid, "\"odd <name>\"@example.net");
     assert_eq!((edge.call.ring_s, edge.call.drain_s), (45, 35));
     assert_eq!(edge.admin.listen.to_string(), "127.0.0.1:8080");
@@ -82,6 +85,7 @@ const SET: &[&str] = &[
     "admin.listen",
     "sip.listen",
     "xmpp.component.secret",
+    "trunk.password",
     "relay.listen",
     "relay.advertise",
     "relay.control",

@@ -29,6 +29,14 @@ const REFUSED: &[(&str, &[&str])] = &[
         "config.xmpp.component=[{\"domain\":\"a\",\"server\":\"b:5347\",\"secret\":\"s\",\"existingSecret\":{\"name\":\"n\",\"key\":\"k\"}}]",
         &["/config/xmpp/component/0", "secret"],
     ),
+    (
+        "config.trunk=[{\"name\":\"a\",\"uri\":\"sip:a\",\"domain\":\"b\",\"username\":\"c\",\"password\":\"d\"}]",
+        &["/config/trunk/0", "password"],
+    ),
+    (
+        "config.trunk=[{\"name\":\"a\",\"uri\":\"sip:a\",\"domain\":\"b\",\"username\":\"c\"}]",
+        &["/config/trunk/0", "existingSecret"],
+    ),
     ("config.bus.url=\"nats://user:word@nats:4222\"", &["/config/bus/url"]),
     ("config.store.url=\"redis://:word@redis:6379\"", &["/config/store/url"]),
     // wrong types and values

@@ -1,6 +1,6 @@
 {{/*
-The configuration file of a tier. One rule: nothing secret goes in; components read theirs from files, NATS and Redis URLs
-with credentials come by the environment.
+The configuration file of a tier. One rule: nothing secret goes in; components and trunks read theirs from files, NATS and
+Redis URLs with credentials come by the environment.
 */}}
 
 {{/* A TOML value. JSON's strings and lists of strings are TOML too; numbers come from YAML as floats. */}}
@@ -84,10 +84,13 @@ listen = ["udp://0.0.0.0:{{ .Values.sipEdge.port }}", "tcp://0.0.0.0:{{ .Values.
 {{- include "tandem.keys" (omit $component "existingSecret") }}
 secret_file = "/run/secrets/tandem/component-{{ $index }}"
 {{- end }}
-{{- range $config.trunk }}
+{{- range $index, $trunk := $config.trunk }}
 
 [[trunk]]
-{{- include "tandem.keys" . }}
+{{- include "tandem.keys" (omit $trunk "existingSecret") }}
+{{- if $trunk.existingSecret }}
+password_file = "/run/secrets/tandem/trunk-{{ $index }}"
+{{- end }}
 {{- end }}
 {{- range $config.alias }}
 

@@ -180,6 +180,11 @@ spec:
               {{- range $index, $component := $root.Values.config.xmpp.component }}
               {{- include "tandem.secretItem" (dict "from" $component.existingSecret "path" (printf "component-%d" $index)) | nindent 14 }}
               {{- end }}
+              {{- range $index, $trunk := $root.Values.config.trunk }}
+              {{- with $trunk.existingSecret }}
+              {{- include "tandem.secretItem" (dict "from" . "path" (printf "trunk-%d" $index)) | nindent 14 }}
+              {{- end }}
+              {{- end }}
               {{- end }}
 {{- end -}}
 
