@@ -55,6 +55,8 @@ fn values_arrive_in_the_configuration() {
     assert_eq!(edge.xmpp.component[1].users, None);
     assert_eq!(edge.trunk[0].networks().unwrap().len(), 2);
     assert_eq!(edge.trunk[1].uri, "sip:carrier.example.org;transport=tcp");
+    assert_eq!(edge.trunk[0].callers, None);
+    assert_eq!(edge.trunk[1].callers.as_deref(), Some(["example.org".to_owned(), "*".to_owned()].as_slice()));
     assert_eq!((&edge.trunk[0].username, &edge.trunk[0].password), (&None, &None));
     assert_eq!(edge.trunk[1].username.as_deref(), Some("2000"));
     assert_eq!(edge.trunk[1].password.as_deref(), Some("carrier of tandem-trunks"));

@@ -81,6 +81,23 @@ const REFUSED: &[(&str, &[&str])] = &[
     ),
 ];
 
+/// Whose users may call through a trunk is said, or follows from its component.
+#[test]
+fn a_trunk_that_nobody_may_call_through_is_refused() {
+    let nobody = [
+        "config.xmpp.component=[{\"domain\":\"a\",\"server\":\"b:5347\",\"existingSecret\":{\"name\":\"n\",\"key\":\"k\"}}]",
+        "config.trunk=[{\"name\":\"t\",\"uri\":\"sip:a\",\"domain\":\"a\"}]",
+    ];
+    let output = template("minimal", &nobody);
+    assert!(
+        !output.status.success() && words(&output).contains("nobody may call through it"),
+        "{}",
+        words(&output)
+    );
+    let said = nobody[1].replace("}]", ",\"callers\":[]}]");
+    assert!(template("minimal", &[nobody[0], &said]).status.success());
+}
+
 #[test]
 fn bad_values_are_refused_by_name() {
     let mut wrong = vec![];

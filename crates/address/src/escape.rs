@@ -101,7 +101,7 @@ pub fn sip_user(local: &str) -> String {
     out
 }
 
-fn percent_decode(text: &str) -> Vec<u8> {
+pub(crate) fn percent_decode(text: &str) -> Vec<u8> {
     let octets = text.as_bytes();
     let (mut out, mut at) = (Vec::with_capacity(octets.len()), 0);
     while let Some(octet) = octets.get(at) {

@@ -1,6 +1,7 @@
 //! The plan: who is reached how (interworking §1.2). Built once from the configuration; answers without waiting.
 
-use crate::{is_emergency, jid_local, plain_number, sip_user};
+use crate::escape::{Unmappable, percent_decode};
+use crate::{is_emergency, jid_local, plain_number, sip_user, unescape};
 use signal::{End, Opening, Party, Protocol, Reason};
 use std::collections::HashMap;
 
@@ -22,7 +23,12 @@ pub struct Trunk {
     pub domain: String,
     /// Host of `[[trunk]] uri`.
     pub host: String,
+    /// `[[trunk]] callers`: XMPP domains whose users may call through it, `*` = every domain; `None` = the component's `users`.
+    pub callers: Option<Vec<String>>,
 }
+
+/// Every domain, among a trunk's callers.
+const ANYBODY: &str = "*";
 
 /// A number of an XMPP user.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -83,7 +89,7 @@ impl Plan {
             components,
             ..Plan::default()
         };
-        for trunk in trunks {
+        for mut trunk in trunks {
             if !plan.components.iter().any(|c| c.domain == trunk.domain) {
                 return fault("[[trunk]] domain", &trunk.domain, "name the domain of an [[xmpp.component]]");
             }
@@ -97,6 +103,7 @@ impl Plan {
             if plan.trunks.iter().any(|t| t.name == trunk.name) {
                 return fault("[[trunk]] name", &trunk.name, "name each trunk differently");
             }
+            trunk.callers = trunk.callers.map(|domains| domains.iter().map(|d| d.to_lowercase()).collect());
             plan.trunks.push(trunk);
         }
         for alias in aliases {
@@ -144,7 +151,7 @@ impl Plan {
         let component = self.components.iter().find(|c| c.domain == trunk.domain).ok_or(Reason::NotFound)?;
         let (user, host) = user_host(&heard.to.address);
         let number = plain_number(user);
-        if number.as_deref().is_some_and(is_emergency) {
+        if dials_emergency(&String::from_utf8_lossy(&percent_decode(user))) {
             return Err(Reason::Forbidden);
         }
         let callee = match number.as_ref().and_then(|n| self.jid_of_number.get(n)) {
@@ -153,14 +160,13 @@ impl Plan {
                 && !component.users.is_empty()
                 && number.is_none() =>
             {
-                let local = jid_local(user).map_err(|e| {
-                    if e == crate::escape::Unmappable::Malformed {
-                        Reason::BadRequest
-                    } else {
-                        Reason::NotFound
-                    }
+                let (user, domain) =
+                    self.guest(trunk, component, user).unwrap_or((user, component.users.clone()));
+                let local = jid_local(user).map_err(|e| match e {
+                    Unmappable::Malformed => Reason::BadRequest,
+                    Unmappable::NoJid | Unmappable::TooLong => Reason::NotFound,
                 })?;
-                format!("{local}@{}", component.users)
+                format!("{local}@{domain}")
             }
             None => return Err(Reason::NotFound),
         };
@@ -187,25 +193,40 @@ impl Plan {
         if local == "anonymous" {
             return Err(Reason::NotFound);
         }
-        let number = plain_number(local);
-        if number.as_deref().is_some_and(is_emergency) {
+        if dials_emergency(&unescape(local)) {
             return Err(Reason::Forbidden);
         }
         // R-SIP-11: a component's own JID as the caller means that our own message came back.
         let caller = bare(&heard.from.address).to_lowercase();
-        if caller.split_once('@').is_none_or(|(_, d)| self.components.iter().any(|c| c.domain == d)) {
+        let (name, home) = caller.split_once('@').ok_or(Reason::Loop)?;
+        if self.components.iter().any(|c| c.domain == home) {
             return Err(Reason::Loop);
         }
-        let user = number.unwrap_or_else(|| sip_user(local));
+        let component = self.components.iter().find(|c| c.domain == trunk.domain).ok_or(Reason::NotFound)?;
+        // A trunk costs money: only those it is meant for may dial out by it.
+        if !admits(trunk, component, home) {
+            return Err(Reason::Forbidden);
+        }
+        let user = plain_number(local).map_or_else(|| sip_user(local), |number| sip_user(&number));
         let to = Party::sip(format!("sip:{user}@{}", trunk.host));
         let ours = self.sip_domains.first().unwrap_or(&trunk.host);
-        let who = self
-            .number_of_jid
-            .get(&caller)
-            .cloned()
-            .unwrap_or_else(|| sip_user(caller.split('@').next().unwrap_or("")));
+        let who = match self.number_of_jid.get(&caller) {
+            Some(number) => sip_user(number),
+            None if home == component.users && plain_number(name).is_none() => sip_user(name),
+            // Never a number that is not theirs, nor the name of one of ours (§1.2).
+            None => format!("{}%40{}", sip_user(name), sip_user(home)),
+        };
         let from = Party { display: heard.from.display.clone(), ..Party::sip(format!("sip:{who}@{ours}")) };
         self.leg(heard, from, to, &trunk.name)
+    }
+
+    /// A user that stands with a domain of its own, `rosa%40xmpp.example`: the way back to a caller of another domain.
+    fn guest<'a>(&self, trunk: &Trunk, component: &Component, user: &'a str) -> Option<(&'a str, String)> {
+        let at = user.find("%40")?;
+        let domain = String::from_utf8(percent_decode(&user[at + 3..])).ok()?.to_lowercase();
+        let sound = !domain.is_empty() && domain.chars().all(|c| c.is_alphanumeric() || "-.".contains(c));
+        let own = self.components.iter().any(|c| c.domain == domain);
+        (sound && !own && admits(trunk, component, &domain)).then(|| (&user[..at], domain))
     }
 
     fn leg(&self, heard: &Opening, from: Party, to: Party, link: &str) -> Result<Route, Reason> {
@@ -213,6 +234,19 @@ impl Plan {
         let protocol = to.protocol;
         Ok(Route { opening: Opening { from, to, link: link.to_owned(), hops }, protocol })
     }
+}
+
+fn admits(trunk: &Trunk, component: &Component, home: &str) -> bool {
+    match &trunk.callers {
+        Some(domains) => domains.iter().any(|d| d == ANYBODY || d == home),
+        None => !home.is_empty() && home == component.users,
+    }
+}
+
+/// Whether the decoded user part dials for help; what may follow a number (`112;x=y`, `112,5`) does not hide it (R-ADDR-13).
+fn dials_emergency(user: &str) -> bool {
+    let dialled = user.split([';', ',', '?', '/', '&', '=', '$', ':', '@']).next().unwrap_or(user);
+    plain_number(dialled).is_some_and(|number| is_emergency(&number))
 }
 
 /// User and host of a SIP URI or the number of a tel URI; parameters and a port are dropped, the split comes before any
@@ -240,11 +274,20 @@ fn bare(jid: &str) -> &str {
 mod tests {
     use super::*;
 
+    fn trunk(callers: Option<&[&str]>) -> Trunk {
+        Trunk {
+            name: "pbx".into(),
+            domain: "sip.xmpp.example".into(),
+            host: "pbx.example".into(),
+            callers: callers.map(|domains| domains.iter().map(|d| (*d).to_owned()).collect()),
+        }
+    }
+
     fn plan() -> Plan {
         Plan::new(
             vec!["im.pbx.example".into()],
             vec![Component { domain: "sip.xmpp.example".into(), users: "xmpp.example".into() }],
-            vec![Trunk { name: "pbx".into(), domain: "sip.xmpp.example".into(), host: "pbx.example".into() }],
+            vec![trunk(None)],
             &[Alias { number: "2700".into(), jid: "rosa@xmpp.example".into() }],
         )
         .unwrap()
@@ -287,6 +330,11 @@ mod tests {
         assert_eq!(from_sip("sip:%00@im.pbx.example"), Err(Reason::BadRequest));
         assert_eq!(from_sip("sip:112@im.pbx.example"), Err(Reason::Forbidden));
         assert_eq!(from_xmpp("112@sip.xmpp.example"), Err(Reason::Forbidden));
+        assert_eq!(from_sip("sip:%31%31%32@im.pbx.example"), Err(Reason::Forbidden));
+        assert_eq!(from_sip("sip:112;x=y@im.pbx.example"), Err(Reason::Forbidden));
+        for hidden in ["112;x=y", "1-1-2", "112,5", r"112\20", r"112\2f1"] {
+            assert_eq!(from_xmpp(&format!("{hidden}@sip.xmpp.example")), Err(Reason::Forbidden), "{hidden}");
+        }
         assert_eq!(from_xmpp("2041@nowhere.example"), Err(Reason::NotFound));
         assert_eq!(from_xmpp("anonymous@sip.xmpp.example"), Err(Reason::NotFound), "R-ADDR-14");
         assert_eq!(call(Party::sip("sip:x@y"), Party::sip("sip:2700@z"), "stranger"), Err(Reason::Forbidden));
@@ -329,12 +377,63 @@ mod tests {
         assert_eq!(plan().route(&tired).map_err(|e| e.reason).err(), Some(Reason::Loop));
     }
 
+    fn out(callers: Option<&[&str]>, from: &str) -> Result<String, Reason> {
+        let plan = Plan { trunks: vec![trunk(callers)], ..plan() };
+        let (from, to) = (Party::xmpp(from), Party::xmpp("2041@sip.xmpp.example"));
+        let heard = Opening { from, to, link: String::new(), hops: 70 };
+        plan.route(&heard).map(|r| r.opening.from.address).map_err(|e| e.reason)
+    }
+
+    /// Toll fraud: federated users dial out by a trunk only where it names their domain.
+    #[test]
+    fn a_trunk_serves_the_domains_that_it_names() {
+        assert_eq!(out(None, "2700@evil.example/x"), Err(Reason::Forbidden));
+        assert_eq!(out(Some(&[]), "rosa@xmpp.example"), Err(Reason::Forbidden));
+        assert_eq!(out(Some(&["other.example"]), "rosa@xmpp.example"), Err(Reason::Forbidden));
+        assert_eq!(out(None, "rosa@xmpp.example/x").as_deref(), Ok("sip:2700@im.pbx.example"));
+        for open in ["*", "evil.example"] {
+            let open: &[&str] = &[open];
+            assert!(out(Some(open), "rosa@evil.example").is_ok());
+        }
+        let mut plan = plan();
+        plan.components[0].users.clear();
+        let heard = Opening {
+            from: Party::xmpp("x@/y"),
+            to: Party::xmpp("2041@sip.xmpp.example"),
+            link: String::new(),
+            hops: 70,
+        };
+        assert_eq!(plan.route(&heard).map_err(|e| e.reason), Err(Reason::Forbidden), "no users, nobody");
+    }
+
+    /// Interworking §1.2: a guest is neither a number nor one of ours, and can be called back.
+    #[test]
+    fn a_guest_has_an_identity_of_its_own() {
+        for (from, identity) in [
+            ("2700@evil.example", "sip:2700%40evil.example@im.pbx.example"),
+            ("rosa@evil.example", "sip:rosa%40evil.example@im.pbx.example"),
+            ("2700@xmpp.example", "sip:2700%40xmpp.example@im.pbx.example"),
+            ("hugo@xmpp.example", "sip:hugo@im.pbx.example"),
+        ] {
+            assert_eq!(out(Some(&["*"]), from).as_deref(), Ok(identity));
+        }
+        let plan = Plan { trunks: vec![trunk(Some(&["evil.example"]))], ..plan() };
+        let back = |to: &str| {
+            let (from, to) = (Party::sip("sip:2041@pbx.example"), Party::sip(to));
+            let route = plan.route(&Opening { from, to, link: "pbx".into(), hops: 70 });
+            route.map(|r| r.opening.to.address).map_err(|e| e.reason)
+        };
+        assert_eq!(back("sip:2700%40evil.example@im.pbx.example").as_deref(), Ok("2700@evil.example"));
+        assert_eq!(back("sip:a%40b.example@im.pbx.example").as_deref(), Ok(r"a\40b.example@xmpp.example"));
+        assert_eq!(from_xmpp("*21#@sip.xmpp.example").as_deref(), Ok("sip:*21%23@pbx.example"));
+    }
+
     #[test]
     fn faults_name_key_value_and_remedy() {
         let bad = Plan::new(
             vec![],
             vec![],
-            vec![Trunk { name: "pbx".into(), domain: "sip.x".into(), host: "h".into() }],
+            vec![Trunk { name: "pbx".into(), domain: "sip.x".into(), ..Trunk::default() }],
             &[],
         );
         assert_eq!(

@@ -191,6 +191,14 @@ fn what_cannot_work_is_named_with_its_remedy() {
             "[[trunk]]\nname = \"t\"\nuri = \"sip:x\"\ndomain = \"d\"\nsources = [\"1.2.3.4/40\"]",
             "[[trunk]] sources",
         ),
+        (
+            "[[trunk]]\nname = \"t\"\nuri = \"sip:x\"\ndomain = \"d\"\n[[xmpp.component]]\ndomain = \"d\"\nserver = \"x:1\"",
+            "[[trunk]] callers: absent for t, whose component has no users",
+        ),
+        (
+            "[[trunk]]\nname = \"t\"\nuri = \"sip:x\"\ndomain = \"d\"\ncallers = [\"rosa@example.net\"]",
+            "[[trunk]] callers: \"rosa@example.net\"",
+        ),
         ("[[alias]]\nnumber = \"1\"\njid = \"rosa\"", "[[alias]] jid"),
         ("[[alias]]\nnumber = \"1\"\njid = \"@a\"", "[[alias]] jid"),
         ("[[alias]]\nnumber = \"\"\njid = \"r@a\"", "[[alias]] number"),

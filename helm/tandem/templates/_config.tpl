@@ -64,10 +64,14 @@ dtls_certificate_file = "/run/secrets/tandem/dtls"
 {{- define "tandem.callConfig" -}}
 {{- $config := .Values.config -}}
 {{- $domains := list -}}
-{{- range $config.xmpp.component }}{{ $domains = append $domains .domain }}{{ end -}}
+{{- $homes := list -}}
+{{- range $config.xmpp.component }}{{ $domains = append $domains .domain }}{{ if .users }}{{ $homes = append $homes .domain }}{{ end }}{{ end -}}
 {{- range $config.trunk }}
 {{- if not (has .domain $domains) }}
 {{- fail (printf "config.trunk %s: domain %s is that of no config.xmpp.component; name one of %s" .name .domain (join ", " $domains)) }}
+{{- end }}
+{{- if not (or (hasKey . "callers") (has .domain $homes)) }}
+{{- fail (printf "config.trunk %s: callers is absent and the component %s has no users: nobody may call through it; name XMPP domains, \"*\" for every one, or [] for a trunk that only calls in" .name .domain) }}
 {{- end }}
 {{- end }}
 {{- include "tandem.sharedConfig" . }}

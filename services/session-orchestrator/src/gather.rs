@@ -32,6 +32,7 @@ impl Gather {
             name: t.name.clone(),
             domain: t.domain.to_lowercase(),
             host: host_of(&t.uri).to_owned(),
+            callers: t.callers.clone(),
         });
         let aliases: Vec<Alias> =
             config.alias.iter().map(|a| Alias { number: a.number.clone(), jid: a.jid.clone() }).collect();

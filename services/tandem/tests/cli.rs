@@ -46,7 +46,7 @@ fn check_tries_ports_and_the_xmpp_server() {
     let (udp, tcp) = (UdpSocket::bind("127.0.0.1:0").unwrap(), TcpListener::bind("127.0.0.1:0").unwrap());
     let content = format!(
         "[sip]\nlisten = [\"udp://{}\"]\n[admin]\nlisten = \"{}\"\n[[xmpp.component]]\ndomain = \"sip.example.net\"\n\
-         server = \"127.0.0.1:{}\"\nsecret = \"s\"\n[[trunk]]\nname = \"t\"\nuri = \"sip:no-such-host.invalid\"\n\
+         server = \"127.0.0.1:{}\"\nsecret = \"s\"\nusers = \"example.net\"\n[[trunk]]\nname = \"t\"\nuri = \"sip:no-such-host.invalid\"\n\
          domain = \"sip.example.net\"\n",
         udp.local_addr().unwrap(),
         tcp.local_addr().unwrap(),

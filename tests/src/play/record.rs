@@ -59,8 +59,12 @@ impl Record {
 /// Never; the plan is a good one.
 pub fn plan() -> Result<address::Plan, Fault> {
     let component = address::Component { domain: "sip.example.net".into(), users: "example.net".into() };
-    let trunk =
-        address::Trunk { name: "pbx".into(), domain: "sip.example.net".into(), host: "192.0.2.9".into() };
+    let trunk = address::Trunk {
+        name: "pbx".into(),
+        domain: "sip.example.net".into(),
+        host: "192.0.2.9".into(),
+        callers: None,
+    };
     let alias = address::Alias { number: "2700".into(), jid: "rosa@example.net".into() };
     address::Plan::new(vec!["im.example.net".into()], vec![component], vec![trunk], &[alias])
         .map_err(|e| Fault(e.to_string()))

@@ -174,6 +174,7 @@ impl Config {
                     "name the domain of an [[xmpp.component]]",
                 ));
             }
+            self.check_callers(trunk, faults);
             match (&trunk.username, &trunk.password) {
                 (Some(name), None) => faults.push(Fault::new(
                     "[[trunk]] password",
@@ -217,6 +218,30 @@ impl Config {
                     "write it as user@domain",
                 ));
             }
+        }
+    }
+}
+
+impl Config {
+    fn check_callers(&self, trunk: &TrunkConfig, faults: &mut Vec<Fault>) {
+        let component = self.xmpp.component.iter().find(|c| c.domain.eq_ignore_ascii_case(&trunk.domain));
+        let nobody = component.is_some_and(|c| c.users.as_deref().unwrap_or_default().is_empty());
+        if trunk.callers.is_none() && nobody {
+            faults.push(Fault::new(
+                "[[trunk]] callers",
+                format!(
+                    "absent for {}, whose component has no users: nobody may call through it",
+                    trunk.name
+                ),
+                "name XMPP domains, \"*\" for every one, or [] for a trunk that only calls in",
+            ));
+        }
+        for domain in trunk.callers.iter().flatten().filter(|d| *d != "*" && !is_domain(d)) {
+            faults.push(Fault::new(
+                "[[trunk]] callers",
+                format!("\"{domain}\""),
+                "write XMPP domains as example.net, or \"*\" for every one",
+            ));
         }
     }
 }

@@ -171,6 +171,8 @@ pub struct TrunkConfig {
     /// Who may call in without digest: addresses or networks, `192.0.2.0/24`.
     #[serde(default)]
     pub sources: Vec<String>,
+    /// XMPP domains whose users may call through it, `*` = every domain; default: `users` of the component.
+    pub callers: Option<Vec<String>>,
     /// User name for calls that it challenges (digest).
     pub username: Option<String>,
     /// Goes with `username`.
