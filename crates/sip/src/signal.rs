@@ -45,14 +45,18 @@ pub enum Wire {
     Direct(Message),
 }
 
+/// What a message describes; `Err` where no line of it is left that we can serve: 488.
 fn description(message: &Message, dialog: &mut Dialog) -> Option<Result<Media, ()>> {
-    Some(match media::sdp::read(&message.sdp()?) {
-        Ok((media, shape)) => {
-            dialog.shape = shape;
-            Ok(media)
-        }
-        Err(_) => Err(()),
-    })
+    Some(described(&message.sdp()?, dialog))
+}
+
+fn described(sdp: &[u8], dialog: &mut Dialog) -> Result<Media, ()> {
+    let (media, shape) = media::sdp::read_plain(sdp).map_err(|_| ())?;
+    if media.contents.iter().all(|content| content.rejected) {
+        return Err(());
+    }
+    dialog.shape = shape;
+    Ok(media)
 }
 
 fn end(message: &Message, fallback: Reason) -> End {

@@ -17,9 +17,15 @@ pub(super) fn rtpmap(value: &str) -> Option<Codec> {
     ))
 }
 
-/// `k=v;k2=v2` or bare tokens (R-SDP-3).
+/// What no value may hold: controls and what XML cannot carry.
+pub(super) fn unprintable(c: char) -> bool {
+    c.is_control() && c != '\t' || matches!(c, '\u{fffe}' | '\u{ffff}')
+}
+
+/// `k=v;k2=v2` or bare tokens (R-SDP-3); those that hold control characters are left out.
 pub(super) fn parameters(value: &str) -> Vec<(String, String)> {
-    let parts = value.split(';').map(str::trim).filter(|p| !p.is_empty()).take(64);
+    let parts =
+        value.split(';').map(str::trim).filter(|p| !p.is_empty() && !p.contains(unprintable)).take(64);
     parts
         .map(|part| match part.split_once('=') {
             Some((name, value)) => (name.trim().to_owned(), value.trim().to_owned()),

@@ -45,11 +45,34 @@ pub fn read(octets: &[u8]) -> Result<(Media, Shape), SdpError> {
     Ok((media, shape))
 }
 
+/// [`read`] for a leg that speaks plain RTP only: a line whose profile is secure (`RTP/SAVP`, `UDP/TLS/RTP/SAVPF`) counts as
+/// rejected, since its media would be neither keyed nor understood (RFC 4568 §5.1.2, RFC 5763 §5).
+///
+/// # Errors
+/// As [`read`].
+pub fn read_plain(octets: &[u8]) -> Result<(Media, Shape), SdpError> {
+    let (mut media, shape) = read(octets)?;
+    let profiles = shape.lines.iter().filter_map(|line| match line {
+        Line::Content(profile) => Some(profile),
+        Line::Foreign(..) => None,
+    });
+    for (content, profile) in media.contents.iter_mut().zip(profiles) {
+        content.rejected |= profile.to_ascii_uppercase().contains("SAVP");
+    }
+    Ok((media, shape))
+}
+
 /// Carriers send o= numbers over 64 bits, which mean nothing to us; blank ones in their place keep the reader content.
+/// Attributes with control characters, which no other protocol could carry, are left out; of fmtp only the parameters are
+/// that hold them.
 fn tamed(octets: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(octets.len() + 2);
     for line in octets.split_inclusive(|b| *b == b'\n') {
         let text = std::str::from_utf8(line).unwrap_or_default();
+        let bare = text.trim_end_matches(['\r', '\n']);
+        if bare.starts_with("a=") && !bare.starts_with("a=fmtp:") && bare.contains(value::unprintable) {
+            continue;
+        }
         let words: Vec<&str> = text.trim_end().split(' ').collect();
         match words.as_slice() {
             [user, id, version, rest @ ..]

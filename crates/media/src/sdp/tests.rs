@@ -125,6 +125,55 @@ fn dtls_is_inherited_from_the_session_and_opus_is_written_with_two_channels() {
     );
 }
 
+/// What a Jingle client writes into a parameter never becomes a line of SDP.
+#[test]
+fn no_value_brings_a_line_of_its_own() {
+    let mut media = Media::undescribed(&[Kind::Audio]);
+    let mut codec = Codec::new(96, "x\r\na=inactive", 8000, 1);
+    codec.params.push(("k".into(), "1\r\nm=audio 9 RTP/AVP 0\r\n".into()));
+    codec.params.push((String::new(), "\u{1}\n".into()));
+    codec.feedback.push("nack\r\nc=IN IP4 198.51.100.1".into());
+    media.contents[0].codecs.push(codec);
+    media.contents[0].name = "0\r\na=x".into();
+    media.bundle = vec!["0\nb".into()];
+    let shape = Shape {
+        lines: vec![
+            Line::Foreign("image\r\na=y".into(), "udptl".into(), "t38\rz".into()),
+            Line::Content("RTP/AVP\n".into()),
+        ],
+    };
+    let text = String::from_utf8(write(&media, &shape, &origin())).unwrap();
+    let kinds: String = text.split("\r\n").filter_map(|line| line.chars().next()).collect();
+    assert_eq!(kinds, "vosctammaaaaa", "{text}");
+    assert!(!text.replace("\r\n", "").contains(char::is_control), "{text}");
+}
+
+/// U+0001 is legal in an SDP byte string and in no XML.
+#[test]
+fn parameters_and_attributes_with_control_characters_are_dropped() {
+    let text = format!(
+        "{PHONE}a=fmtp:8 a=1;b=\u{1};c\u{7f};d=2\r\na=rtcp-fb:8 na\u{2}ck\r\na=mid:0\u{b}\r\na=ice-ufrag:\u{1b}x\r\na=ice-pwd:y\r\n"
+    );
+    let content = read(text.as_bytes()).unwrap().0.contents.remove(0);
+    let pair = |k: &str, v: &str| (k.to_owned(), v.to_owned());
+    assert_eq!(content.codecs[0].params, [pair("a", "1"), pair("d", "2")]);
+    assert!(content.codecs[0].feedback.is_empty() && content.transport.ice.is_none());
+    assert_eq!(content.name, "0");
+}
+
+/// A secure profile without keys would be heard as noise: the line is rejected, and mirrored with port 0.
+#[test]
+fn secure_profiles_are_rejected_while_legs_are_plain() {
+    for (profile, rejected) in
+        [("RTP/AVP", false), ("RTP/AVPF", false), ("RTP/SAVP", true), ("UDP/TLS/RTP/SAVPF", true)]
+    {
+        let (media, shape) = read_plain(PHONE.replace("RTP/AVP", profile).as_bytes()).unwrap();
+        assert_eq!(media.contents[0].rejected, rejected, "{profile}");
+        let text = String::from_utf8(write(&media, &shape, &origin())).unwrap();
+        assert_eq!(text.contains(&format!("m=audio 0 {profile} 8")), rejected, "{text}");
+    }
+}
+
 /// R-SDP-14
 #[test]
 fn hostile_sizes_are_refused() {

@@ -1,6 +1,6 @@
 //! What the answer to our INVITE means.
 
-use super::{Hearing, Wire, bye, description, end, stored};
+use super::{Hearing, Wire, bye, described, description, end, stored};
 use crate::dialog::{Dialog, State};
 use crate::message::Message;
 use crate::reason;
@@ -120,11 +120,7 @@ fn answered(dialog: &mut Dialog, message: &Message, cseq: u32, branch: &str, hea
 fn answer(dialog: &mut Dialog, message: &Message) -> Option<Media> {
     match description(message, dialog) {
         Some(described) => described.ok(),
-        None => {
-            let (media, shape) = media::sdp::read(&dialog.early).ok()?;
-            dialog.shape = shape;
-            Some(media)
-        }
+        None => described(&dialog.early.clone(), dialog).ok(),
     }
 }
 
