@@ -5,7 +5,7 @@ use bytes::Bytes;
 pub const MAX_MESSAGE: usize = 64 * 1024;
 /// Longest header block.
 pub(super) const MAX_HEAD: usize = 32 * 1024;
-/// Most header lines.
+/// Most header lines; folded ones count too.
 pub const MAX_HEADERS: usize = 500;
 
 /// Why a message cannot be read.
@@ -45,9 +45,13 @@ pub fn read(octets: &Bytes) -> Result<Message, ReadError> {
         return Err(ReadError::Empty);
     }
     let (start, mut at) = line(&octets, 0);
+    if at > MAX_HEAD {
+        return Err(ReadError::TooLarge);
+    }
     let start = std::str::from_utf8(&octets[start]).map_err(|_| ReadError::NoSip)?;
     let start = first_line(start)?;
     let mut headers: Vec<Header> = vec![];
+    let (mut lines, mut folded) = (0, vec![]);
     loop {
         if at >= octets.len() {
             break;
@@ -57,18 +61,25 @@ pub fn read(octets: &Bytes) -> Result<Message, ReadError> {
         if range.is_empty() {
             break;
         }
-        if at > MAX_HEAD || headers.len() >= MAX_HEADERS {
+        lines += 1;
+        if at > MAX_HEAD || lines > MAX_HEADERS {
             return Err(ReadError::TooLarge);
         }
         if b" \t".contains(&octets[range.start]) {
             // A folded line goes on with the header before it (RFC 3261 §7.3.1).
             let more = trim(&octets, range);
-            if let Some(header) = headers.last_mut() {
-                let gap: &[u8] = if header.value.is_empty() || more.is_empty() { b"" } else { b" " };
-                header.value = [&header.value[..], gap, &octets[more]].concat().into();
+            if let Some(header) = headers.last().filter(|_| !more.is_empty()) {
+                if folded.is_empty() {
+                    folded.extend_from_slice(&header.value);
+                }
+                if !folded.is_empty() {
+                    folded.push(b' ');
+                }
+                folded.extend_from_slice(&octets[more]);
             }
             continue;
         }
+        unfold(&mut headers, &mut folded);
         let colon = octets[range.clone()].iter().position(|b| *b == b':');
         let Some(colon) = colon else { return Err(broken(&start, "a header line without colon")) };
         let name = std::str::from_utf8(&octets[range.start..range.start + colon])
@@ -80,8 +91,16 @@ pub fn read(octets: &Bytes) -> Result<Message, ReadError> {
         let value = trim(&octets, range.start + colon + 1..range.end);
         headers.push(Header { name: Name::from(name), value: octets.slice(value) });
     }
+    unfold(&mut headers, &mut folded);
     let message = Message { start, headers, body: octets.slice(at.min(octets.len())..) };
     with_length(message)
+}
+
+/// The last header's value with its folded lines, joined once however many there are.
+fn unfold(headers: &mut [Header], folded: &mut Vec<u8>) {
+    if let Some(header) = headers.last_mut().filter(|_| !folded.is_empty()) {
+        header.value = std::mem::take(folded).into();
+    }
 }
 
 /// Content-Length cuts the body; octets after it are ignored on UDP (dblreq), too few of them are an error (clerr).
