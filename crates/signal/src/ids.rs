@@ -47,10 +47,12 @@ impl Secret {
         text
     }
 
-    /// The id of a call whose first dialog came by SIP: Call-ID and From-tag (empty for an RFC 2543 peer).
+    /// The id of a call whose first dialog came by SIP: Call-ID, From-tag (empty for an RFC 2543 peer), CSeq and Request-URI of
+    /// its first INVITE.
     #[must_use]
-    pub fn call_of_sip(&self, call_id: &str, from_tag: &str) -> CallId {
-        CallId::cut(self.derive("call/sip", &[call_id.as_bytes(), from_tag.as_bytes()]))
+    pub fn call_of_sip(&self, call_id: &str, from_tag: &str, cseq: u32, uri: &str) -> CallId {
+        let parts = [call_id.as_bytes(), from_tag.as_bytes(), &cseq.to_be_bytes(), uri.as_bytes()];
+        CallId::cut(self.derive("call/sip", &parts))
     }
 
     /// The id of a call whose first session came by Jingle: the initiator's full JID (the `from` of a propose) and the sid.
@@ -313,8 +315,11 @@ mod tests {
     #[test]
     fn a_retransmission_names_the_same_call_at_any_edge() {
         let (a, b) = (Secret::new(b"k"), Secret::new(b"k"));
-        assert_eq!(a.call_of_sip("c1@h", "t1"), b.call_of_sip("c1@h", "t1"));
-        assert_ne!(a.call_of_sip("c1@h", "t1"), a.call_of_sip("c1@", "ht1"));
-        assert_ne!(a.call_of_sip("x", "y"), a.call_of_jingle("x", "y"));
+        let call = |secret: &Secret, id, tag| secret.call_of_sip(id, tag, 1, "sip:2700@gw");
+        assert_eq!(call(&a, "c1@h", "t1"), call(&b, "c1@h", "t1"));
+        assert_ne!(call(&a, "c1@h", "t1"), call(&a, "c1@", "ht1"));
+        assert_ne!(call(&a, "x", "y"), a.call_of_jingle("x", "y"));
+        assert_ne!(call(&a, "x", "y"), a.call_of_sip("x", "y", 2, "sip:2700@gw"));
+        assert_ne!(call(&a, "x", "y"), a.call_of_sip("x", "y", 1, "sip:2701@gw"));
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::message::{Message, Start};
 use crate::transaction::ack;
+use crate::uri::{NameAddr, Uri};
 use media::sdp::{Origin, Shape};
 use serde::{Deserialize, Serialize};
 use signal::Media;
@@ -31,6 +32,20 @@ pub struct Offered {
     pub first: bool,
 }
 
+/// Nonces that a dialog remembers: two realms, each by server and by proxy.
+pub const MAX_NONCES: usize = 4;
+
+/// A nonce and how often it was used (RFC 7616 §3.4: nc never repeats).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Nonce {
+    /// Whose.
+    pub realm: String,
+    /// As it was given.
+    pub nonce: String,
+    /// Uses.
+    pub count: u32,
+}
+
 /// One leg's SIP state. Header values are kept as they are written.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Dialog {
@@ -50,9 +65,12 @@ pub struct Dialog {
     pub target: String,
     /// Route set, in order of use.
     pub route: Vec<String>,
-    /// Where the dialog's first message came from or went to: `udp://192.0.2.1:5060`.
+    /// The trunk.
+    pub link: String,
+    /// Where the dialog's first message went to or the peer's last request came from: `udp://192.0.2.1:5060`.
     pub flow: String,
-    /// Where requests go if not there (the peer called over TCP: that connection may be gone); empty = `flow`.
+    /// Where requests go, if route set and target name no address of the trunk's, when not to `flow` (the peer called over TCP:
+    /// that connection may be gone); empty = `flow`.
     pub next: String,
     /// Max-Forwards of our INVITE (R-SIP-11).
     pub hops: u8,
@@ -60,6 +78,8 @@ pub struct Dialog {
     pub local_cseq: u32,
     /// Last CSeq of the peer.
     pub remote_cseq: u32,
+    /// Branch of the request that had it: that request may come again.
+    pub remote_branch: String,
     /// CSeq of the INVITE by which we opened the dialog; 0 = the peer opened it.
     pub opened: u32,
     /// The open INVITE as written: the peer's while Incoming, ours while Outgoing or Cancelled.
@@ -76,8 +96,10 @@ pub struct Dialog {
     pub ringing: bool,
     /// The description of the peer's last provisional response: the 200 may come without one.
     pub early: Vec<u8>,
-    /// The nonce that we were challenged with last, and how often we have used it.
-    pub nonce: Option<(String, u32)>,
+    /// Nonces that we were challenged with, the newest last; at most [`MAX_NONCES`].
+    pub nonces: Vec<Nonce>,
+    /// CSeq of our last request that answers a stale nonce: it is not said a third time.
+    pub stale: u32,
     /// The ACK that answers the 2xx of our last INVITE, to be sent each time that 2xx comes.
     pub ack: Vec<u8>,
     /// o= line; its version rises with each changed description (R-SDP-8).
@@ -138,15 +160,7 @@ impl Dialog {
     /// The CANCEL of our open INVITE: its branch and CSeq (§9.1).
     #[must_use]
     pub fn cancel(&self) -> Option<Message> {
-        let invite = crate::message::read(&self.invite.clone().into()).ok()?;
-        let number = invite.cseq()?.number;
-        let to = Message { start: Start::Response { code: 487, phrase: String::new() }, ..invite.clone() };
-        let mut cancel = ack(&invite, &to);
-        cancel.headers.retain(|h| h.name.as_str() != "CSeq");
-        if let Start::Request { method, .. } = &mut cancel.start {
-            *method = "CANCEL".into();
-        }
-        Some(cancel.with("CSeq", format!("{number} CANCEL")))
+        cancel(&crate::message::read(&self.invite.clone().into()).ok()?)
     }
     /// The ACK for a failure of our INVITE whose transaction lives (or died) elsewhere: a transaction of ours would have sent
     /// it (§17.1.1.3). `None` for another's INVITE.
@@ -161,6 +175,33 @@ impl Dialog {
         again.headers.retain(|h| h.name.as_str() != "Contact");
         Some(again)
     }
+    /// The next nc of a nonce, from 1.
+    pub fn count(&mut self, realm: &str, nonce: &str) -> u32 {
+        let known = self.nonces.iter().position(|n| n.realm == realm && n.nonce == nonce);
+        let mut used = match known {
+            Some(at) => self.nonces.remove(at),
+            None => Nonce { realm: realm.to_owned(), nonce: nonce.to_owned(), count: 0 },
+        };
+        used.count += 1;
+        let count = used.count;
+        if self.nonces.len() >= MAX_NONCES {
+            self.nonces.remove(0);
+        }
+        self.nonces.push(used);
+        count
+    }
+    /// The first route is a strict router, of RFC 2543 (§12.2.1.1): its URI, without what no Request-URI holds.
+    #[must_use]
+    pub fn strict(&self) -> Option<String> {
+        let first = NameAddr::parse(self.route.first()?)?;
+        let Uri::Sip(mut uri) = first.uri else { return None };
+        if uri.param("lr").is_some() {
+            return None;
+        }
+        uri.headers = None;
+        uri.params.retain(|(name, _)| name != "method");
+        Some(uri.to_string())
+    }
     /// Takes over who answered (§12.1.2): tag, target, route set.
     pub fn meet(&mut self, response: &Message) {
         if let Some(to) = response.text("To") {
@@ -174,16 +215,23 @@ impl Dialog {
     /// The peer's tag, once it has one.
     #[must_use]
     pub fn remote_tag(&self) -> Option<String> {
-        crate::uri::NameAddr::parse(&self.remote)?.tag().map(str::to_owned)
+        NameAddr::parse(&self.remote)?.tag().map(str::to_owned)
     }
     fn numbered(&self, method: &str, cseq: u32, branch: &str) -> Message {
         let way = if self.next.is_empty() { &self.flow } else { &self.next };
         let transport = if way.starts_with("tcp") { "TCP" } else { "UDP" };
         let hops = if method == "INVITE" { self.hops } else { 70 };
-        let mut request = Message::request(method, self.target.clone())
+        let strict = self.strict();
+        let target = format!("<{}>", self.target);
+        let routes: Vec<&String> = match strict {
+            Some(_) => self.route.iter().skip(1).chain([&target]).collect(),
+            None => self.route.iter().collect(),
+        };
+        let uri = strict.unwrap_or_else(|| self.target.clone());
+        let mut request = Message::request(method, uri)
             .with("Via", format!("SIP/2.0/{transport} {};branch={branch};rport", self.sent_by))
             .with("Max-Forwards", hops.to_string());
-        for route in &self.route {
+        for route in routes {
             request = request.with("Route", route.clone());
         }
         request
@@ -193,4 +241,17 @@ impl Dialog {
             .with("CSeq", format!("{cseq} {method}"))
             .with("Contact", self.contact.clone())
     }
+}
+
+/// The CANCEL of an INVITE of ours: its branch, To and CSeq number (§9.1).
+#[must_use]
+pub fn cancel(invite: &Message) -> Option<Message> {
+    let number = invite.cseq()?.number;
+    let to = Message { start: Start::Response { code: 487, phrase: String::new() }, ..invite.clone() };
+    let mut cancel = ack(invite, &to);
+    cancel.headers.retain(|h| h.name.as_str() != "CSeq");
+    if let Start::Request { method, .. } = &mut cancel.start {
+        *method = "CANCEL".into();
+    }
+    Some(cancel.with("CSeq", format!("{number} CANCEL")))
 }

@@ -74,6 +74,12 @@ pub fn challenges(response: &Message) -> Vec<Challenge> {
     found
 }
 
+/// The challenge that these credentials of ours answer.
+#[must_use]
+pub fn answered(credentials: &[u8], proxy: bool) -> Option<Challenge> {
+    read(std::str::from_utf8(credentials).ok()?, proxy)
+}
+
 fn read(text: &str, proxy: bool) -> Option<Challenge> {
     let (scheme, rest) = text.trim().split_once(char::is_whitespace)?;
     if !scheme.eq_ignore_ascii_case("Digest") {

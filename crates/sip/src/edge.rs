@@ -9,6 +9,7 @@ use crate::transaction::{Key, Output as Tx, Table};
 use signal::{LegRef, Secret, Time};
 use std::collections::{BTreeSet, HashMap, VecDeque};
 
+mod ahead;
 mod arrivals;
 mod hearing;
 mod leg;
@@ -63,6 +64,12 @@ impl Edge {
     #[must_use]
     pub fn legs(&self) -> usize {
         self.legs.len()
+    }
+
+    /// Transactions held, in either direction.
+    #[must_use]
+    pub fn transactions(&self) -> usize {
+        self.table.len().max(self.invites.len())
     }
 
     /// Trunks whose hosts have been looked up again.

@@ -74,6 +74,11 @@ fn respond(dialog: &Dialog, request: &Message, code: u16, phrase: &str) -> Messa
     }
 }
 
+/// The branch as it stood, with or without the cookie.
+pub(crate) fn branch(message: &Message) -> String {
+    message.via().and_then(|v| v.param("branch").map(str::to_owned)).unwrap_or_default()
+}
+
 fn stored(octets: &[u8]) -> Option<Message> {
     crate::message::read(&octets.to_vec().into()).ok()
 }

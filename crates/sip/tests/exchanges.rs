@@ -416,7 +416,12 @@ fn a_challenge_is_met_once() {
     b.hear(challenge(&second, 401, "n2", ", stale=true"));
     b.commit(3);
     let third = b.sent.pop().unwrap();
-    assert!(third.text("Proxy-Authorization").is_some() && third.text("Authorization").is_some());
+    let counted = |name, nonce, nc| {
+        let value = third.text(name).unwrap();
+        value.contains(&format!("nonce=\"{nonce}\"")) && value.contains(&format!("nc=0000000{nc}"))
+    };
+    assert!(counted("Proxy-Authorization", "n1", 2), "nc never repeats (RFC 7616 §3.4)");
+    assert!(counted("Authorization", "n2", 1));
     b.sent.clear();
     b.hear(answer(&third, 180, ""));
     assert_eq!(b.commit(4).signals, [Signal::Ringing]);

@@ -22,6 +22,10 @@ fn broken_framing_is_answered() {
         (whole.replace("Max-Forwards", "no colon here\r\nMax-Forwards"), Some("400")),
         (whole.replace("Content-Length: ", "Content-Length: 9"), Some("400")),
         (whole.replace("Max-Forwards", &("X: y\r\n".repeat(600) + "Max-Forwards")), Some("513")),
+        (
+            whole.replace("Max-Forwards", &("X: y\r\n".to_owned() + &" z\r\n".repeat(600) + "Max-Forwards")),
+            Some("513"),
+        ),
         (whole.replace("sip:2700@192.0.2.1 SIP", "sip:2700@192.0.2.1 x SIP"), Some("400")),
         (whole.replace("INVITE", "ACK").replace("SIP/2.0\r\nVia", "SIP/7.0\r\nVia"), None),
         (whole.replace("Via: SIP/2.0/UDP 192.0.2.9", "Via: nobody").replace("Max-Forwards: 70", "x"), None),
@@ -49,7 +53,7 @@ fn torture_leaves_nothing_behind() {
         b.verdict(ticket, Verdict::Refused(Reason::NotFound.into()));
     }
     b.wait(120_000);
-    assert_eq!((b.edge.legs(), b.edge.deadline()), (0, None));
+    assert_eq!((b.edge.legs(), b.edge.transactions(), b.edge.deadline()), (0, 0, None));
 }
 
 /// One step of a peer or an orchestrator that keeps no rule.
@@ -187,6 +191,7 @@ proptest! {
             let Some(at) = b.edge.deadline() else { break };
             b.wait(at.since(b.now) + 1);
         }
-        prop_assert_eq!((b.edge.legs(), b.edge.open(), b.edge.deadline()), (0, 0, None));
+        let left = (b.edge.legs(), b.edge.open(), b.edge.transactions(), b.edge.deadline());
+        prop_assert_eq!(left, (0, 0, 0, None));
     }
 }

@@ -1,7 +1,6 @@
 //! Messages as they arrive: screened, matched to a transaction and a leg, refused where neither can be.
 
 use super::leg::{Arrival, Job, Leg};
-use super::link::within;
 use super::open::opening;
 use super::timers::{Alarm, MAX_EXPIRES};
 use super::{Edge, Flow, Output};
@@ -9,7 +8,7 @@ use crate::message::{Message, ReadError, Start, read, rescue};
 use crate::screen;
 use crate::transaction::{Incoming, Key};
 use bytes::Bytes;
-use signal::{Handover, LegId, LegRef, Time, Token};
+use signal::{CallId, Handover, LegId, LegRef, Time, Token};
 
 impl Edge {
     /// A datagram, or one framed message of a stream.
@@ -39,14 +38,15 @@ impl Edge {
             return self.response(message, flow, handed, now);
         }
         message.stamp(flow.peer);
-        self.request(message, flow, handed, now);
+        let back = flow.answering(&message);
+        self.request(message, back, handed, now);
     }
 
     /// A request that could not be read is answered without state, if anybody can be told from it.
     fn broken(&mut self, octets: &Bytes, flow: Flow, code: u16, phrase: &str, now: Time) {
         if let Some(mut request) = rescue(octets) {
             request.stamp(flow.peer);
-            self.refuse(&request, flow, code, phrase, &[], now);
+            self.refuse(&request, flow.answering(&request), code, phrase, &[], now);
         }
     }
 
@@ -74,6 +74,13 @@ impl Edge {
         if let Some(leg) = self.own(tag.as_deref()) {
             self.job(leg, Job::Hear(Arrival { message, flow, orphan, asked, handed }), now);
         }
+    }
+
+    /// The call that an INVITE opens, or a CANCEL gives up. A caller that tries again, or a proxy that tries another target,
+    /// keeps Call-ID and From-tag; CSeq and Request-URI tell the calls apart.
+    fn call(&self, message: &Message, from_tag: &str, uri: &str) -> CallId {
+        let number = message.cseq().map_or(0, |cseq| cseq.number);
+        self.secret.call_of_sip(message.call_id().unwrap_or(""), from_tag, number, uri)
     }
 
     fn own(&self, tag: Option<&str>) -> Option<LegRef> {
@@ -114,7 +121,7 @@ impl Edge {
         let Start::Request { method, uri } = &message.start else { return };
         let (method, uri) = (method.clone(), uri.clone());
         let known = message.to().and_then(|t| self.own(t.tag()));
-        let trunk = self.config.trunks.iter().find(|t| t.sources.iter().any(|s| within(flow.peer.ip(), *s)));
+        let trunk = self.config.trunks.iter().find(|t| t.sends_from(flow.peer.ip()));
         let Some(link) = trunk.map(|t| t.name.clone()).or(known.map(|_| String::new())) else {
             // Strangers cost no state (R-SIP-13).
             return self.refuse(&message, flow, 403, "Forbidden", &[], now);
@@ -141,7 +148,7 @@ impl Edge {
         let tagged = message.to().is_some_and(|t| t.tag().is_some());
         let from = message.from();
         let from_tag = from.as_ref().and_then(|f| f.tag()).unwrap_or("");
-        let call = self.secret.call_of_sip(message.call_id().unwrap_or(""), from_tag);
+        let call = self.call(&message, from_tag, &uri);
         let leg = LegRef { call, leg: LegId(0) };
         match method.as_str() {
             "OPTIONS" if self.draining => self.busy(&message, flow, now),
@@ -155,7 +162,7 @@ impl Edge {
                     return self.busy(&message, flow, now);
                 }
                 let (Some(dialog), Some(opening)) =
-                    (self.incoming(&message, leg, flow), opening(&message, &uri, link))
+                    (self.incoming(&message, leg, flow, &link), opening(&message, &uri, link))
                 else {
                     return self.refuse(&message, flow, 400, "Missing Contact or user", &[], now);
                 };

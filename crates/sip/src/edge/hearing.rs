@@ -1,14 +1,13 @@
 //! What a leg's peer said, on its way to the record and back.
 
 use super::leg::{Arrival, Job, MAX_TRIES, Pending};
-use super::link::within;
 use super::open::{event, opening};
-use super::timers::{Alarm, TIMER_C};
-use super::{Edge, Flow, Output, Trunk};
+use super::timers::{Alarm, CHANGE, TIMER_C};
+use super::{Edge, Flow, Output};
 use crate::dialog::{Dialog, State};
 use crate::message::{Message, Start};
 use crate::reason;
-use crate::signal::{Hearing, Wire, challenged, hear, lapse, release};
+use crate::signal::{Hearing, Lapse, Wire, challenged, hear, lapse, release};
 use signal::{Ask, End, EventId, Handover, Heard, LegRef, LegState, Opening, Reason, Time, Verdict};
 
 impl Edge {
@@ -41,9 +40,15 @@ impl Edge {
         self.perform(name, hearing.now, flow, now);
         if let Job::Hear(arrival) = &job
             && arrival.message.code().is_some_and(|c| c < 200)
-            && dialog.state == State::Outgoing
         {
-            self.set(name, Alarm::Final, now + TIMER_C);
+            match dialog.state {
+                State::Outgoing => self.set(name, Alarm::Final, now + TIMER_C),
+                State::Active if dialog.asking.is_some() => self.set(name, Alarm::Change, now + CHANGE),
+                _ => {}
+            }
+        }
+        if matches!(job, Job::Lapse(Lapse::Change)) && dialog.asking.is_none() {
+            self.give_up(name, now);
         }
         if hearing.signals.is_empty() && !hearing.keep {
             // Nothing for the call: the change stays here until the next commit takes it along. Lost with this edge it is learnt
@@ -81,6 +86,11 @@ impl Edge {
         let mut hearing =
             self.challenged(dialog, arrival, &branch).unwrap_or_else(|| hear(dialog, message, &branch));
         hearing.now.extend(ack.map(Wire::Direct));
+        if message.code().is_none() {
+            // Requests of ours follow the peer to where it is now.
+            dialog.flow = arrival.flow.to_string();
+            dialog.next = self.way_back(arrival.flow);
+        }
         hearing
     }
 
@@ -90,9 +100,9 @@ impl Edge {
         if !matches!(message.code(), Some(401 | 407)) {
             return None;
         }
-        let ip = arrival.flow.peer.ip();
-        let from = |t: &&Trunk| t.flow.peer.ip() == ip || t.sources.iter().any(|s| within(ip, *s));
-        let who = self.config.trunks.iter().find(from)?.credentials.as_ref()?;
+        // Its own trunk's, and nobody else learns what can be made of them.
+        let trunk = self.trunk(dialog).filter(|trunk| trunk.owns(arrival.flow.peer.ip()))?;
+        let who = trunk.credentials.as_ref()?;
         // Where its transaction has died with another edge, the record has our INVITE.
         let opened = message.cseq().is_some_and(|c| c.method == "INVITE" && c.number == dialog.opened);
         let asked = match &arrival.asked {
@@ -108,7 +118,7 @@ impl Edge {
     fn opening(&self, message: &Message, flow: Flow) -> Option<Opening> {
         let Start::Request { uri, .. } = &message.start else { return None };
         let mut trunks = self.config.trunks.iter();
-        let trunk = trunks.find(|t| t.sources.iter().any(|s| within(flow.peer.ip(), *s)))?;
+        let trunk = trunks.find(|t| t.sends_from(flow.peer.ip()))?;
         opening(message, uri, trunk.name.clone())
     }
 
@@ -234,7 +244,7 @@ impl Edge {
         if !message.code().is_some_and(|c| (200..300).contains(&c)) {
             return;
         }
-        let mut dialog = self.dialog(State::Active, name, arrival.flow, call_id.to_owned());
+        let mut dialog = self.dialog(State::Active, name, arrival.flow, call_id.to_owned(), "");
         dialog.local = message.text("From").unwrap_or("").to_owned();
         let branch = self.branch(&[name.to_string().as_bytes(), b"stray"]);
         self.perform(name, release(&dialog, message, cseq.number, &branch).into(), Some(arrival.flow), now);

@@ -1,10 +1,14 @@
 //! What the edge is told of its surroundings and what it gives back.
 
 use crate::digest::Credentials;
+use crate::message::Message;
 use bytes::Bytes;
 use signal::{Ask, Handover, Said};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+
+/// Where no port is named (RFC 3261 §19.1.2).
+pub(super) const PORT: u16 = 5060;
 
 /// Where a message came from or goes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -27,6 +31,16 @@ impl Flow {
     pub fn parse(text: &str) -> Option<Flow> {
         let (scheme, peer) = text.split_once("://")?;
         Some(Flow { tcp: scheme == "tcp", peer: peer.parse().ok()? })
+    }
+
+    /// Where the answers to a request go that came by this flow: back on its connection, on UDP to the source port if the top
+    /// Via asks for that (rport, RFC 3581 §4), else to the port of its sent-by (RFC 3261 §18.2.2). Never to another address
+    /// than the source's: a forged Via sends nothing to third parties.
+    #[must_use]
+    pub(super) fn answering(self, request: &Message) -> Flow {
+        let via = request.via().filter(|via| !self.tcp && via.param("rport").is_none());
+        let port = via.map_or(self.peer.port(), |via| via.port.unwrap_or(PORT));
+        Flow { peer: SocketAddr::new(self.peer.ip(), port), ..self }
     }
 }
 
@@ -74,7 +88,19 @@ pub enum Output {
     Hand(u64, String, Handover),
 }
 
-pub(super) fn within(ip: IpAddr, (net, prefix): (IpAddr, u8)) -> bool {
+impl Trunk {
+    /// Whether this is an address of the trunk: where its calls go, or where they come from.
+    pub(super) fn owns(&self, ip: IpAddr) -> bool {
+        self.flow.peer.ip().to_canonical() == ip.to_canonical() || self.sends_from(ip)
+    }
+
+    /// Whether its INVITEs may come from there.
+    pub(super) fn sends_from(&self, ip: IpAddr) -> bool {
+        self.sources.iter().any(|source| within(ip, *source))
+    }
+}
+
+fn within(ip: IpAddr, (net, prefix): (IpAddr, u8)) -> bool {
     let same = |a: u128, b: u128, bits: u32| {
         let cut = bits.saturating_sub(u32::from(prefix));
         cut >= 128 || a >> cut == b >> cut

@@ -3,13 +3,13 @@
 use super::{Edge, Flow};
 use crate::dialog::{Dialog, State};
 use crate::message::Message;
+use crate::signal::branch;
 use crate::uri::{NameAddr, Uri};
 use media::sdp::Shape;
 use signal::{EventId, LegRef, Opening, Party};
-use std::net::SocketAddr;
 
 impl Edge {
-    pub(super) fn incoming(&self, message: &Message, leg: LegRef, flow: Flow) -> Option<Dialog> {
+    pub(super) fn incoming(&self, message: &Message, leg: LegRef, flow: Flow, link: &str) -> Option<Dialog> {
         let tag = self.secret.token(leg, 0).tag();
         Some(Dialog {
             local: format!("{};tag={tag}", message.text("To")?),
@@ -17,30 +17,29 @@ impl Edge {
             target: message.contact()?.uri.to_string(),
             route: message.list("Record-Route").into_iter().map(str::to_owned).collect(),
             remote_cseq: message.cseq()?.number,
+            remote_branch: branch(message),
             invite: message.write().to_vec(),
-            next: self.way_back(message, flow),
-            ..self.dialog(State::Incoming, leg, flow, message.call_id()?.to_owned())
+            next: self.way_back(flow),
+            ..self.dialog(State::Incoming, leg, flow, message.call_id()?.to_owned(), link)
         })
     }
 
-    /// Where requests go to a peer that called over TCP: its connection's port is nobody's to connect to, so the address of its
-    /// Contact or route where that is numeric and its own, else the trunk's.
-    fn way_back(&self, message: &Message, flow: Flow) -> String {
-        if !flow.tcp {
-            return String::new();
-        }
-        let route = message.list("Record-Route").first().and_then(|r| NameAddr::parse(r));
-        let uri = route.or_else(|| message.contact()).map(|n| n.uri);
-        let host = uri.as_ref().and_then(Uri::sip).map(|s| (s.host.clone(), s.port.unwrap_or(5060)));
-        let own = host.and_then(|(host, port)| Some(SocketAddr::new(host.parse().ok()?, port)));
-        let trunk = || self.config.trunks.iter().find(|t| t.flow.tcp && t.flow.peer.ip() == flow.peer.ip());
-        match own.filter(|a| a.ip() == flow.peer.ip()).or_else(|| Some(trunk()?.flow.peer)) {
-            Some(peer) if peer != flow.peer => Flow { tcp: true, peer }.to_string(),
-            _ => String::new(),
-        }
+    /// Where requests go to a peer that called over TCP and whose Contact and route name no address: its connection's port is
+    /// nobody's to connect to, so where the trunk's calls go.
+    pub(super) fn way_back(&self, flow: Flow) -> String {
+        let trunk = self.config.trunks.iter().find(|t| t.flow.tcp && t.flow.peer.ip() == flow.peer.ip());
+        let known = trunk.map(|t| t.flow).filter(|to| flow.tcp && *to != flow);
+        known.map_or_else(String::new, |flow| flow.to_string())
     }
 
-    pub(super) fn dialog(&self, state: State, leg: LegRef, flow: Flow, call_id: String) -> Dialog {
+    pub(super) fn dialog(
+        &self,
+        state: State,
+        leg: LegRef,
+        flow: Flow,
+        call_id: String,
+        link: &str,
+    ) -> Dialog {
         let name = leg.to_string();
         let transport = if flow.tcp { ";transport=tcp" } else { "" };
         Dialog {
@@ -52,11 +51,13 @@ impl Edge {
             sent_by: self.config.advertise.clone(),
             target: String::new(),
             route: vec![],
+            link: link.to_owned(),
             flow: flow.to_string(),
             next: String::new(),
             hops: 70,
             local_cseq: 0,
             remote_cseq: 0,
+            remote_branch: String::new(),
             opened: 0,
             invite: vec![],
             asked: vec![],
@@ -65,7 +66,8 @@ impl Edge {
             proceeding: false,
             ringing: false,
             early: vec![],
-            nonce: None,
+            nonces: vec![],
+            stale: 0,
             ack: vec![],
             origin: Dialog::origin(self.secret.derive("origin", &[name.as_bytes()]), self.config.address),
             shape: Shape::default(),
@@ -90,32 +92,45 @@ impl Edge {
             remote: format!("<{target}>"),
             target,
             hops: opening.hops,
-            ..self.dialog(State::Outgoing, leg, trunk.flow, call_id)
+            ..self.dialog(State::Outgoing, leg, trunk.flow, call_id, &trunk.name)
         })
     }
 }
 
 pub(super) fn event(message: &Message) -> EventId {
-    let via = message.via().and_then(|v| v.param("branch").map(str::to_owned)).unwrap_or_default();
+    let via = branch(message);
     let code = message.code().map_or_else(String::new, |c| c.to_string());
     // Branches of a forked INVITE answer with one branch and code, but with tags of their own.
     let tag = message.to().and_then(|t| t.tag().map(str::to_owned)).unwrap_or_default();
     EventId::of(&[&via, message.text("CSeq").unwrap_or(""), &code, message.call_id().unwrap_or(""), &tag])
 }
 
-/// Who calls whom. The trunk is trusted: its P-Asserted-Identity comes before From.
+/// Who calls whom. The trunk is trusted: its P-Asserted-Identity comes before From (RFC 3325 §9.1), unless the caller wants to
+/// stay unnamed: our user is nobody who may see it then (RFC 3323 §4.2, RFC 3325 §9.3, R-SIP-8).
 pub(super) fn opening(message: &Message, uri: &str, link: String) -> Option<Opening> {
     let asserted = message.list("P-Asserted-Identity").first().and_then(|v| NameAddr::parse(v));
-    let from = asserted.or_else(|| message.from())?;
+    let from = message.from()?;
     let address = |uri: &Uri| match uri {
         Uri::Sip(sip) => sip.aor().to_string(),
         other => other.to_string(),
     };
+    let from = if unnamed(message) {
+        Party::sip(ANONYMOUS)
+    } else {
+        let shown = asserted.as_ref().unwrap_or(&from);
+        // Trunks often assert the number alone; the name stands in From then.
+        let display = shown.display.clone().or_else(|| from.display.clone());
+        Party { display, ..Party::sip(address(&shown.uri)) }
+    };
     let to = Uri::parse(uri)?;
-    Some(Opening {
-        from: Party { display: from.display.clone(), ..Party::sip(address(&from.uri)) },
-        to: Party::sip(address(&to)),
-        link,
-        hops: message.max_forwards().unwrap_or(70),
-    })
+    Some(Opening { from, to: Party::sip(address(&to)), link, hops: message.max_forwards().unwrap_or(70) })
+}
+
+/// RFC 3323 §4.1.1.3.
+const ANONYMOUS: &str = "sip:anonymous@anonymous.invalid";
+
+fn unnamed(message: &Message) -> bool {
+    let values = message.list("Privacy");
+    let mut wishes = values.iter().flat_map(|v| v.split(';')).map(|wish| wish.trim().to_ascii_lowercase());
+    wishes.any(|wish| matches!(wish.as_str(), "id" | "user" | "header"))
 }

@@ -65,10 +65,9 @@ impl Edge {
         source: Option<Flow>,
         now: Time,
     ) -> bool {
-        let dialog = self.legs.get(&name).and_then(|l| l.dialog.as_ref());
-        let back = source.or(dialog.and_then(|d| Flow::parse(&d.flow)));
-        let ahead = dialog.and_then(|d| Flow::parse(&d.next).or(Flow::parse(&d.flow))).or(source);
-        let (Some(back), Some(ahead)) = (back, ahead) else { return true };
+        let dialog = self.legs.get(&name).and_then(|l| l.dialog.clone());
+        let flow = dialog.as_ref().and_then(|d| Flow::parse(&d.flow));
+        let Some(back) = source.or(flow) else { return true };
         let mut room = true;
         for wire in wires {
             match wire {
@@ -86,19 +85,24 @@ impl Edge {
                     }
                     self.set(name, Alarm::Accept, now + T1);
                 }
-                Wire::Request(request) => {
+                Wire::Request(mut request) => {
+                    let ahead = self.ahead(dialog.as_ref(), &mut request, back);
                     let invite = request.method().as_deref() == Some("INVITE");
                     match self.table.send(request, ahead, ahead.tcp, now) {
                         Some(key) if invite => {
                             if let Some(leg) = self.legs.get_mut(&name) {
                                 leg.invite = Some(key.clone());
+                                leg.alarms.retain(|(alarm, _)| *alarm != Alarm::Change);
                             }
                             self.invites.insert(key, name);
                         }
                         sent => room &= sent.is_some(),
                     }
                 }
-                Wire::Direct(request) => self.out.push_back(Output::Send(ahead, request.write())),
+                Wire::Direct(mut request) => {
+                    let ahead = self.ahead(dialog.as_ref(), &mut request, back);
+                    self.out.push_back(Output::Send(ahead, request.write()));
+                }
             }
         }
         // A cancelled INVITE that never gets its final response is over too (§9.1: 64*T1).

@@ -4,7 +4,7 @@ use super::leg::Job;
 use super::{Edge, Output};
 use crate::dialog::State;
 use crate::signal::Lapse;
-use crate::transaction::{T2, TIMEOUT};
+use crate::transaction::{State as Waiting, T2, TIMEOUT};
 use signal::{LegRef, Time};
 
 /// An idle leg leaves the cache after this time, ms; the record brings it back.
@@ -13,6 +13,8 @@ const IDLE: u64 = 600_000;
 pub(super) const RING_AGAIN: u64 = 60_000;
 /// From the last provisional response to our INVITE to its end, ms (interworking §10.1, Timer C).
 pub(super) const TIMER_C: u64 = 180_000;
+/// From the last provisional response to our re-INVITE to its end, ms (interworking appendix B).
+pub(super) const CHANGE: u64 = TIMEOUT;
 /// Longest Expires of an INVITE that is minded, ms.
 pub(super) const MAX_EXPIRES: u64 = 3_600_000;
 
@@ -27,6 +29,8 @@ pub(super) enum Alarm {
     Expiry,
     /// No final response to our INVITE.
     Final,
+    /// No final response to our re-INVITE.
+    Change,
     /// The leg leaves the cache.
     Forget,
 }
@@ -62,7 +66,10 @@ impl Edge {
             }
             Alarm::Expiry if leg.is(&[State::Incoming]) => self.job(name, Job::Lapse(Lapse::Expiry), now),
             Alarm::Final if leg.is(&[State::Outgoing]) => self.job(name, Job::Lapse(Lapse::Final), now),
-            Alarm::Expiry | Alarm::Final => {}
+            Alarm::Change if leg.dialog.as_ref().is_some_and(|d| d.asking.is_some()) => {
+                self.job(name, Job::Lapse(Lapse::Change), now);
+            }
+            Alarm::Expiry | Alarm::Final | Alarm::Change => {}
             Alarm::Forget if leg.busy || !leg.waiting.is_empty() || leg.accepted.is_some() => {
                 self.set(name, Alarm::Forget, now + TIMEOUT);
             }
@@ -88,6 +95,18 @@ impl Edge {
         accepted.interval = (accepted.interval * 2).min(T2);
         let next = (now + accepted.interval).min(accepted.end);
         self.set(name, Alarm::Accept, next);
+    }
+
+    /// Our re-INVITE is wanted no more (§9.1).
+    pub(super) fn give_up(&mut self, name: LegRef, now: Time) {
+        let Some(leg) = self.legs.get(&name) else { return };
+        let asked = leg.invite.as_ref().and_then(|key| self.table.asked(key)).cloned();
+        let open = leg.invite.as_ref().and_then(|key| self.table.state(key)) == Some(Waiting::Proceeding);
+        let cancel = asked.filter(|_| open).and_then(|invite| crate::dialog::cancel(&invite));
+        let flow = leg.invite.as_ref().and_then(|key| self.table.flow(key)).copied();
+        if let Some((cancel, flow)) = cancel.zip(flow) {
+            self.table.send(cancel, flow, flow.tcp, now);
+        }
     }
 
     /// The leg's memory ends once nothing of it can be on its way any more.

@@ -2,7 +2,7 @@
 
 use super::{Hearing, Wire};
 use crate::dialog::{Dialog, State};
-use crate::digest::{Credentials, challenges};
+use crate::digest::{Credentials, answered, challenges};
 use crate::message::{Message, Start};
 
 /// What a 401 or 407 to `request` comes to: the request again, once it is in the record that its CSeq has risen. `None` where
@@ -25,30 +25,39 @@ pub fn challenged(
     if found.is_empty() || !of_a_leg || method == "ACK" || method == "CANCEL" {
         return None;
     }
-    let mut again = request.clone();
+    let old = request.cseq()?.number;
+    let (mut again, mut stale) = (request.clone(), false);
     for challenge in &found {
-        let realm = format!("realm=\"{}\"", challenge.realm);
-        let answered = |value: &[u8]| String::from_utf8_lossy(value).contains(&realm);
-        if again.all(challenge.header()).any(|v| answered(v)) && !challenge.stale {
-            return None;
+        let of_it =
+            |value: &[u8]| answered(value, challenge.proxy).is_some_and(|a| a.realm == challenge.realm);
+        if again.all(challenge.header()).any(|v| of_it(v)) {
+            // Once more where the password was right and the nonce too old (RFC 7616 §3.3), no third time.
+            if !challenge.stale || old <= dialog.stale {
+                return None;
+            }
+            stale = true;
         }
-        again.headers.retain(|h| h.name.as_str() != challenge.header() || !answered(&h.value));
-        let count = match &mut dialog.nonce {
-            Some((nonce, count)) if *nonce == challenge.nonce => {
-                *count += 1;
-                *count
-            }
-            other => {
-                *other = Some((challenge.nonce.clone(), 1));
-                1
-            }
-        };
+        again.headers.retain(|h| h.name.as_str() != challenge.header() || !of_it(&h.value));
+    }
+    // What answers another realm stays, with a count of its own: a nonce is never used twice with one nc.
+    for header in &mut again.headers {
+        let proxy = header.name.as_str() == "Proxy-Authorization";
+        if proxy || header.name.as_str() == "Authorization" {
+            let Some(other) = answered(&header.value, proxy) else { continue };
+            let count = dialog.count(&other.realm, &other.nonce);
+            header.value = other.answer(who, method, uri, cnonce, count).into();
+        }
+    }
+    for challenge in &found {
+        let count = dialog.count(&challenge.realm, &challenge.nonce);
         let value = challenge.answer(who, method, uri, cnonce, count);
         again = again.with(challenge.header(), value);
     }
-    let old = request.cseq()?.number;
     dialog.local_cseq = dialog.local_cseq.max(old) + 1;
     let (number, method) = (dialog.local_cseq, method.clone());
+    if stale {
+        dialog.stale = number;
+    }
     let mut via = request.via()?;
     via.set("branch", branch.to_owned());
     for header in &mut again.headers {

@@ -12,6 +12,8 @@ pub enum Lapse {
     Response,
     /// The INVITE could not be sent at all.
     Transport,
+    /// A final response to our re-INVITE after a provisional one (interworking appendix B: CHANGING).
+    Change,
     /// A final response to our INVITE after a provisional one (Timer C, interworking §10.1).
     Final,
     /// The ACK to our 2xx (§13.3.1.4).
@@ -42,6 +44,9 @@ pub fn lapse(dialog: &mut Dialog, lapse: Lapse, branch: &str) -> Hearing {
         }
         (Lapse::Transport, State::Active) if dialog.asking.take().is_some() => {
             heard.signals.push(Signal::Refused(Reason::Connectivity));
+        }
+        (Lapse::Change, State::Active) if dialog.asking.take().is_some() => {
+            heard.signals.push(Signal::Refused(Reason::Timeout));
         }
         (Lapse::Response | Lapse::Transport, State::Cancelled) => dialog.state = State::Ended,
         // A re-INVITE that nobody answers ends the call (§14.1).

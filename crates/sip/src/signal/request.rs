@@ -1,6 +1,6 @@
 //! What a peer's request means.
 
-use super::{Hearing, Wire, bye, description, end, respond, stored, terminated};
+use super::{Hearing, Wire, branch as branch_of, bye, description, end, respond, stored, terminated};
 use crate::dialog::{Dialog, Offered, State};
 use crate::message::Message;
 use crate::screen::ALLOW;
@@ -13,6 +13,8 @@ pub(super) fn hear(dialog: &mut Dialog, message: &Message, method: &str, branch:
     let reply = |dialog: &Dialog, code, phrase| {
         Wire::Respond(message.clone(), respond(dialog, message, code, phrase))
     };
+    let name = branch_of(message);
+    let same = name == dialog.remote_branch;
     let tagged = message.to().is_some_and(|to| to.tag().is_some());
     match method {
         "ACK" => return acknowledged(dialog, message, number, branch),
@@ -30,11 +32,15 @@ pub(super) fn hear(dialog: &mut Dialog, message: &Message, method: &str, branch:
             heard.now.push(reply(dialog, 482, "Loop Detected"));
             return heard;
         }
-        _ if number <= dialog.remote_cseq && dialog.state != State::Incoming => {
+        // The very request again is heard again: the edge that answered it may be gone. The record takes it once.
+        _ if dialog.state != State::Incoming
+            && (number < dialog.remote_cseq || number == dialog.remote_cseq && !same) =>
+        {
             heard.now.push(reply(dialog, 500, "CSeq out of order"));
             return heard;
         }
-        _ => dialog.remote_cseq = dialog.remote_cseq.max(number),
+        _ if number >= dialog.remote_cseq => (dialog.remote_cseq, dialog.remote_branch) = (number, name),
+        _ => {}
     }
     if dialog.state == State::Ended {
         let (code, phrase) =
@@ -127,7 +133,8 @@ fn change(dialog: &mut Dialog, message: &Message, invite: bool) -> Hearing {
     let mut heard = Hearing::default();
     let offers = invite || message.sdp().is_some();
     let early = dialog.state != State::Active;
-    let theirs = !dialog.asked.is_empty() || dialog.state == State::Incoming && offers;
+    let again = stored(&dialog.asked).is_some_and(|asked| asked.cseq() == message.cseq());
+    let theirs = !dialog.asked.is_empty() && !again || dialog.state == State::Incoming && offers;
     let ours = dialog.asking.is_some() || dialog.offered.is_some() || early;
     if theirs || offers && ours {
         let answer = if theirs {
@@ -144,7 +151,7 @@ fn change(dialog: &mut Dialog, message: &Message, invite: bool) -> Hearing {
     let reply = |dialog: &Dialog, code, phrase| respond(dialog, message, code, phrase);
     match description(message, dialog) {
         None if invite => {
-            let body = again(dialog);
+            let body = in_use(dialog);
             dialog.offered = message.cseq().map(|c| Offered { cseq: c.number, first: false });
             let answer = reply(dialog, 200, "OK").with_body("application/sdp", body);
             heard.now.push(Wire::Accept(message.clone(), answer));
@@ -167,7 +174,7 @@ fn change(dialog: &mut Dialog, message: &Message, invite: bool) -> Hearing {
 
 /// What we describe when asked for an offer: what is in use, with our wish instead of the last answer's direction. That answer
 /// was bent by the peer's hold, and a peer that takes a call off hold by an offerless re-INVITE would find its hold in it.
-fn again(dialog: &mut Dialog) -> Vec<u8> {
+fn in_use(dialog: &mut Dialog) -> Vec<u8> {
     let Ok((mut media, _)) = media::sdp::read(&dialog.said) else { return dialog.said.clone() };
     for content in &mut media.contents {
         if !content.direction.sends() {

@@ -19,6 +19,10 @@ pub(super) fn hear(dialog: &mut Dialog, message: &Message, code: u16, branch: &s
         200..=299 if first => answered(dialog, message, cseq.number, branch, &mut heard),
         200..=299 if dialog.asking == Some(cseq.number) => {
             dialog.asking = None;
+            // Target refresh (§12.2.1.2).
+            if let Some(contact) = message.contact() {
+                dialog.target = contact.uri.to_string();
+            }
             let ack = acknowledge(dialog, cseq.number, branch);
             heard.after.push(ack);
             heard.signals.push(match description(message, dialog) {
@@ -31,8 +35,12 @@ pub(super) fn hear(dialog: &mut Dialog, message: &Message, code: u16, branch: &s
             if cseq.number == dialog.opened && (dialog.ack.is_empty() || tag != dialog.remote_tag()) {
                 heard.now.extend(release(dialog, message, cseq.number, branch));
             } else {
-                // The 2xx again: its ACK again (R-CALL-18).
-                heard.now.extend(stored(&dialog.ack).map(Wire::Direct));
+                // The 2xx again: its ACK again (R-CALL-18). One that comes after we gave up its re-INVITE gets one too.
+                let known = stored(&dialog.ack).filter(|a| a.cseq().is_some_and(|c| c.number == cseq.number));
+                heard.now.push(match known {
+                    Some(ack) => Wire::Direct(ack),
+                    None => Wire::Direct(dialog.acknowledge(cseq.number, branch)),
+                });
             }
         }
         _ if first => {

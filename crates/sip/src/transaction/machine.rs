@@ -50,6 +50,10 @@ pub enum Act {
 /// Acts of one step; at most two.
 pub type Acts = SmallVec<[Act; 2]>;
 
+/// An INVITE of which nothing was heard for so long after a provisional response is nobody's any more, ms: its user has its own,
+/// shorter patience, and says provisional responses again each minute.
+const PATIENCE: u64 = 300_000;
+
 /// One transaction.
 #[derive(Clone, Debug)]
 pub struct Machine {
@@ -75,6 +79,7 @@ impl Machine {
             }
             Kind::InviteServer => {
                 machine.state = State::Proceeding;
+                machine.end = Some(now + PATIENCE);
                 (machine, smallvec![Act::Deliver])
             }
             Kind::Server => {
@@ -112,7 +117,7 @@ impl Machine {
         match (self.kind, code) {
             (Kind::InviteClient, 100..=199) if early => {
                 // Timers A and B belong to Calling alone.
-                (self.state, self.again, self.end) = (State::Proceeding, None, None);
+                (self.state, self.again, self.end) = (State::Proceeding, None, Some(now + PATIENCE));
                 smallvec![Act::Deliver]
             }
             (Kind::InviteClient, 200..=299) if early => {
@@ -154,7 +159,8 @@ impl Machine {
     pub fn respond(&mut self, code: u16, now: Time) -> Acts {
         let early = matches!(self.state, State::Calling | State::Proceeding);
         match (self.kind, code) {
-            (Kind::InviteServer | Kind::Server, 100..=199) if early => self.state = State::Proceeding,
+            (Kind::InviteServer, 100..=199) if early => self.settle(State::Proceeding, now, PATIENCE),
+            (Kind::Server, 100..=199) if early => self.state = State::Proceeding,
             (Kind::InviteServer, 200..=299) if early => self.settle(State::Accepted, now, TIMEOUT),
             // RFC 6026 §7.1: further 2xx of the user go through.
             (Kind::InviteServer, 200..=299) if self.state == State::Accepted => {}
@@ -186,8 +192,7 @@ impl Machine {
     pub fn tick(&mut self, now: Time) -> Acts {
         if self.end.is_some_and(|end| end <= now) {
             let unanswered = match self.kind {
-                Kind::InviteClient => self.state == State::Calling,
-                Kind::Client => matches!(self.state, State::Calling | State::Proceeding),
+                Kind::InviteClient | Kind::Client => matches!(self.state, State::Calling | State::Proceeding),
                 Kind::InviteServer => self.state == State::Completed,
                 Kind::Server => false,
             };

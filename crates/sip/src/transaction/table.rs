@@ -6,14 +6,18 @@ use signal::Time;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
 
+/// From-tag, Call-ID, CSeq and Request-URI: what tells a merged request. The Request-URI is not in the RFC's list (§8.2.2.2): a
+/// proxy that forks to two users of ours means two calls.
+type Merge = (String, String, u32, String);
+
 /// All transactions of one edge, or of one shard of it. `F` is the flow that a message came by or goes to.
 #[derive(Debug)]
 pub struct Table<F> {
     entries: HashMap<Key, Entry<F>>,
     /// Deadlines, earliest first; an entry's newest is in `due`, older ones are passed over.
     timers: BinaryHeap<Reverse<(Time, Key)>>,
-    /// First requests by From-tag, Call-ID and CSeq, to tell merged ones (§8.2.2.2).
-    merged: HashMap<(String, String, u32), Key>,
+    /// First requests, to tell merged ones.
+    merged: HashMap<Merge, Key>,
     out: VecDeque<Output<F>>,
     limit: usize,
 }
@@ -27,7 +31,7 @@ struct Entry<F> {
     /// Client: the request, from which ACK and CANCEL are made.
     request: Option<Message>,
     due: Option<Time>,
-    merge: Option<(String, String, u32)>,
+    merge: Option<Merge>,
 }
 
 /// What a request turned out to be.
@@ -184,11 +188,18 @@ impl<F: Clone> Table<F> {
         self.entries.get(key)?.request.as_ref()
     }
 
+    /// Where a transaction's messages go.
+    #[must_use]
+    pub fn flow(&self, key: &Key) -> Option<&F> {
+        self.entries.get(key).map(|e| &e.flow)
+    }
+
     /// Nobody waits for the answer to this request any more.
     pub fn abandon(&mut self, key: &Key) {
         let waits = |e: &Entry<F>| matches!(e.machine.state(), State::Calling | State::Proceeding);
         if key.client && self.entries.get(key).is_some_and(waits) {
             self.entries.remove(key);
+            self.sweep();
         }
     }
 
@@ -204,6 +215,7 @@ impl<F: Clone> Table<F> {
         for key in &keys {
             self.entries.remove(key);
         }
+        self.sweep();
         keys
     }
 
@@ -246,9 +258,17 @@ impl<F: Clone> Table<F> {
             if let Some(merge) = self.entries.remove(key).and_then(|e| e.merge) {
                 self.merged.remove(&merge);
             }
-            return;
+            return self.sweep();
         }
         self.arm(key);
+    }
+
+    /// Timers that were passed over do not outweigh the live ones.
+    fn sweep(&mut self) {
+        if self.timers.len() > 2 * self.entries.len() {
+            let live = |at: Time, key: &Key| self.entries.get(key).is_some_and(|e| e.due == Some(at));
+            self.timers.retain(|Reverse((at, key))| live(*at, key));
+        }
     }
 
     fn arm(&mut self, key: &Key) {
@@ -261,12 +281,13 @@ impl<F: Clone> Table<F> {
     }
 }
 
-fn merge_key(message: &Message) -> Option<(String, String, u32)> {
+fn merge_key(message: &Message) -> Option<Merge> {
     if message.to()?.tag().is_some() {
         return None;
     }
+    let Start::Request { uri, .. } = &message.start else { return None };
     let cseq = message.cseq().filter(|c| c.method != "CANCEL")?;
-    Some((message.from()?.tag()?.to_owned(), message.call_id()?.to_owned(), cseq.number))
+    Some((message.from()?.tag()?.to_owned(), message.call_id()?.to_owned(), cseq.number, uri.clone()))
 }
 
 /// The ACK for a final response that is no 2xx (§17.1.1.3): the INVITE's Request-URI, top Via, Route, From, Call-ID and

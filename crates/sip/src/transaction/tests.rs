@@ -37,8 +37,22 @@ fn on_a_stream_an_invite_is_sent_once_and_still_times_out() {
 fn a_provisional_response_stops_timers_a_and_b() {
     let (mut m, _) = Machine::new(Kind::InviteClient, false, Time(0));
     assert_eq!(m.response(180, Time(600)).as_slice(), [Act::Deliver]);
-    assert_eq!((m.state(), m.deadline()), (State::Proceeding, None));
+    assert_eq!((m.state(), m.deadline()), (State::Proceeding, Some(Time(300_600))));
     assert_eq!(m.response(183, Time(700)).as_slice(), [Act::Deliver]);
+    assert_eq!(
+        run(&mut m, 0, 400_000),
+        [(300_700, Act::TimedOut)],
+        "what its user forgot is not kept for ever"
+    );
+}
+
+#[test]
+fn an_invite_that_nobody_answers_leaves_the_table() {
+    let (mut m, _) = Machine::new(Kind::InviteServer, false, Time(0));
+    m.respond(100, Time(10));
+    m.respond(180, Time(60_000));
+    assert_eq!(run(&mut m, 0, 400_000), []);
+    assert_eq!((m.state(), m.deadline()), (State::Terminated, None));
 }
 
 #[test]

@@ -14,6 +14,8 @@ pub struct Bench {
     pub now: Time,
     pub flow: Flow,
     pub sent: Vec<Message>,
+    /// Where each message went, ever.
+    pub ways: Vec<Flow>,
     pub asks: Vec<(u64, Ask)>,
     pub said: Vec<Said>,
     pub hands: Vec<(u64, String, Handover)>,
@@ -39,14 +41,26 @@ pub fn bench(name: &str) -> Bench {
         max_legs: 100,
     };
     let edge = Edge::new(config, Secret::new(b"test"));
-    Bench { edge, now: Time(1_000_000), flow, sent: vec![], asks: vec![], said: vec![], hands: vec![] }
+    Bench {
+        edge,
+        now: Time(1_000_000),
+        flow,
+        sent: vec![],
+        ways: vec![],
+        asks: vec![],
+        said: vec![],
+        hands: vec![],
+    }
 }
 
 impl Bench {
     pub fn drain(&mut self) {
         while let Some(output) = self.edge.poll() {
             match output {
-                Output::Send(_, octets) => self.sent.push(read(&octets).unwrap()),
+                Output::Send(flow, octets) => {
+                    self.ways.push(flow);
+                    self.sent.push(read(&octets).unwrap());
+                }
                 Output::Ask(ticket, ask) => self.asks.push((ticket, ask)),
                 Output::Said(said) => self.said.push(said),
                 Output::Hand(ticket, edge, handover) => self.hands.push((ticket, edge, handover)),
@@ -87,6 +101,10 @@ impl Bench {
         self.edge.say(Say { id, state, count: 0, signal, opening }, self.now);
         self.drain();
         self.said.remove(0)
+    }
+    /// Where the last message went.
+    pub fn way(&self) -> String {
+        self.ways.last().map(ToString::to_string).unwrap_or_default()
     }
     pub fn codes(&mut self) -> Vec<String> {
         let names = self.sent.iter().map(|m| m.code().map_or_else(|| m.method().unwrap(), |c| c.to_string()));

@@ -1,0 +1,62 @@
+//! Where requests of ours go (RFC 3261 §8.1.2, §12.2.1.1).
+//!
+//! One rule: a peer names the next hop by route or Contact only within its trunk's addresses. Names are not looked up here,
+//! and a phone behind NAT writes an address that nobody reaches: both are served where the peer's last request came from.
+
+use super::link::PORT;
+use super::{Edge, Flow, Trunk};
+use crate::dialog::Dialog;
+use crate::message::{Message, Start};
+use crate::uri::{NameAddr, Uri};
+use std::net::SocketAddr;
+
+impl Edge {
+    /// The trunk that a dialog goes by.
+    pub(super) fn trunk(&self, dialog: &Dialog) -> Option<&Trunk> {
+        self.config.trunks.iter().find(|trunk| trunk.name == dialog.link)
+    }
+
+    /// The next hop of a request, its Via made fit for it. `back`: where what it answers came from, for want of better.
+    pub(super) fn ahead(&self, dialog: Option<&Dialog>, request: &mut Message, back: Flow) -> Flow {
+        let Some(dialog) = dialog else { return back };
+        let fallback = Flow::parse(&dialog.next).or(Flow::parse(&dialog.flow)).unwrap_or(back);
+        let flow = self.named(dialog, request, fallback).unwrap_or(fallback);
+        transport(request, flow.tcp);
+        flow
+    }
+
+    /// What the top route names, else the Request-URI; for a strict router that is the Request-URI.
+    fn named(&self, dialog: &Dialog, request: &Message, fallback: Flow) -> Option<Flow> {
+        let Start::Request { uri, .. } = &request.start else { return None };
+        // What opens a dialog, and its CANCEL, go where the trunk is.
+        request.to()?.tag()?;
+        let routes = if dialog.strict().is_some() { vec![] } else { request.list("Route") };
+        let hop = match routes.first() {
+            Some(route) => NameAddr::parse(route)?.uri,
+            None => Uri::parse(uri)?,
+        };
+        let hop = hop.sip().filter(|hop| !hop.secure)?;
+        let peer = SocketAddr::new(hop.host.parse().ok()?, hop.port.unwrap_or(PORT));
+        let known = fallback.peer.ip().to_canonical() == peer.ip().to_canonical();
+        if !known && !self.trunk(dialog).is_some_and(|trunk| trunk.owns(peer.ip())) {
+            return None;
+        }
+        let tcp = match hop.param("transport").flatten().map(str::to_ascii_lowercase).as_deref() {
+            None => fallback.tcp,
+            Some("udp") => false,
+            Some("tcp") => true,
+            Some(_) => return None,
+        };
+        Some(Flow { tcp, peer })
+    }
+}
+
+/// Writes the transport into the top Via.
+fn transport(request: &mut Message, tcp: bool) {
+    let wanted = if tcp { "TCP" } else { "UDP" };
+    let Some(mut via) = request.via().filter(|via| via.transport != wanted) else { return };
+    via.transport = wanted.to_owned();
+    if let Some(header) = request.headers.iter_mut().find(|h| h.name.as_str() == "Via") {
+        header.value = via.to_string().into();
+    }
+}

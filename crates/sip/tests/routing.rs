@@ -1,0 +1,117 @@
+//! Where messages go: answers by Via, requests by route, Contact, or where the peer spoke from last.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
+
+mod bench;
+
+use bench::*;
+use signal::*;
+
+fn from(b: &mut Bench, peer: &str) {
+    b.flow.peer = peer.parse().unwrap();
+}
+
+/// RFC 3261 §18.2.2, RFC 3581 §4.
+#[test]
+fn answers_go_to_the_source_port_only_where_rport_asks_for_it() {
+    for (via, to) in [
+        ("192.0.2.9", "udp://192.0.2.9:5060"),
+        ("192.0.2.9:5080", "udp://192.0.2.9:5080"),
+        ("pbx.example:5090", "udp://192.0.2.9:5090"),
+        ("198.51.100.7:5060", "udp://192.0.2.9:5060"),
+        ("192.0.2.9;rport", "udp://192.0.2.9:40000"),
+        ("192.0.2.9:5080;rport", "udp://192.0.2.9:40000"),
+    ] {
+        for method in ["OPTIONS", "INVITE", "X"] {
+            let mut b = bench("one");
+            from(&mut b, "192.0.2.9:40000");
+            b.hear(request(method, 1, TO, "").replace("UDP 192.0.2.9;", &format!("UDP {via};")));
+            assert_eq!(b.way(), to, "{method} {via}");
+        }
+    }
+    let mut b = bench("one");
+    from(&mut b, "192.0.2.9:40000");
+    b.hear(request("OPTIONS", 1, TO, "").replace("Max-Forwards", "no colon"));
+    assert_eq!((b.way(), b.codes()), ("udp://192.0.2.9:5060".into(), vec!["400".into()]));
+    b.flow.tcp = true;
+    b.hear(request("OPTIONS", 2, TO, ""));
+    assert_eq!(b.way(), "tcp://192.0.2.9:40000", "a connection takes its answers");
+}
+
+/// The way of our BYE in a call whose INVITE was changed by `change` and came from `source`.
+fn bye_after(source: &str, change: impl Fn(String) -> String) -> (String, String, Vec<String>) {
+    let mut b = bench("one");
+    from(&mut b, source);
+    b.hear(change(request("INVITE", 1, TO, SDP)));
+    let heard = b.commit(1);
+    let said = b.say(state(heard.leg, 1, heard.dialog), 2, Signal::Answer(media()), None);
+    b.sent.clear();
+    b.say(state(heard.leg, 2, said.dialog.unwrap()), 3, Signal::End(Reason::Normal.into()), None);
+    let bye = b.sent.remove(0);
+    let text = String::from_utf8_lossy(&bye.write()).into_owned();
+    let uri = text.split(' ').nth(1).unwrap().to_owned();
+    let routes = bye.list("Route").into_iter().map(str::to_owned).collect();
+    assert!(text.contains(&format!("Via: SIP/2.0/{}", b.way()[..3].to_uppercase())), "{text}");
+    (b.way(), uri, routes)
+}
+
+/// RFC 3261 §12.2.1.1
+#[test]
+fn requests_follow_route_set_and_target_within_the_trunk() {
+    let contact = |uri: &'static str| move |text: String| text.replace("sip:2041@192.0.2.9>", uri);
+    let routed = |route: &'static str| {
+        move |text: String| text.replace("Contact:", &format!("Record-Route: {route}\r\nContact:"))
+    };
+    let way = |change: &dyn Fn(String) -> String| bye_after("192.0.2.9:5060", change).0;
+    assert_eq!(way(&contact("sip:2041@192.0.2.9:5071>")), "udp://192.0.2.9:5071");
+    assert_eq!(way(&contact("sip:2041@192.0.2.44>")), "udp://192.0.2.44:5060", "another host of the trunk");
+    assert_eq!(way(&contact("sip:2041@192.0.2.9:5071;transport=tcp>")), "tcp://192.0.2.9:5071");
+    for elsewhere in
+        ["sip:2041@10.0.0.4>", "sip:2041@198.51.100.1>", "sip:2041@pbx.example>", "sips:2041@192.0.2.44>"]
+    {
+        assert_eq!(way(&contact(elsewhere)), "udp://192.0.2.9:5060", "{elsewhere}");
+    }
+    assert_eq!(way(&routed("<sip:192.0.2.30:5080;lr>")), "udp://192.0.2.30:5080");
+    assert_eq!(way(&routed("<sip:proxy.example;lr>")), "udp://192.0.2.9:5060", "names are not looked up");
+    assert_eq!(bye_after("192.0.2.9:40000", |text| text).0, "udp://192.0.2.9:5060", "no rport: a dead port");
+
+    // A strict router of RFC 2543: the Request-URI is its own, the target comes last.
+    let (way, uri, routes) =
+        bye_after("192.0.2.9:5060", routed("<sip:192.0.2.30:5080>, <sip:192.0.2.31;lr>"));
+    assert_eq!((way.as_str(), uri.as_str()), ("udp://192.0.2.30:5080", "sip:192.0.2.30:5080"));
+    assert_eq!(routes, ["<sip:192.0.2.31;lr>", "<sip:2041@192.0.2.9>"]);
+}
+
+#[test]
+fn requests_follow_a_peer_that_has_moved() {
+    let behind_nat = |text: String| text.replace("sip:2041@192.0.2.9>", "sip:2041@10.0.0.4>");
+    let rport = |text: String| behind_nat(text).replace("UDP 192.0.2.9;", "UDP 10.0.0.4;rport;");
+    let mut b = bench("one");
+    from(&mut b, "192.0.2.9:40000");
+    b.hear(rport(request("INVITE", 1, TO, SDP)));
+    let heard = b.commit(1);
+    let said = b.say(state(heard.leg, 1, heard.dialog), 2, Signal::Answer(media()), None);
+    let to = b.sent.last().unwrap().text("To").unwrap().to_owned();
+    b.hear(rport(request("ACK", 1, &to, "")));
+    // Its NAT gives it another port.
+    from(&mut b, "192.0.2.9:41000");
+    b.hear(rport(request("OPTIONS", 2, &to, "")));
+    b.say(state(heard.leg, 2, said.dialog.unwrap()), 3, Signal::End(Reason::Normal.into()), None);
+    assert_eq!(b.sent.last().unwrap().method().as_deref(), Some("BYE"));
+    assert_eq!(b.way(), "udp://192.0.2.9:41000");
+}
+
+/// §12.2.1.2: the answer to our re-INVITE may name another Contact.
+#[test]
+fn an_answer_to_a_change_refreshes_the_target() {
+    let mut b = bench("one");
+    let (heard, said, to) = answered(&mut b);
+    b.hear(request("ACK", 1, &to, ""));
+    let said = b.say(state(heard.leg, 3, said.dialog.unwrap()), 4, Signal::Update(media()), None);
+    assert!(said.failed.is_none());
+    let invite = b.sent.pop().unwrap();
+    b.hear(answer(&invite, 200, SDP).replace("sip:2041@192.0.2.9>", "sip:2041@192.0.2.12:5062>"));
+    let heard = b.commit(5);
+    assert_eq!((b.way(), b.codes().pop()), ("udp://192.0.2.12:5062".into(), Some("ACK".into())));
+    b.say(state(heard.leg, 5, heard.dialog), 6, Signal::End(Reason::Normal.into()), None);
+    assert_eq!(b.way(), "udp://192.0.2.12:5062");
+}
