@@ -21,7 +21,7 @@ const SAID: &[(Reason, u16, &str, u8)] = &[
     (Reason::UnsupportedMedia, 488, "Not Acceptable Here", 79),
     (Reason::UnsupportedTransport, 488, "Not Acceptable Here", 65),
     (Reason::Security, 488, "Not Acceptable Here", 57),
-    (Reason::MediaFailed, 488, "Not Acceptable Here", 41),
+    (Reason::MediaFailed, 488, "Not Acceptable Here", 88),
     (Reason::Connectivity, 503, "Service Unavailable", 41),
     (Reason::Unavailable, 503, "Service Unavailable", 42),
     (Reason::Loop, 482, "Loop Detected", 41),
@@ -43,7 +43,8 @@ pub fn said(reason: Reason) -> (u16, &'static str, u8) {
 pub fn heard(code: u16) -> Reason {
     match code {
         486 | 600 => Reason::Busy,
-        402 | 403 | 429 | 433 | 470 | 603 | 607 | 608 => Reason::Declined,
+        // A redirection that names nobody.
+        300 | 402 | 403 | 433 | 470 | 603 | 607 | 608 => Reason::Declined,
         404 | 484 | 485 | 604 => Reason::NotFound,
         410 | 555 => Reason::Gone,
         408 | 504 => Reason::Timeout,
@@ -73,12 +74,17 @@ fn cause(cause: u16) -> Option<Reason> {
         22 | 23 => Reason::Gone,
         26 => Reason::AnsweredElsewhere,
         27 | 34 | 38 | 41 | 42 => Reason::Connectivity,
+        31 | 47 | 63 | 111 | 127 => Reason::General,
         29 | 79 => Reason::UnsupportedMedia,
         58 => Reason::MediaFailed,
         65 | 70 | 88 => Reason::IncompatibleMedia,
         _ => return None,
     })
 }
+
+/// Reasons that a cause without much sense (31, 47, 63, 111, 127) is more exact than.
+const VAGUE: &[Reason] =
+    &[Reason::Normal, Reason::Offline, Reason::NoAnswer, Reason::Connectivity, Reason::General];
 
 /// The end that a final response or a BYE or CANCEL with these Reason headers means. A Reason header wins over the
 /// status where it names something more exact (R-CODE-3); `Reason: SIP;cause=200` is "answered elsewhere" (R-CALL-14).
@@ -96,6 +102,7 @@ pub fn end(fallback: Reason, code: Option<u16>, reasons: &[&str]) -> End {
                 reason = cause(number)
                     .filter(|r| *r != Reason::Normal || code.is_none())
                     .filter(|r| !(*r == Reason::Normal && fallback == Reason::Cancelled))
+                    .filter(|r| *r != Reason::General || VAGUE.contains(&fallback))
                     .unwrap_or(reason);
             }
             _ => {}
@@ -104,12 +111,22 @@ pub fn end(fallback: Reason, code: Option<u16>, reasons: &[&str]) -> End {
     End { reason, sip: code, text: None }
 }
 
-/// The Reason header's value for this reason.
+/// The Reason header's value for this reason, where a call ends before its answer.
 #[must_use]
 pub fn header(reason: Reason) -> String {
     match reason {
         Reason::AnsweredElsewhere => "SIP;cause=200;text=\"Call completed elsewhere\"".into(),
         _ => format!("Q.850;cause={}", said(reason).2),
+    }
+}
+
+/// The Reason header's value in the BYE of an answered call, where some reasons mean another thing (interworking §4.4).
+#[must_use]
+pub fn hangup(reason: Reason) -> String {
+    match reason {
+        // Media that stopped, not media that nobody could agree on.
+        Reason::MediaFailed => "Q.850;cause=41".into(),
+        other => header(other),
     }
 }
 
@@ -126,6 +143,91 @@ mod tests {
         }
         assert_eq!(heard(499), Reason::General);
         assert_eq!(heard(699), Reason::Declined);
+    }
+
+    /// R-CODE-1: every row of interworking §4.3.
+    #[test]
+    fn every_status_means_what_its_row_says() {
+        let rows: &[(&[u16], Reason)] = &[
+            (&[300, 402, 403, 433, 470, 603, 607, 608], Reason::Declined),
+            (&[404, 484, 485, 604], Reason::NotFound),
+            (&[410, 555], Reason::Gone),
+            (&[405, 415, 416, 501], Reason::UnsupportedMedia),
+            (&[406, 488, 580, 606], Reason::IncompatibleMedia),
+            (&[408, 504], Reason::Timeout),
+            (&[401, 407, 428, 436, 437, 438, 493, 494], Reason::Security),
+            (&[430, 439, 502, 503], Reason::Connectivity),
+            (&[480], Reason::Offline),
+            (&[482, 483], Reason::Loop),
+            (&[486, 600], Reason::Busy),
+            (&[487], Reason::Cancelled),
+            (&[491], Reason::Glare),
+        ];
+        for code in 300..700 {
+            let row = rows.iter().find(|(codes, _)| codes.contains(&code)).map(|(_, reason)| *reason);
+            let class = if code >= 600 { Reason::Declined } else { Reason::General };
+            assert_eq!(heard(code), row.unwrap_or(class), "{code}");
+        }
+    }
+
+    /// R-CODE-1: every row of interworking §4.5, beside a status that says little.
+    #[test]
+    fn every_cause_means_what_its_row_says() {
+        let rows: &[(&[u16], Reason)] = &[
+            (&[1, 2, 3, 28], Reason::NotFound),
+            (&[17], Reason::Busy),
+            (&[18, 102], Reason::Timeout),
+            (&[19], Reason::NoAnswer),
+            (&[20], Reason::Offline),
+            (&[21, 55, 57, 87], Reason::Declined),
+            (&[22, 23], Reason::Gone),
+            (&[26], Reason::AnsweredElsewhere),
+            (&[27, 34, 38, 41, 42], Reason::Connectivity),
+            (&[29, 79], Reason::UnsupportedMedia),
+            (&[31, 47, 63, 111, 127], Reason::General),
+            (&[58], Reason::MediaFailed),
+            (&[65, 70, 88], Reason::IncompatibleMedia),
+        ];
+        for number in 0..=127 {
+            let row = rows.iter().find(|(causes, _)| causes.contains(&number)).map(|(_, reason)| *reason);
+            let text = format!("Q.850;cause={number}");
+            assert_eq!(
+                end(heard(480), Some(480), &[&text]).reason,
+                row.unwrap_or(Reason::Offline),
+                "{number}"
+            );
+            assert_eq!(end(Reason::Normal, None, &[&text]).reason, row.unwrap_or(Reason::Normal), "{number}");
+        }
+        // What the caller or a clearer status said is not blurred.
+        assert_eq!(end(Reason::Cancelled, None, &["Q.850;cause=31"]).reason, Reason::Cancelled);
+        assert_eq!(end(heard(486), Some(486), &["Q.850;cause=127"]).reason, Reason::Busy);
+        assert_eq!(end(heard(503), Some(503), &["Q.850;cause=47"]).reason, Reason::General);
+    }
+
+    /// R-CODE-1: every row of interworking §4.4, before the answer and after it.
+    #[test]
+    fn every_reason_is_said_as_its_row_says() {
+        for (reason, code, before, after) in [
+            (Reason::Normal, 480, 16, 16),
+            (Reason::Busy, 486, 17, 17),
+            (Reason::Declined, 480, 21, 21),
+            (Reason::NoAnswer, 480, 19, 19),
+            (Reason::Timeout, 408, 102, 102),
+            (Reason::Expired, 480, 31, 31),
+            (Reason::Offline, 480, 20, 20),
+            (Reason::Connectivity, 503, 41, 41),
+            (Reason::General, 500, 41, 41),
+            (Reason::MediaFailed, 488, 88, 41),
+            (Reason::IncompatibleMedia, 488, 88, 88),
+            (Reason::UnsupportedMedia, 488, 79, 79),
+            (Reason::UnsupportedTransport, 488, 65, 65),
+            (Reason::Security, 488, 57, 57),
+        ] {
+            assert_eq!((said(reason).0, said(reason).2), (code, before), "{reason:?}");
+            assert_eq!(header(reason), format!("Q.850;cause={before}"), "{reason:?}");
+            assert_eq!(hangup(reason), format!("Q.850;cause={after}"), "{reason:?}");
+        }
+        assert_eq!(header(Reason::AnsweredElsewhere), hangup(Reason::AnsweredElsewhere));
     }
 
     /// R-CODE-1: what is said is heard again as the same, with the cause where the status is ambiguous.
@@ -148,7 +250,7 @@ mod tests {
                 (Reason::Forbidden, Reason::Declined),
                 (Reason::Security, Reason::Declined),
                 (Reason::UnsupportedTransport, Reason::IncompatibleMedia),
-                (Reason::MediaFailed, Reason::Connectivity),
+                (Reason::MediaFailed, Reason::IncompatibleMedia),
             ];
             assert!(
                 again == *reason || lossy.contains(reason) || near.contains(&(*reason, again)),

@@ -188,7 +188,10 @@ fn say_end(dialog: &mut Dialog, end: &End, open: Option<Message>, branch: &str) 
             }
             dialog.cancel().map(|c| Wire::Request(c.with("Reason", why))).into_iter().collect()
         }
-        (State::Active, _) => terminated(dialog).into_iter().chain([bye(dialog, &why, branch)]).collect(),
+        (State::Active, _) => {
+            let why = reason::hangup(end.reason);
+            terminated(dialog).into_iter().chain([bye(dialog, &why, branch)]).collect()
+        }
         _ => vec![],
     }
 }
