@@ -145,7 +145,11 @@ pub async fn run(config: Config, bus: Bus, drain: Drain) -> Result<()> {
         }
         while let Some(output) = edge.poll() {
             match output {
-                Output::Send(flow, octets) if flow.tcp => tcp.send(flow.peer, octets),
+                Output::Send(flow, octets) if flow.tcp => {
+                    if !tcp.send(flow.peer, octets) {
+                        edge.unreachable(flow, now());
+                    }
+                }
                 Output::Send(flow, octets) => udp.send(flow.peer, &octets),
                 Output::Ask(ticket, ask) => {
                     let name = match &ask {
@@ -174,7 +178,10 @@ fn take(edge: &mut Edge, tcp: &mut tcp::Connections, input: Input) {
         }
         Input::Opened(peer, sender) => tcp.opened(peer, sender),
         Input::Closed(peer) => tcp.closed(peer),
-        Input::Unreachable(peer) => edge.unreachable(Flow { tcp: true, peer }, now()),
+        Input::Unreachable(peer) => {
+            tcp.closed(peer);
+            edge.unreachable(Flow { tcp: true, peer }, now());
+        }
         Input::Trunks(trunks) => edge.set_trunks(trunks),
     }
 }

@@ -8,7 +8,7 @@ use sip::edge::Flow;
 use sip::message::{Framed, Stream};
 use socket2::{Domain, Protocol, Socket, Type};
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -17,6 +17,8 @@ use tracing::{debug, warn};
 
 /// Connections held; further ones are closed at once.
 const MAX: usize = 10_000;
+/// Of these, opened by one source: phones behind one NAT are many, a flood is more.
+const MAX_OF_ONE: usize = 1_000;
 /// Messages that wait for a slow peer; then it is dropped.
 const QUEUE: usize = 256;
 const CONNECT: Duration = Duration::from_secs(4);
@@ -28,6 +30,8 @@ const IDLE: Duration = Duration::from_secs(600);
 pub struct Connections {
     inputs: mpsc::Sender<Input>,
     open: HashMap<SocketAddr, mpsc::Sender<Bytes>>,
+    /// How many of them by source.
+    sources: HashMap<IpAddr, usize>,
 }
 
 impl Connections {
@@ -41,40 +45,81 @@ impl Connections {
             let listener = listen(*address, reuse).with_context(|| taken("tcp", *address))?;
             tokio::spawn(accept(TcpListener::from_std(listener)?, inputs.clone()));
         }
-        Ok(Connections { inputs, open: HashMap::new() })
+        Ok(Connections { inputs, open: HashMap::new(), sources: HashMap::new() })
     }
 
     /// A peer has opened a connection.
     pub fn opened(&mut self, peer: SocketAddr, sender: mpsc::Sender<Bytes>) {
         // A sender that is dropped closes its connection.
-        if self.open.len() < MAX {
-            self.open.insert(peer, sender);
-        } else {
+        if self.sources.get(&source(peer)).is_some_and(|held| *held >= MAX_OF_ONE) {
+            debug!(%peer, "too many connections of one source");
+        } else if !self.insert(peer, sender) {
             warn!(%peer, "too many connections");
         }
     }
 
-    /// A connection is gone.
+    /// A connection is gone, or never came to be.
     pub fn closed(&mut self, peer: SocketAddr) {
         if self.open.get(&peer).is_some_and(mpsc::Sender::is_closed) {
-            self.open.remove(&peer);
+            self.remove(peer);
         }
     }
 
-    /// Sends on the connection to this peer, which is made when there is none.
-    pub fn send(&mut self, peer: SocketAddr, octets: Bytes) {
+    /// Sends on the connection to this peer. Where there is none a request makes one; for a response that is in vain, since the
+    /// port is that of a client. False if there is no room for it.
+    pub fn send(&mut self, peer: SocketAddr, octets: Bytes) -> bool {
         metrics::counter!("tandem_sip_messages_out_total").increment(1);
         if self.open.get(&peer).is_none_or(mpsc::Sender::is_closed) {
+            if octets.starts_with(b"SIP/2.0 ") {
+                debug!(%peer, "the connection that a response belongs to is gone");
+                return true;
+            }
             let (sender, receiver) = mpsc::channel(QUEUE);
+            if !self.insert(peer, sender) {
+                warn!(%peer, "too many connections");
+                return false;
+            }
             tokio::spawn(connect(peer, receiver, self.inputs.clone()));
-            self.open.insert(peer, sender);
         }
         if let Some(sender) = self.open.get(&peer)
             && sender.try_send(octets).is_err()
         {
             warn!(%peer, "a connection that takes nothing any more");
-            self.open.remove(&peer);
+            self.remove(peer);
         }
+        true
+    }
+
+    /// False if there is no room.
+    fn insert(&mut self, peer: SocketAddr, sender: mpsc::Sender<Bytes>) -> bool {
+        if self.open.len() >= MAX && !self.open.contains_key(&peer) {
+            return false;
+        }
+        if self.open.insert(peer, sender).is_none() {
+            *self.sources.entry(source(peer)).or_default() += 1;
+        }
+        true
+    }
+
+    fn remove(&mut self, peer: SocketAddr) {
+        if self.open.remove(&peer).is_none() {
+            return;
+        }
+        let source = source(peer);
+        if let Some(held) = self.sources.get_mut(&source) {
+            *held -= 1;
+            if *held == 0 {
+                self.sources.remove(&source);
+            }
+        }
+    }
+}
+
+/// What counts as one source: an IPv4 address, or the /64 that an IPv6 host has to itself.
+fn source(peer: SocketAddr) -> IpAddr {
+    match peer.ip().to_canonical() {
+        IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64).into(),
+        ip @ IpAddr::V4(_) => ip,
     }
 }
 
@@ -108,17 +153,15 @@ async fn accept(listener: TcpListener, inputs: mpsc::Sender<Input>) {
 }
 
 async fn connect(peer: SocketAddr, receiver: mpsc::Receiver<Bytes>, inputs: mpsc::Sender<Input>) {
-    match tokio::time::timeout(CONNECT, TcpStream::connect(peer)).await {
-        Ok(Ok(stream)) => serve(stream, peer, receiver, inputs).await,
-        Ok(Err(error)) => {
-            warn!(%peer, %error, "no connection");
-            let _ = inputs.send(Input::Unreachable(peer)).await;
-        }
-        Err(_) => {
-            warn!(%peer, "no connection in time");
-            let _ = inputs.send(Input::Unreachable(peer)).await;
-        }
-    }
+    let error = match tokio::time::timeout(CONNECT, TcpStream::connect(peer)).await {
+        Ok(Ok(stream)) => return serve(stream, peer, receiver, inputs).await,
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => "no answer in time".to_owned(),
+    };
+    warn!(%peer, error, "no connection");
+    // Its place is free before anybody is told.
+    drop(receiver);
+    let _ = inputs.send(Input::Unreachable(peer)).await;
 }
 
 /// One connection, until either side closes it or it falls silent.
@@ -172,4 +215,66 @@ async fn serve(
 
 async fn written(writer: &mut (impl AsyncWriteExt + Unpin), octets: &[u8]) -> bool {
     matches!(tokio::time::timeout(WRITE, writer.write_all(octets)).await, Ok(Ok(())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn none() -> (Connections, mpsc::Receiver<Input>) {
+        let (inputs, input) = mpsc::channel(8);
+        (Connections { inputs, open: HashMap::new(), sources: HashMap::new() }, input)
+    }
+
+    fn peer(host: [u8; 4], port: u16) -> SocketAddr {
+        (host, port).into()
+    }
+
+    /// A peer that refuses connections must not use up the places of the others.
+    #[tokio::test]
+    async fn a_connection_that_failed_is_forgotten() {
+        let (mut tcp, mut input) = none();
+        let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr());
+        let refuses = port.unwrap_or_else(|_| peer([127, 0, 0, 1], 1));
+        assert!(tcp.send(refuses, Bytes::from_static(b"INVITE sip:a@b SIP/2.0\r\n\r\n")));
+        assert_eq!(tcp.open.len(), 1);
+        assert!(matches!(input.recv().await, Some(Input::Unreachable(peer)) if peer == refuses));
+        tcp.closed(refuses);
+        assert_eq!((tcp.open.len(), tcp.sources.len()), (0, 0));
+    }
+
+    #[tokio::test]
+    async fn a_response_makes_no_connection() {
+        let (mut tcp, _input) = none();
+        assert!(tcp.send(peer([192, 0, 2, 9], 40_000), Bytes::from_static(b"SIP/2.0 403 Forbidden\r\n\r\n")));
+        assert!(tcp.open.is_empty());
+    }
+
+    #[tokio::test]
+    async fn places_are_limited_by_source_and_in_all() {
+        let (mut tcp, _input) = none();
+        let mut held = vec![];
+        let mut open = |tcp: &mut Connections, peer| {
+            let (sender, receiver) = mpsc::channel(1);
+            tcp.opened(peer, sender);
+            held.push(receiver);
+        };
+        for port in 0..=1_100 {
+            open(&mut tcp, peer([192, 0, 2, 1], port));
+        }
+        assert_eq!(tcp.open.len(), MAX_OF_ONE);
+        for host in 2..=20 {
+            for port in 0..=1_000 {
+                open(&mut tcp, peer([192, 0, 2, host], port));
+            }
+        }
+        assert_eq!(tcp.open.len(), MAX);
+        let request = Bytes::from_static(b"BYE sip:a@b SIP/2.0\r\n\r\n");
+        assert!(!tcp.send(peer([192, 0, 2, 200], 5060), request.clone()), "no place for ours either");
+        held.clear();
+        let peers: Vec<SocketAddr> = tcp.open.keys().copied().collect();
+        peers.into_iter().for_each(|peer| tcp.closed(peer));
+        assert_eq!((tcp.open.len(), tcp.sources.len()), (0, 0));
+        assert_eq!(source("[2001:db8::1]:1".parse().unwrap_or(peer([0; 4], 0))).to_string(), "2001:db8::");
+    }
 }
