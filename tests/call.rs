@@ -29,7 +29,7 @@ struct World {
 }
 
 fn flow(host: &str) -> Flow {
-    Flow { tcp: false, peer: format!("{host}:5060").parse().unwrap() }
+    Flow::udp(format!("{host}:5060").parse().unwrap())
 }
 
 fn edge(instance: &str) -> Edge {

@@ -36,7 +36,7 @@ struct World {
 }
 
 fn flow() -> Flow {
-    Flow { tcp: false, peer: format!("{PHONE}:5060").parse().unwrap() }
+    Flow::udp(format!("{PHONE}:5060").parse().unwrap())
 }
 
 fn sip_edge() -> Edge {

@@ -288,7 +288,7 @@ fn a_trunk_out_of_reach_ends_the_call_at_once() {
 #[test]
 fn requests_go_to_where_a_tcp_caller_listens() {
     let mut b = bench("one");
-    b.flow = tandem_sip::edge::Flow { tcp: true, peer: "192.0.2.9:49152".parse().unwrap() };
+    b.flow = tandem_sip::edge::Flow::tcp("192.0.2.9:49152".parse().unwrap());
     let (heard, said, to) = answered(&mut b);
     b.hear(request("ACK", 1, &to, ""));
     let order = state(heard.leg, 3, said.dialog.unwrap());

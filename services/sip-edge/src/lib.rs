@@ -63,18 +63,15 @@ pub async fn run(config: Config, bus: Bus, drain: Drain) -> Result<()> {
     let resolved = trunks::resolve(&config.trunk).await;
     let address = reached_at(&listens, &resolved);
     let port = listens.first().map_or(5060, |(_, address)| address.port());
-    let advertise = match &config.sip.advertise {
-        Some(host) if host.contains(':') && !host.starts_with('[') && host.parse::<IpAddr>().is_err() => {
-            host.clone()
-        }
-        Some(host) => format!("{host}:{port}"),
-        None => SocketAddr::new(address, port).to_string(),
+    let (advertise, named) = match &config.sip.advertise {
+        Some(host) => advertised(host, port),
+        None => (SocketAddr::new(address, port).to_string(), None),
     };
     let looking = tokio::spawn(trunks::keep_resolving(config.trunk.clone(), inputs));
     let edge = sip::edge::Config {
         instance: instance.clone(),
         advertise: advertise.clone(),
-        address: config.sip.advertise.as_deref().and_then(|host| host.parse().ok()).unwrap_or(address),
+        address: named.unwrap_or(address),
         trunks: resolved,
         max_legs: config.sip.max_legs,
     };
@@ -150,7 +147,7 @@ pub async fn run(config: Config, bus: Bus, drain: Drain) -> Result<()> {
                         edge.unreachable(flow, now());
                     }
                 }
-                Output::Send(flow, octets) => udp.send(flow.peer, &octets),
+                Output::Send(flow, octets) => udp.send(flow, &octets),
                 Output::Ask(ticket, ask) => {
                     let name = match &ask {
                         Ask::Heard(heard) => edge.call_id(heard.leg).unwrap_or_default().to_owned(),
@@ -180,9 +177,22 @@ fn take(edge: &mut Edge, tcp: &mut tcp::Connections, input: Input) {
         Input::Closed(peer) => tcp.closed(peer),
         Input::Unreachable(peer) => {
             tcp.closed(peer);
-            edge.unreachable(Flow { tcp: true, peer }, now());
+            edge.unreachable(Flow::tcp(peer), now());
         }
         Input::Trunks(trunks) => edge.set_trunks(trunks),
+    }
+}
+
+/// Host and port as Via and Contact show them (IPv6 in brackets, RFC 3261 §25.1), and the address if the host is one.
+fn advertised(host: &str, port: u16) -> (String, Option<IpAddr>) {
+    let bare = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
+    if let Ok(ip) = bare.parse::<IpAddr>() {
+        return (SocketAddr::new(ip, port).to_string(), Some(ip));
+    }
+    match host.parse::<SocketAddr>() {
+        Ok(address) => (address.to_string(), Some(address.ip())),
+        Err(_) if host.contains(':') => (host.to_owned(), None),
+        Err(_) => (format!("{host}:{port}"), None),
     }
 }
 
@@ -203,4 +213,25 @@ fn reached_at(listens: &[(bool, SocketAddr)], trunks: &[sip::edge::Trunk]) -> Ip
 
 fn now() -> Time {
     Time(runtime::clock::now_ms())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::advertised;
+
+    #[test]
+    fn hosts_are_advertised_as_uris_want_them() {
+        for (host, shown, address) in [
+            ("gw.example.net", "gw.example.net:5060", None),
+            ("gw.example.net:5080", "gw.example.net:5080", None),
+            ("203.0.113.7", "203.0.113.7:5060", Some("203.0.113.7")),
+            ("203.0.113.7:5080", "203.0.113.7:5080", Some("203.0.113.7")),
+            ("2001:db8::7", "[2001:db8::7]:5060", Some("2001:db8::7")),
+            ("[2001:db8::7]", "[2001:db8::7]:5060", Some("2001:db8::7")),
+            ("[2001:db8::7]:5080", "[2001:db8::7]:5080", Some("2001:db8::7")),
+        ] {
+            let ip = address.and_then(|ip| ip.parse().ok());
+            assert_eq!(advertised(host, 5060), (shown.to_owned(), ip), "{host}");
+        }
+    }
 }

@@ -42,7 +42,8 @@ impl Connections {
         inputs: mpsc::Sender<Input>,
     ) -> Result<Connections> {
         for (_, address) in listens.iter().filter(|(tcp, _)| *tcp) {
-            let listener = listen(*address, reuse).with_context(|| taken("tcp", *address))?;
+            let beside = listens.iter().any(|(tcp, a)| *tcp && a.is_ipv4() && a.port() == address.port());
+            let listener = listen(*address, reuse, beside).with_context(|| taken("tcp", *address))?;
             tokio::spawn(accept(TcpListener::from_std(listener)?, inputs.clone()));
         }
         Ok(Connections { inputs, open: HashMap::new(), sources: HashMap::new() })
@@ -123,8 +124,11 @@ fn source(peer: SocketAddr) -> IpAddr {
     }
 }
 
-fn listen(address: SocketAddr, reuse: bool) -> Result<std::net::TcpListener> {
+fn listen(address: SocketAddr, reuse: bool, beside: bool) -> Result<std::net::TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(beside || !address.ip().is_unspecified())?;
+    }
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(reuse)?;
     socket.set_nonblocking(true)?;
@@ -137,6 +141,8 @@ async fn accept(listener: TcpListener, inputs: mpsc::Sender<Input>) {
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => {
+                // IPv4 peers of an IPv6 socket are known by their own address.
+                let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
                 let (sender, receiver) = mpsc::channel(QUEUE);
                 if inputs.send(Input::Opened(peer, sender)).await.is_err() {
                     return;
@@ -183,7 +189,7 @@ async fn serve(
                     match framing.take() {
                         Framed::Message(octets) => {
                             // A full edge makes the peer wait: that is TCP's own back-pressure.
-                            let message = Input::Message(Flow { tcp: true, peer }, octets);
+                            let message = Input::Message(Flow::tcp(peer), octets);
                             if inputs.send(message).await.is_err() {
                                 break 'open;
                             }

@@ -50,7 +50,8 @@ async fn look_up(trunk: &TrunkConfig) -> anyhow::Result<Trunk> {
     let peer = found.ok_or_else(|| anyhow::anyhow!("no address"))?;
     let credentials = trunk.username.clone().zip(trunk.password.clone());
     let credentials = credentials.map(|(username, password)| Credentials { username, password });
-    Ok(Trunk { name: trunk.name.clone(), host, flow: Flow { tcp, peer }, sources, credentials })
+    let flow = if tcp { Flow::tcp(peer) } else { Flow::udp(peer) };
+    Ok(Trunk { name: trunk.name.clone(), host, flow, sources, credentials })
 }
 
 /// Host with port, and whether it is TCP, of `sip:user@host:port;transport=tcp`.

@@ -28,25 +28,41 @@ impl Sockets {
     ) -> Result<Sockets> {
         let mut sockets = vec![];
         for (_, address) in listens.iter().filter(|(tcp, _)| !tcp) {
-            let socket = open(*address, reuse).with_context(|| taken("udp", *address))?;
+            let beside = listens.iter().any(|(tcp, a)| !tcp && a.is_ipv4() && a.port() == address.port());
+            let socket = open(*address, reuse, beside).with_context(|| taken("udp", *address))?;
             let socket = Arc::new(UdpSocket::from_std(socket)?);
-            tokio::spawn(read(socket.clone(), inputs.clone()));
+            let place = u8::try_from(sockets.len()).unwrap_or(0);
+            tokio::spawn(read(socket.clone(), place, inputs.clone()));
             sockets.push(socket);
         }
         Ok(Sockets(sockets))
     }
 
-    /// Sends a datagram; one that the kernel does not take now is lost like any other, and repeated by its transaction.
-    pub fn send(&self, peer: SocketAddr, octets: &[u8]) {
+    /// Sends a datagram, by the socket of the flow if it reaches the peer, else by the first that does. One that the kernel does
+    /// not take now is lost like any other, and repeated by its transaction.
+    pub fn send(&self, flow: Flow, octets: &[u8]) {
         metrics::counter!("tandem_sip_messages_out_total").increment(1);
-        let family = |socket: &&Arc<UdpSocket>| {
-            socket.local_addr().is_ok_and(|address| address.is_ipv4() == peer.is_ipv4())
-        };
-        match self.0.iter().find(family).map(|socket| socket.try_send_to(octets, peer)) {
-            Some(Ok(_)) => {}
-            Some(Err(error)) => debug!(%peer, %error, "a datagram was not sent"),
+        let peer = flow.peer;
+        let own = self.0.get(usize::from(flow.listen)).into_iter();
+        match own.chain(&self.0).find_map(|socket| Some((socket, reached(socket, peer)?))) {
+            Some((socket, to)) => {
+                if let Err(error) = socket.try_send_to(octets, to) {
+                    debug!(%peer, %error, "a datagram was not sent");
+                }
+            }
             None => warn!(%peer, "no UDP address in [sip] listen reaches this peer"),
         }
+    }
+}
+
+/// The peer's address as this socket wants it: the IPv6 wildcard reaches IPv4 peers too, in their mapped form.
+fn reached(socket: &UdpSocket, peer: SocketAddr) -> Option<SocketAddr> {
+    match (socket.local_addr().ok()?, peer) {
+        (SocketAddr::V4(_), SocketAddr::V4(_)) | (SocketAddr::V6(_), SocketAddr::V6(_)) => Some(peer),
+        (SocketAddr::V6(local), SocketAddr::V4(peer)) if local.ip().is_unspecified() => {
+            Some(SocketAddr::new(peer.ip().to_ipv6_mapped().into(), peer.port()))
+        }
+        _ => None,
     }
 }
 
@@ -54,8 +70,12 @@ pub(crate) fn taken(scheme: &str, address: SocketAddr) -> String {
     format!("[sip] listen: {scheme}://{address} cannot be bound; free it or name another address")
 }
 
-fn open(address: SocketAddr, reuse: bool) -> Result<std::net::UdpSocket> {
+fn open(address: SocketAddr, reuse: bool, beside: bool) -> Result<std::net::UdpSocket> {
     let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+    if address.is_ipv6() {
+        // The wildcard takes IPv4 peers too, unless they have a socket of their own.
+        socket.set_only_v6(beside || !address.ip().is_unspecified())?;
+    }
     socket.set_reuse_port(reuse)?;
     // Smaller buffers than asked for are fine.
     let _ = socket.set_recv_buffer_size(BUFFER);
@@ -65,13 +85,13 @@ fn open(address: SocketAddr, reuse: bool) -> Result<std::net::UdpSocket> {
     Ok(socket.into())
 }
 
-async fn read(socket: Arc<UdpSocket>, inputs: mpsc::Sender<Input>) {
+async fn read(socket: Arc<UdpSocket>, place: u8, inputs: mpsc::Sender<Input>) {
     let mut buffer = vec![0; DATAGRAM];
     loop {
         match socket.recv_from(&mut buffer).await {
             Ok((length, peer)) => {
                 let octets = Bytes::copy_from_slice(&buffer[..length]);
-                match inputs.try_send(Input::Message(Flow { tcp: false, peer }, octets)) {
+                match inputs.try_send(Input::Message(Flow { listen: place, ..Flow::udp(peer) }, octets)) {
                     Ok(()) => {}
                     Err(mpsc::error::TrySendError::Full(_)) => {
                         metrics::counter!("tandem_sip_messages_dropped_total").increment(1);
@@ -82,5 +102,49 @@ async fn read(socket: Arc<UdpSocket>, inputs: mpsc::Sender<Input>) {
             // An ICMP error of an earlier datagram shows here; the socket itself is sound.
             Err(error) => debug!(%error, "reading UDP"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn sockets(listens: &[&str]) -> Option<(Sockets, mpsc::Receiver<Input>)> {
+        let (inputs, input) = mpsc::channel(8);
+        let listens: Vec<_> = listens.iter().filter_map(|l| Some((false, l.parse().ok()?))).collect();
+        Some((Sockets::bind(&listens, false, &inputs).ok()?, input))
+    }
+
+    /// An IPv4 phone at the IPv6 wildcard is known by its own address and gets its answer.
+    #[tokio::test]
+    async fn the_ipv6_wildcard_serves_ipv4_peers() -> Result<()> {
+        // A host without IPv6 has nothing to show here.
+        let Some((udp, mut input)) = sockets(&["[::]:0"]).await else { return Ok(()) };
+        let to = udp.0[0].local_addr()?.port();
+        let phone = UdpSocket::bind("127.0.0.1:0").await?;
+        phone.send_to(b"hello", ("127.0.0.1", to)).await?;
+        let Some(Input::Message(flow, _)) = input.recv().await else { anyhow::bail!("nothing came") };
+        assert_eq!(flow.peer, phone.local_addr()?);
+        udp.send(flow, b"answer");
+        let mut buffer = [0; 16];
+        assert_eq!(phone.recv(&mut buffer).await?, 6);
+        Ok(())
+    }
+
+    /// A phone that asked one address of ours takes no answer from another.
+    #[tokio::test]
+    async fn answers_leave_by_the_socket_that_was_asked() -> Result<()> {
+        let (udp, mut input) = sockets(&["127.0.0.1:0", "127.0.0.1:0"]).await.context("no sockets")?;
+        let phone = UdpSocket::bind("127.0.0.1:0").await?;
+        for socket in &udp.0 {
+            let asked = socket.local_addr()?;
+            phone.send_to(b"hello", asked).await?;
+            let Some(Input::Message(flow, _)) = input.recv().await else { anyhow::bail!("nothing came") };
+            assert_eq!(Flow::parse(&flow.to_string()), Some(flow));
+            udp.send(flow, b"answer");
+            let mut buffer = [0; 16];
+            assert_eq!(phone.recv_from(&mut buffer).await?.1, asked);
+        }
+        Ok(())
     }
 }

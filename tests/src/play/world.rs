@@ -50,7 +50,7 @@ pub struct World {
 }
 
 fn flow_of(phone: &Phone) -> sip::edge::Flow {
-    sip::edge::Flow { tcp: false, peer: phone.address }
+    sip::edge::Flow::udp(phone.address)
 }
 
 fn secret() -> Secret {

@@ -47,7 +47,7 @@ impl Edge {
             Some("tcp") => true,
             Some(_) => return None,
         };
-        Some(Flow { tcp, peer })
+        Some(if tcp { Flow::tcp(peer) } else { Flow { listen: fallback.listen, ..Flow::udp(peer) } })
     }
 }
 

@@ -15,22 +15,43 @@ pub(super) const PORT: u16 = 5060;
 pub struct Flow {
     /// TCP, else UDP.
     pub tcp: bool,
-    /// The peer.
+    /// The peer; an IPv4 address never in its IPv6 form.
     pub peer: SocketAddr,
+    /// UDP: which of our sockets, in the order of `[sip] listen`; answers leave by the one that was asked. Another instance may
+    /// have others: a hint to it.
+    pub listen: u8,
+}
+
+fn canonical(peer: SocketAddr) -> SocketAddr {
+    SocketAddr::new(peer.ip().to_canonical(), peer.port())
 }
 
 impl fmt::Display for Flow {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}://{}", if self.tcp { "tcp" } else { "udp" }, self.peer)
+        write!(f, "{}://{}", if self.tcp { "tcp" } else { "udp" }, self.peer)?;
+        if self.listen > 0 { write!(f, "#{}", self.listen) } else { Ok(()) }
     }
 }
 
 impl Flow {
+    /// By UDP, from the first socket that reaches it.
+    #[must_use]
+    pub fn udp(peer: SocketAddr) -> Flow {
+        Flow { tcp: false, peer: canonical(peer), listen: 0 }
+    }
+
+    /// By TCP.
+    #[must_use]
+    pub fn tcp(peer: SocketAddr) -> Flow {
+        Flow { tcp: true, ..Flow::udp(peer) }
+    }
+
     /// Reads what `Display` wrote.
     #[must_use]
     pub fn parse(text: &str) -> Option<Flow> {
         let (scheme, peer) = text.split_once("://")?;
-        Some(Flow { tcp: scheme == "tcp", peer: peer.parse().ok()? })
+        let (peer, listen) = peer.split_once('#').unwrap_or((peer, "0"));
+        Some(Flow { tcp: scheme == "tcp", peer: peer.parse().ok()?, listen: listen.parse().ok()? })
     }
 
     /// Where the answers to a request go that came by this flow: back on its connection, on UDP to the source port if the top

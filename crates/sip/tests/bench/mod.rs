@@ -32,7 +32,7 @@ pub fn trunk(flow: Flow) -> Trunk {
 }
 
 pub fn bench(name: &str) -> Bench {
-    let flow = Flow { tcp: false, peer: "192.0.2.9:5060".parse().unwrap() };
+    let flow = Flow::udp("192.0.2.9:5060".parse().unwrap());
     let config = Config {
         instance: name.into(),
         advertise: "192.0.2.1:5060".into(),
