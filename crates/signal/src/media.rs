@@ -142,6 +142,8 @@ pub struct Transport {
     pub dtls: Option<Dtls>,
     /// SDES lines (RFC 4568).
     pub crypto: Vec<Crypto>,
+    /// Where the description came from, if that is another host than it names: its media may come from there (NAT).
+    pub source: Option<IpAddr>,
 }
 
 /// ICE (RFC 8445) of one content.

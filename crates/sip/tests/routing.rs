@@ -115,3 +115,28 @@ fn an_answer_to_a_change_refreshes_the_target() {
     b.say(state(heard.leg, 5, heard.dialog), 6, Signal::End(Reason::Normal.into()), None);
     assert_eq!(b.way(), "udp://192.0.2.12:5062");
 }
+
+/// Interworking §12.6, rule 2: the relay learns where the media of a phone behind NAT may come from.
+#[test]
+fn media_behind_nat_is_known_by_where_its_signalling_comes_from() {
+    let source = |signals: &[Signal]| match signals {
+        [Signal::Offer(media) | Signal::Answer(media) | Signal::Update(media)] => {
+            media.contents[0].transport.source.map(|ip| ip.to_string())
+        }
+        other => panic!("{other:?}"),
+    };
+    let hidden = SDP.replace("IN IP4 192.0.2.9", "IN IP4 10.0.0.4");
+    let mut b = bench("one");
+    b.hear(request("INVITE", 1, TO, &hidden));
+    assert_eq!(source(&b.commit(1).signals).as_deref(), Some("192.0.2.9"));
+    let mut b = bench("one");
+    let (_, _, to) = answered(&mut b);
+    b.hear(request("ACK", 1, &to, ""));
+    b.hear(request("INVITE", 2, &to, SDP));
+    assert_eq!(source(&b.commit(4).signals), None, "it names its own address");
+    let mut b = bench("one");
+    called(&mut b);
+    let invite = b.sent.remove(0);
+    b.hear(answer(&invite, 200, &hidden));
+    assert_eq!(source(&b.commit(2).signals).as_deref(), Some("192.0.2.9"));
+}

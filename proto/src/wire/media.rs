@@ -6,7 +6,7 @@ use signal::media::{
     Candidate, CandidateKind, Codec, Content, Crypto, Direction, Dtls, Fingerprint, Ice, Kind, Media, Setup,
     Transport, Trickle,
 };
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 /// Contents of a description (R-SDP-14).
 pub(super) const CONTENTS: usize = 32;
@@ -21,6 +21,10 @@ const CRYPTO: usize = 32;
 
 fn address(text: &str, field: &'static str) -> Result<SocketAddr, WireError> {
     text.parse().map_err(|_| WireError::new(field, format!("\"{text}\" is no address:port")))
+}
+
+fn ip(text: &str, field: &'static str) -> Result<IpAddr, WireError> {
+    text.parse().map_err(|_| WireError::new(field, format!("\"{text}\" is no IP address")))
 }
 
 impl From<&Media> for v1::Media {
@@ -131,6 +135,7 @@ impl From<&Transport> for v1::Transport {
             ice: transport.ice.as_ref().map(v1::Ice::from),
             dtls: transport.dtls.as_ref().map(v1::Dtls::from),
             crypto: transport.crypto.iter().map(v1::Crypto::from).collect(),
+            source: transport.source.map(|ip| ip.to_string()),
         }
     }
 }
@@ -146,6 +151,7 @@ impl TryFrom<v1::Transport> for Transport {
             ice: optional(transport.ice)?,
             dtls: optional(transport.dtls)?,
             crypto: crypto.into_iter().map(Crypto::from).collect(),
+            source: transport.source.map(|text| ip(&text, "Transport.source")).transpose()?,
         })
     }
 }

@@ -59,9 +59,17 @@ fn dtls() -> impl Strategy<Value = Dtls> {
 
 fn transport() -> impl Strategy<Value = Transport> {
     let crypto = (any::<u32>(), text(), octets()).prop_map(|(tag, suite, key)| Crypto { tag, suite, key });
-    (of(address()), of(any::<u16>()), any::<bool>(), of(ice()), of(dtls()), vec(crypto, 0..3)).prop_map(
-        |(address, rtcp, mux, ice, dtls, crypto)| Transport { address, rtcp, mux, ice, dtls, crypto },
-    )
+    let source = of(address()).prop_map(|a| a.map(|a| a.ip()));
+    (of(address()), of(any::<u16>()), any::<bool>(), of(ice()), of(dtls()), vec(crypto, 0..3), source)
+        .prop_map(|(address, rtcp, mux, ice, dtls, crypto, source)| Transport {
+            address,
+            rtcp,
+            mux,
+            ice,
+            dtls,
+            crypto,
+            source,
+        })
 }
 
 fn codec() -> impl Strategy<Value = Codec> {
@@ -266,6 +274,7 @@ pub fn offer() -> Say {
         ice: Some(ice),
         dtls: Some(Dtls { fingerprints: vec![fingerprint], setup: Setup::ActPass }),
         crypto: vec![Crypto { tag: 1, suite: "AES_CM_128_HMAC_SHA1_80".into(), key: vec![7; 30] }],
+        source: None,
     };
     let content = Content {
         name: "0".into(),

@@ -206,5 +206,6 @@ fn transport(attributes: &Attributes<'_>, address: Option<SocketAddr>) -> Transp
         ice,
         dtls: (!fingerprints.is_empty()).then_some(Dtls { fingerprints, setup }),
         crypto: attributes.own("crypto").take(16).filter_map(value::crypto).collect(),
+        source: None,
     }
 }

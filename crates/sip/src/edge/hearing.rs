@@ -8,7 +8,8 @@ use crate::dialog::{Dialog, State};
 use crate::message::{Message, Start};
 use crate::reason;
 use crate::signal::{Hearing, Lapse, Wire, challenged, hear, lapse, release};
-use signal::{Ask, End, EventId, Handover, Heard, LegRef, LegState, Opening, Reason, Time, Verdict};
+use signal::{Ask, End, EventId, Handover, Heard, LegRef, LegState, Opening, Reason, Signal, Time, Verdict};
+use std::net::IpAddr;
 
 impl Edge {
     pub(super) fn run(&mut self, name: LegRef, job: Job, tries: u8, now: Time) {
@@ -86,6 +87,9 @@ impl Edge {
         let mut hearing =
             self.challenged(dialog, arrival, &branch).unwrap_or_else(|| hear(dialog, message, &branch));
         hearing.now.extend(ack.map(Wire::Direct));
+        for signal in &mut hearing.signals {
+            seen_from(signal, arrival.flow.peer.ip());
+        }
         if message.code().is_none() {
             // Requests of ours follow the peer to where it is now.
             dialog.flow = arrival.flow.to_string();
@@ -248,6 +252,21 @@ impl Edge {
         dialog.local = message.text("From").unwrap_or("").to_owned();
         let branch = self.branch(&[name.to_string().as_bytes(), b"stray"]);
         self.perform(name, release(&dialog, message, cseq.number, &branch).into(), Some(arrival.flow), now);
+    }
+}
+
+/// Notes whom media may come from if the description names an address behind NAT (interworking §12.6).
+fn seen_from(signal: &mut Signal, ip: IpAddr) {
+    let (Signal::Offer(media)
+    | Signal::Progress(Some(media))
+    | Signal::Answer(media)
+    | Signal::Update(media)
+    | Signal::Updated(media)) = signal
+    else {
+        return;
+    };
+    for transport in media.contents.iter_mut().map(|content| &mut content.transport) {
+        transport.source = transport.ip().is_some_and(|named| named != ip).then_some(ip);
     }
 }
 

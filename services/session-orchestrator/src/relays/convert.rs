@@ -59,6 +59,35 @@ pub fn connect(session: &str, connect: &Connect, trace: &str) -> v1::ConnectRequ
         receives: connect.direction.receives(),
         ours: connect.ours,
         trace: trace.to_owned(),
-        source: String::new(),
+        source: remote.source.map(|ip| ip.to_string()).unwrap_or_default(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use session::call::Connect;
+    use signal::LegId;
+    use signal::media::{Direction, Transport};
+
+    /// Interworking §12.6, rule 2.
+    #[test]
+    fn the_relay_is_told_where_a_leg_behind_nat_signals_from() {
+        let remote = Transport {
+            address: "10.0.0.4:4000".parse().ok(),
+            source: "198.51.100.9".parse().ok(),
+            ..Transport::default()
+        };
+        let told = Connect {
+            leg: LegId(0),
+            content: 0,
+            remote,
+            codecs: vec![],
+            direction: Direction::Both,
+            ours: false,
+        };
+        assert_eq!(connect("s", &told, "").source, "198.51.100.9");
+        let open = Connect { remote: Transport::default(), ..told };
+        assert_eq!(connect("s", &open, "").source, "");
     }
 }
