@@ -49,8 +49,10 @@ fn a_provisional_response_stops_timers_a_and_b() {
 #[test]
 fn an_invite_that_nobody_answers_leaves_the_table() {
     let (mut m, _) = Machine::new(Kind::InviteServer, false, Time(0));
+    assert_eq!(m.deadline(), Some(Time(300_000)), "not even a 100");
     m.respond(100, Time(10));
     m.respond(180, Time(60_000));
+    assert_eq!(m.deadline(), Some(Time(360_000)));
     assert_eq!(run(&mut m, 0, 400_000), []);
     assert_eq!((m.state(), m.deadline()), (State::Terminated, None));
 }
