@@ -193,3 +193,27 @@ fn what_waits_behind_a_refused_call_is_answered() {
     assert_eq!(reason(&b.last("session-terminate")), "gone");
     assert_eq!(b.kinds(), ["result", "session-terminate", "unknown-session"]);
 }
+
+/// What no stanza of ours would hold, and what minidom's own writer asserts about.
+#[test]
+fn odd_namespaces_harm_nobody() {
+    let mut b = bench();
+    let (_, us) = rosa_is_answered(&mut b);
+    let xml = "http://www.w3.org/XML/1998/namespace";
+    let hold = format!("<hold xmlns='urn:xmpp:jingle:apps:rtp:info:1' xmlns:xml='{xml}' xml:lang='en'/>");
+    b.jingle(ROSA, &us, &action("session-info", SID, &hold));
+    assert!(matches!(b.commit().signals.as_slice(), [Signal::Update(m)] if m.holds()));
+    let initiate =
+        fixture("dino-initiate", "other").replacen("<jingle ", &format!("<jingle xmlns:xml='{xml}' "), 1);
+    b.jingle(ROSA, NUMBER, &initiate);
+    b.commit();
+    assert_eq!(b.kinds(), ["result", "result"]);
+    b.edge.receive(
+        &format!("<iq xmlns='urn:x' type='get' id='1' from='{ROSA}' to='{NUMBER}'><a/></iq>")
+            .parse()
+            .unwrap(),
+        b.now,
+    );
+    b.drain();
+    assert!(b.sent.is_empty(), "no stanza: not answered in a namespace that is none of a stream's");
+}

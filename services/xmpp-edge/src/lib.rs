@@ -3,6 +3,7 @@
 //! One rule: one task owns the edge; links and the bus reach it by bounded channels. What a stanza means is decided in
 //! `crates/xmpp`. Start at [`run`], then [`link`] for how a link is kept.
 
+mod frames;
 mod lease;
 mod link;
 mod reader;

@@ -114,14 +114,14 @@ async fn connected(component: &ComponentConfig, inputs: &mpsc::Sender<Input>, pa
                 (heard, asked) = (Instant::now(), false);
                 early = reader.push(&buffer[..length])?;
             }
-            Some(stanza) = outgoing.recv() => {
-                let mut octets = vec![];
-                stanza.write_to(&mut octets)?;
+            stanza = outgoing.recv() => {
+                // Else we would hear and could not speak.
+                let mut text = written(&stanza.context("the bus does not take the link")?);
                 // Whatever waits already goes into the same write.
-                while octets.len() < 64 * 1024 && let Ok(more) = outgoing.try_recv() {
-                    more.write_to(&mut octets)?;
+                while text.len() < 64 * 1024 && let Ok(more) = outgoing.try_recv() {
+                    text.push_str(&written(&more));
                 }
-                write(&mut to, &octets).await?;
+                write(&mut to, text.as_bytes()).await?;
             }
             () = tokio::time::sleep_until(patience) => {
                 ensure!(!asked, "the XMPP server fell silent");
@@ -135,6 +135,14 @@ async fn connected(component: &ComponentConfig, inputs: &mpsc::Sender<Input>, pa
             }
         }
     }
+}
+
+/// As text; what cannot be written is no reason to lose the link.
+fn written(stanza: &Element) -> String {
+    xmpp::writer::write(stanza).unwrap_or_else(|| {
+        warn!(to = stanza.attr("to"), "a stanza that is no XML is left out");
+        String::new()
+    })
 }
 
 async fn write(to: &mut (impl AsyncWriteExt + Unpin), octets: &[u8]) -> Result<()> {
@@ -208,15 +216,9 @@ async fn pass(piece: Piece, component: &ComponentConfig, inputs: &mpsc::Sender<I
         Piece::Stanza(stanza) if is_own_ping(&stanza, &component.domain) => {}
         Piece::Stanza(stanza) => inputs.send(Input::Stanza(stanza)).await?,
         Piece::Spoiled(stanza) => {
-            debug!(from = stanza.attr("from"), "a stanza that is nested too deeply");
-            // Without its content no feature is found in it: it is refused as any unknown request is.
-            let mut bare = Element::bare(stanza.name(), stanza.ns());
-            for attribute in ["type", "id", "from", "to"] {
-                if let Some(value) = stanza.attr(attribute) {
-                    bare.set_attr(rxml::Namespace::NONE, rxml::NcName::try_from(attribute)?, value);
-                }
-            }
-            inputs.send(Input::Stanza(bare)).await?;
+            debug!(from = stanza.attr("from"), "a stanza that is too large, too deep or no XML");
+            metrics::counter!("tandem_xmpp_stanzas_spoiled_total").increment(1);
+            inputs.send(Input::Stanza(stanza)).await?;
         }
         Piece::Closed => bail!("the XMPP server closed the stream"),
         Piece::Opened { .. } => bail!("a second stream header"),

@@ -167,6 +167,36 @@ async fn a_link_serves_and_survives_whatever_a_stranger_sends() {
     stranger.served("still").await;
 }
 
+/// What a client may send and a server passes on, in its own words: other namespaces, and references for characters.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_survives_odd_namespaces_and_large_stanzas() {
+    let (server, bus) = (prosody(), Bus::in_process());
+    let _decider = decider(&bus).await;
+    let _edge = edge(&server, &bus, "one");
+    let mut stranger = Stranger::link(&server).await;
+    stranger.served("before").await;
+    let large = format!("<body>{}</body>", "\"".repeat(400 * 1024));
+    let xml = "http://www.w3.org/XML/1998/namespace";
+    let jingle = format!(
+        "<jingle xmlns='urn:xmpp:jingle:1' xmlns:xml='{xml}' action='session-info' sid='nobody-knows'><a xml:lang='en'/></jingle>"
+    );
+    for (id, payload) in
+        [("n1", "<xml:a/>"), ("n3", "<a xmlns='urn:x' xml:lang='en'/>"), ("n4", &jingle), ("n5", &large)]
+    {
+        let iq = format!("<iq type='set' id='{id}' from='{STRANGER}' to='2041@{COMPONENT}'>{payload}</iq>");
+        stranger.send(&iq).await;
+        let answer = stranger.until(&format!("id='{id}'"), "</iq>").await;
+        assert!(answer.contains("type='error'"), "{id}: {answer}");
+        // By the same link: the next question is answered at once.
+        let ping = format!(
+            "<iq type='get' id='p{id}' from='{STRANGER}' to='{COMPONENT}'><ping xmlns='urn:xmpp:ping'/></iq>"
+        );
+        stranger.send(&ping).await;
+        let answer = stranger.until(&format!("id='p{id}'"), ">").await;
+        assert!(answer.contains("type='result'"), "after {id}: {answer}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_was_restarted_gets_its_link_back() {
     let (mut server, bus) = (prosody(), Bus::in_process());

@@ -8,6 +8,7 @@ use crate::reason;
 use crate::session::{Session, State};
 use crate::signal::{Hearing, crossed, hear, presumed_ringing, proposal, say, silence, unestablished, wish};
 use crate::stanza::{self, JINGLE, JMI};
+use crate::writer;
 use minidom::Element;
 use signal::{Ask, End, EventId, Heard, LegRef, Reason, Signal, Time, Verdict};
 
@@ -168,7 +169,7 @@ impl Edge {
         };
         let (base, fresh) = (leg.revision, leg.opening);
         let label = match &job {
-            Job::Hear(stanza) => String::from(stanza),
+            Job::Hear(stanza) => writer::digest(stanza),
             other => format!("{other:?}/{base}"),
         };
         let id = self.secret.derive_text("stanza", &[name.to_string().as_bytes(), label.as_bytes()], 24);
