@@ -6,7 +6,7 @@
 //! `edge/wire.rs` (links lost and found).
 
 use signal::{LegRef, Secret, Time};
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 mod arrivals;
 mod hearing;
@@ -29,9 +29,10 @@ pub struct Edge {
     links: HashMap<String, Link>,
     legs: HashMap<LegRef, Leg>,
     awaited: HashMap<String, Awaited>,
-    /// The last leg between a number of ours and a user, by their bare JIDs.
-    pairs: HashMap<(String, String), LegRef>,
-    pending: HashMap<u64, Pending>,
+    /// The legs between a number of ours and a user, by their bare JIDs; the last one last.
+    pairs: HashMap<(String, String), Vec<LegRef>>,
+    /// By ticket, so the oldest is the first.
+    pending: BTreeMap<u64, Pending>,
     wakes: BTreeSet<(Time, LegRef)>,
     out: VecDeque<Output>,
     tickets: u64,
@@ -53,7 +54,7 @@ impl Edge {
             legs: HashMap::new(),
             awaited: HashMap::new(),
             pairs: HashMap::new(),
-            pending: HashMap::new(),
+            pending: BTreeMap::new(),
             wakes: BTreeSet::new(),
             out: VecDeque::new(),
             tickets: 0,
@@ -70,6 +71,12 @@ impl Edge {
     #[must_use]
     pub fn legs(&self) -> usize {
         self.legs.len()
+    }
+
+    /// Asks without a verdict.
+    #[must_use]
+    pub fn asks(&self) -> usize {
+        self.pending.len()
     }
 
     /// The Jingle session id of a leg that is held, for traces.

@@ -10,3 +10,4 @@ pub mod reason;
 pub mod session;
 pub mod signal;
 pub mod stanza;
+pub mod writer;

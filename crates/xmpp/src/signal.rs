@@ -40,7 +40,7 @@ impl Hearing {
 pub fn hear(session: &mut Session, stanza: &Element, id: &str, now: Time) -> Hearing {
     let mut heard = match (stanza.name(), stanza.attr("type")) {
         ("iq", Some("set")) => match stanza.children().find(|c| c.is("jingle", JINGLE)) {
-            Some(jingle) => jingle::hear(session, stanza, jingle, id),
+            Some(jingle) => jingle::hear(session, stanza, jingle, id, now),
             None => Hearing::reply(stanza::error(stanza, "cancel", "service-unavailable", None)),
         },
         ("iq", Some("result" | "error")) | ("message", Some("error")) => reply::hear(session, stanza, id),
@@ -93,7 +93,7 @@ pub fn unestablished(session: &mut Session, id: &str) -> Hearing {
 pub fn presumed_ringing(session: &Session) -> Hearing {
     let waits = match session.state {
         State::Proposing => session.rang.is_none(),
-        State::Outgoing => !session.jmi && session.acked && !session.ringing,
+        State::Outgoing => !session.jmi && session.acked && session.rang.is_none(),
         _ => false,
     };
     Hearing { signals: waits.then_some(Signal::Progress(None)).into_iter().collect(), ..Hearing::default() }
@@ -162,7 +162,15 @@ fn accept(session: &mut Session, media: &Media, id: &str) -> Element {
     session.state = State::Active;
     let mut accept = jingle(session, "session-accept");
     stanza::set(&mut accept, "responder", &session.local);
-    accept.extend(contents(session, media));
+    // What was no RTP has no description that we could write: left out, it is not taken.
+    let served = |content: &&Content| {
+        !session.heard.contents.iter().any(|h| h.name == content.name && h.rejected && h.codecs.is_empty())
+    };
+    let taken = Media {
+        contents: media.contents.iter().filter(served).cloned().collect(),
+        bundle: media.bundle.clone(),
+    };
+    accept.extend(contents(session, &taken));
     ask(session, accept, id, Sent::Accept)
 }
 

@@ -1,10 +1,13 @@
 //! Stanzas: the pieces that everything we send is made of (RFC 6120 §8, XEP-0166 §7, XEP-0353 §5).
 
+pub use media::jingle::clean;
 use minidom::Element;
 use minidom::rxml::{Namespace, NcName};
 
-/// Of stanzas on a component link (XEP-0114). `jabber:client` is read too.
+/// Of stanzas on a component link (XEP-0114).
 pub const COMPONENT: &str = "jabber:component:accept";
+/// Of stanzas between clients and servers (RFC 6120 §4.8.2); read too.
+pub const CLIENT: &str = "jabber:client";
 /// Jingle (XEP-0166).
 pub const JINGLE: &str = "urn:xmpp:jingle:1";
 /// Jingle's own error conditions (XEP-0166 §12).
@@ -45,14 +48,6 @@ pub fn set(element: &mut Element, name: &'static str, value: &str) {
     if let Ok(name) = NcName::try_from(name) {
         element.set_attr(Namespace::NONE, name, clean(value));
     }
-}
-
-/// Text without the characters that XML 1.0 cannot hold (§2.2).
-#[must_use]
-pub fn clean(text: &str) -> String {
-    let fits =
-        |c: &char| !c.is_control() && !matches!(c, '\u{fffe}' | '\u{ffff}') || matches!(c, '\t' | '\n');
-    text.chars().filter(fits).collect()
 }
 
 /// The same element with a child more.

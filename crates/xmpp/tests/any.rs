@@ -249,7 +249,8 @@ fn play(steps: Vec<Step>) {
         decide(&mut b, &mut record, 9);
     }
     assert!(b.asks.is_empty());
-    for _ in 0..40 {
+    // Legs of people who talk are kept for half a day.
+    for _ in 0..80 {
         b.after(600_001);
         while !b.asks.is_empty() {
             decide(&mut b, &mut record, 9);

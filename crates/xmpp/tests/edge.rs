@@ -194,6 +194,30 @@ fn a_device_that_is_gone_is_not_the_last_one() {
     assert_eq!(b.commit().signals, [Signal::End(Reason::Offline.into())], "once");
 }
 
+/// The first device's time is not the second one's.
+#[test]
+fn a_device_that_is_gone_takes_no_time_from_the_next() {
+    let mut b = bench();
+    let sid = proposed(&mut b);
+    b.jmi(ROSA, NUMBER, "proceed", &sid, "");
+    b.commit();
+    let initiate = b.last("session-initiate");
+    b.after(4_000);
+    b.reply(&initiate, Some("service-unavailable"));
+    b.commit();
+    let again = b.last("propose").children().next().unwrap().attr("id").unwrap().to_owned();
+    b.jmi("rosa@example.net/tablet", NUMBER, "proceed", &again, "");
+    b.commit();
+    let initiate = b.last("session-initiate");
+    b.reply(&initiate, None);
+    b.sent.clear();
+    b.asks.clear();
+    b.after(11_500);
+    assert!(b.kinds().is_empty() && b.asks.is_empty());
+    b.after(4_000);
+    assert_eq!(b.kinds(), ["session-terminate", "finish"]);
+}
+
 /// R-CALL-13
 #[test]
 fn both_propose_at_once() {
@@ -253,6 +277,10 @@ fn a_full_jid_is_called_at_once() {
     b.reply(&initiate, None);
     b.jingle(ROSA, &us, &action("session-info", &sid, "<ringing xmlns='urn:xmpp:jingle:apps:rtp:info:1'/>"));
     assert_eq!(b.commit().signals, [Signal::Ringing]);
+    // Once; and it is not presumed any more.
+    b.jingle(ROSA, &us, &action("session-info", &sid, "<ringing xmlns='urn:xmpp:jingle:apps:rtp:info:1'/>"));
+    b.after(4_000);
+    assert!(b.asks.is_empty());
     // Candidates before their description wait for it.
     let early = "<content creator='initiator' name='0'><transport xmlns='urn:xmpp:jingle:transports:ice-udp:1' ufrag='x' pwd='y'>\
                  <candidate component='1' foundation='9' generation='0' id='e1' ip='198.51.100.9' port='999' priority='5' protocol='udp' type='host'/></transport></content>";
@@ -265,4 +293,51 @@ fn a_full_jid_is_called_at_once() {
     assert!(ice.candidates.iter().any(|c| c.address.port() == 999));
     b.say(leg(), Signal::End(Reason::Normal.into()));
     assert_eq!(b.kinds().last().unwrap(), "session-terminate", "no propose, no finish");
+}
+
+/// A client whose own timer runs out after it rang was not answered.
+#[test]
+fn ringing_by_session_info_is_ringing() {
+    let mut b = bench();
+    b.order(fresh(leg()), Signal::Offer(media()), Some(opening(ROSA)));
+    let initiate = b.last("session-initiate");
+    let us = initiate.attr("from").unwrap().to_owned();
+    let sid = initiate.children().next().unwrap().attr("sid").unwrap().to_owned();
+    b.reply(&initiate, None);
+    b.jingle(ROSA, &us, &action("session-info", &sid, "<ringing xmlns='urn:xmpp:jingle:apps:rtp:info:1'/>"));
+    b.commit();
+    b.jingle(ROSA, &us, &action("session-terminate", &sid, "<reason><timeout/></reason>"));
+    assert_eq!(b.commit().signals, [Signal::End(Reason::NoAnswer.into())]);
+}
+
+/// Whoever sends many candidates at a time has no more of them kept than others.
+#[test]
+fn early_candidates_are_bounded() {
+    let mut b = bench();
+    b.order(fresh(leg()), Signal::Offer(media()), Some(opening(ROSA)));
+    let initiate = b.last("session-initiate");
+    let us = initiate.attr("from").unwrap().to_owned();
+    let sid = initiate.children().next().unwrap().attr("sid").unwrap().to_owned();
+    b.reply(&initiate, None);
+    let candidate = |port: u16| {
+        format!(
+            "<candidate component='1' foundation='9' generation='0' id='e1' ip='198.51.100.9' port='{port}' priority='5' protocol='udp' type='host'/>"
+        )
+    };
+    let many: String = (1..=50).map(candidate).collect();
+    let transport = format!(
+        "<transport xmlns='urn:xmpp:jingle:transports:ice-udp:1' ufrag='x' pwd='y'>{many}</transport>"
+    );
+    let many = format!("<content creator='initiator' name='0'>{transport}</content>");
+    for _ in 0..3 {
+        b.jingle(ROSA, &us, &action("transport-info", &sid, &many));
+        while !b.asks.is_empty() {
+            b.commit();
+        }
+    }
+    b.jingle(ROSA, &us, &fixture("chromium-accept", &sid).replace("\"audio\" senders", "\"0\" senders"));
+    let heard = b.commit();
+    let [Signal::Answer(media)] = heard.signals.as_slice() else { panic!("{:?}", heard.signals) };
+    let candidates = &media.contents[0].transport.ice.as_ref().unwrap().candidates;
+    assert_eq!(candidates.iter().filter(|c| c.foundation == "9").count(), 64);
 }

@@ -332,4 +332,89 @@ fn digits_cross() {
     assert!(b.kinds().is_empty());
     b.hear(&typed("12 please"));
     assert_eq!(b.kinds(), ["service-unavailable"]);
+    // After hours of talk without a word from either client.
+    b.after(11 * 3_600_000);
+    b.hear(&typed("7"));
+    assert_eq!(b.commit().signals, [Signal::Tone(Tone { digit: '7', duration: 160 })]);
+    // Another call between the two came and went.
+    b.jingle(ROSA, NUMBER, &fixture("dino-initiate", "other"));
+    let other = b.commit().leg;
+    b.hear(&typed("8"));
+    assert_eq!(b.commit().leg, leg);
+    b.say(other, Signal::End(Reason::Busy.into()));
+    b.after(61_000);
+    b.hear(&typed("9"));
+    assert_eq!(b.commit().signals, [Signal::Tone(Tone { digit: '9', duration: 160 })]);
+    b.say(leg, Signal::End(Reason::Normal.into()));
+    b.after(61_000);
+    assert_eq!((b.edge.legs(), b.edge.deadline()), (0, None));
+}
+
+/// The session goes on under another id: its own terminate says when this one is over.
+#[test]
+fn a_call_that_migrates_is_not_hung_up() {
+    let mut b = bench();
+    rosa_is_answered(&mut b);
+    let reason = "<reason xmlns='urn:xmpp:jingle:1'><expired/></reason>";
+    b.jmi(ROSA, NUMBER, "finish", SID, &format!("{reason}<migrated to='another'/>"));
+    assert!(b.asks.is_empty() && b.sent.is_empty());
+    b.jmi(ROSA, NUMBER, "finish", SID, reason);
+    assert!(matches!(b.commit().signals.as_slice(), [Signal::End(_)]));
+}
+
+/// What is no RTP cannot be described by us: it is left out of the answer, not called audio.
+#[test]
+fn what_is_no_rtp_is_left_out() {
+    let mut b = bench();
+    let file = "<content creator='initiator' name='file'><description xmlns='urn:xmpp:jingle:apps:file-transfer:5'/>\
+                <transport xmlns='urn:xmpp:jingle:transports:ibb:1' block-size='4096' sid='x'/></content>";
+    let initiate = fixture("dino-initiate", SID).replacen("<content ", &format!("{file}<content "), 1);
+    b.jingle(ROSA, NUMBER, &initiate);
+    let heard = b.commit();
+    let [Signal::Offer(offer)] = heard.signals.as_slice() else { panic!("{:?}", heard.signals) };
+    assert_eq!(offer.contents.iter().map(|c| c.rejected).collect::<Vec<_>>(), [true, false]);
+    let mut answer = media();
+    answer.contents[0].name = "audio".into();
+    answer.bundle = vec!["audio".into()];
+    answer.contents.insert(0, offer.contents[0].clone());
+    b.say(heard.leg, Signal::Answer(answer));
+    let accept = b.last("session-accept");
+    let names: Vec<_> = accept
+        .children()
+        .next()
+        .unwrap()
+        .children()
+        .filter(|c| c.name() == "content")
+        .map(|c| c.attr("name"))
+        .collect();
+    assert_eq!(names, [Some("audio")]);
+}
+
+/// What was refused or removed may be offered again, in its old place.
+#[test]
+fn video_comes_again() {
+    let mut b = bench();
+    let (leg, us) = rosa_is_answered(&mut b);
+    let mut refused = media();
+    refused.contents.push(signal::media::Content {
+        name: "1".into(),
+        rejected: true,
+        ..media().contents[0].clone()
+    });
+    for _ in 0..2 {
+        b.jingle(ROSA, &us, &fixture("chromium-content-add", SID));
+        let heard = b.commit();
+        let [Signal::Update(m)] = heard.signals.as_slice() else { panic!("{:?}", heard.signals) };
+        assert_eq!(m.contents.iter().map(|c| c.rejected).collect::<Vec<_>>(), [false, false]);
+        b.say(leg, Signal::Updated(refused.clone()));
+        assert_eq!(b.kinds(), ["result", "content-reject"]);
+    }
+    b.jingle(ROSA, &us, &fixture("chromium-content-add", SID));
+    b.commit();
+    let mut taken = refused.clone();
+    taken.contents[1].rejected = false;
+    b.say(leg, Signal::Updated(taken));
+    assert_eq!(b.kinds(), ["result", "content-accept"]);
+    b.jingle(ROSA, &us, &fixture("chromium-content-add", SID));
+    assert_eq!(b.kinds(), ["bad-request"], "not what stands");
 }

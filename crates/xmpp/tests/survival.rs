@@ -110,6 +110,23 @@ fn a_link_that_is_down() {
     assert_eq!(kinds, ["session-terminate", "finish"]);
     b.jingle(ROSA, &us, &action("session-info", &sid, ""));
     assert_eq!(b.kinds(), ["unknown-session"]);
+    // No phone rings for a call that was given up meanwhile.
+    let mut b = bench();
+    proposed(&mut b);
+    b.after(500);
+    b.edge.linked("sip.example.net", false, b.now);
+    b.say(leg(), Signal::End(Reason::Cancelled.into()));
+    b.after(500);
+    b.edge.linked("sip.example.net", true, b.now);
+    b.drain();
+    assert_eq!(b.kinds(), ["retract"]);
+    // One that still waits does.
+    let mut b = bench();
+    proposed(&mut b);
+    b.edge.linked("sip.example.net", false, b.now);
+    b.edge.linked("sip.example.net", true, b.now);
+    b.drain();
+    assert_eq!(b.kinds(), ["propose"]);
     // A new call cannot wait.
     b.edge.linked("sip.example.net", false, b.now);
     let other = LegRef { leg: LegId(2), ..leg() };
@@ -136,9 +153,61 @@ fn nobody_can_commit_for_a_while() {
     let mut b = bench();
     let (_, us) = rosa_is_answered(&mut b);
     b.jingle(ROSA, &us, &action("session-terminate", SID, ""));
+    // Nobody hangs up twice: it is acknowledged, and brought to the record until it is there.
+    for _ in 0..20 {
+        let (ticket, _) = b.heard();
+        b.verdict(ticket, Verdict::Unavailable);
+        b.after(8_000);
+    }
+    assert_eq!(b.kinds(), ["result"]);
+    assert_eq!(b.commit().signals, [Signal::End(Reason::Normal.into())]);
+    assert_eq!(b.kinds(), ["finish"]);
+
+    // The same where only the record knows the leg; and it may know no more than we do.
+    for verdict in [Verdict::Unavailable, Verdict::Gone] {
+        let mut b = bench();
+        b.jingle(ROSA, NUMBER, &action("session-terminate", "nobody", ""));
+        let (ticket, _) = b.asks.remove(0);
+        b.verdict(ticket, verdict.clone());
+        if verdict == Verdict::Unavailable {
+            assert_eq!(b.kinds(), ["result"]);
+            b.after(500);
+            let (ticket, _) = b.asks.remove(0);
+            b.verdict(ticket, Verdict::Gone);
+            assert!(b.kinds().is_empty());
+        } else {
+            assert_eq!(b.kinds(), ["unknown-session"]);
+        }
+        assert_eq!((b.edge.legs(), b.edge.deadline()), (0, None));
+    }
+
+    let mut b = bench();
+    let (_, us) = rosa_is_answered(&mut b);
+    b.jingle(ROSA, &us, &action("session-info", SID, "<hold xmlns='urn:xmpp:jingle:apps:rtp:info:1'/>"));
     let (ticket, _) = b.heard();
     b.verdict(ticket, Verdict::Unavailable);
     assert_eq!(b.kinds(), ["resource-constraint"]);
+}
+
+/// A verdict that is lost on its way holds nothing up.
+#[test]
+fn a_verdict_that_never_comes_is_none() {
+    let mut b = bench();
+    let (_, us) = rosa_is_answered(&mut b);
+    let hold = action("session-info", SID, "<hold xmlns='urn:xmpp:jingle:apps:rtp:info:1'/>");
+    b.jingle(ROSA, &us, &hold);
+    let (ticket, _) = b.heard();
+    b.after(7_999);
+    assert!(b.kinds().is_empty());
+    assert_eq!(b.edge.deadline().map(|at| at.since(b.now)), Some(1));
+    b.after(1);
+    assert_eq!(b.kinds(), ["resource-constraint"]);
+    assert_eq!(b.edge.asks(), 0);
+    // Too late.
+    b.verdict(ticket, Verdict::Committed { revision: 9, trace: String::new() });
+    b.jingle(ROSA, &us, &hold);
+    b.commit();
+    assert_eq!(b.kinds(), ["result"]);
 }
 
 #[test]
@@ -192,4 +261,28 @@ fn what_waits_behind_a_refused_call_is_answered() {
     b.verdict(ticket, Verdict::Refused(Reason::NotFound.into()));
     assert_eq!(reason(&b.last("session-terminate")), "gone");
     assert_eq!(b.kinds(), ["result", "session-terminate", "unknown-session"]);
+}
+
+/// What no stanza of ours would hold, and what minidom's own writer asserts about.
+#[test]
+fn odd_namespaces_harm_nobody() {
+    let mut b = bench();
+    let (_, us) = rosa_is_answered(&mut b);
+    let xml = "http://www.w3.org/XML/1998/namespace";
+    let hold = format!("<hold xmlns='urn:xmpp:jingle:apps:rtp:info:1' xmlns:xml='{xml}' xml:lang='en'/>");
+    b.jingle(ROSA, &us, &action("session-info", SID, &hold));
+    assert!(matches!(b.commit().signals.as_slice(), [Signal::Update(m)] if m.holds()));
+    let initiate =
+        fixture("dino-initiate", "other").replacen("<jingle ", &format!("<jingle xmlns:xml='{xml}' "), 1);
+    b.jingle(ROSA, NUMBER, &initiate);
+    b.commit();
+    assert_eq!(b.kinds(), ["result", "result"]);
+    b.edge.receive(
+        &format!("<iq xmlns='urn:x' type='get' id='1' from='{ROSA}' to='{NUMBER}'><a/></iq>")
+            .parse()
+            .unwrap(),
+        b.now,
+    );
+    b.drain();
+    assert!(b.sent.is_empty(), "no stanza: not answered in a namespace that is none of a stream's");
 }

@@ -8,7 +8,7 @@ use crate::relays::{Failure, Relays};
 use bus::{Bus, BusError, Message};
 use proto::wire::Wire;
 use session::call::{Call, Effect, Event, Fact, MediaEvent};
-use signal::{EffectId, End, LegId, LegState, Reason, Said, Say, Signal, Time, subjects};
+use signal::{EffectId, End, LegId, LegState, Protocol, Reason, Said, Say, Signal, Time, subjects};
 use std::collections::BTreeMap;
 use std::time::Duration;
 use tracing::{Instrument, info_span, warn};
@@ -124,17 +124,24 @@ impl Performer {
         // The party's own protocol: who called speaks it as `from`, who is called as `to`.
         let protocol = if leg.inbound { leg.opening.from.protocol } else { leg.opening.to.protocol };
         let anybody = subjects::say(protocol, link);
+        let named = (!order.state.edge.is_empty()).then(|| subjects::edge(&order.state.edge));
+        // A SIP transaction is open at the edge that the leg names; an XMPP leg is wherever the link of its domain is, and the edge
+        // that it names may hold that no more.
+        let places = match protocol {
+            Protocol::Sip => [named, Some(anybody)],
+            Protocol::Xmpp => [Some(anybody), named],
+        };
         async {
             for attempt in 0..TRIES {
                 if attempt > 0 {
                     tokio::time::sleep(PAUSE).await;
                 }
                 let mut answer = Err(BusError::NoResponder);
-                if !order.state.edge.is_empty() {
-                    answer = self.bus.request(&subjects::edge(&order.state.edge), message.clone(), SAY).await;
-                }
-                if answer == Err(BusError::NoResponder) {
-                    answer = self.bus.request(&anybody, message.clone(), SAY).await;
+                for place in places.iter().flatten() {
+                    answer = self.bus.request(place, message.clone(), SAY).await;
+                    if answer != Err(BusError::NoResponder) {
+                        break;
+                    }
                 }
                 match answer {
                     Ok(octets) => match Said::decode(&octets) {

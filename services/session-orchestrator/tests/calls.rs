@@ -366,3 +366,36 @@ async fn a_lease_has_one_holder() {
     tokio::time::sleep(Duration::from_millis(500)).await;
     assert!(claim("a", false).await, "a lease runs out");
 }
+
+/// The edge that an XMPP leg names may have lost the link: what it takes would lie there (architecture §4).
+#[tokio::test]
+async fn an_xmpp_leg_is_told_by_whoever_holds_the_link_and_a_sip_leg_by_its_own_edge() {
+    let world = World::new().await;
+    let mut edges = world.edges().await;
+    let _one = world.orchestrator().await;
+    let mut named = world.bus.serve(&subjects::edge("named"), "edge").await.unwrap();
+    let at_named = |heard: Heard| Ask::Heard(Heard { edge: "named".into(), ..heard });
+    let mut next = async || {
+        let request = tokio::time::timeout(Duration::from_secs(5), named.next()).await.unwrap().unwrap();
+        let say = Say::decode(&request.message.payload).unwrap();
+        let base = say.state.revision;
+        let said = Said { id: say.id, base, dialog: Some(vec![1]), edge: "named".into(), failed: None };
+        request.reply(said.encode()).await.unwrap();
+        (say.state.leg.leg.0, say.signal.name())
+    };
+    world.ask(at_named(invite("sip:2700@gw.example"))).await;
+    world.until(|w| w.said() == [(1, "offer")]).await;
+    world.ask(at_named(heard(1, 1, 2, vec![Signal::Ringing]))).await;
+    assert_eq!(next().await, (0, "ringing"));
+    world.ask(at_named(heard(1, 2, 3, vec![Signal::Answer(described())]))).await;
+    assert_eq!(next().await, (0, "answer"));
+    let tone = Signal::Tone(signal::Tone { digit: '1', duration: 160 });
+    world.ask(at_named(heard(0, 3, 4, vec![tone.clone()]))).await;
+    world.until(|w| w.said() == [(1, "offer"), (1, "tone")]).await;
+    // Nobody holds the link: whoever knew the leg keeps the stanza until there is one.
+    world.ask(at_named(heard(1, 4, 5, vec![tone.clone()]))).await;
+    assert_eq!(next().await, (0, "tone"));
+    edges.truncate(1);
+    world.ask(at_named(heard(0, 5, 6, vec![tone]))).await;
+    assert_eq!(next().await, (1, "tone"));
+}

@@ -4,7 +4,7 @@ use bus::{Bus, Message};
 use serde_json::json;
 use signal::subjects;
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tracing::debug;
@@ -18,6 +18,7 @@ const ANSWER: Duration = Duration::from_millis(450);
 /// Whether we hold it.
 pub struct Lease {
     held: watch::Receiver<bool>,
+    rests: mpsc::Sender<Duration>,
     task: JoinHandle<()>,
 }
 
@@ -25,11 +26,25 @@ impl Lease {
     /// Claims the lease of `domain` for `instance`, again and again.
     pub fn claim(bus: Bus, domain: &str, instance: &str) -> Lease {
         let (sender, held) = watch::channel(false);
+        let (rests, mut resting) = mpsc::channel::<Duration>(1);
+        let (domain, instance) = (domain.to_owned(), instance.to_owned());
         let claim = json!({ "name": domain, "holder": instance, "ttl_ms": TTL.as_millis() as u64 });
         let message = Message { trace: String::new(), payload: claim.to_string().into() };
         let task = tokio::spawn(async move {
-            let mut renewed = Instant::now();
+            let (mut renewed, mut pause) = (Instant::now(), Duration::ZERO);
             loop {
+                tokio::select! {
+                    biased;
+                    Some(rest) = resting.recv() => {
+                        if sender.send_replace(false) {
+                            give_back(&bus, &domain, &instance).await;
+                        }
+                        tokio::time::sleep(rest).await;
+                        pause = Duration::ZERO;
+                        continue;
+                    }
+                    () = tokio::time::sleep(pause) => pause = RENEW,
+                }
                 let asked = Instant::now();
                 match bus
                     .request(subjects::CLAIM, message.clone(), ANSWER)
@@ -51,10 +66,9 @@ impl Lease {
                         }
                     }
                 }
-                tokio::time::sleep(RENEW).await;
             }
         });
-        Lease { held, task }
+        Lease { held, rests, task }
     }
 
     /// Now.
@@ -70,6 +84,13 @@ impl Lease {
     /// Waits until it is ours no more.
     pub async fn lost(&self) {
         self.until(false).await;
+    }
+
+    /// Gives it back, and claims it no more for so long: another edge may have it.
+    pub async fn rest(&self, pause: Duration) {
+        // The task lives as long as this does.
+        let _ = self.rests.send(pause).await;
+        self.lost().await;
     }
 
     async fn until(&self, held: bool) {

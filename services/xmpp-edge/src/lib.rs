@@ -3,23 +3,24 @@
 //! One rule: one task owns the edge; links and the bus reach it by bounded channels. What a stanza means is decided in
 //! `crates/xmpp`. Start at [`run`], then [`link`] for how a link is kept.
 
+mod frames;
 mod lease;
 mod link;
 mod reader;
 
 use anyhow::{Context, Result, ensure};
 use bus::Bus;
-use bus::directory::{Card, announce, asked_to_drain};
+use bus::directory::{Card, Directory, announce, asked_to_drain};
 use bus::edge::{Inbound, Line, Name, Served, Tracing};
 use lease::Lease;
-use link::Input;
+use link::{Input, Others};
 use minidom::Element;
 use runtime::drain::Stage;
 use runtime::{Config, Drain};
 use signal::{Ask, Protocol, Secret, Time, subjects};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tracing::{info, warn};
 use xmpp::edge::{Component, Edge, Output};
 
@@ -27,6 +28,8 @@ use xmpp::edge::{Component, Edge, Output};
 const QUEUE: usize = 4_096;
 /// Heartbeat and drain are looked at this often.
 const BEAT: Duration = Duration::from_secs(1);
+/// A draining edge waits so many beats for verdicts before it hands over.
+const MAX_BEATS: u32 = 3;
 /// Legs held at once.
 const MAX_LEGS: usize = 100_000;
 /// A callee's client that says nothing is taken to ring after this time, ms (interworking §2.4).
@@ -60,13 +63,15 @@ pub async fn run(config: Config, bus: Bus, drain: Drain) -> Result<()> {
         Secret::new(&config.secret()),
     );
     let mut line = Line::open(bus.clone(), TRACING);
-    let _own =
-        line.serve(&subjects::edge(&instance), "edge").await.context("cannot serve the orchestrators")?;
+    let own_subject = subjects::edge(&instance);
+    let mut own = Some(line.serve(&own_subject, "edge").await.context("cannot serve the orchestrators")?);
+    let edges = Directory::watch(&bus, "xmpp-edge").await.context("cannot see the other edges")?;
+    let (others_sender, others) = watch::channel(Others::default());
     let (inputs, mut input) = mpsc::channel(QUEUE);
     let mut keeping = tokio::task::JoinSet::new();
     for component in components {
         let lease = Lease::claim(bus.clone(), &component.domain, &instance);
-        keeping.spawn(link::keep(component.clone(), lease, inputs.clone(), drain.clone()));
+        keeping.spawn(link::keep(component.clone(), lease, inputs.clone(), drain.clone(), others.clone()));
     }
     let card = Card {
         kind: "xmpp-edge".into(),
@@ -87,6 +92,9 @@ pub async fn run(config: Config, bus: Bus, drain: Drain) -> Result<()> {
     info!(instance, "the XMPP edge runs");
 
     let mut links: HashMap<String, Link> = HashMap::new();
+    // Domains whose link is ours, be it up or down.
+    let mut ours = BTreeSet::new();
+    let mut draining_beats = 0u32;
     let mut beat = tokio::time::interval(BEAT);
     loop {
         let wait = edge.deadline().map_or(BEAT, |at| Duration::from_millis(at.since(now())));
@@ -99,19 +107,31 @@ pub async fn run(config: Config, bus: Bus, drain: Drain) -> Result<()> {
                     edge.receive(&stanza, now());
                 }
                 Input::Up(domain, sender) => {
+                    ours.insert(domain.clone());
+                    if own.is_none() {
+                        let served = line.serve(&own_subject, "edge").await;
+                        own = served.inspect_err(|error| warn!(%error, "the bus does not take us")).ok();
+                    }
                     let subject = subjects::say(Protocol::Xmpp, &domain);
                     match line.serve(&subject, "link").await {
                         Ok(served) => {
                             links.insert(domain.clone(), Link { sender, _served: served });
                             edge.linked(&domain.to_lowercase(), true, now());
                         }
-                        // Dropping the sender closes nothing, but the next link tries again.
+                        // Dropping the sender ends the link; the next one tries again.
                         Err(error) => warn!(%error, domain, "the bus does not take the link"),
                     }
                 }
-                Input::Down(domain) => {
+                Input::Down(domain, still_ours) => {
                     links.remove(&domain);
                     edge.linked(&domain.to_lowercase(), false, now());
+                    if !still_ours {
+                        ours.remove(&domain);
+                    }
+                    // What we were told to say now would stay here.
+                    if ours.is_empty() {
+                        own = None;
+                    }
                 }
             },
             inbound = line.next() => match inbound {
@@ -123,11 +143,20 @@ pub async fn run(config: Config, bus: Bus, drain: Drain) -> Result<()> {
                 metrics::gauge!("tandem_xmpp_legs").set(legs as f64);
                 let draining = drain.stage() > Stage::Running;
                 here.update(|card| (card.load, card.draining) = (legs as u64, draining));
-                if draining {
+                let live = edges.list().iter().any(|card| card.instance != instance && !card.draining);
+                draining_beats = if draining { draining_beats + 1 } else { 0 };
+                // Any edge serves the calls that we know. What is being committed is seen through, if it does not take long.
+                let seen_through = edge.asks() == 0 || draining_beats > MAX_BEATS;
+                let relieve = draining && live && seen_through;
+                others_sender.send_if_modified(|others| {
+                    std::mem::replace(others, Others { live, relieve }) != Others { live, relieve }
+                });
+                if draining && !live {
+                    // Nobody else would take new calls: they are refused, and live ones served.
                     edge.drain();
-                    if legs == 0 {
-                        break;
-                    }
+                }
+                if draining && legs == 0 || relieve && links.is_empty() {
+                    break;
                 }
             }
         }

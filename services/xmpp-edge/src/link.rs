@@ -10,7 +10,7 @@ use sha1::{Digest, Sha1};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, timeout};
 use tracing::{debug, info, warn};
 
@@ -25,6 +25,14 @@ const DEAD: Duration = Duration::from_secs(15);
 const QUEUE: usize = 4_096;
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// The server may take so long to notice that the link of a dead edge is dead; until then ours is refused (R-XMPP-3).
+const CONFLICT: Duration = Duration::from_secs(60);
+/// Attempts in a row that fail before another edge may try.
+const ATTEMPTS: u32 = 3;
+/// Then the lease is left to the others for so long.
+const LEFT: Duration = Duration::from_secs(4);
+/// A draining edge looks this often whether another still lives; its lease is free for twice as long.
+const LOOK: Duration = Duration::from_secs(1);
 /// Ids of our own pings to ourselves.
 const PING: &str = "tandem-link";
 
@@ -33,46 +41,109 @@ const PING: &str = "tandem-link";
 pub enum Input {
     /// The link of a domain is there; stanzas for it go here.
     Up(String, mpsc::Sender<Element>),
-    /// It is lost.
-    Down(String),
+    /// It is lost; true: it is still ours to make.
+    Down(String, bool),
     /// A stanza came in.
     Stanza(Element),
 }
 
+/// The other edges, as far as a link is concerned.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Others {
+    /// One lives that takes new calls.
+    pub live: bool,
+    /// It shall take over now.
+    pub relieve: bool,
+}
+
+/// The stream error by which a server refuses the component, in words for the operator.
+#[derive(Debug, thiserror::Error)]
+#[error("{text}")]
+struct Refusal {
+    text: String,
+    /// Somebody else is linked.
+    conflict: bool,
+}
+
 /// Keeps the link of one domain for as long as this edge holds its lease.
-pub async fn keep(component: ComponentConfig, lease: Lease, inputs: mpsc::Sender<Input>, drain: Drain) {
+pub async fn keep(
+    component: ComponentConfig,
+    lease: Lease,
+    inputs: mpsc::Sender<Input>,
+    drain: Drain,
+    mut others: watch::Receiver<Others>,
+) {
     let domain = component.domain.clone();
     let part = format!("xmpp {domain}");
-    let mut pause = FIRST_PAUSE;
+    let (mut pause, mut failed, mut conflict) = (FIRST_PAUSE, 0, None::<Instant>);
     loop {
+        while others.borrow().relieve {
+            runtime::admin::ready(&part, None);
+            tokio::select! {
+                () = drain.stopping() => return,
+                () = async { lease.rest(2 * LOOK).await; tokio::time::sleep(LOOK).await } => {}
+            }
+        }
         if !lease.held() {
             // Another edge holds the link: that is how it should be.
             runtime::admin::ready(&part, None);
             tokio::select! {
                 () = drain.stopping() => return,
+                () = relieved(&mut others) => continue,
                 () = lease.granted() => {}
             }
         }
         runtime::admin::ready(&part, Some("no link to the XMPP server"));
-        let began = Instant::now();
+        let (began, mut linked) = (Instant::now(), false);
         let outcome = tokio::select! {
             () = drain.stopping() => return,
             () = lease.lost() => {
                 warn!(domain, "another edge holds the lease of the link");
                 Ok(())
             }
-            outcome = connected(&component, &inputs, &part) => outcome,
+            () = relieved(&mut others) => {
+                info!(domain, "another edge takes over the link");
+                Ok(())
+            }
+            outcome = connected(&component, &inputs, &part, &mut linked) => outcome,
         };
-        let _ = inputs.send(Input::Down(domain.clone())).await;
+        let ours = lease.held() && !others.borrow().relieve;
+        let _ = inputs.send(Input::Down(domain.clone(), ours)).await;
+        if !ours {
+            (pause, failed) = (FIRST_PAUSE, 0);
+            continue;
+        }
         runtime::admin::ready(&part, Some("no link to the XMPP server"));
+        let mut refused = false;
         if let Err(error) = outcome {
+            // A link that was made and then lost to somebody else is another matter: two would throw each other out.
+            refused = !linked && error.downcast_ref::<Refusal>().is_some_and(|refusal| refusal.conflict);
             warn!(domain, server = component.server, "{error:#}");
         }
-        pause = if began.elapsed() > LONGEST_PAUSE { FIRST_PAUSE } else { (pause * 2).min(LONGEST_PAUSE) };
+        conflict = if refused { conflict.or_else(|| Some(Instant::now())) } else { None };
+        let waits = conflict.is_some_and(|since| since.elapsed() < CONFLICT);
+        let lasted = began.elapsed() > LONGEST_PAUSE;
+        pause = if waits || lasted { FIRST_PAUSE } else { (pause * 2).min(LONGEST_PAUSE) };
+        failed = if linked { 0 } else { failed + 1 };
+        if failed >= ATTEMPTS && !waits && others.borrow().live {
+            info!(domain, "no link from here: another edge may try");
+            let _ = inputs.send(Input::Down(domain.clone(), false)).await;
+            lease.rest(LEFT).await;
+            (pause, failed) = (FIRST_PAUSE, 0);
+            continue;
+        }
         tokio::select! {
             () = drain.stopping() => return,
             () = tokio::time::sleep(jittered(pause / 2)) => {}
         }
+    }
+}
+
+/// Waits until another edge shall take over.
+async fn relieved(others: &mut watch::Receiver<Others>) {
+    // Without news this edge goes on by itself.
+    if others.wait_for(|others| others.relieve).await.is_err() {
+        std::future::pending::<()>().await;
     }
 }
 
@@ -83,7 +154,12 @@ fn jittered(pause: Duration) -> Duration {
 }
 
 /// One connection from the first octet to the last.
-async fn connected(component: &ComponentConfig, inputs: &mpsc::Sender<Input>, part: &str) -> Result<()> {
+async fn connected(
+    component: &ComponentConfig,
+    inputs: &mpsc::Sender<Input>,
+    part: &str,
+    linked: &mut bool,
+) -> Result<()> {
     let connecting = timeout(CONNECT, TcpStream::connect(&component.server));
     let mut stream = connecting
         .await
@@ -96,6 +172,7 @@ async fn connected(component: &ComponentConfig, inputs: &mpsc::Sender<Input>, pa
         .context("no answer to the handshake in time")??;
     info!(domain = component.domain, "the component is linked");
     runtime::admin::ready(part, None);
+    *linked = true;
     let (sender, mut outgoing) = mpsc::channel::<Element>(QUEUE);
     inputs.send(Input::Up(component.domain.clone(), sender)).await?;
 
@@ -114,14 +191,14 @@ async fn connected(component: &ComponentConfig, inputs: &mpsc::Sender<Input>, pa
                 (heard, asked) = (Instant::now(), false);
                 early = reader.push(&buffer[..length])?;
             }
-            Some(stanza) = outgoing.recv() => {
-                let mut octets = vec![];
-                stanza.write_to(&mut octets)?;
+            stanza = outgoing.recv() => {
+                // Else we would hear and could not speak.
+                let mut text = written(&stanza.context("the bus does not take the link")?);
                 // Whatever waits already goes into the same write.
-                while octets.len() < 64 * 1024 && let Ok(more) = outgoing.try_recv() {
-                    more.write_to(&mut octets)?;
+                while text.len() < 64 * 1024 && let Ok(more) = outgoing.try_recv() {
+                    text.push_str(&written(&more));
                 }
-                write(&mut to, &octets).await?;
+                write(&mut to, text.as_bytes()).await?;
             }
             () = tokio::time::sleep_until(patience) => {
                 ensure!(!asked, "the XMPP server fell silent");
@@ -135,6 +212,14 @@ async fn connected(component: &ComponentConfig, inputs: &mpsc::Sender<Input>, pa
             }
         }
     }
+}
+
+/// As text; what cannot be written is no reason to lose the link.
+fn written(stanza: &Element) -> String {
+    xmpp::writer::write(stanza).unwrap_or_else(|| {
+        warn!(to = stanza.attr("to"), "a stanza that is no XML is left out");
+        String::new()
+    })
 }
 
 async fn write(to: &mut (impl AsyncWriteExt + Unpin), octets: &[u8]) -> Result<()> {
@@ -180,10 +265,9 @@ async fn handshake(
     }
 }
 
-/// A stream error in words for the operator.
-fn refusal(error: &Element, domain: &str) -> String {
+fn refusal(error: &Element, domain: &str) -> Refusal {
     let condition = error.children().next().map_or("unknown", Element::name);
-    match condition {
+    let text = match condition {
         "not-authorized" => {
             format!(
                 "[[xmpp.component]] secret: the XMPP server knows another one for {domain}; write the same on both sides"
@@ -199,7 +283,8 @@ fn refusal(error: &Element, domain: &str) -> String {
             let text = error.children().find(|child| child.name() == "text").map(Element::text);
             format!("the XMPP server refuses {domain}: {other} {}", text.unwrap_or_default())
         }
-    }
+    };
+    Refusal { text, conflict: condition == "conflict" }
 }
 
 async fn pass(piece: Piece, component: &ComponentConfig, inputs: &mpsc::Sender<Input>) -> Result<()> {
@@ -208,15 +293,9 @@ async fn pass(piece: Piece, component: &ComponentConfig, inputs: &mpsc::Sender<I
         Piece::Stanza(stanza) if is_own_ping(&stanza, &component.domain) => {}
         Piece::Stanza(stanza) => inputs.send(Input::Stanza(stanza)).await?,
         Piece::Spoiled(stanza) => {
-            debug!(from = stanza.attr("from"), "a stanza that is nested too deeply");
-            // Without its content no feature is found in it: it is refused as any unknown request is.
-            let mut bare = Element::bare(stanza.name(), stanza.ns());
-            for attribute in ["type", "id", "from", "to"] {
-                if let Some(value) = stanza.attr(attribute) {
-                    bare.set_attr(rxml::Namespace::NONE, rxml::NcName::try_from(attribute)?, value);
-                }
-            }
-            inputs.send(Input::Stanza(bare)).await?;
+            debug!(from = stanza.attr("from"), "a stanza that is too large, too deep or no XML");
+            metrics::counter!("tandem_xmpp_stanzas_spoiled_total").increment(1);
+            inputs.send(Input::Stanza(stanza)).await?;
         }
         Piece::Closed => bail!("the XMPP server closed the stream"),
         Piece::Opened { .. } => bail!("a second stream header"),

@@ -1,14 +1,11 @@
 //! Octets of a component stream to stanzas, within limits: whatever a stranger puts into a stanza, the stream goes on.
 
+use crate::frames::{Frame, Frames, MAX_STANZA};
 use minidom::Element;
 use minidom::tree_builder::TreeBuilder;
 use rxml::error::EndOrError;
-use rxml::{Options, Parse, RawEvent, RawParser, WithOptions};
-
-/// Largest stanza, octets. Servers pass 256 KiB at most.
-const MAX_STANZA: usize = 512 * 1024;
-/// Deepest nesting of elements within a stanza.
-const MAX_DEPTH: usize = 64;
+use rxml::{Namespace, Options, Parse, RawEvent, RawParser, WithOptions};
+use xmpp::stanza::COMPONENT;
 
 /// What a stream gives.
 #[derive(Debug, PartialEq)]
@@ -20,7 +17,7 @@ pub enum Piece {
     },
     /// A stanza or another element of the stream.
     Stanza(Element),
-    /// A stanza that is not read on (too deep): its outermost element, to be refused.
+    /// A stanza that is not read (too large, too deep, no XML): as much of its first tag as its answer needs.
     Spoiled(Element),
     /// The server has closed the stream.
     Closed,
@@ -29,105 +26,104 @@ pub enum Piece {
 /// The stream cannot be read on: it must be closed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the stream cannot be read: {0}")]
-pub struct Unreadable(String);
+pub struct Unreadable(pub String);
 
 /// Reads one stream.
 pub struct Reader {
-    parser: RawParser,
-    tree: TreeBuilder,
-    depth: usize,
-    spoiled: bool,
-    since_stanza: usize,
-    opened: bool,
+    frames: Frames,
+    /// The stream header: what it declares holds for all stanzas.
+    root: Element,
 }
 
 impl Reader {
     /// For a new stream.
     pub fn new() -> Reader {
-        let options = Options { max_token_length: MAX_STANZA, ..Options::default() };
-        Reader {
-            parser: RawParser::with_options(options),
-            tree: TreeBuilder::new(),
-            depth: 0,
-            spoiled: false,
-            since_stanza: 0,
-            opened: false,
-        }
+        Reader { frames: Frames::new(), root: nothing() }
     }
 
     /// Takes octets and gives what they complete.
     ///
     /// # Errors
-    /// [`Unreadable`]: not XML, or a stanza beyond all limits.
-    pub fn push(&mut self, mut octets: &[u8]) -> Result<Vec<Piece>, Unreadable> {
+    /// [`Unreadable`]: not a stream of stanzas, or one without end.
+    pub fn push(&mut self, octets: &[u8]) -> Result<Vec<Piece>, Unreadable> {
         let mut pieces = vec![];
-        loop {
-            let before = octets.len();
-            let event = match self.parser.parse(&mut octets, false) {
-                Ok(Some(event)) => event,
-                Ok(None) => break,
-                Err(EndOrError::NeedMoreData) => {
-                    self.since_stanza += before - octets.len();
-                    break;
-                }
-                Err(EndOrError::Error(error)) => return Err(Unreadable(error.to_string())),
-            };
-            self.since_stanza += before - octets.len();
-            if self.since_stanza > MAX_STANZA {
-                return Err(Unreadable(format!("a stanza of over {MAX_STANZA} octets")));
+        for octet in octets {
+            if let Some(frame) = self.frames.push(*octet)? {
+                pieces.push(self.piece(frame)?);
             }
-            self.event(event, &mut pieces)?;
-        }
-        if self.since_stanza > MAX_STANZA {
-            return Err(Unreadable(format!("a stanza of over {MAX_STANZA} octets")));
         }
         Ok(pieces)
     }
 
-    fn event(&mut self, event: RawEvent, pieces: &mut Vec<Piece>) -> Result<(), Unreadable> {
-        match &event {
-            RawEvent::ElementHeadOpen(..) => {
-                self.depth += 1;
-                // The stream's root is not part of a stanza.
-                self.spoiled |= self.depth > MAX_DEPTH + 1;
+    fn piece(&mut self, frame: Frame) -> Result<Piece, Unreadable> {
+        Ok(match frame {
+            Frame::Header(octets) => {
+                let mut tree = TreeBuilder::new();
+                parse(&octets, &mut tree).map_err(Unreadable)?;
+                let root = tree.top().ok_or_else(|| Unreadable("no stream header".into()))?;
+                self.root = root.clone();
+                Piece::Opened { id: root.attr("id").unwrap_or_default().to_owned() }
             }
-            // White space between stanzas keeps connections alive and means nothing.
-            RawEvent::Text(_, text) if self.depth == 0 && !text.trim().is_empty() => {
-                return Err(Unreadable("text instead of a stream header".into()));
-            }
-            RawEvent::Text(..) if self.depth < 2 => {
-                self.since_stanza = 0;
-                return Ok(());
-            }
-            _ => {}
-        }
-        let head_done = matches!(event, RawEvent::ElementHeadClose(..));
-        let closes = matches!(event, RawEvent::ElementFoot(..));
-        if self.depth <= MAX_DEPTH + 1 {
-            self.tree.process_event(event).map_err(|error| Unreadable(error.to_string()))?;
-        }
-        if head_done && self.depth == 1 && !self.opened {
-            self.opened = true;
-            self.since_stanza = 0;
-            let id = self.tree.top().and_then(|root| root.attr("id")).unwrap_or_default().to_owned();
-            pieces.push(Piece::Opened { id });
-        }
-        if closes {
-            self.depth -= 1;
-            match self.depth {
-                0 => pieces.push(Piece::Closed),
-                1 => {
-                    self.since_stanza = 0;
-                    let spoiled = std::mem::take(&mut self.spoiled);
-                    if let Some(stanza) = self.tree.unshift_child() {
-                        pieces.push(if spoiled { Piece::Spoiled(stanza) } else { Piece::Stanza(stanza) });
-                    }
+            Frame::Stanza(octets) => {
+                let mut tree = TreeBuilder::new().with_prefixes_stack(vec![self.root.prefixes.clone()]);
+                match (parse(&octets, &mut tree), tree.root.take()) {
+                    (Ok(()), Some(stanza)) => Piece::Stanza(stanza),
+                    _ => Piece::Spoiled(head(&octets)),
                 }
-                _ => {}
             }
-        }
-        Ok(())
+            Frame::Head(octets) => Piece::Spoiled(head(&octets)),
+            Frame::Footer => Piece::Closed,
+        })
     }
+}
+
+fn parser() -> RawParser {
+    RawParser::with_options(Options { max_token_length: MAX_STANZA, ..Options::default() })
+}
+
+/// Parses until the root ends or the octets do.
+fn parse(mut octets: &[u8], tree: &mut TreeBuilder) -> Result<(), String> {
+    let mut parser = parser();
+    while tree.root.is_none() {
+        match parser.parse(&mut octets, false) {
+            Ok(Some(event)) if !is_redundant(&event) => {
+                tree.process_event(event).map_err(|error| error.to_string())?;
+            }
+            Ok(Some(_)) => {}
+            Ok(None) | Err(EndOrError::NeedMoreData) => break,
+            Err(EndOrError::Error(error)) => return Err(error.to_string()),
+        }
+    }
+    Ok(())
+}
+
+/// `xmlns:xml` may be declared and need not be (Namespaces in XML §3); as a declared prefix it is one that nobody may write.
+fn is_redundant(event: &RawEvent) -> bool {
+    matches!(event, RawEvent::Attribute(_, (Some(prefix), name), _) if prefix == "xmlns" && name == "xml")
+}
+
+fn nothing() -> Element {
+    Element::bare("spoiled", COMPONENT)
+}
+
+/// As much of a stanza's first tag as its answer needs: without its content no feature is found in it, and it is refused as any
+/// unknown request is.
+fn head(mut octets: &[u8]) -> Element {
+    let (mut parser, mut head) = (parser(), nothing());
+    // What cannot be read of it stays away: it is then let go like any stanza without sender.
+    while let Ok(Some(event)) = parser.parse(&mut octets, false) {
+        match event {
+            RawEvent::ElementHeadOpen(_, (None, name)) => head = Element::bare(name.as_str(), COMPONENT),
+            RawEvent::Attribute(_, (None, name), value)
+                if matches!(name.as_str(), "type" | "id" | "from" | "to") =>
+            {
+                head.set_attr(Namespace::NONE, name, value);
+            }
+            RawEvent::Attribute(..) | RawEvent::XmlDeclaration(..) => {}
+            _ => break,
+        }
+    }
+    head
 }
 
 #[cfg(test)]
@@ -178,12 +174,12 @@ mod tests {
         let mut reader = Reader::new();
         reader.push(HEAD.as_bytes()).unwrap();
         let mut outcome = Ok(vec![]);
-        for _ in 0..600 {
+        for _ in 0..9_000 {
             outcome = reader.push(format!("<message>{}</message>", "x".repeat(1_000)).as_bytes());
         }
         assert!(outcome.is_ok(), "many small stanzas are no large one");
         reader.push(b"<message>").unwrap();
-        for _ in 0..600 {
+        for _ in 0..9_000 {
             outcome = reader.push("<b/>text".repeat(125).as_bytes());
             if outcome.is_err() {
                 return;
@@ -192,12 +188,81 @@ mod tests {
         panic!("a stanza without end was read");
     }
 
+    /// A server's references make a stanza several times as long as the client's was.
+    #[test]
+    fn a_stanza_that_is_too_large_is_refused_and_the_stream_goes_on() {
+        let large = format!("<body>{}</body>", "&quot;".repeat(256 * 1024));
+        let pieces =
+            all(&[HEAD, "<iq type='set' id='7' from='m@e' to='d' x='y'>", &large, "</iq><presence/>"]);
+        let [Piece::Opened { .. }, Piece::Spoiled(iq), Piece::Stanza(presence)] = &pieces[..] else {
+            panic!()
+        };
+        let attributes = ["type", "id", "from", "to", "x"].map(|name| iq.attr(name));
+        assert_eq!(attributes, [Some("set"), Some("7"), Some("m@e"), Some("d"), None]);
+        assert_eq!((iq.children().count(), presence.name()), (0, "presence"));
+        let mut reader = Reader::new();
+        reader.push(HEAD.as_bytes()).unwrap();
+        assert!(reader.push(format!("<iq a='{}'/>", "x".repeat(600_000)).as_bytes()).unwrap().len() == 1);
+        assert!(reader.frames.kept() < 1_024, "nothing of it is kept");
+        assert!(Reader::new().push(format!("<stream a='{}'>", "x".repeat(600_000)).as_bytes()).is_err());
+    }
+
+    /// What any user can put into a stanza and a server passes on.
+    #[test]
+    fn hostile_stanzas_are_refused_one_by_one() {
+        let xml = "http://www.w3.org/XML/1998/namespace";
+        for inner in [
+            "<xml:a/>",
+            "<nobody:declared/>",
+            "<a nobody:declared='x'/>",
+            "<a b='1' b='2' c='<'/>",
+            "<a>&nobody;</a>",
+            "<a>&#1;</a>",
+            "<a>\u{fffe}</a>",
+            "<a><![CDATA[</iq>]]]]><![CDATA[>]]></a>",
+            "<a b='>' c=\"'/>\"/>",
+            &format!("<a xmlns:xml='{xml}' xml:lang='en'/>"),
+            &format!("<xml:a xmlns:xml='{xml}'/>"),
+            &format!("<a xmlns='{xml}'/>"),
+            &format!("<a xmlns:b='{xml}'><b:c b:d='e'/></a>"),
+            "<a xmlns='http://www.w3.org/2000/xmlns/'/>",
+            "<a xmlns:xmlns='http://www.w3.org/2000/xmlns/'/>",
+            "<a xmlns:b=''><b:c/></a>",
+        ] {
+            let iq = format!("<iq type='set' id='7' from='m@e' to='d'>{inner}</iq>");
+            let pieces = all(&[HEAD, &iq, "<presence/>"]);
+            let [_, Piece::Stanza(iq) | Piece::Spoiled(iq), Piece::Stanza(presence)] = &pieces[..] else {
+                panic!("{inner}: {pieces:?}")
+            };
+            assert_eq!(
+                (iq.attr("id"), iq.attr("from"), presence.name()),
+                (Some("7"), Some("m@e"), "presence")
+            );
+            // Neither to know it again nor to answer it needs more than it can give.
+            assert!(!xmpp::writer::digest(iq).is_empty());
+            assert!(xmpp::writer::write(&xmpp::stanza::result(iq)).is_some());
+        }
+        let pieces = all(&[HEAD, "<iq from='m@e' to='d' nobody:declared='x' id='7'/>"]);
+        assert!(matches!(&pieces[1], Piece::Spoiled(iq) if iq.attr("id") == Some("7")), "{pieces:?}");
+    }
+
+    #[test]
+    fn octets_that_are_no_text_spoil_their_stanza() {
+        let mut reader = Reader::new();
+        reader.push(HEAD.as_bytes()).unwrap();
+        let pieces = reader.push(b"<iq id='1' from='m@e'><a>\xff\xfe</a></iq><presence/>").unwrap();
+        assert!(matches!(&pieces[..], [Piece::Spoiled(iq), Piece::Stanza(_)] if iq.attr("id") == Some("1")));
+    }
+
     #[test]
     fn what_is_no_xml_is_told() {
         assert!(Reader::new().push(b"HTTP/1.1 400 Bad Request\r\n\r\n<html>").is_err());
         let mut reader = Reader::new();
         reader.push(HEAD.as_bytes()).unwrap();
         assert!(reader.push(b"<iq><a></iq>").is_err());
+        let mut reader = Reader::new();
+        reader.push(HEAD.as_bytes()).unwrap();
+        assert!(reader.push(b"<iq/><!-- x -->").is_err());
     }
 
     #[test]

@@ -9,15 +9,17 @@
 
 use bus::Bus;
 use proto::pipe::pipe;
+use proto::wire::Wire;
 use runtime::config::{ComponentConfig, XmppConfig};
 use runtime::{Config, Drain};
 use sha1::{Digest, Sha1};
+use signal::{Ask, Verdict, subjects};
 use std::time::Duration;
 use store::Store;
 use testkit::Prosody;
 use testkit::prosody::{COMPONENT, Options, SECRET};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
 /// Somebody else's component, by hand: what it sends is exactly what is written here.
@@ -68,6 +70,27 @@ impl Stranger {
         tokio::time::timeout(Duration::from_secs(2), reading).await.unwrap_or_default()
     }
 
+    async fn proposes(&mut self, id: &str) {
+        let audio = "<description xmlns='urn:xmpp:jingle:apps:rtp:1' media='audio'/>";
+        let propose = format!("<propose xmlns='urn:xmpp:jingle-message:0' id='{id}'>{audio}</propose>");
+        self.send(&format!(
+            "<message type='chat' from='{STRANGER}/x' to='2041@{COMPONENT}'>{propose}</message>"
+        ))
+        .await;
+    }
+
+    /// Ringing comes by itself after 4.5 s, from whoever serves the call.
+    async fn rings(&mut self, id: &str) -> bool {
+        for _ in 0..4 {
+            let answer = self.until(&format!("id='{id}'"), "</message>").await;
+            assert!(!answer.contains("<reject"), "{answer}");
+            if answer.contains("<ringing") {
+                return true;
+            }
+        }
+        false
+    }
+
     /// Asks our component for its features until somebody answers for it.
     async fn served(&mut self, id: &str) -> String {
         for attempt in 0..60 {
@@ -87,13 +110,13 @@ impl Stranger {
     }
 }
 
-fn config(server: &Prosody, instance: &str, secret: &str) -> Config {
+fn config(port: u16, instance: &str, secret: &str) -> Config {
     Config {
         instance: Some(instance.into()),
         xmpp: XmppConfig {
             component: vec![ComponentConfig {
                 domain: COMPONENT.into(),
-                server: format!("127.0.0.1:{}", server.component_port),
+                server: format!("127.0.0.1:{port}"),
                 secret: Some(secret.into()),
                 secret_file: None,
                 users: Some("example.net".into()),
@@ -113,9 +136,48 @@ async fn decider(bus: &Bus) -> JoinHandle<anyhow::Result<()>> {
     )
 }
 
+/// In an orchestrator's place: commits whatever it is asked, and grants a lease to one holder at a time.
+async fn agrees(bus: &Bus) {
+    let mut asks = bus.serve(subjects::ASK, "orchestrators").await.unwrap();
+    let mut claims = bus.serve(subjects::CLAIM, "orchestrators").await.unwrap();
+    tokio::spawn(async move {
+        while let Some(request) = asks.next().await {
+            let verdict = match Ask::decode(&request.message.payload).unwrap() {
+                Ask::Heard(heard) => Verdict::Committed { revision: heard.base + 1, trace: String::new() },
+                Ask::Recall(_) => Verdict::Gone,
+            };
+            request.reply(verdict.encode()).await.unwrap();
+        }
+    });
+    tokio::spawn(async move {
+        let (mut holder, mut since) = (String::new(), runtime::clock::instant());
+        while let Some(request) = claims.next().await {
+            let claim: serde_json::Value = serde_json::from_slice(&request.message.payload).unwrap();
+            let by = claim["holder"].as_str().unwrap();
+            let free = holder.is_empty() || holder == by || since.elapsed() > Duration::from_secs(2);
+            if free {
+                let released = claim["release"].as_bool().unwrap_or_default();
+                holder = if released { String::new() } else { by.to_owned() };
+                since = runtime::clock::instant();
+            }
+            request.reply(serde_json::json!({ "granted": free }).to_string()).await.unwrap();
+        }
+    });
+}
+
 fn edge(server: &Prosody, bus: &Bus, instance: &str) -> JoinHandle<anyhow::Result<()>> {
-    let (config, bus) = (config(server, instance, SECRET), bus.clone());
-    tokio::spawn(async move { tandem_xmpp_edge::run(config, bus, Drain::default()).await })
+    draining(server, bus, instance, SECRET, &Drain::default())
+}
+
+fn draining(
+    server: &Prosody,
+    bus: &Bus,
+    instance: &str,
+    secret: &str,
+    drain: &Drain,
+) -> JoinHandle<anyhow::Result<()>> {
+    let (config, bus, drain) = (config(server.component_port, instance, secret), bus.clone(), drain.clone());
+    tokio::spawn(async move { tandem_xmpp_edge::run(config, bus, drain).await })
 }
 
 fn prosody() -> Prosody {
@@ -167,6 +229,36 @@ async fn a_link_serves_and_survives_whatever_a_stranger_sends() {
     stranger.served("still").await;
 }
 
+/// What a client may send and a server passes on, in its own words: other namespaces, and references for characters.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_survives_odd_namespaces_and_large_stanzas() {
+    let (server, bus) = (prosody(), Bus::in_process());
+    let _decider = decider(&bus).await;
+    let _edge = edge(&server, &bus, "one");
+    let mut stranger = Stranger::link(&server).await;
+    stranger.served("before").await;
+    let large = format!("<body>{}</body>", "\"".repeat(400 * 1024));
+    let xml = "http://www.w3.org/XML/1998/namespace";
+    let jingle = format!(
+        "<jingle xmlns='urn:xmpp:jingle:1' xmlns:xml='{xml}' action='session-info' sid='nobody-knows'><a xml:lang='en'/></jingle>"
+    );
+    for (id, payload) in
+        [("n1", "<xml:a/>"), ("n3", "<a xmlns='urn:x' xml:lang='en'/>"), ("n4", &jingle), ("n5", &large)]
+    {
+        let iq = format!("<iq type='set' id='{id}' from='{STRANGER}' to='2041@{COMPONENT}'>{payload}</iq>");
+        stranger.send(&iq).await;
+        let answer = stranger.until(&format!("id='{id}'"), "</iq>").await;
+        assert!(answer.contains("type='error'"), "{id}: {answer}");
+        // By the same link: the next question is answered at once.
+        let ping = format!(
+            "<iq type='get' id='p{id}' from='{STRANGER}' to='{COMPONENT}'><ping xmlns='urn:xmpp:ping'/></iq>"
+        );
+        stranger.send(&ping).await;
+        let answer = stranger.until(&format!("id='p{id}'"), ">").await;
+        assert!(answer.contains("type='result'"), "after {id}: {answer}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_was_restarted_gets_its_link_back() {
     let (mut server, bus) = (prosody(), Bus::in_process());
@@ -199,12 +291,91 @@ async fn of_two_edges_one_holds_the_link_and_the_other_takes_over() {
     assert!(began.elapsed() < Duration::from_secs(6), "taken over after {:?}", began.elapsed());
 }
 
+/// The calls of an edge that drains are served by any other; new ones are refused by none.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_edge_that_drains_hands_its_link_over() {
+    let (server, bus) = (prosody(), Bus::in_process());
+    agrees(&bus).await;
+    let drain = Drain::default();
+    let mut one = draining(&server, &bus, "one", SECRET, &drain);
+    let mut stranger = Stranger::link(&server).await;
+    stranger.served("one").await;
+    stranger.proposes("first").await;
+    assert!(stranger.rings("first").await);
+    let two = edge(&server, &bus, "two");
+    tokio::time::sleep(Duration::from_millis(2_500)).await;
+    let began = runtime::clock::instant();
+    drain.drain();
+    tokio::time::timeout(Duration::from_secs(5), &mut one).await.unwrap().unwrap().unwrap();
+    stranger.served("two").await;
+    assert!(began.elapsed() < Duration::from_secs(6), "handed over after {:?}", began.elapsed());
+    stranger.proposes("second").await;
+    assert!(stranger.rings("second").await);
+    two.abort();
+}
+
+/// Alone it refuses new calls, and goes on serving the old ones.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_edge_that_drains_alone_keeps_its_link() {
+    let (server, bus) = (prosody(), Bus::in_process());
+    agrees(&bus).await;
+    let drain = Drain::default();
+    let one = draining(&server, &bus, "one", SECRET, &drain);
+    let mut stranger = Stranger::link(&server).await;
+    stranger.served("one").await;
+    stranger.proposes("first").await;
+    drain.drain();
+    tokio::time::sleep(Duration::from_millis(2_500)).await;
+    stranger.proposes("second").await;
+    let answer = stranger.until("id='second'", "</message>").await;
+    assert!(answer.contains("<reject"), "{answer}");
+    assert!(stranger.rings("first").await && !one.is_finished());
+}
+
+/// Its lease is worth nothing to an edge that cannot reach the server.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_edge_without_a_way_to_the_server_lets_another_try() {
+    let (server, bus) = (prosody(), Bus::in_process());
+    let _decider = decider(&bus).await;
+    let _one = draining(&server, &bus, "one", "another-secret", &Drain::default());
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let _two = edge(&server, &bus, "two");
+    let mut stranger = Stranger::link(&server).await;
+    let began = runtime::clock::instant();
+    stranger.served("two").await;
+    assert!(began.elapsed() < Duration::from_secs(20), "taken over after {:?}", began.elapsed());
+}
+
+/// A server takes its time to notice that the link of a killed edge is dead; then ours must be there at once (R-XMPP-3).
+#[tokio::test]
+async fn a_conflict_is_waited_out_without_longer_and_longer_pauses() {
+    let bus = Bus::in_process();
+    agrees(&bus).await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let config = config(listener.local_addr().unwrap().port(), "one", SECRET);
+    let _edge = tokio::spawn(async move { tandem_xmpp_edge::run(config, bus, Drain::default()).await });
+    let attempts = async {
+        for attempt in 1.. {
+            let (mut link, _) = listener.accept().await.unwrap();
+            let answer = "<stream:stream xmlns='jabber:component:accept' xmlns:stream='http://etherx.jabber.org/streams' id='1'>\
+                          <stream:error><conflict xmlns='urn:ietf:params:xml:ns:xmpp-streams'/></stream:error></stream:stream>";
+            assert!(link.read(&mut [0; 1_024]).await.unwrap() > 0);
+            link.write_all(answer.as_bytes()).await.unwrap();
+            while link.read(&mut [0; 1_024]).await.is_ok_and(|length| length > 0) {}
+            if attempt == 12 {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(8), attempts).await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_secret_is_not_linked_and_goes_on_trying() {
     let (server, bus) = (prosody(), Bus::in_process());
     let _decider = decider(&bus).await;
     let running = {
-        let (config, bus) = (config(&server, "one", "another-secret"), bus.clone());
+        let (config, bus) = (config(server.component_port, "one", "another-secret"), bus.clone());
         tokio::spawn(async move { tandem_xmpp_edge::run(config, bus, Drain::default()).await })
     };
     tokio::time::sleep(Duration::from_secs(2)).await;

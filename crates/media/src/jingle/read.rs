@@ -1,4 +1,4 @@
-use super::{DTLS, FEEDBACK, GROUPING, ICE, JINGLE, JingleError, RTP, Role, TRICKLE};
+use super::{DTLS, FEEDBACK, GROUPING, ICE, JINGLE, JingleError, RTP, Role, TRICKLE, is_foul};
 use crate::codec::of_static;
 use crate::sdp::{MAX_CANDIDATES, MAX_CONTENTS, MAX_PAYLOADS, fingerprint, kind_of, setup};
 use minidom::Element;
@@ -14,7 +14,7 @@ use std::net::{IpAddr, SocketAddr};
 pub fn read(jingle: &Element, speaker: Role) -> Result<Media, JingleError> {
     let mut media = Media::default();
     for element in jingle.children().filter(|c| c.is("content", JINGLE)) {
-        let name = element.attr("name").filter(|n| !n.is_empty()).ok_or(JingleError::NoName)?;
+        let name = plain(element, "name").filter(|n| !n.is_empty()).ok_or(JingleError::NoName)?;
         if media.contents.iter().any(|c| c.name == name) {
             continue;
         }
@@ -66,8 +66,7 @@ fn codecs(description: &Element) -> Vec<Codec> {
             continue;
         };
         let known = of_static(pt);
-        let name = element
-            .attr("name")
+        let name = plain(element, "name")
             .filter(|n| !n.is_empty())
             .map(str::to_owned)
             .or_else(|| known.as_ref().map(|k| k.name.clone()));
@@ -93,7 +92,11 @@ fn codecs(description: &Element) -> Vec<Codec> {
 
 /// `<parameter name value/>`; a name without a value is a bare token (`name='111/111'`, as StanzaJS writes it).
 fn parameter(element: &Element) -> Option<(String, String)> {
-    match (element.attr("name").unwrap_or(""), element.attr("value").unwrap_or("")) {
+    let of = |attribute| match element.attr(attribute) {
+        Some(_) => plain(element, attribute),
+        None => Some(""),
+    };
+    match (of("name")?, of("value")?) {
         ("", "") => None,
         (name, "") => Some((String::new(), name.to_owned())),
         (name, value) => Some((name.to_owned(), value.to_owned())),
@@ -101,8 +104,16 @@ fn parameter(element: &Element) -> Option<(String, String)> {
 }
 
 fn feedback(element: &Element) -> Option<String> {
-    let kind = element.attr("type")?;
-    Some(element.attr("subtype").map_or_else(|| kind.to_owned(), |subtype| format!("{kind} {subtype}")))
+    let kind = plain(element, "type")?;
+    match element.attr("subtype") {
+        Some(_) => Some(format!("{kind} {}", plain(element, "subtype")?)),
+        None => Some(kind.to_owned()),
+    }
+}
+
+/// An attribute, unless it holds what would end a line of SDP: clients can write any character as a reference.
+fn plain<'a>(element: &'a Element, name: &'static str) -> Option<&'a str> {
+    element.attr(name).filter(|value| !value.contains(is_foul))
 }
 
 fn transport(element: &Element) -> Transport {
@@ -111,6 +122,7 @@ fn transport(element: &Element) -> Transport {
     let setup = fingerprints.iter().find_map(|f| f.attr("setup")).map_or(Setup::ActPass, setup);
     let fingerprints: Vec<_> = fingerprints
         .iter()
+        .filter(|f| f.attr("hash").is_none_or(|hash| !hash.contains(is_foul)))
         .filter_map(|f| fingerprint(f.attr("hash").unwrap_or("sha-256"), &f.text()))
         .collect();
     let ice = ice(element);
@@ -132,8 +144,8 @@ fn transport(element: &Element) -> Transport {
 #[must_use]
 pub fn ice(transport: &Element) -> Ice {
     Ice {
-        ufrag: transport.attr("ufrag").unwrap_or("").to_owned(),
-        pwd: transport.attr("pwd").unwrap_or("").to_owned(),
+        ufrag: plain(transport, "ufrag").unwrap_or("").to_owned(),
+        pwd: plain(transport, "pwd").unwrap_or("").to_owned(),
         candidates: transport
             .children()
             .filter(|c| c.is("candidate", ICE))
@@ -159,7 +171,7 @@ fn candidate(element: &Element) -> Option<Candidate> {
         .and_then(|a| a.parse().ok())
         .zip(number(element, "rel-port").and_then(|p| u16::try_from(p).ok()));
     Some(Candidate {
-        foundation: element.attr("foundation").unwrap_or("1").to_owned(),
+        foundation: plain(element, "foundation").unwrap_or("1").to_owned(),
         component: number(element, "component").and_then(|c| u8::try_from(c).ok()).unwrap_or(1),
         priority: number(element, "priority").unwrap_or(1),
         address: SocketAddr::new(ip, port),

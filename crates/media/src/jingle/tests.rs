@@ -196,7 +196,52 @@ fn what_we_write_passes_the_strictest_client() {
     );
 }
 
+/// SDP writes names and values on lines: none of them may end one.
+#[test]
+fn what_would_end_a_line_of_sdp_is_not_read() {
+    let media = parse(&format!(
+        "<content name='a'><description xmlns='{RTP}' media='audio'>\
+         <payload-type id='96' name='opus&#13;&#10;a=x' clockrate='48000'/>\
+         <payload-type id='97' name='opus' clockrate='48000'>\
+         <parameter name='x' value='1&#13;&#10;m=video 9 RTP/AVP 0'/><parameter name='y&#10;' value='1'/><parameter name='z' value='&#9;'/>\
+         <parameter name='usedtx' value='1'/><rtcp-fb xmlns='{FEEDBACK}' type='nack&#10;a=y'/><rtcp-fb xmlns='{FEEDBACK}' type='nack' subtype='&#13;'/>\
+         </payload-type></description><transport xmlns='{ICE}' ufrag='u&#10;a=b' pwd='p&#13;'>\
+         <fingerprint xmlns='{DTLS}' hash='sha-256&#10;'>{}</fingerprint></transport></content>",
+        "AB:".repeat(31) + "AB"
+    ));
+    let content = &media.contents[0];
+    let names: Vec<&str> = content.codecs.iter().map(|c| c.name.as_str()).collect();
+    assert_eq!(names, ["opus"]);
+    assert_eq!(content.codecs[0].params, [("usedtx".to_owned(), "1".to_owned())]);
+    assert!(content.codecs[0].feedback.is_empty());
+    assert_eq!((&content.transport.ice, &content.transport.dtls), (&None, &None));
+    let named = format!("<jingle xmlns='{JINGLE}'><content name='a&#10;b'/></jingle>").parse().unwrap();
+    assert_eq!(read(&named, Role::Initiator), Err(JingleError::NoName));
+}
+
 proptest! {
+    /// Whatever a phone wrote into its SDP: what we make of it is XML.
+    #[test]
+    fn what_is_written_is_xml(text in "(.|[\u{0}-\u{1f}\u{7f}-\u{9f}\u{fffd}-\u{ffff}]){0,8}", good in "[a-z]{1,8}") {
+        let mut media = media(vec![("x".into(), text.clone()), (text.clone(), "y".into()), (good.clone(), good.clone())]);
+        media.bundle.push(text.clone());
+        for content in &mut media.contents {
+            content.name.push_str(&text);
+            content.codecs[0].feedback.push(text.clone());
+            content.codecs[0].name.push_str(&text);
+            let ice = content.transport.ice.as_mut().unwrap();
+            (ice.ufrag, ice.pwd) = (text.clone(), text.clone());
+            content.transport.dtls.as_mut().unwrap().fingerprints[0].hash = text.clone();
+        }
+        let mut jingle = bare("jingle", JINGLE);
+        write(&media, Role::Initiator).into_iter().for_each(|c| { jingle.append_child(c); });
+        let again: Element = String::from(&jingle).parse().unwrap();
+        prop_assert_eq!(&again, &jingle);
+        let payload = again.get_child("content", JINGLE).unwrap().get_child("description", RTP).unwrap();
+        let payload = payload.get_child("payload-type", RTP).unwrap();
+        prop_assert!(payload.children().any(|p| p.attr("name") == Some(&good)));
+    }
+
     #[test]
     fn what_is_written_is_read_back(name in "[a-z]{1,10}", value in "[!-%(-;=?-~]{1,20}", direction in 0usize..4) {
         let mut media = media(vec![(name, value)]);

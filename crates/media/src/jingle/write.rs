@@ -1,4 +1,4 @@
-use super::{DTLS, FEEDBACK, GROUPING, ICE, JINGLE, RTP, Role, TRICKLE, bare};
+use super::{DTLS, FEEDBACK, GROUPING, ICE, JINGLE, RTP, Role, TRICKLE, bare, clean, is_foul};
 use crate::sdp::{fingerprint_hex, kind_name, setup_name};
 use minidom::Element;
 use minidom::rxml::{Namespace, NcName};
@@ -64,11 +64,10 @@ fn payload(codec: &Codec) -> Element {
     if let Some(ptime) = codec.ptime {
         attr(&mut element, "ptime", &ptime.to_string());
     }
-    let blank = |s: &str| s.contains(char::is_whitespace);
+    // What lost a character would say something else: it is left out whole.
+    let fits = |s: &str| !s.contains(|c: char| c.is_whitespace() || is_foul(c));
     let alone = codec.params.len() == 1;
-    for (name, value) in
-        codec.params.iter().filter(|(n, v)| !blank(n) && !blank(v) && (alone || !n.is_empty()))
-    {
+    for (name, value) in codec.params.iter().filter(|(n, v)| fits(n) && fits(v) && (alone || !n.is_empty())) {
         let mut parameter = bare("parameter", RTP);
         attr(&mut parameter, "name", name);
         attr(&mut parameter, "value", value);
@@ -134,9 +133,9 @@ fn candidate(candidate: &Candidate, index: usize) -> Element {
     element
 }
 
-/// Our attribute names are all NCNames; a value that XML cannot hold is left out by the reader's own limits.
+/// Our attribute names are all NCNames; characters of values that XML cannot hold are left out.
 fn attr(element: &mut Element, name: &'static str, value: &str) {
     if let Ok(name) = NcName::try_from(name) {
-        element.set_attr(Namespace::NONE, name, value.to_owned());
+        element.set_attr(Namespace::NONE, name, clean(value));
     }
 }

@@ -6,7 +6,7 @@ use super::open::opening;
 use crate::disco;
 use crate::session::State;
 use crate::signal::{is_call, proposal, unknown_session};
-use crate::stanza::{self, DELAY, JINGLE};
+use crate::stanza::{self, CLIENT, COMPONENT, DELAY, JINGLE};
 use minidom::Element;
 use signal::{LegId, LegRef, Reason, Time, Token};
 
@@ -19,7 +19,11 @@ impl Edge {
     /// A stanza of one of our component links.
     pub fn receive(&mut self, stanza: &Element, now: Time) {
         let (Some(from), Some(to)) = (stanza.attr("from"), stanza.attr("to")) else { return };
-        // A reply from a domain that is not ours would break the link.
+        // An answer in a namespace that is no stanza's would break the link.
+        if !matches!(stanza.ns().as_str(), COMPONENT | CLIENT) {
+            return;
+        }
+        // And so would one from a domain that is not ours.
         if from.is_empty() || !self.serves(stanza::domain(to)) {
             return;
         }

@@ -8,14 +8,19 @@ use crate::reason;
 use crate::session::{Session, State};
 use crate::signal::{Hearing, crossed, hear, presumed_ringing, proposal, say, silence, unestablished, wish};
 use crate::stanza::{self, JINGLE, JMI};
+use crate::writer;
 use minidom::Element;
 use signal::{Ask, End, EventId, Heard, LegRef, Reason, Signal, Time, Verdict};
 
 /// Times that a stanza is heard again against a newer record.
 const MAX_TRIES: u8 = 3;
 /// Times that what cannot be refused is brought to the record again, and the first pause, ms.
-const MAX_RETRIES: u8 = 5;
+const MAX_RETRIES: u8 = 60;
 const AGAIN: u64 = 250;
+/// The pause doubles so often.
+const MAX_DOUBLED: u8 = 5;
+/// An ask has its verdict by then, ms: the bus gives up long before, unless its answer was lost.
+const VERDICT: u64 = 8_000;
 /// Our IQ is answered within this time, ms (interworking §4.4).
 const REPLY: u64 = 30_000;
 /// From our session-initiate after a proceed to the session-accept, ms (interworking §2.4).
@@ -26,7 +31,7 @@ const RING: u64 = 4_500;
 impl Edge {
     /// The answer to an [`Output::Ask`].
     pub fn verdict(&mut self, ticket: u64, verdict: Verdict, now: Time) {
-        let Some(Pending { leg: name, job, session, after, tries, told }) = self.pending.remove(&ticket)
+        let Some(Pending { leg: name, job, session, after, tries, told, .. }) = self.pending.remove(&ticket)
         else {
             return;
         };
@@ -57,7 +62,14 @@ impl Edge {
             Verdict::Unavailable if leg.retries < MAX_RETRIES && !job.can_be_refused() => {
                 // The peer will not repeat it.
                 leg.retries += 1;
-                let at = now + (AGAIN << leg.retries);
+                let at = now + (AGAIN << leg.retries.min(MAX_DOUBLED));
+                let job = match job {
+                    Job::Hear(iq) if iq.name() == "iq" && iq.attr("type") == Some("set") => {
+                        self.send(stanza::result(&iq));
+                        Job::Answered(iq)
+                    }
+                    job => job,
+                };
                 self.alarm(name, at, Alarm::Again(Box::new(job)), now);
             }
             Verdict::Stale(_) | Verdict::Leg(_) | Verdict::Unavailable => {
@@ -90,7 +102,7 @@ impl Edge {
                 Job::Hear(stanza) if self.legs.contains_key(&name) => self.job(name, Job::Hear(stanza), now),
                 Job::Hear(stanza) => self.fail(name, &Job::Hear(stanza), Reason::NotFound.into()),
                 Job::Say(order) => self.job(name, Job::Say(order), now),
-                Job::Alarm(_) => {}
+                Job::Answered(_) | Job::Alarm(_) => {}
             }
         }
     }
@@ -160,23 +172,30 @@ impl Edge {
         self.pair(name);
         let Some(leg) = self.legs.get_mut(&name) else { return };
         let Some(mut session) = leg.session.clone() else {
-            if matches!(job, Job::Hear(_)) {
-                let pending = Pending { leg: name, job, session: None, after: vec![], tries, told };
+            if matches!(job, Job::Hear(_) | Job::Answered(_)) {
+                let due = now + VERDICT;
+                let pending = Pending { leg: name, job, session: None, after: vec![], tries, told, due };
                 self.ask(Ask::Recall(name), pending);
             }
             return;
         };
         let (base, fresh) = (leg.revision, leg.opening);
         let label = match &job {
-            Job::Hear(stanza) => String::from(stanza),
+            Job::Hear(stanza) | Job::Answered(stanza) => writer::digest(stanza),
             other => format!("{other:?}/{base}"),
         };
         let id = self.secret.derive_text("stanza", &[name.to_string().as_bytes(), label.as_bytes()], 24);
-        let (hearing, event) = match &job {
-            Job::Hear(stanza) => (hear(&mut session, stanza, &id, now), event(stanza)),
+        let (mut hearing, event) = match &job {
+            Job::Hear(stanza) | Job::Answered(stanza) => {
+                (hear(&mut session, stanza, &id, now), event(stanza))
+            }
             Job::Alarm(alarm) => (ring(&mut session, alarm, &id), EventId::of(&[&name.to_string(), &label])),
             Job::Say(_) => return,
         };
+        if matches!(job, Job::Answered(_)) {
+            hearing.now.retain(|stanza| !answers(stanza));
+            hearing.after.retain(|stanza| !answers(stanza));
+        }
         if !told {
             self.perform(name, hearing.now, now);
         }
@@ -199,8 +218,15 @@ impl Edge {
                 _ => None,
             },
         };
-        let pending =
-            Pending { leg: name, job, session: Some(session), after: hearing.after, tries, told: true };
+        let pending = Pending {
+            leg: name,
+            job,
+            session: Some(session),
+            after: hearing.after,
+            tries,
+            told: true,
+            due: now + VERDICT,
+        };
         self.ask(Ask::Heard(heard), pending);
     }
 
@@ -217,17 +243,16 @@ impl Edge {
                 }
                 self.await_answer(id, name, stanza.clone(), now);
             }
-            let initiates =
-                stanza.get_child("jingle", JINGLE).and_then(|j| j.attr("action")) == Some("session-initiate");
-            if initiates
-                && request
+            let jingle = stanza.get_child("jingle", JINGLE).filter(|_| request);
+            let initiates = jingle.filter(|j| j.attr("action") == Some("session-initiate"));
+            let initiated = initiates.and_then(|j| j.attr("sid")).map(str::to_owned);
+            let initiates = initiated.is_some();
+            if let Some(sid) = initiated
                 && self.legs.get(&name).and_then(|l| l.session.as_ref()).is_some_and(|s| s.jmi)
             {
-                self.alarm(name, now + ESTABLISH, Alarm::Establish, now);
+                self.alarm(name, now + ESTABLISH, Alarm::Establish(sid), now);
             }
-            if let Some(after) =
-                self.config.presume_ringing.filter(|_| jmi == "propose" || initiates && request)
-            {
+            if let Some(after) = self.config.presume_ringing.filter(|_| jmi == "propose" || initiates) {
                 self.alarm(name, now + after, Alarm::Ringing, now);
             }
             self.send(stanza);
@@ -245,11 +270,18 @@ impl Edge {
     }
 }
 
+/// It is the answer to an IQ.
+fn answers(stanza: &Element) -> bool {
+    stanza.name() == "iq" && matches!(stanza.attr("type"), Some("result" | "error"))
+}
+
 /// What an alarm means.
 fn ring(session: &mut Session, alarm: &Alarm, id: &str) -> Hearing {
     match alarm {
         Alarm::Reply(asked) => silence(session, asked, id),
-        Alarm::Establish => unestablished(session, id),
+        // The device of another session was asked since, and has its own time.
+        Alarm::Establish(sid) if session.sid != *sid => Hearing::default(),
+        Alarm::Establish(_) => unestablished(session, id),
         Alarm::Ringing => presumed_ringing(session),
         Alarm::Crossed => crossed(session, id),
         Alarm::Again(_) => Hearing::default(),

@@ -4,7 +4,7 @@ use super::{Edge, Output};
 use crate::reason;
 use crate::session::{Session, State};
 use crate::signal::{proposal, unknown_session};
-use crate::stanza;
+use crate::stanza::{self, JINGLE};
 use minidom::Element;
 use signal::{Ask, EffectId, LegRef, Reason, Say, Time};
 use std::collections::VecDeque;
@@ -17,12 +17,18 @@ pub(super) const MAX_SEEN: usize = 16;
 const MAX_ALARMS: usize = 32;
 /// An idle leg leaves the cache after this time, ms; the record brings it back.
 const IDLE: u64 = 600_000;
+/// While people talk nothing need be said for hours, yet digits typed as text must find their call.
+const TALK: u64 = 12 * 3_600_000;
+/// Legs remembered between a number of ours and a user.
+const MAX_PAIR: usize = 16;
 /// An ended leg is kept this long, ms, so that late stanzas get their answer (R-CALL-5).
 const TOMBSTONE: u64 = 60_000;
 
 #[derive(Clone, Debug)]
 pub(super) enum Job {
     Hear(Element),
+    /// Heard before and answered since; only the record does not know it yet.
+    Answered(Element),
     Say(Say),
     Alarm(Alarm),
 }
@@ -32,8 +38,8 @@ pub(super) enum Job {
 pub(super) enum Alarm {
     /// The answer to our IQ of this id.
     Reply(String),
-    /// The session-accept of the device that proceeded.
-    Establish,
+    /// The session-accept of the device that proceeded, in the session of this id.
+    Establish(String),
     /// The callee's ringing.
     Ringing,
     /// Our own ringing to a caller whose client would give up without (R-CALL-41).
@@ -57,6 +63,8 @@ pub(super) struct Leg {
     pub(super) idle: Time,
     pub(super) wake: Option<Time>,
     pub(super) opening: bool,
+    /// It was Active when last looked at.
+    pub(super) talks: bool,
     /// Ids of its stanzas whose answer is awaited.
     pub(super) ids: VecDeque<String>,
     pub(super) pair: Option<(String, String)>,
@@ -73,20 +81,29 @@ pub(super) struct Pending {
     pub(super) tries: u8,
     /// What leaves at once has left.
     pub(super) told: bool,
+    /// Without a verdict by then there is none.
+    pub(super) due: Time,
 }
 
 impl Job {
     /// Its sender waits for an answer, or may try again.
     pub(super) fn can_be_refused(&self) -> bool {
         match self {
+            // Nobody hangs up twice.
+            Job::Hear(stanza) if terminates(stanza) => false,
             Job::Hear(stanza) => {
                 stanza.attr("type") == Some("set")
                     || proposal::element(stanza).is_some_and(|j| j.name() == "propose")
             }
             Job::Say(_) => true,
-            Job::Alarm(_) => false,
+            Job::Answered(_) | Job::Alarm(_) => false,
         }
     }
+}
+
+fn terminates(stanza: &Element) -> bool {
+    let mut jingles = stanza.children().filter(|c| c.is("jingle", JINGLE));
+    jingles.any(|jingle| jingle.attr("action") == Some("session-terminate"))
 }
 
 impl Leg {
@@ -98,10 +115,11 @@ impl Leg {
 impl Edge {
     pub(super) fn job(&mut self, name: LegRef, job: Job, now: Time) {
         let leg = self.legs.entry(name).or_default();
-        leg.idle = leg.idle.max(now + IDLE);
+        leg.idle = leg.idle.max(now + if leg.talks { TALK } else { IDLE });
         if leg.busy || !leg.waiting.is_empty() {
             // A full queue answers what must be answered; the orchestrator repeats what it said.
-            if leg.waiting.len() < MAX_WAITING {
+            // What comes again cannot come yet again.
+            if leg.waiting.len() < MAX_WAITING || matches!(job, Job::Alarm(Alarm::Again(_))) {
                 leg.waiting.push_back(job);
             } else if let Job::Hear(stanza) = job {
                 self.refuse(&stanza, Reason::Unavailable);
@@ -153,6 +171,10 @@ impl Edge {
     /// Sets when the leg is looked at next.
     pub(super) fn rest(&mut self, name: LegRef, now: Time) {
         let Some(leg) = self.legs.get_mut(&name) else { return };
+        if leg.is(State::Active) && !leg.talks {
+            leg.talks = true;
+            leg.idle = leg.idle.max(now + TALK);
+        }
         if leg.is(State::Ended) {
             leg.idle = leg.idle.min(now + TOMBSTONE);
         }
@@ -175,9 +197,12 @@ impl Edge {
             self.awaited.remove(id);
         }
         if let Some(pair) = leg.pair
-            && self.pairs.get(&pair) == Some(&name)
+            && let Some(legs) = self.pairs.get_mut(&pair)
         {
-            self.pairs.remove(&pair);
+            legs.retain(|leg| *leg != name);
+            if legs.is_empty() {
+                self.pairs.remove(&pair);
+            }
         }
         for job in leg.waiting {
             if let Job::Hear(stanza) = job
@@ -194,15 +219,21 @@ impl Edge {
         if let (Some(session), None) = (&leg.session, &leg.pair) {
             let pair = (stanza::bare(&session.local).to_owned(), stanza::bare(&session.peer).to_owned());
             leg.pair = Some(pair.clone());
-            self.pairs.insert(pair, name);
+            let legs = self.pairs.entry(pair).or_default();
+            if legs.len() >= MAX_PAIR {
+                legs.remove(0);
+            }
+            legs.push(name);
         }
     }
 
-    /// The leg between a number of ours and a user, if it is in this state.
+    /// The last leg between a number of ours and a user that is in this state; one with this very device goes before.
     pub(super) fn between(&self, us: &str, them: &str, state: State) -> Option<(LegRef, &Session)> {
         let pair = (stanza::bare(us).to_owned(), stanza::bare(them).to_owned());
-        let name = *self.pairs.get(&pair)?;
-        let session = self.legs.get(&name)?.session.as_ref().filter(|s| s.state == state)?;
-        Some((name, session))
+        let legs = self.pairs.get(&pair)?.iter().rev();
+        let sessions = legs.filter_map(|name| Some((*name, self.legs.get(name)?.session.as_ref()?)));
+        let mut found = sessions.filter(|(_, session)| session.state == state).peekable();
+        let last = found.peek().copied();
+        found.find(|(_, session)| session.peer == them).or(last)
     }
 }

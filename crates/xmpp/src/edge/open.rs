@@ -3,6 +3,7 @@
 use super::Edge;
 use crate::session::Session;
 use crate::stanza::{self, NICK};
+use crate::writer;
 use minidom::Element;
 use signal::{EventId, LegRef, Opening, Party};
 
@@ -36,7 +37,7 @@ impl Edge {
 
 /// A stanza is known by all that it says.
 pub(super) fn event(stanza: &Element) -> EventId {
-    EventId::of(&[&String::from(stanza)])
+    EventId::of(&[&writer::digest(stanza)])
 }
 
 /// Who calls whom: the server vouches for `from`.

@@ -1,12 +1,15 @@
-//! What time does to legs: answers that never came, legs forgotten.
+//! What time does to legs: verdicts and answers that never came, legs forgotten.
 
 use super::Edge;
 use super::leg::{Alarm, Job};
-use signal::Time;
+use signal::{Time, Verdict};
 
 impl Edge {
     /// Timers that are due.
     pub fn tick(&mut self, now: Time) {
+        while let Some((ticket, _)) = self.pending.first_key_value().filter(|(_, asked)| asked.due <= now) {
+            self.verdict(*ticket, Verdict::Unavailable, now);
+        }
         while let Some((at, name)) = self.wakes.first().copied().filter(|(at, _)| *at <= now) {
             self.wakes.remove(&(at, name));
             let Some(leg) = self.legs.get_mut(&name) else { continue };
@@ -38,6 +41,7 @@ impl Edge {
     /// When to tick next.
     #[must_use]
     pub fn deadline(&self) -> Option<Time> {
-        self.wakes.first().map(|w| w.0)
+        let asked = self.pending.first_key_value().map(|(_, asked)| asked.due);
+        self.wakes.first().map(|w| w.0).into_iter().chain(asked).min()
     }
 }

@@ -1,7 +1,9 @@
 //! The links: what is held while one is down, and what is said again once it is back (interworking §11.1).
 
 use super::{Edge, Output};
-use crate::stanza;
+use crate::session::State;
+use crate::signal::proposal;
+use crate::stanza::{self, JINGLE};
 use minidom::Element;
 use signal::{LegRef, Time};
 use std::collections::VecDeque;
@@ -53,10 +55,28 @@ impl Edge {
             .filter(|a| stanza::domain(a.stanza.attr("from").unwrap_or("")).eq_ignore_ascii_case(domain))
             // A message has no answer to wait for: it is repeated only if it may have been lost.
             .filter(|a| a.stanza.name() == "iq" || a.sent + UNCERTAIN >= down)
+            .filter(|a| self.is_needed(a))
             .collect();
         again.sort_by_key(|a| (a.sent, a.stanza.attr("id").map(str::to_owned)));
         let again: Vec<Element> = again.into_iter().map(|a| a.stanza.clone()).collect();
         self.out.extend(again.into_iter().chain(held).map(Output::Send));
+    }
+
+    /// The leg is still where this stanza was said: no phone shall ring for a call that is over.
+    fn is_needed(&self, awaited: &Awaited) -> bool {
+        let leg = self.legs.get(&awaited.leg);
+        let Some(session) = leg.and_then(|leg| leg.session.as_ref()) else { return false };
+        let stands = |state, sid: Option<&str>| session.state == state && sid == Some(&session.sid);
+        if let Some(jmi) = proposal::element(&awaited.stanza) {
+            let state = if jmi.name() == "propose" { State::Proposing } else { State::Proceeded };
+            return stands(state, jmi.attr("id"));
+        }
+        let Some(jingle) = awaited.stanza.get_child("jingle", JINGLE) else { return true };
+        match jingle.attr("action") {
+            Some("session-initiate") => stands(State::Outgoing, jingle.attr("sid")),
+            Some("session-terminate") => true,
+            _ => session.state != State::Ended,
+        }
     }
 
     pub(super) fn hold(&mut self, stanza: Element) {

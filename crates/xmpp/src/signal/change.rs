@@ -7,18 +7,18 @@ use crate::stanza::{DTMF, ICE, INFO, JINGLE};
 use media::jingle::Role;
 use minidom::Element;
 use signal::media::{Content, Direction};
-use signal::{Reason, Signal, Tone};
+use signal::{Reason, Signal, Time, Tone};
 
 /// Contents of one session (R-SDP-14).
 const MAX_CONTENTS: usize = 32;
 
-pub(super) fn info(session: &mut Session, iq: &Element, jingle: &Element) -> Hearing {
+pub(super) fn info(session: &mut Session, iq: &Element, jingle: &Element, now: Time) -> Hearing {
     let mut heard = acknowledged(iq);
     let Some(payload) = jingle.children().next() else { return heard };
     match (payload.name(), payload.ns().as_str()) {
         ("ringing", INFO) => {
-            if session.state == State::Outgoing && !session.ringing {
-                session.ringing = true;
+            if session.state == State::Outgoing && session.rang.is_none() {
+                session.rang = Some(now);
                 heard.signals.push(Signal::Ringing);
             }
         }
@@ -108,12 +108,19 @@ fn closed(session: &mut Session, iq: &Element, jingle: &Element, accepted: bool)
 fn add(session: &mut Session, iq: &Element, jingle: &Element) -> Hearing {
     let Ok(media) = media::jingle::read(jingle, session.peer_role()) else { return bad_request(iq) };
     let names: Vec<String> = media.contents.iter().map(|c| c.name.clone()).collect();
-    let taken = |name: &String| session.heard.contents.iter().any(|c| c.name == *name);
+    let taken = |name: &String| session.heard.contents.iter().any(|c| c.name == *name && !c.rejected);
     let room = MAX_CONTENTS.saturating_sub(session.heard.contents.len());
     if names.is_empty() || names.iter().any(taken) || names.len() > room {
         return bad_request(iq);
     }
-    session.heard.contents.extend(media.contents);
+    for content in media.contents {
+        // What was refused or removed may come again, in its old place (RFC 3264 §8.2).
+        match session.heard.contents.iter_mut().find(|c| c.name == content.name) {
+            Some(old) => *old = content,
+            None => session.heard.contents.push(content),
+        }
+    }
+    session.added.retain(|added| !names.contains(added));
     if session.ours {
         session.added.extend(names.iter().cloned());
     }

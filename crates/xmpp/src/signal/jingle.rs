@@ -6,7 +6,7 @@ use crate::session::{Asked, Session, State};
 use crate::stanza::{self, ICE, JINGLE, RTP};
 use minidom::Element;
 use signal::media::Trickle;
-use signal::{Media, Reason, Signal};
+use signal::{Media, Reason, Signal, Time};
 
 /// XEP-0166 §7.2.
 const ACTIONS: &[&str] = &[
@@ -26,7 +26,7 @@ const ACTIONS: &[&str] = &[
     "transport-reject",
     "transport-replace",
 ];
-/// Candidates kept that came before their description.
+/// Candidates kept that came before their description, or of one content.
 const MAX_EARLY: usize = 64;
 
 /// An error in answer to this IQ.
@@ -52,7 +52,7 @@ pub(super) fn acknowledged(iq: &Element) -> Hearing {
     Hearing { after: vec![stanza::result(iq)], ..Hearing::default() }
 }
 
-pub(super) fn hear(session: &mut Session, iq: &Element, jingle: &Element, id: &str) -> Hearing {
+pub(super) fn hear(session: &mut Session, iq: &Element, jingle: &Element, id: &str, now: Time) -> Hearing {
     let Some(action) = jingle.attr("action").filter(|a| ACTIONS.contains(a)) else { return bad_request(iq) };
     let (from, sid) = (iq.attr("from").unwrap_or(""), jingle.attr("sid"));
     if sid != Some(&session.sid) || from != session.peer || session.state == State::Ended {
@@ -81,7 +81,7 @@ pub(super) fn hear(session: &mut Session, iq: &Element, jingle: &Element, id: &s
         ("security-info", _) => refuse(iq, "cancel", "feature-not-implemented", None),
         // Advice that the relay takes from the packets themselves; transport-replace is not ours to begin.
         ("description-info" | "transport-accept" | "transport-reject", _) => acknowledged(iq),
-        ("session-info", _) => change::info(session, iq, jingle),
+        ("session-info", _) => change::info(session, iq, jingle, now),
         (_, State::Active) => change::hear(session, iq, jingle, action, id),
         _ => out_of_order(iq),
     }
@@ -197,7 +197,8 @@ fn transport_info(session: &mut Session, iq: &Element, jingle: &Element) -> Hear
         else {
             continue;
         };
-        let ice = media::jingle::ice(transport);
+        let mut ice = media::jingle::ice(transport);
+        let early: usize = session.early.iter().map(|trickle| trickle.ice.candidates.len()).sum();
         let known = session.heard.contents.iter_mut().find(|c| c.name == name);
         if let Some(current) = known.and_then(|c| c.transport.ice.as_mut()) {
             if !ice.pwd.is_empty() && (&ice.ufrag, &ice.pwd) != (&current.ufrag, &current.pwd) {
@@ -210,10 +211,8 @@ fn transport_info(session: &mut Session, iq: &Element, jingle: &Element) -> Hear
                 current.candidates.extend(ice.candidates.iter().take(room).cloned());
                 trickles.push(Trickle { name: name.to_owned(), ice });
             }
-        } else if session.heard.contents.is_empty()
-            && !ice.candidates.is_empty()
-            && session.early.len() < MAX_EARLY
-        {
+        } else if session.heard.contents.is_empty() && !ice.candidates.is_empty() && early < MAX_EARLY {
+            ice.candidates.truncate(MAX_EARLY - early);
             // Before the session-accept: they go with it.
             session.early.push(Trickle { name: name.to_owned(), ice });
             heard.keep = true;

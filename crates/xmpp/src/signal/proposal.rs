@@ -115,7 +115,10 @@ pub(super) fn hear(session: &mut Session, message: &Element, id: &str, now: Time
         (
             "finish",
             State::Proposed | State::Proceeded | State::Incoming | State::Outgoing | State::Active,
-        ) if stanza::resource(&session.peer).is_none() || from == session.peer => {
+        ) if (stanza::resource(&session.peer).is_none() || from == session.peer)
+            // It goes on under another id (XEP-0353): a terminate says when this one is over.
+            && !jmi.has_child("migrated", JMI) =>
+        {
             let end = ended(session, jmi);
             session.state = State::Ended;
             heard.signals.push(Signal::End(end));
