@@ -306,3 +306,52 @@ async fn pass(piece: Piece, component: &ComponentConfig, inputs: &mpsc::Sender<I
 fn is_own_ping(stanza: &Element, domain: &str) -> bool {
     stanza.attr("from") == Some(domain) && stanza.attr("id") == Some(PING)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::net::TcpListener;
+
+    async fn linked() -> (mpsc::Receiver<Input>, tokio::task::JoinHandle<Result<()>>, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let component = ComponentConfig {
+            domain: "sip.example.net".into(),
+            server: listener.local_addr().unwrap().to_string(),
+            secret: None,
+            secret_file: None,
+            users: None,
+        };
+        let (sender, inputs) = mpsc::channel(8);
+        let link = tokio::spawn(async move { connected(&component, &sender, "test", &mut false).await });
+        let (mut server, _) = listener.accept().await.unwrap();
+        let welcome = "<stream:stream xmlns='jabber:component:accept' xmlns:stream='http://etherx.jabber.org/streams' id='1'><handshake/>";
+        server.write_all(welcome.as_bytes()).await.unwrap();
+        (inputs, link, server)
+    }
+
+    /// Else it would hear and could not speak.
+    #[tokio::test]
+    async fn a_link_that_nobody_speaks_on_ends() {
+        let (mut inputs, link, _server) = linked().await;
+        let Some(Input::Up(_, sender)) = inputs.recv().await else { panic!() };
+        drop(sender);
+        let ended = timeout(Duration::from_secs(5), link).await.unwrap().unwrap();
+        assert!(ended.is_err());
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_written_is_left_out() {
+        let (mut inputs, link, mut server) = linked().await;
+        let Some(Input::Up(_, sender)) = inputs.recv().await else { panic!() };
+        for name in ["no name", "iq"] {
+            sender.send(Element::bare(name, "jabber:component:accept")).await.unwrap();
+        }
+        let mut text = String::new();
+        while !text.contains("<iq") {
+            let mut buffer = [0; 1_024];
+            let length = timeout(Duration::from_secs(5), server.read(&mut buffer)).await.unwrap().unwrap();
+            text.push_str(&String::from_utf8_lossy(&buffer[..length]));
+        }
+        assert!(!text.contains("no name") && !link.is_finished());
+    }
+}

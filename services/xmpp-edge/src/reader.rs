@@ -246,6 +246,43 @@ mod tests {
         assert!(matches!(&pieces[1], Piece::Spoiled(iq) if iq.attr("id") == Some("7")), "{pieces:?}");
     }
 
+    /// Whatever comes: no panic.
+    #[test]
+    fn any_octets_are_read_or_told() {
+        let pieces = [
+            "<",
+            ">",
+            "/",
+            "</a>",
+            "<a",
+            " b='",
+            "'",
+            "\"",
+            "<![CDATA[",
+            "]]>",
+            "<?",
+            "?>",
+            "<!--",
+            "&#1;",
+            "a:",
+            "x",
+            "\u{ffff}",
+            "<a/>",
+            " ",
+        ];
+        let mut seed = 1_u64;
+        for _ in 0..20_000 {
+            let mut reader = Reader::new();
+            reader.push(HEAD.as_bytes()).unwrap();
+            for _ in 0..12 {
+                seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                if reader.push(pieces[(seed >> 33) as usize % pieces.len()].as_bytes()).is_err() {
+                    break;
+                }
+            }
+        }
+    }
+
     #[test]
     fn octets_that_are_no_text_spoil_their_stanza() {
         let mut reader = Reader::new();
