@@ -3,7 +3,7 @@
 use crate::config::load::{Fault, load};
 use crate::{Config, Drain, admin, telemetry};
 use anyhow::{Context, Result, anyhow};
-use clap::Parser;
+use clap::{CommandFactory, FromArgMatches, Parser};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -22,7 +22,7 @@ pub fn main<W: Future<Output = Result<()>>>(
     kind: &'static str,
     work: impl FnOnce(Config, Drain) -> W,
 ) -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = arguments(kind);
     match read(arguments.config.as_deref()) {
         Ok(config) => run(kind, config, work),
         Err(faults) => {
@@ -30,6 +30,12 @@ pub fn main<W: Future<Output = Result<()>>>(
             ExitCode::FAILURE
         }
     }
+}
+
+/// What was given, under the name of the service's own binary; asked for help or misused, the process ends here.
+fn arguments(kind: &str) -> Arguments {
+    let command = Arguments::command().display_name(format!("tandem-{kind}"));
+    Arguments::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit())
 }
 
 /// The configuration, if nothing is wrong with it.

@@ -28,6 +28,14 @@ fn file(content: &str) -> tempfile::NamedTempFile {
 }
 
 #[test]
+fn every_binary_goes_by_its_own_name() {
+    for name in ["tandem", "tandem-sip-edge", "tandem-xmpp-edge", "tandem-orchestrator", "tandem-rtp-relay"] {
+        let output = Command::new(gateway::binary_of(name).unwrap()).arg("--version").output().unwrap();
+        assert_eq!(text(&output).trim(), format!("{name} {}", env!("CARGO_PKG_VERSION")));
+    }
+}
+
+#[test]
 fn check_names_every_fault_in_one_line() {
     let faulty = file("[sip]\nlisten = [\"5060\"]\n[relay]\nports = \"9\"\n");
     let output = tandem(&["check", "--config", faulty.path().to_str().unwrap()]);
