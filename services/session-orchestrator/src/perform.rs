@@ -40,10 +40,14 @@ pub struct Performer {
     now: fn() -> Time,
 }
 
+/// Effects of one lane keep their order.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Lane {
+pub enum Lane {
+    /// What is said to one leg.
     Leg(LegId),
+    /// What the relay is told.
     Relay,
+    /// What is told to whoever listens.
     Facts,
 }
 
@@ -244,7 +248,8 @@ fn count(fact: &Fact) {
     }
 }
 
-fn lane(effect: &Effect) -> Lane {
+/// The lane of an effect.
+pub fn lane(effect: &Effect) -> Lane {
     match effect {
         Effect::Say { leg, .. } => Lane::Leg(*leg),
         Effect::Connect(_) | Effect::Candidates { .. } | Effect::Release(_) => Lane::Relay,
