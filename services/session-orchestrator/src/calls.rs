@@ -260,7 +260,7 @@ fn admit(loaded: &Loaded<Call>, heard: &Heard) -> Step<Event, Verdict> {
         },
         Admission::Seen => Step::Leave(call.leg(leg).map_or(Verdict::Gone, |leg| committed(leg.revision))),
         Admission::Stale => Step::Leave(call.state(leg).map_or(Verdict::Gone, Verdict::Stale)),
-        Admission::Unknown => Step::Leave(Verdict::Gone),
+        Admission::Over | Admission::Unknown => Step::Leave(Verdict::Gone),
     }
 }
 
