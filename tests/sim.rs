@@ -1,5 +1,5 @@
 //! A seeded random walk over the call machine: late, doubled and lost signals, orchestrators that die between save and
-//! perform, on virtual time. A failing seed is printed; `SEED=n cargo test -p tandem-tests --test sim` replays it.
+//! perform, edges that open a leg after it was given up, on virtual time. A failing seed is printed; `SEED=n cargo test -p tandem-tests --test sim` replays it.
 //!
 //! Invariants: nothing new is said to a leg that is over; the relay is released exactly once; no leg is left alone.
 
@@ -60,7 +60,14 @@ struct Side {
     asked: Vec<Signal>,
     undescribed: bool,
     answered: bool,
+    /// The peer knows of the leg.
+    opened: bool,
+    /// It was offered a call that it has not answered.
+    rings: bool,
+    /// The last word was an end, from either side.
     gone: bool,
+    /// The edge told that it could not say the end.
+    lost: bool,
 }
 
 struct Stored {
@@ -120,7 +127,7 @@ impl World {
         let (call, effects) = Call::place(placement, now).expect("what we serve is placed");
         let outbox = number(call.id, 1, effects);
         let mut sides = [Side::default(), Side::default()];
-        (sides[0].revision, sides[0].undescribed) = (1, !described);
+        (sides[0].revision, sides[0].undescribed, sides[0].opened) = (1, !described, true);
         World {
             random,
             now,
@@ -179,6 +186,14 @@ impl World {
             self.down.push((id, effect.clone()));
         }
         match effect {
+            Effect::Say { leg, signal: Signal::Offer(_), .. } if self.random.chance(4) => {
+                // No answer in time: it is given up, and the edge may open the leg all the same, late.
+                if self.random.chance(50) {
+                    self.down.push((id, effect));
+                }
+                self.perform_done(id);
+                self.decide(Event::GivenUp(leg));
+            }
             Effect::Say { leg, signal, .. } => self.say(id, leg, signal),
             Effect::Release(_) => {
                 self.released.insert(id);
@@ -201,19 +216,26 @@ impl World {
                 leg.0
             );
         }
+        let fails = self.random.chance(2);
         let side = &mut self.sides[usize::from(leg.0)];
         let base = side.revision;
-        if side.seen.insert(id) {
+        let mut said = Said { id, base, dialog: Some(vec![leg.0, 1]), edge: "edge-b".into(), failed: None };
+        let opens = matches!(signal, Signal::Offer(_));
+        if !side.seen.contains(&id) && (fails || !side.opened && !opens) {
+            // Nothing has left.
+            side.lost |= side.opened && matches!(signal, Signal::End(_));
+            (said.dialog, said.failed) = (None, Some(End::from(Reason::Connectivity)));
+        } else if side.seen.insert(id) {
             side.revision += 1;
             match &signal {
+                // An end that came before found nobody.
+                Signal::Offer(_) => (side.opened, side.rings) = (true, true),
                 Signal::End(_) => side.gone = true,
                 Signal::Answer(_) => side.answered = true,
                 _ => {}
             }
             side.asked.push(signal);
         }
-        let failed = self.random.chance(2).then(|| End::from(Reason::Connectivity));
-        let said = Said { id, base, dialog: Some(vec![leg.0, 1]), edge: "edge-b".into(), failed };
         self.up.push(Event::Said(leg, said));
         self.perform_done(id);
     }
@@ -221,8 +243,7 @@ impl World {
     /// A peer says something: what fits, what is late, or what makes no sense.
     fn speak(&mut self) {
         let at = self.random.index(2);
-        let callee_knows = at == 0 || self.sides[1].revision > 0;
-        if !callee_knows || self.sides[at].gone && self.random.chance(80) {
+        if !self.sides[at].opened || self.sides[at].gone && self.random.chance(80) {
             return;
         }
         let asked = (!self.sides[at].asked.is_empty() && self.random.chance(70))
@@ -254,7 +275,14 @@ impl World {
                 _ => Signal::Ringing,
             },
         };
-        self.sides[at].gone |= matches!(signal, Signal::End(_));
+        self.utter(at, signal);
+    }
+
+    /// The edge of a side brings what its peer said.
+    fn utter(&mut self, at: usize, signal: Signal) {
+        self.sides[at].rings &= !matches!(signal, Signal::Answer(_));
+        // A redirection is an end too: the peer of this leg is elsewhere.
+        self.sides[at].gone |= matches!(signal, Signal::End(_) | Signal::Moved(_));
         let leg = LegId(if at == 0 { 0 } else { 1 });
         let heard = Heard {
             leg: LegRef { call: self.stored.call.id, leg },
@@ -288,12 +316,17 @@ impl World {
     fn decide(&mut self, event: Event) {
         let mut event = event;
         if let Event::Heard(heard) = &mut event {
+            if self.stored.call.admit(heard) == Admission::Stale {
+                // The edge hears the message again against the leg as it is now.
+                heard.base = self.stored.call.leg(heard.leg.leg).map_or(0, |leg| leg.revision);
+            }
             match self.stored.call.admit(heard) {
                 Admission::Fresh => {}
-                Admission::Seen | Admission::Unknown => return,
-                Admission::Stale => {
-                    // The edge hears the message again against the leg as it is now.
-                    heard.base = self.stored.call.leg(heard.leg.leg).map_or(0, |leg| leg.revision);
+                Admission::Seen | Admission::Unknown | Admission::Stale => return,
+                // Who answers there is told that nobody is there any more.
+                Admission::Over => {
+                    self.sides[usize::from(heard.leg.leg.0)].gone = true;
+                    return;
                 }
             }
             let side = &mut self.sides[usize::from(heard.leg.leg.0)];
@@ -374,18 +407,23 @@ impl World {
             }
             self.now = self.now + 5_000;
         }
+        // Whoever still rings is answered at last.
+        for at in 0..2 {
+            if self.sides[at].rings && !self.sides[at].gone {
+                let media = described_media(&mut self.random);
+                self.utter(at, Signal::Answer(media));
+            }
+        }
+        while !self.up.is_empty() {
+            self.orchestrate();
+        }
         assert!(self.stored.outbox.is_empty(), "left undone: {:?}", self.stored.outbox);
         assert!(self.stored.call.ended.is_some());
         assert_eq!(self.released.len(), 1, "the relay is released exactly once");
         for (at, side) in self.sides.iter().enumerate() {
-            assert!(side.gone || side.revision == 0 || self.failed(at), "leg {at} was left alone");
+            assert!(side.gone || side.lost || !side.opened, "leg {at} was left alone");
         }
         assert!(self.stored.call.finished(self.now + 60_000));
-    }
-
-    /// A leg whose edge could not say something is over without a word; so is one that the relay gave up before it was reached.
-    fn failed(&self, at: usize) -> bool {
-        self.stored.call.legs[at].phase.is_over()
     }
 }
 

@@ -1,8 +1,8 @@
 //! Calls: what edges, relays and deadlines bring, committed and then performed.
 
-use crate::desk::{Desk, Desks};
+use crate::desk::{Desks, Seat};
 use crate::gather::Gather;
-use crate::perform::{Performed, Performer};
+use crate::perform::{Performed, Performer, lane};
 use crate::relays::Relays;
 use crate::runner::{Loaded, Runner, Step, expired};
 use crate::view::CallView;
@@ -70,7 +70,7 @@ impl Calls {
     async fn hear(&self, heard: Heard, span: Span) -> Result<Verdict> {
         let call = heard.leg.call;
         let desk = self.0.desks.open(call);
-        let held = desk.commit.lock().await;
+        let _held = desk.commit.lock().await;
         let mut answer = self.commit(call, &desk, |loaded| admit(loaded, &heard)).await?;
         if answer.is_none() && heard.opening.is_some() {
             answer = match self.place(heard.clone(), span, &desk).await? {
@@ -78,12 +78,10 @@ impl Calls {
                 Placed::Elsewhere => self.commit(call, &desk, |loaded| admit(loaded, &heard)).await?,
             };
         }
-        drop(held);
-        self.0.desks.leave(call, desk);
         Ok(answer.unwrap_or(Verdict::Gone))
     }
 
-    async fn place(&self, heard: Heard, span: Span, desk: &Arc<Desk>) -> Result<Placed> {
+    async fn place(&self, heard: Heard, span: Span, desk: &Seat) -> Result<Placed> {
         let (id, revision) = (heard.leg.call, heard.base + 1);
         let trace = runtime::trace::parent_of(&span);
         let placement = match self.0.gather.placement(heard, trace.clone(), &self.0.relays).await {
@@ -162,12 +160,10 @@ impl Calls {
 
     async fn event(&self, call: CallId, event: Event) -> bool {
         let desk = self.0.desks.open(call);
-        let held = desk.commit.lock().await;
+        let _held = desk.commit.lock().await;
         let outcome = self
             .commit(call, &desk, |_| Step::Decide { events: vec![event.clone()], done: vec![], answer: () })
             .await;
-        drop(held);
-        self.0.desks.leave(call, desk);
         match outcome {
             Ok(found) => found.is_some(),
             Err(error) => {
@@ -180,14 +176,11 @@ impl Calls {
     /// A record is due: its deadline has passed, or its outbox was left behind by an orchestrator that died.
     pub async fn due(&self, call: CallId) -> Result<()> {
         let desk = self.0.desks.open(call);
-        let held = desk.commit.lock().await;
-        let outcome = self.look(call, &desk).await;
-        drop(held);
-        self.0.desks.leave(call, desk);
-        outcome
+        let _held = desk.commit.lock().await;
+        self.look(call, &desk).await
     }
 
-    async fn look(&self, call: CallId, desk: &Arc<Desk>) -> Result<()> {
+    async fn look(&self, call: CallId, desk: &Seat) -> Result<()> {
         let now = (self.0.now)();
         let Some(loaded) = self.0.runner.load::<Call>(call).await? else { return Ok(()) };
         if loaded.machine.finished(now) {
@@ -210,7 +203,7 @@ impl Calls {
     async fn commit<A>(
         &self,
         call: CallId,
-        desk: &Arc<Desk>,
+        desk: &Seat,
         step: impl FnMut(&Loaded<Call>) -> Step<Event, A>,
     ) -> Result<Option<A>> {
         let Some(outcome) = self.0.runner.step(call, self.0.now, step).await? else { return Ok(None) };
@@ -220,7 +213,7 @@ impl Calls {
         Ok(Some(outcome.answer))
     }
 
-    fn enqueue(&self, call: CallId, desk: &Arc<Desk>, loaded: &Loaded<Call>) {
+    fn enqueue(&self, call: CallId, desk: &Seat, loaded: &Loaded<Call>) {
         if desk.put(loaded) {
             let (calls, desk) = (self.clone(), desk.clone());
             tokio::spawn(async move { calls.work(call, desk).await });
@@ -228,20 +221,19 @@ impl Calls {
     }
 
     /// The performer of one desk: performs what waits and commits what came of it, until nothing waits.
-    async fn work(&self, call: CallId, desk: Arc<Desk>) {
+    async fn work(&self, call: CallId, desk: Seat) {
         while let Some((machine, batch)) = desk.take() {
-            let ids: Vec<_> = batch.iter().map(|entry| entry.id).collect();
+            let tried: Vec<_> = batch.iter().map(|entry| (entry.id, lane(&entry.effect))).collect();
             let performed = self.0.performer.perform(&machine, batch).await;
-            if let Err(error) = self.conclude(call, &desk, performed).await {
+            if let Err(error) = self.conclude(call, &desk, &performed).await {
                 error!(%error, call.id = %call, "effects stay in the record");
             }
-            desk.tried(ids);
+            desk.tried(&tried, &performed.done);
         }
-        self.0.desks.leave(call, desk);
     }
 
     /// What was performed leaves the outbox, and the call hears what came of it.
-    async fn conclude(&self, call: CallId, desk: &Arc<Desk>, performed: Performed) -> Result<()> {
+    async fn conclude(&self, call: CallId, desk: &Seat, performed: &Performed) -> Result<()> {
         if performed.done.is_empty() && performed.events.is_empty() {
             return Ok(());
         }
@@ -268,7 +260,7 @@ fn admit(loaded: &Loaded<Call>, heard: &Heard) -> Step<Event, Verdict> {
         },
         Admission::Seen => Step::Leave(call.leg(leg).map_or(Verdict::Gone, |leg| committed(leg.revision))),
         Admission::Stale => Step::Leave(call.state(leg).map_or(Verdict::Gone, Verdict::Stale)),
-        Admission::Unknown => Step::Leave(Verdict::Gone),
+        Admission::Over | Admission::Unknown => Step::Leave(Verdict::Gone),
     }
 }
 

@@ -8,7 +8,7 @@ use crate::relays::{Failure, Relays};
 use bus::{Bus, BusError, Message};
 use proto::wire::Wire;
 use session::call::{Call, Effect, Event, Fact, MediaEvent};
-use signal::{EffectId, End, LegId, LegState, Protocol, Reason, Said, Say, Signal, Time, subjects};
+use signal::{EffectId, LegId, LegState, Protocol, Said, Say, Signal, Time, subjects};
 use std::collections::BTreeMap;
 use std::time::Duration;
 use tracing::{Instrument, info_span, warn};
@@ -40,10 +40,14 @@ pub struct Performer {
     now: fn() -> Time,
 }
 
+/// Effects of one lane keep their order.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Lane {
+pub enum Lane {
+    /// What is said to one leg.
     Leg(LegId),
+    /// What the relay is told.
     Relay,
+    /// What is told to whoever listens.
     Facts,
 }
 
@@ -84,8 +88,9 @@ impl Performer {
                 Effect::Say { leg, count, signal, opening } => {
                     let state = states.get(&leg).cloned().or_else(|| call.state(leg));
                     let Some(state) = state else { continue };
+                    let opens = matches!(signal, Signal::Offer(_));
                     let order = Say { id, state, count, signal, opening };
-                    match self.say(call, order, entry.since).await {
+                    match self.say(call, order).await {
                         Some(said) => {
                             if let (Some(dialog), Some(mut state)) = (said.dialog.clone(), call.state(leg)) {
                                 (state.dialog, state.revision) = (dialog, said.base + 1);
@@ -95,7 +100,14 @@ impl Performer {
                             performed.events.push(Event::Said(leg, said));
                             true
                         }
-                        None => false,
+                        None => {
+                            let age = (self.now)().since(entry.since);
+                            let given_up = age >= GIVE_UP_MS || (opens && age >= OPEN_BY_MS);
+                            if given_up {
+                                performed.events.push(Event::GivenUp(leg));
+                            }
+                            given_up
+                        }
                     }
                 }
                 other => self.order(call, &entry, &other, &mut performed.events).await,
@@ -109,7 +121,7 @@ impl Performer {
     }
 
     /// Says something; `None`: try again later.
-    async fn say(&self, call: &Call, order: Say, since: Time) -> Option<Said> {
+    async fn say(&self, call: &Call, order: Say) -> Option<Said> {
         let leg = call.leg(order.state.leg.leg)?;
         let span = info_span!(
             "call.say",
@@ -151,16 +163,7 @@ impl Performer {
                     Err(error) => warn!(%error, signal = order.signal.name(), "no edge says it"),
                 }
             }
-            let age = (self.now)().since(since);
-            let opening = matches!(order.signal, Signal::Offer(_));
-            let given_up = age >= GIVE_UP_MS || (opening && age >= OPEN_BY_MS);
-            given_up.then(|| Said {
-                id: order.id,
-                base: order.state.revision,
-                dialog: None,
-                edge: String::new(),
-                failed: Some(End::from(Reason::Connectivity)),
-            })
+            None
         }
         .instrument(span)
         .await
@@ -244,7 +247,8 @@ fn count(fact: &Fact) {
     }
 }
 
-fn lane(effect: &Effect) -> Lane {
+/// The lane of an effect.
+pub fn lane(effect: &Effect) -> Lane {
     match effect {
         Effect::Say { leg, .. } => Lane::Leg(*leg),
         Effect::Connect(_) | Effect::Candidates { .. } | Effect::Release(_) => Lane::Relay,

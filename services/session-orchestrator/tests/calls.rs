@@ -314,6 +314,16 @@ async fn a_leg_that_no_edge_can_open_ends_the_call() {
     let request = tokio::time::timeout(Duration::from_secs(15), sip.next()).await.unwrap().unwrap();
     let say = Say::decode(&request.message.payload).unwrap();
     assert_eq!((say.state.leg.leg, say.signal), (LegId(0), Signal::End(Reason::Connectivity.into())));
+    // An edge that was only slow may have opened the leg: it is told to go, and who answers there finds nobody.
+    let subject = subjects::say(Protocol::Xmpp, "sip.example.net");
+    let mut xmpp = world.bus.serve(&subject, "edges").await.unwrap();
+    let request = tokio::time::timeout(Duration::from_secs(15), xmpp.next()).await.unwrap().unwrap();
+    let say = Say::decode(&request.message.payload).unwrap();
+    assert_eq!((say.state.leg.leg, say.signal), (LegId(1), Signal::End(Reason::Connectivity.into())));
+    let answer = heard(1, 0, 2, vec![Signal::Ringing, Signal::Answer(described())]);
+    assert_eq!(world.ask(Ask::Heard(answer)).await, Some(Verdict::Gone));
+    let late = world.ask(Ask::Heard(heard(1, 0, 3, vec![Signal::Ringing]))).await;
+    assert!(matches!(late, Some(Verdict::Committed { .. })), "what promises nothing is taken: {late:?}");
 }
 
 #[tokio::test]

@@ -92,6 +92,7 @@ pub fn event(event: &Event) -> Option<String> {
         Event::Said(leg, said) => {
             format!("{} failed({:?})", leg.0, said.failed.as_ref()?.reason).to_lowercase()
         }
+        Event::GivenUp(leg) => format!("{} given up", leg.0),
         Event::Media(leg, event) => format!("{} media {event:?}", leg.0).to_lowercase(),
         Event::Deadline => "time is up".into(),
         Event::HangUp(reason) => format!("hang up ({reason:?})").to_lowercase(),

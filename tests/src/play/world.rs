@@ -391,7 +391,7 @@ impl World {
             }
             Admission::Seen => call.leg(leg).map_or(Verdict::Gone, |leg| committed(leg.revision)),
             Admission::Stale => call.state(leg).map_or(Verdict::Gone, Verdict::Stale),
-            Admission::Unknown => Verdict::Gone,
+            Admission::Over | Admission::Unknown => Verdict::Gone,
         })
     }
 

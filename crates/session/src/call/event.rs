@@ -9,6 +9,8 @@ pub enum Event {
     Heard(Heard),
     /// An edge has said what we ordered (or could not).
     Said(LegId, Said),
+    /// Nobody told in time whether this leg was opened: it may be ringing there.
+    GivenUp(LegId),
     /// The relay saw something on the end of this leg.
     Media(LegId, MediaEvent),
     /// The record's deadline has passed.

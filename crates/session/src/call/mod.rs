@@ -27,6 +27,7 @@ impl Machine for Call {
         match event {
             Event::Heard(heard) => self.heard(heard, now, &mut effects),
             Event::Said(leg, said) => self.said(leg, said, now, &mut effects),
+            Event::GivenUp(leg) => self.given_up(leg, now, &mut effects),
             Event::Media(leg, event) => self.media(leg, event, now, &mut effects),
             Event::Deadline => self.expire(now, &mut effects),
             Event::HangUp(reason) => end::everybody(&mut self, reason.into(), now, &mut effects),
@@ -85,8 +86,19 @@ impl Call {
             leg.revision = said.base + 1;
             leg.edge = said.edge;
         }
-        if let Some(failed) = said.failed {
-            end::left(self, id, failed, now, effects);
+        let opened = leg.revision > 0;
+        match said.failed {
+            // Another edge has opened it: its peer is there and is told.
+            Some(failed) if opened && !leg.phase.is_over() => end::everybody(self, failed, now, effects),
+            Some(failed) => end::left(self, id, failed, now, effects),
+            None => {}
+        }
+    }
+
+    /// An edge that answers late may have opened the leg: it is told to go, unlike one that could not be opened.
+    fn given_up(&mut self, id: LegId, now: Time, effects: &mut Effects) {
+        if self.leg(id).is_some_and(|leg| !leg.phase.is_over()) {
+            end::everybody(self, Reason::Connectivity.into(), now, effects);
         }
     }
 

@@ -137,6 +137,8 @@ pub enum Admission {
     Seen,
     /// The leg has changed since the edge looked: it must hear again.
     Stale,
+    /// An answer to a leg that is over, whose edge believes that it is open: whoever answered is to be told that nobody is there.
+    Over,
     /// No such leg.
     Unknown,
 }
@@ -190,6 +192,11 @@ impl Call {
             None => Admission::Unknown,
             Some(leg) if leg.events.contains(&heard.event) => Admission::Seen,
             Some(leg) if heard.base < leg.revision => Admission::Stale,
+            Some(leg)
+                if leg.phase.is_over() && heard.signals.iter().any(|s| matches!(s, Signal::Answer(_))) =>
+            {
+                Admission::Over
+            }
             Some(_) => Admission::Fresh,
         }
     }
