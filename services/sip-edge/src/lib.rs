@@ -26,7 +26,7 @@ use tracing::info;
 
 /// Messages that wait for the edge; further datagrams are dropped, connections wait.
 const QUEUE: usize = 4_096;
-/// Outputs worked off before the sockets are looked at again.
+/// Of each, taken along at once.
 const BURST: usize = 256;
 /// Heartbeat and drain are looked at this often.
 const BEAT: Duration = Duration::from_secs(1);
@@ -112,10 +112,7 @@ pub async fn run(config: Config, bus: Bus, drain: Drain) -> Result<()> {
             () = drain.stopping() => break,
             () = tokio::time::sleep(wait) => edge.tick(now()),
             Some(input) = input.recv() => take(&mut edge, &mut tcp, input),
-            inbound = line.next() => match inbound {
-                Inbound::Verdict(ticket, verdict) => edge.verdict(ticket, verdict, now()),
-                Inbound::Say(say) => edge.say(say, now()),
-            },
+            inbound = line.next() => come(&mut edge, inbound),
             handed = handovers.next() => match handed {
                 Handed::Take(handover) => edge.take(&handover, now()),
                 Handed::Answer(ticket, taken) => edge.handed(ticket, taken, now()),
@@ -140,6 +137,12 @@ pub async fn run(config: Config, bus: Bus, drain: Drain) -> Result<()> {
                 Err(_) => break,
             }
         }
+        for _ in 0..BURST {
+            match line.try_next() {
+                Some(inbound) => come(&mut edge, inbound),
+                None => break,
+            }
+        }
         while let Some(output) = edge.poll() {
             match output {
                 Output::Send(flow, octets) if flow.tcp => {
@@ -153,7 +156,9 @@ pub async fn run(config: Config, bus: Bus, drain: Drain) -> Result<()> {
                         Ask::Heard(heard) => edge.call_id(heard.leg).unwrap_or_default().to_owned(),
                         Ask::Recall(_) => String::new(),
                     };
-                    line.ask(ticket, ask, Name::CallId(&name));
+                    if let Err(verdict) = line.ask(ticket, ask, Name::CallId(&name)) {
+                        edge.verdict(ticket, verdict, now());
+                    }
                 }
                 Output::Said(said) => line.said(&said),
                 Output::Hand(ticket, to, handover) => handovers.give(ticket, &to, &handover),
@@ -209,6 +214,13 @@ fn reached_at(listens: &[(bool, SocketAddr)], trunks: &[sip::edge::Trunk]) -> Ip
         socket.local_addr().ok().map(|address| address.ip())
     };
     towards.and_then(leaves).unwrap_or(listen)
+}
+
+fn come(edge: &mut Edge, inbound: Inbound) {
+    match inbound {
+        Inbound::Verdict(ticket, verdict) => edge.verdict(ticket, verdict, now()),
+        Inbound::Say(say) => edge.say(say, now()),
+    }
 }
 
 fn now() -> Time {

@@ -11,7 +11,7 @@ use bus::Bus;
 use proto::wire::Wire;
 use runtime::config::{SipConfig, TrunkConfig};
 use runtime::{Config, Drain};
-use signal::{Ask, End, Reason, Signal, Verdict, subjects};
+use signal::{Ask, CallId, End, LegId, LegRef, Reason, Secret, Signal, Verdict, subjects};
 use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -115,6 +115,28 @@ async fn without_an_orchestrator_a_call_is_refused_with_a_time_to_come_again() {
     }
     let last = answers.last().unwrap();
     assert!(last.starts_with("SIP/2.0 503 ") && last.contains("Retry-After: "), "{last}");
+}
+
+/// A hang-up while nobody decides, in a call that this edge never saw: it is asked until somebody does.
+#[tokio::test]
+async fn a_hang_up_waits_for_an_orchestrator() {
+    let (port, bus) = (free(), Bus::in_process());
+    let config = config(port);
+    let leg = LegRef { call: CallId([7; 10]), leg: LegId(0) };
+    let tag = Secret::new(&config.secret()).token(leg, 0).tag();
+    let (_drain, _running) = start(config, &bus);
+    up(port).await;
+    let phone = Phone::new(port).await;
+    let ours = format!("To: <sip:2700@gw.example>;tag={tag}");
+    phone.send(&request("BYE", "UDP", "five").replace("To: <sip:2700@gw.example>", &ours)).await;
+    let early = tokio::time::timeout(Duration::from_millis(700), phone.hear()).await;
+    assert!(early.is_err(), "it is refused too early: {early:?}");
+    let mut asks = bus.serve(subjects::ASK, "orchestrators").await.unwrap();
+    let ask = tokio::time::timeout(Duration::from_secs(5), asks.next()).await.unwrap().unwrap();
+    assert!(matches!(Ask::decode(&ask.message.payload), Ok(Ask::Recall(asked)) if asked == leg));
+    ask.reply(Verdict::Gone.encode()).await.unwrap();
+    let last = phone.hear().await;
+    assert!(last.starts_with("SIP/2.0 481 "), "{last}");
 }
 
 #[tokio::test]

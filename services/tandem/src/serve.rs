@@ -25,7 +25,10 @@ pub fn main(path: Option<&Path>) -> ExitCode {
 
 async fn serve(config: Config, drain: Drain) -> Result<()> {
     let bus = match &config.bus {
-        Some(bus) => Bus::nats(&NatsConfig { url: bus.url.clone(), name: config.instance("tandem") }).await?,
+        Some(bus) => {
+            let (url, name) = (bus.url.clone(), config.instance("tandem"));
+            Bus::nats(&NatsConfig { url, name, now: runtime::clock::now_ms }).await?
+        }
         None => Bus::in_process(),
     };
     let store = match &config.store {
