@@ -40,10 +40,10 @@ pub async fn run(config: Config, bus: Bus, store: Store, dial: Dial, drain: Drai
     let pass = proto::pass::Pass::new(&signal::Secret::new(&config.secret()));
     let relays = relays::Relays::new(directory, dial, pass);
     let gather = gather::Gather::new(&config)?;
-    let performer = perform::Performer::new(bus.clone(), relays.clone(), now);
+    let instances = Arc::new(Directory::watch(&bus, "*").await.context("cannot watch the instances")?);
+    let performer = perform::Performer::new(bus.clone(), relays.clone(), instances.clone(), now);
     let trunks = Arc::new(config.trunk.clone());
     let calls = Calls::new(runner::Runner::new(store), gather, relays.clone(), performer, now);
-    let instances = Arc::new(Directory::watch(&bus, "*").await.context("cannot watch the instances")?);
     let desk = admin::Desk { calls: calls.clone(), instances, bus: bus.clone(), trunks };
     runtime::admin::mount(admin::routes(desk));
     let card = Card {
