@@ -3,7 +3,7 @@
 use anyhow::Context;
 use std::process::ExitCode;
 use std::time::Duration;
-use tandem_orchestrator::{Dial, run};
+use tandem_orchestrator::{Dial, drained, run};
 
 fn main() -> ExitCode {
     runtime::service::main("orchestrator", async |config, drain| {
@@ -14,6 +14,7 @@ fn main() -> ExitCode {
         let redis =
             store::RedisConfig { url: redis.url.clone(), timeout: Duration::from_millis(redis.timeout_ms) };
         let store = store::Store::redis(&redis).await?;
+        tokio::spawn(drained(bus.clone(), config.instance("orchestrator"), drain.clone()));
         run(config, bus, store, Dial::Tcp, drain).await
     })
 }

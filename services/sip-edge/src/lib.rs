@@ -10,7 +10,7 @@ mod udp;
 
 use anyhow::{Context, Result};
 use bus::Bus;
-use bus::directory::{Card, announce, asked_to_drain};
+use bus::directory::{Card, Directory, announce, asked_to_drain};
 use bus::edge::{Inbound, Line, Name, Tracing};
 use bytes::Bytes;
 use handover::{Handed, Handovers};
@@ -47,7 +47,7 @@ enum Input {
     Trunks(Vec<sip::edge::Trunk>),
 }
 
-/// Runs one SIP edge until the drain says stop, or it drains and no leg is left.
+/// Runs one SIP edge until the drain says stop, or it drains and nothing is left that needs it.
 ///
 /// # Errors
 /// A listen address that cannot be bound: names the key and the remedy. No link to the bus.
@@ -85,6 +85,7 @@ pub async fn run(config: Config, bus: Bus, drain: Drain) -> Result<()> {
         .await
         .context("cannot serve the orchestrators")?;
     let mut handovers = Handovers::open(&bus, &instance).await.context("cannot serve the other edges")?;
+    let edges = Directory::watch(&bus, "sip-edge").await.context("cannot see the other edges")?;
     let card = Card {
         kind: "sip-edge".into(),
         instance: instance.clone(),
@@ -124,7 +125,10 @@ pub async fn run(config: Config, bus: Bus, drain: Drain) -> Result<()> {
                 here.update(|card| (card.load, card.draining) = (legs as u64, draining));
                 if draining {
                     edge.drain();
-                    if legs == 0 {
+                    // Another edge serves established calls; without one they are seen through here.
+                    let others = edges.list().iter().any(|card| card.instance != instance && !card.draining);
+                    let left = if others { edge.open() } else { edge.live() };
+                    if left == 0 {
                         break;
                     }
                 }

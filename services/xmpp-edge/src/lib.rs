@@ -44,7 +44,7 @@ struct Link {
     _served: Served,
 }
 
-/// Runs one XMPP edge until the drain says stop, or it drains and no leg is left.
+/// Runs one XMPP edge until the drain says stop, or it drains and nothing is left that needs it.
 ///
 /// # Errors
 /// No component is configured, or no link to the bus.
@@ -154,7 +154,7 @@ pub async fn run(config: Config, bus: Bus, drain: Drain) -> Result<()> {
                     // Nobody else would take new calls: they are refused, and live ones served.
                     edge.drain();
                 }
-                if draining && legs == 0 || relieve && links.is_empty() {
+                if draining && edge.live() == 0 || relieve && links.is_empty() {
                     break;
                 }
             }
