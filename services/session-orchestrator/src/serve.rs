@@ -46,7 +46,9 @@ pub async fn serve(bus: Bus, calls: Calls, drain: Drain) -> Result<()> {
             let work: Work = tokio::select! {
                 () = drain.draining(), if !draining => {
                     draining = true;
-                    (asks.close(), events.close(), claims.close());
+                    asks.close();
+                    events.close();
+                    claims.close();
                     continue;
                 }
                 Some(request) = asks.next() => Work::Ask(request),
