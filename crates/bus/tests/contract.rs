@@ -286,6 +286,27 @@ async fn the_process_keeps_a_directory() {
     lists(bus.clone(), bus).await;
 }
 
+/// However close a beat is to the good-bye, the good-bye is the last word.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_beat_follows_a_good_bye() {
+    let bus = Bus::in_process();
+    for round in 0..2_000 {
+        let mut heard = bus.subscribe("tandem.here.brief").await.unwrap();
+        let card = Card { kind: "brief".into(), instance: round.to_string(), ..Card::default() };
+        let here = announce(&bus, card);
+        if round % 2 == 0 {
+            tokio::task::yield_now().await;
+        }
+        here.leave().await;
+        heard.close();
+        let mut last = None;
+        while let Some(message) = heard.next().await {
+            last = Some(serde_json::from_slice::<Card>(&message.payload).unwrap());
+        }
+        assert!(last.is_some_and(|card| card.leaving), "round {round}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn nats_keeps_a_directory() {
     let server = Server::start();
