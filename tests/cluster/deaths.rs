@@ -3,6 +3,9 @@
 use crate::rig::{PROMPT, Rig};
 use std::time::Duration;
 
+/// Longest silence that a death may cause.
+const GAP: Duration = Duration::from_millis(100);
+
 /// An orchestrator and the SIP edge that took the INVITE die; then the desk hangs up.
 #[test]
 fn a_call_outlives_its_orchestrator_and_its_sip_edge_and_the_desk_ends_it() {
@@ -44,18 +47,36 @@ fn a_call_outlives_the_xmpp_edge_that_carried_it() {
     rig.see("the end at the desk", |rig| rig.desk.expect("CALL_CLOSED", PROMPT).map(drop));
 }
 
+/// The SIP edge is gone without a word, as when its host is lost: the bus knows of nothing, orders reach it and nobody answers.
+#[test]
+fn a_call_is_ended_past_a_sip_edge_that_fell_silent() {
+    let mut rig = Rig::new("");
+    let call = rig.desk_calls();
+    let edge = rig.edge(&call, "sip");
+    rig.cluster.freeze(&edge).unwrap();
+    rig.rosa.hang_up().unwrap();
+    rig.see("the end at the desk", |rig| rig.desk.expect("CALL_CLOSED", PROMPT).map(drop));
+    rig.released();
+}
+
 /// Kills an orchestrator and this edge while both talk; the sound of neither stops for more than 100 ms.
 fn kill(rig: &mut Rig, edge: &str) {
     rig.rosa.order(&serde_json::json!({ "do": "gap" })).unwrap();
+    let before = rig.desk.recorded().unwrap();
     rig.cluster.kill(edge).unwrap();
     rig.cluster.kill("orchestrator-1").unwrap();
     std::thread::sleep(Duration::from_secs(3));
+    rig.see("what the desk missed", |rig| {
+        let missed = rig.desk.missed(before)?;
+        anyhow::ensure!(missed <= GAP, "{missed:?}");
+        Ok(())
+    });
     rig.sound();
-    rig.see("the longest gap", |rig| {
+    rig.see("the longest gap at rosa", |rig| {
         rig.rosa.order(&serde_json::json!({ "do": "gap" }))?;
         let first = rig.rosa.expect("gap", PROMPT)?;
         let gap = rig.rosa.expect("gap", PROMPT)?;
-        anyhow::ensure!(gap.number("ms") <= 100.0, "{first:?} {gap:?}");
+        anyhow::ensure!(gap.number("ms") <= GAP.as_millis() as f64, "{first:?} {gap:?}");
         Ok(())
     });
 }

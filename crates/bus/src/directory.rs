@@ -51,9 +51,8 @@ fn subject(kind: &str) -> String {
 #[derive(Debug)]
 pub struct Announcer {
     card: watch::Sender<Card>,
-    task: JoinHandle<()>,
+    beating: Option<JoinHandle<()>>,
     bus: Bus,
-    left: bool,
 }
 
 /// Announces an instance from now on: at once, each second, and when its card changes in what matters.
@@ -76,7 +75,7 @@ pub fn announce(bus: &Bus, card: Card) -> Announcer {
             }
         }
     });
-    Announcer { card: sender, task, bus: bus.clone(), left: false }
+    Announcer { card: sender, beating: Some(task), bus: bus.clone() }
 }
 
 async fn say(bus: &Bus, card: &Card) -> Result<(), BusError> {
@@ -92,30 +91,31 @@ impl Announcer {
 
     /// Says good-bye and waits until it has left.
     pub async fn leave(mut self) {
-        self.task.abort();
-        self.left = true;
-        let _ = say(&self.bus, &self.farewell()).await;
-        let _ = self.bus.flush().await;
-    }
-
-    fn farewell(&self) -> Card {
-        Card { leaving: true, ..self.card.borrow().clone() }
+        if let Some(beating) = self.beating.take() {
+            let card = self.card.borrow().clone();
+            leave(&self.bus, card, beating).await;
+            let _ = self.bus.flush().await;
+        }
     }
 }
 
 impl Drop for Announcer {
     /// Says good-bye as far as there is a runtime to say it on; who misses it waits three beats.
     fn drop(&mut self) {
-        self.task.abort();
-        if let Ok(runtime) = tokio::runtime::Handle::try_current()
-            && !self.left
-        {
-            let (bus, card) = (self.bus.clone(), self.farewell());
-            runtime.spawn(async move {
-                let _ = say(&bus, &card).await;
-            });
+        let Some(beating) = self.beating.take() else { return };
+        beating.abort();
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            let (bus, card) = (self.bus.clone(), self.card.borrow().clone());
+            runtime.spawn(async move { leave(&bus, card, beating).await });
         }
     }
+}
+
+async fn leave(bus: &Bus, card: Card, beating: JoinHandle<()>) {
+    // A beat that is just being said must not come after the good-bye.
+    beating.abort();
+    let _ = beating.await;
+    let _ = say(bus, &Card { leaving: true, ..card }).await;
 }
 
 fn drain_subject(instance: &str) -> String {

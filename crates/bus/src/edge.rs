@@ -3,22 +3,31 @@
 //! One rule: nothing waits without a deadline, and nothing is kept without a limit. The sans-IO edge sits in one task; this is
 //! all that it needs of the bus. Start at [`Line::open`].
 
+mod orders;
+
 use crate::{Bus, BusError, Inbox, Message, Request};
+use orders::Orders;
 use proto::wire::Wire;
-use signal::{Ask, CallId, EffectId, LegRef, Said, Say, Verdict, subjects};
+use signal::{Ask, CallId, LegRef, Said, Say, VERDICT_MS, Verdict, subjects};
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 use tracing::{Instrument, Span, info_span, warn};
 
-/// An ask that is not answered in this time is `Verdict::Unavailable`.
+/// One orchestrator has this long to answer.
 const ASK: Duration = Duration::from_secs(3);
+/// An ask that opens a call is asked so often: its peer may go elsewhere.
+const OPENING_TRIES: u32 = 2;
+/// What happened in a call is asked until it is in the record, or this time is over: nobody hangs up twice.
+const ANSWER: Duration = Duration::from_millis(VERDICT_MS);
+/// Between such asks; the pause doubles.
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// Asks on their way; further ones are unavailable at once.
 const MAX_ASKS: usize = 4_096;
-/// Orders that wait for being said.
-const MAX_ORDERS: usize = 4_096;
 /// Traces of legs that are remembered.
 const MAX_TRACES: usize = 65_536;
 /// How the traces of a leg are found and named: given by the runtime, which this crate does not know.
@@ -60,8 +69,7 @@ pub struct Line {
     sender: mpsc::Sender<Arrival>,
     receiver: mpsc::Receiver<Arrival>,
     asks: Arc<Semaphore>,
-    orders: HashMap<EffectId, (Vec<Request>, Span)>,
-    order_of: VecDeque<EffectId>,
+    orders: Orders,
     traces: HashMap<CallId, String>,
     trace_of: VecDeque<CallId>,
 }
@@ -87,8 +95,7 @@ impl Line {
             sender,
             receiver,
             asks: Arc::new(Semaphore::new(MAX_ASKS)),
-            orders: HashMap::new(),
-            order_of: VecDeque::new(),
+            orders: Orders::default(),
             traces: HashMap::new(),
             trace_of: VecDeque::new(),
         }
@@ -115,8 +122,11 @@ impl Line {
         })))
     }
 
-    /// Sends an ask; its answer comes in as [`Inbound::Verdict`]. `name` is for traces.
-    pub fn ask(&mut self, ticket: u64, ask: Ask, name: Name<'_>) {
+    /// Sends an ask; its answer comes in as [`Inbound::Verdict`], once. `name` is for traces.
+    ///
+    /// # Errors
+    /// Too much is asked already: the verdict, of which nothing more will come in.
+    pub fn ask(&mut self, ticket: u64, ask: Ask, name: Name<'_>) -> Result<(), Verdict> {
         let leg = match &ask {
             Ask::Heard(heard) => heard.leg,
             Ask::Recall(leg) => *leg,
@@ -141,36 +151,17 @@ impl Line {
         if let Some(trace) = self.traces.get(&leg.call) {
             (self.tracing.adopt)(&span, trace);
         }
+        let Ok(permit) = self.asks.clone().try_acquire_owned() else { return Err(Verdict::Unavailable) };
         let (bus, sender) = (self.bus.clone(), self.sender.clone());
-        let Ok(permit) = self.asks.clone().try_acquire_owned() else {
-            let busy = Arrival::Verdict(ticket, leg, Verdict::Unavailable);
-            let _ = sender.try_send(busy);
-            return;
-        };
+        let opens = matches!(&ask, Ask::Heard(heard) if heard.opening.is_some());
         let message = Message { trace: (self.tracing.parent_of)(&span), payload: ask.encode() };
         let asking = async move {
-            let mut verdict = Verdict::Unavailable;
-            // An event that was committed but not answered gets the same verdict when it is asked again.
-            for _ in 0..2 {
-                match bus.request(subjects::ASK, message.clone(), ASK).await {
-                    Ok(octets) => {
-                        verdict = Verdict::decode(&octets).unwrap_or_else(|error| {
-                            warn!(%error, "an orchestrator answered nonsense");
-                            Verdict::Unavailable
-                        });
-                        break;
-                    }
-                    Err(BusError::Timeout) => {}
-                    Err(error) => {
-                        warn!(%error, "no orchestrator answers");
-                        break;
-                    }
-                }
-            }
+            let verdict = verdict(&bus, message, opens).await;
             let _ = sender.send(Arrival::Verdict(ticket, leg, verdict)).await;
             drop(permit);
         };
         tokio::spawn(asking.instrument(span));
+        Ok(())
     }
 
     /// The next that comes in. Cancel-safe.
@@ -178,47 +169,54 @@ impl Line {
         loop {
             // The line holds a sender itself, so the channel never ends.
             let Some(arrival) = self.receiver.recv().await else { std::future::pending().await };
-            match arrival {
-                Arrival::Verdict(ticket, leg, verdict) => {
-                    if let Verdict::Committed { trace, .. } = &verdict {
-                        self.remember(leg, trace);
-                    } else if let Verdict::Stale(state) | Verdict::Leg(state) = &verdict {
-                        self.remember(leg, &state.trace);
-                    }
-                    return Inbound::Verdict(ticket, verdict);
+            if let Some(inbound) = self.arrived(arrival) {
+                return inbound;
+            }
+        }
+    }
+
+    /// The next that has come in already.
+    pub fn try_next(&mut self) -> Option<Inbound> {
+        while let Ok(arrival) = self.receiver.try_recv() {
+            if let Some(inbound) = self.arrived(arrival) {
+                return Some(inbound);
+            }
+        }
+        None
+    }
+
+    fn arrived(&mut self, arrival: Arrival) -> Option<Inbound> {
+        match arrival {
+            Arrival::Verdict(ticket, leg, verdict) => {
+                if let Verdict::Committed { trace, .. } = &verdict {
+                    self.remember(leg, trace);
+                } else if let Verdict::Stale(state) | Verdict::Leg(state) = &verdict {
+                    self.remember(leg, &state.trace);
                 }
-                Arrival::Order(say, request) => {
-                    self.remember(say.state.leg, &say.state.trace);
-                    if let Some((requests, _)) = self.orders.get_mut(&say.id) {
-                        // The same order again while it is being said: both get the answer.
-                        requests.push(request);
-                        continue;
-                    }
-                    if self.orders.len() >= MAX_ORDERS
-                        && let Some(oldest) = self.order_of.pop_front()
-                    {
-                        self.orders.remove(&oldest);
-                    }
-                    let leg = say.state.leg;
+                Some(Inbound::Verdict(ticket, verdict))
+            }
+            Arrival::Order(say, request) => {
+                let leg = say.state.leg;
+                self.remember(leg, &say.state.trace);
+                let adopt = self.tracing.adopt;
+                let span = |request: &Request| {
                     let span = info_span!(
                         "edge.say",
                         otel.name = format!("edge says {}", say.signal.name()),
                         call.id = %leg.call,
                         leg.id = leg.leg.0,
                     );
-                    (self.tracing.adopt)(&span, &request.message.trace);
-                    self.orders.insert(say.id, (vec![request], span));
-                    self.order_of.push_back(say.id);
-                    return Inbound::Say(say);
-                }
+                    adopt(&span, &request.message.trace);
+                    span
+                };
+                self.orders.take(say.id, request, span, Instant::now()).then_some(Inbound::Say(say))
             }
         }
     }
 
     /// Answers an order.
     pub fn said(&mut self, said: &Said) {
-        let Some((requests, span)) = self.orders.remove(&said.id) else { return };
-        self.order_of.retain(|id| *id != said.id);
+        let Some((requests, span)) = self.orders.said(said.id) else { return };
         let octets = said.encode();
         let answering = async move {
             for request in requests {
@@ -241,5 +239,46 @@ impl Line {
         }
         self.traces.insert(leg.call, trace.to_owned());
         self.trace_of.push_back(leg.call);
+    }
+}
+
+/// The verdict of the orchestrators. An event that was committed but not answered gets the same verdict when it is asked again.
+async fn verdict(bus: &Bus, message: Message, opens: bool) -> Verdict {
+    let until = Instant::now() + ANSWER;
+    let left = || until.saturating_duration_since(Instant::now());
+    let (mut tries, mut pause) = (0, FIRST_PAUSE);
+    loop {
+        tries += 1;
+        let again = match bus.request(subjects::ASK, message.clone(), ASK.min(left())).await {
+            Ok(octets) => match Verdict::decode(&octets) {
+                Ok(Verdict::Unavailable) => !opens,
+                Ok(verdict) => return verdict,
+                Err(error) => {
+                    warn!(%error, "an orchestrator answered nonsense");
+                    false
+                }
+            },
+            Err(error) => {
+                if tries == 1 {
+                    warn!(%error, "no orchestrator answers");
+                }
+                match error {
+                    BusError::Timeout => !opens || tries < OPENING_TRIES,
+                    BusError::NoResponder | BusError::Full | BusError::Link(_) => !opens,
+                    BusError::TooLarge => false,
+                }
+            }
+        };
+        if !again {
+            return Verdict::Unavailable;
+        }
+        if !opens {
+            tokio::time::sleep(pause.min(left())).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+        if left().is_zero() {
+            warn!(tries, "what happened in a call is in no record");
+            return Verdict::Unavailable;
+        }
     }
 }

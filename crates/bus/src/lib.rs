@@ -1,7 +1,7 @@
 //! How instances talk: NATS, or channels within a single process.
 //!
 //! One rule: a request is answered by one member of a queue group, or fails within its deadline; when nobody serves the
-//! subject that is told at once. Every queue is bounded. Both implementations pass the same contract suite
+//! subject, or there is no link, that is told at once. What nobody waits for any more is not served. Every queue is bounded. Both implementations pass the same contract suite
 //! (`tests/contract.rs`). Knows nothing of what the octets mean. Start at [`Bus`].
 
 pub mod directory;
@@ -60,28 +60,28 @@ pub struct Request {
 #[derive(Debug)]
 enum Reply {
     Local(tokio::sync::oneshot::Sender<Bytes>),
-    Nats(async_nats::Client, async_nats::Subject),
+    Nats(nats::Asker),
 }
 
 /// What comes in on a subject; dropping it ends the subscription.
 #[derive(Debug)]
 pub struct Inbox<T> {
     receiver: tokio::sync::mpsc::Receiver<T>,
-    _guard: Guard,
+    guard: Guard,
 }
 
 /// Undoes the subscription.
 #[derive(Debug)]
 enum Guard {
     Local(local::Member),
-    Nats(tokio::task::JoinHandle<()>),
+    Nats(nats::Mover),
 }
 
 impl Drop for Guard {
     fn drop(&mut self) {
         match self {
             Guard::Local(member) => member.leave(),
-            Guard::Nats(task) => task.abort(),
+            Guard::Nats(mover) => mover.end(),
         }
     }
 }
@@ -182,13 +182,44 @@ fn fits(payload: &Bytes) -> Result<(), BusError> {
 }
 
 impl<T> Inbox<T> {
-    /// The next one; `None` when the bus is gone.
-    pub async fn next(&mut self) -> Option<T> {
+    /// Takes nothing new from now on; what has come already is still there, then the inbox ends. What is on its way in this
+    /// moment may run into its asker's deadline.
+    pub fn close(&mut self) {
+        match &mut self.guard {
+            Guard::Local(member) => member.leave(),
+            Guard::Nats(mover) => mover.close(),
+        }
+    }
+}
+
+impl Inbox<Message> {
+    /// The next one; `None` when the bus is gone or the inbox was closed. Cancel-safe.
+    pub async fn next(&mut self) -> Option<Message> {
         self.receiver.recv().await
     }
 }
 
+impl Inbox<Request> {
+    /// The next one that somebody still waits for; `None` when the bus is gone or the inbox was closed. Cancel-safe.
+    pub async fn next(&mut self) -> Option<Request> {
+        loop {
+            let request = self.receiver.recv().await?;
+            if !request.is_late() {
+                return Some(request);
+            }
+        }
+    }
+}
+
 impl Request {
+    /// Its asker has given up: serving it would do what nobody waits for.
+    fn is_late(&self) -> bool {
+        match &self.reply {
+            Reply::Local(sender) => sender.is_closed(),
+            Reply::Nats(asker) => asker.is_late(),
+        }
+    }
+
     /// Answers it.
     ///
     /// # Errors
@@ -198,9 +229,7 @@ impl Request {
         fits(&payload)?;
         match self.reply {
             Reply::Local(sender) => sender.send(payload).map_err(|_| BusError::Timeout),
-            Reply::Nats(client, subject) => {
-                client.publish(subject, payload).await.map_err(|e| BusError::Link(e.to_string()))
-            }
+            Reply::Nats(asker) => asker.reply(payload).await,
         }
     }
 }

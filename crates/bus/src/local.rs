@@ -92,7 +92,7 @@ impl Local {
             .or_default()
             .members
             .push((id, sender));
-        Inbox { receiver, _guard: Guard::Local(Member(Arc::downgrade(self), id)) }
+        Inbox { receiver, guard: Guard::Local(Member(Arc::downgrade(self), id)) }
     }
 
     pub fn publish(&self, subject: &str, message: &Message) {
@@ -111,7 +111,7 @@ impl Local {
         state.next += 1;
         let id = state.next;
         state.listeners.push((id, pattern.into(), sender));
-        Inbox { receiver, _guard: Guard::Local(Member(Arc::downgrade(self), id)) }
+        Inbox { receiver, guard: Guard::Local(Member(Arc::downgrade(self), id)) }
     }
 }
 

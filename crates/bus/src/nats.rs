@@ -1,14 +1,26 @@
 //! The bus on NATS: core request/reply and publish; nothing here waits on JetStream.
+//!
+//! One rule: nothing is sent late. While the server is away the client would keep what it is given and send it after; so it is
+//! given nothing then, and a request says until when it is of use.
 
 use crate::{BusError, Guard, Inbox, Message, QUEUE, Reply, Request};
 use async_nats::client::RequestErrorKind;
-use async_nats::{Client, ConnectOptions, HeaderMap};
+use async_nats::connection::State;
+use async_nats::{Client, ConnectOptions, HeaderMap, Subject};
 use bytes::Bytes;
 use futures::StreamExt;
 use std::time::Duration;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
 const TRACEPARENT: &str = "traceparent";
+/// Milliseconds since the Unix epoch after which nobody waits for the answer.
+const UNTIL: &str = "tandem-until";
+/// A request is served so long after its time, ms: the clocks of two hosts differ by less.
+pub const SKEW_MS: u64 = 2_000;
+/// Handing something to a client that is linked takes no longer, or it is not linked.
+const SEND: Duration = Duration::from_secs(1);
 /// A subject that is never served.
 const NOBODY: &str = "tandem.nobody";
 
@@ -19,10 +31,55 @@ pub struct NatsConfig {
     pub url: String,
     /// Shown by the server's monitoring.
     pub name: String,
+    /// Milliseconds since the Unix epoch.
+    pub now: fn() -> u64,
 }
 
 #[derive(Clone, Debug)]
-pub(crate) struct Nats(Client);
+pub(crate) struct Nats {
+    client: Client,
+    now: fn() -> u64,
+}
+
+/// Who waits for an answer, and until when.
+#[derive(Debug)]
+pub(crate) struct Asker {
+    nats: Nats,
+    subject: Subject,
+    until: Option<u64>,
+}
+
+impl Asker {
+    pub fn is_late(&self) -> bool {
+        let late = self.until.map_or(0, |until| (self.nats.now)().saturating_sub(until));
+        if late > SKEW_MS {
+            tracing::warn!(late_ms = late, "a request came late; do the clocks of the hosts differ?");
+        }
+        late > SKEW_MS
+    }
+
+    pub async fn reply(self, payload: Bytes) -> Result<(), BusError> {
+        self.nats.send(self.nats.client.publish(self.subject, payload)).await
+    }
+}
+
+/// Moves messages into an inbox.
+#[derive(Debug)]
+pub(crate) struct Mover {
+    task: JoinHandle<()>,
+    /// Dropped: take nothing new.
+    open: Option<oneshot::Sender<()>>,
+}
+
+impl Mover {
+    pub fn close(&mut self) {
+        self.open = None;
+    }
+
+    pub fn end(&self) {
+        self.task.abort();
+    }
+}
 
 impl Nats {
     pub async fn connect(config: &NatsConfig) -> Result<Nats, BusError> {
@@ -33,54 +90,72 @@ impl Nats {
             .connection_timeout(Duration::from_secs(2))
             .ping_interval(Duration::from_secs(5))
             .reconnect_delay_callback(|attempt| Duration::from_millis((attempt as u64 * 50).min(500)));
-        options.connect(servers).await.map(Nats).map_err(|e| BusError::Link(e.to_string()))
+        let client = options.connect(servers).await.map_err(link)?;
+        Ok(Nats { client, now: config.now })
+    }
+
+    fn linked(&self) -> Result<(), BusError> {
+        match self.client.connection_state() {
+            State::Connected => Ok(()),
+            State::Pending | State::Disconnected => Err(BusError::Link("the server is away".into())),
+        }
+    }
+
+    /// Hands something to the client while it is linked.
+    async fn send<T, E: std::fmt::Display>(
+        &self,
+        sending: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, BusError> {
+        self.linked()?;
+        let late = |_| BusError::Link("the client takes nothing".into());
+        timeout(SEND, sending).await.map_err(late)?.map_err(link)
     }
 
     pub async fn request(
         &self,
         subject: &str,
         message: Message,
-        timeout: Duration,
+        patience: Duration,
     ) -> Result<Bytes, BusError> {
-        let mut request = async_nats::Request::new().payload(message.payload).timeout(Some(timeout));
-        if !message.trace.is_empty() {
-            request = request.headers(headers(&message.trace));
-        }
-        match self.0.send_request(subject.to_owned(), request).await {
-            Ok(answer) => Ok(answer.payload),
-            Err(error) => Err(match error.kind() {
+        self.linked()?;
+        let mut headers = headers(&message.trace);
+        let patience_ms = u64::try_from(patience.as_millis()).unwrap_or(u64::MAX);
+        headers.insert(UNTIL, (self.now)().saturating_add(patience_ms).to_string());
+        let request = async_nats::Request::new().payload(message.payload).headers(headers).timeout(None);
+        match timeout(patience, self.client.send_request(subject.to_owned(), request)).await {
+            Err(_) => Err(BusError::Timeout),
+            Ok(Ok(answer)) => Ok(answer.payload),
+            Ok(Err(error)) => Err(match error.kind() {
                 RequestErrorKind::NoResponders => BusError::NoResponder,
                 RequestErrorKind::TimedOut => BusError::Timeout,
-                _ => BusError::Link(error.to_string()),
+                _ => link(error),
             }),
         }
     }
 
     pub async fn serve(&self, subject: &str, group: &str) -> Result<Inbox<Request>, BusError> {
-        let stream = self
-            .0
-            .queue_subscribe(subject.to_owned(), group.to_owned())
-            .await
-            .map_err(|e| BusError::Link(e.to_string()))?;
-        let client = self.0.clone();
+        let stream = self.send(self.client.queue_subscribe(subject.to_owned(), group.to_owned())).await?;
+        let nats = self.clone();
         self.inbox(stream, move |message| {
-            let reply = Reply::Nats(client.clone(), message.reply.clone()?);
-            Some(Request { message: read(message), reply })
+            let until = header(&message, UNTIL).and_then(|until| until.parse().ok());
+            let asker = Asker { nats: nats.clone(), subject: message.reply.clone()?, until };
+            Some(Request { message: read(message), reply: Reply::Nats(asker) })
         })
         .await
     }
 
     pub async fn publish(&self, subject: &str, message: Message) -> Result<(), BusError> {
-        let sent = if message.trace.is_empty() {
-            self.0.publish(subject.to_owned(), message.payload).await
+        let subject = subject.to_owned();
+        if message.trace.is_empty() {
+            self.send(self.client.publish(subject, message.payload)).await
         } else {
-            self.0.publish_with_headers(subject.to_owned(), headers(&message.trace), message.payload).await
-        };
-        sent.map_err(|e| BusError::Link(e.to_string()))
+            let headers = headers(&message.trace);
+            self.send(self.client.publish_with_headers(subject, headers, message.payload)).await
+        }
     }
 
     pub async fn subscribe(&self, pattern: &str) -> Result<Inbox<Message>, BusError> {
-        let stream = self.0.subscribe(pattern.to_owned()).await.map_err(|e| BusError::Link(e.to_string()))?;
+        let stream = self.send(self.client.subscribe(pattern.to_owned())).await?;
         self.inbox(stream, |message| Some(read(message))).await
     }
 
@@ -100,36 +175,58 @@ impl Nats {
         read: impl Fn(async_nats::Message) -> Option<T> + Send + 'static,
     ) -> Result<Inbox<T>, BusError> {
         let (sender, receiver) = mpsc::channel(QUEUE);
+        let (open, mut closed) = oneshot::channel();
+        let nats = self.clone();
         let task = tokio::spawn(async move {
-            while let Some(message) = stream.next().await {
+            let mut draining = false;
+            loop {
+                let message = tokio::select! {
+                    message = stream.next() => message,
+                    _ = &mut closed, if !draining => {
+                        draining = true;
+                        // What has come already is still moved; what is on the wire just now may be lost to its asker's deadline.
+                        match timeout(SEND, stream.drain()).await {
+                            // Written now, not with whatever is written next.
+                            Ok(Ok(())) => drop(nats.client.flush().await),
+                            _ => return,
+                        }
+                        continue;
+                    }
+                };
+                let Some(message) = message else { return };
                 let Some(item) = read(message) else { continue };
                 match sender.try_send(item) {
                     Ok(()) => {}
                     Err(mpsc::error::TrySendError::Full(_)) => {
                         tracing::warn!("an inbox is full; a message is dropped")
                     }
-                    Err(mpsc::error::TrySendError::Closed(_)) => break,
+                    Err(mpsc::error::TrySendError::Closed(_)) => return,
                 }
             }
         });
+        let inbox = Inbox { receiver, guard: Guard::Nats(Mover { task, open: Some(open) }) };
         // The server knows the subscription when this returns: who is told to ask us next will find us.
         self.flush().await?;
-        Ok(Inbox { receiver, _guard: Guard::Nats(task) })
+        Ok(inbox)
     }
+}
+
+fn link(error: impl std::fmt::Display) -> BusError {
+    BusError::Link(error.to_string())
 }
 
 fn headers(trace: &str) -> HeaderMap {
     let mut headers = HeaderMap::new();
-    headers.insert(TRACEPARENT, trace);
+    if !trace.is_empty() {
+        headers.insert(TRACEPARENT, trace);
+    }
     headers
 }
 
+fn header(message: &async_nats::Message, name: &str) -> Option<String> {
+    message.headers.as_ref()?.get(name).map(ToString::to_string)
+}
+
 fn read(message: async_nats::Message) -> Message {
-    let trace = message
-        .headers
-        .as_ref()
-        .and_then(|h| h.get(TRACEPARENT))
-        .map(ToString::to_string)
-        .unwrap_or_default();
-    Message { trace, payload: message.payload }
+    Message { trace: header(&message, TRACEPARENT).unwrap_or_default(), payload: message.payload }
 }

@@ -17,31 +17,58 @@ use tandem_bus::{Bus, BusError, Inbox, MAX_PAYLOAD, Message, NatsConfig, QUEUE, 
 struct Server(Child, u16);
 
 impl Server {
+    /// On a port that the server chose itself: no other test can have it.
     fn start() -> Server {
-        Server::on(std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port())
+        let directory = std::env::temp_dir();
+        let child = spawn(&["-p", "-1", "--ports_file_dir", directory.to_str().unwrap()]);
+        let file = directory.join(format!("nats-server_{}.ports", child.id()));
+        let mut server = Server(child, 0);
+        server.1 = within(|| {
+            let ports: serde_json::Value = serde_json::from_slice(&std::fs::read(&file).ok()?).ok()?;
+            ports["nats"][0].as_str()?.rsplit(':').next()?.parse().ok()
+        });
+        let _ = std::fs::remove_file(&file);
+        server
     }
 
     fn on(port: u16) -> Server {
-        let program = ["/usr/sbin/nats-server", "nats-server"]
-            .into_iter()
-            .find(|p| !p.starts_with('/') || std::path::Path::new(p).exists())
-            .unwrap();
-        let child = Command::new(program)
-            .args(["-a", "127.0.0.1", "-p", &port.to_string()])
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("nats-server is missing: run `cargo xtask setup`");
-        let began = now();
-        while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
-            assert!(began.elapsed() < Duration::from_secs(10), "nats-server does not listen");
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        Server(child, port)
+        let server = Server(spawn(&["-p", &port.to_string()]), port);
+        within(|| std::net::TcpStream::connect(("127.0.0.1", port)).ok());
+        server
     }
 
     fn config(&self) -> NatsConfig {
-        NatsConfig { url: format!("nats://127.0.0.1:{}", self.1), name: "contract".into() }
+        NatsConfig { url: format!("nats://127.0.0.1:{}", self.1), name: "contract".into(), now: now_ms }
+    }
+
+    fn signal(&self, name: &str) {
+        let pid = self.0.id().to_string();
+        assert!(Command::new("kill").args([name, &pid]).status().unwrap().success());
+    }
+}
+
+fn spawn(arguments: &[&str]) -> Child {
+    let program = ["/usr/sbin/nats-server", "nats-server"]
+        .into_iter()
+        .find(|p| !p.starts_with('/') || std::path::Path::new(p).exists())
+        .unwrap();
+    Command::new(program)
+        .args(["-a", "127.0.0.1"])
+        .args(arguments)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("nats-server is missing: run `cargo xtask setup`")
+}
+
+fn within<T>(mut look: impl FnMut() -> Option<T>) -> T {
+    let began = now();
+    loop {
+        if let Some(seen) = look() {
+            return seen;
+        }
+        assert!(began.elapsed() < Duration::from_secs(10), "nats-server does not listen");
+        std::thread::sleep(Duration::from_millis(10));
     }
 }
 
@@ -57,11 +84,19 @@ fn now() -> Instant {
     Instant::now()
 }
 
+#[allow(clippy::disallowed_methods, reason = "real servers know no other clock")]
+fn now_ms() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    since.as_millis().try_into().unwrap()
+}
+
 fn text(payload: &str) -> Message {
     Message { trace: String::new(), payload: payload.to_owned().into() }
 }
 
 const SOON: Duration = Duration::from_secs(2);
+/// Clocks of two hosts are allowed to differ by less.
+const CLOCKS: Duration = Duration::from_millis(2_200);
 
 /// Answers every request with the name of the server and what it was asked.
 fn answering(mut inbox: Inbox<Request>, name: &'static str) -> tokio::task::JoinHandle<usize> {
@@ -152,15 +187,51 @@ async fn holds(here: Bus, there: Bus) {
     let large = Message { trace: String::new(), payload: vec![0; MAX_PAYLOAD + 1].into() };
     assert_eq!(here.publish("t.large", large).await, Err(BusError::TooLarge));
     let mut slow = there.subscribe("t.flood").await.unwrap();
-    for _ in 0..QUEUE + 500 {
+    for _ in 0..3 * QUEUE {
         here.publish("t.flood", text("x")).await.unwrap();
     }
+    // Everything has come to the other side before anything is taken out.
     here.flush().await.unwrap();
+    there.flush().await.unwrap();
+    tokio::time::sleep(Duration::from_millis(200)).await;
     let mut kept = 0;
     while tokio::time::timeout(Duration::from_millis(200), slow.next()).await.is_ok() {
         kept += 1;
     }
-    assert!((1..=QUEUE + 500).contains(&kept), "{kept}");
+    assert_eq!(kept, QUEUE);
+
+    // A closed inbox gives what has come already, and then ends; others are asked from then on.
+    let mut leaving = there.serve("v.leaving", "g").await.unwrap();
+    let asking = ["a", "b"].map(|payload| {
+        let here = here.clone();
+        tokio::spawn(async move { here.request("v.leaving", text(payload), SOON).await })
+    });
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    leaving.close();
+    let served = answering(leaving, "last");
+    assert_eq!(tokio::time::timeout(SOON, served).await.unwrap().unwrap(), 2);
+    for asked in asking {
+        assert!(asked.await.unwrap().is_ok(), "what was asked in time is answered");
+    }
+    let mut after = Ok(bytes::Bytes::new());
+    for _ in 0..40 {
+        after = here.request("v.leaving", text("c"), Duration::from_millis(50)).await;
+        if after == Err(BusError::NoResponder) {
+            break;
+        }
+    }
+    assert_eq!(after, Err(BusError::NoResponder));
+
+    // What nobody waits for any more is not served.
+    let mut late = there.serve("v.late", "g").await.unwrap();
+    let patience = Duration::from_millis(50);
+    assert_eq!(here.request("v.late", text("stale"), patience).await, Err(BusError::Timeout));
+    tokio::time::sleep(CLOCKS).await;
+    let asking = tokio::spawn(async move { here.request("v.late", text("fresh"), SOON).await });
+    let request = tokio::time::timeout(SOON, late.next()).await.unwrap().unwrap();
+    assert_eq!(&request.message.payload[..], b"fresh");
+    request.reply("yes").await.unwrap();
+    assert!(asking.await.unwrap().is_ok());
 }
 
 /// The directory: who announces itself is seen, who drains is seen draining, who leaves or falls silent is gone.
@@ -221,6 +292,27 @@ async fn the_process_keeps_a_directory() {
     lists(bus.clone(), bus).await;
 }
 
+/// However close a beat is to the good-bye, the good-bye is the last word.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_beat_follows_a_good_bye() {
+    let bus = Bus::in_process();
+    for round in 0..2_000 {
+        let mut heard = bus.subscribe("tandem.here.brief").await.unwrap();
+        let card = Card { kind: "brief".into(), instance: round.to_string(), ..Card::default() };
+        let here = announce(&bus, card);
+        if round % 2 == 0 {
+            tokio::task::yield_now().await;
+        }
+        here.leave().await;
+        heard.close();
+        let mut last = None;
+        while let Some(message) = heard.next().await {
+            last = Some(serde_json::from_slice::<Card>(&message.payload).unwrap());
+        }
+        assert!(last.is_some_and(|card| card.leaving), "round {round}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn nats_keeps_a_directory() {
     let server = Server::start();
@@ -277,9 +369,61 @@ async fn a_client_comes_back_after_its_server_did() {
     assert!(answer.is_ok(), "{answer:?}");
 }
 
+/// While the server is away everything is refused at once, however much comes; and none of it is done after.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_kept_for_a_server_that_is_away() {
+    let server = Server::start();
+    let (port, config) = (server.1, server.config());
+    let (bus, there) = (Bus::nats(&config).await.unwrap(), Bus::nats(&config).await.unwrap());
+    let (mut served, mut heard) =
+        (there.serve("t.away", "g").await.unwrap(), there.subscribe("t.told").await.unwrap());
+    // Asked while it was there, to be answered when it is away.
+    let asking = tokio::spawn({
+        let bus = bus.clone();
+        async move { bus.request("t.away", text("before"), SOON).await }
+    });
+    let before = tokio::time::timeout(SOON, served.next()).await.unwrap().unwrap();
+    drop(server);
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let began = now();
+    for _ in 0..QUEUE {
+        assert!(matches!(bus.request("t.away", text("stale"), SOON).await, Err(BusError::Link(_))));
+        assert!(matches!(bus.publish("t.told", text("stale")).await, Err(BusError::Link(_))));
+    }
+    assert!(matches!(before.reply("late").await, Err(BusError::Link(_))));
+    assert!(matches!(bus.serve("t.more", "g").await, Err(BusError::Link(_))));
+    assert!(matches!(bus.flush().await, Err(BusError::Link(_))));
+    assert!(began.elapsed() < SOON, "{:?}", began.elapsed());
+    let _again = Server::on(port);
+    assert!(asking.await.unwrap().is_err());
+    let came = tokio::time::timeout(Duration::from_secs(3), served.next()).await;
+    assert!(came.is_err(), "a stale request is served: {came:?}");
+    let came = tokio::time::timeout(Duration::from_millis(100), heard.next()).await;
+    assert!(came.is_err(), "something stale is told: {came:?}");
+}
+
+/// A server that stalls has taken a request before anybody can know: it is not served when it comes out at last.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_stalled_server_held_back_is_not_served() {
+    let server = Server::start();
+    let (bus, there) =
+        (Bus::nats(&server.config()).await.unwrap(), Bus::nats(&server.config()).await.unwrap());
+    let mut served = there.serve("t.stalled", "g").await.unwrap();
+    server.signal("-STOP");
+    let patience = Duration::from_millis(100);
+    assert_eq!(bus.request("t.stalled", text("stale"), patience).await, Err(BusError::Timeout));
+    tokio::time::sleep(CLOCKS).await;
+    server.signal("-CONT");
+    let asking = tokio::spawn(async move { bus.request("t.stalled", text("fresh"), SOON).await });
+    let request = tokio::time::timeout(SOON, served.next()).await.unwrap().unwrap();
+    assert_eq!(&request.message.payload[..], b"fresh");
+    request.reply("yes").await.unwrap();
+    assert!(asking.await.unwrap().is_ok());
+}
+
 #[tokio::test]
 async fn no_server_is_told() {
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let config = NatsConfig { url: format!("nats://127.0.0.1:{port}"), name: "nobody".into() };
+    let config = NatsConfig { url: format!("nats://127.0.0.1:{port}"), name: "nobody".into(), now: now_ms };
     assert!(matches!(Bus::nats(&config).await, Err(BusError::Link(_))));
 }

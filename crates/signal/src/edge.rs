@@ -7,6 +7,9 @@
 use crate::{EffectId, End, EventId, LegRef, Party, Signal};
 use serde::{Deserialize, Serialize};
 
+/// An ask has its verdict after this time at the latest, ms.
+pub const VERDICT_MS: u64 = 15_000;
+
 /// A leg as the call record holds it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LegState {

@@ -13,7 +13,7 @@ mod reason;
 pub mod subjects;
 mod time;
 
-pub use edge::{Ask, Handover, Heard, LegState, Opening, Said, Say, Verdict};
+pub use edge::{Ask, Handover, Heard, LegState, Opening, Said, Say, VERDICT_MS, Verdict};
 pub use ids::{CallId, EffectId, EventId, LegId, LegRef, Secret, Token};
 pub use media::Media;
 pub use party::{Party, Protocol};

@@ -90,6 +90,12 @@ impl Edge {
         self.legs.values().filter(|leg| leg.is_open()).count()
     }
 
+    /// Legs whose calls go on: what a drain waits for where no other edge would serve them.
+    #[must_use]
+    pub fn live(&self) -> usize {
+        self.legs.values().filter(|leg| leg.is_live()).count()
+    }
+
     /// Nothing can be sent to this flow (refused connection, no route): what waits for an answer from there waits no longer.
     pub fn unreachable(&mut self, flow: Flow, now: Time) {
         for key in self.table.fail(&flow) {

@@ -246,9 +246,31 @@ fn a_draining_edge_serves_what_lives_and_takes_nothing_new() {
     assert_eq!(b.codes(), ["503", "503"]);
     b.hear(request("ACK", 1, &to, ""));
     assert_eq!(b.edge.open(), 0, "any edge can serve it now");
+    assert_eq!(b.edge.live(), 1, "where there is another");
     b.hear(request("BYE", 2, &to, ""));
     b.commit(4);
     assert_eq!(b.codes(), ["200"]);
+    assert_eq!((b.edge.live(), b.edge.legs()), (0, 1), "what is kept for late messages keeps nobody here");
+}
+
+#[test]
+fn an_order_that_comes_again_while_it_waits_is_said_once() {
+    let mut b = bench("one");
+    let (heard, said, to) = answered(&mut b);
+    b.hear(request("ACK", 1, &to, ""));
+    let info = request("INFO", 2, &to, "Signal=5\r\n");
+    b.hear(info.replace("application/sdp", "application/dtmf-relay"));
+    assert_eq!(b.asks.len(), 1, "something is on its way to the record");
+    let (leg, state) = (heard.leg, state(heard.leg, 3, said.dialog.unwrap()));
+    let id = EffectId { call: leg.call, version: 77, index: 0 };
+    let order = Say { id, state, count: 0, signal: Signal::End(Reason::Normal.into()), opening: None };
+    for _ in 0..40 {
+        b.edge.say(order.clone(), b.now);
+    }
+    b.drain();
+    b.commit(4);
+    assert_eq!(b.said.len(), 1);
+    assert_eq!(b.codes(), ["200", "BYE"]);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! A SIP phone: baresip with a sine tone for a microphone, a recorder for an ear and its TCP control port.
 
-use crate::clock::poll;
+use crate::clock::{now_ms, poll};
 use crate::ladder::{self, Step};
 use crate::log::{Log, Stream};
 use crate::tone::{Heard, Wav};
@@ -243,6 +243,27 @@ impl Baresip {
         heard.ok_or_else(|| self.failure(&format!("does not hear {hz} Hz but {last:?}")))
     }
 
+    /// How much of the call that goes on it has recorded by now.
+    ///
+    /// # Errors
+    /// Nothing is recorded.
+    pub fn recorded(&self) -> Result<Recorded> {
+        let path = self.recording().with_context(|| self.failure("records nothing"))?;
+        let wav = Wav::read(&path)?;
+        let seconds = wav.samples.len() as f64 / f64::from(wav.rate);
+        Ok(Recorded { at: Duration::from_millis(now_ms()), length: Duration::from_secs_f64(seconds) })
+    }
+
+    /// Sound that did not arrive since: it records what comes and no silence in place of what does not.
+    ///
+    /// # Errors
+    /// Nothing is recorded.
+    pub fn missed(&self, since: Recorded) -> Result<Duration> {
+        let now = self.recorded()?;
+        let (passed, came) = (now.at.saturating_sub(since.at), now.length.saturating_sub(since.length));
+        Ok(passed.saturating_sub(came))
+    }
+
     /// What the next established call came to that has ended and was not asked about yet.
     ///
     /// # Errors
@@ -276,6 +297,13 @@ fn event(line: &crate::log::Line) -> Option<Event> {
     let facts: Value = serde_json::from_str(&line.text).ok()?;
     let name = facts.get("type")?.as_str()?.to_owned();
     Some(Event { name, facts, at: line.at, number: line.number })
+}
+
+/// How long a recording was at a moment (since 1970).
+#[derive(Clone, Copy, Debug)]
+pub struct Recorded {
+    at: Duration,
+    length: Duration,
 }
 
 /// Netstrings (`length:octets,`) from the control port into the log, one line each.

@@ -137,6 +137,16 @@ impl Cluster {
         Ok(())
     }
 
+    /// Stops an instance as the loss of its host would: its connections stand, and nothing comes of it any more.
+    ///
+    /// # Errors
+    /// There is none of this name.
+    pub fn freeze(&mut self, name: &str) -> Result<()> {
+        let instance = self.instances.iter_mut().find(|instance| instance.name == name);
+        instance.with_context(|| format!("no instance {name}"))?.program.signal(libc::SIGSTOP);
+        Ok(())
+    }
+
     /// A page of the admin API of any living orchestrator, parsed.
     ///
     /// # Errors

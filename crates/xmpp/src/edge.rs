@@ -73,6 +73,12 @@ impl Edge {
         self.legs.len()
     }
 
+    /// Legs whose calls go on, as far as is known here: what a drain waits for where no other edge would serve them.
+    #[must_use]
+    pub fn live(&self) -> usize {
+        self.legs.values().filter(|leg| leg.is_live()).count()
+    }
+
     /// Asks without a verdict.
     #[must_use]
     pub fn asks(&self) -> usize {

@@ -197,7 +197,7 @@ fn a_verdict_that_never_comes_is_none() {
     let hold = action("session-info", SID, "<hold xmlns='urn:xmpp:jingle:apps:rtp:info:1'/>");
     b.jingle(ROSA, &us, &hold);
     let (ticket, _) = b.heard();
-    b.after(7_999);
+    b.after(signal::VERDICT_MS + 2_999);
     assert!(b.kinds().is_empty());
     assert_eq!(b.edge.deadline().map(|at| at.since(b.now)), Some(1));
     b.after(1);
@@ -208,6 +208,35 @@ fn a_verdict_that_never_comes_is_none() {
     b.jingle(ROSA, &us, &hold);
     b.commit();
     assert_eq!(b.kinds(), ["result"]);
+}
+
+#[test]
+fn an_order_that_comes_again_while_it_waits_is_said_once() {
+    let mut b = bench();
+    let (leg, us) = rosa_is_answered(&mut b);
+    b.jingle(ROSA, &us, &action("session-info", SID, "<hold xmlns='urn:xmpp:jingle:apps:rtp:info:1'/>"));
+    let (ticket, heard) = b.heard();
+    let state = LegState { revision: heard.base, dialog: heard.dialog.clone(), ..fresh(leg) };
+    let id = EffectId { call: leg.call, version: 77, index: 0 };
+    let order = Say { id, state, count: 9, signal: Signal::End(Reason::Normal.into()), opening: None };
+    for _ in 0..40 {
+        b.edge.say(order.clone(), b.now);
+    }
+    b.verdict(ticket, Verdict::Committed { revision: heard.base + 1, trace: String::new() });
+    b.drain();
+    assert_eq!(b.kinds(), ["result", "session-terminate", "finish"]);
+    assert_eq!(b.said.len(), 1);
+}
+
+#[test]
+fn what_is_kept_of_an_ended_call_keeps_no_draining_edge() {
+    let mut b = bench();
+    let (_, us) = rosa_is_answered(&mut b);
+    assert_eq!(b.edge.live(), 1);
+    b.jingle(ROSA, &us, &action("session-terminate", SID, "<reason><success/></reason>"));
+    assert_eq!(b.edge.live(), 1, "its end is in no record yet");
+    b.commit();
+    assert_eq!((b.edge.live(), b.edge.legs()), (0, 1));
 }
 
 #[test]

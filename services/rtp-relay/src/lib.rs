@@ -14,7 +14,7 @@ pub mod thread;
 mod udp;
 
 use anyhow::{Context, bail};
-use bus::directory::{Announcer, Card, announce};
+use bus::directory::{Announcer, Card, announce, asked_to_drain};
 use command::line;
 use control::{Member, Service};
 use futures::Stream;
@@ -121,6 +121,14 @@ pub async fn run(config: Config, bus: bus::Bus, control: Control, drain: Drain) 
         started_ms: runtime::clock::now_ms(),
         ..Card::default()
     };
+    let asked = tokio::spawn({
+        let (bus, instance, drain) = (bus.clone(), card.instance.clone(), drain.clone());
+        async move {
+            if asked_to_drain(&bus, &instance).await.is_ok() {
+                drain.drain();
+            }
+        }
+    });
     let announcer = announce(&bus, card);
     runtime::admin::ready("rtp-relay", None);
 
@@ -129,6 +137,7 @@ pub async fn run(config: Config, bus: bus::Bus, control: Control, drain: Drain) 
         () = look_after(&drain, &members, &announcer) => Ok(()),
         _ = death.recv() => Err(anyhow::anyhow!("a media thread has died")),
     };
+    asked.abort();
     runtime::admin::forget("rtp-relay");
     announcer.leave().await;
     let _ = quit.send(());

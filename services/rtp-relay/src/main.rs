@@ -6,7 +6,8 @@ use tandem_rtp_relay::{Control, run};
 fn main() -> ExitCode {
     runtime::service::main("rtp-relay", async |config, drain| {
         let url = runtime::service::needs_bus(&config)?.to_owned();
-        let bus = bus::Bus::nats(&bus::NatsConfig { url, name: config.instance("rtp-relay") }).await?;
+        let (name, now) = (config.instance("rtp-relay"), runtime::clock::now_ms);
+        let bus = bus::Bus::nats(&bus::NatsConfig { url, name, now }).await?;
         run(config, bus, Control::Tcp, drain).await
     })
 }

@@ -254,3 +254,24 @@ async fn it_is_in_the_directory_and_its_control_port_answers_over_tcp() {
     tokio::time::timeout(Duration::from_secs(10), running).await.unwrap().unwrap().unwrap();
     assert!(directory.list().is_empty(), "it said good-bye");
 }
+
+/// `tandem drain` reaches the relay: it takes no new call, keeps the old one, and goes when that is over.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_relay_drains_when_it_is_asked_to() {
+    let mut relay = start(config("23400-23419"));
+    let relays = bus::directory::Directory::watch(&relay.bus, "rtp-relay").await.unwrap();
+    relay.allocate("call").await;
+    let draining = async {
+        while !relays.find("relay-1").is_some_and(|card| card.draining) {
+            bus::directory::ask_to_drain(&relay.bus, "relay-1").await.unwrap();
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(5), draining).await.expect("it does not hear");
+    let another = AllocateRequest { session: "another".into(), legs: 2, contents: 1, trace: String::new() };
+    assert_eq!(relay.client.allocate(another).await.unwrap_err().code(), Code::Unavailable);
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert!(!relay.running.is_finished(), "a call lives");
+    relay.client.release(ReleaseRequest { session: "call".into(), trace: String::new() }).await.unwrap();
+    tokio::time::timeout(Duration::from_secs(10), relay.running).await.unwrap().unwrap().unwrap();
+}

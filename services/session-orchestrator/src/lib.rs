@@ -40,10 +40,10 @@ pub async fn run(config: Config, bus: Bus, store: Store, dial: Dial, drain: Drai
     let pass = proto::pass::Pass::new(&signal::Secret::new(&config.secret()));
     let relays = relays::Relays::new(directory, dial, pass);
     let gather = gather::Gather::new(&config)?;
-    let performer = perform::Performer::new(bus.clone(), relays.clone(), now);
+    let instances = Arc::new(Directory::watch(&bus, "*").await.context("cannot watch the instances")?);
+    let performer = perform::Performer::new(bus.clone(), relays.clone(), instances.clone(), now);
     let trunks = Arc::new(config.trunk.clone());
     let calls = Calls::new(runner::Runner::new(store), gather, relays.clone(), performer, now);
-    let instances = Arc::new(Directory::watch(&bus, "*").await.context("cannot watch the instances")?);
     let desk = admin::Desk { calls: calls.clone(), instances, bus: bus.clone(), trunks };
     runtime::admin::mount(admin::routes(desk));
     let card = Card {
@@ -53,7 +53,6 @@ pub async fn run(config: Config, bus: Bus, store: Store, dial: Dial, drain: Drai
         ..Card::default()
     };
     let here = announce(&bus, card);
-    let drained = tokio::spawn(drained(bus.clone(), config.instance("orchestrator"), drain.clone()));
     let watching = tokio::spawn(health(relays.clone(), calls.clone()));
     let looking = tokio::spawn(serve::look_after(calls.clone(), drain.clone()));
     let served = serve::serve(bus, calls.clone(), drain.clone()).await;
@@ -63,7 +62,7 @@ pub async fn run(config: Config, bus: Bus, store: Store, dial: Dial, drain: Drai
         }
     })
     .await;
-    for task in [looking, watching, drained] {
+    for task in [looking, watching] {
         task.abort();
     }
     here.leave().await;
@@ -81,8 +80,9 @@ async fn health(relays: relays::Relays, calls: Calls) {
     }
 }
 
-/// `tandem drain INSTANCE` arrives by the bus.
-async fn drained(bus: Bus, instance: String, drain: Drain) {
+/// Waits for `tandem drain INSTANCE`, which arrives by the bus. What it drains is up to the process: one that decides alone
+/// cannot leave while calls live.
+pub async fn drained(bus: Bus, instance: String, drain: Drain) {
     if asked_to_drain(&bus, &instance).await.is_ok() {
         drain.drain();
     }

@@ -5,11 +5,13 @@
 
 use crate::record::Entry;
 use crate::relays::{Failure, Relays};
+use bus::directory::Directory;
 use bus::{Bus, BusError, Message};
 use proto::wire::Wire;
 use session::call::{Call, Effect, Event, Fact, MediaEvent};
 use signal::{EffectId, LegId, LegState, Protocol, Said, Say, Signal, Time, subjects};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 use tracing::{Instrument, info_span, warn};
 
@@ -37,6 +39,7 @@ pub struct Performed {
 pub struct Performer {
     bus: Bus,
     relays: Relays,
+    instances: Arc<Directory>,
     now: fn() -> Time,
 }
 
@@ -52,10 +55,10 @@ pub enum Lane {
 }
 
 impl Performer {
-    /// Over this bus and these relays.
+    /// Over this bus, these relays and the edges of this directory.
     #[must_use]
-    pub fn new(bus: Bus, relays: Relays, now: fn() -> Time) -> Performer {
-        Performer { bus, relays, now }
+    pub fn new(bus: Bus, relays: Relays, instances: Arc<Directory>, now: fn() -> Time) -> Performer {
+        Performer { bus, relays, instances, now }
     }
 
     /// Performs a batch for `call`, the record as it stood when the batch was taken.
@@ -137,21 +140,29 @@ impl Performer {
         let protocol = if leg.inbound { leg.opening.from.protocol } else { leg.opening.to.protocol };
         let anybody = subjects::say(protocol, link);
         let named = (!order.state.edge.is_empty()).then(|| subjects::edge(&order.state.edge));
-        // A SIP transaction is open at the edge that the leg names; an XMPP leg is wherever the link of its domain is, and the edge
-        // that it names may hold that no more.
-        let places = match protocol {
-            Protocol::Sip => [named, Some(anybody)],
-            Protocol::Xmpp => [Some(anybody), named],
-        };
+        // An edge that died without a word still takes orders on the bus for a while and answers none. Saying is deterministic, so
+        // any other may say it, too; over `anybody` it might be the dead one's turn again.
+        let mut silent = false;
         async {
             for attempt in 0..TRIES {
                 if attempt > 0 {
                     tokio::time::sleep(PAUSE).await;
                 }
+                // A SIP transaction is open at the edge that the leg names; an XMPP leg is wherever the link of its domain is, and
+                // the edge that it names may hold that no more.
+                let places = match protocol {
+                    Protocol::Sip => {
+                        let other = self.other(&order.state.edge, attempt).filter(|_| named.is_some());
+                        [named.clone().filter(|_| !silent), other, Some(anybody.clone())]
+                    }
+                    Protocol::Xmpp => [Some(anybody.clone()), named.clone(), None],
+                };
                 let mut answer = Err(BusError::NoResponder);
                 for place in places.iter().flatten() {
                     answer = self.bus.request(place, message.clone(), SAY).await;
-                    if answer != Err(BusError::NoResponder) {
+                    let lost = protocol == Protocol::Sip && answer == Err(BusError::Timeout);
+                    silent |= lost && Some(place) == named.as_ref();
+                    if answer != Err(BusError::NoResponder) && !lost {
                         break;
                     }
                 }
@@ -167,6 +178,14 @@ impl Performer {
         }
         .instrument(span)
         .await
+    }
+
+    /// The subject of a living SIP edge that is not this one.
+    fn other(&self, edge: &str, attempt: u32) -> Option<String> {
+        let mut cards = self.instances.list();
+        cards.retain(|card| card.kind == "sip-edge" && card.instance != edge);
+        let turn = attempt as usize % cards.len().max(1);
+        cards.get(turn).map(|card| subjects::edge(&card.instance))
     }
 
     /// Orders that no edge takes; true: done.

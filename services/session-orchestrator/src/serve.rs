@@ -20,6 +20,8 @@ use tracing::{error, warn};
 const GROUP: &str = "orchestrators";
 /// Requests worked on at once; further ones wait on the bus, whose queue is bounded too.
 const AT_ONCE: usize = 2_048;
+/// After a drain, what was asked before gets this long; then its askers have given up.
+const LAST: Duration = Duration::from_secs(3);
 /// How often deadlines are looked at.
 const LOOK: Duration = Duration::from_millis(250);
 /// A due record that is not settled in this time goes to somebody else.
@@ -27,7 +29,7 @@ const TAKE_MS: u64 = 2_000;
 /// Due records taken at once, a shard.
 const TAKE: usize = 64;
 
-/// Serves the subjects of the orchestrators until the drain says stop.
+/// Serves the subjects of the orchestrators until the drain says that others shall, and what has come by then.
 ///
 /// # Errors
 /// The bus cannot be served.
@@ -37,27 +39,46 @@ pub async fn serve(bus: Bus, calls: Calls, drain: Drain) -> Result<()> {
     let mut claims = bus.serve(subjects::CLAIM, GROUP).await.context("cannot serve claims")?;
     bus.flush().await.context("the bus does not take our subscriptions")?;
     let at_once = Arc::new(Semaphore::new(AT_ONCE));
-    loop {
-        let permit = tokio::select! {
-            () = drain.draining() => return Ok(()),
-            permit = at_once.clone().acquire_owned() => permit?,
-        };
-        let work: Work = tokio::select! {
-            () = drain.draining() => return Ok(()),
-            Some(request) = asks.next() => Work::Ask(request),
-            Some(request) = events.next() => Work::Event(request),
-            Some(request) = claims.next() => Work::Claim(request),
-            else => anyhow::bail!("the bus is gone"),
-        };
-        let calls = calls.clone();
-        tokio::spawn(async move {
-            match work {
-                Work::Ask(request) => ask(&calls, request).await,
-                Work::Event(request) => event(&calls, request).await,
-                Work::Claim(request) => claim(calls.runner().store(), request).await,
-            }
-            drop(permit);
-        });
+    let serving = async {
+        let mut draining = false;
+        loop {
+            let permit = at_once.clone().acquire_owned().await?;
+            let work: Work = tokio::select! {
+                () = drain.draining(), if !draining => {
+                    draining = true;
+                    asks.close();
+                    events.close();
+                    claims.close();
+                    continue;
+                }
+                Some(request) = asks.next() => Work::Ask(request),
+                Some(request) = events.next() => Work::Event(request),
+                Some(request) = claims.next() => Work::Claim(request),
+                else => break,
+            };
+            let calls = calls.clone();
+            tokio::spawn(async move {
+                match work {
+                    Work::Ask(request) => ask(&calls, request).await,
+                    Work::Event(request) => event(&calls, request).await,
+                    Work::Claim(request) => claim(calls.runner().store(), request).await,
+                }
+                drop(permit);
+            });
+        }
+        anyhow::ensure!(draining, "the bus is gone");
+        // The last ones are answered, too.
+        at_once.acquire_many(AT_ONCE as u32).await.map(drop)?;
+        Ok(())
+    };
+    let over = async {
+        drain.draining().await;
+        tokio::time::sleep(LAST).await;
+    };
+    tokio::select! {
+        served = serving => served,
+        () = drain.stopping() => Ok(()),
+        () = over => Ok(()),
     }
 }
 

@@ -10,7 +10,7 @@ mod udp;
 
 use anyhow::{Context, Result};
 use bus::Bus;
-use bus::directory::{Card, announce, asked_to_drain};
+use bus::directory::{Card, Directory, announce, asked_to_drain};
 use bus::edge::{Inbound, Line, Name, Tracing};
 use bytes::Bytes;
 use handover::{Handed, Handovers};
@@ -26,7 +26,7 @@ use tracing::info;
 
 /// Messages that wait for the edge; further datagrams are dropped, connections wait.
 const QUEUE: usize = 4_096;
-/// Outputs worked off before the sockets are looked at again.
+/// Of each, taken along at once.
 const BURST: usize = 256;
 /// Heartbeat and drain are looked at this often.
 const BEAT: Duration = Duration::from_secs(1);
@@ -47,7 +47,7 @@ enum Input {
     Trunks(Vec<sip::edge::Trunk>),
 }
 
-/// Runs one SIP edge until the drain says stop, or it drains and no leg is left.
+/// Runs one SIP edge until the drain says stop, or it drains and nothing is left that needs it.
 ///
 /// # Errors
 /// A listen address that cannot be bound: names the key and the remedy. No link to the bus.
@@ -85,6 +85,7 @@ pub async fn run(config: Config, bus: Bus, drain: Drain) -> Result<()> {
         .await
         .context("cannot serve the orchestrators")?;
     let mut handovers = Handovers::open(&bus, &instance).await.context("cannot serve the other edges")?;
+    let edges = Directory::watch(&bus, "sip-edge").await.context("cannot see the other edges")?;
     let card = Card {
         kind: "sip-edge".into(),
         instance: instance.clone(),
@@ -112,10 +113,7 @@ pub async fn run(config: Config, bus: Bus, drain: Drain) -> Result<()> {
             () = drain.stopping() => break,
             () = tokio::time::sleep(wait) => edge.tick(now()),
             Some(input) = input.recv() => take(&mut edge, &mut tcp, input),
-            inbound = line.next() => match inbound {
-                Inbound::Verdict(ticket, verdict) => edge.verdict(ticket, verdict, now()),
-                Inbound::Say(say) => edge.say(say, now()),
-            },
+            inbound = line.next() => come(&mut edge, inbound),
             handed = handovers.next() => match handed {
                 Handed::Take(handover) => edge.take(&handover, now()),
                 Handed::Answer(ticket, taken) => edge.handed(ticket, taken, now()),
@@ -127,7 +125,10 @@ pub async fn run(config: Config, bus: Bus, drain: Drain) -> Result<()> {
                 here.update(|card| (card.load, card.draining) = (legs as u64, draining));
                 if draining {
                     edge.drain();
-                    if legs == 0 {
+                    // Another edge serves established calls; without one they are seen through here.
+                    let others = edges.list().iter().any(|card| card.instance != instance && !card.draining);
+                    let left = if others { edge.open() } else { edge.live() };
+                    if left == 0 {
                         break;
                     }
                 }
@@ -138,6 +139,12 @@ pub async fn run(config: Config, bus: Bus, drain: Drain) -> Result<()> {
             match input.try_recv() {
                 Ok(input) => take(&mut edge, &mut tcp, input),
                 Err(_) => break,
+            }
+        }
+        for _ in 0..BURST {
+            match line.try_next() {
+                Some(inbound) => come(&mut edge, inbound),
+                None => break,
             }
         }
         while let Some(output) = edge.poll() {
@@ -153,7 +160,9 @@ pub async fn run(config: Config, bus: Bus, drain: Drain) -> Result<()> {
                         Ask::Heard(heard) => edge.call_id(heard.leg).unwrap_or_default().to_owned(),
                         Ask::Recall(_) => String::new(),
                     };
-                    line.ask(ticket, ask, Name::CallId(&name));
+                    if let Err(verdict) = line.ask(ticket, ask, Name::CallId(&name)) {
+                        edge.verdict(ticket, verdict, now());
+                    }
                 }
                 Output::Said(said) => line.said(&said),
                 Output::Hand(ticket, to, handover) => handovers.give(ticket, &to, &handover),
@@ -209,6 +218,13 @@ fn reached_at(listens: &[(bool, SocketAddr)], trunks: &[sip::edge::Trunk]) -> Ip
         socket.local_addr().ok().map(|address| address.ip())
     };
     towards.and_then(leaves).unwrap_or(listen)
+}
+
+fn come(edge: &mut Edge, inbound: Inbound) {
+    match inbound {
+        Inbound::Verdict(ticket, verdict) => edge.verdict(ticket, verdict, now()),
+        Inbound::Say(say) => edge.say(say, now()),
+    }
 }
 
 fn now() -> Time {

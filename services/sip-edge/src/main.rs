@@ -5,7 +5,8 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     runtime::service::main("sip-edge", async |config, drain| {
         let url = runtime::service::needs_bus(&config)?.to_owned();
-        let bus = bus::Bus::nats(&bus::NatsConfig { url, name: config.instance("sip-edge") }).await?;
+        let (name, now) = (config.instance("sip-edge"), runtime::clock::now_ms);
+        let bus = bus::Bus::nats(&bus::NatsConfig { url, name, now }).await?;
         tandem_sip_edge::run(config, bus, drain).await
     })
 }

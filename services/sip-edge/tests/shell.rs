@@ -7,11 +7,14 @@
     reason = "a test says what is wrong by failing"
 )]
 
-use bus::Bus;
+use bus::directory::{Card, announce};
+use bus::{Bus, Message};
 use proto::wire::Wire;
 use runtime::config::{SipConfig, TrunkConfig};
 use runtime::{Config, Drain};
-use signal::{Ask, End, Reason, Signal, Verdict, subjects};
+use signal::{
+    Ask, CallId, EffectId, End, LegId, LegRef, LegState, Reason, Say, Secret, Signal, Verdict, subjects,
+};
 use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -117,6 +120,28 @@ async fn without_an_orchestrator_a_call_is_refused_with_a_time_to_come_again() {
     assert!(last.starts_with("SIP/2.0 503 ") && last.contains("Retry-After: "), "{last}");
 }
 
+/// A hang-up while nobody decides, in a call that this edge never saw: it is asked until somebody does.
+#[tokio::test]
+async fn a_hang_up_waits_for_an_orchestrator() {
+    let (port, bus) = (free(), Bus::in_process());
+    let config = config(port);
+    let leg = LegRef { call: CallId([7; 10]), leg: LegId(0) };
+    let tag = Secret::new(&config.secret()).token(leg, 0).tag();
+    let (_drain, _running) = start(config, &bus);
+    up(port).await;
+    let phone = Phone::new(port).await;
+    let ours = format!("To: <sip:2700@gw.example>;tag={tag}");
+    phone.send(&request("BYE", "UDP", "five").replace("To: <sip:2700@gw.example>", &ours)).await;
+    let early = tokio::time::timeout(Duration::from_millis(700), phone.hear()).await;
+    assert!(early.is_err(), "it is refused too early: {early:?}");
+    let mut asks = bus.serve(subjects::ASK, "orchestrators").await.unwrap();
+    let ask = tokio::time::timeout(Duration::from_secs(5), asks.next()).await.unwrap().unwrap();
+    assert!(matches!(Ask::decode(&ask.message.payload), Ok(Ask::Recall(asked)) if asked == leg));
+    ask.reply(Verdict::Gone.encode()).await.unwrap();
+    let last = phone.hear().await;
+    assert!(last.starts_with("SIP/2.0 481 "), "{last}");
+}
+
 #[tokio::test]
 async fn an_orchestrator_s_refusal_is_the_peer_s_answer() {
     let (port, bus) = (free(), Bus::in_process());
@@ -136,6 +161,49 @@ async fn an_orchestrator_s_refusal_is_the_peer_s_answer() {
         last = phone.hear().await;
     }
     assert!(last.starts_with("SIP/2.0 404 "), "{last}");
+}
+
+/// An established call keeps a draining edge for as long as no other could serve it.
+#[tokio::test]
+async fn a_draining_edge_leaves_its_calls_to_another() {
+    let (port, bus) = (free(), Bus::in_process());
+    let mut asks = bus.serve(subjects::ASK, "orchestrators").await.unwrap();
+    let (drain, running) = start(config(port), &bus);
+    up(port).await;
+    let phone = Phone::new(port).await;
+    let sdp =
+        "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio 4000 RTP/AVP 0\r\n";
+    let length = format!("Content-Type: application/sdp\r\nContent-Length: {}\r\n\r\n{sdp}", sdp.len());
+    phone.send(&request("INVITE", "UDP", "six").replace("Content-Length: 0\r\n\r\n", &length)).await;
+    let ask = tokio::time::timeout(Duration::from_secs(5), asks.next()).await.unwrap().unwrap();
+    let Ok(Ask::Heard(heard)) = Ask::decode(&ask.message.payload) else { panic!("an INVITE is heard") };
+    let committed = Verdict::Committed { revision: 1, trace: String::new() };
+    ask.reply(committed.encode()).await.unwrap();
+    let [Signal::Offer(media)] = &heard.signals[..] else { panic!("{:?}", heard.signals) };
+    let state = LegState {
+        leg: heard.leg,
+        revision: 1,
+        dialog: heard.dialog.clone(),
+        edge: heard.edge.clone(),
+        trace: String::new(),
+    };
+    let id = EffectId { call: heard.leg.call, version: 1, index: 0 };
+    let order = Say { id, state, count: 0, signal: Signal::Answer(media.clone()), opening: None };
+    let order = Message { trace: String::new(), payload: order.encode() };
+    bus.request(&subjects::edge(&heard.edge), order, Duration::from_secs(2)).await.unwrap();
+    let mut last = phone.hear().await;
+    while !last.starts_with("SIP/2.0 200") {
+        last = phone.hear().await;
+    }
+    let to = last.lines().find(|line| line.starts_with("To: ")).unwrap();
+    let ack = request("ACK", "UDP", "six").replace("z9hG4bKsix", "z9hG4bKack");
+    phone.send(&ack.replace("To: <sip:2700@gw.example>", to)).await;
+    drain.drain();
+    tokio::time::sleep(Duration::from_millis(2_500)).await;
+    assert!(!running.is_finished(), "nobody else would serve the call");
+    let card = Card { kind: "sip-edge".into(), instance: "another".into(), ..Card::default() };
+    let _another = announce(&bus, card);
+    tokio::time::timeout(Duration::from_secs(5), running).await.expect("it stays").unwrap().unwrap();
 }
 
 #[tokio::test]

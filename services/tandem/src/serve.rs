@@ -1,6 +1,6 @@
 //! `tandem serve`: the four services in one process, over the embedded bus and store, or over NATS and Redis where configured.
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use bus::{Bus, NatsConfig};
 use orchestrator::Dial;
 use rtp_relay::Control;
@@ -25,7 +25,10 @@ pub fn main(path: Option<&Path>) -> ExitCode {
 
 async fn serve(config: Config, drain: Drain) -> Result<()> {
     let bus = match &config.bus {
-        Some(bus) => Bus::nats(&NatsConfig { url: bus.url.clone(), name: config.instance("tandem") }).await?,
+        Some(bus) => {
+            let (url, name) = (bus.url.clone(), config.instance("tandem"));
+            Bus::nats(&NatsConfig { url, name, now: runtime::clock::now_ms }).await?
+        }
         None => Bus::in_process(),
     };
     let store = match &config.store {
@@ -41,45 +44,72 @@ async fn serve(config: Config, drain: Drain) -> Result<()> {
         let instance = config.instance.as_ref().map(|name| format!("{name}-{kind}"));
         Config { instance, ..config.clone() }
     };
-    // Nobody drains before the calls have ended: the edges go first, the others stop with the process.
-    let edges = drain.clone();
-    let others = Drain::default();
+    // And each drains by itself: an operator may ask one to go while the others stay.
+    let [relaying, deciding, sip, xmpp] = std::array::from_fn::<_, 4, _>(|_| Drain::default());
     let mut services = JoinSet::new();
-    services.spawn(rtp_relay::run(named("rtp-relay"), bus.clone(), Control::Pipe(listener), others.clone()));
-    services.spawn(orchestrator::run(
-        named("orchestrator"),
-        bus.clone(),
-        store,
-        Dial::Pipe(dialer),
-        others.clone(),
-    ));
-    let mut fronts = JoinSet::new();
-    fronts.spawn(sip_edge::run(named("sip-edge"), bus.clone(), edges.clone()));
+    let relay = rtp_relay::run(named("rtp-relay"), bus.clone(), Control::Pipe(listener), relaying.clone());
+    services.spawn(async { (Kind::Relay, relay.await) });
+    let decides = named("orchestrator");
+    // Over the embedded bus nobody else decides: there it goes last, after the edges have seen their calls through.
+    let asked = if config.bus.is_some() { deciding.clone() } else { drain.clone() };
+    let asked = tokio::spawn(orchestrator::drained(bus.clone(), decides.instance("orchestrator"), asked));
+    let orchestrator = orchestrator::run(decides, bus.clone(), store, Dial::Pipe(dialer), deciding.clone());
+    services.spawn(async { (Kind::Orchestrator, orchestrator.await) });
+    let edge = sip_edge::run(named("sip-edge"), bus.clone(), sip.clone());
+    services.spawn(async { (Kind::Edge, edge.await) });
+    let mut edges = 1;
     if config.xmpp.component.is_empty() {
         tracing::warn!("[[xmpp.component]]: absent; no XMPP domain is served");
     } else {
-        fronts.spawn(xmpp_edge::run(named("xmpp-edge"), bus, edges.clone()));
+        let edge = xmpp_edge::run(named("xmpp-edge"), bus, xmpp.clone());
+        services.spawn(async { (Kind::Edge, edge.await) });
+        edges += 1;
     }
+    // Nobody else drains before the calls have ended: the edges go first, the others stop with the process.
+    let draining = tokio::spawn({
+        let (drain, edges) = (drain.clone(), [sip.clone(), xmpp.clone()]);
+        async move {
+            drain.draining().await;
+            edges.iter().for_each(Drain::drain);
+        }
+    });
+    let mut relays = true;
     let outcome = loop {
         tokio::select! {
             Some(ended) = services.join_next() => match ended {
-                Ok(Err(error)) => break Err(error),
-                ended => bail!("a service ended: {ended:?}"),
-            },
-            Some(ended) = fronts.join_next() => match ended {
-                Ok(Ok(())) if fronts.is_empty() => break Ok(()),
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => break Err(error),
                 Err(error) => break Err(error.into()),
+                Ok((_, Err(error))) => break Err(error),
+                Ok((kind, Ok(()))) => {
+                    tracing::info!(?kind, "a service has drained");
+                    edges -= usize::from(kind == Kind::Edge);
+                    relays &= kind != Kind::Relay;
+                    // Over NATS, edges of other processes may have calls on our relay.
+                    if edges == 0 && config.bus.is_some() {
+                        relaying.drain();
+                    }
+                    if edges == 0 && !(relays && config.bus.is_some()) {
+                        break Ok(());
+                    }
+                }
             },
             () = drain.stopping() => break Ok(()),
         }
     };
-    others.stop();
-    let _ = tokio::time::timeout(Duration::from_secs(6), async {
-        while services.join_next().await.is_some() {}
-        while fronts.join_next().await.is_some() {}
-    })
-    .await;
+    for task in [asked, draining] {
+        task.abort();
+    }
+    for service in [relaying, deciding, sip, xmpp] {
+        service.stop();
+    }
+    let _ =
+        tokio::time::timeout(Duration::from_secs(6), async { while services.join_next().await.is_some() {} })
+            .await;
     outcome
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Edge,
+    Orchestrator,
+    Relay,
 }

@@ -11,6 +11,8 @@ use serde_json::Value;
 use std::io::Write;
 use std::net::{TcpListener, UdpSocket};
 use std::process::{Command, Output};
+use std::time::Duration;
+use testkit::clock::poll;
 use testkit::{Gateway, Prosody, gateway, ports};
 
 fn tandem(arguments: &[&str]) -> Output {
@@ -111,7 +113,7 @@ fn operators_see_what_runs_and_scripts_get_json() {
         aliases: vec![("2700".into(), "rosa".into())],
         ..Default::default()
     };
-    let gateway = Gateway::start(&server, &options).unwrap();
+    let mut gateway = Gateway::start(&server, &options).unwrap();
     let admin = format!("http://{}", gateway.admin);
     let ask = |arguments: &[&str]| {
         let output = tandem(&[arguments, &["--admin", &admin]].concat());
@@ -120,10 +122,10 @@ fn operators_see_what_runs_and_scripts_get_json() {
     assert_eq!(ask(&["calls"]), (Some(0), "none\n".into()));
     let (_, shown) = ask(&["trunks"]);
     assert!(shown.contains("desk") && shown.contains("sip.example.net"), "{shown}");
-    let (_, shown) = ask(&["instances"]);
-    for kind in ["sip-edge", "xmpp-edge", "orchestrator", "rtp-relay"] {
-        assert!(shown.contains(kind), "{shown}");
-    }
+    // The directory is complete after one beat.
+    let all = ["sip-edge", "xmpp-edge", "orchestrator", "rtp-relay"];
+    let listed = || all.iter().all(|kind| ask(&["instances"]).1.contains(kind)).then_some(());
+    poll(Duration::from_secs(5), listed).expect("an instance is not listed");
     let json: Value = serde_json::from_str(&ask(&["instances", "--json"]).1).unwrap();
     assert_eq!(json["instances"].as_array().unwrap().len(), 4);
     let (code, said) = ask(&["call", "nobody"]);
@@ -132,9 +134,24 @@ fn operators_see_what_runs_and_scripts_get_json() {
     assert_eq!((code, said.as_str()), (Some(1), "tandem: no such instance: see `tandem instances`\n"));
     let relay =
         json["instances"].as_array().unwrap().iter().find(|card| card["kind"] == "rtp-relay").unwrap();
+    // It goes, as it was told, and it alone.
     assert_eq!(ask(&["drain", relay["instance"].as_str().unwrap()]).0, Some(0));
+    let gone = poll(Duration::from_secs(10), || {
+        let (_, shown) = ask(&["instances"]);
+        (!shown.contains("rtp-relay")).then_some(shown)
+    });
+    let shown = gone.expect("the relay does not drain");
+    for kind in ["sip-edge", "xmpp-edge", "orchestrator"] {
+        assert!(shown.contains(kind), "{shown}");
+    }
+    assert!(gateway.program().running());
     let nowhere = tandem(&["calls", "--admin", "http://127.0.0.1:1"]);
     assert!(text(&nowhere).contains("name the admin port of an orchestrator with --admin"));
     let checked = tandem(&["check", "--config", gateway.config().to_str().unwrap()]);
     assert!(text(&checked).contains("Address already in use"), "{}", text(&checked));
+    // Nobody else decides here: with the orchestrator the process goes, in good order.
+    let decides = json["instances"].as_array().unwrap().iter().find(|card| card["kind"] == "orchestrator");
+    assert_eq!(ask(&["drain", decides.unwrap()["instance"].as_str().unwrap()]).0, Some(0));
+    let status = gateway.program().finish(Duration::from_secs(15)).unwrap();
+    assert!(status.success(), "{status}");
 }

@@ -60,8 +60,8 @@ impl Lease {
                     }
                     Err(error) => {
                         debug!(%error, "nobody decides on the lease");
-                        // Before it runs out there: two links of one domain would be worse than none.
-                        if renewed.elapsed() + RENEW >= TTL {
+                        // Before it runs out there: two links of one domain would be worse than none. The next answer is so far off.
+                        if renewed.elapsed() + RENEW + ANSWER >= TTL {
                             sender.send_replace(false);
                         }
                     }
@@ -114,4 +114,24 @@ pub async fn give_back(bus: &Bus, domain: &str, instance: &str) {
 
 fn granted(octets: &[u8]) -> bool {
     serde_json::from_slice::<serde_json::Value>(octets).is_ok_and(|answer| answer["granted"] == json!(true))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The worst case: the claim is granted at the last moment, and every further one is lost.
+    #[tokio::test]
+    async fn a_lease_is_held_no_longer_than_it_lasts() {
+        let bus = Bus::in_process();
+        let mut claims = bus.serve(subjects::CLAIM, "orchestrators").await.unwrap();
+        let lease = Lease::claim(bus.clone(), "sip.example.net", "edge");
+        let request = claims.next().await.unwrap();
+        let granted = Instant::now();
+        tokio::time::sleep(ANSWER - Duration::from_millis(50)).await;
+        request.reply(r#"{"granted":true}"#).await.unwrap();
+        lease.granted().await;
+        let lost = tokio::time::timeout(2 * TTL, lease.lost()).await;
+        assert!(lost.is_ok() && granted.elapsed() < TTL, "{:?}", granted.elapsed());
+    }
 }

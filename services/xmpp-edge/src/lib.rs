@@ -26,6 +26,8 @@ use xmpp::edge::{Component, Edge, Output};
 
 /// Stanzas that wait for the edge; then the link waits, and TCP makes the server wait.
 const QUEUE: usize = 4_096;
+/// Verdicts and orders taken along at once.
+const BURST: usize = 256;
 /// Heartbeat and drain are looked at this often.
 const BEAT: Duration = Duration::from_secs(1);
 /// A draining edge waits so many beats for verdicts before it hands over.
@@ -42,7 +44,7 @@ struct Link {
     _served: Served,
 }
 
-/// Runs one XMPP edge until the drain says stop, or it drains and no leg is left.
+/// Runs one XMPP edge until the drain says stop, or it drains and nothing is left that needs it.
 ///
 /// # Errors
 /// No component is configured, or no link to the bus.
@@ -134,10 +136,7 @@ pub async fn run(config: Config, bus: Bus, drain: Drain) -> Result<()> {
                     }
                 }
             },
-            inbound = line.next() => match inbound {
-                Inbound::Verdict(ticket, verdict) => edge.verdict(ticket, verdict, now()),
-                Inbound::Say(say) => edge.say(say, now()),
-            },
+            inbound = line.next() => come(&mut edge, inbound),
             _ = beat.tick() => {
                 let legs = edge.legs();
                 metrics::gauge!("tandem_xmpp_legs").set(legs as f64);
@@ -155,9 +154,16 @@ pub async fn run(config: Config, bus: Bus, drain: Drain) -> Result<()> {
                     // Nobody else would take new calls: they are refused, and live ones served.
                     edge.drain();
                 }
-                if draining && legs == 0 || relieve && links.is_empty() {
+                if draining && edge.live() == 0 || relieve && links.is_empty() {
                     break;
                 }
+            }
+        }
+        // What waits already is taken along, so that a flood of stanzas keeps no verdict waiting.
+        for _ in 0..BURST {
+            match line.try_next() {
+                Some(inbound) => come(&mut edge, inbound),
+                None => break,
             }
         }
         while let Some(output) = edge.poll() {
@@ -168,7 +174,9 @@ pub async fn run(config: Config, bus: Bus, drain: Drain) -> Result<()> {
                         Ask::Heard(heard) => edge.sid(heard.leg).unwrap_or_default().to_owned(),
                         Ask::Recall(_) => String::new(),
                     };
-                    line.ask(ticket, ask, Name::Sid(&name));
+                    if let Err(verdict) = line.ask(ticket, ask, Name::Sid(&name)) {
+                        edge.verdict(ticket, verdict, now());
+                    }
                 }
                 Output::Said(said) => line.said(&said),
             }
@@ -197,6 +205,13 @@ fn send(links: &HashMap<String, Link>, stanza: Element) {
             }
         }
         None => warn!(domain, "a stanza for a link that is down"),
+    }
+}
+
+fn come(edge: &mut Edge, inbound: Inbound) {
+    match inbound {
+        Inbound::Verdict(ticket, verdict) => edge.verdict(ticket, verdict, now()),
+        Inbound::Say(say) => edge.say(say, now()),
     }
 }
 

@@ -85,6 +85,10 @@ impl Leg {
     pub(super) fn is(&self, states: &[State]) -> bool {
         self.dialog.as_ref().is_some_and(|d| states.contains(&d.state))
     }
+    /// Its call goes on, as far as is known here.
+    pub(super) fn is_live(&self) -> bool {
+        self.is_open() || self.is(&[State::Active])
+    }
     /// Something of it is under way at this edge: a question, a transaction, a 2xx without ACK.
     pub(super) fn is_open(&self) -> bool {
         self.busy
@@ -101,6 +105,12 @@ impl Edge {
             return self.turn_away(job, 503, now);
         }
         let leg = self.legs.entry(name).or_default();
+        if let Job::Say(order) = &job
+            && leg.waiting.iter().any(|waits| matches!(waits, Job::Say(other) if other.id == order.id))
+        {
+            // Given again while it waits, it is said once.
+            return;
+        }
         let (busy, length) = (leg.busy, leg.waiting.len());
         self.remember(name, now);
         if !busy && length == 0 {

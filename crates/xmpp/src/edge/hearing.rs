@@ -15,12 +15,12 @@ use signal::{Ask, End, EventId, Heard, LegRef, Reason, Signal, Time, Verdict};
 /// Times that a stanza is heard again against a newer record.
 const MAX_TRIES: u8 = 3;
 /// Times that what cannot be refused is brought to the record again, and the first pause, ms.
-const MAX_RETRIES: u8 = 60;
+const MAX_RETRIES: u8 = 20;
 const AGAIN: u64 = 250;
 /// The pause doubles so often.
 const MAX_DOUBLED: u8 = 5;
-/// An ask has its verdict by then, ms: the bus gives up long before, unless its answer was lost.
-const VERDICT: u64 = 8_000;
+/// An ask has its verdict by then, ms: the bus gives up before, unless its answer was lost.
+const VERDICT: u64 = signal::VERDICT_MS + 3_000;
 /// Our IQ is answered within this time, ms (interworking §4.4).
 const REPLY: u64 = 30_000;
 /// From our session-initiate after a proceed to the session-accept, ms (interworking §2.4).

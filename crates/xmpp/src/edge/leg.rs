@@ -110,12 +110,25 @@ impl Leg {
     pub(super) fn is(&self, state: State) -> bool {
         self.session.as_ref().is_some_and(|s| s.state == state)
     }
+
+    /// Its call goes on, or its end is in no record yet.
+    pub(super) fn is_live(&self) -> bool {
+        self.busy
+            || self.alarms.iter().any(|(_, alarm)| matches!(alarm, Alarm::Again(_)))
+            || self.session.as_ref().is_some_and(|s| s.state != State::Ended)
+    }
 }
 
 impl Edge {
     pub(super) fn job(&mut self, name: LegRef, job: Job, now: Time) {
         let leg = self.legs.entry(name).or_default();
         leg.idle = leg.idle.max(now + if leg.talks { TALK } else { IDLE });
+        if let Job::Say(order) = &job
+            && leg.waiting.iter().any(|waits| matches!(waits, Job::Say(other) if other.id == order.id))
+        {
+            // Given again while it waits, it is said once.
+            return;
+        }
         if leg.busy || !leg.waiting.is_empty() {
             // A full queue answers what must be answered; the orchestrator repeats what it said.
             // What comes again cannot come yet again.

@@ -1,0 +1,162 @@
+//! An edge's line: what is asked again, what is not, and that every ask has one answer.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    missing_docs,
+    reason = "a test says what is wrong by failing"
+)]
+
+use proto::wire::Wire;
+use signal::{
+    Ask, CallId, EffectId, End, EventId, Heard, LegId, LegRef, LegState, Opening, Party, Reason, Said, Say,
+    Signal, Verdict, subjects,
+};
+use std::time::Duration;
+use tandem_bus::edge::{Inbound, Line, Name, Tracing};
+use tandem_bus::{Bus, Message};
+use tokio::time::{Instant, timeout};
+
+const SOON: Duration = Duration::from_secs(5);
+const LEG: LegRef = LegRef { call: CallId([7; 10]), leg: LegId(0) };
+
+fn line(bus: &Bus) -> Line {
+    Line::open(bus.clone(), Tracing { adopt: |_, _| {}, parent_of: |_| String::new() })
+}
+
+fn heard(signal: Signal, opening: Option<Opening>) -> Ask {
+    Ask::Heard(Heard {
+        leg: LEG,
+        base: 3,
+        event: EventId::of(&["event"]),
+        signals: vec![signal],
+        dialog: vec![],
+        edge: "edge".into(),
+        opening,
+    })
+}
+
+fn hang_up() -> Ask {
+    heard(Signal::End(End::from(Reason::Normal)), None)
+}
+
+fn opening() -> Ask {
+    let (from, to) = (Party::sip("sip:a@b"), Party::sip("sip:c@d"));
+    let opening = Opening { from, to, link: "pbx".into(), hops: 70 };
+    heard(Signal::Ringing, Some(opening))
+}
+
+fn committed() -> Verdict {
+    Verdict::Committed { revision: 4, trace: String::new() }
+}
+
+async fn verdict(line: &mut Line) -> (u64, Verdict) {
+    match line.next().await {
+        Inbound::Verdict(ticket, verdict) => (ticket, verdict),
+        Inbound::Say(say) => panic!("{say:?}"),
+    }
+}
+
+/// No orchestrator, then one whose store does not answer, then one that can: the hang-up is in the record.
+#[tokio::test]
+async fn what_happened_in_a_call_is_asked_until_it_is_in_the_record() {
+    let bus = Bus::in_process();
+    let mut line = line(&bus);
+    line.ask(1, hang_up(), Name::CallId("")).unwrap();
+    line.ask(2, Ask::Recall(LEG), Name::CallId("")).unwrap();
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    let mut asks = bus.serve(subjects::ASK, "orchestrators").await.unwrap();
+    for verdict in [Verdict::Unavailable, Verdict::Unavailable, committed(), committed()] {
+        timeout(SOON, asks.next()).await.unwrap().unwrap().reply(verdict.encode()).await.unwrap();
+    }
+    let mut tickets = vec![];
+    for _ in 0..2 {
+        let (ticket, verdict) = timeout(SOON, verdict(&mut line)).await.unwrap();
+        assert_eq!(verdict, committed());
+        tickets.push(ticket);
+    }
+    tickets.sort_unstable();
+    assert_eq!(tickets, [1, 2]);
+}
+
+#[tokio::test]
+async fn an_opening_fails_fast() {
+    let bus = Bus::in_process();
+    let mut line = line(&bus);
+    let began = Instant::now();
+    line.ask(1, opening(), Name::CallId("")).unwrap();
+    assert_eq!(timeout(SOON, verdict(&mut line)).await.unwrap(), (1, Verdict::Unavailable));
+    assert!(began.elapsed() < Duration::from_millis(200), "{:?}", began.elapsed());
+    let mut asks = bus.serve(subjects::ASK, "orchestrators").await.unwrap();
+    line.ask(2, opening(), Name::CallId("")).unwrap();
+    let request = timeout(SOON, asks.next()).await.unwrap().unwrap();
+    request.reply(Verdict::Unavailable.encode()).await.unwrap();
+    assert_eq!(timeout(SOON, verdict(&mut line)).await.unwrap(), (2, Verdict::Unavailable));
+}
+
+#[tokio::test]
+async fn asking_has_a_deadline() {
+    let bus = Bus::in_process();
+    let mut line = line(&bus);
+    let began = Instant::now();
+    // One that takes what is asked and says nothing.
+    let _silent = bus.serve(subjects::ASK, "orchestrators").await.unwrap();
+    line.ask(1, hang_up(), Name::CallId("")).unwrap();
+    assert_eq!(verdict(&mut line).await, (1, Verdict::Unavailable));
+    let took = began.elapsed();
+    let deadline = Duration::from_millis(signal::VERDICT_MS);
+    assert!((deadline - SOON..deadline + Duration::from_secs(1)).contains(&took), "{took:?}");
+}
+
+/// More asks than there is room for: each has one answer, here or by the line.
+#[tokio::test]
+async fn no_verdict_is_lost_under_load() {
+    const ASKS: u64 = 10_000;
+    let bus = Bus::in_process();
+    let mut line = line(&bus);
+    let mut answered = std::collections::BTreeSet::new();
+    for ticket in 0..ASKS / 2 {
+        if line.ask(ticket, opening(), Name::CallId("")).is_err() {
+            answered.insert(ticket);
+        }
+    }
+    assert!(!answered.is_empty(), "there is a limit");
+    // The line is full of answers when further ones are asked.
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    for ticket in ASKS / 2..ASKS {
+        if line.ask(ticket, opening(), Name::CallId("")).is_err() {
+            answered.insert(ticket);
+        }
+    }
+    while answered.len() < ASKS as usize {
+        let (ticket, verdict) = timeout(SOON, verdict(&mut line)).await.expect("a verdict is lost");
+        assert_eq!(verdict, Verdict::Unavailable);
+        assert!(answered.insert(ticket), "{ticket} is answered twice");
+    }
+}
+
+/// An order that the edge lost is given to it again when it comes again; one that is being said is not.
+#[tokio::test]
+async fn an_order_that_got_lost_is_given_again() {
+    let bus = Bus::in_process();
+    let mut line = line(&bus);
+    let _served = line.serve("t.edge", "edge").await.unwrap();
+    let state =
+        LegState { leg: LEG, revision: 3, dialog: vec![1], edge: String::new(), trace: String::new() };
+    let id = EffectId { call: LEG.call, version: 9, index: 0 };
+    let order = Say { id, state, count: 1, signal: Signal::Ringing, opening: None };
+    let message = Message { trace: String::new(), payload: order.encode() };
+    let give = || {
+        let (bus, message) = (bus.clone(), message.clone());
+        tokio::spawn(async move { bus.request("t.edge", message, Duration::from_secs(2)).await })
+    };
+    let first = give();
+    assert!(matches!(timeout(SOON, line.next()).await, Ok(Inbound::Say(_))));
+    let second = give();
+    assert!(timeout(Duration::from_millis(500), line.next()).await.is_err(), "it is being said");
+    assert!(first.await.unwrap().is_err() && second.await.unwrap().is_err());
+    let third = give();
+    assert!(matches!(timeout(SOON, line.next()).await, Ok(Inbound::Say(_))), "it was swallowed");
+    line.said(&Said { id, base: 3, dialog: Some(vec![2]), edge: "edge".into(), failed: None });
+    assert!(third.await.unwrap().is_ok());
+}
