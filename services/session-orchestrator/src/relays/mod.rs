@@ -69,8 +69,15 @@ impl Relays {
         self.directory.list().iter().any(|card| !card.draining)
     }
 
-    /// Local ends for `legs` legs of `contents` contents each; `None` when no relay takes the call.
-    pub async fn allocate(&self, call: CallId, legs: usize, contents: usize, trace: &str) -> Option<Grant> {
+    /// Local ends for `legs` legs of `contents` contents each; `None` when no relay takes the call. Sessions that a relay may have
+    /// made without our hearing of it are added to `doubtful`: they are to be given back.
+    pub async fn allocate(
+        &self,
+        call: CallId,
+        (legs, contents): (usize, usize),
+        trace: &str,
+        doubtful: &mut Vec<RelaySession>,
+    ) -> Option<Grant> {
         let name = call.to_string();
         for card in self.ranked(&name).into_iter().take(ATTEMPTS) {
             let request = AllocateRequest {
@@ -91,6 +98,9 @@ impl Relays {
                 Err(status) => {
                     warn!(relay = card.instance, %status, "the relay does not take the call");
                     self.forget(&session, &status);
+                    if !matches!(status.code(), Code::ResourceExhausted | Code::InvalidArgument) {
+                        doubtful.push(session);
+                    }
                 }
             }
         }
