@@ -29,6 +29,8 @@ struct Inner {
     now: fn() -> Time,
 }
 
+/// What is left to be performed of an ended call, such as a fact that the bus does not take, keeps its record for this long.
+const OUTBOX_MS: u64 = 3_600_000;
 /// Relay sessions that nobody may need are given back after this: whoever places the same call has stored it by then.
 const GIVE_BACK_AFTER: Duration = Duration::from_secs(5);
 const GIVE_BACK_TRIES: usize = 6;
@@ -254,8 +256,14 @@ impl Calls {
 
     async fn look(&self, call: CallId, desk: &Seat) -> Result<()> {
         let now = (self.0.now)();
-        let Some(loaded) = self.0.runner.load::<Call>(call).await? else { return Ok(()) };
-        if loaded.machine.finished(now) {
+        let Some(loaded) = self.0.runner.load::<Call>(call).await? else {
+            // It vanished by itself and left its deadline behind.
+            self.0.runner.forget::<Call>(call, 0).await?;
+            return Ok(());
+        };
+        let waits = !loaded.outbox.is_empty()
+            && loaded.machine.ended.is_some_and(|ended| now.since(ended) < OUTBOX_MS);
+        if loaded.machine.finished(now) && !waits {
             self.0.runner.forget::<Call>(call, loaded.version).await?;
             return Ok(());
         }

@@ -9,8 +9,10 @@
 
 mod common;
 
-use common::{World, described, heard, invite};
-use signal::{Ask, End, Reason, Signal, Verdict};
+use common::{CALL, World, described, heard, invite};
+use session::Machine;
+use session::call::{Call, Effect, Event};
+use signal::{Ask, EffectId, End, Reason, Signal, Time, Verdict};
 use std::time::Duration;
 use store::{Key, NewRecord, RedisConfig, Store};
 use testkit::Redis;
@@ -71,4 +73,48 @@ async fn what_a_relay_may_have_allocated_is_given_back() {
     let verdict = world.ask(Ask::Heard(invite("sip:2700@gw.example"))).await;
     assert_eq!(verdict, Some(Verdict::Refused(End::from(Reason::Unavailable))));
     world.until(|w| w.books.count("release") == 1).await;
+}
+
+/// Nobody has said anything for an hour, and the relay was started anew meanwhile.
+#[tokio::test]
+async fn a_quiet_call_ends_when_its_relay_knows_nothing_of_it() {
+    let world = World::new().await;
+    let _edges = world.edges().await;
+    let _one = world.orchestrator().await;
+    world.ask(Ask::Heard(invite("sip:2700@gw.example"))).await;
+    world.ask(Ask::Heard(heard(1, 1, 2, vec![Signal::Answer(described())]))).await;
+    world.until(|w| w.said().contains(&(0, "answer")) && w.books.count("connect") == 2).await;
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let key = Key { kind: "call", id: CALL.to_string() };
+    let record = world.store.load(&key).await.unwrap().unwrap();
+    let call: Call = postcard::from_bytes(&record.body).unwrap();
+    let hour = call.deadline().unwrap();
+    let (call, effects) = call.decide(Event::Deadline, hour);
+    assert_eq!(effects, [Effect::Probe]);
+    let id = EffectId { call: CALL, version: record.version + 1, index: 0 };
+    let outbox = vec![(id, Time(runtime::clock::now_ms()), Effect::Probe)];
+    let due = NewRecord {
+        body: postcard::to_stdvec(&call).unwrap().into(),
+        outbox: postcard::to_stdvec(&outbox).unwrap().into(),
+        deadline: Some(0),
+        ttl: None,
+    };
+    world.store.save(&key, record.version, &due).await.unwrap();
+    world.until(|w| w.said().iter().filter(|(_, what)| *what == "end").count() == 2).await;
+}
+
+#[tokio::test]
+async fn a_deadline_without_a_record_is_forgotten() {
+    let (world, _redis) = world().await;
+    let key = Key { kind: "call", id: CALL.to_string() };
+    let brief = NewRecord {
+        deadline: Some(runtime::clock::now_ms()),
+        ttl: Some(Duration::from_millis(50)),
+        ..NewRecord::default()
+    };
+    world.store.save(&key, 0, &brief).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let _one = world.orchestrator().await;
+    let later = runtime::clock::now_ms() + 60_000;
+    assert!(world.store.due("call", later, 1, 10).await.unwrap().is_empty());
 }

@@ -8,7 +8,7 @@ use bus::directory::{Card, Directory};
 use proto::pass::Pass;
 use proto::pipe::Dialer;
 use proto::v1::relay_client::RelayClient;
-use proto::v1::{AllocateRequest, ReleaseRequest, UpdateRequest};
+use proto::v1::{AllocateRequest, ReleaseRequest, StatisticsRequest, UpdateRequest};
 use session::call::{Connect, Grant, RelaySession};
 use signal::media::Ice;
 use signal::{CallId, EventId, LegId};
@@ -154,6 +154,18 @@ impl Relays {
         };
         let mut client = self.client(session).ok_or(Failure::Later)?;
         within(client.update(request)).await.map(drop).map_err(|status| self.failure(session, &status))
+    }
+
+    /// Asks whether the relay still has the session.
+    ///
+    /// # Errors
+    /// [`Failure`]
+    pub async fn probe(&self, session: &RelaySession, call: CallId) -> Result<(), Failure> {
+        let mut client = self.client(session).ok_or(Failure::Later)?;
+        let figures = within(client.statistics(StatisticsRequest { session: call.to_string() })).await;
+        let figures = figures.map_err(|status| self.failure(session, &status))?;
+        // A session has ends; a relay that was started anew knows none of it.
+        if figures.ends.is_empty() { Err(Failure::Lost) } else { Ok(()) }
     }
 
     /// Gives the session back.
