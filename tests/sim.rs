@@ -14,7 +14,7 @@
 use media::{LocalEnd, Policy, Profile};
 use session::Machine;
 use session::call::{
-    Admission, Call, Effect, Event, Grant, MediaEvent, Offer, Phase, Placement, RelaySession, Route,
+    Admission, Call, Effect, Event, Fact, Grant, MediaEvent, Offer, Phase, Placement, RelaySession, Route,
 };
 use signal::media::{Codec, Direction, Fingerprint, Ice, Kind};
 use signal::{
@@ -36,6 +36,46 @@ fn a_hundred_thousand_walks() {
     for worker in workers {
         assert!(worker.join().is_ok(), "a walk failed; its seed stands above");
     }
+}
+
+/// A call whose caller has described itself, answered with this codec or with what was offered.
+fn answered(codec: Option<Codec>) -> (Call, Vec<Effect>) {
+    let described = |call: &Call| call.legs[0].heard.as_ref().is_some_and(Media::is_described);
+    let call = (0..).map(|seed| World::new(seed, false).stored.call).find(described).unwrap();
+    let mut media = call.legs[0].heard.clone().unwrap();
+    if let Some(codec) = codec {
+        media.contents[0].codecs = vec![codec];
+    }
+    let heard = Heard {
+        leg: LegRef { call: call.id, leg: LegId(1) },
+        base: 0,
+        event: EventId(1),
+        signals: vec![Signal::Answer(media)],
+        dialog: vec![],
+        edge: String::new(),
+        opening: None,
+    };
+    call.decide(Event::Heard(heard), Time(1_000_100))
+}
+
+#[test]
+fn a_quiet_call_asks_its_relay_every_hour() {
+    let (call, effects) = answered(None);
+    assert!(call.is_established() && effects.contains(&Effect::Record(Fact::Answered)));
+    let at = call.deadline().unwrap();
+    assert_eq!(at, Time(1_000_100 + 3_600_000));
+    let (call, effects) = call.decide(Event::Deadline, at);
+    assert_eq!(effects, [Effect::Probe]);
+    assert!(call.is_established() && call.deadline() > Some(at));
+    let (call, _) = call.decide(Event::Media(LegId(0), MediaEvent::Unreachable), at);
+    assert!(call.ended.is_some(), "its relay is gone");
+}
+
+#[test]
+fn an_answer_that_fits_nobody_is_no_answer() {
+    let (call, effects) = answered(Some(Codec::new(18, "G729", 8_000, 1)));
+    assert!(call.ended.is_some() && !effects.contains(&Effect::Record(Fact::Answered)));
+    assert!(matches!(effects.last(), Some(Effect::Record(Fact::Ended { talked_ms: None, .. }))));
 }
 
 fn walk(seed: u64, talk: bool) {
@@ -199,7 +239,9 @@ impl World {
                 self.released.insert(id);
                 self.perform_done(id);
             }
-            Effect::Connect(_) | Effect::Candidates { .. } | Effect::Record(_) => self.perform_done(id),
+            Effect::Connect(_) | Effect::Candidates { .. } | Effect::Record(_) | Effect::Probe => {
+                self.perform_done(id);
+            }
         }
     }
 
@@ -386,10 +428,7 @@ impl World {
         let releases: BTreeSet<EffectId> = releases.chain(self.released.iter().copied()).collect();
         assert!(releases.len() <= 1, "released twice: {releases:?}");
         assert_eq!(call.relay.is_none(), call.ended.is_some(), "the relay lives as long as the call");
-        assert!(
-            call.ended.is_some() || call.is_established() || call.deadline().is_some(),
-            "nobody would end this call"
-        );
+        assert!(call.deadline().is_some(), "nobody would look after this call");
     }
 
     /// The world comes to rest: every effect performed, every event heard, both parties hang up at last.

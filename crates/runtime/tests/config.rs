@@ -151,6 +151,22 @@ fn variables_of_others_are_left_alone_and_slips_are_told() {
 }
 
 #[test]
+fn a_secret_that_cannot_be_read_is_not_shown() {
+    for text in [
+        "[cluster]\nsecret = 4711",
+        "[[trunk]]\nname = \"pbx\"\nuri = \"sip:192.0.2.9\"\ndomain = \"sip.example.net\"\npassword = 4711",
+        "[[xmpp.component]]\ndomain = \"sip.example.net\"\nserver = \"127.0.0.1:5347\"\nsecret = 4711",
+        "[bus]\nurl = 4711",
+        "[store]\nurl = [\"redis://:4711@127.0.0.1\"]",
+    ] {
+        let fault = read(text, []).unwrap_err().to_string();
+        assert!(!fault.contains("4711") && fault.contains("quotes"), "{fault}");
+    }
+    // Other values are shown: whoever reads the line sees the slip.
+    assert!(read("[relay]\nports = 4711", []).unwrap_err().to_string().contains("4711"));
+}
+
+#[test]
 fn secrets_come_from_files_and_only_once() {
     let mut file = tempfile::NamedTempFile::new().unwrap();
     writeln!(file, "from the file, long enough").unwrap();

@@ -4,8 +4,11 @@ use crate::Protocol;
 
 /// Edges to any orchestrator (queue group `orchestrators`): an `Ask`, answered by a `Verdict`.
 pub const ASK: &str = "tandem.ask";
-/// Relays to any orchestrator (queue group `orchestrators`): a relay event (`relay.proto`), answered by nothing but receipt.
+/// Relays to any orchestrator (queue group `orchestrators`): a relay event (`relay.proto`), answered by nothing but that it is
+/// committed.
 pub const RELAY_EVENT: &str = "tandem.relay.event";
+/// Published by relays, nobody answers: an end has met its peer (`relay.proto`). No decision waits for it.
+pub const RELAY_CONNECTED: &str = "tandem.relay.connected";
 /// xmpp-edges to any orchestrator (queue group `orchestrators`): take or renew the lease of a component domain.
 pub const CLAIM: &str = "tandem.claim";
 /// Published, nobody answers: facts of calls for billing and monitoring.

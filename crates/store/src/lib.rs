@@ -135,7 +135,8 @@ impl Store {
         either!(self, store => store.settle(key, version, deadline))
     }
 
-    /// Forgets the record if the version is still that one.
+    /// Forgets the record if the version is still that one. Where there is none (its time to live is over), the deadline that it
+    /// left behind goes.
     ///
     /// # Errors
     /// [`StoreError`] when the store does not answer.

@@ -3,15 +3,24 @@
 use crate::{Key, NewRecord, Record, Saved};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use tokio::time::Instant;
 
 #[derive(Default)]
 pub(crate) struct Memory(Mutex<State>);
 
 #[derive(Default)]
 struct State {
-    records: HashMap<Key, (Record, Option<u64>)>,
+    records: HashMap<Key, Held>,
     due: HashMap<&'static str, BTreeSet<(u64, String)>>,
     leases: HashMap<String, (String, u64)>,
+}
+
+#[derive(Clone)]
+struct Held {
+    record: Record,
+    deadline: Option<u64>,
+    /// It vanishes then.
+    until: Option<Instant>,
 }
 
 impl Memory {
@@ -21,43 +30,44 @@ impl Memory {
     }
 
     pub fn load(&self, key: &Key) -> Option<Record> {
-        self.state().records.get(key).map(|(record, _)| record.clone())
+        self.state().get(key).map(|held| held.record.clone())
     }
 
     pub fn save(&self, key: &Key, expected: u64, new: &NewRecord) -> Saved {
         let mut state = self.state();
-        let current = state.records.get(key).map(|(record, _)| record.clone());
+        let current = state.get(key).map(|held| held.record.clone());
         if current.as_ref().map_or(0, |r| r.version) != expected {
             return Saved::Conflict(current);
         }
         let record = Record { version: expected + 1, body: new.body.clone(), outbox: new.outbox.clone() };
-        state.put(key, record, new.deadline);
+        let until = new.ttl.map(|ttl| Instant::now() + ttl);
+        state.put(key, Held { record, deadline: new.deadline, until });
         Saved::Stored(expected + 1)
     }
 
     pub fn list(&self, kind: &'static str, limit: usize) -> Vec<String> {
-        let state = self.state();
-        state.records.keys().filter(|key| key.kind == kind).take(limit).map(|key| key.id.clone()).collect()
+        let (state, now) = (self.state(), Instant::now());
+        let kept = state.records.iter().filter(|(key, held)| key.kind == kind && !held.is_over(now));
+        kept.take(limit).map(|(key, _)| key.id.clone()).collect()
     }
 
     pub fn settle(&self, key: &Key, version: u64, deadline: Option<u64>) -> bool {
         let mut state = self.state();
-        let Some((record, _)) = state.records.get(key).filter(|(r, _)| r.version == version) else {
+        let Some(mut held) = state.get(key).filter(|held| held.record.version == version).cloned() else {
             return false;
         };
-        let record = Record { outbox: bytes::Bytes::new(), ..record.clone() };
-        state.put(key, record, deadline);
+        held.record.outbox = bytes::Bytes::new();
+        held.deadline = deadline;
+        state.put(key, held);
         true
     }
 
     pub fn delete(&self, key: &Key, expected: u64) -> bool {
         let mut state = self.state();
-        if state.records.get(key).is_none_or(|(r, _)| r.version != expected) {
+        if state.get(key).is_none_or(|held| held.record.version != expected) {
             return false;
         }
-        if let Some((_, Some(at))) = state.records.remove(key) {
-            state.due.entry(key.kind).or_default().remove(&(at, key.id.clone()));
-        }
+        state.remove(key);
         true
     }
 
@@ -72,8 +82,8 @@ impl Memory {
             index.insert((now + lease_ms, id.clone()));
         }
         for (_, id) in &taken {
-            if let Some((_, at)) = state.records.get_mut(&Key { kind, id: id.clone() }) {
-                *at = Some(now + lease_ms);
+            if let Some(held) = state.records.get_mut(&Key { kind, id: id.clone() }) {
+                held.deadline = Some(now + lease_ms);
             }
         }
         taken.into_iter().map(|(_, id)| id).collect()
@@ -96,15 +106,32 @@ impl Memory {
     }
 }
 
+impl Held {
+    fn is_over(&self, now: Instant) -> bool {
+        self.until.is_some_and(|until| until <= now)
+    }
+}
+
 impl State {
-    fn put(&mut self, key: &Key, record: Record, deadline: Option<u64>) {
-        let old = self.records.insert(key.clone(), (record, deadline));
-        let index = self.due.entry(key.kind).or_default();
-        if let Some((_, Some(at))) = old {
-            index.remove(&(at, key.id.clone()));
+    /// What is there; a record whose time is over goes with its deadline as somebody looks.
+    fn get(&mut self, key: &Key) -> Option<&Held> {
+        if self.records.get(key)?.is_over(Instant::now()) {
+            self.remove(key);
         }
-        if let Some(at) = deadline {
-            index.insert((at, key.id.clone()));
+        self.records.get(key)
+    }
+
+    fn remove(&mut self, key: &Key) {
+        if let Some(Held { deadline: Some(at), .. }) = self.records.remove(key) {
+            self.due.entry(key.kind).or_default().remove(&(at, key.id.clone()));
         }
+    }
+
+    fn put(&mut self, key: &Key, held: Held) {
+        self.remove(key);
+        if let Some(at) = held.deadline {
+            self.due.entry(key.kind).or_default().insert((at, key.id.clone()));
+        }
+        self.records.insert(key.clone(), held);
     }
 }

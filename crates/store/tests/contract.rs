@@ -153,6 +153,34 @@ async fn holds(store: Store) {
     assert!(!store.lease("sip.example", "edge-b", 30, 60_000).await.unwrap());
     store.unlease("sip.example", "edge-a").await.unwrap();
     assert!(store.lease("sip.example", "edge-b", 40, 60_000).await.unwrap());
+
+    // One that is not renewed runs out.
+    assert!(store.lease("brief.example", "edge-a", 1_000, 150).await.unwrap());
+    assert!(!store.lease("brief.example", "edge-b", 1_010, 150).await.unwrap());
+    tokio::time::sleep(Duration::from_millis(250)).await;
+    assert!(store.lease("brief.example", "edge-b", 1_250, 60_000).await.unwrap());
+    assert!(!store.lease("brief.example", "edge-a", 1_260, 60_000).await.unwrap());
+
+    // A record vanishes when nobody saves it for its time to live; each save begins that time anew.
+    let brief = |deadline| NewRecord { ttl: Some(Duration::from_millis(400)), ..new("brief", deadline) };
+    assert_eq!(store.save(&key("brief"), 0, &brief(None)).await.unwrap(), Saved::Stored(1));
+    tokio::time::sleep(Duration::from_millis(250)).await;
+    assert_eq!(store.save(&key("brief"), 1, &brief(Some(20_000))).await.unwrap(), Saved::Stored(2));
+    tokio::time::sleep(Duration::from_millis(250)).await;
+    assert!(store.load(&key("brief")).await.unwrap().is_some());
+    tokio::time::sleep(Duration::from_millis(250)).await;
+    assert_eq!(store.load(&key("brief")).await.unwrap(), None);
+    assert!(!store.list("call", 100).await.unwrap().contains(&"brief".to_owned()));
+    // Its deadline may be told once more; who finds nothing there forgets it.
+    for id in store.due("call", 20_000, 50, 10).await.unwrap() {
+        assert!(!store.delete(&key(&id), 0).await.unwrap());
+    }
+    assert!(store.due("call", 30_000, 50, 10).await.unwrap().is_empty());
+    assert_eq!(
+        store.save(&key("brief"), 0, &brief(None)).await.unwrap(),
+        Saved::Stored(1),
+        "it may come again"
+    );
 }
 
 #[tokio::test]

@@ -1,17 +1,21 @@
-//! Relay events to the orchestrators: a request each, asked again while nobody takes it; the oldest give way when too many wait.
+//! Relay events to the orchestrators: a request each, asked again until it is committed; the oldest give way when too many wait.
+//! That media has begun is published and forgotten: no decision waits for it.
 
 use bus::{Bus, Message};
 use prost::Message as _;
 use proto::v1::{RelayEvent, relay_event};
 use relay::session::{Happening, Report};
+use signal::subjects;
 use std::time::Duration;
 use tokio::sync::mpsc;
 
 const TIMEOUT: Duration = Duration::from_secs(2);
-/// Attempts at one event; with the waits between them some six seconds.
-const ATTEMPTS: u32 = 5;
-/// Events on their way at once; one that nobody answers does not hold up the others.
-const IN_FLIGHT: usize = 64;
+/// An event that nobody has committed by then is given up; a store takes less to come back under another primary.
+const GIVE_UP: Duration = Duration::from_secs(40);
+/// The longest wait between two attempts.
+const PAUSE: Duration = Duration::from_secs(2);
+/// Events on their way at once; while nobody commits them the others wait in the core.
+const IN_FLIGHT: usize = 1_024;
 
 /// Sends what the workers report until they are gone.
 pub async fn run(bus: Bus, instance: String, mut reports: mpsc::Receiver<Report>) {
@@ -46,14 +50,40 @@ pub fn event(report: &Report, instance: &str) -> RelayEvent {
 
 async fn deliver(bus: Bus, event: RelayEvent, trace: String) {
     let payload = bytes::Bytes::from(event.encode_to_vec());
-    for attempt in 0..ATTEMPTS {
-        let message = Message { trace: trace.clone(), payload: payload.clone() };
-        match bus.request(signal::subjects::RELAY_EVENT, message, TIMEOUT).await {
-            Ok(_) => return,
-            Err(error) if attempt + 1 == ATTEMPTS => {
-                tracing::warn!(call.id = %event.session, %error, "a relay event reached no orchestrator");
-            }
-            Err(_) => tokio::time::sleep(Duration::from_millis(200 << attempt)).await,
+    let message = Message { trace, payload };
+    if event.event() == relay_event::Event::Connected {
+        if let Err(error) = bus.publish(subjects::RELAY_CONNECTED, message).await {
+            tracing::debug!(call.id = %event.session, %error, "nobody hears that media has begun");
         }
+        return;
+    }
+    let told = tokio::time::timeout(GIVE_UP, async {
+        let mut pause = Duration::from_millis(200);
+        while bus.request(subjects::RELAY_EVENT, message.clone(), TIMEOUT).await.is_err() {
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(PAUSE);
+        }
+    });
+    if told.await.is_err() {
+        tracing::warn!(call.id = %event.session, "a relay event was committed by nobody");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A store that fails over keeps orchestrators from committing for longer than a few attempts.
+    #[tokio::test]
+    async fn an_event_is_told_until_it_is_committed() {
+        let bus = Bus::in_process();
+        let mut inbox = bus.serve(subjects::RELAY_EVENT, "orchestrators").await.unwrap();
+        let silence = RelayEvent { event: relay_event::Event::TimedOut.into(), ..RelayEvent::default() };
+        let told = tokio::spawn(deliver(bus, silence, String::new()));
+        for _ in 0..6 {
+            drop(inbox.next().await.unwrap());
+        }
+        inbox.next().await.unwrap().reply("").await.unwrap();
+        told.await.unwrap();
     }
 }

@@ -3,14 +3,16 @@
 use crate::desk::{Desks, Seat};
 use crate::gather::Gather;
 use crate::perform::{Performed, Performer, lane};
-use crate::relays::Relays;
+use crate::relays::{Failure, Relays};
 use crate::runner::{Loaded, Runner, Step, expired};
 use crate::view::CallView;
 use anyhow::Result;
 use session::Machine;
-use session::call::{Admission, Call, Event, MediaEvent};
+use session::call::{Admission, Call, Event, MediaEvent, RelaySession};
 use signal::{CallId, End, Heard, LegId, LegRef, Reason, Time, Verdict};
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Semaphore;
 use tracing::{Instrument, Span, debug, error, info_span, warn};
 
 /// Everything that serves calls; clones share it.
@@ -23,8 +25,17 @@ struct Inner {
     gather: Gather,
     relays: Relays,
     performer: Performer,
+    giving_back: Arc<Semaphore>,
     now: fn() -> Time,
 }
+
+/// What is left to be performed of an ended call, such as a fact that the bus does not take, keeps its record for this long.
+const OUTBOX_MS: u64 = 3_600_000;
+/// Relay sessions that nobody may need are given back after this: whoever places the same call has stored it by then.
+const GIVE_BACK_AFTER: Duration = Duration::from_secs(5);
+const GIVE_BACK_TRIES: usize = 6;
+/// Calls whose relay sessions are being given back at once; those of others end by themselves.
+const GIVING_BACK: usize = 1_024;
 
 impl Calls {
     /// Puts the parts together.
@@ -36,7 +47,16 @@ impl Calls {
         performer: Performer,
         now: fn() -> Time,
     ) -> Calls {
-        Calls(Arc::new(Inner { runner, desks: Desks::default(), gather, relays, performer, now }))
+        let giving_back = Arc::new(Semaphore::new(GIVING_BACK));
+        Calls(Arc::new(Inner {
+            runner,
+            desks: Desks::default(),
+            gather,
+            relays,
+            performer,
+            giving_back,
+            now,
+        }))
     }
 
     /// Where records are.
@@ -82,9 +102,15 @@ impl Calls {
     }
 
     async fn place(&self, heard: Heard, span: Span, desk: &Seat) -> Result<Placed> {
-        let (id, revision) = (heard.leg.call, heard.base + 1);
+        let (id, event) = (heard.leg.call, heard.event);
         let trace = runtime::trace::parent_of(&span);
-        let placement = match self.0.gather.placement(heard, trace.clone(), &self.0.relays).await {
+        let verdict = Verdict::Committed { revision: heard.base + 1, trace: trace.clone() };
+        let mut doubtful = vec![];
+        let placement = self.0.gather.placement(heard, trace.clone(), &self.0.relays, &mut doubtful).await;
+        if !doubtful.is_empty() {
+            self.give_back(id, doubtful, trace.clone());
+        }
+        let placement = match placement {
             Ok(placement) => placement,
             Err(end) => return Ok(refused(id, end)),
         };
@@ -93,16 +119,29 @@ impl Calls {
         let now = (self.0.now)();
         let placed = match Call::place(placement, now) {
             Err(end) => refused(id, end),
-            Ok((call, effects)) => match self.0.runner.create(id, call, effects, now).await? {
-                Ok(loaded) => {
+            Ok((call, effects)) => match self.0.runner.create(id, call, effects, now).await {
+                Ok(Ok(loaded)) => {
                     self.enqueue(id, desk, &loaded);
-                    return Ok(Placed::Here(Verdict::Committed { revision, trace }));
+                    return Ok(Placed::Here(verdict));
                 }
                 // The same relay gave both of us the same session: it is in use.
-                Err(Some(other)) if other.machine.relay.as_ref() == Some(&session) => {
+                Ok(Err(Some(other))) if other.machine.relay.as_ref() == Some(&session) => {
                     return Ok(Placed::Elsewhere);
                 }
-                Err(_) => Placed::Elsewhere,
+                Ok(Err(_)) => Placed::Elsewhere,
+                // No answer does not mean that it was not stored.
+                Err(error) => {
+                    warn!(%error, call.id = %id, "whether a call was stored is not known");
+                    let found = self.stored(id).await;
+                    if let Some(loaded) = &found
+                        && loaded.machine.leg(LegId(0)).is_some_and(|leg| leg.events.contains(&event))
+                    {
+                        self.enqueue(id, desk, loaded);
+                        return Ok(Placed::Here(verdict));
+                    }
+                    self.give_back(id, vec![session], trace);
+                    return Ok(Placed::Here(Verdict::Unavailable));
+                }
             },
         };
         // What was allocated is not needed; the relay ends orphans by itself should this fail.
@@ -110,6 +149,42 @@ impl Calls {
             warn!(call.id = %id, relay = session.instance, "a relay session was left to its own end");
         }
         Ok(placed)
+    }
+
+    /// The record of a call, from a store that has just not answered.
+    async fn stored(&self, call: CallId) -> Option<Loaded<Call>> {
+        for pause in [0, 200, 400] {
+            tokio::time::sleep(Duration::from_millis(pause)).await;
+            if let Ok(found) = self.0.runner.load::<Call>(call).await {
+                return found;
+            }
+        }
+        None
+    }
+
+    /// Gives back, later, what a relay may hold for a call, unless the call uses it by then. Should that fail for long, the relay
+    /// ends it by itself.
+    fn give_back(&self, call: CallId, mut sessions: Vec<RelaySession>, trace: String) {
+        let Ok(permit) = self.0.giving_back.clone().try_acquire_owned() else { return };
+        let calls = self.clone();
+        tokio::spawn(async move {
+            for _ in 0..GIVE_BACK_TRIES {
+                tokio::time::sleep(GIVE_BACK_AFTER).await;
+                let Ok(found) = calls.0.runner.load::<Call>(call).await else { continue };
+                let in_use = found.and_then(|loaded| loaded.machine.relay);
+                let mut left = vec![];
+                for session in sessions.drain(..).filter(|session| in_use.as_ref() != Some(session)) {
+                    if calls.0.relays.release(&session, call, &trace).await == Err(Failure::Later) {
+                        left.push(session);
+                    }
+                }
+                sessions = left;
+                if sessions.is_empty() {
+                    break;
+                }
+            }
+            drop(permit);
+        });
     }
 
     /// The leg as recorded.
@@ -124,10 +199,14 @@ impl Calls {
         }
     }
 
-    /// A relay saw something on an end.
-    pub async fn media(&self, call: CallId, leg: LegId, event: MediaEvent) {
-        if event != MediaEvent::Connected {
-            self.event(call, Event::Media(leg, event)).await;
+    /// A relay saw something on an end. False: there is no such call.
+    ///
+    /// # Errors
+    /// It could not be committed; the relay must tell it again.
+    pub async fn media(&self, call: CallId, leg: LegId, event: MediaEvent) -> Result<bool> {
+        match event {
+            MediaEvent::Connected => Ok(true),
+            event => self.event(call, Event::Media(leg, event)).await,
         }
     }
 
@@ -153,24 +232,19 @@ impl Calls {
         Ok(self.0.runner.load::<Call>(id).await?.map(|loaded| CallView::of(&loaded.machine)))
     }
 
-    /// An operator ends a call. False: there is none.
+    /// An operator ends a call. False: there is none, or it could not be committed.
     pub async fn hang_up(&self, call: CallId) -> bool {
-        self.event(call, Event::HangUp(Reason::Normal)).await
+        self.event(call, Event::HangUp(Reason::Normal)).await.unwrap_or_else(|error| {
+            error!(%error, call.id = %call, "an event could not be committed");
+            false
+        })
     }
 
-    async fn event(&self, call: CallId, event: Event) -> bool {
+    async fn event(&self, call: CallId, event: Event) -> Result<bool> {
         let desk = self.0.desks.open(call);
         let _held = desk.commit.lock().await;
-        let outcome = self
-            .commit(call, &desk, |_| Step::Decide { events: vec![event.clone()], done: vec![], answer: () })
-            .await;
-        match outcome {
-            Ok(found) => found.is_some(),
-            Err(error) => {
-                error!(%error, call.id = %call, "an event could not be committed");
-                false
-            }
-        }
+        let step = |_: &Loaded<Call>| Step::Decide { events: vec![event.clone()], done: vec![], answer: () };
+        Ok(self.commit(call, &desk, step).await?.is_some())
     }
 
     /// A record is due: its deadline has passed, or its outbox was left behind by an orchestrator that died.
@@ -182,8 +256,14 @@ impl Calls {
 
     async fn look(&self, call: CallId, desk: &Seat) -> Result<()> {
         let now = (self.0.now)();
-        let Some(loaded) = self.0.runner.load::<Call>(call).await? else { return Ok(()) };
-        if loaded.machine.finished(now) {
+        let Some(loaded) = self.0.runner.load::<Call>(call).await? else {
+            // It vanished by itself and left its deadline behind.
+            self.0.runner.forget::<Call>(call, 0).await?;
+            return Ok(());
+        };
+        let waits = !loaded.outbox.is_empty()
+            && loaded.machine.ended.is_some_and(|ended| now.since(ended) < OUTBOX_MS);
+        if loaded.machine.finished(now) && !waits {
             self.0.runner.forget::<Call>(call, loaded.version).await?;
             return Ok(());
         }

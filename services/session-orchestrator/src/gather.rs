@@ -5,7 +5,7 @@ use address::{Alias, Component, Plan, Trunk};
 use anyhow::Result;
 use media::{Policy, Profile};
 use runtime::Config;
-use session::call::{Placement, Route};
+use session::call::{Placement, RelaySession, Route};
 use signal::{End, Heard, Protocol, Reason, Signal};
 
 /// Contents of an offer that get a relay end; further ones are refused.
@@ -40,18 +40,24 @@ impl Gather {
         Ok(Gather { plan, ring_ms: config.call.ring_s.saturating_mul(1_000), policy: Policy::default() })
     }
 
-    /// Everything that placing the call of `heard` needs.
+    /// Everything that placing the call of `heard` needs. `doubtful`: see [`Relays::allocate`].
     ///
     /// # Errors
     /// The reason to refuse it with.
-    pub async fn placement(&self, heard: Heard, trace: String, relays: &Relays) -> Result<Placement, End> {
+    pub async fn placement(
+        &self,
+        heard: Heard,
+        trace: String,
+        relays: &Relays,
+        doubtful: &mut Vec<RelaySession>,
+    ) -> Result<Placement, End> {
         let Some(opening) = &heard.opening else { return Err(Reason::BadRequest.into()) };
         let route = self.route(opening)?;
         let contents = match heard.signals.first() {
             Some(Signal::Offer(media)) => media.contents.len().clamp(1, MAX_CONTENTS),
             _ => return Err(Reason::BadRequest.into()),
         };
-        let grant = relays.allocate(heard.leg.call, 2, contents, &trace).await;
+        let grant = relays.allocate(heard.leg.call, (2, contents), &trace, doubtful).await;
         let grant = grant.ok_or_else(|| End::from(Reason::Unavailable))?;
         Ok(Placement { heard, route, grant, trace })
     }

@@ -201,11 +201,8 @@ impl Performer {
         let trace = runtime::trace::parent_of(&span);
         async {
             let (session, outcome) = match (effect, &call.relay) {
-                (Effect::Record(fact), _) => {
-                    count(fact);
-                    self.publish(call, entry, fact).await;
-                    return true;
-                }
+                (Effect::Record(fact), _) => return self.publish(call, entry, fact).await,
+                (Effect::Probe, Some(session)) => (session, self.relays.probe(session, call.id).await),
                 (Effect::Release(session), _) => {
                     (session, self.relays.release(session, call.id, &trace).await)
                 }
@@ -221,6 +218,7 @@ impl Performer {
             };
             let leg = match effect {
                 Effect::Connect(connect) => Some(connect.leg),
+                Effect::Probe => Some(call.bridge.0),
                 _ => None,
             };
             match (outcome, leg) {
@@ -245,11 +243,19 @@ impl Performer {
         .await
     }
 
-    async fn publish(&self, call: &Call, entry: &Entry<Effect>, fact: &Fact) {
+    /// False: the bus does not take it; it stays in the outbox.
+    async fn publish(&self, call: &Call, entry: &Entry<Effect>, fact: &Fact) -> bool {
         let payload = fact_json(call, entry.id, entry.since, fact).to_string();
         let message = Message { trace: call.trace.clone(), payload: payload.into() };
-        if let Err(error) = self.bus.publish(subjects::FACTS, message).await {
-            warn!(%error, "a fact of a call was not published");
+        match self.bus.publish(subjects::FACTS, message).await {
+            Ok(()) => {
+                count(fact);
+                true
+            }
+            Err(error) => {
+                warn!(%error, "a fact of a call is not published yet");
+                false
+            }
         }
     }
 }
@@ -270,7 +276,7 @@ fn count(fact: &Fact) {
 pub fn lane(effect: &Effect) -> Lane {
     match effect {
         Effect::Say { leg, .. } => Lane::Leg(*leg),
-        Effect::Connect(_) | Effect::Candidates { .. } | Effect::Release(_) => Lane::Relay,
+        Effect::Connect(_) | Effect::Candidates { .. } | Effect::Release(_) | Effect::Probe => Lane::Relay,
         Effect::Record(_) => Lane::Facts,
     }
 }

@@ -15,7 +15,7 @@ use store::{Key, NewRecord, Saved, Store, StoreError};
 pub const REDRIVE_MS: u64 = 2_000;
 /// Compare-and-set attempts before the asker is told to come again.
 const TRIES: usize = 16;
-/// A record that nobody touches for this long is forgotten.
+/// A record that nobody touches for this long is forgotten; machines with a future have a deadline before that.
 const FORGOTTEN: Duration = Duration::from_secs(24 * 3_600);
 
 /// A record as loaded.
@@ -134,7 +134,7 @@ impl Runner {
         bail!("the record {id} is changed by others all the time")
     }
 
-    /// Forgets a finished record.
+    /// Forgets a finished record, or with version 0 the deadline of one that is not there.
     ///
     /// # Errors
     /// The store does not answer.

@@ -110,10 +110,17 @@ async fn event(calls: &Calls, request: Request) {
         };
         Some((CallId::parse(&event.session)?, LegId(event.leg.try_into().ok()?), seen))
     });
-    answer(request, bytes::Bytes::new()).await;
-    match read {
+    let taken = match read {
         Some((call, leg, seen)) => calls.media(call, leg, seen).await,
-        None => warn!("a relay told something that makes no sense"),
+        None => {
+            warn!("a relay told something that makes no sense");
+            Ok(false)
+        }
+    };
+    // What could not be committed is not answered: the relay tells it again.
+    match taken {
+        Ok(_) => answer(request, bytes::Bytes::new()).await,
+        Err(error) => error!(%error, "an event of a relay could not be committed"),
     }
 }
 

@@ -123,6 +123,7 @@ pub fn effect(effect: &Effect) -> (String, Option<String>) {
             (format!("candidates {}", leg.0), Some(detail))
         }
         Effect::Release(_) => ("release".into(), None),
+        Effect::Probe => ("probe".into(), None),
         Effect::Record(Fact::Placed { from, to }) => {
             ("placed".into(), Some(format!("fact: {from} calls {to}")))
         }

@@ -114,6 +114,9 @@ fn set(at: &mut Given, path: &[&str], text: String) -> Option<()> {
     set(next, rest, text)
 }
 
+/// Keys whose values are shown to nobody: URLs hold passwords.
+const SECRET: &[&str] = &["secret", "password", "token", "url"];
+
 /// A value that does not fit, in our words: an unknown key gets the nearest known name.
 fn refused(misfit: Misfit) -> Fault {
     let place = misfit.path.iter().rev().cloned().collect::<Vec<_>>().join(".");
@@ -129,6 +132,12 @@ fn refused(misfit: Misfit) -> Fault {
         Why::Missing(key) => {
             Fault::new(place, format!("`{key}` is absent"), "docs/tandem.toml shows every key with its form")
         }
+        // The reader's own words repeat the value.
+        Why::Other(_) if misfit.path.iter().any(|key| SECRET.contains(&key.as_str())) => Fault::new(
+            place,
+            "what stands there has not the form of this key (it is not shown)",
+            "write text between quotes; docs/tandem.toml shows every key with its form",
+        ),
         Why::Other(why) => Fault::new(place, why, "docs/tandem.toml shows every key with its form"),
     }
 }

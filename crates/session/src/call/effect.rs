@@ -32,6 +32,8 @@ pub enum Effect {
     Release(RelaySession),
     /// A fact for billing and monitoring.
     Record(Fact),
+    /// Ask the relay whether it still has the session.
+    Probe,
 }
 
 impl Effect {
@@ -44,6 +46,7 @@ impl Effect {
             Effect::Candidates { .. } => "candidates",
             Effect::Release(_) => "release",
             Effect::Record(_) => "record",
+            Effect::Probe => "probe",
         }
     }
 }

@@ -121,6 +121,9 @@ impl Call {
         if self.deadline.is_none_or(|deadline| deadline > now) || self.ended.is_some() {
             return;
         }
+        if self.is_established() {
+            return effects.push(Effect::Probe);
+        }
         let rang = self.legs.iter().any(|leg| leg.phase == Phase::Ringing && !leg.inbound);
         let answered = self.legs.iter().any(|leg| leg.phase == Phase::Answered);
         // What the callee's side is told is that the caller waits no longer, or (interworking §2.6) that its media never came.
@@ -145,7 +148,7 @@ impl Call {
         self.deadline = match self.ended {
             Some(ended) => Some(ended + record::TOMBSTONE_MS),
             None if self.legs.iter().any(|leg| leg.phase == Phase::Answered) => self.answer_by,
-            None if self.is_established() => None,
+            None if self.is_established() => Some(now + record::CHECK_MS),
             None => Some(self.ring_by),
         };
     }

@@ -11,6 +11,8 @@ pub const FORMAT: u16 = 1;
 pub(super) const TOMBSTONE_MS: u64 = 60_000;
 /// From proceed to session-initiate, from 200 to the ACK that carries the answer (interworking §2.6).
 pub(super) const DESCRIBE_MS: u64 = 15_000;
+/// An established call asks this often whether its relay still has it; its record outlives several such times.
+pub(super) const CHECK_MS: u64 = 3_600_000;
 /// Events of a leg that are remembered to tell a repetition.
 const REMEMBERED: usize = 12;
 

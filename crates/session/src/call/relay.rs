@@ -62,10 +62,9 @@ fn answer(call: &mut Call, from: LegId, peer: LegId, media: Media, now: Time, ef
         return;
     };
     (leg.phase, leg.offer, leg.heard) = (Phase::Active, Offer::Settled, Some(media.clone()));
-    call.answered.get_or_insert(now);
-    effects.push(Effect::Record(Fact::Answered));
-
-    let Some(hearer) = call.leg(peer).filter(|leg| leg.phase.is_early()) else { return };
+    let Some(hearer) = call.leg(peer).filter(|leg| leg.phase.is_early()) else {
+        return answered(call, now, effects);
+    };
     match hearer.heard.clone().filter(Media::is_described) {
         Some(theirs) => {
             let Ok(agreed) = media::answer(&theirs, &media, &hearer.ends, hearer.profile, &call.policy)
@@ -75,6 +74,7 @@ fn answer(call: &mut Call, from: LegId, peer: LegId, media: Media, now: Time, ef
             if let Some(leg) = call.leg_mut(peer) {
                 (leg.phase, leg.offer, leg.spoken) = (Phase::Active, Offer::Settled, Some(agreed.clone()));
             }
+            answered(call, now, effects);
             connect(call, from, effects);
             connect(call, peer, effects);
             call.say(peer, Signal::Answer(agreed), effects);
@@ -86,10 +86,17 @@ fn answer(call: &mut Call, from: LegId, peer: LegId, media: Media, now: Time, ef
                 (leg.phase, leg.offer, leg.spoken) = (Phase::Answered, Offer::Ours, Some(ours.clone()));
             }
             call.answer_by = Some(now + DESCRIBE_MS);
+            answered(call, now, effects);
             connect(call, from, effects);
             call.say(peer, Signal::Answer(ours), effects);
         }
     }
+}
+
+/// A fact only once the media of both fits: nobody pays for a call that nobody could hear.
+fn answered(call: &mut Call, now: Time, effects: &mut Effects) {
+    call.answered.get_or_insert(now);
+    effects.push(Effect::Record(Fact::Answered));
 }
 
 fn update(call: &mut Call, from: LegId, peer: LegId, theirs: Media, now: Time, effects: &mut Effects) {

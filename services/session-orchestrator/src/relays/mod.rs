@@ -8,7 +8,7 @@ use bus::directory::{Card, Directory};
 use proto::pass::Pass;
 use proto::pipe::Dialer;
 use proto::v1::relay_client::RelayClient;
-use proto::v1::{AllocateRequest, ReleaseRequest, UpdateRequest};
+use proto::v1::{AllocateRequest, ReleaseRequest, StatisticsRequest, UpdateRequest};
 use session::call::{Connect, Grant, RelaySession};
 use signal::media::Ice;
 use signal::{CallId, EventId, LegId};
@@ -69,8 +69,15 @@ impl Relays {
         self.directory.list().iter().any(|card| !card.draining)
     }
 
-    /// Local ends for `legs` legs of `contents` contents each; `None` when no relay takes the call.
-    pub async fn allocate(&self, call: CallId, legs: usize, contents: usize, trace: &str) -> Option<Grant> {
+    /// Local ends for `legs` legs of `contents` contents each; `None` when no relay takes the call. Sessions that a relay may have
+    /// made without our hearing of it are added to `doubtful`: they are to be given back.
+    pub async fn allocate(
+        &self,
+        call: CallId,
+        (legs, contents): (usize, usize),
+        trace: &str,
+        doubtful: &mut Vec<RelaySession>,
+    ) -> Option<Grant> {
         let name = call.to_string();
         for card in self.ranked(&name).into_iter().take(ATTEMPTS) {
             let request = AllocateRequest {
@@ -91,6 +98,9 @@ impl Relays {
                 Err(status) => {
                     warn!(relay = card.instance, %status, "the relay does not take the call");
                     self.forget(&session, &status);
+                    if !matches!(status.code(), Code::ResourceExhausted | Code::InvalidArgument) {
+                        doubtful.push(session);
+                    }
                 }
             }
         }
@@ -144,6 +154,18 @@ impl Relays {
         };
         let mut client = self.client(session).ok_or(Failure::Later)?;
         within(client.update(request)).await.map(drop).map_err(|status| self.failure(session, &status))
+    }
+
+    /// Asks whether the relay still has the session.
+    ///
+    /// # Errors
+    /// [`Failure`]
+    pub async fn probe(&self, session: &RelaySession, call: CallId) -> Result<(), Failure> {
+        let mut client = self.client(session).ok_or(Failure::Later)?;
+        let figures = within(client.statistics(StatisticsRequest { session: call.to_string() })).await;
+        let figures = figures.map_err(|status| self.failure(session, &status))?;
+        // A session has ends; a relay that was started anew knows none of it.
+        if figures.ends.is_empty() { Err(Failure::Lost) } else { Ok(()) }
     }
 
     /// Gives the session back.

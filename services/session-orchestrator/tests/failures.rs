@@ -1,0 +1,120 @@
+//! What becomes of calls when the store stands still, or does not answer in time.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    missing_docs,
+    reason = "a test says what is wrong by failing"
+)]
+
+mod common;
+
+use common::{CALL, World, described, heard, invite};
+use session::Machine;
+use session::call::{Call, Effect, Event};
+use signal::{Ask, EffectId, End, Reason, Signal, Time, Verdict};
+use std::time::Duration;
+use store::{Key, NewRecord, RedisConfig, Store};
+use testkit::Redis;
+
+/// Stop and go on.
+const STOP: i32 = 19;
+const CONTINUE: i32 = 18;
+
+/// Edges, relays and an orchestrator with a store that can be made to stand still.
+async fn world() -> (World, Redis) {
+    let redis = Redis::start().unwrap();
+    let config = RedisConfig { url: redis.url(), timeout: Duration::from_millis(500) };
+    let store = Store::redis(&config).await.unwrap();
+    // From now on it knows the script.
+    store.save(&Key { kind: "test", id: "first".into() }, 0, &NewRecord::default()).await.unwrap();
+    (World::on(store).await, redis)
+}
+
+#[tokio::test]
+async fn what_a_relay_tells_is_taken_only_once_it_is_stored() {
+    let (world, mut redis) = world().await;
+    let _edges = world.edges().await;
+    let _one = world.orchestrator().await;
+    world.ask(Ask::Heard(invite("sip:2700@gw.example"))).await;
+    world.ask(Ask::Heard(heard(1, 1, 2, vec![Signal::Answer(described())]))).await;
+    world.until(|w| w.said().contains(&(0, "answer"))).await;
+    world.until(|w| w.books.count("connect") == 2).await;
+    redis.program().kill();
+    assert!(!world.silence(1).await, "nobody keeps it: the relay must tell it again");
+}
+
+#[tokio::test]
+async fn a_call_that_was_stored_without_an_answer_is_taken() {
+    let (world, mut redis) = world().await;
+    let _edges = world.edges().await;
+    let _one = world.orchestrator().await;
+    *world.books.2.lock().unwrap() = Duration::from_millis(300);
+    let placing = world.ask(Ask::Heard(invite("sip:2700@gw.example")));
+    let standing_still = async {
+        world.until(|w| w.books.count("allocate") == 1).await;
+        tokio::time::sleep(Duration::from_millis(250)).await;
+        redis.program().signal(STOP);
+        // The save has had no answer by then.
+        tokio::time::sleep(Duration::from_millis(900)).await;
+        redis.program().signal(CONTINUE);
+    };
+    let (verdict, ()) = tokio::join!(placing, standing_still);
+    assert!(matches!(verdict, Some(Verdict::Committed { revision: 1, .. })), "{verdict:?}");
+    world.until(|w| w.said() == [(1, "offer")]).await;
+    assert_eq!(world.books.count("release"), 0);
+}
+
+#[tokio::test]
+async fn what_a_relay_may_have_allocated_is_given_back() {
+    let world = World::new().await;
+    let _one = world.orchestrator().await;
+    *world.books.2.lock().unwrap() = Duration::from_millis(2_500);
+    let verdict = world.ask(Ask::Heard(invite("sip:2700@gw.example"))).await;
+    assert_eq!(verdict, Some(Verdict::Refused(End::from(Reason::Unavailable))));
+    world.until(|w| w.books.count("release") == 1).await;
+}
+
+/// Nobody has said anything for an hour, and the relay was started anew meanwhile.
+#[tokio::test]
+async fn a_quiet_call_ends_when_its_relay_knows_nothing_of_it() {
+    let world = World::new().await;
+    let _edges = world.edges().await;
+    let _one = world.orchestrator().await;
+    world.ask(Ask::Heard(invite("sip:2700@gw.example"))).await;
+    world.ask(Ask::Heard(heard(1, 1, 2, vec![Signal::Answer(described())]))).await;
+    world.until(|w| w.said().contains(&(0, "answer")) && w.books.count("connect") == 2).await;
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let key = Key { kind: "call", id: CALL.to_string() };
+    let record = world.store.load(&key).await.unwrap().unwrap();
+    let call: Call = postcard::from_bytes(&record.body).unwrap();
+    let hour = call.deadline().unwrap();
+    let (call, effects) = call.decide(Event::Deadline, hour);
+    assert_eq!(effects, [Effect::Probe]);
+    let id = EffectId { call: CALL, version: record.version + 1, index: 0 };
+    let outbox = vec![(id, Time(runtime::clock::now_ms()), Effect::Probe)];
+    let due = NewRecord {
+        body: postcard::to_stdvec(&call).unwrap().into(),
+        outbox: postcard::to_stdvec(&outbox).unwrap().into(),
+        deadline: Some(0),
+        ttl: None,
+    };
+    world.store.save(&key, record.version, &due).await.unwrap();
+    world.until(|w| w.said().iter().filter(|(_, what)| *what == "end").count() == 2).await;
+}
+
+#[tokio::test]
+async fn a_deadline_without_a_record_is_forgotten() {
+    let (world, _redis) = world().await;
+    let key = Key { kind: "call", id: CALL.to_string() };
+    let brief = NewRecord {
+        deadline: Some(runtime::clock::now_ms()),
+        ttl: Some(Duration::from_millis(50)),
+        ..NewRecord::default()
+    };
+    world.store.save(&key, 0, &brief).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let _one = world.orchestrator().await;
+    let later = runtime::clock::now_ms() + 60_000;
+    assert!(world.store.due("call", later, 1, 10).await.unwrap().is_empty());
+}
