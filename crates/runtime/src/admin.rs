@@ -38,11 +38,9 @@ pub fn forget(part: &str) {
     PARTS.write().unwrap_or_else(PoisonError::into_inner).remove(part);
 }
 
-/// Adds routes of a service.
+/// The routes of the service of this process that has any; should it be run again here, the new ones take the place of the old.
 pub fn mount(routes: Router) {
-    let mut mounted = ROUTES.write().unwrap_or_else(PoisonError::into_inner);
-    let before = mounted.take().unwrap_or_default();
-    *mounted = Some(before.merge(routes));
+    *ROUTES.write().unwrap_or_else(PoisonError::into_inner) = Some(routes);
 }
 
 /// Collects metrics from now on. Once per process; again is fine.
