@@ -215,6 +215,24 @@ async fn a_redis_that_dies_is_unavailable_and_comes_back_with_everything() {
     assert_eq!(store.due("call", 10, 50, 10).await.unwrap(), ["kept"]);
 }
 
+/// Deadlines of all shards are told in one look, by a server that has forgotten our scripts too.
+#[tokio::test]
+async fn deadlines_of_all_shards_are_looked_at_together() {
+    let server = Server::start();
+    let store = Store::redis(&server.config()).await.unwrap();
+    let ids: std::collections::BTreeSet<String> = (0..100).map(|i| format!("call-{i}")).collect();
+    for id in &ids {
+        store.save(&key(id), 0, &new("one", Some(5))).await.unwrap();
+    }
+    assert!(store.due("call", 4, 50, 100).await.unwrap().is_empty());
+    let flushed =
+        Command::new("redis-cli").args(["-p", &server.port.to_string(), "script", "flush"]).output();
+    assert!(flushed.unwrap().status.success());
+    let due: std::collections::BTreeSet<String> =
+        store.due("call", 5, 50, 100).await.unwrap().into_iter().collect();
+    assert_eq!(due, ids);
+}
+
 #[tokio::test]
 async fn no_redis_is_told_at_once_and_names_the_fault() {
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();

@@ -121,7 +121,7 @@ impl Calls {
             Err(end) => refused(id, end),
             Ok((call, effects)) => match self.0.runner.create(id, call, effects, now).await {
                 Ok(Ok(loaded)) => {
-                    self.enqueue(id, desk, &loaded);
+                    self.enqueue(id, desk, loaded);
                     return Ok(Placed::Here(verdict));
                 }
                 // The same relay gave both of us the same session: it is in use.
@@ -133,7 +133,7 @@ impl Calls {
                 Err(error) => {
                     warn!(%error, call.id = %id, "whether a call was stored is not known");
                     let found = self.stored(id).await;
-                    if let Some(loaded) = &found
+                    if let Some(loaded) = found
                         && loaded.machine.leg(LegId(0)).is_some_and(|leg| leg.events.contains(&event))
                     {
                         self.enqueue(id, desk, loaded);
@@ -267,8 +267,9 @@ impl Calls {
             self.0.runner.forget::<Call>(call, loaded.version).await?;
             return Ok(());
         }
-        self.enqueue(call, desk, &loaded);
-        if expired(&loaded.machine, now) {
+        let expired = expired(&loaded.machine, now);
+        self.enqueue(call, desk, loaded);
+        if expired {
             self.commit(call, desk, |_| Step::Decide {
                 events: vec![Event::Deadline],
                 done: vec![],
@@ -286,15 +287,18 @@ impl Calls {
         desk: &Seat,
         step: impl FnMut(&Loaded<Call>) -> Step<Event, A>,
     ) -> Result<Option<A>> {
-        let Some(outcome) = self.0.runner.step(call, self.0.now, step).await? else { return Ok(None) };
-        if let Some(loaded) = &outcome.stored {
+        let last = desk.latest();
+        let Some(outcome) = self.0.runner.step(call, last.as_deref(), self.0.now, step).await? else {
+            return Ok(None);
+        };
+        if let Some(loaded) = outcome.stored {
             self.enqueue(call, desk, loaded);
         }
         Ok(Some(outcome.answer))
     }
 
-    fn enqueue(&self, call: CallId, desk: &Seat, loaded: &Loaded<Call>) {
-        if desk.put(loaded) {
+    fn enqueue(&self, call: CallId, desk: &Seat, loaded: Loaded<Call>) {
+        if desk.put(Arc::new(loaded)) {
             let (calls, desk) = (self.clone(), desk.clone());
             tokio::spawn(async move { calls.work(call, desk).await });
         }
@@ -302,9 +306,9 @@ impl Calls {
 
     /// The performer of one desk: performs what waits and commits what came of it, until nothing waits.
     async fn work(&self, call: CallId, desk: Seat) {
-        while let Some((machine, batch)) = desk.take() {
+        while let Some((record, batch)) = desk.take() {
             let tried: Vec<_> = batch.iter().map(|entry| (entry.id, lane(&entry.effect))).collect();
-            let performed = self.0.performer.perform(&machine, batch).await;
+            let performed = self.0.performer.perform(&record, batch).await;
             if let Err(error) = self.conclude(call, &desk, &performed).await {
                 error!(%error, call.id = %call, "effects stay in the record");
             }

@@ -16,6 +16,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 #[derive(Clone, Default)]
 pub struct Desks(Arc<Mutex<Table>>);
 
+/// Effects to be performed, with the record that they are in.
+pub type Batch = (Arc<Loaded<Call>>, Vec<Entry<Effect>>);
+
 type Table = HashMap<CallId, (Arc<Desk>, usize)>;
 
 /// A place at a desk; the last to leave clears the desk away.
@@ -35,8 +38,8 @@ pub struct Desk {
 
 #[derive(Default)]
 struct Queue {
-    /// The call as last stored here.
-    latest: Option<Call>,
+    /// The record as last stored or seen here.
+    latest: Option<Arc<Loaded<Call>>>,
     waiting: VecDeque<Entry<Effect>>,
     /// Waiting or being performed.
     known: HashSet<EffectId>,
@@ -92,22 +95,28 @@ impl Drop for Seat {
 impl Desk {
     /// The record as just stored: effects that are not known yet are to be performed. True: start the performer.
     #[must_use]
-    pub fn put(&self, loaded: &Loaded<Call>) -> bool {
+    pub fn put(&self, loaded: Arc<Loaded<Call>>) -> bool {
         let mut queue = lock(&self.queue);
         for entry in &loaded.outbox {
             if queue.known.insert(entry.id) {
                 queue.waiting.push_back(entry.clone());
             }
         }
-        queue.latest = Some(loaded.machine.clone());
+        queue.latest = Some(loaded);
         let start = !queue.performing && !queue.waiting.is_empty();
         queue.performing |= start;
         start
     }
 
-    /// Everything that waits, with the call as last stored; `None`: the performer's task is over.
+    /// The record as last stored or seen here: nobody needs to load it again to find out that it has not changed.
     #[must_use]
-    pub fn take(&self) -> Option<(Call, Vec<Entry<Effect>>)> {
+    pub fn latest(&self) -> Option<Arc<Loaded<Call>>> {
+        lock(&self.queue).latest.clone()
+    }
+
+    /// Everything that waits, with the record as last stored; `None`: the performer's task is over.
+    #[must_use]
+    pub fn take(&self) -> Option<Batch> {
         let mut queue = lock(&self.queue);
         let call = queue.latest.clone().filter(|_| !queue.waiting.is_empty());
         queue.performing = call.is_some();
@@ -144,7 +153,7 @@ mod tests {
 
     const CALL: CallId = CallId([3; 10]);
 
-    fn loaded(version: u64, outbox: &[(u64, u8)]) -> Loaded<Call> {
+    fn loaded(version: u64, outbox: &[(u64, u8)]) -> Arc<Loaded<Call>> {
         let effect = |leg: u8| Effect::Say {
             leg: LegId(leg),
             count: 0,
@@ -156,7 +165,7 @@ mod tests {
             since: Time(0),
             effect: effect(leg),
         };
-        Loaded { machine: call(), version, outbox: outbox.iter().map(entry).collect() }
+        Arc::new(Loaded { machine: call(), version, outbox: outbox.iter().map(entry).collect() })
     }
 
     fn call() -> Call {
@@ -186,20 +195,20 @@ mod tests {
     #[test]
     fn what_was_not_said_is_not_overtaken_by_what_waits_behind_it() {
         let desk = Desk::default();
-        assert!(desk.put(&loaded(1, &[(1, 1)])));
+        assert!(desk.put(loaded(1, &[(1, 1)])));
         let (_, batch) = desk.take().unwrap();
         // While the offer is tried the caller gives up, and the other leg hears something too.
-        assert!(!desk.put(&loaded(2, &[(1, 1), (2, 1), (3, 0)])));
+        assert!(!desk.put(loaded(2, &[(1, 1), (2, 1), (3, 0)])));
         let tried: Vec<_> = batch.iter().map(|entry| (entry.id, lane(&entry.effect))).collect();
         desk.tried(&tried, &[]);
         assert_eq!(versions(&desk.take().unwrap().1), [3], "the other lane goes on");
         assert!(desk.take().is_none());
         // The redrive brings both, in the order of the record.
-        assert!(desk.put(&loaded(2, &[(1, 1), (2, 1)])));
+        assert!(desk.put(loaded(2, &[(1, 1), (2, 1)])));
         let (_, batch) = desk.take().unwrap();
         assert_eq!(versions(&batch), [1, 2]);
         // What was said leaves nobody behind.
-        assert!(!desk.put(&loaded(3, &[(2, 1), (4, 1)])));
+        assert!(!desk.put(loaded(3, &[(2, 1), (4, 1)])));
         let tried: Vec<_> = batch.iter().map(|entry| (entry.id, lane(&entry.effect))).collect();
         desk.tried(&tried, &[tried[0].0, tried[1].0]);
         assert_eq!(versions(&desk.take().unwrap().1), [4]);

@@ -1,14 +1,15 @@
 //! Performing: effects become orders to edges, relays and listeners.
 //!
-//! Orders to one leg, and orders to the relay, keep their order; different lanes go side by side. What cannot be performed now
+//! Orders to one leg, and orders to the relay of one end, keep their order; different lanes go side by side. What cannot be performed now
 //! stays in the record and is tried again by the deadline.
 
 use crate::record::Entry;
 use crate::relays::{Failure, Relays};
+use crate::runner::Loaded;
 use bus::directory::Directory;
 use bus::{Bus, BusError, Message};
 use proto::wire::Wire;
-use session::call::{Call, Effect, Event, Fact, MediaEvent};
+use session::call::{Call, Connect, Effect, Event, Fact, MediaEvent};
 use signal::{EffectId, LegId, LegState, Protocol, Said, Say, Signal, Time, subjects};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -48,7 +49,9 @@ pub struct Performer {
 pub enum Lane {
     /// What is said to one leg.
     Leg(LegId),
-    /// What the relay is told.
+    /// What the relay is told of one end.
+    Media(LegId),
+    /// What it is told of the session.
     Relay,
     /// What is told to whoever listens.
     Facts,
@@ -61,16 +64,16 @@ impl Performer {
         Performer { bus, relays, instances, now }
     }
 
-    /// Performs a batch for `call`, the record as it stood when the batch was taken.
-    pub async fn perform(&self, call: &Call, batch: Vec<Entry<Effect>>) -> Performed {
+    /// Performs a batch of `record`, as it stood when the batch was taken.
+    pub async fn perform(&self, record: &Arc<Loaded<Call>>, batch: Vec<Entry<Effect>>) -> Performed {
         let mut lanes: BTreeMap<Lane, Vec<Entry<Effect>>> = BTreeMap::new();
         for entry in batch {
             lanes.entry(lane(&entry.effect)).or_default().push(entry);
         }
         let mut running = tokio::task::JoinSet::new();
         for lane in lanes.into_values() {
-            let (performer, call) = (self.clone(), call.clone());
-            running.spawn(async move { performer.lane(&call, lane).await });
+            let (performer, record) = (self.clone(), record.clone());
+            running.spawn(async move { performer.lane(&record.machine, lane).await });
         }
         let mut performed = Performed::default();
         while let Some(lane) = running.join_next().await {
@@ -276,7 +279,9 @@ fn count(fact: &Fact) {
 pub fn lane(effect: &Effect) -> Lane {
     match effect {
         Effect::Say { leg, .. } => Lane::Leg(*leg),
-        Effect::Connect(_) | Effect::Candidates { .. } | Effect::Release(_) | Effect::Probe => Lane::Relay,
+        Effect::Connect(Connect { leg, .. }) | Effect::Candidates { leg, .. } => Lane::Media(*leg),
+        // An order that comes after it finds no session, and nobody is left to miss it.
+        Effect::Release(_) | Effect::Probe => Lane::Relay,
         Effect::Record(_) => Lane::Facts,
     }
 }

@@ -7,7 +7,7 @@ use session::call::{Call, Effect, FORMAT};
 use signal::{EffectId, Time};
 
 /// A machine that is stored.
-pub trait Kept: Machine<Event: Clone, Effect: Lasting> + Serialize + DeserializeOwned {
+pub trait Kept: Machine<Event: Clone, Effect: Lasting> + Clone + Serialize + DeserializeOwned {
     /// The kind of its records.
     const KIND: &'static str;
     /// The newest format that this instance reads; the record begins with its format number.

@@ -19,6 +19,7 @@ const TRIES: usize = 16;
 const FORGOTTEN: Duration = Duration::from_secs(24 * 3_600);
 
 /// A record as loaded.
+#[derive(Clone)]
 pub struct Loaded<M: Kept> {
     /// The machine.
     pub machine: M,
@@ -99,17 +100,33 @@ impl Runner {
 
     /// Loads, lets `step` look, decides, and saves; again when somebody was faster. `None`: no such record.
     ///
+    /// `last`, the record as this instance stored it, spares the load: should it be old, the save does not succeed and brings the
+    /// newer one. What would not be saved is looked at afresh.
+    ///
     /// # Errors
     /// The store does not answer, the record is of a newer format, or others were faster every time.
     pub async fn step<M: Kept, A>(
         &self,
         id: CallId,
+        last: Option<&Loaded<M>>,
         now: impl Fn() -> Time,
         mut step: impl FnMut(&Loaded<M>) -> Step<M::Event, A>,
     ) -> Result<Option<Outcome<M, A>>> {
-        let Some(mut loaded) = self.load::<M>(id).await? else { return Ok(None) };
+        let mut fresh = last.is_none();
+        let mut loaded = match last {
+            Some(last) => last.clone(),
+            None => match self.load::<M>(id).await? {
+                Some(loaded) => loaded,
+                None => return Ok(None),
+            },
+        };
         for _ in 0..TRIES {
             let (events, done, answer) = match step(&loaded) {
+                Step::Leave(_) if !fresh => {
+                    let Some(now) = self.load::<M>(id).await? else { return Ok(None) };
+                    (loaded, fresh) = (now, true);
+                    continue;
+                }
                 Step::Leave(answer) => return Ok(Some(Outcome { stored: None, answer })),
                 Step::Decide { events, done, answer } => (events, done, answer),
             };
@@ -127,7 +144,7 @@ impl Runner {
                 Saved::Stored(version) => {
                     return Ok(Some(Outcome { stored: Some(Loaded { machine, version, outbox }), answer }));
                 }
-                Saved::Conflict(Some(record)) => loaded = read(&record)?,
+                Saved::Conflict(Some(record)) => (loaded, fresh) = (read(&record)?, true),
                 Saved::Conflict(None) => return Ok(None),
             }
         }

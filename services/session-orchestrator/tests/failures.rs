@@ -1,4 +1,4 @@
-//! What becomes of calls when the store stands still, or does not answer in time.
+//! What the orchestrator asks of its store, and what becomes of calls when that stands still or does not answer in time.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -117,4 +117,40 @@ async fn a_deadline_without_a_record_is_forgotten() {
     let _one = world.orchestrator().await;
     let later = runtime::clock::now_ms() + 60_000;
     assert!(world.store.due("call", later, 1, 10).await.unwrap().is_empty());
+}
+
+/// How often Redis was asked for this.
+fn asked(redis: &Redis, command: &str) -> u64 {
+    use std::io::{Read, Write};
+    let mut link = std::net::TcpStream::connect(("127.0.0.1", redis.port)).unwrap();
+    link.write_all(b"INFO commandstats\r\nQUIT\r\n").unwrap();
+    let mut text = String::new();
+    link.read_to_string(&mut text).unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix(&format!("cmdstat_{command}:calls=")));
+    line.and_then(|rest| rest.split(',').next()).map_or(0, |calls| calls.parse().unwrap())
+}
+
+/// What this instance has just stored it need not load again.
+#[tokio::test]
+async fn a_call_is_loaded_once_for_each_thing_that_is_heard() {
+    let (world, redis) = world().await;
+    let _edges = world.edges().await;
+    let _one = world.orchestrator().await;
+    let (began, before) = (runtime::clock::instant(), asked(&redis, "hmget"));
+    world.ask(Ask::Heard(invite("sip:2700@gw.example"))).await;
+    world.until(|w| w.said().len() == 1).await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    world.ask(Ask::Heard(heard(1, 1, 2, vec![Signal::Ringing]))).await;
+    world.until(|w| w.said().len() == 2).await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    world.ask(Ask::Heard(heard(1, 2, 3, vec![Signal::Answer(described())]))).await;
+    world.until(|w| w.said().len() == 3 && w.books.count("connect") == 2).await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    world.ask(Ask::Heard(heard(0, 3, 4, vec![Signal::End(Reason::Normal.into())]))).await;
+    world.until(|w| w.said().len() == 4 && w.books.count("release") == 1).await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    // The health probe asks too, every 500 ms.
+    let probes = u64::try_from(began.elapsed().as_millis() / 500).unwrap() + 1;
+    let loads = asked(&redis, "hmget") - before;
+    assert!(loads <= 4 + probes, "{loads} loads, of which {probes} are probes");
 }

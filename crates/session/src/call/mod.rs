@@ -76,9 +76,10 @@ impl Call {
         }
     }
 
-    /// The edge said it: keep the dialog that came of it; a failure ends that leg.
+    /// The edge said it: keep the dialog that came of it; a failure ends the call.
     fn said(&mut self, id: LegId, said: Said, now: Time, effects: &mut Effects) {
         let Some(leg) = self.leg_mut(id) else { return };
+        let opened = leg.revision > 0;
         if let Some(dialog) = said.dialog
             && said.base >= leg.revision
         {
@@ -86,9 +87,8 @@ impl Call {
             leg.revision = said.base + 1;
             leg.edge = said.edge;
         }
-        let opened = leg.revision > 0;
         match said.failed {
-            // Another edge has opened it: its peer is there and is told.
+            // Its peer is there, through another edge perhaps, and is told.
             Some(failed) if opened && !leg.phase.is_over() => end::everybody(self, failed, now, effects),
             Some(failed) => end::left(self, id, failed, now, effects),
             None => {}

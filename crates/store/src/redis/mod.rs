@@ -3,7 +3,7 @@
 use crate::{Key, NewRecord, Record, SHARDS, Saved, StoreError};
 use bytes::Bytes;
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
-use redis::{AsyncCommands, ErrorKind, FromRedisValue, RedisError, Script, Value};
+use redis::{AsyncCommands, ErrorKind, FromRedisValue, RedisError, Script, ServerErrorKind, Value};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -111,14 +111,20 @@ impl Redis {
         lease_ms: u64,
         limit: usize,
     ) -> Result<Vec<String>, StoreError> {
-        let mut found = vec![];
+        // Orchestrators look several times a second: all shards in one round trip.
+        let mut looks = redis::pipe();
         for shard in 0..SHARDS {
             let mut call = self.scripts.due.key(Key::index_name(kind, shard));
             call.arg(now).arg(lease_ms).arg(limit);
-            let ids: Vec<String> = call.invoke_async(&mut self.link.clone()).await.map_err(failed)?;
-            found.extend(ids);
+            looks.invoke_script(&call);
         }
-        Ok(found)
+        let mut link = self.link.clone();
+        let mut found: Result<Vec<Vec<String>>, RedisError> = looks.query_async(&mut link).await;
+        if found.as_ref().is_err_and(|e| e.kind() == ErrorKind::Server(ServerErrorKind::NoScript)) {
+            self.scripts.due.load_async(&mut link).await.map_err(failed)?;
+            found = looks.query_async(&mut link).await;
+        }
+        Ok(found.map_err(failed)?.concat())
     }
 
     /// Redis measures the time to live itself; `now` serves the memory store.
