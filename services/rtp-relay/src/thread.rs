@@ -255,6 +255,7 @@ impl Thread {
                 ufrag: random::word(8),
                 pwd: random::word(24),
                 tie_breaker: random::number().into(),
+                crypto: random::keys(),
             };
             pairs[place] = Some((id, pair));
             Ok(local)
