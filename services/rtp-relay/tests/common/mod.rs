@@ -50,7 +50,8 @@ impl Relay {
 }
 
 pub fn codecs() -> Vec<Codec> {
-    let codec = |pt, name: &str, clock, channels| Codec { pt, name: name.into(), clock, channels };
+    let codec =
+        |pt, name: &str, clock, channels| Codec { pt, name: name.into(), clock, channels, feedback: vec![] };
     vec![codec(0, "PCMU", 8_000, 1), codec(101, "telephone-event", 8_000, 1)]
 }
 
