@@ -275,7 +275,8 @@ mod tests {
         (0..1_000).for_each(|n| far.want(n * 20));
         assert_eq!(far.take().0.as_slice().len(), LOST);
         let mut deaf = video(&["nack pli"]);
-        (deaf.want(1), deaf.limit(5));
+        deaf.want(1);
+        deaf.limit(5);
         assert!(deaf.take().0.as_slice().is_empty());
     }
 }

@@ -107,7 +107,7 @@ impl Reports {
                 // RFC 3550 §6.4.1: arrival less the report that it names, less the time that it was held.
                 let sent = self.sent.iter().find(|(name, left)| *name == block.last_report && *left > 0);
                 if let Some((_, left)) = sent.filter(|_| block.last_report != 0) {
-                    let held = u64::from(block.delay) * 1_000_000 >> 16;
+                    let held = (u64::from(block.delay) * 1_000_000) >> 16;
                     let passed = at.0.saturating_sub(*left);
                     // A peer counts its delay in coarse ticks: a little too much of it is no time at all.
                     let trip = passed.saturating_sub(held);
@@ -211,7 +211,7 @@ impl Reports {
 
 /// Microseconds as seconds and their 2^32nd parts.
 fn fraction(us: u64) -> u64 {
-    (us / 1_000_000) << 32 | ((us % 1_000_000) << 32) / 1_000_000
+    ((us / 1_000_000) << 32) | (((us % 1_000_000) << 32) / 1_000_000)
 }
 
 #[cfg(test)]

@@ -137,7 +137,8 @@ fn compound(
     let asks =
         matches!(picture, Some(Picture::Pli | Picture::Fir(_))) || !lost.is_empty() || estimate.is_some();
     let media = near.reception.source();
-    if near.is_open() || !near.reports.due && !(asks && media.is_some()) {
+    let wanted = near.reports.due || asks && media.is_some();
+    if near.is_open() || !wanted {
         return None;
     }
     let said = far.splice.as_ref();

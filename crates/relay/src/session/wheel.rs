@@ -7,6 +7,9 @@ const STEP: u64 = 50;
 /// Steps of one turn, 12.8 s: more than anything waits.
 const SLOTS: u64 = 256;
 
+/// Entries of a step that there is room for from the beginning: 800 ends wait without an allocation.
+const ROOM: usize = 16;
+
 /// Ends by the step that they are wanted in. What an entry is for, its end knows; one that is wanted no more is looked at in vain.
 #[derive(Debug)]
 pub(super) struct Wheel {
@@ -17,7 +20,7 @@ pub(super) struct Wheel {
 
 impl Default for Wheel {
     fn default() -> Wheel {
-        Wheel { slots: (0..SLOTS).map(|_| vec![]).collect(), first: None }
+        Wheel { slots: (0..SLOTS).map(|_| Vec::with_capacity(ROOM)).collect(), first: None }
     }
 }
 
