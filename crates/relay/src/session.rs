@@ -1,24 +1,31 @@
 //! Sessions of a worker: who hears whom. A worker owns its sessions whole; one thread drives it.
 //!
 //! One rule: control may allocate, the packet path ([`Worker::receive`] of RTP and RTCP) may not. What comes in at content
-//! `n` of one leg goes out at content `n` of the other. Sockets, ports and random words are the shell's: it is told by
+//! `n` of one leg goes out at content `n` of the other. RTCP ends here: each leg has its own. Sockets, ports and random words are the shell's: it is told by
 //! [`Worker::poll_closed`] which sockets are of no use any more.
 
+mod cache;
 mod checks;
 mod end;
 mod facts;
+mod feedback;
 mod path;
 mod plain;
+mod quality;
 mod reception;
-mod rtcp;
+mod reports;
 mod sdes;
+mod speak;
 #[cfg(test)]
 mod tests;
 mod web;
+mod wheel;
 
 pub use facts::{
-    Arrival, Departure, EndId, Figures, Form, Happening, Limits, Local, Refusal, Remote, Report, Socket,
+    Arrival, Departure, EndId, Figures, Form, Happening, Limits, Local, Refusal, Remote, Report, Seen, Socket,
 };
+pub use quality::{BOUNDS, Scale, Spread, mos};
+pub use speak::DEPARTURE;
 
 use crate::dtls::Certificate;
 use crate::ice::Datagram;
@@ -77,6 +84,11 @@ pub struct Worker {
     sweep: Option<Time>,
     reports: VecDeque<Report>,
     closed: VecDeque<EndId>,
+    /// Ends that want to be looked at, for what they say by themselves.
+    wheel: wheel::Wheel,
+    /// Ends that have something to say now; has room for all of them.
+    speaking: VecDeque<u32>,
+    spread: Spread,
     forwarded: u64,
     dropped: u64,
 }
@@ -118,6 +130,9 @@ impl Worker {
             sweep: None,
             reports: VecDeque::new(),
             closed: VecDeque::new(),
+            wheel: wheel::Wheel::default(),
+            speaking: VecDeque::new(),
+            spread: Spread::default(),
             forwarded: 0,
             dropped: 0,
         }
@@ -224,6 +239,8 @@ impl Worker {
         if let Some(session) = self.sessions.get_mut(session as usize).and_then(Option::as_mut) {
             session.met = true;
         }
+        self.begin_reports(index, now);
+        self.begin_reports(peer as u32, now);
     }
 
     /// Gives a session back; `None` when it is not known.
@@ -248,7 +265,7 @@ impl Worker {
     }
 
     /// A datagram came in: the first `length` octets of `buffer`, which has [`crate::srtp::ROOM`] octets behind it.
-    /// Gives the packet that leaves for it, in the same buffer.
+    /// Gives the packet that leaves for it, in the same buffer; [`Worker::poll_departure`] has what else is to be said.
     pub fn receive(
         &mut self,
         socket: Socket,
@@ -275,12 +292,19 @@ impl Worker {
         let before = near.refused();
         let departure = path::cross(near, far, from, at, local, buffer, length);
         let refused = near.refused() - before;
+        let asked = [near.reports.asked, far.reports.asked];
         if let Link::Plain(plain) = &mut near.link
             && !plain.announced
             && plain.locked().is_some()
         {
             plain.announced = true;
             self.report(index, Happening::Connected);
+        }
+        if asked != [false; 2] {
+            [(index, asked[0]), (peer as u32, asked[1])]
+                .into_iter()
+                .filter(|(_, asked)| *asked)
+                .for_each(|(end, _)| self.ask(end));
         }
         self.dropped += refused;
         self.forwarded += u64::from(departure.is_some());
@@ -290,6 +314,7 @@ impl Worker {
     /// Does what is due.
     pub fn tick(&mut self, now: Time) {
         self.wake(now);
+        self.look(now);
         if self.sweep.is_some_and(|at| at <= now) {
             self.sweep(now);
         }
@@ -298,7 +323,8 @@ impl Worker {
     /// When [`Worker::tick`] is wanted next.
     #[must_use]
     pub fn deadline(&self) -> Option<Time> {
-        self.timers.first().map(|(at, _)| *at).into_iter().chain(self.sweep).min()
+        let timer = self.timers.first().map(|(at, _)| *at);
+        timer.into_iter().chain(self.sweep).chain(self.wheel.deadline()).min()
     }
 
     /// There is something to tell.
@@ -325,9 +351,11 @@ impl Worker {
             let Some(session) = self.session(at) else { continue };
             let age = now.since(session.allocated);
             let ends = session.ends.concat();
+            let (allocated, met) = (session.allocated, session.met);
+            self.sample(at);
             let last = ends.iter().filter_map(|end| self.end(*end)?.heard).max();
-            let idle = now.since(last.unwrap_or(session.allocated));
-            if !session.met && age >= limits.unconnected_ms {
+            let idle = now.since(last.unwrap_or(allocated));
+            if !met && age >= limits.unconnected_ms {
                 self.close(at);
                 continue;
             }
@@ -398,6 +426,8 @@ impl Worker {
         make: &mut impl FnMut(EndId) -> Result<Local, E>,
     ) -> Result<(), E> {
         for leg in 0..LEGS {
+            let first = self.session(session).and_then(|s| s.ends.get(leg as usize)?.first());
+            let cname = first.and_then(|first| self.end(*first)).map(|end| end.local.word());
             let index = self.free_ends.pop().unwrap_or_else(|| {
                 self.ends.push(Slot { generation: 0, end: None });
                 self.ends.len() as u32 - 1
@@ -407,7 +437,9 @@ impl Worker {
             match make(id) {
                 Ok(local) => {
                     self.ufrags.insert(local.ufrag.clone(), index);
-                    slot.end = Some(End::new(id, session, LegId(leg as u8), content, local));
+                    let cname = cname.unwrap_or_else(|| local.word());
+                    slot.end = Some(End::new(id, session, LegId(leg as u8), content, local, cname));
+                    self.speaking.reserve(self.ends.len().saturating_sub(self.speaking.len()));
                 }
                 Err(error) => {
                     self.free_ends.push(index);
@@ -447,6 +479,9 @@ impl Worker {
         let Some(mut end) = slot.end.take() else { return };
         slot.generation = slot.generation.wrapping_add(1);
         self.free_ends.push(index);
+        if end.reports.queued {
+            self.speaking.retain(|other| *other != index);
+        }
         if end.sockets {
             self.closed.push_back(end.id);
         }

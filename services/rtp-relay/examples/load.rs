@@ -124,7 +124,7 @@ async fn ours(calls: usize) -> Figures {
         let ask = AllocateRequest { session: session.clone(), legs: 2, contents: 1, ..Default::default() };
         let ends = client.allocate(ask).await.unwrap().into_inner().ends;
         for leg in 0..2 {
-            let codec = Codec { pt: 0, name: "PCMU".into(), clock: 8_000, channels: 1 };
+            let codec = Codec { pt: 0, name: "PCMU".into(), clock: 8_000, channels: 1, feedback: vec![] };
             let facts = ConnectRequest {
                 session: session.clone(),
                 leg,

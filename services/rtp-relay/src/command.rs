@@ -1,7 +1,7 @@
 //! The way from control to a worker: a bounded queue and a waker. Answers come back by oneshot.
 
 use crate::poll::Waker;
-use relay::session::{Figures, Local, Refusal, Remote};
+use relay::session::{BOUNDS, Figures, Local, Refusal, Remote, Spread};
 use signal::LegId;
 use signal::media::Ice;
 use std::sync::Arc;
@@ -53,6 +53,8 @@ pub enum Command {
         end: (u32, u32),
         /// Further candidates.
         ice: Ice,
+        /// See [`relay::session::Worker::refresh`].
+        picture: bool,
         /// Done.
         reply: oneshot::Sender<Result<(), Refusal>>,
     },
@@ -99,12 +101,39 @@ pub enum NoAnswer {
 /// What a worker has counted, for others to read.
 #[derive(Debug, Default)]
 pub struct Gauges {
+    /// See [`relay::session::Worker::spread`].
+    pub spread: Spreads,
     /// Sessions now.
     pub sessions: AtomicU64,
     /// Packets forwarded since the start.
     pub forwarded: AtomicU64,
     /// Packets refused since the start.
     pub dropped: AtomicU64,
+}
+
+/// A [`Spread`] that one thread writes and others read.
+#[derive(Debug, Default)]
+pub struct Spreads {
+    counts: [[AtomicU64; BOUNDS + 1]; 4],
+    sums: [AtomicU64; 4],
+}
+
+impl Spreads {
+    /// Takes over what the worker has.
+    pub fn store(&self, spread: &Spread) {
+        let counts = self.counts.iter().flatten().zip(spread.counts.iter().flatten());
+        for (gauge, value) in counts.chain(self.sums.iter().zip(&spread.sums)) {
+            gauge.store(*value, Ordering::Relaxed);
+        }
+    }
+
+    /// Adds what the worker had a moment ago.
+    pub fn add_to(&self, spread: &mut Spread) {
+        let counts = spread.counts.iter_mut().flatten().zip(self.counts.iter().flatten());
+        for (value, gauge) in counts.chain(spread.sums.iter_mut().zip(&self.sums)) {
+            *value += gauge.load(Ordering::Relaxed);
+        }
+    }
 }
 
 impl Gauges {

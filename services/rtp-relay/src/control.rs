@@ -74,8 +74,9 @@ impl Service {
         convert::session(&request.session)?;
         let (session, end) = (request.session, (request.leg, request.content));
         let line = &self.member(&session)?.line;
-        let ice = convert::ice(request.ice.unwrap_or_default())?;
-        let done = line.ask(|reply| Command::Update { session, end, ice, reply }).await.map_err(lost)?;
+        let (ice, picture) = (convert::ice(request.ice.unwrap_or_default())?, request.picture);
+        let update = |reply| Command::Update { session, end, ice, picture, reply };
+        let done = line.ask(update).await.map_err(lost)?;
         done.map_err(refused)?;
         Ok(v1::UpdateReply {})
     }

@@ -9,6 +9,8 @@ use tonic::Status;
 
 /// Codecs of one content.
 const CODECS: usize = 64;
+/// rtcp-fb lines of one codec.
+const FEEDBACK: usize = 32;
 /// Octets of a name, a credential.
 const TEXT: usize = 256;
 
@@ -86,7 +88,10 @@ fn codec(codec: v1::Codec) -> Result<Codec, Status> {
         return Err(bad("codecs.name", "1 to 256 octets"));
     }
     let channels = u8::try_from(codec.channels.max(1)).map_err(|_| bad("codecs.channels", codec.channels))?;
-    Ok(Codec::new(pt, &codec.name, codec.clock, channels))
+    if codec.feedback.len() > FEEDBACK || codec.feedback.iter().any(|line| line.len() > TEXT) {
+        return Err(bad("codecs.feedback", "at most 32 of 256 octets"));
+    }
+    Ok(Codec { feedback: codec.feedback, ..Codec::new(pt, &codec.name, codec.clock, channels) })
 }
 
 /// Credentials and candidates.
@@ -164,6 +169,18 @@ pub fn figures(figures: Figures) -> v1::EndStatistics {
         dropped: figures.dropped,
         lost: figures.lost,
         jitter_us: figures.jitter_us,
+        expected: figures.expected,
+        loss_ppm: figures.loss_ppm,
+        round_trip_us: figures.round_trip_us.unwrap_or(0),
+        mos: figures.mos.unwrap_or(0).into(),
+        mos_mean: figures.mos_mean.unwrap_or(0).into(),
+        seen: figures.view.map(|view| v1::Seen {
+            lost: view.lost,
+            loss_ppm: view.loss_ppm,
+            jitter_us: view.jitter_us,
+            mos: view.mos.unwrap_or(0).into(),
+        }),
+        codec: figures.codec,
         form: form.into(),
         peer: figures.peer.map(|peer| peer.to_string()).unwrap_or_default(),
         security: figures.suite.map(|suite| suite.name().to_owned()).unwrap_or_default(),

@@ -21,7 +21,7 @@ use futures::Stream;
 use proto::pass::Pass;
 use proto::v1::relay_server::RelayServer;
 use relay::dtls::Certificate;
-use relay::session::Limits;
+use relay::session::{Limits, Scale, Spread};
 use runtime::config::RelayConfig;
 use runtime::drain::Stage;
 use runtime::{Config, Drain};
@@ -171,6 +171,7 @@ async fn look_after(drain: &Drain, members: &[Member], announcer: &Announcer) {
         metrics::gauge!("tandem_relay_sessions").set(sessions as f64);
         metrics::counter!("tandem_relay_packets_forwarded_total").absolute(forwarded);
         metrics::counter!("tandem_relay_packets_dropped_total").absolute(dropped);
+        measure(members);
         let draining = drain.stage() > Stage::Running;
         announcer.update(|card| (card.load, card.draining) = (sessions, draining));
         if draining {
@@ -184,6 +185,29 @@ async fn look_after(drain: &Drain, members: &[Member], announcer: &Announcer) {
             // A drain is told at once.
             let _ = tokio::time::timeout(BEAT, drain.draining()).await;
         }
+    }
+}
+
+/// How the streams of all calls are, second by second: histograms in Prometheus' own form, since the media threads count into
+/// buckets themselves.
+fn measure(members: &[Member]) {
+    let mut spread = Spread::default();
+    members.iter().for_each(|member| member.line.gauges.spread.add_to(&mut spread));
+    for ((scale, counts), sum) in Scale::ALL.into_iter().zip(spread.counts).zip(spread.sums) {
+        let (name, unit) = match scale {
+            Scale::Loss => ("tandem_relay_loss_ratio", 1e6),
+            Scale::Jitter => ("tandem_relay_jitter_seconds", 1e6),
+            Scale::RoundTrip => ("tandem_relay_round_trip_seconds", 1e6),
+            Scale::Mos => ("tandem_relay_mos", 1e2),
+        };
+        let bounds = scale.bounds().map(|bound| (bound as f64 / unit).to_string());
+        let mut below = 0;
+        for (count, bound) in counts.into_iter().zip(bounds.into_iter().chain(["+Inf".to_owned()])) {
+            below += count;
+            metrics::counter!(format!("{name}_bucket"), "le" => bound).absolute(below);
+        }
+        metrics::counter!(format!("{name}_count")).absolute(below);
+        metrics::gauge!(format!("{name}_sum")).set(sum as f64 / unit);
     }
 }
 

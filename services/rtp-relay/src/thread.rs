@@ -63,6 +63,8 @@ struct Thread {
     departures: Vec<(RawFd, usize, SocketAddr, usize)>,
     out: Vec<(usize, SocketAddr, usize)>,
     started: (u64, Instant),
+    /// When the spread of its streams was told.
+    told: Time,
 }
 
 /// Runs until it is told to stop.
@@ -90,6 +92,7 @@ pub fn run(parts: Parts) -> std::io::Result<()> {
         departures: Vec::with_capacity(BATCH),
         out: Vec::with_capacity(BATCH),
         started,
+        told: Time(0),
     };
     let mut ready = Vec::with_capacity(BATCH);
     loop {
@@ -114,6 +117,7 @@ pub fn run(parts: Parts) -> std::io::Result<()> {
             return Ok(());
         }
         thread.worker.tick(at.time());
+        thread.speak(at);
         thread.settle(at.time());
     }
 }
@@ -203,8 +207,12 @@ impl Thread {
                 Command::Connect { session, end: (leg, content), remote, reply } => {
                     let _ = reply.send(worker.connect(&session, leg, content, &remote, now));
                 }
-                Command::Update { session, end: (leg, content), ice, reply } => {
-                    let _ = reply.send(worker.update(&session, leg, content, &ice, now));
+                Command::Update { session, end: (leg, content), ice, picture, reply } => {
+                    let mut done = worker.update(&session, leg, content, &ice, now);
+                    if picture {
+                        done = done.and_then(|()| worker.refresh(&session, leg, content));
+                    }
+                    let _ = reply.send(done);
                 }
                 Command::Release { session, reply } => {
                     let _ = reply.send(worker.release(&session));
@@ -273,6 +281,24 @@ impl Thread {
         }
     }
 
+    /// Sends what the ends say by themselves: reports, what is asked of peers, packets once more.
+    fn speak(&mut self, at: Arrival) {
+        let mut place = 0;
+        while let Some(Departure { socket, to, length }) =
+            self.worker.poll_departure(at, self.batch.buffer(place))
+        {
+            if let Some(fd) = self.fd(socket) {
+                self.departures.push((fd, place, to, length));
+                place += 1;
+            }
+            if place == BATCH {
+                self.send();
+                place = 0;
+            }
+        }
+        self.send();
+    }
+
     /// Tells what there is to tell.
     fn settle(&mut self, now: Time) {
         self.close(now);
@@ -286,6 +312,10 @@ impl Thread {
         {
             let Some(report) = self.worker.poll_report() else { break };
             room.send(report);
+        }
+        if now.since(self.told) >= LONGEST {
+            self.told = now;
+            self.parts.gauges.spread.store(self.worker.spread());
         }
         self.count();
     }

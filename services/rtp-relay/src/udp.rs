@@ -11,6 +11,7 @@ pub const BATCH: usize = 64;
 const LARGEST: usize = 2_048;
 /// A buffer: a datagram and room for SRTP to grow into.
 pub const BUFFER: usize = LARGEST + 64;
+const _: () = assert!(BUFFER >= relay::session::DEPARTURE);
 /// Expedited forwarding (RFC 4594 §4.1, RFC 8837).
 const TOS: u32 = 0xb8;
 

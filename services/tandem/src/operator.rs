@@ -152,8 +152,46 @@ fn call(call: &Value) -> String {
             codecs.join(" "),
         ));
     }
+    for end in call["media"].as_array().into_iter().flatten() {
+        lines.extend(media(end));
+    }
     lines.push(format!("  relay {}  trace {}", text(call, "relay"), text(call, "trace")));
     lines.join("\n")
+}
+
+/// Two lines of an end: what is heard of the peer, and what it says that it hears.
+fn media(end: &Value) -> Vec<String> {
+    let number = |value: &Value| value.as_f64();
+    let milli = |value: &Value| number(value).map_or("-".into(), |us| format!("{:.1} ms", us / 1e3));
+    let percent = |value: &Value| number(value).map_or("-".into(), |ppm| format!("{:.1} %", ppm / 1e4));
+    let score = |value: &Value| number(value).map_or("-".into(), |score| format!("{:.2}", score / 1e2));
+    let heard = &end["heard"];
+    let mut lines = vec![format!(
+        "  media {}.{} {} from {}: {} packets, {} lost (now {}), jitter {}, MOS {} (mean {}), round trip {}",
+        end["leg"],
+        end["content"],
+        text(end, "codec"),
+        Some(text(end, "peer")).filter(|peer| !peer.is_empty()).unwrap_or("nowhere yet"),
+        heard["packets"],
+        heard["lost"],
+        percent(&heard["loss_ppm"]),
+        milli(&heard["jitter_us"]),
+        score(&heard["mos"]),
+        score(&heard["mos_mean"]),
+        milli(&end["round_trip_us"]),
+    )];
+    let seen = &end["seen"];
+    if seen.is_object() {
+        lines.push(format!(
+            "        to it: {} packets; it tells of {} lost (now {}), jitter {}, MOS {}",
+            end["packets_out"],
+            seen["lost"],
+            percent(&seen["loss_ppm"]),
+            milli(&seen["jitter_us"]),
+            score(&seen["mos"]),
+        ));
+    }
+    lines
 }
 
 fn trunks(answer: &Value) -> String {

@@ -55,6 +55,7 @@ pub fn connect(session: &str, connect: &Connect, trace: &str) -> v1::ConnectRequ
                 name: c.name.clone(),
                 clock: c.clock,
                 channels: c.channels.into(),
+                feedback: c.feedback.clone(),
             })
             .collect(),
         sends: connect.direction.sends(),

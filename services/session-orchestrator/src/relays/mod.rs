@@ -8,7 +8,7 @@ use bus::directory::{Card, Directory};
 use proto::pass::Pass;
 use proto::pipe::Dialer;
 use proto::v1::relay_client::RelayClient;
-use proto::v1::{AllocateRequest, ReleaseRequest, StatisticsRequest, UpdateRequest};
+use proto::v1::{AllocateRequest, EndStatistics, ReleaseRequest, StatisticsRequest, UpdateRequest};
 use session::call::{Connect, Grant, RelaySession};
 use signal::media::Ice;
 use signal::{CallId, EventId, LegId};
@@ -151,6 +151,7 @@ impl Relays {
             content: content.into(),
             ice: Some(ice.into()),
             trace: trace.to_owned(),
+            picture: false,
         };
         let mut client = self.client(session).ok_or(Failure::Later)?;
         within(client.update(request)).await.map(drop).map_err(|status| self.failure(session, &status))
@@ -161,21 +162,34 @@ impl Relays {
     /// # Errors
     /// [`Failure`]
     pub async fn probe(&self, session: &RelaySession, call: CallId) -> Result<(), Failure> {
-        let mut client = self.client(session).ok_or(Failure::Later)?;
-        let figures = within(client.statistics(StatisticsRequest { session: call.to_string() })).await;
-        let figures = figures.map_err(|status| self.failure(session, &status))?;
         // A session has ends; a relay that was started anew knows none of it.
-        if figures.ends.is_empty() { Err(Failure::Lost) } else { Ok(()) }
+        if self.figures(session, call).await?.is_empty() { Err(Failure::Lost) } else { Ok(()) }
     }
 
-    /// Gives the session back.
+    /// Figures of the session's ends as they are now; none when the relay does not know it.
     ///
     /// # Errors
     /// [`Failure`]
-    pub async fn release(&self, session: &RelaySession, call: CallId, trace: &str) -> Result<(), Failure> {
+    pub async fn figures(&self, session: &RelaySession, call: CallId) -> Result<Vec<EndStatistics>, Failure> {
+        let mut client = self.client(session).ok_or(Failure::Later)?;
+        let figures = within(client.statistics(StatisticsRequest { session: call.to_string() })).await;
+        figures.map(|reply| reply.ends).map_err(|status| self.failure(session, &status))
+    }
+
+    /// Gives the session back, for its last figures; none when it was given back before.
+    ///
+    /// # Errors
+    /// [`Failure`]
+    pub async fn release(
+        &self,
+        session: &RelaySession,
+        call: CallId,
+        trace: &str,
+    ) -> Result<Vec<EndStatistics>, Failure> {
         let request = ReleaseRequest { session: call.to_string(), trace: trace.to_owned() };
         let mut client = self.client(session).ok_or(Failure::Later)?;
-        within(client.release(request)).await.map(drop).map_err(|status| self.failure(session, &status))
+        let last = within(client.release(request)).await;
+        last.map(|reply| reply.ends).map_err(|status| self.failure(session, &status))
     }
 
     /// The relay still announces itself.

@@ -6,8 +6,8 @@ use bus::{Bus, Message};
 use proto::pipe::{Dialer, pipe};
 use proto::v1::relay_server::{Relay, RelayServer};
 use proto::v1::{
-    AllocateReply, AllocateRequest, ConnectReply, ConnectRequest, Fingerprint, Ice, LocalEnd, RelayEvent,
-    ReleaseReply, ReleaseRequest, StatisticsReply, StatisticsRequest, UpdateReply, UpdateRequest,
+    AllocateReply, AllocateRequest, ConnectReply, ConnectRequest, EndStatistics, Fingerprint, Ice, LocalEnd,
+    RelayEvent, ReleaseReply, ReleaseRequest, StatisticsReply, StatisticsRequest, UpdateReply, UpdateRequest,
     relay_event,
 };
 use proto::wire::Wire;
@@ -24,9 +24,14 @@ use store::Store;
 use tandem_orchestrator::{Dial, run};
 use tonic::{Request, Response, Status};
 
-/// A relay that keeps books, refuses when told to, and allocates as slowly as it is told to.
+/// A relay that keeps books, refuses when told to, allocates as slowly as it is told to, and has these figures.
 #[derive(Clone, Default)]
-pub struct Books(pub Arc<Mutex<Vec<String>>>, pub Arc<Mutex<Option<Status>>>, pub Arc<Mutex<Duration>>);
+pub struct Books(
+    pub Arc<Mutex<Vec<String>>>,
+    pub Arc<Mutex<Option<Status>>>,
+    pub Arc<Mutex<Duration>>,
+    pub Arc<Mutex<Vec<EndStatistics>>>,
+);
 
 impl Books {
     fn note(&self, line: String) -> Result<(), Status> {
@@ -70,10 +75,11 @@ impl Relay for Books {
     }
     async fn release(&self, request: Request<ReleaseRequest>) -> Result<Response<ReleaseReply>, Status> {
         self.note(format!("release {}", request.into_inner().session))?;
-        Ok(Response::new(ReleaseReply { ends: vec![] }))
+        Ok(Response::new(ReleaseReply { ends: self.3.lock().unwrap().clone() }))
     }
     async fn statistics(&self, _: Request<StatisticsRequest>) -> Result<Response<StatisticsReply>, Status> {
-        Ok(Response::new(StatisticsReply::default()))
+        let ends = self.3.lock().unwrap().clone();
+        Ok(Response::new(StatisticsReply { ends, ..StatisticsReply::default() }))
     }
 }
 
