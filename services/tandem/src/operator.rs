@@ -207,3 +207,37 @@ fn instances(answer: &Value) -> String {
         format!("{:<13} {:<14} {}{draining}", text(card, "kind"), load, text(card, "instance"))
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_is_shown_with_what_is_heard_and_what_the_peer_tells() {
+        let answer = serde_json::json!({
+            "id": "abc", "state": "active", "from": "2041", "to": "rosa", "relay": "relay-1", "trace": "t", "legs": [],
+            "media": [
+                { "leg": 0, "content": 0, "codec": "PCMU", "peer": "192.0.2.30:4000", "packets_out": 480,
+                  "round_trip_us": 30_400,
+                  "heard": { "packets": 500, "lost": 5, "loss_ppm": 20_000, "jitter_us": 1_300, "mos": 429, "mos_mean": 431 },
+                  "seen": { "lost": 1, "loss_ppm": 0, "jitter_us": 400, "mos": 440 } },
+                { "leg": 1, "content": 0, "codec": "", "peer": "", "packets_out": 0, "round_trip_us": null,
+                  "heard": { "packets": 0, "lost": 0, "loss_ppm": 0, "jitter_us": 0, "mos": null, "mos_mean": null },
+                  "seen": null },
+            ],
+        });
+        let text = call(&answer);
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines[0], "abc active: 2041 -> rosa");
+        assert_eq!(
+            lines[1],
+            "  media 0.0 PCMU from 192.0.2.30:4000: 500 packets, 5 lost (now 2.0 %), jitter 1.3 ms, MOS 4.29 (mean 4.31), round trip 30.4 ms"
+        );
+        assert_eq!(
+            lines[2],
+            "        to it: 480 packets; it tells of 1 lost (now 0.0 %), jitter 0.4 ms, MOS 4.40"
+        );
+        assert!(lines[3].contains("from nowhere yet: 0 packets") && lines[3].ends_with("round trip -"));
+        assert_eq!(lines.len(), 5);
+    }
+}

@@ -87,9 +87,9 @@ fn media(
     }
     let pt = near.payloads.get(rtp.pt)?;
     let length = packet::strip(buffer, length, &mut rtp);
-    let (source, taken) = (rtp.ssrc, far.reception.source());
-    let splice =
-        near.splice.get_or_insert_with(|| Splice::new(far.reports.name_for(source, taken), near.clock));
+    let splice = near.splice.get_or_insert_with(|| {
+        Splice::new(far.reports.name_for(rtp.ssrc, far.reception.source()), near.clock)
+    });
     let said = splice.map(Rtp { pt, ..rtp }, at.time().0);
     packet::rewrite(buffer, &said);
     let departure = leave(far, Class::Rtp, buffer, length)?;

@@ -245,3 +245,35 @@ fn noise_is_answered_by_nobody() {
         Some(net.clients[0].address)
     );
 }
+
+/// No reflector by STUN either: a check without the password, however well it is addressed, has no answer and binds no address.
+#[test]
+fn checks_without_the_password_are_answered_by_nobody() {
+    let (mut net, a, b) = connected();
+    let ufrag = net.worker.end(b.index).unwrap().local.ufrag.clone();
+    let name = format!("{ufrag}:browser");
+    for n in 0..PACKETS {
+        // USERNAME, PRIORITY, USE-CANDIDATE, ICE-CONTROLLING, a tag that is a guess.
+        let mut attributes = [&[0, 6][..], &(name.len() as u16).to_be_bytes(), name.as_bytes()].concat();
+        attributes.resize(attributes.len().next_multiple_of(4), 0);
+        attributes.extend([0, 0x24, 0, 4, 0x6e, 0, 0x1e, 0xff, 0, 0x25, 0, 0, 0x80, 0x2a, 0, 8]);
+        attributes.extend([0xff; 8]);
+        attributes.extend([&[0, 8, 0, 20][..], &[n as u8; 20]].concat());
+        let mut check = vec![0, 1];
+        check.extend((attributes.len() as u16).to_be_bytes());
+        check.extend([0x21, 0x12, 0xa4, 0x42]);
+        check.extend([[n as u8; 6], [(n >> 8) as u8; 6]].concat());
+        check.extend(attributes);
+        assert_eq!(crate::ice::addressee(&check), Some(ufrag.as_str()));
+        let from = SocketAddr::from(([203, 0, 113, n as u8], 1 + n));
+        for from in [from, net.clients[0].address] {
+            assert_eq!(net.give(Socket::Shared, from, &check), None);
+        }
+        assert!(net.worker.transmits.is_empty() && net.worker.addresses.len() <= 2);
+    }
+    assert_eq!(net.worker.figures("call").unwrap()[1].dropped, 2 * u64::from(PACKETS));
+    assert_eq!(
+        net.give(Socket::Rtp(a), phone(), &rtp(0, 1, 7)).map(|out| out.1),
+        Some(net.clients[0].address)
+    );
+}
