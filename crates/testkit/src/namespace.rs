@@ -6,7 +6,7 @@ use std::process::Command;
 /// The address that the network has beside loopback.
 pub const ADDRESS: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 1);
 
-const INSIDE: &str = "TANDEM_TEST_NAMESPACE";
+const INSIDE: &str = "TESTKIT_NAMESPACE";
 
 /// Runs the test of this name (`module::function`) once more in a network namespace of its own and gives `false`; inside it
 /// gives `true`, and the test goes on there.
