@@ -228,7 +228,7 @@ fn role(offered: &Content) -> Setup {
 /// its transport is the bundle's: Jingle clients want every content of theirs back (R-CALL-34).
 fn refusal(offered: &Content, end: Option<&LocalEnd>, profile: Profile) -> Content {
     let transport = match (profile, end) {
-        (Profile::Webrtc, Some(end)) => end.webrtc(role(offered), true),
+        (Profile::Webrtc, Some(end)) => end.webrtc(role(offered)),
         _ => Transport::default(),
     };
     let codecs =
@@ -253,7 +253,7 @@ fn bundled(contents: Vec<Content>, profile: Profile) -> Media {
 impl LocalEnd {
     fn offer(&self, profile: Profile) -> Transport {
         match profile {
-            Profile::Webrtc => self.webrtc(Setup::ActPass, true),
+            Profile::Webrtc => self.webrtc(Setup::ActPass),
             Profile::Plain => self.plain(false),
             Profile::BestEffort | Profile::Sdes => {
                 let crypto = keying::offered(&self.crypto);
@@ -266,11 +266,8 @@ impl LocalEnd {
     /// In kind, but for Jingle clients, who speak WebRTC alone. `None` where we have no key.
     fn answer(&self, theirs: &Content, profile: Profile) -> Option<Transport> {
         let transport = &theirs.transport;
-        if profile == Profile::Webrtc {
-            return Some(self.webrtc(role(theirs), true));
-        }
-        if transport.dtls.is_some() {
-            return Some(self.webrtc(role(theirs), transport.mux));
+        if profile == Profile::Webrtc || transport.dtls.is_some() {
+            return Some(self.webrtc(role(theirs)));
         }
         let plain = self.plain(transport.mux);
         match transport.crypto.first() {
@@ -293,10 +290,10 @@ impl LocalEnd {
         }
     }
 
-    fn webrtc(&self, setup: Setup, mux: bool) -> Transport {
+    fn webrtc(&self, setup: Setup) -> Transport {
         Transport {
             address: self.ice.candidates.first().map(|c| c.address),
-            mux,
+            mux: true,
             ice: Some(self.ice.clone()),
             dtls: Some(Dtls { fingerprints: vec![self.fingerprint.clone()], setup }),
             ..Transport::default()
