@@ -84,7 +84,7 @@ fn a_desk_that_does_not_encrypt_where_it_must_has_no_call() {
 /// A phone that is like a browser: ICE and DTLS-SRTP, RTCP on the port of RTP.
 #[test]
 fn a_desk_with_ice_and_dtls_calls() {
-    if !namespace::entered("secure::a_desk_with_ice_and_dtls_calls") {
+    if !namespace::entered("secure::a_desk_with_ice_and_dtls_calls").unwrap() {
         return;
     }
     let desk = baresip::Options {
