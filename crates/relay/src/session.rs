@@ -68,6 +68,8 @@ pub struct Host {
 pub struct Worker {
     limits: Limits,
     host: Host,
+    /// What the shared socket is bound to in the other family.
+    other: Option<SocketAddr>,
     /// Which end a check is for.
     ufrags: HashMap<String, u32>,
     /// Which end an answer to a check is for.
@@ -117,6 +119,7 @@ impl Worker {
         Worker {
             limits,
             host,
+            other: None,
             ufrags: HashMap::new(),
             checks: checks::Checks::default(),
             addresses: HashMap::new(),
@@ -136,6 +139,18 @@ impl Worker {
             forwarded: 0,
             dropped: 0,
         }
+    }
+
+    /// The shared socket is at an address of the other family, too: ends that are made from now on are checked from both.
+    #[must_use]
+    pub fn with_other(mut self, address: SocketAddr) -> Worker {
+        self.other = Some(address);
+        self
+    }
+
+    /// Our side of a path to or from there.
+    fn facing(&self, peer: SocketAddr) -> SocketAddr {
+        self.other.filter(|other| other.is_ipv6() == peer.is_ipv6()).unwrap_or(self.host.address)
     }
 
     /// Makes a session with `contents` contents on both legs, or gives the ends that it has; a session that has fewer grows.
@@ -286,7 +301,7 @@ impl Worker {
                 index
             }
         };
-        let local = self.host.address;
+        let local = self.facing(from);
         let peer = self.end(index)?.peer;
         let (near, far) = self.pair(index as usize, peer)?;
         let before = near.refused();

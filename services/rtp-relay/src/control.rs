@@ -19,6 +19,8 @@ pub struct Member {
     pub line: Line,
     /// Its ICE port as peers see it.
     pub shared: SocketAddr,
+    /// The same for peers of the other family.
+    pub other: Option<SocketAddr>,
 }
 
 /// The service.
@@ -55,9 +57,9 @@ impl Service {
                 NoRoom::Ports => Status::resource_exhausted(no_room.to_string()),
                 NoRoom::Draining => Status::unavailable(no_room.to_string()),
             })?;
-        let ends = made
-            .into_iter()
-            .map(|(leg, content, local)| convert::end(leg, content, local, member.shared, &self.fingerprint));
+        let ends = made.into_iter().map(|(leg, content, local)| {
+            convert::end(leg, content, local, (member.shared, member.other), &self.fingerprint)
+        });
         Ok(v1::AllocateReply { ends: ends.collect() })
     }
 

@@ -121,32 +121,35 @@ fn crypto(mut lines: Vec<v1::Crypto>) -> Result<Option<Crypto>, Status> {
 
 /// An end as it is offered: plain ports, and the shared port as a host candidate.
 #[must_use]
-pub fn end(leg: LegId, content: u16, local: Local, shared: SocketAddr, print: &Fingerprint) -> v1::LocalEnd {
-    let candidate = v1::Candidate {
-        foundation: "1".into(),
+pub fn end(
+    leg: LegId,
+    content: u16,
+    local: Local,
+    shared: (SocketAddr, Option<SocketAddr>),
+    print: &Fingerprint,
+) -> v1::LocalEnd {
+    let (shared, other) = shared;
+    let candidate = |(place, address): (u32, SocketAddr)| v1::Candidate {
+        foundation: (place + 1).to_string(),
         component: 1,
-        // RFC 8445 §5.1.2.1: host, the only address, component 1.
-        priority: 126 << 24 | 65_535 << 8 | 255,
-        address: shared.to_string(),
+        // RFC 8445 §5.1.2.1: host, one address after the other, component 1.
+        priority: 126 << 24 | (65_535 - place) << 8 | 255,
+        address: address.to_string(),
         kind: v1::CandidateKind::Host.into(),
         related: String::new(),
         generation: 0,
     };
+    let candidates = (0..).zip(std::iter::once(shared).chain(other)).map(candidate).collect();
     v1::LocalEnd {
         leg: leg.0.into(),
         content: content.into(),
         address: local.address.to_string(),
         rtp_port: local.rtp_port.into(),
         rtcp_port: local.rtcp_port.into(),
-        ice: Some(v1::Ice {
-            ufrag: local.ufrag,
-            pwd: local.pwd,
-            candidates: vec![candidate],
-            lite: false,
-            trickle: false,
-        }),
+        ice: Some(v1::Ice { ufrag: local.ufrag, pwd: local.pwd, candidates, lite: false, trickle: false }),
         fingerprint: Some(v1::Fingerprint { hash: print.hash.clone(), digest: print.digest.clone() }),
         crypto: local.crypto.iter().map(v1::Crypto::from).collect(),
+        other_address: other.map(|other| other.ip().to_string()).unwrap_or_default(),
     }
 }
 

@@ -78,11 +78,13 @@ pub async fn run(config: Config, bus: bus::Bus, control: Control, drain: Drain) 
         capacity += ports.len() as u64 / 2;
         let (line, commands, waker) = line()?;
         let address = SocketAddr::new(advertise, shared.local_addr()?.port());
-        members.push(Member { line: line.clone(), shared: address });
+        let other = config.relay.advertise6.map(|other| SocketAddr::new(other.into(), address.port()));
+        members.push(Member { line: line.clone(), shared: address, other });
         let parts = thread::Parts {
             limits,
             certificate: certificate.clone(),
             address: SocketAddr::new(local, address.port()),
+            other,
             shared,
             ports,
             advertise,

@@ -34,6 +34,8 @@ pub struct Parts {
     pub certificate: Certificate,
     /// Its ICE port as an address of an interface.
     pub address: SocketAddr,
+    /// The same in the other family.
+    pub other: Option<SocketAddr>,
     /// The socket of all ICE ends.
     pub shared: UdpSocket,
     /// Its part of the range.
@@ -82,11 +84,16 @@ pub fn run(parts: Parts) -> std::io::Result<()> {
         base: started.1,
         epoch: Time(started.0),
     };
+    let mut worker = Worker::new(parts.limits, host);
+    if let Some(other) = parts.other {
+        worker = worker.with_other(other);
+    }
+    let both = parts.shared.local_addr().is_ok_and(|address| address.is_ipv6());
     let mut thread = Thread {
-        worker: Worker::new(parts.limits, host),
+        worker,
         parts,
         poll,
-        batch: Batch::default(),
+        batch: Batch::new(both),
         pairs: vec![],
         unread: Vec::with_capacity(BATCH),
         departures: Vec::with_capacity(BATCH),
@@ -304,7 +311,8 @@ impl Thread {
         self.close(now);
         while let Some(datagram) = self.worker.poll_transmit() {
             // Lost is as good as late: STUN and DTLS repeat.
-            let _ = self.parts.shared.send_to(&datagram.octets, datagram.pair.remote);
+            let to = self.batch.name(datagram.pair.remote);
+            let _ = self.parts.shared.send_to(&datagram.octets, to);
         }
         // Without room the core keeps the newest.
         while self.worker.reports()

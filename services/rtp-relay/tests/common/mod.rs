@@ -76,10 +76,14 @@ pub struct Phone {
 
 impl Phone {
     pub fn new() -> Phone {
+        Phone::at("127.0.0.1")
+    }
+
+    pub fn at(ip: &str) -> Phone {
         loop {
-            let rtp = UdpSocket::bind("127.0.0.1:0").unwrap();
+            let rtp = UdpSocket::bind((ip, 0)).unwrap();
             let port = rtp.local_addr().unwrap().port();
-            let Ok(rtcp) = UdpSocket::bind(("127.0.0.1", port.saturating_add(1))) else { continue };
+            let Ok(rtcp) = UdpSocket::bind((ip, port.saturating_add(1))) else { continue };
             for socket in [&rtp, &rtcp] {
                 socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
             }
