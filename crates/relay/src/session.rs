@@ -16,7 +16,8 @@ mod tests;
 mod web;
 
 pub use facts::{
-    Arrival, Departure, EndId, Figures, Form, Happening, Limits, Local, Refusal, Remote, Report, Socket,
+    Arrival, Departure, EndId, Figures, Form, Happening, Latched, Limits, Local, Refusal, Remote, Report,
+    Socket,
 };
 
 use crate::dtls::Certificate;
@@ -76,6 +77,7 @@ pub struct Worker {
     sweep: Option<Time>,
     reports: VecDeque<Report>,
     closed: VecDeque<EndId>,
+    latched: VecDeque<Latched>,
     forwarded: u64,
     dropped: u64,
 }
@@ -117,13 +119,14 @@ impl Worker {
             sweep: None,
             reports: VecDeque::new(),
             closed: VecDeque::new(),
+            latched: VecDeque::new(),
             forwarded: 0,
             dropped: 0,
         }
     }
 
     /// Makes a session with `contents` contents on both legs, or gives the ends that it has; a session that has fewer grows.
-    /// `make` binds the sockets of an end.
+    /// `make` binds the sockets of an end, unless its leg needs none ([`Local::rtp_port`] 0).
     ///
     /// # Errors
     /// Those of `make`; a session begun is then undone, one that was there stays as it was.
@@ -133,7 +136,7 @@ impl Worker {
         trace: &str,
         contents: u32,
         now: Time,
-        mut make: impl FnMut(EndId) -> Result<Local, E>,
+        mut make: impl FnMut(EndId, LegId) -> Result<Local, E>,
     ) -> Result<Vec<(LegId, u16, Local)>, E> {
         let (at, new) = match self.names.get(session) {
             Some(at) => (*at, false),
@@ -175,10 +178,11 @@ impl Worker {
                 let Some(end) = self.end_mut(index) else { return Ok(()) };
                 match &mut end.link {
                     Link::Plain(plain) => plain.describe(remote),
-                    Link::Open => end.link = Link::Plain(Plain::new(remote)),
-                    Link::Web(_) => return Err(Refusal::Settled),
+                    Link::Open if end.sockets => end.link = Link::Plain(Plain::new(remote)),
+                    Link::Open | Link::Web(_) => return Err(Refusal::Settled),
                 }
                 end.early = None;
+                self.relock(index);
             }
         }
         if let Some(end) = self.end_mut(index) {
@@ -275,11 +279,14 @@ impl Worker {
         let departure = path::cross(near, far, from, at, local, buffer, length);
         let refused = near.refused() - before;
         if let Link::Plain(plain) = &mut near.link
-            && !plain.announced
-            && plain.locked().is_some()
+            && let Some(locked) = plain.relocked()
         {
-            plain.announced = true;
-            self.report(index, Happening::Connected);
+            let announced = std::mem::replace(&mut plain.announced, true);
+            let end = near.id;
+            self.latched.push_back(Latched { end, peer: locked });
+            if !announced {
+                self.report(index, Happening::Connected);
+            }
         }
         self.dropped += refused;
         self.forwarded += u64::from(departure.is_some());
@@ -309,6 +316,22 @@ impl Worker {
     /// The next thing to tell the orchestrators.
     pub fn poll_report(&mut self) -> Option<Report> {
         self.reports.pop_front()
+    }
+
+    /// The next end whose RTP socket has another peer than before.
+    pub fn poll_latched(&mut self) -> Option<Latched> {
+        self.latched.pop_front()
+    }
+
+    /// A description may have unlocked a plain end.
+    fn relock(&mut self, index: u32) {
+        let Some(end) = self.end_mut(index) else { return };
+        if let Link::Plain(plain) = &mut end.link
+            && let Some(peer) = plain.relocked()
+        {
+            let end = end.id;
+            self.latched.push_back(Latched { end, peer });
+        }
     }
 
     /// The next end whose plain sockets are of no use any more.
@@ -394,7 +417,7 @@ impl Worker {
         &mut self,
         session: u32,
         content: u16,
-        make: &mut impl FnMut(EndId) -> Result<Local, E>,
+        make: &mut impl FnMut(EndId, LegId) -> Result<Local, E>,
     ) -> Result<(), E> {
         for leg in 0..LEGS {
             let index = self.free_ends.pop().unwrap_or_else(|| {
@@ -403,10 +426,11 @@ impl Worker {
             });
             let Some(slot) = self.ends.get_mut(index as usize) else { continue };
             let id = EndId { index, generation: slot.generation };
-            match make(id) {
+            let leg_id = LegId(leg as u8);
+            match make(id, leg_id) {
                 Ok(local) => {
                     self.ufrags.insert(local.ufrag.clone(), index);
-                    slot.end = Some(End::new(id, session, LegId(leg as u8), content, local));
+                    slot.end = Some(End::new(id, session, leg_id, content, local));
                 }
                 Err(error) => {
                     self.free_ends.push(index);

@@ -154,7 +154,7 @@ fn call() -> (Worker, EndId, End) {
     let fingerprint = host.certificate.fingerprint();
     let mut worker = Worker::new(Limits::default(), host);
     let mut ids = vec![];
-    let make = |id: EndId| {
+    let make = |id: EndId, _| {
         ids.push(id);
         let Credentials { ufrag, pwd } = credentials(10 + id.index as usize);
         let (address, tie_breaker) = (address(0).ip(), 5);

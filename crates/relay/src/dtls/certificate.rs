@@ -99,7 +99,11 @@ impl Certificate {
         &self.context
     }
 
-    pub(crate) fn of(certificate: X509, key: PKey<Private>) -> Result<Certificate, DtlsError> {
+    /// A certificate with its key, of any kind: peers have others than ours. Cluster certificates are read by [`Certificate::from_pem`].
+    ///
+    /// # Errors
+    /// [`DtlsError::Library`]: they do not belong together.
+    pub fn of(certificate: X509, key: PKey<Private>) -> Result<Certificate, DtlsError> {
         let mut context = SslContext::builder(SslMethod::dtls())?;
         context.set_min_proto_version(Some(SslVersion::DTLS1_2))?;
         context.set_certificate(&certificate)?;

@@ -70,6 +70,7 @@ pub(super) struct Count {
 
 impl End {
     pub fn new(id: EndId, session: u32, leg: LegId, content: u16, local: Local) -> End {
+        let sockets = local.rtp_port != 0;
         End {
             id,
             peer: usize::MAX,
@@ -79,7 +80,7 @@ impl End {
             local,
             link: Link::Open,
             early: None,
-            sockets: true,
+            sockets,
             codecs: vec![],
             direction: Direction::None,
             numbers: 0,

@@ -12,6 +12,8 @@ pub(super) struct Plain {
     mux: bool,
     /// The lock was reported.
     pub announced: bool,
+    /// The lock as the shell knows it.
+    known: Option<SocketAddr>,
 }
 
 impl Plain {
@@ -22,6 +24,7 @@ impl Plain {
             rtcp: Latch::new(rtcp, allowed),
             mux: remote.mux,
             announced: false,
+            known: None,
         }
     }
 
@@ -46,6 +49,15 @@ impl Plain {
 
     pub fn locked(&self) -> Option<SocketAddr> {
         self.rtp.locked()
+    }
+
+    /// The lock, if it is another than it was when this was last asked.
+    pub fn relocked(&mut self) -> Option<Option<SocketAddr>> {
+        let locked = self.rtp.locked();
+        (locked != self.known).then(|| {
+            self.known = locked;
+            locked
+        })
     }
 
     /// Which socket a packet of this class leaves by, and where to.
