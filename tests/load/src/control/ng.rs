@@ -24,7 +24,13 @@ impl Ng {
         socket.connect(at)?;
         socket.set_read_timeout(Some(Duration::from_millis(200)))?;
         let mut ng = Ng { socket, next: 0 };
-        let up = (0..50).any(|_| ng.ask(&["d7:command4:pinge".to_owned()], 1).is_ok());
+        let up = (0..50).any(|_| {
+            let up = ng.ask(&["d7:command4:pinge".to_owned()], 1).is_ok();
+            if !up {
+                std::thread::sleep(Duration::from_millis(50));
+            }
+            up
+        });
         ng.socket.set_read_timeout(Some(PATIENCE))?;
         if up { Ok(ng) } else { bail!("no rtpengine answers at {at}") }
     }

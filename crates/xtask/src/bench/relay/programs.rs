@@ -164,7 +164,14 @@ impl Engine {
         command.args(["--config-section=x", "--table=-1", "--interface=127.0.0.1", "--num-threads=1"]);
         command.args(["--log-level=3", "--log-stderr", "--foreground", "--tos=184", "--delete-delay=0"]);
         command.args(["--timeout=3600", "--silent-timeout=3600", "--offer-timeout=3600"]);
-        let program = Program::start("rtpengine", command)?;
+        let mut program = Program::start("rtpengine", command)?;
+        let up = poll(Duration::from_secs(10), || {
+            let up = !ports::is_free(control.port());
+            (up || !program.running()).then_some(up)
+        });
+        if up != Some(true) {
+            return Err(program.failure("does not come up"));
+        }
         Ok(Running { program, control })
     }
 
