@@ -6,8 +6,10 @@ use std::collections::HashMap;
 use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
 
-/// A relay that takes longer has failed.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// Before a request is sent again; it is the same by its cookie.
+const AGAIN: Duration = Duration::from_millis(500);
+/// Times that the rest of a window is asked for.
+const TRIES: usize = 10;
 /// Datagrams on their way at a time: both sockets hold so many.
 const WINDOW: usize = 128;
 const SUITE: &str = "AES_CM_128_HMAC_SHA1_80";
@@ -31,7 +33,7 @@ impl Ng {
             }
             up
         });
-        ng.socket.set_read_timeout(Some(PATIENCE))?;
+        ng.socket.set_read_timeout(Some(AGAIN))?;
         if up { Ok(ng) } else { bail!("no rtpengine answers at {at}") }
     }
 
@@ -53,6 +55,11 @@ impl Ng {
                     if missed >= tries {
                         bail!("rtpengine does not answer");
                     }
+                    for (cookie, request) in (first..).zip(window) {
+                        if !came.contains_key(&cookie) {
+                            self.socket.send(format!("{cookie} {request}").as_bytes())?;
+                        }
+                    }
                     continue;
                 };
                 let text = String::from_utf8_lossy(&buffer[..length]);
@@ -70,9 +77,13 @@ impl Ng {
 
     pub fn place(&mut self, first: usize, calls: &[[Party; 2]]) -> Result<Vec<[Local; 2]>> {
         let offers: Vec<String> = (first..).zip(calls).map(|(call, [from, to])| offer(call, from, to)).collect();
-        let seconds = self.ask(&offers, 1)?;
-        let answers: Vec<String> = (first..).zip(calls).map(|(call, [_, to])| answer(call, to)).collect();
-        let firsts = self.ask(&answers, 1)?;
+        let seconds = self.ask(&offers, TRIES)?;
+        let answers: Vec<String> = (first..)
+            .zip(calls)
+            .zip(&seconds)
+            .map(|((call, [_, to]), offered)| answer(call, to, tag(offered)))
+            .collect();
+        let firsts = self.ask(&answers, TRIES)?;
         firsts.iter().zip(&seconds).map(|(first, second)| Ok([local(first)?, local(second)?])).collect()
     }
 
@@ -86,7 +97,7 @@ impl Ng {
             ])
         };
         let deletes: Vec<String> = (first..first + calls).map(delete).collect();
-        for reply in self.ask(&deletes, 1)? {
+        for reply in self.ask(&deletes, TRIES)? {
             if !reply.contains("6:result2:ok") {
                 bail!("rtpengine does not delete a call: {reply}");
             }
@@ -111,7 +122,7 @@ fn dictionary(fields: &[(&str, &str)]) -> String {
 }
 
 fn offer(call: usize, from: &Party, to: &Party) -> String {
-    let (call, description) = (format!("call{call}"), sdp(from));
+    let (call, description) = (format!("call{call}"), sdp(from, 1));
     let mut fields =
         vec![("call-id", call.as_str()), ("command", "offer"), ("from-tag", "a"), ("sdp", description.as_str())];
     if matches!(to, Party::Sdes(..)) {
@@ -120,20 +131,27 @@ fn offer(call: usize, from: &Party, to: &Party) -> String {
     dictionary(&fields)
 }
 
-fn answer(call: usize, from: &Party) -> String {
+/// The tag that an answer must name (RFC 4568 §5.1.2): of the offered line of our suite.
+fn tag(offered: &str) -> u32 {
+    let line = offered.lines().find(|line| line.starts_with("a=crypto:") && line.contains(&format!(" {SUITE} ")));
+    let tag = line.and_then(|line| line.strip_prefix("a=crypto:")?.split(' ').next()?.parse().ok());
+    tag.unwrap_or(1)
+}
+
+fn answer(call: usize, from: &Party, tag: u32) -> String {
     dictionary(&[
         ("call-id", &format!("call{call}")),
         ("command", "answer"),
         ("from-tag", "a"),
-        ("sdp", &sdp(from)),
+        ("sdp", &sdp(from, tag)),
         ("to-tag", "b"),
     ])
 }
 
-fn sdp(party: &Party) -> String {
+fn sdp(party: &Party, tag: u32) -> String {
     let (address, profile, more) = match party {
         Party::Sdes(address, key) => {
-            let line = format!("a=crypto:1 {SUITE} inline:{}\r\n", openssl::base64::encode_block(key));
+            let line = format!("a=crypto:{tag} {SUITE} inline:{}\r\n", openssl::base64::encode_block(key));
             (*address, "RTP/SAVP", line)
         }
         Party::Plain(address) => (*address, "RTP/AVP", String::new()),
@@ -177,6 +195,7 @@ mod tests {
         );
         let local = local(&sdp).unwrap();
         assert_eq!((local.address, local.key), ("127.0.0.2:31006".parse().ok(), Some([7; KEY])));
+        assert_eq!(tag(&sdp), 5);
         assert!(super::local("d6:result5:errore").is_err());
     }
 
@@ -184,6 +203,6 @@ mod tests {
     fn requests_are_bencoded() {
         assert_eq!(dictionary(&[("command", "ping")]), "d7:command4:pinge");
         let party = Party::Sdes("127.0.0.1:4000".parse().unwrap(), [1; KEY]);
-        assert!(sdp(&party).contains("m=audio 4000 RTP/SAVP 0\r\na=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:"));
+        assert!(sdp(&party, 1).contains("m=audio 4000 RTP/SAVP 0\r\na=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:"));
     }
 }
