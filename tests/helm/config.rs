@@ -3,6 +3,7 @@
 use crate::chart::{VALUES, kind, name, named, render, root};
 use crate::pod::{NAME, Pod};
 use runtime::Config;
+use runtime::config::Srtp;
 use runtime::config::load::load;
 use yaml::Value;
 
@@ -57,6 +58,7 @@ fn values_arrive_in_the_configuration() {
     assert_eq!(edge.trunk[1].uri, "sip:carrier.example.org;transport=tcp");
     assert_eq!(edge.trunk[0].callers, None);
     assert_eq!(edge.trunk[1].callers.as_deref(), Some(["example.org".to_owned(), "*".to_owned()].as_slice()));
+    assert_eq!((edge.trunk[0].srtp, edge.trunk[1].srtp), (Srtp::Off, Srtp::Required));
     assert_eq!((&edge.trunk[0].username, &edge.trunk[0].password), (&None, &None));
     assert_eq!(edge.trunk[1].username.as_deref(), Some("2000"));
     assert_eq!(edge.trunk[1].password.as_deref(), Some("carrier of tandem-trunks"));

@@ -1,6 +1,6 @@
 use super::*;
 use proptest::prelude::*;
-use signal::media::{Candidate, CandidateKind};
+use signal::media::{Candidate, CandidateKind, Suite};
 
 pub(crate) fn end(port: u16) -> LocalEnd {
     let address: IpAddr = "198.51.100.7".parse().unwrap();
@@ -23,7 +23,13 @@ pub(crate) fn end(port: u16) -> LocalEnd {
             ..Ice::default()
         },
         fingerprint: Fingerprint { hash: "sha-256".into(), digest: vec![7; 32] },
+        crypto: Suite::ALL.into_iter().zip(1u8..).map(key).collect(),
     }
+}
+
+fn key((suite, number): (Suite, u8)) -> Crypto {
+    let (key, salt) = suite.lengths();
+    Crypto { tag: number.into(), suite, key: vec![number; key + salt], mki: 0 }
 }
 
 fn audio(codecs: Vec<Codec>) -> Media {
@@ -38,8 +44,9 @@ fn audio(codecs: Vec<Codec>) -> Media {
         }),
         crypto: vec![signal::media::Crypto {
             tag: 1,
-            suite: "AES_CM_128_HMAC_SHA1_80".into(),
+            suite: Suite::AesCm128Sha1_80,
             key: vec![5; 30],
+            mki: 0,
         }],
         ..Transport::default()
     };

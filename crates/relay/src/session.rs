@@ -11,6 +11,7 @@ mod path;
 mod plain;
 mod reception;
 mod rtcp;
+mod sdes;
 #[cfg(test)]
 mod tests;
 mod web;
@@ -175,13 +176,15 @@ impl Worker {
             (Some(ice), Some(dtls)) => self.describe(index, remote, ice, dtls, now)?,
             (None, Some(_)) => return Err(Refusal::DtlsWithoutIce),
             (_, None) => {
-                let Some(end) = self.end_mut(index) else { return Ok(()) };
-                match &mut end.link {
-                    Link::Plain(plain) => plain.describe(remote),
-                    Link::Open if end.sockets => end.link = Link::Plain(Plain::new(remote)),
+                let Some(End { link, local, early, sockets, .. }) = self.end_mut(index) else {
+                    return Ok(());
+                };
+                match link {
+                    Link::Plain(plain) => plain.describe(remote, &local.crypto)?,
+                    Link::Open if *sockets => *link = Link::Plain(Plain::new(remote, &local.crypto)?),
                     Link::Open | Link::Web(_) => return Err(Refusal::Settled),
                 }
-                end.early = None;
+                *early = None;
                 self.relock(index);
             }
         }

@@ -2,9 +2,8 @@
 
 use proto::v1;
 use relay::session::{Figures, Form, LEGS, Local, Remote};
-use relay::srtp::Suite;
 use signal::LegId;
-use signal::media::{Codec, Direction, Dtls, Fingerprint, Ice};
+use signal::media::{Codec, Crypto, Direction, Dtls, Fingerprint, Ice};
 use std::net::SocketAddr;
 use tonic::Status;
 
@@ -70,6 +69,7 @@ pub fn remote(request: v1::ConnectRequest) -> Result<Remote, Status> {
         mux: request.mux,
         ice: request.ice.map(ice).transpose()?,
         dtls: request.dtls.map(dtls).transpose()?,
+        crypto: crypto(request.crypto)?,
         codecs: request.codecs.into_iter().map(codec).collect::<Result<_, _>>()?,
         direction: Direction::of(request.sends, request.receives),
         ours: request.ours,
@@ -113,6 +113,13 @@ fn dtls(dtls: v1::Dtls) -> Result<Dtls, Status> {
     Dtls::try_from(dtls).map_err(|error| bad(error.field, error.why))
 }
 
+fn crypto(mut lines: Vec<v1::Crypto>) -> Result<Option<Crypto>, Status> {
+    if lines.len() > 1 {
+        return Err(bad("crypto", "at most the 1 that was agreed"));
+    }
+    lines.pop().map(Crypto::try_from).transpose().map_err(|error| bad(error.field, error.why))
+}
+
 /// An end as it is offered: plain ports, and the shared port as a host candidate.
 #[must_use]
 pub fn end(leg: LegId, content: u16, local: Local, shared: SocketAddr, print: &Fingerprint) -> v1::LocalEnd {
@@ -140,6 +147,7 @@ pub fn end(leg: LegId, content: u16, local: Local, shared: SocketAddr, print: &F
             trickle: false,
         }),
         fingerprint: Some(v1::Fingerprint { hash: print.hash.clone(), digest: print.digest.clone() }),
+        crypto: local.crypto.iter().map(v1::Crypto::from).collect(),
     }
 }
 
@@ -149,13 +157,8 @@ pub fn figures(figures: Figures) -> v1::EndStatistics {
     let form = match figures.form {
         Form::Open => "open",
         Form::Plain => "plain",
+        Form::Sdes => "sdes",
         Form::Webrtc => "webrtc",
-    };
-    let security = match figures.suite {
-        None => "",
-        Some(Suite::AesCm128Sha1_80) => "AES_CM_128_HMAC_SHA1_80",
-        Some(Suite::AeadAes128Gcm) => "AEAD_AES_128_GCM",
-        Some(Suite::AeadAes256Gcm) => "AEAD_AES_256_GCM",
     };
     v1::EndStatistics {
         leg: figures.leg.0.into(),
@@ -169,6 +172,6 @@ pub fn figures(figures: Figures) -> v1::EndStatistics {
         jitter_us: figures.jitter_us,
         form: form.into(),
         peer: figures.peer.map(|peer| peer.to_string()).unwrap_or_default(),
-        security: security.into(),
+        security: figures.suite.map(|suite| suite.name().to_owned()).unwrap_or_default(),
     }
 }

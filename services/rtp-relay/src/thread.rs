@@ -340,6 +340,8 @@ impl Thread {
                 ufrag: random::word(8),
                 pwd: random::word(24),
                 tie_breaker: random::number().into(),
+                // Only who describes itself with an address describes itself with keys.
+                crypto: if port == 0 { vec![] } else { random::keys() },
             })
         });
         made.map_err(|NoPort| NoRoom::Ports.into())

@@ -5,8 +5,10 @@ use address::{Alias, Component, Plan, Trunk};
 use anyhow::Result;
 use media::{Policy, Profile};
 use runtime::Config;
+use runtime::config::Srtp;
 use session::call::{Placement, RelaySession, Route};
 use signal::{End, Heard, Protocol, Reason, Signal};
+use std::collections::HashMap;
 
 /// Contents of an offer that get a relay end; further ones are refused.
 const MAX_CONTENTS: usize = 4;
@@ -14,6 +16,8 @@ const MAX_CONTENTS: usize = 4;
 /// Knows who is reached how.
 pub struct Gather {
     plan: Plan,
+    /// How media is spoken with each trunk.
+    trunks: HashMap<String, Profile>,
     ring_ms: u64,
     policy: Policy,
 }
@@ -37,7 +41,9 @@ impl Gather {
         let aliases: Vec<Alias> =
             config.alias.iter().map(|a| Alias { number: a.number.clone(), jid: a.jid.clone() }).collect();
         let plan = Plan::new(config.sip.domains.clone(), components.collect(), trunks.collect(), &aliases)?;
-        Ok(Gather { plan, ring_ms: config.call.ring_s.saturating_mul(1_000), policy: Policy::default() })
+        let trunks = config.trunk.iter().map(|trunk| (trunk.name.clone(), spoken(trunk.srtp))).collect();
+        let ring_ms = config.call.ring_s.saturating_mul(1_000);
+        Ok(Gather { plan, trunks, ring_ms, policy: Policy::default() })
     }
 
     /// Everything that placing the call of `heard` needs. `doubtful`: see [`Relays::allocate`].
@@ -66,8 +72,8 @@ impl Gather {
     fn route(&self, opening: &signal::Opening) -> Result<Route, End> {
         let route = self.plan.route(opening)?;
         Ok(Route {
-            caller: profile(opening.from.protocol),
-            callee: profile(route.protocol),
+            caller: self.profile(opening.from.protocol, &opening.link),
+            callee: self.profile(route.protocol, &route.opening.link),
             policy: self.policy.clone(),
             ring_ms: self.ring_ms,
             // A silent device may be away; a silent next hop should have answered (R-CALL-12).
@@ -78,13 +84,21 @@ impl Gather {
             opening: route.opening,
         })
     }
+
+    /// Trunks speak as they are told to; Jingle clients speak nothing but DTLS-SRTP.
+    fn profile(&self, protocol: Protocol, link: &str) -> Profile {
+        match protocol {
+            Protocol::Sip => self.trunks.get(link).copied().unwrap_or(Profile::Plain),
+            Protocol::Xmpp => Profile::Webrtc,
+        }
+    }
 }
 
-/// Phones and trunks speak RTP/AVP unless their trunk says otherwise; Jingle clients speak nothing but DTLS-SRTP.
-fn profile(protocol: Protocol) -> Profile {
-    match protocol {
-        Protocol::Sip => Profile::Plain,
-        Protocol::Xmpp => Profile::Webrtc,
+fn spoken(srtp: Srtp) -> Profile {
+    match srtp {
+        Srtp::Off => Profile::Plain,
+        Srtp::Optional => Profile::BestEffort,
+        Srtp::Required => Profile::Sdes,
     }
 }
 

@@ -95,6 +95,13 @@ impl Certificate {
         self.fingerprint.clone()
     }
 
+    pub(super) fn der(&self) -> Result<dimpl::DtlsCertificate, DtlsError> {
+        Ok(dimpl::DtlsCertificate {
+            certificate: self.certificate.to_der()?,
+            private_key: self.key.private_key_to_pkcs8()?,
+        })
+    }
+
     pub(super) fn context(&self) -> &SslContext {
         &self.context
     }

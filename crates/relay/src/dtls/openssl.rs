@@ -4,7 +4,7 @@
 //! deadline of the handshake is by our time.
 
 use super::certificate::matches;
-use super::{Certificate, DEADLINE, DtlsError, Engine, Keys, MTU, Outcome, Role};
+use super::{Certificate, DEADLINE, DtlsError, Engine, Keys, LABEL, MTU, Outcome, QUEUE, Role};
 use crate::srtp::Suite;
 use foreign_types::ForeignTypeRef;
 use openssl::ssl::{ErrorCode, Ssl, SslStream};
@@ -15,12 +15,8 @@ use std::collections::VecDeque;
 use std::ffi::c_uint;
 use std::io::{Error, ErrorKind, Read, Result as IoResult, Write};
 
-/// Datagrams waiting in one direction; further ones are lost, as on any network.
-const QUEUE: usize = 32;
 /// OpenSSL is asked so often during a handshake whether a flight must be repeated, ms.
 const LOOK: u64 = 50;
-/// RFC 5764 §4.2.
-const LABEL: &str = "EXTRACTOR-dtls_srtp";
 
 unsafe extern "C" {
     // Of libssl since 1.1.1; the openssl crates do not name it.

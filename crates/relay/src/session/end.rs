@@ -147,7 +147,10 @@ impl End {
     pub fn figures(&self) -> Figures {
         let (form, peer, suite) = match &self.link {
             Link::Open => (Form::Open, None, None),
-            Link::Plain(plain) => (Form::Plain, plain.locked(), None),
+            Link::Plain(plain) => {
+                let suite = plain.suite();
+                (suite.map_or(Form::Plain, |_| Form::Sdes), plain.locked(), suite)
+            }
             Link::Web(web) => (Form::Webrtc, web.end.pair().map(|pair| pair.remote), web.suite),
         };
         Figures {

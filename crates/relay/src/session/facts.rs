@@ -1,6 +1,6 @@
 //! What control tells a worker and what it is told: plain values, no behaviour.
 
-use signal::media::{Codec, Direction, Dtls, Ice};
+use signal::media::{Codec, Crypto, Direction, Dtls, Ice};
 use signal::{LegId, Time};
 use std::net::{IpAddr, SocketAddr};
 
@@ -39,6 +39,8 @@ pub struct Local {
     pub pwd: String,
     /// Settles a conflict of ICE roles.
     pub tie_breaker: u64,
+    /// Keys for what is sent from here where SDES is agreed, one a suite. Secret.
+    pub crypto: Vec<Crypto>,
 }
 
 /// One content of one leg as its peer described it and both sides agreed.
@@ -54,6 +56,8 @@ pub struct Remote {
     pub ice: Option<Ice>,
     /// Fingerprints and role of the peer.
     pub dtls: Option<Dtls>,
+    /// Without `dtls`: SRTP at ports, under this key of the peer's and ours of the same suite.
+    pub crypto: Option<Crypto>,
     /// Payload numbers in use on this leg.
     pub codecs: Vec<Codec>,
     /// From the peer's view.
@@ -137,6 +141,8 @@ pub enum Form {
     Open,
     /// RTP and RTCP in the clear.
     Plain,
+    /// SRTP and SRTCP at ports, keyed by signalling (RFC 4568).
+    Sdes,
     /// ICE and DTLS-SRTP.
     Webrtc,
 }
@@ -188,6 +194,9 @@ pub enum Refusal {
     /// The DTLS part makes no sense, or no association can be made.
     #[error("dtls: {0}")]
     Dtls(String),
+    /// No key for the suite, or one of the wrong length.
+    #[error("crypto: {0}")]
+    Crypto(String),
     /// It has no plain ports: they were given back when it became WebRTC, or never asked for.
     #[error("ice, dtls: the end is WebRTC and cannot become plain")]
     Settled,

@@ -4,6 +4,7 @@ use super::*;
 use signal::media::{Codec, Direction};
 use std::convert::Infallible;
 
+mod sdes;
 mod web;
 
 pub(super) fn at(text: &str) -> SocketAddr {
@@ -40,6 +41,7 @@ pub(super) fn allocate(worker: &mut Worker, name: &str, contents: u32) -> Vec<En
             ufrag: format!("ufrag{}", id.index),
             pwd: "p".repeat(24),
             tie_breaker: 7,
+            crypto: sdes::ours(id.index as u8),
         })
     });
     assert_eq!(made.unwrap().len(), contents as usize * 2);

@@ -175,12 +175,28 @@ pub struct TrunkConfig {
     pub sources: Vec<String>,
     /// XMPP domains whose users may call through it, `*` = every domain; default: `users` of the component.
     pub callers: Option<Vec<String>>,
+    /// Whether media with it is encrypted (SDES).
+    #[serde(default)]
+    pub srtp: Srtp,
     /// User name for calls that it challenges (digest).
     pub username: Option<String>,
     /// Goes with `username`.
     pub password: Option<String>,
     /// The password in a file.
     pub password_file: Option<String>,
+}
+
+/// Whether media with a trunk is encrypted. Whatever stands here, an offer of the trunk's that wants keys gets them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Srtp {
+    /// RTP/AVP is offered.
+    #[default]
+    Off,
+    /// RTP/AVP with a=crypto beside is offered, and either is taken.
+    Optional,
+    /// RTP/SAVP is offered, and nothing less is taken: 488.
+    Required,
 }
 
 /// A number of an XMPP user.

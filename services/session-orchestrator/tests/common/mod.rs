@@ -96,6 +96,7 @@ impl Relay for Books {
             rtcp_port: 30_001 + 4 * leg + 2 * content,
             ice: Some(Ice { ufrag: "abcd".into(), pwd: "0123456789012345678901".into(), ..Ice::default() }),
             fingerprint: Some(Fingerprint { hash: "sha-256".into(), digest: vec![7; 32] }),
+            crypto: vec![],
         };
         let ends =
             (0..request.legs).flat_map(|leg| (0..request.contents).map(move |c| end(leg, c))).collect();
