@@ -34,8 +34,10 @@ fn a_quick_round_measures_every_line_and_loses_nothing() {
     for goal in figures["goals"].as_array().unwrap() {
         let name = goal["name"].as_str().unwrap();
         // Kernel memory is shown to root alone.
-        let may_miss = figures["missing"].as_object().unwrap().keys().any(|line| name.contains(line.as_str()))
-            || name.contains("SDES") || name.starts_with("memory");
+        let may_miss =
+            figures["missing"].as_object().unwrap().keys().any(|line| name.contains(line.as_str()))
+                || name.contains("SDES")
+                || name.starts_with("memory");
         assert!(may_miss || goal["tandem"].as_f64().unwrap() > 0.0, "{goal}");
     }
     for line in figures["runs"].as_array().unwrap() {

@@ -81,7 +81,8 @@ impl Service {
     /// are given; the replies come in any.
     pub fn perform(&self, orders: Vec<v1::Order>) -> impl Future<Output = Vec<v1::Reply>> + Send + use<> {
         let mut replies = Vec::with_capacity(orders.len());
-        let mut shares: Vec<(Vec<Order>, Vec<Ticket>)> = self.members.iter().map(|_| (vec![], vec![])).collect();
+        let mut shares: Vec<(Vec<Order>, Vec<Ticket>)> =
+            self.members.iter().map(|_| (vec![], vec![])).collect();
         for v1::Order { id, order } in orders {
             let Some(order) = order else {
                 replies.push(refused(id, &Status::invalid_argument("order: there is none")));
@@ -120,7 +121,8 @@ impl Service {
                 match outcomes {
                     Ok(outcomes) => {
                         let done = tickets.into_iter().zip(outcomes);
-                        replies.extend(done.map(|(ticket, outcome)| service.reply(&member, &ticket, outcome)));
+                        replies
+                            .extend(done.map(|(ticket, outcome)| service.reply(&member, &ticket, outcome)));
                     }
                     Err(error) => {
                         let status = Status::unavailable(error.to_string());
@@ -243,7 +245,9 @@ fn span(order: &Asked) -> Span {
         Asked::Connect(c) => {
             (tracing::info_span!("relay.connect", call.id = %c.session, leg.id = c.leg), &c.trace)
         }
-        Asked::Update(u) => (tracing::info_span!("relay.update", call.id = %u.session, leg.id = u.leg), &u.trace),
+        Asked::Update(u) => {
+            (tracing::info_span!("relay.update", call.id = %u.session, leg.id = u.leg), &u.trace)
+        }
         Asked::Release(r) => (tracing::info_span!("relay.release", call.id = %r.session), &r.trace),
         Asked::Statistics(_) => return Span::none(),
     };

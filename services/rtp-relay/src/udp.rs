@@ -316,7 +316,8 @@ mod tests {
 
     #[test]
     fn a_peer_that_was_away_is_reached_when_it_is_back_and_heard_behind_the_error() {
-        let (a, b) = (bind("127.0.0.1:0".parse().unwrap()).unwrap(), bind("127.0.0.1:0".parse().unwrap()).unwrap());
+        let (a, b) =
+            (bind("127.0.0.1:0".parse().unwrap()).unwrap(), bind("127.0.0.1:0".parse().unwrap()).unwrap());
         let peer = b.local_addr().unwrap();
         connect(&a, Some(peer)).unwrap();
         drop(b);

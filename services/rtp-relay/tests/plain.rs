@@ -266,12 +266,8 @@ async fn it_is_in_the_directory_and_its_control_port_answers_over_tcp() {
     let directory = Directory::watch(&bus, "rtp-relay").await.unwrap();
     let mut config = config("23080-23099");
     (config.relay.region, config.relay.labels) = ("north".into(), vec!["video".into()]);
-    let running = tokio::spawn(tandem_rtp_relay::run(
-        config,
-        bus,
-        tandem_rtp_relay::Control::Tcp,
-        drain.clone(),
-    ));
+    let running =
+        tokio::spawn(tandem_rtp_relay::run(config, bus, tandem_rtp_relay::Control::Tcp, drain.clone()));
     let card = loop {
         if let Some(card) = directory.list().pop() {
             break card;
@@ -279,7 +275,10 @@ async fn it_is_in_the_directory_and_its_control_port_answers_over_tcp() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     };
     assert_eq!((card.instance.as_str(), card.capacity, card.draining), ("relay-1", 4, false));
-    assert_eq!((card.region.as_str(), card.labels.as_slice(), card.max_busy), ("north", &["video".to_owned()][..], 850));
+    assert_eq!(
+        (card.region.as_str(), card.labels.as_slice(), card.max_busy),
+        ("north", &["video".to_owned()][..], 850)
+    );
     let channel = tonic::transport::Endpoint::from_shared(format!("http://{}", card.address)).unwrap();
     let mut client = {
         let channel = channel.connect().await.unwrap();

@@ -26,7 +26,8 @@ struct Stream {
 impl Stream {
     async fn open(relay: &mut common::Relay) -> Stream {
         let (outward, messages) = mpsc::channel::<Orders>(8);
-        let messages = futures::stream::unfold(messages, |mut m| async move { m.recv().await.map(|o| (o, m)) });
+        let messages =
+            futures::stream::unfold(messages, |mut m| async move { m.recv().await.map(|o| (o, m)) });
         let inward = relay.client.perform(messages).await.unwrap().into_inner();
         Stream { outward, inward }
     }
@@ -49,7 +50,13 @@ impl Stream {
 }
 
 fn allocate(session: &str, webrtc: Vec<u32>) -> Order {
-    Order::Allocate(AllocateRequest { session: session.into(), legs: 2, contents: 1, trace: String::new(), webrtc })
+    Order::Allocate(AllocateRequest {
+        session: session.into(),
+        legs: 2,
+        contents: 1,
+        trace: String::new(),
+        webrtc,
+    })
 }
 
 fn release(session: &str) -> Order {
@@ -102,7 +109,8 @@ async fn what_was_asked_is_performed_though_the_stream_breaks_and_too_much_at_on
     let stream = Stream::open(&mut relay).await;
     stream.say(vec![(1, allocate("call", vec![]))]).await;
     let there = async {
-        while relay.client.statistics(StatisticsRequest::default()).await.unwrap().into_inner().sessions != 1 {
+        while relay.client.statistics(StatisticsRequest::default()).await.unwrap().into_inner().sessions != 1
+        {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };

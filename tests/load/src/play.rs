@@ -96,9 +96,10 @@ fn read(packet: &[u8]) -> Option<(u32, u32, u64)> {
     let word = |at: usize| u32::from_be_bytes([packet[at], packet[at + 1], packet[at + 2], packet[at + 3]]);
     let (stream, number) = (word(20), word(24));
     let fill = filling(stream / 2, stream % 2, number);
-    let good = packet[28..].chunks(8).enumerate().all(|(place, octets)| {
-        octets == &fill.wrapping_mul(place as u64 | 1).to_be_bytes()[..octets.len()]
-    });
+    let good = packet[28..]
+        .chunks(8)
+        .enumerate()
+        .all(|(place, octets)| octets == &fill.wrapping_mul(place as u64 | 1).to_be_bytes()[..octets.len()]);
     let numbered = packet[2..4] == (number as u16).to_be_bytes();
     (good && numbered).then(|| (stream, number, u64::from(word(12)) << 32 | u64::from(word(16))))
 }
@@ -133,8 +134,9 @@ struct Stage {
 /// A call cannot be set up.
 pub fn run(control: &mut Control, plan: &Plan) -> Result<serde_json::Value> {
     ensure!(control.is_for(plan.form), "rtpengine is not asked for ICE and DTLS");
-    let before = process::memory(plan.pid);
     let mut stage = Stage::new(plan)?;
+    // The sockets of the rig are there by now: what is more is the relay's.
+    let before = process::memory(plan.pid);
     stage.place(control)?;
     let mut first = 0;
     first += stage.speak(first, WARM_UP)?;
@@ -150,8 +152,6 @@ pub fn run(control: &mut Control, plan: &Plan) -> Result<serde_json::Value> {
     let thrown_away = process::thrown_away() - drawn;
     let calls = plan.calls as f64;
     let kernel = after.kernel_kib.zip(before.kernel_kib).map(|(after, before)| (after - before) / calls);
-    // Sockets of ours are among those of the machine.
-    let ours = stage.sockets.len() + stage.peers.as_ref().map_or(0, Peers::sockets);
     let count = &mut stage.count;
     count.delays_us.sort_unstable();
     let at = |share: f64| {
@@ -174,7 +174,6 @@ pub fn run(control: &mut Control, plan: &Plan) -> Result<serde_json::Value> {
         "p99_us": at(0.99),
         "resident_kib_per_call": (after.resident_kib - before.resident_kib) / calls,
         "kernel_kib_per_call": kernel,
-        "sockets_of_the_rig": ours,
     });
     control.end(0, plan.calls)?;
     Ok(figures)
@@ -224,7 +223,8 @@ impl Stage {
                 Ok([Party::Plain(self.address(call, 0)?), second])
             });
             let parties: Vec<[Party; 2]> = parties.collect::<Result<_>>()?;
-            let locals = control.place(first, &parties).with_context(|| format!("calls {first} to {last}"))?;
+            let locals =
+                control.place(first, &parties).with_context(|| format!("calls {first} to {last}"))?;
             for (call, locals) in (first..).zip(locals) {
                 let keys = match (self.plan.form, locals[1].key) {
                     (Form::Sdes, None) => bail!("the relay gives no key for {:?}", Suite::AesCm128Sha1_80),
@@ -339,7 +339,14 @@ fn interrupted(error: std::io::Error) -> std::io::Result<()> {
 }
 
 /// A packet came at `side`, where only packets of the other one may come.
-fn take(packet: &[u8], side: u32, call: Option<u32>, heard: &mut [[Heard; 2]], count: &mut Count, began: Instant) {
+fn take(
+    packet: &[u8],
+    side: u32,
+    call: Option<u32>,
+    heard: &mut [[Heard; 2]],
+    count: &mut Count,
+    began: Instant,
+) {
     let Some((stream, number, at_ns)) = read(packet) else {
         count.wrong += 1;
         return;

@@ -40,7 +40,8 @@ pub fn memory(pid: u32) -> Memory {
     let text = std::fs::read_to_string("/proc/slabinfo").ok();
     let kernel = text.as_deref().map(slabs).map(|slabs| {
         let open = std::fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, |fds| fds.flatten().count()) as f64;
-        let own: f64 = OBJECTS.iter().filter_map(|name| slabs.get(*name)).map(|(count, size)| count * size).sum();
+        let own: f64 =
+            OBJECTS.iter().filter_map(|name| slabs.get(*name)).map(|(count, size)| count * size).sum();
         let files: f64 = FILES.iter().filter_map(|name| slabs.get(*name)).map(|(_, size)| open * size).sum();
         (own + files) / 1024.0
     });

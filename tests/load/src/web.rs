@@ -52,9 +52,7 @@ pub struct Peers {
 fn certificate(key: Key) -> Result<Certificate> {
     let key: PKey<Private> = match key {
         Key::Rsa => PKey::from_rsa(Rsa::generate(2_048)?)?,
-        Key::Ec => {
-            PKey::from_ec_key(EcKey::generate(&*EcGroup::from_curve_name(Nid::X9_62_PRIME256V1)?)?)?
-        }
+        Key::Ec => PKey::from_ec_key(EcKey::generate(&*EcGroup::from_curve_name(Nid::X9_62_PRIME256V1)?)?)?,
     };
     let mut builder = X509::builder()?;
     builder.set_version(2)?;
@@ -89,18 +87,21 @@ impl Peers {
             };
             let end = End::new(&config, &certificate, base.0, base.1)?;
             let active = call % 2 == 0;
-            let peer =
-                Peer { end, socket, address, credentials, active, relay: None, timer: None, connected: false };
+            let peer = Peer {
+                end,
+                socket,
+                address,
+                credentials,
+                active,
+                relay: None,
+                timer: None,
+                connected: false,
+            };
             peers.push(peer);
         }
         let print = certificate.fingerprint();
         let fingerprint = v1::Fingerprint { hash: print.hash, digest: print.digest };
         Ok(Peers { peers, fingerprint, first, connected: 0, timers: BTreeMap::new(), base })
-    }
-
-    /// How many sockets they have.
-    pub fn sockets(&self) -> usize {
-        self.peers.len()
     }
 
     fn now(&self) -> Time {

@@ -117,7 +117,8 @@ impl Certificate {
         context.set_private_key(&key)?;
         context.check_private_key()?;
         // Whoever it is has to show a certificate; which one is settled by its fingerprint, after the handshake.
-        context.set_verify_callback(SslVerifyMode::PEER | SslVerifyMode::FAIL_IF_NO_PEER_CERT, |_, _| true);
+        context.set_verify(SslVerifyMode::PEER | SslVerifyMode::FAIL_IF_NO_PEER_CERT);
+        super::openssl::without_chains(&mut context);
         context.set_tlsext_use_srtp(PROFILES)?;
         context.set_options(SslOptions::NO_QUERY_MTU | SslOptions::NO_TICKET | SslOptions::NO_RENEGOTIATION);
         context.set_mode(SslMode::RELEASE_BUFFERS);

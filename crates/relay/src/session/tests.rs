@@ -255,7 +255,8 @@ fn silence_is_reported_once_and_only_while_something_is_due() {
 fn asked_again_gives_the_same_ends_and_grows() {
     let mut worker = worker(Limits::default());
     allocate(&mut worker, "call", 1);
-    let again = worker.allocate("call", "", 1, Time(5), |_, _| Err::<Local, _>("made a second time")).unwrap();
+    let again =
+        worker.allocate("call", "", 1, Time(5), |_, _| Err::<Local, _>("made a second time")).unwrap();
     assert_eq!(again.iter().map(|(leg, content, _)| (leg.0, *content)).collect::<Vec<_>>(), [(0, 0), (1, 0)]);
     let mut ports = 0;
     let failed = worker.allocate("call", "", 2, Time(5), |_, _| {

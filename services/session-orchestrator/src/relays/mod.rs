@@ -8,10 +8,10 @@ mod placement;
 
 pub use placement::Wanted;
 
-use bus::directory::{Card, Directory};
+use bus::directory::Directory;
+use line::Line;
 use proto::pass::Pass;
 use proto::pipe::Dialer;
-use line::Line;
 use proto::v1::order::Order;
 use proto::v1::relay_client::RelayClient;
 use proto::v1::reply::Reply;

@@ -3,13 +3,13 @@
 
 use bus::directory::{Announcer, Card, announce};
 use bus::{Bus, Message};
-use proto::pipe::{Dialer, pipe};
 use futures::{Stream, StreamExt};
+use proto::pipe::{Dialer, pipe};
 use proto::v1::relay_server::{Relay, RelayServer};
 use proto::v1::{
-    AllocateReply, AllocateRequest, ConnectReply, ConnectRequest, Fingerprint, Ice, LocalEnd, Orders, Refused,
-    RelayEvent, ReleaseReply, ReleaseRequest, Replies, Reply, StatisticsReply, StatisticsRequest, UpdateReply,
-    UpdateRequest, order, relay_event, reply,
+    AllocateReply, AllocateRequest, ConnectReply, ConnectRequest, Fingerprint, Ice, LocalEnd, Orders,
+    Refused, RelayEvent, ReleaseReply, ReleaseRequest, Replies, Reply, StatisticsReply, StatisticsRequest,
+    UpdateReply, UpdateRequest, order, relay_event, reply,
 };
 use proto::wire::Wire;
 use runtime::config::{AliasConfig, ComponentConfig, TrunkConfig};
@@ -50,7 +50,9 @@ impl Books {
             Order::Connect(c) => {
                 self.connect(Request::new(c)).await.map(|r| reply::Reply::Connect(r.into_inner()))
             }
-            Order::Update(u) => self.update(Request::new(u)).await.map(|r| reply::Reply::Update(r.into_inner())),
+            Order::Update(u) => {
+                self.update(Request::new(u)).await.map(|r| reply::Reply::Update(r.into_inner()))
+            }
             Order::Release(r) => {
                 self.release(Request::new(r)).await.map(|r| reply::Reply::Release(r.into_inner()))
             }

@@ -14,6 +14,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 use tonic::transport::Endpoint;
 
+const SUITE: &str = "AES_CM_128_HMAC_SHA1_80";
 /// Orders of one message.
 const BATCH: usize = 256;
 /// A relay that takes longer has failed.
@@ -64,7 +65,9 @@ impl Stream {
             }
             anyhow::Ok(())
         })?;
-        (first..first + count as u64).map(|id| replies.remove(&id).context("an order without reply")).collect()
+        (first..first + count as u64)
+            .map(|id| replies.remove(&id).context("an order without reply"))
+            .collect()
     }
 
     pub fn place(&mut self, first: usize, calls: &[[Party; 2]]) -> Result<Vec<[Local; 2]>> {
@@ -114,9 +117,10 @@ fn locals(reply: Reply) -> Result<[Local; 2]> {
         let end = reply.ends.iter().find(|end| end.leg == leg).context("an end is missing")?;
         let port = u16::try_from(end.rtp_port)?;
         let address = format!("{}:{port}", end.address).parse()?;
+        let line = end.crypto.iter().find(|line| line.suite == SUITE);
         Ok(Local {
             address: Some(address).filter(|_| port != 0),
-            key: None,
+            key: line.and_then(|line| line.key.as_slice().try_into().ok()),
             ice: end.ice.clone(),
             fingerprint: end.fingerprint.clone(),
         })
@@ -139,12 +143,7 @@ fn describe(call: usize, leg: u32, party: &Party) -> v1::ConnectRequest {
         Party::Plain(address) => v1::ConnectRequest { address: address.to_string(), ..plain },
         Party::Sdes(address, key) => v1::ConnectRequest {
             address: address.to_string(),
-            crypto: vec![v1::Crypto {
-                tag: 1,
-                suite: "AES_CM_128_HMAC_SHA1_80".into(),
-                key: key.to_vec(),
-                ..Default::default()
-            }],
+            crypto: vec![v1::Crypto { tag: 1, suite: SUITE.into(), key: key.to_vec(), ..Default::default() }],
             ..plain
         },
         Party::Web { ice, fingerprint, active } => {

@@ -76,7 +76,8 @@ impl Ng {
     }
 
     pub fn place(&mut self, first: usize, calls: &[[Party; 2]]) -> Result<Vec<[Local; 2]>> {
-        let offers: Vec<String> = (first..).zip(calls).map(|(call, [from, to])| offer(call, from, to)).collect();
+        let offers: Vec<String> =
+            (first..).zip(calls).map(|(call, [from, to])| offer(call, from, to)).collect();
         let seconds = self.ask(&offers, TRIES)?;
         let answers: Vec<String> = (first..)
             .zip(calls)
@@ -123,8 +124,12 @@ fn dictionary(fields: &[(&str, &str)]) -> String {
 
 fn offer(call: usize, from: &Party, to: &Party) -> String {
     let (call, description) = (format!("call{call}"), sdp(from, 1));
-    let mut fields =
-        vec![("call-id", call.as_str()), ("command", "offer"), ("from-tag", "a"), ("sdp", description.as_str())];
+    let mut fields = vec![
+        ("call-id", call.as_str()),
+        ("command", "offer"),
+        ("from-tag", "a"),
+        ("sdp", description.as_str()),
+    ];
     if matches!(to, Party::Sdes(..)) {
         fields.push(("transport-protocol", "RTP/SAVP"));
     }
@@ -133,7 +138,8 @@ fn offer(call: usize, from: &Party, to: &Party) -> String {
 
 /// The tag that an answer must name (RFC 4568 §5.1.2): of the offered line of our suite.
 fn tag(offered: &str) -> u32 {
-    let line = offered.lines().find(|line| line.starts_with("a=crypto:") && line.contains(&format!(" {SUITE} ")));
+    let line =
+        offered.lines().find(|line| line.starts_with("a=crypto:") && line.contains(&format!(" {SUITE} ")));
     let tag = line.and_then(|line| line.strip_prefix("a=crypto:")?.split(' ').next()?.parse().ok());
     tag.unwrap_or(1)
 }
@@ -168,7 +174,8 @@ fn local(reply: &str) -> Result<Local> {
     let cut = |from: &str, to: &[char]| Some(reply.split_once(from)?.1.split(to).next()?.trim().to_owned());
     let port = cut("m=audio ", &[' ']).with_context(|| format!("rtpengine refuses: {reply}"))?;
     let ip = cut("c=IN IP4 ", &['\r', '\n']).context("no address in rtpengine's reply")?;
-    let line = reply.lines().find(|line| line.starts_with("a=crypto:") && line.contains(&format!(" {SUITE} ")));
+    let line =
+        reply.lines().find(|line| line.starts_with("a=crypto:") && line.contains(&format!(" {SUITE} ")));
     let key = match line.and_then(|line| line.split_once("inline:")) {
         Some((_, rest)) => {
             let text = rest.split(['|', ' ', '\r']).next().unwrap_or_default();
@@ -203,6 +210,8 @@ mod tests {
     fn requests_are_bencoded() {
         assert_eq!(dictionary(&[("command", "ping")]), "d7:command4:pinge");
         let party = Party::Sdes("127.0.0.1:4000".parse().unwrap(), [1; KEY]);
-        assert!(sdp(&party, 1).contains("m=audio 4000 RTP/SAVP 0\r\na=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:"));
+        assert!(
+            sdp(&party, 1).contains("m=audio 4000 RTP/SAVP 0\r\na=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:")
+        );
     }
 }

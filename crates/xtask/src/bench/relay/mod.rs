@@ -117,8 +117,18 @@ impl Relay {
         const OURS: &[Who] = &[Who::Ours];
         let (few, many, seconds, set_up, handshakes, window) =
             if self.quick { (5, 10, 1, 20, 4, 4) } else { (500, 1_000, self.seconds, 20_000, 1_024, 32) };
-        let shake = |key| Load::of("handshakes", &format!("--calls {handshakes} --in-flight {window} --key {key}"), handshakes);
-        let set_up = Load::of("set-up", &format!("--calls {set_up} --in-flight {window}"), 4 * set_up.min(25_000) / 20);
+        let shake = |key| {
+            Load::of(
+                "handshakes",
+                &format!("--calls {handshakes} --in-flight {window} --key {key}"),
+                handshakes,
+            )
+        };
+        let set_up = Load::of(
+            "set-up",
+            &format!("--calls {set_up} --in-flight {window}"),
+            4 * set_up.min(25_000) / 20,
+        );
         let line = |name, who, load| Line { name, who, load, may_fail: false };
         vec![
             line(table::PLAIN, BOTH, Load::play(few, "plain", seconds)),

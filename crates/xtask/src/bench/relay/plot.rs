@@ -34,13 +34,18 @@ pub fn draw(stage: &Stage, relay: &Relay, file: &Path) -> Result<()> {
         ("tandem, 1 media thread", "#1f6fb2", Who::Ours, 1),
         ("tandem, 2 media threads", "#d1782c", Who::Ours, 2),
     ];
-    let mut curves = curves.map(|(name, colour, who, threads)| (Curve { name, colour, points: vec![] }, who, threads));
+    let mut curves =
+        curves.map(|(name, colour, who, threads)| (Curve { name, colour, points: vec![] }, who, threads));
     for count in calls {
         for (curve, who, threads) in &mut curves {
             let load = Load { threads: *threads, ..Load::play(*count, "plain", relay.seconds) };
             let mut runs = vec![];
             for round in 1..=relay.rounds {
-                runs.push(stage.run(*who, &load, &format!("round {round}, {count} calls, {threads} thread(s)"))?);
+                runs.push(stage.run(
+                    *who,
+                    &load,
+                    &format!("round {round}, {count} calls, {threads} thread(s)"),
+                )?);
             }
             if let Some(us) = least(&runs, "cpu_us_per_packet") {
                 curve.points.push((*count, us));
@@ -51,7 +56,8 @@ pub fn draw(stage: &Stage, relay: &Relay, file: &Path) -> Result<()> {
     let curves = curves.map(|(curve, ..)| curve);
     std::fs::write(file, svg(&curves)).with_context(|| format!("--plot {}", file.display()))?;
     for curve in &curves {
-        let points: Vec<String> = curve.points.iter().map(|(calls, us)| format!("{calls}: {us:.2}")).collect();
+        let points: Vec<String> =
+            curve.points.iter().map(|(calls, us)| format!("{calls}: {us:.2}")).collect();
         println!("{:<24} {}", curve.name, points.join("  "));
     }
     Ok(())
@@ -62,9 +68,13 @@ fn svg(curves: &[Curve]) -> String {
     let most_calls = points().map(|(calls, _)| *calls).max().unwrap_or(1).max(10);
     let most_us = points().map(|(_, us)| *us).fold(1.0, f64::max);
     // A little above, in steps that people count in.
-    let step = [1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0].into_iter().find(|step| most_us / step <= 8.0).unwrap_or(500.0);
+    let step = [1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0]
+        .into_iter()
+        .find(|step| most_us / step <= 8.0)
+        .unwrap_or(500.0);
     let top = (most_us / step).ceil() * step;
-    let x = |calls: u32| LEFT + (WIDE - LEFT - RIGHT) * f64::from(calls).log10() / f64::from(most_calls).log10();
+    let x =
+        |calls: u32| LEFT + (WIDE - LEFT - RIGHT) * f64::from(calls).log10() / f64::from(most_calls).log10();
     let y = |us: f64| HIGH - BOTTOM - (HIGH - TOP - BOTTOM) * us / top;
     let mut out = String::new();
     let _ = write(&mut out, curves, (most_calls, step, top), x, y);
@@ -87,13 +97,22 @@ fn write(
     let mut us = 0.0;
     while us <= top {
         let at = y(us);
-        writeln!(out, "<line x1=\"{LEFT}\" y1=\"{at:.1}\" x2=\"{right}\" y2=\"{at:.1}\" stroke=\"#dddddd\"/>")?;
+        writeln!(
+            out,
+            "<line x1=\"{LEFT}\" y1=\"{at:.1}\" x2=\"{right}\" y2=\"{at:.1}\" stroke=\"#dddddd\"/>"
+        )?;
         writeln!(out, "<text x=\"{}\" y=\"{:.1}\" text-anchor=\"end\">{us}</text>", LEFT - 8.0, at + 4.0)?;
         us += step;
     }
-    for calls in [1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 4_000].into_iter().filter(|c| *c <= most_calls) {
+    for calls in
+        [1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 4_000].into_iter().filter(|c| *c <= most_calls)
+    {
         let at = x(calls);
-        writeln!(out, "<line x1=\"{at:.1}\" y1=\"{bottom}\" x2=\"{at:.1}\" y2=\"{}\" stroke=\"#666666\"/>", bottom + 5.0)?;
+        writeln!(
+            out,
+            "<line x1=\"{at:.1}\" y1=\"{bottom}\" x2=\"{at:.1}\" y2=\"{}\" stroke=\"#666666\"/>",
+            bottom + 5.0
+        )?;
         writeln!(out, "<text x=\"{at:.1}\" y=\"{}\" text-anchor=\"middle\">{calls}</text>", bottom + 20.0)?;
     }
     writeln!(out, "<line x1=\"{LEFT}\" y1=\"{bottom}\" x2=\"{right}\" y2=\"{bottom}\" stroke=\"#666666\"/>")?;
@@ -108,12 +127,26 @@ fn write(
         let line: Vec<String> =
             curve.points.iter().map(|(calls, us)| format!("{:.1},{:.1}", x(*calls), y(*us))).collect();
         let colour = curve.colour;
-        writeln!(out, "<polyline points=\"{}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"2\"/>", line.join(" "))?;
+        writeln!(
+            out,
+            "<polyline points=\"{}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"2\"/>",
+            line.join(" ")
+        )?;
         for (calls, us) in &curve.points {
-            writeln!(out, "<circle cx=\"{:.1}\" cy=\"{:.1}\" r=\"3\" fill=\"{colour}\"/>", x(*calls), y(*us))?;
+            writeln!(
+                out,
+                "<circle cx=\"{:.1}\" cy=\"{:.1}\" r=\"3\" fill=\"{colour}\"/>",
+                x(*calls),
+                y(*us)
+            )?;
         }
         let at = TOP + 14.0 + 18.0 * place as f64;
-        writeln!(out, "<rect x=\"{}\" y=\"{}\" width=\"12\" height=\"4\" fill=\"{colour}\"/>", right - 190.0, at - 6.0)?;
+        writeln!(
+            out,
+            "<rect x=\"{}\" y=\"{}\" width=\"12\" height=\"4\" fill=\"{colour}\"/>",
+            right - 190.0,
+            at - 6.0
+        )?;
         writeln!(out, "<text x=\"{}\" y=\"{at}\">{}</text>", right - 172.0, curve.name)?;
     }
     writeln!(out, "</svg>")

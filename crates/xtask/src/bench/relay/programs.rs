@@ -100,11 +100,15 @@ impl Engine {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let pinned = cores > 1 && succeeds("taskset", &["-c", "0", "true"]);
         if !pinned {
-            eprintln!("==> bench: relay and load share their cores (one core only, or no taskset): ratios hold, delays do not");
+            eprintln!(
+                "==> bench: relay and load share their cores (one core only, or no taskset): ratios hold, delays do not"
+            );
         }
         let nice = succeeds("nice", &["-n", "-15", "sh", "-c", "test $(nice) = -15"]);
         if !nice {
-            eprintln!("==> bench: without the right to raise priority, other programs of this machine show in the delays");
+            eprintln!(
+                "==> bench: without the right to raise priority, other programs of this machine show in the delays"
+            );
         }
         let nats = Nats::start().context("our relay announces itself on NATS")?;
         let directory = TempDir::with_prefix("tandem-bench-")?;

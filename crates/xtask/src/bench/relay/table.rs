@@ -76,9 +76,8 @@ impl Table {
     /// Memory of a call, resident and kernel, KiB.
     fn memory(&self, line: &'static str, who: Who) -> Option<f64> {
         let runs = self.runs.get(&(line, who))?;
-        let sum = |run: &Value| {
-            Some(run["resident_kib_per_call"].as_f64()? + run["kernel_kib_per_call"].as_f64()?)
-        };
+        let sum =
+            |run: &Value| Some(run["resident_kib_per_call"].as_f64()? + run["kernel_kib_per_call"].as_f64()?);
         runs.iter().filter_map(sum).reduce(f64::min)
     }
 
@@ -94,8 +93,16 @@ impl Table {
             let (own, plain) = (self.least(line, Who::Ours, cpu), self.least(PLAIN, Who::Ours, cpu));
             own.zip(plain).map(|(own, plain)| 100.0 * (own / plain - 1.0))
         };
-        let own = |name: String, value: Option<f64>, unit, must, aim, more| {
-            Goal { name, ours: value, theirs: None, value, unit, must, aim, more, absolute: true }
+        let own = |name: String, value: Option<f64>, unit, must, aim, more| Goal {
+            name,
+            ours: value,
+            theirs: None,
+            value,
+            unit,
+            must,
+            aim,
+            more,
+            absolute: true,
         };
         let shakes = |line: &'static str| {
             let least = self.least(line, Who::Ours, "cpu_us").map(|us| 1e6 / us);
@@ -117,7 +124,10 @@ impl Table {
             ratio(SDES, cpu, 0.62, 0.50),
             Goal {
                 theirs: self.least(SDES, Who::Theirs, cpu),
-                value: self.least(DTLS, Who::Ours, cpu).zip(self.least(SDES, Who::Theirs, cpu)).map(|(o, t)| o / t),
+                value: self
+                    .least(DTLS, Who::Ours, cpu)
+                    .zip(self.least(SDES, Who::Theirs, cpu))
+                    .map(|(o, t)| o / t),
                 ..ratio(DTLS, cpu, 0.62, 0.50)
             },
             own("SRTP (SDES) over our own plain".into(), over(SDES), "%", 12.0, 6.0, false),
@@ -181,7 +191,8 @@ impl Table {
         };
         for goal in self.goals() {
             let sign = if goal.more { "≥" } else { "≤" };
-            let compared = if goal.absolute { number(goal.value) } else { format!("{}x", number(goal.value)) };
+            let compared =
+                if goal.absolute { number(goal.value) } else { format!("{}x", number(goal.value)) };
             writeln!(
                 out,
                 "{:<36}{:>11}{:>11}  {:<14}{:>9}{:>9}{:>9}  {}",
@@ -195,11 +206,20 @@ impl Table {
                 goal.verdict()
             )?;
         }
-        writeln!(out, "\nDelay p50 / p99 us of the best round; packets lost, reordered, wrong, forged in all rounds:")?;
+        writeln!(
+            out,
+            "\nDelay p50 / p99 us of the best round; packets lost, reordered, wrong, forged in all rounds:"
+        )?;
         for (line, who, faults) in self.faults() {
             let delay = |key| self.least(line, who, key).unwrap_or(0.0);
             let faults = faults.map(|n| n.to_string()).join(" ");
-            writeln!(out, "  {line:<34} {:<10} {:>6.0} / {:>6.0}   {faults}", who.name(), delay("p50_us"), delay("p99_us"))?;
+            writeln!(
+                out,
+                "  {line:<34} {:<10} {:>6.0} / {:>6.0}   {faults}",
+                who.name(),
+                delay("p50_us"),
+                delay("p99_us")
+            )?;
         }
         for (line, why) in &self.missing {
             let why = why.lines().next().unwrap_or_default();
