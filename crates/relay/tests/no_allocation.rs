@@ -276,7 +276,7 @@ fn calls_between_phones_allocate_nothing_per_packet() {
         let mut worker = Worker::new(Limits::default(), host);
         let mut ids = vec![];
         let own = |suite| line(suite, 77);
-        let make = |id: EndId| {
+        let make = |id: EndId, _| {
             ids.push(id);
             let Credentials { ufrag, pwd } = credentials(10 + id.index as usize);
             let crypto = vec![own(Suite::AesCm128Sha1_80), own(Suite::AeadAes128Gcm)];

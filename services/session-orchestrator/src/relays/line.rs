@@ -162,3 +162,80 @@ async fn converse(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proto::pipe::pipe;
+    use proto::v1::relay_client::RelayClient;
+    use proto::v1::{ReleaseReply, ReleaseRequest, Replies};
+
+    fn release() -> Order {
+        Order::Release(ReleaseRequest::default())
+    }
+
+    fn asked() -> (Asked, oneshot::Receiver<Result<Reply, Status>>) {
+        let (reply, answer) = oneshot::channel();
+        (Asked { order: release(), reply }, answer)
+    }
+
+    #[tokio::test]
+    async fn what_waits_goes_in_one_message_and_each_hears_its_own_reply() {
+        let (send, mut asks) = mpsc::channel(QUEUE);
+        let mut waiting = Waiting::default();
+        let mut answers: Vec<_> = (0..200)
+            .map(|_| {
+                let (asked, answer) = asked();
+                assert!(send.try_send(asked).is_ok());
+                answer
+            })
+            .collect();
+        // Who gave up is not asked for.
+        drop(answers.remove(0));
+        let first = asks.recv().await.unwrap();
+        let message = waiting.batch(first, &mut asks);
+        assert_eq!((message.orders.len(), waiting.replies.len()), (BATCH, BATCH));
+        let replies = message.orders.iter().rev().map(|order| v1::Reply {
+            id: order.id,
+            reply: Some(Reply::Release(ReleaseReply::default())),
+        });
+        waiting.answer(Replies { replies: replies.chain([v1::Reply { id: 9_999, reply: None }]).collect() });
+        for (place, answer) in answers.iter_mut().enumerate() {
+            assert_eq!(answer.try_recv().is_ok(), place < BATCH, "{place}");
+        }
+        let next = asks.recv().await.unwrap();
+        waiting.batch(next, &mut asks);
+        waiting.fail(&Status::unavailable("gone"));
+        assert_eq!(answers.pop().unwrap().await.unwrap().unwrap_err().code(), Code::Unavailable);
+    }
+
+    #[test]
+    fn those_who_gave_up_make_room() {
+        let mut waiting = Waiting::default();
+        let mut held = vec![];
+        for id in 0..IN_FLIGHT as u64 {
+            let (asked, answer) = asked();
+            waiting.replies.insert(id, asked.reply);
+            held.push(answer);
+        }
+        assert!(!waiting.has_room());
+        held.truncate(100);
+        assert!(waiting.has_room());
+        assert_eq!(waiting.replies.len(), 100);
+    }
+
+    #[tokio::test]
+    async fn nobody_at_the_other_end_is_told_within_the_deadline() {
+        let (dialer, listener) = pipe();
+        drop(listener);
+        let pass = proto::pass::Pass::new(&signal::Secret::new(b"secret"));
+        let line = Line::new(RelayClient::with_interceptor(dialer.channel(), pass));
+        for _ in 0..2 {
+            assert_eq!(line.ask(release()).await.unwrap_err().code(), Code::Unavailable);
+        }
+        let (dialer, _silent) = pipe();
+        let pass = proto::pass::Pass::new(&signal::Secret::new(b"secret"));
+        let line = Line::new(RelayClient::with_interceptor(dialer.channel(), pass));
+        assert_eq!(line.ask(release()).await.unwrap_err().code(), Code::DeadlineExceeded);
+    }
+}
