@@ -22,7 +22,8 @@ mod web;
 mod wheel;
 
 pub use facts::{
-    Arrival, Departure, EndId, Figures, Form, Happening, Limits, Local, Refusal, Remote, Report, Seen, Socket,
+    Arrival, Departure, EndId, Figures, Form, Happening, Latched, Limits, Local, Refusal, Remote, Report,
+    Seen, Socket,
 };
 pub use quality::{BOUNDS, Scale, Spread, mos};
 pub use speak::DEPARTURE;
@@ -91,6 +92,7 @@ pub struct Worker {
     /// Ends that have something to say now; has room for all of them.
     speaking: VecDeque<u32>,
     spread: Spread,
+    latched: VecDeque<Latched>,
     forwarded: u64,
     dropped: u64,
 }
@@ -136,6 +138,7 @@ impl Worker {
             wheel: wheel::Wheel::default(),
             speaking: VecDeque::new(),
             spread: Spread::default(),
+            latched: VecDeque::new(),
             forwarded: 0,
             dropped: 0,
         }
@@ -154,7 +157,7 @@ impl Worker {
     }
 
     /// Makes a session with `contents` contents on both legs, or gives the ends that it has; a session that has fewer grows.
-    /// `make` binds the sockets of an end.
+    /// `make` binds the sockets of an end, unless its leg needs none ([`Local::rtp_port`] 0).
     ///
     /// # Errors
     /// Those of `make`; a session begun is then undone, one that was there stays as it was.
@@ -164,7 +167,7 @@ impl Worker {
         trace: &str,
         contents: u32,
         now: Time,
-        mut make: impl FnMut(EndId) -> Result<Local, E>,
+        mut make: impl FnMut(EndId, LegId) -> Result<Local, E>,
     ) -> Result<Vec<(LegId, u16, Local)>, E> {
         let (at, new) = match self.names.get(session) {
             Some(at) => (*at, false),
@@ -203,13 +206,16 @@ impl Worker {
             (Some(ice), Some(dtls)) => self.describe(index, remote, ice, dtls, now)?,
             (None, Some(_)) => return Err(Refusal::DtlsWithoutIce),
             (_, None) => {
-                let Some(End { link, local, early, .. }) = self.end_mut(index) else { return Ok(()) };
+                let Some(End { link, local, early, sockets, .. }) = self.end_mut(index) else {
+                    return Ok(());
+                };
                 match link {
                     Link::Plain(plain) => plain.describe(remote, &local.crypto)?,
-                    Link::Open => *link = Link::Plain(Plain::new(remote, &local.crypto)?),
-                    Link::Web(_) => return Err(Refusal::Settled),
+                    Link::Open if *sockets => *link = Link::Plain(Plain::new(remote, &local.crypto)?),
+                    Link::Open | Link::Web(_) => return Err(Refusal::Settled),
                 }
                 *early = None;
+                self.relock(index);
             }
         }
         if let Some(end) = self.end_mut(index) {
@@ -309,11 +315,14 @@ impl Worker {
         let refused = near.refused() - before;
         let asked = [near.reports.asked, far.reports.asked];
         if let Link::Plain(plain) = &mut near.link
-            && !plain.announced
-            && plain.locked().is_some()
+            && let Some(locked) = plain.relocked()
         {
-            plain.announced = true;
-            self.report(index, Happening::Connected);
+            let announced = std::mem::replace(&mut plain.announced, true);
+            let end = near.id;
+            self.latched.push_back(Latched { end, peer: locked });
+            if !announced {
+                self.report(index, Happening::Connected);
+            }
         }
         if asked != [false; 2] {
             [(index, asked[0]), (peer as u32, asked[1])]
@@ -351,6 +360,22 @@ impl Worker {
     /// The next thing to tell the orchestrators.
     pub fn poll_report(&mut self) -> Option<Report> {
         self.reports.pop_front()
+    }
+
+    /// The next end whose RTP socket has another peer than before.
+    pub fn poll_latched(&mut self) -> Option<Latched> {
+        self.latched.pop_front()
+    }
+
+    /// A description may have unlocked a plain end.
+    fn relock(&mut self, index: u32) {
+        let Some(end) = self.end_mut(index) else { return };
+        if let Link::Plain(plain) = &mut end.link
+            && let Some(peer) = plain.relocked()
+        {
+            let end = end.id;
+            self.latched.push_back(Latched { end, peer });
+        }
     }
 
     /// The next end whose plain sockets are of no use any more.
@@ -438,7 +463,7 @@ impl Worker {
         &mut self,
         session: u32,
         content: u16,
-        make: &mut impl FnMut(EndId) -> Result<Local, E>,
+        make: &mut impl FnMut(EndId, LegId) -> Result<Local, E>,
     ) -> Result<(), E> {
         for leg in 0..LEGS {
             let first = self.session(session).and_then(|s| s.ends.get(leg as usize)?.first());
@@ -449,11 +474,12 @@ impl Worker {
             });
             let Some(slot) = self.ends.get_mut(index as usize) else { continue };
             let id = EndId { index, generation: slot.generation };
-            match make(id) {
+            let leg_id = LegId(leg as u8);
+            match make(id, leg_id) {
                 Ok(local) => {
                     self.ufrags.insert(local.ufrag.clone(), index);
                     let cname = cname.unwrap_or_else(|| local.word());
-                    slot.end = Some(End::new(id, session, LegId(leg as u8), content, local, cname));
+                    slot.end = Some(End::new(id, session, leg_id, content, local, cname));
                     self.speaking.reserve(self.ends.len().saturating_sub(self.speaking.len()));
                 }
                 Err(error) => {

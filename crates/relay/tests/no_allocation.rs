@@ -168,7 +168,7 @@ fn call(crypto: Option<Crypto>) -> (Worker, EndId, End) {
     let fingerprint = host.certificate.fingerprint();
     let mut worker = Worker::new(Limits::default(), host);
     let mut ids = vec![];
-    let make = |id: EndId| {
+    let make = |id: EndId, _| {
         ids.push(id);
         let Credentials { ufrag, pwd } = credentials(10 + id.index as usize);
         let (address, tie_breaker) = (address(0).ip(), 5);
@@ -277,7 +277,7 @@ fn calls_between_phones_allocate_nothing_per_packet() {
         let mut worker = Worker::new(Limits::default(), host);
         let mut ids = vec![];
         let own = |suite| line(suite, 77);
-        let make = |id: EndId| {
+        let make = |id: EndId, _| {
             ids.push(id);
             let Credentials { ufrag, pwd } = credentials(10 + id.index as usize);
             let crypto = vec![own(Suite::AesCm128Sha1_80), own(Suite::AeadAes128Gcm)];
@@ -320,7 +320,7 @@ fn rtcp_allocates_nothing() {
     let host = Host { address: address(0), certificate, base: Instant::now(), epoch: START };
     let mut worker = Worker::new(Limits::default(), host);
     let mut ids = vec![];
-    let make = |id: EndId| {
+    let make = |id: EndId, _| {
         ids.push(id);
         let Credentials { ufrag, pwd } = credentials(10 + id.index as usize);
         Ok::<_, ()>(Local {

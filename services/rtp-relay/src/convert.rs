@@ -26,17 +26,24 @@ pub fn session(name: &str) -> Result<(), Status> {
     if name.is_empty() || name.len() > TEXT { Err(bad("session", "1 to 256 octets")) } else { Ok(()) }
 }
 
-/// The shape of a session: how many contents.
+/// The shape of a session: how many contents, and a bit for each leg that will be WebRTC.
 ///
 /// # Errors
 /// INVALID_ARGUMENT
-pub fn shape(request: &v1::AllocateRequest) -> Result<u32, Status> {
+pub fn shape(request: &v1::AllocateRequest) -> Result<(u32, u32), Status> {
     session(&request.session)?;
     if request.legs != LEGS {
         return Err(bad("legs", format!("{} asked for, a session has {LEGS}", request.legs)));
     }
+    let mut webrtc = 0;
+    for leg in &request.webrtc {
+        if *leg >= LEGS {
+            return Err(bad("webrtc", format!("leg {leg}, a session has {LEGS}")));
+        }
+        webrtc |= 1 << leg;
+    }
     match request.contents {
-        contents @ 1..=relay::session::CONTENTS => Ok(contents),
+        contents @ 1..=relay::session::CONTENTS => Ok((contents, webrtc)),
         other => Err(bad("contents", format!("{other} asked for, 1 to 8 are served"))),
     }
 }
@@ -46,7 +53,6 @@ pub fn shape(request: &v1::AllocateRequest) -> Result<u32, Status> {
 /// # Errors
 /// INVALID_ARGUMENT
 pub fn remote(request: v1::ConnectRequest) -> Result<Remote, Status> {
-    session(&request.session)?;
     let address = match request.address.as_str() {
         "" => None,
         text => Some(text.parse().map_err(|_| bad("address", format!("{text:?} is no address:port")))?),

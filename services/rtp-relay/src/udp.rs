@@ -3,7 +3,7 @@
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket};
-use std::os::fd::RawFd;
+use std::os::fd::{AsRawFd, RawFd};
 
 /// Datagrams in one batch.
 pub const BATCH: usize = 64;
@@ -14,6 +14,10 @@ pub const BUFFER: usize = LARGEST + 64;
 const _: () = assert!(BUFFER >= relay::session::DEPARTURE);
 /// Expedited forwarding (RFC 4594 §4.1, RFC 8837).
 const TOS: u32 = 0xb8;
+/// Octets that may wait at the port that all ICE ends of a thread share: what 2,000 calls say in 10 ms.
+const SHARED: usize = 4 << 20;
+/// Errors of other packets that a call may meet before its own turn: the kernel tells each once.
+const ERRORS: usize = 4;
 
 /// A non-blocking socket marked for media.
 ///
@@ -31,6 +35,49 @@ pub fn bind(address: SocketAddr) -> io::Result<UdpSocket> {
     }
     socket.bind(&address.into())?;
     Ok(socket.into())
+}
+
+/// Lets a socket take the load of many calls, as far as the system allows.
+pub fn widen(socket: &UdpSocket) {
+    let size = SHARED as libc::c_int;
+    let force = |option| {
+        // SAFETY: the value is an int that lives for the call.
+        unsafe {
+            libc::setsockopt(
+                socket.as_raw_fd(),
+                libc::SOL_SOCKET,
+                option,
+                std::ptr::from_ref(&size).cast(),
+                std::mem::size_of_val(&size) as libc::socklen_t,
+            )
+        }
+    };
+    // Beyond net.core.rmem_max only with CAP_NET_ADMIN.
+    if force(libc::SO_RCVBUFFORCE) != 0 {
+        force(libc::SO_RCVBUF);
+    }
+}
+
+/// Lets the kernel hear and answer nobody but `peer` at a socket; `None`: anybody again.
+///
+/// # Errors
+/// Those of the system: there is no route.
+pub fn connect(socket: &UdpSocket, peer: Option<SocketAddr>) -> io::Result<()> {
+    let mut name = Name([0; 28]);
+    // AF_UNSPEC is zero.
+    let length = peer.map_or(16, |peer| name.write(peer));
+    // SAFETY: the name holds `length` octets and lives for the call.
+    let done = unsafe { libc::connect(socket.as_raw_fd(), name.0.as_ptr().cast(), length) };
+    if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Errors that concern an earlier packet (the peer's port was closed when it came, RFC 1122 §4.1.3.3), not this call.
+fn of_another_packet() -> bool {
+    let error = io::Error::last_os_error().raw_os_error();
+    matches!(
+        error,
+        Some(libc::ECONNREFUSED | libc::EHOSTUNREACH | libc::ENETUNREACH | libc::EHOSTDOWN | libc::EINTR)
+    )
 }
 
 /// A socket address in the kernel's form, `sockaddr_in` or `sockaddr_in6`.
@@ -167,18 +214,26 @@ impl Batch {
     /// Reads what waits into the places from `place` on; gives how many. Nothing waiting is zero.
     pub fn receive(&mut self, socket: RawFd, place: usize, most: usize) -> usize {
         let Some(headers) = self.inward.headers.get_mut(place..(place + most).min(BATCH)) else { return 0 };
-        // SAFETY: each header points at the vector and the name of its place and each vector at LARGEST octets of the
-        // buffer of its place; all are boxed, so they stay where they are, and are borrowed mutably for the call.
-        let read = unsafe {
-            libc::recvmmsg(
-                socket,
-                headers.as_mut_ptr(),
-                headers.len() as libc::c_uint,
-                libc::MSG_DONTWAIT as _,
-                std::ptr::null_mut(),
-            )
-        };
-        usize::try_from(read).unwrap_or(0)
+        for _ in 0..ERRORS {
+            // SAFETY: each header points at the vector and the name of its place and each vector at LARGEST octets of the
+            // buffer of its place; all are boxed, so they stay where they are, and are borrowed mutably for the call.
+            let read = unsafe {
+                libc::recvmmsg(
+                    socket,
+                    headers.as_mut_ptr(),
+                    headers.len() as libc::c_uint,
+                    libc::MSG_DONTWAIT as _,
+                    std::ptr::null_mut(),
+                )
+            };
+            match usize::try_from(read) {
+                Ok(read) => return read,
+                // Packets may wait behind it, and nobody tells of them again.
+                Err(_) if of_another_packet() => {}
+                Err(_) => return 0,
+            }
+        }
+        0
     }
 
     /// Who sent the datagram at a place that was read, and its octets; `None` when it was cut short.
@@ -189,6 +244,33 @@ impl Batch {
         let length = header.msg_len as usize;
         let from = self.inward.names.get(place)?.read()?;
         (!cut).then_some((from, length))
+    }
+
+    /// Sends the datagram at a place, by a connected socket without naming the address; true when it went.
+    pub fn send_one(&mut self, socket: RawFd, place: usize, to: Option<SocketAddr>, length: usize) -> bool {
+        let Some(buffer) = self.buffers.get(place) else { return false };
+        let length = length.min(BUFFER);
+        let mut name = Name([0; 28]);
+        let (at, size) = match to {
+            Some(address) => {
+                let size = name.write(named(address, self.mapped));
+                (name.0.as_ptr(), size)
+            }
+            None => (std::ptr::null(), 0),
+        };
+        for _ in 0..ERRORS {
+            // SAFETY: the buffer has `length` octets and the name `size`, or is absent; both live for the call, which reads them.
+            let sent = unsafe {
+                libc::sendto(socket, buffer.as_ptr().cast(), length, libc::MSG_DONTWAIT, at.cast(), size)
+            };
+            if sent >= 0 {
+                return true;
+            }
+            if !of_another_packet() {
+                return false;
+            }
+        }
+        false
     }
 
     /// Sends one datagram for each of the `(place, address, length)`, in order, by one socket; gives how many went.
@@ -229,7 +311,7 @@ mod tests {
         for address in ["127.0.0.1:0", "[::1]:0"] {
             let (a, b) = (bind(address.parse().unwrap()).unwrap(), bind(address.parse().unwrap()).unwrap());
             let to = b.local_addr().unwrap();
-            let mut batch = Batch::default();
+            let mut batch = Batch::new(false);
             for place in 0..3 {
                 batch.buffer(place)[..4].copy_from_slice(&[place as u8; 4]);
             }
@@ -266,12 +348,54 @@ mod tests {
     }
 
     #[test]
+    fn a_connected_socket_hears_its_peer_alone_until_it_is_let_go() {
+        for address in ["127.0.0.1:0", "[::1]:0"] {
+            let [a, b, c] = [(); 3].map(|()| bind(address.parse().unwrap()).unwrap());
+            let at = |socket: &UdpSocket| socket.local_addr().unwrap();
+            let mut batch = Batch::new(false);
+            connect(&a, Some(at(&b))).unwrap();
+            assert!(batch.send_one(b.as_raw_fd(), 0, Some(at(&a)), 3));
+            c.send_to(b"stranger", at(&a)).unwrap();
+            assert_eq!(batch.receive(a.as_raw_fd(), 0, 32), 1);
+            assert_eq!(batch.read(0), Some((at(&b), 3)));
+            assert!(batch.send_one(a.as_raw_fd(), 0, None, 5));
+            assert_eq!(batch.receive(b.as_raw_fd(), 1, 32), 1);
+            assert_eq!(batch.read(1), Some((at(&a), 5)));
+            let before = at(&a);
+            connect(&a, None).unwrap();
+            assert_eq!(at(&a), before, "it keeps its port");
+            c.send_to(b"somebody", at(&a)).unwrap();
+            assert_eq!(batch.receive(a.as_raw_fd(), 0, 32), 1);
+            assert_eq!(batch.read(0), Some((at(&c), 8)));
+        }
+    }
+
+    #[test]
+    fn a_peer_that_was_away_is_reached_when_it_is_back_and_heard_behind_the_error() {
+        let (a, b) =
+            (bind("127.0.0.1:0".parse().unwrap()).unwrap(), bind("127.0.0.1:0".parse().unwrap()).unwrap());
+        let peer = b.local_addr().unwrap();
+        connect(&a, Some(peer)).unwrap();
+        drop(b);
+        let mut batch = Batch::new(false);
+        assert!(batch.send_one(a.as_raw_fd(), 0, None, 3), "nobody is there: the kernel hears of it");
+        let b = bind(peer).unwrap();
+        assert!(batch.send_one(a.as_raw_fd(), 0, None, 4), "the error was the other packet's");
+        assert_eq!(batch.receive(b.as_raw_fd(), 1, 1), 1);
+        drop(b);
+        assert!(batch.send_one(a.as_raw_fd(), 0, None, 3));
+        let b = bind(peer).unwrap();
+        b.send_to(b"back", a.local_addr().unwrap()).unwrap();
+        assert_eq!(batch.receive(a.as_raw_fd(), 0, 8), 1, "behind the error waits a packet");
+    }
+
+    #[test]
     fn oversized_datagrams_are_dropped_and_unsendable_ones_do_not_block_the_rest() {
         let (a, b) =
             (bind("127.0.0.1:0".parse().unwrap()).unwrap(), bind("127.0.0.1:0".parse().unwrap()).unwrap());
         let to = b.local_addr().unwrap();
         a.send_to(&[1; 4_000], to).unwrap();
-        let mut batch = Batch::default();
+        let mut batch = Batch::new(false);
         assert_eq!(batch.receive(b.as_raw_fd(), 0, 1), 1);
         assert_eq!(batch.read(0), None);
         let nowhere = "[2001:db8::1]:9".parse().unwrap();

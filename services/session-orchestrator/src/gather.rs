@@ -1,6 +1,6 @@
 //! What placing a call needs, gathered before the decision: where it goes, and a relay session.
 
-use crate::relays::Relays;
+use crate::relays::{Relays, Shape};
 use address::{Alias, Component, Plan, Trunk};
 use anyhow::Result;
 use media::{LocalEnd, Policy, Profile};
@@ -67,7 +67,8 @@ impl Gather {
             Some(Signal::Offer(media)) => media.contents.len().clamp(1, MAX_CONTENTS),
             _ => return Err(Reason::BadRequest.into()),
         };
-        let grant = relays.allocate(heard.leg.call, (2, contents), &trace, doubtful).await;
+        let webrtc = [route.caller, route.callee].map(|profile| profile == Profile::Webrtc);
+        let grant = relays.allocate(heard.leg.call, &Shape { contents, webrtc }, &trace, doubtful).await;
         let mut grant = grant.ok_or_else(|| End::from(Reason::Unavailable))?;
         if self.ipv6.contains(&route.opening.link) {
             grant.ends.iter_mut().skip(1).flatten().for_each(LocalEnd::prefer_ipv6);

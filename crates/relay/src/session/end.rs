@@ -86,6 +86,7 @@ impl End {
     /// `cname` is the leg's.
     pub fn new(id: EndId, session: u32, leg: LegId, content: u16, local: Local, cname: u64) -> End {
         let reports = Reports::new((local.word() >> 32) as u32, cname);
+        let sockets = local.rtp_port != 0;
         End {
             id,
             peer: usize::MAX,
@@ -95,7 +96,7 @@ impl End {
             local,
             link: Link::Open,
             early: None,
-            sockets: true,
+            sockets,
             codecs: vec![],
             direction: Direction::None,
             numbers: 0,

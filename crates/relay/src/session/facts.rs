@@ -30,7 +30,7 @@ pub enum Socket {
 pub struct Local {
     /// Address put into descriptions.
     pub address: IpAddr,
-    /// Port of plain RTP.
+    /// Port of plain RTP; 0 = it has none and will be WebRTC.
     pub rtp_port: u16,
     /// Port of plain RTCP.
     pub rtcp_port: u16,
@@ -118,6 +118,16 @@ pub struct Departure {
     pub to: SocketAddr,
     /// Octets.
     pub length: usize,
+}
+
+/// The peer of an end's RTP socket became the only one that is heard there, or is not any more: the shell may let the kernel
+/// know (`connect`), which then looks up no route for each packet and drops what others send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Latched {
+    /// Whose.
+    pub end: EndId,
+    /// `None` = anyone may send there again.
+    pub peer: Option<SocketAddr>,
 }
 
 /// Times of a worker, milliseconds.
@@ -227,7 +237,7 @@ pub enum Refusal {
     /// No key for the suite, or one of the wrong length.
     #[error("crypto: {0}")]
     Crypto(String),
-    /// Its plain ports were given back when it became WebRTC.
+    /// It has no plain ports: they were given back when it became WebRTC, or never asked for.
     #[error("ice, dtls: the end is WebRTC and cannot become plain")]
     Settled,
 }

@@ -19,6 +19,8 @@ pub(super) struct Plain {
     secure: bool,
     /// The lock was reported.
     pub announced: bool,
+    /// The lock as the shell knows it.
+    known: Option<SocketAddr>,
 }
 
 #[cfg_attr(not(test), allow(dead_code, reason = "keys and indices are for whoever moves a session"))]
@@ -34,6 +36,7 @@ impl Plain {
             sdes: theirs.map(|theirs| Sdes::new(ours, theirs).map(Box::new)).transpose()?,
             secure: theirs.is_some(),
             announced: false,
+            known: None,
         })
     }
 
@@ -130,6 +133,15 @@ impl Plain {
 
     pub fn locked(&self) -> Option<SocketAddr> {
         self.rtp.locked()
+    }
+
+    /// The lock, if it is another than it was when this was last asked.
+    pub fn relocked(&mut self) -> Option<Option<SocketAddr>> {
+        let locked = self.rtp.locked();
+        (locked != self.known).then(|| {
+            self.known = locked;
+            locked
+        })
     }
 
     /// Which socket a packet of this class leaves by, and where to.

@@ -22,7 +22,26 @@ impl Config {
             faults.push(fault);
         }
         faults.extend(self.relay.check_families());
+        self.check_load(&mut faults);
         faults
+    }
+
+    fn check_load(&self, faults: &mut Vec<Fault>) {
+        let RelayConfig { batch_us, max_load, .. } = self.relay;
+        if batch_us > 10_000 {
+            faults.push(Fault::new(
+                "[relay] batch_us",
+                batch_us.to_string(),
+                "write microseconds, at most 10000: it is added to the delay of every packet",
+            ));
+        }
+        if !(1..=100).contains(&max_load) {
+            faults.push(Fault::new(
+                "[relay] max_load",
+                max_load.to_string(),
+                "write the percent of a core from which a thread takes no new call, 1 to 100",
+            ));
+        }
     }
 
     fn check_cluster(&self, faults: &mut Vec<Fault>) {

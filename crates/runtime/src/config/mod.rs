@@ -38,6 +38,8 @@ pub struct Config {
     pub alias: Vec<AliasConfig>,
     /// The relay.
     pub relay: RelayConfig,
+    /// The orchestrator.
+    pub orchestrator: OrchestratorConfig,
     /// Limits of a call.
     pub call: CallConfig,
 }
@@ -223,6 +225,16 @@ pub struct RelayConfig {
     pub control: Option<SocketAddr>,
     /// Media threads; default 1.
     pub threads: usize,
+    /// Each media thread stays on a core of its own.
+    pub pin: bool,
+    /// A busy thread lets packets gather for so long at most, microseconds; 0 = never. It costs that much delay and saves CPU.
+    pub batch_us: u64,
+    /// Share of a core, percent, from which a thread takes no new call.
+    pub max_load: u32,
+    /// Where this relay is: orchestrators of the same region ask it first.
+    pub region: String,
+    /// What this relay is for: orchestrators that name labels ask only relays that have all of them.
+    pub labels: Vec<String>,
     /// An end that hears nothing for this long is reported, seconds.
     pub media_timeout_s: u64,
 }
@@ -236,9 +248,24 @@ impl Default for RelayConfig {
             ports: "30000-34999".into(),
             control: None,
             threads: 1,
+            pin: false,
+            batch_us: 1_000,
+            max_load: 85,
+            region: String::new(),
+            labels: vec![],
             media_timeout_s: 60,
         }
     }
+}
+
+/// The orchestrator.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct OrchestratorConfig {
+    /// Its calls go to relays of this region while there is room; empty = to any.
+    pub region: String,
+    /// Its calls go only to relays that have all of these labels.
+    pub labels: Vec<String>,
 }
 
 /// Limits of a call.
