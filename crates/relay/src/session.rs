@@ -11,6 +11,7 @@ mod path;
 mod plain;
 mod reception;
 mod rtcp;
+mod sound;
 #[cfg(test)]
 mod tests;
 mod web;
@@ -18,6 +19,8 @@ mod web;
 pub use facts::{
     Arrival, Departure, EndId, Figures, Form, Happening, Limits, Local, Refusal, Remote, Report, Socket,
 };
+
+pub use sound::Line as SoundLine;
 
 use crate::dtls::Certificate;
 use crate::ice::Datagram;
@@ -78,6 +81,7 @@ pub struct Worker {
     closed: VecDeque<EndId>,
     forwarded: u64,
     dropped: u64,
+    sounds: sound::Sounds,
 }
 
 #[derive(Debug)]
@@ -119,6 +123,7 @@ impl Worker {
             closed: VecDeque::new(),
             forwarded: 0,
             dropped: 0,
+            sounds: sound::Sounds::default(),
         }
     }
 
@@ -184,8 +189,7 @@ impl Worker {
         if let Some(end) = self.end_mut(index) {
             end.agree(remote);
         }
-        self.meet(index, now);
-        Ok(())
+        self.meet(index, now)
     }
 
     /// Further candidates of a connected peer.
@@ -211,11 +215,11 @@ impl Worker {
     }
 
     /// Fits both sides to each other once both are connected.
-    fn meet(&mut self, index: u32, now: Time) {
-        let Some(peer) = self.end(index).map(|e| e.peer) else { return };
-        let Some((near, far)) = self.pair(index as usize, peer) else { return };
+    fn meet(&mut self, index: u32, now: Time) -> Result<(), Refusal> {
+        let Some(peer) = self.end(index).map(|e| e.peer) else { return Ok(()) };
+        let Some((near, far)) = self.pair(index as usize, peer) else { return Ok(()) };
         if near.is_open() || far.is_open() {
-            return;
+            return Ok(());
         }
         near.fit(far, now);
         far.fit(near, now);
@@ -223,6 +227,8 @@ impl Worker {
         if let Some(session) = self.sessions.get_mut(session as usize).and_then(Option::as_mut) {
             session.met = true;
         }
+        self.turn(index, peer as u32)?;
+        self.turn(peer as u32, index)
     }
 
     /// Gives a session back; `None` when it is not known.
@@ -270,9 +276,9 @@ impl Worker {
         };
         let local = self.host.address;
         let peer = self.end(index)?.peer;
-        let (near, far) = self.pair(index as usize, peer)?;
+        let (near, far) = pair(&mut self.ends, index as usize, peer)?;
         let before = near.refused();
-        let departure = path::cross(near, far, from, at, local, buffer, length);
+        let departure = path::cross((near, far), from, at, local, (buffer, length), &mut self.sounds);
         let refused = near.refused() - before;
         if let Link::Plain(plain) = &mut near.link
             && !plain.announced
@@ -450,6 +456,7 @@ impl Worker {
             self.closed.push_back(end.id);
         }
         self.unbind(index, &mut end);
+        self.hush(&mut end);
     }
 
     fn find(&self, session: &str, leg: u32, content: u32) -> Result<u32, Refusal> {
@@ -478,7 +485,11 @@ impl Worker {
     }
 
     fn pair(&mut self, near: usize, far: usize) -> Option<(&mut End, &mut End)> {
-        let [near, far] = self.ends.get_disjoint_mut([near, far]).ok()?;
-        Some((near.end.as_mut()?, far.end.as_mut()?))
+        pair(&mut self.ends, near, far)
     }
+}
+
+fn pair(ends: &mut [Slot], near: usize, far: usize) -> Option<(&mut End, &mut End)> {
+    let [near, far] = ends.get_disjoint_mut([near, far]).ok()?;
+    Some((near.end.as_mut()?, far.end.as_mut()?))
 }

@@ -128,7 +128,7 @@ impl Conceal {
                 made => 256 * silent.saturating_sub(made) / (silent - full).max(1),
             };
             let repeated = self.period.get(self.made % self.length.max(1)).copied().unwrap_or(0);
-            *sample = (i32::from(repeated) * gain as i32 >> 8) as i16;
+            *sample = ((i32::from(repeated) * gain as i32) >> 8) as i16;
             self.made += 1;
         }
     }

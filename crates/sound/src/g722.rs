@@ -76,7 +76,7 @@ impl Band {
 
     /// Moves the scale; `shift` tells the bands apart (SCALEL, SCALEH).
     fn rescale(&mut self, step: i32, most: i32, shift: i32) {
-        self.log_scale = ((self.log_scale * 127 >> 7) + step).clamp(0, most);
+        self.log_scale = (((self.log_scale * 127) >> 7) + step).clamp(0, most);
         let (power, shift) = (at(&POWERS, self.log_scale >> 6 & 31), shift - (self.log_scale >> 11));
         self.scale = if shift < 0 { power << -shift } else { power >> shift } << 2;
     }
@@ -92,23 +92,23 @@ impl Band {
         let quarter = clip(4 * self.poles[0]);
         let pull = if same(partly, near) { -quarter } else { quarter }.min(32_767);
         let push = if same(partly, far) { 128 } else { -128 };
-        let second = ((pull >> 7) + push + (self.poles[1] * 32_512 >> 15)).clamp(-12_288, 12_288);
+        let second = ((pull >> 7) + push + ((self.poles[1] * 32_512) >> 15)).clamp(-12_288, 12_288);
         let push = if same(partly, near) { 192 } else { -192 };
         let bound = clip(15_360 - second);
-        let first = clip(push + (self.poles[0] * 32_640 >> 15)).clamp(-bound, bound);
+        let first = clip(push + ((self.poles[0] * 32_640) >> 15)).clamp(-bound, bound);
         self.poles = [first, second];
 
         let push = if difference == 0 { 0 } else { 128 };
         for (zero, before) in self.zeros.iter_mut().zip(&self.differences) {
             let push = if same(*before, difference) { push } else { -push };
-            *zero = clip(push + (*zero * 32_640 >> 15));
+            *zero = clip(push + ((*zero * 32_640) >> 15));
         }
         self.differences.copy_within(..5, 1);
         self.differences[0] = difference;
         self.partly = [partly, near];
         self.rebuilt = [rebuilt, self.rebuilt[0]];
 
-        let filtered = |coefficient: &i32, value: &i32| coefficient * clip(2 * value) >> 15;
+        let filtered = |coefficient: &i32, value: &i32| (coefficient * clip(2 * value)) >> 15;
         let by_poles: i32 = self.poles.iter().zip(&self.rebuilt).map(|(c, v)| filtered(c, v)).sum();
         let by_zeros: i32 = self.zeros.iter().zip(&self.differences).map(|(c, v)| filtered(c, v)).sum();
         self.by_zeros = clip(by_zeros);
@@ -116,13 +116,13 @@ impl Band {
     }
 
     fn low(&mut self, code: i32) {
-        let difference = self.scale * at(&INVERSE4, code) >> 15;
+        let difference = (self.scale * at(&INVERSE4, code)) >> 15;
         self.rescale(at(&SCALE_LOW, code), 18_432, 8);
         self.adapt(difference);
     }
 
     fn high(&mut self, code: i32) -> i32 {
-        let difference = self.scale * at(&INVERSE2, code) >> 15;
+        let difference = (self.scale * at(&INVERSE2, code)) >> 15;
         let rebuilt = (difference + self.predicted).clamp(-16_384, 16_383);
         self.rescale(at(&SCALE_HIGH, code), 22_528, 10);
         self.adapt(difference);
@@ -186,7 +186,7 @@ impl Encoder {
             let (low, high) = match *group {
                 [first, second] => {
                     let (odd, even) = self.mirror.pass(first.into(), second.into());
-                    (even + odd >> 14, even - odd >> 14)
+                    ((even + odd) >> 14, (even - odd) >> 14)
                 }
                 [only] => (i32::from(only) >> 1, 0),
                 _ => break,
@@ -203,7 +203,7 @@ impl Encoder {
         // How many levels are not above it, zero among them: 1 to 30.
         let scale = self.low.scale;
         let level =
-            LEVELS.iter().skip(1).take_while(|level| size >= **level * scale >> 12).count() as i32 + 1;
+            LEVELS.iter().skip(1).take_while(|level| size >= (**level * scale) >> 12).count() as i32 + 1;
         // The codes count down, positive ones from 61; the two smallest negative ones stand apart (tables 15, 16).
         let lower = match (error < 0, level) {
             (false, level) => 62 - level,
@@ -215,7 +215,7 @@ impl Encoder {
 
         let error = clip(high - self.high.predicted);
         let size = if error < 0 { -(error + 1) } else { error };
-        let large = size >= 564 * self.high.scale >> 12;
+        let large = size >= (564 * self.high.scale) >> 12;
         let higher = match (error < 0, large) {
             (true, false) => 1,
             (true, true) => 0,
@@ -249,7 +249,7 @@ impl Decoder {
         let mut count = 0;
         for (group, octet) in out.chunks_exact_mut(per).zip(octets) {
             let lower = i32::from(octet & 0x3f);
-            let rebuilt = self.low.predicted + (self.low.scale * at(&INVERSE6, lower) >> 15);
+            let rebuilt = self.low.predicted + ((self.low.scale * at(&INVERSE6, lower)) >> 15);
             let low = rebuilt.clamp(-16_384, 16_383);
             self.low.low(lower >> 2);
             let high = if self.wide { self.high.high(i32::from(octet >> 6)) } else { 0 };

@@ -2,15 +2,19 @@
 //!
 //! One rule: all that a stream needs is made when it is opened; while it runs nothing is allocated and a step has bounded
 //! work. It knows payloads and clocks, never addresses, keys or calls. Start at [`stream`], which joins [`buffer`] (what came,
-//! in order), [`codec`] (G.711, G.722, Opus), [`conceal`] (what did not come), [`noise`] (silence) and [`event`] (keys).
+//! in order), [`codec`] (G.711, G.722, Opus), [`conceal`] (what did not come), [`noise`] (silence) and [`event`] (keys); a [`room`] gives
+//! many of them, and [`player`]s, their turns.
 
 pub mod buffer;
 pub mod codec;
 pub mod conceal;
 pub mod event;
+pub mod file;
 pub mod g711;
 pub mod g722;
 pub mod noise;
+pub mod player;
+pub mod room;
 pub mod stream;
 
 /// Milliseconds of a packet that we say.

@@ -1,6 +1,8 @@
 //! The way from control to a worker: a bounded queue and a waker. Answers come back by oneshot.
 
 use crate::poll::Waker;
+use ::sound::codec::Kind;
+use ::sound::player::Track;
 use relay::session::{Figures, Local, Refusal, Remote};
 use signal::LegId;
 use signal::media::Ice;
@@ -56,6 +58,28 @@ pub enum Command {
         /// Done.
         reply: oneshot::Sender<Result<(), Refusal>>,
     },
+    /// See [`relay::session::Worker::voice`].
+    Voice {
+        /// Its name.
+        session: String,
+        /// Which end.
+        end: (u32, u32),
+        /// The number and the codec that are spoken there.
+        reply: oneshot::Sender<Result<Option<(u8, Kind)>, Refusal>>,
+    },
+    /// See [`relay::session::Worker::play`].
+    Play {
+        /// Its name.
+        session: String,
+        /// Which end.
+        end: (u32, u32),
+        /// What, in which number; `None`: nothing any more.
+        track: Option<(Arc<Track>, u8)>,
+        /// Over and over; until there is live media.
+        mode: (bool, bool),
+        /// Done.
+        reply: oneshot::Sender<Result<(), Refusal>>,
+    },
     /// See [`relay::session::Worker::release`].
     Release {
         /// Its name.
@@ -105,6 +129,8 @@ pub struct Gauges {
     pub forwarded: AtomicU64,
     /// Packets refused since the start.
     pub dropped: AtomicU64,
+    /// Directions of calls that are being transcoded now.
+    pub turned: AtomicU64,
 }
 
 impl Gauges {

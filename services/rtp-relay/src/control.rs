@@ -2,9 +2,10 @@
 
 use crate::command::{Command, Line, NoAnswer, NoRoom};
 use crate::convert;
+use crate::library::Library;
 use proto::v1;
 use proto::v1::relay_server::Relay;
-use relay::session::{Figures, Refusal};
+use relay::session::{Figures, Refusal, SoundLine};
 use signal::media::Fingerprint;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::SocketAddr;
@@ -30,6 +31,10 @@ pub struct Service {
     pub fingerprint: Arc<Fingerprint>,
     /// No new sessions once it drains.
     pub drain: runtime::Drain,
+    /// Threads that transcode and play.
+    pub sounds: Arc<[SoundLine]>,
+    /// What can be played.
+    pub library: Arc<Library>,
 }
 
 impl Service {
@@ -58,7 +63,8 @@ impl Service {
         let ends = made
             .into_iter()
             .map(|(leg, content, local)| convert::end(leg, content, local, member.shared, &self.fingerprint));
-        Ok(v1::AllocateReply { ends: ends.collect() })
+        let transcodes = self.sounds.iter().any(|line| line.load.has_room());
+        Ok(v1::AllocateReply { ends: ends.collect(), transcodes })
     }
 
     async fn connect(&self, request: v1::ConnectRequest) -> Result<v1::ConnectReply, Status> {
@@ -78,6 +84,28 @@ impl Service {
         let done = line.ask(|reply| Command::Update { session, end, ice, reply }).await.map_err(lost)?;
         done.map_err(refused)?;
         Ok(v1::UpdateReply {})
+    }
+
+    async fn play(&self, request: v1::PlayRequest) -> Result<v1::PlayReply, Status> {
+        convert::session(&request.session)?;
+        let (session, end) = (request.session.clone(), (request.leg, request.content));
+        let line = &self.member(&session)?.line;
+        let track = if request.sound.is_empty() {
+            None
+        } else {
+            let voice = line.ask(|reply| Command::Voice { session: session.clone(), end, reply }).await;
+            let (pt, kind) = voice.map_err(lost)?.map_err(refused)?.ok_or_else(|| {
+                Status::failed_precondition(
+                    "leg, content: the end is not connected, or speaks no codec of ours",
+                )
+            })?;
+            Some((self.library.track(&request.sound, kind).await?, pt))
+        };
+        let mode = (request.repeat, request.until_media);
+        let done =
+            line.ask(|reply| Command::Play { session, end, track, mode, reply }).await.map_err(lost)?;
+        done.map_err(refused)?;
+        Ok(v1::PlayReply {})
     }
 
     async fn release(&self, request: v1::ReleaseRequest) -> Result<v1::ReleaseReply, Status> {
@@ -118,6 +146,7 @@ fn lost(error: NoAnswer) -> Status {
 fn refused(refusal: Refusal) -> Status {
     match refusal {
         Refusal::UnknownSession(_) => Status::not_found(refusal.to_string()),
+        Refusal::Full => Status::resource_exhausted(refusal.to_string()),
         Refusal::Settled => Status::failed_precondition(refusal.to_string()),
         _ => Status::invalid_argument(refusal.to_string()),
     }
@@ -164,6 +193,13 @@ impl Relay for Service {
         let span = tracing::info_span!("relay.update", call.id = %request.session, leg.id = request.leg);
         let trace = request.trace.clone();
         traced(span, &trace, Service::update(self, request)).await
+    }
+
+    async fn play(&self, request: Request<v1::PlayRequest>) -> Result<Response<v1::PlayReply>, Status> {
+        let request = request.into_inner();
+        let span = tracing::info_span!("relay.play", call.id = %request.session, leg.id = request.leg);
+        let trace = request.trace.clone();
+        traced(span, &trace, Service::play(self, request)).await
     }
 
     async fn release(

@@ -6,10 +6,12 @@
 pub mod command;
 pub mod control;
 pub mod convert;
+pub mod library;
 mod poll;
 pub mod ports;
 mod random;
 mod report;
+pub mod sound;
 pub mod thread;
 mod udp;
 
@@ -40,6 +42,8 @@ const REPORTS: usize = 1_024;
 const CALLS: usize = 256;
 /// How often the state of the relay is looked at and told.
 const BEAT: Duration = Duration::from_secs(1);
+/// A transcoded call costs as much as so many that are passed on.
+const TRANSCODED: u64 = 6;
 
 /// Where control comes from.
 #[derive(Debug)]
@@ -70,13 +74,22 @@ pub async fn run(config: Config, bus: bus::Bus, control: Control, drain: Drain) 
 
     let (reports, told) = mpsc::channel(REPORTS);
     let (dead, mut death) = mpsc::channel::<()>(1);
-    let mut members = vec![];
-    let mut running = vec![];
+    let (mut members, mut running, mut ways) = (vec![], vec![], vec![]);
+    let shares = ports::divide(&config.relay)?;
+    for _ in &shares {
+        ways.push((line()?, sound::finished()));
+    }
+    let takers: Vec<_> = ways
+        .iter()
+        .map(|((_, _, waker), (queue, _))| sound::Taker { queue: queue.clone(), waker: waker.clone() })
+        .collect();
+    let sounds = sound::start(config.relay.transcode_threads(), config.relay.transcode_complexity, &takers)?;
     let mut capacity = 0;
-    for (number, (shared, ports)) in ports::divide(&config.relay)?.into_iter().enumerate() {
+    for (number, ((shared, ports), ((line, commands, waker), (_, finished)))) in
+        shares.into_iter().zip(ways).enumerate()
+    {
         // A call takes a pair for each leg.
         capacity += ports.len() as u64 / 2;
-        let (line, commands, waker) = line()?;
         let address = SocketAddr::new(advertise, shared.local_addr()?.port());
         members.push(Member { line: line.clone(), shared: address });
         let parts = thread::Parts {
@@ -89,6 +102,8 @@ pub async fn run(config: Config, bus: bus::Bus, control: Control, drain: Drain) 
             commands,
             waker,
             reports: reports.clone(),
+            sounds: (u16::try_from(number)?, sounds.clone()),
+            finished,
             gauges: line.gauges.clone(),
         };
         let (dead, done) = (dead.clone(), oneshot::channel::<()>());
@@ -107,6 +122,8 @@ pub async fn run(config: Config, bus: bus::Bus, control: Control, drain: Drain) 
         members: members.into(),
         fingerprint: Arc::new(certificate.fingerprint()),
         drain: drain.clone(),
+        sounds: sounds.into(),
+        library: Arc::new(library::Library::new(config.relay.sounds.as_deref())?),
     };
     let reporter = tokio::spawn(report::run(bus.clone(), instance.clone(), told));
     let (quit, quitting) = oneshot::channel::<()>();
@@ -163,16 +180,20 @@ impl Drop for Ends {
 async fn look_after(drain: &Drain, members: &[Member], announcer: &Announcer) {
     let mut empty = 0;
     loop {
-        let (mut sessions, mut forwarded, mut dropped) = (0, 0, 0);
+        let (mut sessions, mut forwarded, mut dropped, mut turned) = (0, 0, 0, 0);
         for member in members {
             let (s, f, d) = member.line.gauges.read();
             (sessions, forwarded, dropped) = (sessions + s, forwarded + f, dropped + d);
+            turned += member.line.gauges.turned.load(std::sync::atomic::Ordering::Relaxed);
         }
         metrics::gauge!("tandem_relay_sessions").set(sessions as f64);
         metrics::counter!("tandem_relay_packets_forwarded_total").absolute(forwarded);
         metrics::counter!("tandem_relay_packets_dropped_total").absolute(dropped);
         let draining = drain.stage() > Stage::Running;
-        announcer.update(|card| (card.load, card.draining) = (sessions, draining));
+        metrics::gauge!("tandem_relay_transcoded_streams").set(turned as f64);
+        // What a transcoded call costs beyond a relayed one; it has two streams.
+        let load = sessions + turned * (TRANSCODED - 1) / 2;
+        announcer.update(|card| (card.load, card.draining) = (load, draining));
         if draining {
             // Looked at twice: a session may have been asked for in the moment before.
             empty = if sessions == 0 { empty + 1 } else { 0 };

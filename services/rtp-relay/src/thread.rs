@@ -5,8 +5,9 @@ use crate::poll::{Poll, Waker};
 use crate::ports::{NoPort, Pair, Ports};
 use crate::random;
 use crate::udp::{BATCH, Batch};
+use ::sound::room::Parcel;
 use relay::dtls::Certificate;
-use relay::session::{Arrival, Departure, EndId, Host, Limits, Local, Report, Socket, Worker};
+use relay::session::{Arrival, Departure, EndId, Host, Limits, Local, Report, Socket, SoundLine, Worker};
 use signal::Time;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::fd::{AsRawFd, RawFd};
@@ -22,6 +23,8 @@ const SHARED: u64 = u64::MAX - 1;
 const TURN: usize = 32;
 /// Commands performed before media has its turn again.
 const COMMANDS: usize = 64;
+/// Finished packets of the sound threads sent before media has its turn again.
+const FINISHED: usize = 256;
 /// Sleep at most this long, ms.
 const LONGEST: u64 = 1_000;
 
@@ -46,6 +49,10 @@ pub struct Parts {
     pub waker: Waker,
     /// What it tells.
     pub reports: mpsc::Sender<Report>,
+    /// Its place among the media threads, and the threads that make sound for it.
+    pub sounds: (u16, Vec<SoundLine>),
+    /// Packets that they finished; they wake it for them.
+    pub finished: Receiver<Parcel>,
     /// What it counts.
     pub gauges: Arc<Gauges>,
 }
@@ -91,6 +98,8 @@ pub fn run(parts: Parts) -> std::io::Result<()> {
         out: Vec::with_capacity(BATCH),
         started,
     };
+    let (number, lines) = thread.parts.sounds.clone();
+    thread.worker.make_sound(number, lines);
     let mut ready = Vec::with_capacity(BATCH);
     loop {
         let now = thread.now().time();
@@ -109,6 +118,7 @@ pub fn run(parts: Parts) -> std::io::Result<()> {
             }
         }
         thread.send();
+        thread.finish(at);
         // Sockets are closed only from here on: no number above was stale.
         if thread.perform(at.time()) {
             return Ok(());
@@ -188,6 +198,31 @@ impl Thread {
         self.departures.clear();
     }
 
+    /// Sends what the sound threads have finished.
+    fn finish(&mut self, at: Arrival) {
+        let mut used = 0;
+        for count in 0.. {
+            if count == FINISHED {
+                // More wait: come back without sleeping.
+                self.parts.waker.wake();
+                break;
+            }
+            let Ok(parcel) = self.parts.finished.try_recv() else { break };
+            if used == BATCH {
+                self.send();
+                used = 0;
+            }
+            if let Some(Departure { socket, to, length }) =
+                self.worker.finished(&parcel, at, self.batch.buffer(used))
+                && let Some(fd) = self.fd(socket)
+            {
+                self.departures.push((fd, used, to, length));
+                used += 1;
+            }
+        }
+        self.send();
+    }
+
     /// Performs what control asked for; true = stop.
     fn perform(&mut self, now: Time) -> bool {
         for _ in 0..COMMANDS {
@@ -205,6 +240,12 @@ impl Thread {
                 }
                 Command::Update { session, end: (leg, content), ice, reply } => {
                     let _ = reply.send(worker.update(&session, leg, content, &ice, now));
+                }
+                Command::Voice { session, end: (leg, content), reply } => {
+                    let _ = reply.send(worker.voice(&session, leg, content));
+                }
+                Command::Play { session, end: (leg, content), track, mode, reply } => {
+                    let _ = reply.send(worker.play(&session, leg, content, track, mode));
                 }
                 Command::Release { session, reply } => {
                     let _ = reply.send(worker.release(&session));
@@ -295,5 +336,6 @@ impl Thread {
         gauges.sessions.store(sessions, Ordering::Relaxed);
         gauges.forwarded.store(forwarded, Ordering::Relaxed);
         gauges.dropped.store(dropped, Ordering::Relaxed);
+        gauges.turned.store(self.worker.turned().0, Ordering::Relaxed);
     }
 }

@@ -3,6 +3,7 @@
 use super::facts::{EndId, Figures, Form, Local, Remote};
 use super::plain::Plain;
 use super::reception::Reception;
+use super::sound::Source;
 use super::web::Web;
 use crate::packet::{Payloads, Splice};
 use signal::media::{Candidate, Codec, Direction};
@@ -42,6 +43,10 @@ pub(super) struct End {
     pub due: Option<Time>,
     /// The silence was reported.
     pub silent: bool,
+    /// Turns what comes in here into the peer's codec.
+    pub stream: Option<Box<Source>>,
+    /// Is played to the peer in place of what comes in here.
+    pub track: Option<Box<Source>>,
 }
 
 /// How an end speaks.
@@ -92,6 +97,8 @@ impl End {
             crossing: false,
             due: None,
             silent: false,
+            stream: None,
+            track: None,
         }
     }
 
@@ -116,6 +123,9 @@ impl End {
     /// Fits what comes in here to what `far` has agreed; both are connected.
     pub fn fit(&mut self, far: &End, now: Time) {
         self.payloads = Payloads::new(pairs(&self.codecs, &far.codecs));
+        if let Some(splice) = &mut self.splice {
+            splice.retime(self.clock);
+        }
         let crosses = self.may_cross(far);
         let crossed = std::mem::replace(&mut self.crossing, crosses);
         if crossed

@@ -178,6 +178,11 @@ pub enum Refusal {
     /// The DTLS part makes no sense, or no association can be made.
     #[error("dtls: {0}")]
     Dtls(String),
+    /// No thread that makes sound has room.
+    #[error(
+        "codecs: they do not meet, and this relay has no room to transcode: take another, or raise [relay] transcode_threads"
+    )]
+    Full,
     /// Its plain ports were given back when it became WebRTC.
     #[error("ice, dtls: the end is WebRTC and cannot become plain")]
     Settled,

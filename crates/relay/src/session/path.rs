@@ -3,19 +3,19 @@
 use super::end::{End, Link};
 use super::facts::{Arrival, Departure, Socket};
 use super::rtcp;
+use super::sound::{Sounds, gives_way};
 use crate::packet::{self, Class, Rtp, Splice};
 use crate::webrtc::Received;
 use std::net::SocketAddr;
 
 /// A packet of `near`'s peer: the first `length` octets of `buffer`. Gives what leaves at `far`.
 pub(super) fn cross(
-    near: &mut End,
-    far: &mut End,
+    (near, far): (&mut End, &mut End),
     from: SocketAddr,
     at: Arrival,
     local: SocketAddr,
-    buffer: &mut [u8],
-    length: usize,
+    (buffer, length): (&mut [u8], usize),
+    sounds: &mut Sounds,
 ) -> Option<Departure> {
     let class = packet::classify(buffer.get(..length)?);
     match &mut near.link {
@@ -26,7 +26,7 @@ pub(super) fn cross(
                     near.count.dropped += 1;
                     return None;
                 }
-                media(near, far, rtp, at, buffer, length)
+                media(near, far, rtp, at, (buffer, length), sounds)
             }
             Received::Rtcp(length) => {
                 if !rtcp::valid(buffer.get(..length)?) {
@@ -47,7 +47,7 @@ pub(super) fn cross(
                     near.count.dropped += 1;
                     return None;
                 };
-                media(near, far, rtp, at, buffer, length)
+                media(near, far, rtp, at, (buffer, length), sounds)
             }
             Class::Rtcp => {
                 if !rtcp::valid(buffer.get(..length)?) || !plain.admit(class, from, at.time().0) {
@@ -68,20 +68,29 @@ fn media(
     far: &mut End,
     rtp: Rtp,
     at: Arrival,
-    buffer: &mut [u8],
-    length: usize,
+    (buffer, length): (&mut [u8], usize),
+    sounds: &mut Sounds,
 ) -> Option<Departure> {
     near.heard = Some(at.time());
     near.silent = false;
     near.count.packets_in += 1;
     near.count.octets_in += length as u64;
     near.reception.packet(&rtp, near.clock, at);
-    if !near.crossing {
+    if !near.crossing || !gives_way(near, sounds) {
+        return None;
+    }
+    if let Some(stream) = &near.stream {
+        sounds.hand(stream, &rtp, at, packet::payload(buffer.get(..length)?, &rtp)?);
         return None;
     }
     let pt = near.payloads.get(rtp.pt)?;
     let splice = near.splice.get_or_insert_with(|| Splice::new(rtp.ssrc, near.clock));
     packet::rewrite(buffer, &splice.map(Rtp { pt, ..rtp }, at.time().0));
+    leave_media(far, buffer, length)
+}
+
+/// RTP that leaves, counted.
+pub(super) fn leave_media(far: &mut End, buffer: &mut [u8], length: usize) -> Option<Departure> {
     let departure = leave(far, Class::Rtp, buffer, length)?;
     far.count.packets_out += 1;
     far.count.octets_out += departure.length as u64;
@@ -92,7 +101,8 @@ fn media(
 fn report(near: &mut End, far: &mut End, at: Arrival, buffer: &mut [u8], length: usize) -> Option<Departure> {
     near.heard = Some(at.time());
     near.silent = false;
-    if far.is_open() {
+    // Reports of a stream that is not passed on speak of packets that its receiver never saw.
+    if far.is_open() || near.is_turned() || far.is_turned() {
         return None;
     }
     rtcp::translate(buffer.get_mut(..length)?, near.splice.as_ref(), far.splice.as_ref());

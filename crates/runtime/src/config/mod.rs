@@ -207,6 +207,12 @@ pub struct RelayConfig {
     pub threads: usize,
     /// An end that hears nothing for this long is reported, seconds.
     pub media_timeout_s: u64,
+    /// Threads that transcode and play; 0 = none; default: half the cores, at least one.
+    pub transcode_threads: Option<usize>,
+    /// How hard Opus tries while there is time for it, 0 to 10.
+    pub transcode_complexity: u8,
+    /// Directory of the sounds that can be played.
+    pub sounds: Option<String>,
 }
 
 impl Default for RelayConfig {
@@ -218,7 +224,19 @@ impl Default for RelayConfig {
             control: None,
             threads: 1,
             media_timeout_s: 60,
+            transcode_threads: None,
+            transcode_complexity: 5,
+            sounds: None,
         }
+    }
+}
+
+impl RelayConfig {
+    /// Threads that transcode and play.
+    #[must_use]
+    pub fn transcode_threads(&self) -> usize {
+        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+        self.transcode_threads.unwrap_or_else(|| (cores() / 2).max(1))
     }
 }
 
