@@ -27,7 +27,10 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("tandem-runtime", &[]),
     ("tandem-sip-edge", &["tandem-signal", "tandem-sip", "tandem-bus", "tandem-proto", "tandem-runtime"]),
     ("tandem-xmpp-edge", &["tandem-signal", "tandem-xmpp", "tandem-bus", "tandem-proto", "tandem-runtime"]),
-    ("tandem-rtp-relay", &["tandem-signal", "tandem-relay", "tandem-sound", "tandem-bus", "tandem-proto", "tandem-runtime"]),
+    (
+        "tandem-rtp-relay",
+        &["tandem-signal", "tandem-relay", "tandem-sound", "tandem-bus", "tandem-proto", "tandem-runtime"],
+    ),
     (
         "tandem-orchestrator",
         &[

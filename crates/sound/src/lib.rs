@@ -15,6 +15,7 @@ pub mod g722;
 pub mod noise;
 pub mod player;
 pub mod room;
+pub mod speech;
 pub mod stream;
 
 /// Milliseconds of a packet that we say.

@@ -38,6 +38,7 @@ pub struct World {
     instances: u32,
     plan: address::Plan,
     direct: bool,
+    transcodes: bool,
     records: BTreeMap<CallId, Vec<u8>>,
     orders: HashMap<EffectId, LegId>,
     due: VecDeque<(EffectId, Effect)>,
@@ -105,6 +106,7 @@ impl World {
             instances: 1,
             plan: plan()?,
             direct: flow.setting("direct").is_some(),
+            transcodes: flow.setting("transcodes").is_some(),
             records: BTreeMap::new(),
             orders: HashMap::new(),
             due: VecDeque::new(),
@@ -399,7 +401,10 @@ impl World {
         let Some(opening) = heard.opening.clone() else { return Ok(Verdict::Gone) };
         let (revision, event) = (heard.base + 1, Event::Heard(heard.clone()));
         let placed = route(&self.plan, &opening, self.direct).and_then(|route| {
-            Call::place(Placement { heard, route, grant: grant(), trace: String::new() }, self.now)
+            Call::place(
+                Placement { heard, route, grant: grant(self.transcodes), trace: String::new() },
+                self.now,
+            )
         });
         match placed {
             Ok((call, effects)) => {

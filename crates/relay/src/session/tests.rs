@@ -4,6 +4,7 @@ use super::*;
 use signal::media::{Codec, Direction};
 use std::convert::Infallible;
 
+mod sound;
 mod web;
 
 pub(super) fn at(text: &str) -> SocketAddr {

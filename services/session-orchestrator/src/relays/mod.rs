@@ -91,7 +91,7 @@ impl Relays {
             match within(client.allocate(request)).await {
                 Ok(reply) => {
                     if let Some(ends) = convert::ends(&reply, legs, contents) {
-                        return Some(Grant { session, ends });
+                        return Some(Grant { session, ends, transcodes: reply.transcodes });
                     }
                     warn!(relay = card.instance, "the relay granted ends that make no sense");
                 }
