@@ -44,11 +44,13 @@ pub struct Policy {
     pub codecs: Vec<Codec>,
     /// The relay can turn one codec into another: behind what crosses, what we can turn it into is offered.
     pub transcode: bool,
+    /// What a party hears that is held and hears nothing else: a file's name in the relay's sounds.
+    pub music: Option<String>,
 }
 
 impl Default for Policy {
     fn default() -> Policy {
-        Policy { kinds: vec![Kind::Audio], codecs: defaults(), transcode: false }
+        Policy { kinds: vec![Kind::Audio], codecs: defaults(), transcode: false, music: None }
     }
 }
 

@@ -227,8 +227,8 @@ impl Worker {
         if let Some(session) = self.sessions.get_mut(session as usize).and_then(Option::as_mut) {
             session.met = true;
         }
-        self.turn(index, peer as u32)?;
-        self.turn(peer as u32, index)
+        self.turn(index, peer as u32, now)?;
+        self.turn(peer as u32, index, now)
     }
 
     /// Gives a session back; `None` when it is not known.

@@ -245,7 +245,7 @@ impl Thread {
                     let _ = reply.send(worker.voice(&session, leg, content));
                 }
                 Command::Play { session, end: (leg, content), track, mode, reply } => {
-                    let _ = reply.send(worker.play(&session, leg, content, track, mode));
+                    let _ = reply.send(worker.play(&session, leg, content, track, mode, now));
                 }
                 Command::Release { session, reply } => {
                     let _ = reply.send(worker.release(&session));

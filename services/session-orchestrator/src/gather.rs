@@ -37,7 +37,11 @@ impl Gather {
         let aliases: Vec<Alias> =
             config.alias.iter().map(|a| Alias { number: a.number.clone(), jid: a.jid.clone() }).collect();
         let plan = Plan::new(config.sip.domains.clone(), components.collect(), trunks.collect(), &aliases)?;
-        Ok(Gather { plan, ring_ms: config.call.ring_s.saturating_mul(1_000), policy: Policy { transcode: true, ..Policy::default() } })
+        Ok(Gather {
+            plan,
+            ring_ms: config.call.ring_s.saturating_mul(1_000),
+            policy: Policy { transcode: true, music: config.call.hold_music.clone(), ..Policy::default() },
+        })
     }
 
     /// Everything that placing the call of `heard` needs. `doubtful`: see [`Relays::allocate`].

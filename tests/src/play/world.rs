@@ -39,6 +39,7 @@ pub struct World {
     plan: address::Plan,
     direct: bool,
     transcodes: bool,
+    music: bool,
     records: BTreeMap<CallId, Vec<u8>>,
     orders: HashMap<EffectId, LegId>,
     due: VecDeque<(EffectId, Effect)>,
@@ -107,6 +108,7 @@ impl World {
             plan: plan()?,
             direct: flow.setting("direct").is_some(),
             transcodes: flow.setting("transcodes").is_some(),
+            music: flow.setting("music").is_some(),
             records: BTreeMap::new(),
             orders: HashMap::new(),
             due: VecDeque::new(),
@@ -400,7 +402,8 @@ impl World {
     fn place(&mut self, heard: Heard) -> Result<Verdict, Fault> {
         let Some(opening) = heard.opening.clone() else { return Ok(Verdict::Gone) };
         let (revision, event) = (heard.base + 1, Event::Heard(heard.clone()));
-        let placed = route(&self.plan, &opening, self.direct).and_then(|route| {
+        let placed = route(&self.plan, &opening, self.direct).and_then(|mut route| {
+            route.policy.music = self.music.then(|| "hold.wav".into());
             Call::place(
                 Placement { heard, route, grant: grant(self.transcodes), trace: String::new() },
                 self.now,

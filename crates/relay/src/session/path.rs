@@ -76,7 +76,7 @@ fn media(
     near.count.packets_in += 1;
     near.count.octets_in += length as u64;
     near.reception.packet(&rtp, near.clock, at);
-    if !near.crossing || !gives_way(near, sounds) {
+    if !near.crossing || !gives_way(near, sounds, at.time()) {
         return None;
     }
     if let Some(stream) = &near.stream {

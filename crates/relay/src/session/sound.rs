@@ -9,6 +9,7 @@ use super::end::End;
 use super::facts::{Arrival, Departure, Refusal};
 use super::path;
 use crate::packet::{self, Rtp, Splice};
+use signal::Time;
 use sound::codec::Kind;
 use sound::player::Track;
 use sound::room::{Key, Load, Order, Parcel};
@@ -55,10 +56,16 @@ pub(super) struct Source {
     plan: Option<Plan>,
     /// What it says, Hz.
     clock: u32,
+    /// The number that a track is said in.
+    pt: u8,
     /// A track that gives way to live media.
     yields: bool,
+    /// When it was opened, ms.
+    since: Time,
 }
 
+/// What was on its way when a track began does not end it, ms.
+const LATE_MS: u64 = 300;
 /// Told apart from the source that it is made from.
 const OTHER: u32 = 0x536f_756e;
 
@@ -82,12 +89,23 @@ impl Sounds {
         }
     }
 
-    fn source(&mut self, end: &End, line: usize, clock: u32) -> Source {
+    fn source(&mut self, end: &End, line: usize, clock: u32, since: Time) -> Source {
         let key = self.name(end);
         // Drawn at random when the end was made; another source of it begins elsewhere.
         let word = (end.local.tie_breaker as u32).wrapping_add(self.number.wrapping_mul(0x9e37_79b9));
         let (seq, timestamp) = ((word >> 17) as u16, word.rotate_left(16));
-        Source { key, line, seq, timestamp, ssrc: word ^ OTHER, plan: None, clock, yields: false }
+        Source {
+            key,
+            line,
+            seq,
+            timestamp,
+            ssrc: word ^ OTHER,
+            plan: None,
+            clock,
+            pt: 0,
+            yields: false,
+            since,
+        }
     }
 
     /// A payload of `near`'s peer for its stream.
@@ -132,10 +150,14 @@ impl Worker {
     }
 
     /// Opens, changes or closes the stream of an end after it was fitted to its peer.
-    pub(super) fn turn(&mut self, index: u32, peer: u32) -> Result<(), Refusal> {
+    pub(super) fn turn(&mut self, index: u32, peer: u32, now: Time) -> Result<(), Refusal> {
         let Some((near, far)) = super::pair(&mut self.ends, index as usize, peer as usize) else {
             return Ok(());
         };
+        // A track in a codec that is spoken there no more.
+        if near.track.as_ref().is_some_and(|track| far.numbers >> (track.pt & 0x7f) & 1 == 0) {
+            close(&mut self.sounds, &mut near.track);
+        }
         let plan = near.turned(far);
         if near.stream.as_ref().and_then(|source| source.plan.as_ref()) == plan.as_ref() {
             return Ok(());
@@ -146,7 +168,7 @@ impl Worker {
             return Ok(());
         }
         let line = self.sounds.line().ok_or(Refusal::Full)?;
-        let source = self.sounds.source(near, line, plan.clock());
+        let source = self.sounds.source(near, line, plan.clock(), now);
         self.sounds.order(line, Order::Open(source.key, Box::new(plan.clone())));
         self.sounds.streams += 1;
         near.stream = Some(Box::new(Source { plan: Some(plan), ..source }));
@@ -175,6 +197,7 @@ impl Worker {
         content: u32,
         track: Option<(Arc<Track>, u8)>,
         (repeat, yields): (bool, bool),
+        now: Time,
     ) -> Result<(), Refusal> {
         let index = self.find(session, leg, content)?;
         // What is heard here is said, as a rule, by the end on the other side: the track speaks in its place.
@@ -185,7 +208,7 @@ impl Worker {
         close(&mut self.sounds, &mut speaker.track);
         let Some((track, pt)) = track else { return Ok(()) };
         let line = self.sounds.line().ok_or(Refusal::Full)?;
-        let source = Source { yields, ..self.sounds.source(speaker, line, track.clock()) };
+        let source = Source { pt, yields, ..self.sounds.source(speaker, line, track.clock(), now) };
         self.sounds.order(line, Order::Play { key: source.key, track, pt, repeat });
         if let Some(splice) = &mut speaker.splice {
             splice.interrupt();
@@ -246,9 +269,9 @@ impl Worker {
 }
 
 /// Live media of `near`: false when a track is played in its place; one that yields is over.
-pub(super) fn gives_way(near: &mut End, sounds: &mut Sounds) -> bool {
+pub(super) fn gives_way(near: &mut End, sounds: &mut Sounds, now: Time) -> bool {
     match &near.track {
-        Some(track) if !track.yields => false,
+        Some(track) if !track.yields || now.since(track.since) < LATE_MS => false,
         Some(_) => {
             close(sounds, &mut near.track);
             true

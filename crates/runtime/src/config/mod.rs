@@ -248,11 +248,13 @@ pub struct CallConfig {
     pub ring_s: u64,
     /// How long a service that is told to go serves what it has, seconds.
     pub drain_s: u64,
+    /// What a held party hears: a file's name in `[relay] sounds`.
+    pub hold_music: Option<String>,
 }
 
 impl Default for CallConfig {
     fn default() -> CallConfig {
-        CallConfig { ring_s: 120, drain_s: 25 }
+        CallConfig { ring_s: 120, drain_s: 25, hold_music: None }
     }
 }
 

@@ -8,7 +8,7 @@ use bus::directory::{Card, Directory};
 use proto::pass::Pass;
 use proto::pipe::Dialer;
 use proto::v1::relay_client::RelayClient;
-use proto::v1::{AllocateRequest, ReleaseRequest, StatisticsRequest, UpdateRequest};
+use proto::v1::{AllocateRequest, PlayRequest, ReleaseRequest, StatisticsRequest, UpdateRequest};
 use session::call::{Connect, Grant, RelaySession};
 use signal::media::Ice;
 use signal::{CallId, EventId, LegId};
@@ -154,6 +154,31 @@ impl Relays {
         };
         let mut client = self.client(session).ok_or(Failure::Later)?;
         within(client.update(request)).await.map(drop).map_err(|status| self.failure(session, &status))
+    }
+
+    /// Lets the party at an end hear a sound over and over until there is live media; `None`: no more.
+    ///
+    /// # Errors
+    /// [`Failure`]
+    pub async fn play(
+        &self,
+        session: &RelaySession,
+        call: CallId,
+        (leg, content): (LegId, u16),
+        sound: Option<&str>,
+        trace: &str,
+    ) -> Result<(), Failure> {
+        let request = PlayRequest {
+            session: call.to_string(),
+            leg: leg.0.into(),
+            content: content.into(),
+            sound: sound.unwrap_or_default().to_owned(),
+            repeat: true,
+            until_media: true,
+            trace: trace.to_owned(),
+        };
+        let mut client = self.client(session).ok_or(Failure::Later)?;
+        within(client.play(request)).await.map(drop).map_err(|status| self.failure(session, &status))
     }
 
     /// Asks whether the relay still has the session.

@@ -70,6 +70,10 @@ impl Rig {
         self.run(ms, nowhere, phone(), &mut std::iter::empty());
     }
 
+    fn now(&self) -> Time {
+        Time(self.us / 1_000)
+    }
+
     fn headers(&self) -> Vec<packet::Rtp> {
         self.left.iter().map(|(_, packet)| packet::rtp(packet).unwrap()).collect()
     }
@@ -213,7 +217,7 @@ fn ringback_gives_way_to_the_first_live_packet() {
     assert_eq!(rig.worker.voice("call", 0, 0), Ok(None), "not connected");
     rig.worker.connect("call", 0, 0, &remote(phone(), &[(8, "PCMA")]), Time(0)).unwrap();
     assert_eq!(rig.worker.voice("call", 0, 0), Ok(Some((8, Kind::Pcma))));
-    rig.worker.play("call", 0, 0, Some((track(Kind::Pcma, 1), 8)), (true, true)).unwrap();
+    rig.worker.play("call", 0, 0, Some((track(Kind::Pcma, 1), 8)), (true, true), rig.now()).unwrap();
     rig.pass(3_000);
     let headers = rig.headers();
     assert!(headers.len() >= 148, "over and over: {}", headers.len());
@@ -240,7 +244,7 @@ fn an_announcement_ends_by_itself_and_music_when_it_is_told() {
     let before = rig.left.len();
     // To the Opus phone, in place of what the other says.
     let (pt, kind) = rig.worker.voice("call", 1, 0).unwrap().unwrap();
-    rig.worker.play("call", 1, 0, Some((track(kind, 1), pt)), (false, false)).unwrap();
+    rig.worker.play("call", 1, 0, Some((track(kind, 1), pt)), (false, false), rig.now()).unwrap();
     rig.run(1_100, Socket::Rtp(a), phone(), &mut there);
     assert!(!rig.worker.plays("call", 1, 0), "over");
     rig.run(500, Socket::Rtp(a), phone(), &mut there);
@@ -250,12 +254,15 @@ fn an_announcement_ends_by_itself_and_music_when_it_is_told() {
     assert!((70..=82).contains(&(headers.len() - before)), "{}", headers.len() - before);
     continuous(&headers, 960);
 
-    rig.worker.play("call", 1, 0, Some((track(kind, 1), pt)), (true, false)).unwrap();
+    rig.worker.play("call", 1, 0, Some((track(kind, 1), pt)), (true, false), rig.now()).unwrap();
     rig.pass(5_000);
     assert!(rig.worker.plays("call", 1, 0));
-    rig.worker.play("call", 1, 0, None, (false, false)).unwrap();
+    rig.worker.play("call", 1, 0, None, (false, false), rig.now()).unwrap();
     rig.left.clear();
     rig.pass(200);
     assert_eq!((rig.left.len(), rig.sources()), (0, 2));
-    assert!(matches!(rig.worker.play("call", 2, 0, None, (false, false)), Err(Refusal::UnknownEnd(2, 0))));
+    assert!(matches!(
+        rig.worker.play("call", 2, 0, None, (false, false), rig.now()),
+        Err(Refusal::UnknownEnd(2, 0))
+    ));
 }
