@@ -160,7 +160,11 @@ impl World {
                 ring_ms: 60_000,
                 unheard: Reason::Offline,
             },
-            grant: Grant { session: RelaySession::default(), ends: vec![vec![end(1)], vec![end(2)]] },
+            grant: Grant {
+                session: RelaySession::default(),
+                ends: vec![vec![end(1)], vec![end(2)]],
+                transcodes: false,
+            },
             trace: String::new(),
         };
         let now = Time(1_000_000);

@@ -64,6 +64,30 @@ fn opus_passes_as_it_is_both_ways() {
     rig.rosa_hangs_up();
 }
 
+/// A desk phone that has A-law or G.722 alone, a client that has Opus alone: each hears the other's tone, and its keys.
+#[test]
+fn codecs_that_do_not_meet_are_transcoded() {
+    for codecs in ["pcma", "g722"] {
+        let desk = baresip::Options { codecs: codecs.into(), ..Default::default() };
+        let mut rig = Rig::new(desk, phone::Options { codecs: "opus".into(), ..Default::default() });
+        rig.desk_calls(&Gateway::uri_of("rosa"));
+        rig.talk("opus");
+        rig.desk.press('7').unwrap();
+        rig.see("digit", |rig| rig.rosa.expect_where("dtmf", SOON, |e| e.text("digit") == "7").map(drop));
+        rig.sound();
+        rig.rosa_hangs_up();
+        rig.rosa_calls(true);
+        rig.talk("opus");
+        rig.rosa.press("3").unwrap();
+        rig.see("digit", |rig| {
+            let event = rig.desk.expect("CALL_DTMF_START", SOON)?;
+            anyhow::ensure!(event.facts["param"] == "3", "{event:?}");
+            Ok(())
+        });
+        rig.desk_hangs_up();
+    }
+}
+
 #[test]
 fn candidates_that_trickle_and_the_other_dtls_role() {
     let mut rig = Rig::new(g711(), switches(&["--trickle", "--passive"]));
