@@ -29,7 +29,7 @@ fn main() {
         _ => Codec::new(0, "PCMU", 8_000, 1),
     };
     let opus = Codec::new(111, "opus", 48_000, 2);
-    let said = [&other, &opus].map(|codec| packets(codec));
+    let said = [&other, &opus].map(packets);
     let least =
         (0..rounds).map(|_| round(calls, complexity, [&other, &opus], &said)).fold(f64::MAX, f64::min);
     let frame_us = least * 1e6 / f64::from(calls) / (SECONDS * 50) as f64;
