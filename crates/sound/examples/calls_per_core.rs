@@ -29,7 +29,7 @@ fn main() {
         _ => Codec::new(0, "PCMU", 8_000, 1),
     };
     let opus = Codec::new(111, "opus", 48_000, 2);
-    let said = [&other, &opus].map(|codec| packets(codec));
+    let said = [&other, &opus].map(packets);
     let least =
         (0..rounds).map(|_| round(calls, complexity, [&other, &opus], &said)).fold(f64::MAX, f64::min);
     let frame_us = least * 1e6 / f64::from(calls) / (SECONDS * 50) as f64;
@@ -74,12 +74,8 @@ fn round(calls: u32, complexity: u8, codecs: [&Codec; 2], said: &[Vec<Vec<u8>>; 
     for (frame, now) in (0..SECONDS * 50).zip((0u64..).step_by(20_000)) {
         for call in 0..calls {
             for side in [0, 1] {
-                let mut parcel = Parcel {
-                    key: key(call, side),
-                    pt: codecs[side].pt,
-                    seq: frame as u16,
-                    ..Parcel::default()
-                };
+                let mut parcel = Parcel::default();
+                (parcel.key, parcel.pt, parcel.seq) = (key(call, side), codecs[side].pt, frame as u16);
                 parcel.timestamp = frame as u32 * codecs[side].clock / 50;
                 parcel.fill(&said[side][frame]);
                 room.packet(&parcel, |_| {});

@@ -10,19 +10,25 @@ use std::sync::Arc;
 use tokio::sync::Mutex;
 use tonic::Status;
 
+/// A name and a codec, and what was made of them.
+type Kept = ((String, Kind), Arc<Track>);
+
 /// Octets of encoded sound that are kept.
-const KEPT: usize = 64 << 20;
+const ROOM: usize = 64 << 20;
 /// Octets of a file that is read.
 const LARGEST: u64 = 64 << 20;
 /// Characters of a name.
 const NAME: usize = 128;
+
+/// A track by the name of its file and the codec that it is in.
+type Known = ((String, Kind), Arc<Track>);
 
 /// The sounds of a relay.
 #[derive(Debug)]
 pub struct Library {
     directory: Option<PathBuf>,
     /// Used last at the end. Held while a file is read: who asks for the same one meanwhile finds it.
-    tracks: Mutex<Vec<((String, Kind), Arc<Track>)>>,
+    tracks: Mutex<Vec<Kept>>,
 }
 
 impl Library {
@@ -64,7 +70,7 @@ impl Library {
         let track = tokio::task::spawn_blocking(move || load(&path, kind)).await;
         let track = track.map_err(|_| Status::internal("sound: reading it failed"))??;
         let mut size: usize = tracks.iter().map(|(_, track)| track.size()).sum::<usize>() + track.size();
-        while size > KEPT && !tracks.is_empty() {
+        while size > ROOM && !tracks.is_empty() {
             size -= tracks.remove(0).1.size();
         }
         tracks.push(((name.into(), kind), track.clone()));

@@ -13,7 +13,7 @@ use common::{Phone, config, plain, rtp_port, start};
 use proto::v1::{Codec, PlayRequest};
 use sound::codec::{Decoder, Encoder, Kind};
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tonic::Code;
 
 fn codec(kind: Kind) -> Codec {
@@ -59,7 +59,7 @@ fn talk(
         let mut decoder = Decoder::new(kind, rate).unwrap();
         let mut heard = vec![];
         phone.rtp.set_read_timeout(Some(Duration::from_millis(2))).unwrap();
-        let start = Instant::now();
+        let start = runtime::clock::instant();
         for n in 0..seconds * 50 {
             let first = n as usize * rate / 50;
             let step = std::f64::consts::TAU * hz / rate as f64;
