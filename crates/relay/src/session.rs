@@ -38,6 +38,8 @@ pub const LEGS: u32 = 2;
 pub const CONTENTS: u32 = 8;
 /// How often silence is looked for, milliseconds.
 const SWEEP_MS: u64 = 1_000;
+/// Locks that may come of one turn of the shell without an allocation: more than it reads datagrams.
+const LATCHED: usize = 512;
 /// Reports that may wait to be fetched; older ones give way.
 const REPORTS: usize = 1_024;
 
@@ -120,7 +122,8 @@ impl Worker {
             sweep: None,
             reports: VecDeque::new(),
             closed: VecDeque::new(),
-            latched: VecDeque::new(),
+            // Grown by none of the packets that lock: the shell fetches them after each turn.
+            latched: VecDeque::with_capacity(LATCHED),
             forwarded: 0,
             dropped: 0,
         }

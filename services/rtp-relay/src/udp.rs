@@ -294,8 +294,12 @@ mod tests {
     #[test]
     fn a_connected_socket_hears_its_peer_alone_until_it_is_let_go() {
         for address in ["127.0.0.1:0", "[::1]:0"] {
-            let [a, b, c] = [(); 3].map(|()| bind(address.parse().unwrap()).unwrap());
             let at = |socket: &UdpSocket| socket.local_addr().unwrap();
+            let [a, b, c] = [(); 3].map(|()| {
+                // Bound by number, as the relay's are: a port that the kernel chose is given up with the peer.
+                let chosen = at(&bind(address.parse().unwrap()).unwrap());
+                bind(chosen).unwrap()
+            });
             let mut batch = Batch::default();
             connect(&a, Some(at(&b))).unwrap();
             assert!(batch.send_one(b.as_raw_fd(), 0, Some(at(&a)), 3));

@@ -195,10 +195,11 @@ mod tests {
         let first = asks.recv().await.unwrap();
         let message = waiting.batch(first, &mut asks);
         assert_eq!((message.orders.len(), waiting.replies.len()), (BATCH, BATCH));
-        let replies = message.orders.iter().rev().map(|order| v1::Reply {
-            id: order.id,
-            reply: Some(Reply::Release(ReleaseReply::default())),
-        });
+        let replies = message
+            .orders
+            .iter()
+            .rev()
+            .map(|order| v1::Reply { id: order.id, reply: Some(Reply::Release(ReleaseReply::default())) });
         waiting.answer(Replies { replies: replies.chain([v1::Reply { id: 9_999, reply: None }]).collect() });
         for (place, answer) in answers.iter_mut().enumerate() {
             assert_eq!(answer.try_recv().is_ok(), place < BATCH, "{place}");

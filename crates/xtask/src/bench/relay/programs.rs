@@ -107,7 +107,8 @@ impl Engine {
             );
         }
         // Where the kernel shares a core by sessions, a nice value counts within the session only; the session has its own.
-        let grouped = std::fs::read_to_string("/proc/sys/kernel/sched_autogroup_enabled").is_ok_and(|v| v.trim() == "1");
+        let grouped = std::fs::read_to_string("/proc/sys/kernel/sched_autogroup_enabled")
+            .is_ok_and(|v| v.trim() == "1");
         let first = !grouped || std::fs::write(GROUP, "-15").is_ok();
         let nice = first && succeeds("nice", &["-n", "-15", "sh", "-c", "test $(nice) = -15"]);
         if !nice {
