@@ -2,7 +2,7 @@
 //! they must.
 
 use crate::rig::{Rig, SOON};
-use testkit::{Gateway, baresip, gateway, phone};
+use testkit::{Gateway, baresip, gateway, namespace, phone};
 
 fn rig(encryption: &str, srtp: &str) -> Rig {
     let desk =
@@ -77,6 +77,43 @@ fn a_desk_that_does_not_encrypt_where_it_must_has_no_call() {
     rig.see("a refusal at rosa", |rig| {
         let ended = rig.rosa.expect("ended", SOON)?;
         anyhow::ensure!(ended.text("by") == "peer", "{ended:?}");
+        Ok(())
+    });
+}
+
+/// A phone that is like a browser: ICE and DTLS-SRTP, RTCP on the port of RTP.
+#[test]
+fn a_desk_with_ice_and_dtls_calls() {
+    if !namespace::entered("secure::a_desk_with_ice_and_dtls_calls").unwrap() {
+        return;
+    }
+    let desk = baresip::Options {
+        codecs: "pcmu".into(),
+        encryption: "dtls_srtp".into(),
+        ice: true,
+        media: namespace::ADDRESS,
+        ..Default::default()
+    };
+    let gateway = gateway::Options { media: Some(namespace::ADDRESS.into()), ..Default::default() };
+    let switches = vec!["--address".into(), namespace::ADDRESS.to_string()];
+    let mut rig = Rig::with(desk, phone::Options { switches, ..Default::default() }, gateway);
+    rig.desk_calls(&Gateway::uri_of("rosa"));
+    rig.talk("PCMU");
+    rig.spoken("webrtc");
+    rig.desk_hangs_up();
+    rig.desk_calls(&Gateway::uri_of("rosa"));
+    rig.talk("PCMU");
+    rig.rosa_hangs_up();
+}
+
+/// DTLS without ICE is not served, and said so.
+#[test]
+fn a_desk_with_dtls_alone_is_refused() {
+    let mut rig = rig("dtls_srtp", "off");
+    rig.desk.dial(&Gateway::uri_of("rosa")).unwrap();
+    rig.see("a refusal at the desk", |rig| {
+        let closed = rig.desk.expect("CALL_CLOSED", SOON)?;
+        anyhow::ensure!(closed.facts.to_string().contains("488"), "{closed:?}");
         Ok(())
     });
 }

@@ -36,6 +36,9 @@ pub struct LocalEnd {
     pub ice: Ice,
     /// Of the relay's certificate.
     pub fingerprint: Fingerprint,
+    /// Address of the other family, for peers that speak that one.
+    #[serde(default)]
+    pub other: Option<IpAddr>,
     /// Keys for what is sent from here where SDES is agreed, one a suite. Secret.
     #[serde(default)]
     pub crypto: Vec<Crypto>,
@@ -228,7 +231,7 @@ fn role(offered: &Content) -> Setup {
 /// its transport is the bundle's: Jingle clients want every content of theirs back (R-CALL-34).
 fn refusal(offered: &Content, end: Option<&LocalEnd>, profile: Profile) -> Content {
     let transport = match (profile, end) {
-        (Profile::Webrtc, Some(end)) => end.webrtc(role(offered), true),
+        (Profile::Webrtc, Some(end)) => end.webrtc(role(offered), None),
         _ => Transport::default(),
     };
     let codecs =
@@ -253,12 +256,12 @@ fn bundled(contents: Vec<Content>, profile: Profile) -> Media {
 impl LocalEnd {
     fn offer(&self, profile: Profile) -> Transport {
         match profile {
-            Profile::Webrtc => self.webrtc(Setup::ActPass, true),
-            Profile::Plain => self.plain(false),
+            Profile::Webrtc => self.webrtc(Setup::ActPass, None),
+            Profile::Plain => self.plain(self.address, false),
             Profile::BestEffort | Profile::Sdes => {
                 let crypto = keying::offered(&self.crypto);
                 let best_effort = profile == Profile::BestEffort && !crypto.is_empty();
-                Transport { crypto, best_effort, ..self.plain(false) }
+                Transport { crypto, best_effort, ..self.plain(self.address, false) }
             }
         }
     }
@@ -266,13 +269,10 @@ impl LocalEnd {
     /// In kind, but for Jingle clients, who speak WebRTC alone. `None` where we have no key.
     fn answer(&self, theirs: &Content, profile: Profile) -> Option<Transport> {
         let transport = &theirs.transport;
-        if profile == Profile::Webrtc {
-            return Some(self.webrtc(role(theirs), true));
+        if profile == Profile::Webrtc || transport.dtls.is_some() {
+            return Some(self.webrtc(role(theirs), transport.ip()));
         }
-        if transport.dtls.is_some() {
-            return Some(self.webrtc(role(theirs), transport.mux));
-        }
-        let plain = self.plain(transport.mux);
+        let plain = self.plain(self.facing(transport.ip())?, transport.mux);
         match transport.crypto.first() {
             None => Some(plain),
             Some(line) => Some(Transport {
@@ -283,20 +283,37 @@ impl LocalEnd {
         }
     }
 
-    fn plain(&self, mux: bool) -> Transport {
+    /// IPv6 is offered where there is an address of it.
+    pub fn prefer_ipv6(&mut self) {
+        if let Some(other) = self.other.as_mut().filter(|other| other.is_ipv6()) {
+            std::mem::swap(other, &mut self.address);
+        }
+    }
+
+    /// Our address that a peer reaches from there; none when we have none of its family.
+    fn facing(&self, peer: Option<IpAddr>) -> Option<IpAddr> {
+        let Some(peer) = peer else { return Some(self.address) };
+        let ours = std::iter::once(self.address).chain(self.other);
+        ours.into_iter().find(|ours| ours.is_ipv6() == peer.to_canonical().is_ipv6())
+    }
+
+    fn plain(&self, address: IpAddr, mux: bool) -> Transport {
         let rtcp = (self.rtp_port.checked_add(1) != Some(self.rtcp_port)).then_some(self.rtcp_port);
         Transport {
-            address: Some(SocketAddr::new(self.address, self.rtp_port)),
+            address: Some(SocketAddr::new(address, self.rtp_port)),
             rtcp,
             mux,
             ..Transport::default()
         }
     }
 
-    fn webrtc(&self, setup: Setup, mux: bool) -> Transport {
+    /// The default address is of the peer's family where there is one.
+    fn webrtc(&self, setup: Setup, peer: Option<IpAddr>) -> Transport {
+        let candidates = &self.ice.candidates;
+        let near = candidates.iter().find(|c| peer.is_some_and(|p| p.is_ipv6() == c.address.is_ipv6()));
         Transport {
-            address: self.ice.candidates.first().map(|c| c.address),
-            mux,
+            address: near.or(candidates.first()).map(|c| c.address),
+            mux: true,
             ice: Some(self.ice.clone()),
             dtls: Some(Dtls { fingerprints: vec![self.fingerprint.clone()], setup }),
             ..Transport::default()

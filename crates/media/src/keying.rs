@@ -33,10 +33,9 @@ pub fn admit(mut offered: Media, profile: Profile) -> Media {
     let mut kinds = vec![];
     for content in &mut offered.contents {
         let transport = &mut content.transport;
-        if transport.dtls.is_some() && transport.ice.is_some() {
+        if is_webrtc(transport) {
             plain(transport, None);
         } else {
-            // DTLS without ICE is not served.
             let lost = transport.dtls.is_some() && transport.crypto.is_empty();
             let best = Suite::ALL.iter().find_map(|s| transport.crypto.iter().find(|line| line.suite == *s));
             let best = best.cloned();
@@ -63,7 +62,7 @@ pub fn accept(ours: &Media, mut answered: Media, profile: Profile) -> Media {
     for (ours, theirs) in ours.contents.iter().zip(&mut answered.contents) {
         let (ours, transport) = (&ours.transport, &mut theirs.transport);
         if ours.dtls.is_some() {
-            theirs.rejected |= transport.dtls.is_none() || transport.ice.is_none();
+            theirs.rejected |= !is_webrtc(transport);
             plain(transport, None);
             continue;
         }
@@ -76,6 +75,11 @@ pub fn accept(ours: &Media, mut answered: Media, profile: Profile) -> Media {
         plain(transport, taken);
     }
     answered
+}
+
+/// DTLS is served on a path that ICE found, and there is one for RTP and RTCP together.
+fn is_webrtc(transport: &Transport) -> bool {
+    transport.dtls.is_some() && transport.ice.is_some() && transport.mux
 }
 
 fn plain(transport: &mut Transport, crypto: Option<Crypto>) {

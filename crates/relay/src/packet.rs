@@ -75,6 +75,22 @@ pub fn rewrite(packet: &mut [u8], rtp: &Rtp) {
     head[7..11].copy_from_slice(&rtp.ssrc.to_be_bytes());
 }
 
+/// Takes the header extension out of the packet in the first `length` octets: none is ever agreed on, so none may reach a peer
+/// (RFC 8285 §5). Gives the new length.
+pub fn strip(packet: &mut [u8], length: usize, rtp: &mut Rtp) -> usize {
+    let octets = packet.len();
+    let Some(first) = packet.first_mut().filter(|first| **first & 0x10 != 0) else { return length };
+    let bare = 12 + 4 * usize::from(*first & 0x0f);
+    if bare > rtp.header || rtp.header > length || length > octets {
+        return length;
+    }
+    *first &= !0x10;
+    packet.copy_within(rtp.header..length, bare);
+    let length = length - (rtp.header - bare);
+    rtp.header = bare;
+    length
+}
+
 /// The payload numbers of one direction: what comes in as `n` goes out as `map[n]`; unknown ones are dropped (R-RTP-12).
 #[derive(Clone, Debug)]
 pub struct Payloads([u8; 128]);
@@ -103,7 +119,16 @@ impl Payloads {
 /// A jump forward by as much is a restart of the source (RFC 3550 A.1).
 pub(crate) const MAX_DROPOUT: u16 = 3_000;
 /// A jump back by less is a late packet.
-pub(crate) const MAX_MISORDER: u16 = 100;
+const MAX_MISORDER: u16 = 100;
+/// Of video, whose packets are many and may be sent again on request.
+const MAX_MISORDER_VIDEO: u16 = 1_000;
+/// The clock of every video codec (RFC 6184, RFC 7741, …).
+pub(crate) const VIDEO: u32 = 90_000;
+
+/// A jump back by less is a late packet, in a stream of this clock.
+pub(crate) fn max_misorder(clock: u32) -> u16 {
+    if clock == VIDEO { MAX_MISORDER_VIDEO } else { MAX_MISORDER }
+}
 
 /// Keeps what a receiver sees continuous when the source behind it changes (R-RTP-2): one sending SSRC, sequence numbers
 /// and timestamps that go on.
@@ -161,7 +186,7 @@ impl Splice {
     fn restarted(&self, seq: u16) -> bool {
         let Some((last, ..)) = self.last else { return false };
         let forward = seq.wrapping_add(self.seq_offset).wrapping_sub(last);
-        (MAX_DROPOUT..=u16::MAX - MAX_MISORDER).contains(&forward)
+        (MAX_DROPOUT..=u16::MAX - max_misorder(self.clock)).contains(&forward)
     }
 
     /// The stream was not passed on for a while (hold): what comes next goes on like a new source, without a gap.
@@ -169,16 +194,22 @@ impl Splice {
         self.interrupted = true;
     }
 
-    /// What the receiver calls the source `ssrc`, if that is the one being sent.
+    /// What the receiver calls the stream.
     #[must_use]
-    pub fn said_for(&self, ssrc: u32) -> Option<u32> {
-        (self.source == Some(ssrc)).then_some(self.ssrc)
+    pub fn ssrc(&self) -> u32 {
+        self.ssrc
     }
 
-    /// The source behind what the receiver calls `ssrc`.
+    /// The source that is being sent.
     #[must_use]
-    pub fn heard_as(&self, ssrc: u32) -> Option<u32> {
-        self.source.filter(|_| self.ssrc == ssrc)
+    pub fn source(&self) -> Option<u32> {
+        self.source
+    }
+
+    /// Timestamp of the newest packet sent, and when that was, ms.
+    #[must_use]
+    pub fn last(&self) -> Option<(u32, u64)> {
+        self.last.map(|(_, timestamp, at)| (timestamp, at))
     }
 
     /// Added to what comes in, modulo 2^32.
@@ -262,6 +293,20 @@ mod tests {
     }
 
     #[test]
+    fn header_extensions_are_taken_out() {
+        // One CSRC, an extension of two words, a payload of three octets.
+        let mut wire = vec![0x91, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 3, 9, 9, 9, 9];
+        wire.extend([0xbe, 0xde, 0, 2, 1, 2, 3, 4, 5, 6, 7, 8, b'a', b'b', b'c', 0, 0]);
+        let length = wire.len() - 2;
+        let mut header = rtp(&wire[..length]).unwrap();
+        let short = strip(&mut wire, length, &mut header);
+        assert_eq!((short, header.header, wire[0]), (19, 16, 0x81));
+        assert_eq!(&wire[12..19], [9, 9, 9, 9, b'a', b'b', b'c']);
+        assert_eq!(rtp(&wire[..short]), Some(header));
+        assert_eq!(strip(&mut wire, short, &mut header), short, "there is none any more");
+    }
+
+    #[test]
     fn payloads_are_mapped_or_dropped() {
         let map = Payloads::new([(0, 0), (101, 126), (200, 1)]);
         assert_eq!((map.get(101), map.get(8), map.get(0), map.get(200)), (Some(126), None, Some(0), None));
@@ -278,6 +323,11 @@ mod tests {
                 rewrite(&mut packet, &changed);
                 prop_assert_eq!(rtp(&packet), Some(changed));
                 prop_assert_eq!(&packet[12..], &octets[12..]);
+                let mut bare = read;
+                let mut packet = octets.clone();
+                let length = strip(&mut packet, octets.len(), &mut bare);
+                prop_assert_eq!(rtp(&packet[..length]), Some(bare));
+                prop_assert_eq!(&packet[bare.header..length], &octets[read.header..]);
             }
         }
     }

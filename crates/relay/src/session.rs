@@ -1,25 +1,32 @@
 //! Sessions of a worker: who hears whom. A worker owns its sessions whole; one thread drives it.
 //!
 //! One rule: control may allocate, the packet path ([`Worker::receive`] of RTP and RTCP) may not. What comes in at content
-//! `n` of one leg goes out at content `n` of the other. Sockets, ports and random words are the shell's: it is told by
+//! `n` of one leg goes out at content `n` of the other. RTCP ends here: each leg has its own. Sockets, ports and random words are the shell's: it is told by
 //! [`Worker::poll_closed`] which sockets are of no use any more.
 
+mod cache;
 mod checks;
 mod end;
 mod facts;
+mod feedback;
 mod path;
 mod plain;
+mod quality;
 mod reception;
-mod rtcp;
+mod reports;
 mod sdes;
+mod speak;
 #[cfg(test)]
 mod tests;
 mod web;
+mod wheel;
 
 pub use facts::{
     Arrival, Departure, EndId, Figures, Form, Happening, Latched, Limits, Local, Refusal, Remote, Report,
-    Socket,
+    Seen, Socket,
 };
+pub use quality::{BOUNDS, Scale, Spread, mos};
+pub use speak::DEPARTURE;
 
 use crate::dtls::Certificate;
 use crate::ice::Datagram;
@@ -64,6 +71,8 @@ pub struct Host {
 pub struct Worker {
     limits: Limits,
     host: Host,
+    /// What the shared socket is bound to in the other family.
+    other: Option<SocketAddr>,
     /// Which end a check is for.
     ufrags: HashMap<String, u32>,
     /// Which end an answer to a check is for.
@@ -81,6 +90,11 @@ pub struct Worker {
     reports: VecDeque<Report>,
     closed: VecDeque<EndId>,
     latched: VecDeque<Latched>,
+    /// Ends that want to be looked at, for what they say by themselves.
+    wheel: wheel::Wheel,
+    /// Ends that have something to say now; has room for all of them.
+    speaking: VecDeque<u32>,
+    spread: Spread,
     forwarded: u64,
     dropped: u64,
 }
@@ -109,6 +123,7 @@ impl Worker {
         Worker {
             limits,
             host,
+            other: None,
             ufrags: HashMap::new(),
             checks: checks::Checks::default(),
             addresses: HashMap::new(),
@@ -124,9 +139,24 @@ impl Worker {
             closed: VecDeque::new(),
             // Grown by none of the packets that lock: the shell fetches them after each turn.
             latched: VecDeque::with_capacity(LATCHED),
+            wheel: wheel::Wheel::default(),
+            speaking: VecDeque::new(),
+            spread: Spread::default(),
             forwarded: 0,
             dropped: 0,
         }
+    }
+
+    /// The shared socket is at an address of the other family, too: ends that are made from now on are checked from both.
+    #[must_use]
+    pub fn with_other(mut self, address: SocketAddr) -> Worker {
+        self.other = Some(address);
+        self
+    }
+
+    /// Our side of a path to or from there.
+    fn facing(&self, peer: SocketAddr) -> SocketAddr {
+        self.other.filter(|other| other.is_ipv6() == peer.is_ipv6()).unwrap_or(self.host.address)
     }
 
     /// Makes a session with `contents` contents on both legs, or gives the ends that it has; a session that has fewer grows.
@@ -233,6 +263,8 @@ impl Worker {
         if let Some(session) = self.sessions.get_mut(session as usize).and_then(Option::as_mut) {
             session.met = true;
         }
+        self.begin_reports(index, now);
+        self.begin_reports(peer as u32, now);
     }
 
     /// Gives a session back; `None` when it is not known.
@@ -257,7 +289,7 @@ impl Worker {
     }
 
     /// A datagram came in: the first `length` octets of `buffer`, which has [`crate::srtp::ROOM`] octets behind it.
-    /// Gives the packet that leaves for it, in the same buffer.
+    /// Gives the packet that leaves for it, in the same buffer; [`Worker::poll_departure`] has what else is to be said.
     pub fn receive(
         &mut self,
         socket: Socket,
@@ -278,12 +310,13 @@ impl Worker {
                 index
             }
         };
-        let local = self.host.address;
+        let local = self.facing(from);
         let peer = self.end(index)?.peer;
         let (near, far) = self.pair(index as usize, peer)?;
         let before = near.refused();
         let departure = path::cross(near, far, from, at, local, buffer, length);
         let refused = near.refused() - before;
+        let asked = [near.reports.asked, far.reports.asked];
         if let Link::Plain(plain) = &mut near.link
             && let Some(locked) = plain.relocked()
         {
@@ -294,6 +327,12 @@ impl Worker {
                 self.report(index, Happening::Connected);
             }
         }
+        if asked != [false; 2] {
+            [(index, asked[0]), (peer as u32, asked[1])]
+                .into_iter()
+                .filter(|(_, asked)| *asked)
+                .for_each(|(end, _)| self.ask(end));
+        }
         self.dropped += refused;
         self.forwarded += u64::from(departure.is_some());
         departure
@@ -302,6 +341,7 @@ impl Worker {
     /// Does what is due.
     pub fn tick(&mut self, now: Time) {
         self.wake(now);
+        self.look(now);
         if self.sweep.is_some_and(|at| at <= now) {
             self.sweep(now);
         }
@@ -310,7 +350,8 @@ impl Worker {
     /// When [`Worker::tick`] is wanted next.
     #[must_use]
     pub fn deadline(&self) -> Option<Time> {
-        self.timers.first().map(|(at, _)| *at).into_iter().chain(self.sweep).min()
+        let timer = self.timers.first().map(|(at, _)| *at);
+        timer.into_iter().chain(self.sweep).chain(self.wheel.deadline()).min()
     }
 
     /// There is something to tell.
@@ -353,9 +394,11 @@ impl Worker {
             let Some(session) = self.session(at) else { continue };
             let age = now.since(session.allocated);
             let ends = session.ends.concat();
+            let (allocated, met) = (session.allocated, session.met);
+            self.sample(at);
             let last = ends.iter().filter_map(|end| self.end(*end)?.heard).max();
-            let idle = now.since(last.unwrap_or(session.allocated));
-            if !session.met && age >= limits.unconnected_ms {
+            let idle = now.since(last.unwrap_or(allocated));
+            if !met && age >= limits.unconnected_ms {
                 self.close(at);
                 continue;
             }
@@ -426,6 +469,8 @@ impl Worker {
         make: &mut impl FnMut(EndId, LegId) -> Result<Local, E>,
     ) -> Result<(), E> {
         for leg in 0..LEGS {
+            let first = self.session(session).and_then(|s| s.ends.get(leg as usize)?.first());
+            let cname = first.and_then(|first| self.end(*first)).map(|end| end.local.word());
             let index = self.free_ends.pop().unwrap_or_else(|| {
                 self.ends.push(Slot { generation: 0, end: None });
                 self.ends.len() as u32 - 1
@@ -436,7 +481,9 @@ impl Worker {
             match make(id, leg_id) {
                 Ok(local) => {
                     self.ufrags.insert(local.ufrag.clone(), index);
-                    slot.end = Some(End::new(id, session, leg_id, content, local));
+                    let cname = cname.unwrap_or_else(|| local.word());
+                    slot.end = Some(End::new(id, session, leg_id, content, local, cname));
+                    self.speaking.reserve(self.ends.len().saturating_sub(self.speaking.len()));
                 }
                 Err(error) => {
                     self.free_ends.push(index);
@@ -476,6 +523,9 @@ impl Worker {
         let Some(mut end) = slot.end.take() else { return };
         slot.generation = slot.generation.wrapping_add(1);
         self.free_ends.push(index);
+        if end.reports.queued {
+            self.speaking.retain(|other| *other != index);
+        }
         if end.sockets {
             self.closed.push_back(end.id);
         }

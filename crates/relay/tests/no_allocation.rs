@@ -11,7 +11,8 @@ use tandem_relay::dtls::Certificate;
 use tandem_relay::ice::{Config, Credentials};
 use tandem_relay::latch::{Allowed, Latch};
 use tandem_relay::packet::{self, Payloads, Splice};
-use tandem_relay::session::{Arrival, EndId, Host, Limits, Local, Remote, Socket, Worker};
+use tandem_relay::rtcp::Writer;
+use tandem_relay::session::{Arrival, DEPARTURE, EndId, Host, Limits, Local, Remote, Socket, Worker};
 use tandem_relay::srtp::{Context, ROOM, Suite};
 use tandem_relay::webrtc::{End, Received};
 
@@ -309,4 +310,58 @@ fn calls_between_phones_allocate_nothing_per_packet() {
             }
         }
     }
+}
+
+/// Reports that come, reports that are due, and feedback of video: what is asked for again, what is merged.
+#[test]
+fn rtcp_allocates_nothing() {
+    let certificate = Certificate::generate(START).unwrap();
+    #[allow(clippy::disallowed_methods, reason = "a base for the standard clock")]
+    let host = Host { address: address(0), certificate, base: Instant::now(), epoch: START };
+    let mut worker = Worker::new(Limits::default(), host);
+    let mut ids = vec![];
+    let make = |id: EndId, _| {
+        ids.push(id);
+        let Credentials { ufrag, pwd } = credentials(10 + id.index as usize);
+        Ok::<_, ()>(Local {
+            address: address(0).ip(),
+            rtp_port: 1,
+            rtcp_port: 2,
+            ufrag,
+            pwd,
+            tie_breaker: 5,
+            crypto: vec![],
+        })
+    };
+    worker.allocate("call", "", 1, START, make).unwrap();
+    let mut codec = Codec::new(0, "VP8", 90_000, 1);
+    codec.feedback = ["nack", "nack pli", "ccm fir", "goog-remb"].map(String::from).to_vec();
+    for leg in 0..2u32 {
+        let at = address(1 + leg as usize);
+        let remote =
+            Remote { address: Some(at), mux: true, codecs: vec![codec.clone()], ..Remote::default() };
+        worker.connect("call", leg, 0, &remote, START).unwrap();
+    }
+    let (mut said, mut buffer) = (0, [0; DEPARTURE]);
+    for seq in 0..2_000u16 {
+        let at = Arrival((START.0 + u64::from(seq) * 20) * 1_000);
+        let mut media = rtp(seq);
+        let mut feedback = [0; 256];
+        let mut writer = Writer::new(&mut feedback);
+        writer.report(7, None, None).name(7, [b'x'; 16]).nack(7, 9, &[(seq, 1), (seq + 50, 0)]);
+        writer.pli(7, 9).estimate(7, 9, 1_000_000);
+        let length = writer.finish().unwrap();
+        worker.tick(at.time());
+        let before = ALLOCATIONS.get();
+        let sent = worker.receive(Socket::Rtp(ids[0]), address(1), at, &mut media, 172).is_some();
+        worker.receive(Socket::Rtp(ids[1]), address(2), at, &mut feedback, length);
+        while worker.poll_departure(at, &mut buffer).is_some() {
+            said += 1;
+        }
+        // Who locks is told once: a name, and the first room of the list that it is put on.
+        assert_eq!(ALLOCATIONS.get() - before, 2 * usize::from(seq == 4), "packet {seq}");
+        assert!(sent);
+    }
+    // Each packet was sent once more, and each round asked the sender for something.
+    assert!(said >= 4_000, "{said}");
 }

@@ -203,6 +203,11 @@ fn what_cannot_work_is_named_with_its_remedy() {
         ("[telemetry]\nsample = 1.5", "[telemetry] sample: 1.5"),
         ("[relay]\nports = \"9-1\"", "[relay] ports: \"9-1\""),
         (
+            "[relay]\nadvertise6 = \"2001:db8::7\"",
+            "[relay] advertise6: \"2001:db8::7\" beside listen \"127.0.0.1\"",
+        ),
+        ("[relay]\nlisten = \"::\"\nadvertise6 = \"2001:db8::7\"", "[relay] advertise6"),
+        (
             "[[xmpp.component]]\ndomain = \"a b\"\nserver = \"x:1\"\nsecret = \"s\"",
             "[[xmpp.component]] domain",
         ),

@@ -9,6 +9,8 @@ pub const ASK: &str = "tandem.ask";
 pub const RELAY_EVENT: &str = "tandem.relay.event";
 /// Published by relays, nobody answers: an end has met its peer (`relay.proto`). No decision waits for it.
 pub const RELAY_CONNECTED: &str = "tandem.relay.connected";
+/// Published by relays, nobody answers: the peer of an end is to be asked for a picture by signalling (`relay.proto`, RFC 5168).
+pub const RELAY_PICTURE: &str = "tandem.relay.picture";
 /// xmpp-edges to any orchestrator (queue group `orchestrators`): take or renew the lease of a component domain.
 pub const CLAIM: &str = "tandem.claim";
 /// Published, nobody answers: facts of calls for billing and monitoring.

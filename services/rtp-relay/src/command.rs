@@ -1,7 +1,7 @@
 //! The way from control to a worker: a bounded queue and a waker. Orders go in batches; their outcomes come back by oneshot.
 
 use crate::poll::Waker;
-use relay::session::{Figures, Local, Refusal, Remote};
+use relay::session::{BOUNDS, Figures, Local, Refusal, Remote, Spread};
 use signal::LegId;
 use signal::media::Ice;
 use std::sync::Arc;
@@ -65,6 +65,8 @@ pub enum Order {
         end: (u32, u32),
         /// Further candidates.
         ice: Ice,
+        /// See [`relay::session::Worker::refresh`].
+        picture: bool,
     },
     /// See [`relay::session::Worker::release`].
     Release {
@@ -131,6 +133,8 @@ pub enum NoAnswer {
 /// What a worker has counted, for others to read.
 #[derive(Debug, Default)]
 pub struct Gauges {
+    /// See [`relay::session::Worker::spread`].
+    pub spread: Spreads,
     /// Sessions now.
     pub sessions: AtomicU64,
     /// Packets forwarded since the start.
@@ -139,6 +143,31 @@ pub struct Gauges {
     pub dropped: AtomicU64,
     /// Share of its core that the thread used lately, thousandths.
     pub busy: AtomicU32,
+}
+
+/// A [`Spread`] that one thread writes and others read.
+#[derive(Debug, Default)]
+pub struct Spreads {
+    counts: [[AtomicU64; BOUNDS + 1]; 4],
+    sums: [AtomicU64; 4],
+}
+
+impl Spreads {
+    /// Takes over what the worker has.
+    pub fn store(&self, spread: &Spread) {
+        let counts = self.counts.iter().flatten().zip(spread.counts.iter().flatten());
+        for (gauge, value) in counts.chain(self.sums.iter().zip(&spread.sums)) {
+            gauge.store(*value, Ordering::Relaxed);
+        }
+    }
+
+    /// Adds what the worker had a moment ago.
+    pub fn add_to(&self, spread: &mut Spread) {
+        let counts = spread.counts.iter_mut().flatten().zip(self.counts.iter().flatten());
+        for (value, gauge) in counts.chain(spread.sums.iter_mut().zip(&self.sums)) {
+            *value += gauge.load(Ordering::Relaxed);
+        }
+    }
 }
 
 impl Gauges {

@@ -33,6 +33,8 @@ pub struct Member {
     pub line: Line,
     /// Its ICE port as peers see it.
     pub shared: SocketAddr,
+    /// The same for peers of the other family.
+    pub other: Option<SocketAddr>,
 }
 
 /// The service.
@@ -150,10 +152,10 @@ impl Service {
                 let remote = Box::new(convert::remote(request)?);
                 (self.place(&session), Kind::Connect, Order::Connect { session, end, remote })
             }
-            Asked::Update(v1::UpdateRequest { session, leg, content, ice, .. }) => {
+            Asked::Update(v1::UpdateRequest { session, leg, content, ice, picture, .. }) => {
                 convert::session(&session)?;
-                let ice = convert::ice(ice.unwrap_or_default())?;
-                (self.place(&session), Kind::Update, Order::Update { session, end: (leg, content), ice })
+                let (ice, end) = (convert::ice(ice.unwrap_or_default())?, (leg, content));
+                (self.place(&session), Kind::Update, Order::Update { session, end, ice, picture })
             }
             Asked::Release(v1::ReleaseRequest { session, .. }) => {
                 convert::session(&session)?;
@@ -185,7 +187,7 @@ impl Service {
                 ends: ends
                     .into_iter()
                     .map(|(leg, content, local)| {
-                        convert::end(leg, content, local, member.shared, &self.fingerprint)
+                        convert::end(leg, content, local, (member.shared, member.other), &self.fingerprint)
                     })
                     .collect(),
             }),

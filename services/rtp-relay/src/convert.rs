@@ -9,6 +9,8 @@ use tonic::Status;
 
 /// Codecs of one content.
 const CODECS: usize = 64;
+/// rtcp-fb lines of one codec.
+const FEEDBACK: usize = 32;
 /// Octets of a name, a credential.
 const TEXT: usize = 256;
 
@@ -92,7 +94,10 @@ fn codec(codec: v1::Codec) -> Result<Codec, Status> {
         return Err(bad("codecs.name", "1 to 256 octets"));
     }
     let channels = u8::try_from(codec.channels.max(1)).map_err(|_| bad("codecs.channels", codec.channels))?;
-    Ok(Codec::new(pt, &codec.name, codec.clock, channels))
+    if codec.feedback.len() > FEEDBACK || codec.feedback.iter().any(|line| line.len() > TEXT) {
+        return Err(bad("codecs.feedback", "at most 32 of 256 octets"));
+    }
+    Ok(Codec { feedback: codec.feedback, ..Codec::new(pt, &codec.name, codec.clock, channels) })
 }
 
 /// Credentials and candidates.
@@ -122,32 +127,35 @@ fn crypto(mut lines: Vec<v1::Crypto>) -> Result<Option<Crypto>, Status> {
 
 /// An end as it is offered: plain ports, and the shared port as a host candidate.
 #[must_use]
-pub fn end(leg: LegId, content: u16, local: Local, shared: SocketAddr, print: &Fingerprint) -> v1::LocalEnd {
-    let candidate = v1::Candidate {
-        foundation: "1".into(),
+pub fn end(
+    leg: LegId,
+    content: u16,
+    local: Local,
+    shared: (SocketAddr, Option<SocketAddr>),
+    print: &Fingerprint,
+) -> v1::LocalEnd {
+    let (shared, other) = shared;
+    let candidate = |(place, address): (u32, SocketAddr)| v1::Candidate {
+        foundation: (place + 1).to_string(),
         component: 1,
-        // RFC 8445 §5.1.2.1: host, the only address, component 1.
-        priority: 126 << 24 | 65_535 << 8 | 255,
-        address: shared.to_string(),
+        // RFC 8445 §5.1.2.1: host, one address after the other, component 1.
+        priority: 126 << 24 | (65_535 - place) << 8 | 255,
+        address: address.to_string(),
         kind: v1::CandidateKind::Host.into(),
         related: String::new(),
         generation: 0,
     };
+    let candidates = (0..).zip(std::iter::once(shared).chain(other)).map(candidate).collect();
     v1::LocalEnd {
         leg: leg.0.into(),
         content: content.into(),
         address: local.address.to_string(),
         rtp_port: local.rtp_port.into(),
         rtcp_port: local.rtcp_port.into(),
-        ice: Some(v1::Ice {
-            ufrag: local.ufrag,
-            pwd: local.pwd,
-            candidates: vec![candidate],
-            lite: false,
-            trickle: false,
-        }),
+        ice: Some(v1::Ice { ufrag: local.ufrag, pwd: local.pwd, candidates, lite: false, trickle: false }),
         fingerprint: Some(v1::Fingerprint { hash: print.hash.clone(), digest: print.digest.clone() }),
         crypto: local.crypto.iter().map(v1::Crypto::from).collect(),
+        other_address: other.map(|other| other.ip().to_string()).unwrap_or_default(),
     }
 }
 
@@ -170,6 +178,18 @@ pub fn figures(figures: Figures) -> v1::EndStatistics {
         dropped: figures.dropped,
         lost: figures.lost,
         jitter_us: figures.jitter_us,
+        expected: figures.expected,
+        loss_ppm: figures.loss_ppm,
+        round_trip_us: figures.round_trip_us.unwrap_or(0),
+        mos: figures.mos.unwrap_or(0).into(),
+        mos_mean: figures.mos_mean.unwrap_or(0).into(),
+        seen: figures.view.map(|view| v1::Seen {
+            lost: view.lost,
+            loss_ppm: view.loss_ppm,
+            jitter_us: view.jitter_us,
+            mos: view.mos.unwrap_or(0).into(),
+        }),
+        codec: figures.codec,
         form: form.into(),
         peer: figures.peer.map(|peer| peer.to_string()).unwrap_or_default(),
         security: figures.suite.map(|suite| suite.name().to_owned()).unwrap_or_default(),

@@ -25,7 +25,7 @@ use futures::Stream;
 use proto::pass::Pass;
 use proto::v1::relay_server::RelayServer;
 use relay::dtls::Certificate;
-use relay::session::Limits;
+use relay::session::{Limits, Scale, Spread};
 use runtime::config::RelayConfig;
 use runtime::drain::Stage;
 use runtime::{Config, Drain};
@@ -83,11 +83,13 @@ pub async fn run(config: Config, bus: bus::Bus, control: Control, drain: Drain) 
         capacity += ports.len() as u64 / 2;
         let (line, commands, waker) = line()?;
         let address = SocketAddr::new(advertise, shared.local_addr()?.port());
-        members.push(Member { line: line.clone(), shared: address });
+        let other = config.relay.advertise6.map(|other| SocketAddr::new(other.into(), address.port()));
+        members.push(Member { line: line.clone(), shared: address, other });
         let parts = thread::Parts {
             limits,
             certificate: certificate.clone(),
             address: SocketAddr::new(local, address.port()),
+            other,
             shared,
             ports,
             advertise,
@@ -187,6 +189,7 @@ async fn look_after(drain: &Drain, members: &[Member], announcer: &Announcer, ma
         metrics::counter!("tandem_relay_packets_dropped_total").absolute(load.sum.dropped);
         metrics::gauge!("tandem_relay_packets_per_second").set(load.packets as f64);
         metrics::gauge!("tandem_relay_busiest_thread").set(f64::from(load.sum.busy) / 1_000.0);
+        measure(members);
         let draining = drain.stage() > Stage::Running;
         let sessions = load.sum.sessions;
         announcer.update(|card| {
@@ -220,6 +223,29 @@ fn cores(config: &RelayConfig) -> anyhow::Result<Vec<usize>> {
         );
     }
     Ok(cores)
+}
+
+/// How the streams of all calls are, second by second: histograms in Prometheus' own form, since the media threads count into
+/// buckets themselves.
+fn measure(members: &[Member]) {
+    let mut spread = Spread::default();
+    members.iter().for_each(|member| member.line.gauges.spread.add_to(&mut spread));
+    for ((scale, counts), sum) in Scale::ALL.into_iter().zip(spread.counts).zip(spread.sums) {
+        let (name, unit) = match scale {
+            Scale::Loss => ("tandem_relay_loss_ratio", 1e6),
+            Scale::Jitter => ("tandem_relay_jitter_seconds", 1e6),
+            Scale::RoundTrip => ("tandem_relay_round_trip_seconds", 1e6),
+            Scale::Mos => ("tandem_relay_mos", 1e2),
+        };
+        let bounds = scale.bounds().map(|bound| (bound as f64 / unit).to_string());
+        let mut below = 0;
+        for (count, bound) in counts.into_iter().zip(bounds.into_iter().chain(["+Inf".to_owned()])) {
+            below += count;
+            metrics::counter!(format!("{name}_bucket"), "le" => bound).absolute(below);
+        }
+        metrics::counter!(format!("{name}_count")).absolute(below);
+        metrics::gauge!(format!("{name}_sum")).set(sum as f64 / unit);
+    }
 }
 
 type Serving = tokio::task::JoinHandle<()>;

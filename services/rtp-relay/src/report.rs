@@ -1,5 +1,5 @@
 //! Relay events to the orchestrators: a request each, asked again until it is committed; the oldest give way when too many wait.
-//! That media has begun is published and forgotten: no decision waits for it.
+//! That media has begun, or that a picture is wanted, is published and forgotten: no decision waits for it.
 
 use bus::{Bus, Message};
 use prost::Message as _;
@@ -38,6 +38,7 @@ pub fn event(report: &Report, instance: &str) -> RelayEvent {
         Happening::TimedOut => relay_event::Event::TimedOut,
         Happening::Unreachable => relay_event::Event::Unreachable,
         Happening::Insecure => relay_event::Event::Insecure,
+        Happening::Picture => relay_event::Event::Picture,
     };
     RelayEvent {
         session: report.session.clone(),
@@ -51,9 +52,14 @@ pub fn event(report: &Report, instance: &str) -> RelayEvent {
 async fn deliver(bus: Bus, event: RelayEvent, trace: String) {
     let payload = bytes::Bytes::from(event.encode_to_vec());
     let message = Message { trace, payload };
-    if event.event() == relay_event::Event::Connected {
-        if let Err(error) = bus.publish(subjects::RELAY_CONNECTED, message).await {
-            tracing::debug!(call.id = %event.session, %error, "nobody hears that media has begun");
+    let news = match event.event() {
+        relay_event::Event::Connected => Some(subjects::RELAY_CONNECTED),
+        relay_event::Event::Picture => Some(subjects::RELAY_PICTURE),
+        _ => None,
+    };
+    if let Some(subject) = news {
+        if let Err(error) = bus.publish(subject, message).await {
+            tracing::debug!(call.id = %event.session, %error, subject, "nobody hears it");
         }
         return;
     }

@@ -37,6 +37,8 @@ pub struct Parts {
     pub certificate: Certificate,
     /// Its ICE port as an address of an interface.
     pub address: SocketAddr,
+    /// The same in the other family.
+    pub other: Option<SocketAddr>,
     /// The socket of all ICE ends.
     pub shared: UdpSocket,
     /// Its part of the range.
@@ -74,6 +76,8 @@ struct Thread {
     /// Sockets of ends are bound to one address: connected, they hear what they heard before.
     connects: bool,
     started: (u64, Instant),
+    /// When the spread of its streams was told.
+    told: Time,
 }
 
 /// The sockets of an end.
@@ -110,18 +114,24 @@ pub fn run(parts: Parts) -> std::io::Result<()> {
         base: started.1,
         epoch: Time(started.0),
     };
+    let mut worker = Worker::new(parts.limits, host);
+    if let Some(other) = parts.other {
+        worker = worker.with_other(other);
+    }
+    let both = parts.shared.local_addr().is_ok_and(|address| address.is_ipv6());
     let mut thread = Thread {
-        worker: Worker::new(parts.limits, host),
+        worker,
         pace: Pace::new(parts.batch_us),
         connects: parts.shared.local_addr().is_ok_and(|address| !address.ip().is_unspecified()),
         parts,
         poll,
-        batch: Batch::default(),
+        batch: Batch::new(both),
         pairs: vec![],
         unread: Vec::with_capacity(BATCH),
         out: Vec::with_capacity(BATCH),
         pending: None,
         started,
+        told: Time(0),
     };
     let mut ready = Vec::with_capacity(2 * BATCH);
     loop {
@@ -148,6 +158,7 @@ pub fn run(parts: Parts) -> std::io::Result<()> {
             return Ok(());
         }
         thread.worker.tick(at.time());
+        thread.speak(at);
         thread.settle(at.time());
         if ready.is_empty() && short {
             thread.prepare(at.time());
@@ -209,16 +220,25 @@ impl Thread {
             let Some((from, length)) = self.batch.read(place) else { continue };
             let buffer = self.batch.buffer(place);
             let left = self.worker.receive(socket, from, at, buffer, length);
-            let Some(Departure { socket, to, length }) = left else { continue };
-            if socket == Socket::Shared {
-                self.out.push((place, to, length));
+            if left.is_some_and(|departure| self.leave(place, departure)) {
                 free = place + 1;
-            } else if let Some((fd, peer)) = self.way(socket) {
-                // One packet a socket is the rule: nothing to gain from gathering them.
-                self.batch.send_one(fd, place, Some(to).filter(|to| peer != Some(*to)), length);
             }
         }
         free
+    }
+
+    /// Sends a packet, or keeps it at its place until [`Thread::send`]: true.
+    fn leave(&mut self, place: usize, departure: Departure) -> bool {
+        let Departure { socket, to, length } = departure;
+        if socket == Socket::Shared {
+            self.out.push((place, to, length));
+            return true;
+        }
+        if let Some((fd, peer)) = self.way(socket) {
+            // One packet a socket is the rule: nothing to gain from gathering them.
+            self.batch.send_one(fd, place, Some(to).filter(|to| peer != Some(*to)), length);
+        }
+        false
     }
 
     fn socket(&self, number: u64) -> Option<(RawFd, Socket)> {
@@ -295,8 +315,11 @@ impl Thread {
                 worker.connect(&session, leg, content, &remote, now)?;
                 Done::Told
             }
-            Order::Update { session, end: (leg, content), ice } => {
+            Order::Update { session, end: (leg, content), ice, picture } => {
                 worker.update(&session, leg, content, &ice, now)?;
+                if picture {
+                    worker.refresh(&session, leg, content)?;
+                }
                 Done::Told
             }
             Order::Release { session } => Done::Figures(worker.release(&session)),
@@ -366,12 +389,26 @@ impl Thread {
         }
     }
 
+    /// Sends what the ends say by themselves: reports, what is asked of peers, packets once more.
+    fn speak(&mut self, at: Arrival) {
+        let mut place = 0;
+        while let Some(departure) = self.worker.poll_departure(at, self.batch.buffer(place)) {
+            place += usize::from(self.leave(place, departure));
+            if place == BATCH {
+                self.send();
+                place = 0;
+            }
+        }
+        self.send();
+    }
+
     /// Tells what there is to tell.
     fn settle(&mut self, now: Time) {
         self.close(now);
         while let Some(datagram) = self.worker.poll_transmit() {
             // Lost is as good as late: STUN and DTLS repeat.
-            let _ = self.parts.shared.send_to(&datagram.octets, datagram.pair.remote);
+            let to = self.batch.name(datagram.pair.remote);
+            let _ = self.parts.shared.send_to(&datagram.octets, to);
         }
         // Without room the core keeps the newest.
         while self.worker.reports()
@@ -379,6 +416,10 @@ impl Thread {
         {
             let Some(report) = self.worker.poll_report() else { break };
             room.send(report);
+        }
+        if now.since(self.told) >= LONGEST {
+            self.told = now;
+            self.parts.gauges.spread.store(self.worker.spread());
         }
         self.count();
     }

@@ -11,6 +11,7 @@ pub const BATCH: usize = 64;
 const LARGEST: usize = 2_048;
 /// A buffer: a datagram and room for SRTP to grow into.
 pub const BUFFER: usize = LARGEST + 64;
+const _: () = assert!(BUFFER >= relay::session::DEPARTURE);
 /// Expedited forwarding (RFC 4594 §4.1, RFC 8837).
 const TOS: u32 = 0xb8;
 /// Octets that may wait at the port that all ICE ends of a thread share: what 2,000 calls say in 10 ms.
@@ -27,6 +28,11 @@ pub fn bind(address: SocketAddr) -> io::Result<UdpSocket> {
     socket.set_nonblocking(true)?;
     // Marking is a wish: not every container may.
     let _ = if address.is_ipv4() { socket.set_tos_v4(TOS) } else { socket.set_tclass_v6(TOS) };
+    if address.is_ipv6() && address.ip().is_unspecified() {
+        // Both families by one socket (RFC 3493 §5.3), whatever the host's default is.
+        socket.set_only_v6(false)?;
+        let _ = socket.set_tos_v4(TOS);
+    }
     socket.bind(&address.into())?;
     Ok(socket.into())
 }
@@ -109,6 +115,9 @@ impl Name {
             }
             libc::AF_INET6 => {
                 let ip = Ipv6Addr::from(<[u8; 16]>::try_from(&name[8..24]).ok()?);
+                if let Some(ip) = ip.to_ipv4_mapped() {
+                    return Some(SocketAddr::new(IpAddr::V4(ip), port));
+                }
                 let scope = u32::from_ne_bytes(<[u8; 4]>::try_from(&name[24..28]).ok()?);
                 Some(SocketAddr::V6(SocketAddrV6::new(ip, port, 0, scope)))
             }
@@ -123,6 +132,8 @@ pub struct Batch {
     buffers: Box<[[u8; BUFFER]; BATCH]>,
     inward: Side,
     outward: Side,
+    /// The sockets are of IPv6: an address of IPv4 is written as one that is mapped into it (RFC 4291 §2.5.5.2).
+    mapped: bool,
 }
 
 struct Side {
@@ -154,15 +165,37 @@ impl Default for Side {
 
 impl Default for Batch {
     fn default() -> Batch {
+        Batch::new(false)
+    }
+}
+
+impl Batch {
+    /// For sockets of IPv6, which speak IPv4 too if they are bound to no address, or for sockets of IPv4.
+    #[must_use]
+    pub fn new(ipv6: bool) -> Batch {
         let mut batch = Batch {
             buffers: Box::new([[0; BUFFER]; BATCH]),
             inward: Side::default(),
             outward: Side::default(),
+            mapped: ipv6,
         };
         for (vector, buffer) in batch.inward.vectors.iter_mut().zip(batch.buffers.iter_mut()) {
             (vector.iov_base, vector.iov_len) = (buffer.as_mut_ptr().cast(), LARGEST);
         }
         batch
+    }
+
+    /// An address as these sockets want it.
+    #[must_use]
+    pub fn name(&self, address: SocketAddr) -> SocketAddr {
+        named(address, self.mapped)
+    }
+}
+
+fn named(address: SocketAddr, mapped: bool) -> SocketAddr {
+    match address {
+        SocketAddr::V4(v4) if mapped => SocketAddr::new(v4.ip().to_ipv6_mapped().into(), v4.port()),
+        other => other,
     }
 }
 
@@ -220,7 +253,7 @@ impl Batch {
         let mut name = Name([0; 28]);
         let (at, size) = match to {
             Some(address) => {
-                let size = name.write(address);
+                let size = name.write(named(address, self.mapped));
                 (name.0.as_ptr(), size)
             }
             None => (std::ptr::null(), 0),
@@ -242,12 +275,13 @@ impl Batch {
 
     /// Sends one datagram for each of the `(place, address, length)`, in order, by one socket; gives how many went.
     pub fn send(&mut self, socket: RawFd, out: &[(usize, SocketAddr, usize)]) -> usize {
+        let mapped = self.mapped;
         let Side { names, vectors, headers } = &mut self.outward;
         let places = headers.iter_mut().zip(vectors.iter_mut()).zip(names.iter_mut());
         let mut count = 0;
         for (((header, vector), name), (place, address, length)) in places.zip(out) {
             let Some(buffer) = self.buffers.get_mut(*place) else { break };
-            header.msg_hdr.msg_namelen = name.write(*address);
+            header.msg_hdr.msg_namelen = name.write(named(*address, mapped));
             (vector.iov_base, vector.iov_len) = (buffer.as_mut_ptr().cast(), (*length).min(BUFFER));
             count += 1;
         }
@@ -315,6 +349,28 @@ mod tests {
             c.send_to(b"somebody", at(&a)).unwrap();
             assert_eq!(batch.receive(a.as_raw_fd(), 0, 32), 1);
             assert_eq!(batch.read(0), Some((at(&c), 8)));
+        }
+    }
+
+    #[test]
+    fn a_socket_of_no_address_speaks_both_families() {
+        let both = bind("[::]:0".parse().unwrap()).unwrap();
+        let port = both.local_addr().unwrap().port();
+        let mut batch = Batch::new(true);
+        for ip in ["127.0.0.1", "::1"] {
+            let peer = UdpSocket::bind((ip, 0)).unwrap();
+            peer.set_read_timeout(Some(std::time::Duration::from_secs(5))).unwrap();
+            let (here, there) = (peer.local_addr().unwrap(), SocketAddr::new(ip.parse().unwrap(), port));
+            peer.send_to(&[7; 5], there).unwrap();
+            let mut heard = [0; 8];
+            while batch.receive(both.as_raw_fd(), 0, 1) == 0 {
+                std::thread::yield_now();
+            }
+            assert_eq!(batch.read(0), Some((here, 5)), "as the peer calls itself");
+            assert_eq!(batch.send(both.as_raw_fd(), &[(0, here, 5)]), 1);
+            assert_eq!(peer.recv_from(&mut heard).unwrap(), (5, there));
+            both.send_to(&[1; 2], batch.name(here)).unwrap();
+            assert_eq!(peer.recv_from(&mut heard).unwrap(), (2, there));
         }
     }
 

@@ -47,11 +47,11 @@ static ALLOCATOR: Counting = Counting;
 
 /// What the media thread has allocated so far.
 fn allocated() -> usize {
-    let tasks = std::fs::read_dir("/proc/self/task").unwrap().flatten();
+    let mut tasks = std::fs::read_dir("/proc/self/task").unwrap().flatten();
     let named = |task: &std::fs::DirEntry| {
         std::fs::read_to_string(task.path().join("comm")).is_ok_and(|name| name.trim() == "media-0")
     };
-    let thread: usize = tasks.filter(named).next().unwrap().file_name().to_str().unwrap().parse().unwrap();
+    let thread: usize = tasks.find(named).unwrap().file_name().to_str().unwrap().parse().unwrap();
     COUNTS[thread % COUNTS.len()].load(Ordering::Relaxed)
 }
 

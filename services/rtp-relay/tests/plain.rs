@@ -9,7 +9,7 @@
 
 mod common;
 
-use common::{Phone, config, hear, plain, rtcp_port, rtp, rtp_port, start};
+use common::{Phone, config, hear, plain, rtcp_port, rtp, rtp_port, start, told};
 use prost::Message as _;
 use proto::v1::{
     AllocateRequest, ConnectRequest, RelayEvent, ReleaseRequest, StatisticsRequest, UpdateRequest,
@@ -43,7 +43,11 @@ async fn two_phones_hear_each_other_octet_by_octet_and_are_counted() {
     }
     let report: Vec<u8> = [0x80c9_0001u32, 1].iter().flat_map(|w| w.to_be_bytes()).collect();
     a.rtcp.send_to(&report, rtcp_port(&ends[0])).unwrap();
-    assert_eq!(hear(&b.rtcp), (report, rtcp_port(&ends[1])));
+    // Each is told by the relay of what it is sent and of what it sends.
+    for (phone, end, wanted) in [(&a, &ends[0], (2, 1)), (&b, &ends[1], (1, 2))] {
+        let (packet, from) = hear(&phone.rtcp);
+        assert_eq!((told(&packet), from), (wanted, rtcp_port(end)));
+    }
 
     let mut connected = vec![];
     for _ in 0..2 {
@@ -69,6 +73,7 @@ async fn two_phones_hear_each_other_octet_by_octet_and_are_counted() {
     assert_eq!((first.packets_out, first.octets_out), (50, 50 * 172));
     assert_eq!((first.lost, first.form.as_str(), first.security.as_str()), (0, "plain", ""));
     assert_eq!(first.peer, a.address().to_string());
+    assert_eq!((first.codec.as_str(), first.expected, &first.seen), ("PCMU", 50, &None));
 
     let ask = ReleaseRequest { session: "call".into(), trace: String::new() };
     let last = relay.client.release(ask.clone()).await.unwrap().into_inner();

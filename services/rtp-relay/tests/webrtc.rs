@@ -9,7 +9,7 @@
 
 mod common;
 
-use common::{Phone, Relay, codecs, config, hear, plain, rtcp_port, rtp, rtp_port, start};
+use common::{Phone, Relay, codecs, config, hear, plain, rtcp_port, rtp, rtp_port, start, told};
 use prost::Message as _;
 use proto::v1;
 use proto::v1::{LocalEnd, RelayEvent, ReleaseRequest, StatisticsRequest, relay_event};
@@ -30,7 +30,8 @@ struct Browser {
     end: End,
     certificate: Certificate,
     started: Instant,
-    media: Vec<(bool, Vec<u8>)>,
+    media: Vec<Vec<u8>>,
+    reports: Vec<Vec<u8>>,
 }
 
 fn candidate(address: SocketAddr) -> Candidate {
@@ -58,7 +59,7 @@ impl Browser {
         };
         let started = runtime::clock::instant();
         let end = End::new(&config, &certificate, started, Time(0)).unwrap();
-        Browser { socket, end, certificate, started, media: vec![] }
+        Browser { socket, end, certificate, started, media: vec![], reports: vec![] }
     }
 
     fn address(&self) -> SocketAddr {
@@ -122,8 +123,8 @@ impl Browser {
             if let Ok((length, from)) = self.socket.recv_from(&mut buffer) {
                 let (to, now) = (self.address(), self.now());
                 match self.end.receive(&mut buffer[..length], from, to, now) {
-                    Received::Rtp(length) => self.media.push((false, buffer[..length].to_vec())),
-                    Received::Rtcp(length) => self.media.push((true, buffer[..length].to_vec())),
+                    Received::Rtp(length) => self.media.push(buffer[..length].to_vec()),
+                    Received::Rtcp(length) => self.reports.push(buffer[..length].to_vec()),
                     Received::Nothing => {}
                 }
             }
@@ -146,9 +147,14 @@ impl Browser {
         self.socket.send_to(&wire[..length], pair.remote).unwrap();
     }
 
-    fn hears(&mut self, rtcp: bool, packet: &[u8]) {
+    fn hears(&mut self, packet: &[u8]) {
         self.until("media", |browser| !browser.media.is_empty());
-        assert_eq!(self.media.remove(0), (rtcp, packet.to_vec()));
+        assert_eq!(self.media.remove(0), packet);
+    }
+
+    fn hears_a_report(&mut self) -> Vec<u8> {
+        self.until("a report", |browser| !browser.reports.is_empty());
+        self.reports.remove(0)
     }
 }
 
@@ -200,14 +206,15 @@ async fn a_phone_and_a_browser_hear_each_other_and_rtcp_is_muxed() {
         let report: Vec<u8> = [0x80c9_0001u32, 1].iter().flat_map(|w| w.to_be_bytes()).collect();
         for seq in 0..50 {
             phone.rtp.send_to(&rtp(101, seq, 1), rtp_port(&ends[0])).unwrap();
-            browser.hears(false, &rtp(126, seq, 1));
+            browser.hears(&rtp(126, seq, 1));
             browser.say(&rtp(126, 7_000 + seq, 2), false);
             assert_eq!(hear(&phone.rtp), (rtp(101, 7_000 + seq, 2), rtp_port(&ends[0])));
         }
+        // Each hears of its own stream and of the other's, from us: RTCP of the peers ends at the relay.
         phone.rtcp.send_to(&report, rtcp_port(&ends[0])).unwrap();
-        browser.hears(true, &report);
         browser.say(&report, true);
-        assert_eq!(hear(&phone.rtcp).0, report);
+        assert_eq!(told(&hear(&phone.rtcp).0), (2, 1));
+        assert_eq!(told(&browser.hears_a_report()), (1, 2));
         browser
     });
     let browser = spoken.await.unwrap();
@@ -236,7 +243,7 @@ async fn several_browsers_share_the_port_call_in_either_direction_and_trickle() 
             let plain = &ends[usize::from(number == 0)];
             let ssrc = number as u32 + 1;
             phone.rtp.send_to(&rtp(0, 1, ssrc), rtp_port(plain)).unwrap();
-            browser.hears(false, &rtp(0, 1, ssrc));
+            browser.hears(&rtp(0, 1, ssrc));
             browser.say(&rtp(0, 9, ssrc + 100), false);
             assert_eq!(hear(&phone.rtp).0, rtp(0, 9, ssrc + 100));
         }

@@ -5,7 +5,7 @@ use crate::gather::Gather;
 use crate::perform::{Performed, Performer, lane};
 use crate::relays::{Failure, Relays};
 use crate::runner::{Loaded, Runner, Step, expired};
-use crate::view::CallView;
+use crate::view::{CallView, EndView};
 use anyhow::Result;
 use session::Machine;
 use session::call::{Admission, Call, Event, MediaEvent, RelaySession};
@@ -218,18 +218,29 @@ impl Calls {
         let mut views = vec![];
         for id in self.0.runner.store().list("call", limit).await? {
             let Some(id) = CallId::parse(&id) else { continue };
-            views.extend(self.show(id).await?);
+            views.extend(self.load(id).await?.map(|call| CallView::of(&call)));
         }
         views.sort_by_key(|view| view.placed_ms);
         Ok(views)
     }
 
-    /// One call as operators see it.
+    /// One call as operators see it, with what its relay tells of the media.
     ///
     /// # Errors
     /// The store does not answer.
     pub async fn show(&self, id: CallId) -> Result<Option<CallView>> {
-        Ok(self.0.runner.load::<Call>(id).await?.map(|loaded| CallView::of(&loaded.machine)))
+        let Some(call) = self.load(id).await? else { return Ok(None) };
+        let mut view = CallView::of(&call);
+        if let (Some(session), None) = (&call.relay, call.ended) {
+            // The call is shown whether its relay answers or not.
+            let figures = self.0.relays.figures(session, id).await.unwrap_or_default();
+            view.media = figures.iter().map(EndView::of).collect();
+        }
+        Ok(Some(view))
+    }
+
+    async fn load(&self, id: CallId) -> Result<Option<Call>> {
+        Ok(self.0.runner.load::<Call>(id).await?.map(|loaded| loaded.machine))
     }
 
     /// An operator ends a call. False: there is none, or it could not be committed.

@@ -3,12 +3,12 @@
 use crate::relays::{Relays, Shape};
 use address::{Alias, Component, Plan, Trunk};
 use anyhow::Result;
-use media::{Policy, Profile};
+use media::{LocalEnd, Policy, Profile};
 use runtime::Config;
 use runtime::config::Srtp;
 use session::call::{Placement, RelaySession, Route};
 use signal::{End, Heard, Protocol, Reason, Signal};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// Contents of an offer that get a relay end; further ones are refused.
 const MAX_CONTENTS: usize = 4;
@@ -16,6 +16,8 @@ const MAX_CONTENTS: usize = 4;
 /// Knows who is reached how.
 pub struct Gather {
     plan: Plan,
+    /// Trunks that are called by IPv6: what is offered them is of it.
+    ipv6: HashSet<String>,
     /// How media is spoken with each trunk.
     trunks: HashMap<String, Profile>,
     ring_ms: u64,
@@ -41,9 +43,11 @@ impl Gather {
         let aliases: Vec<Alias> =
             config.alias.iter().map(|a| Alias { number: a.number.clone(), jid: a.jid.clone() }).collect();
         let plan = Plan::new(config.sip.domains.clone(), components.collect(), trunks.collect(), &aliases)?;
+        let ipv6 = config.trunk.iter().filter(|trunk| host_of(&trunk.uri).starts_with('['));
+        let ipv6 = ipv6.map(|trunk| trunk.name.clone()).collect();
         let trunks = config.trunk.iter().map(|trunk| (trunk.name.clone(), spoken(trunk.srtp))).collect();
         let ring_ms = config.call.ring_s.saturating_mul(1_000);
-        Ok(Gather { plan, trunks, ring_ms, policy: Policy::default() })
+        Ok(Gather { plan, ipv6, trunks, ring_ms, policy: Policy::default() })
     }
 
     /// Everything that placing the call of `heard` needs. `doubtful`: see [`Relays::allocate`].
@@ -65,7 +69,10 @@ impl Gather {
         };
         let webrtc = [route.caller, route.callee].map(|profile| profile == Profile::Webrtc);
         let grant = relays.allocate(heard.leg.call, &Shape { contents, webrtc }, &trace, doubtful).await;
-        let grant = grant.ok_or_else(|| End::from(Reason::Unavailable))?;
+        let mut grant = grant.ok_or_else(|| End::from(Reason::Unavailable))?;
+        if self.ipv6.contains(&route.opening.link) {
+            grant.ends.iter_mut().skip(1).flatten().for_each(LocalEnd::prefer_ipv6);
+        }
         Ok(Placement { heard, route, grant, trace })
     }
 

@@ -6,8 +6,10 @@
 use crate::record::Entry;
 use crate::relays::{Failure, Relays};
 use crate::runner::Loaded;
+use crate::view::EndView;
 use bus::directory::Directory;
 use bus::{Bus, BusError, Message};
+use proto::v1::EndStatistics;
 use proto::wire::Wire;
 use session::call::{Call, Connect, Effect, Event, Fact, MediaEvent};
 use signal::{EffectId, LegId, LegState, Protocol, Said, Say, Signal, Time, subjects};
@@ -207,7 +209,11 @@ impl Performer {
                 (Effect::Record(fact), _) => return self.publish(call, entry, fact).await,
                 (Effect::Probe, Some(session)) => (session, self.relays.probe(session, call.id).await),
                 (Effect::Release(session), _) => {
-                    (session, self.relays.release(session, call.id, &trace).await)
+                    let last = self.relays.release(session, call.id, &trace).await;
+                    if let Ok(ends) = &last {
+                        self.publish_media(call, entry, ends).await;
+                    }
+                    (session, last.map(drop))
                 }
                 (Effect::Connect(connect), Some(session)) => {
                     (session, self.relays.connect(session, call.id, connect, &trace).await)
@@ -261,6 +267,21 @@ impl Performer {
             }
         }
     }
+
+    /// What the media of a call was like in the end. The relay tells it once: a bus that does not take it then misses it.
+    async fn publish_media(&self, call: &Call, entry: &Entry<Effect>, ends: &[EndStatistics]) {
+        if ends.is_empty() {
+            return;
+        }
+        let ends: Vec<EndView> = ends.iter().map(EndView::of).collect();
+        let mut json = fact_head(call, entry.id, entry.since);
+        json["fact"] = "media".into();
+        json["ends"] = serde_json::json!(ends);
+        let message = Message { trace: call.trace.clone(), payload: json.to_string().into() };
+        if let Err(error) = self.bus.publish(subjects::FACTS, message).await {
+            warn!(%error, "the last figures of a call are not published");
+        }
+    }
 }
 
 /// Facts as metrics; performed again they count twice, as rarely as an orchestrator dies.
@@ -286,9 +307,14 @@ pub fn lane(effect: &Effect) -> Lane {
     }
 }
 
+/// What every fact says.
+fn fact_head(call: &Call, id: EffectId, at: Time) -> serde_json::Value {
+    serde_json::json!({ "id": id.to_string(), "call": call.id.to_string(), "at_ms": at.0 })
+}
+
 /// A fact as listeners get it; told twice, it has the same `id`.
 fn fact_json(call: &Call, id: EffectId, at: Time, fact: &Fact) -> serde_json::Value {
-    let mut json = serde_json::json!({ "id": id.to_string(), "call": call.id.to_string(), "at_ms": at.0 });
+    let mut json = fact_head(call, id, at);
     let more = match fact {
         Fact::Placed { from, to } => serde_json::json!({ "fact": "placed", "from": from, "to": to }),
         Fact::Answered => serde_json::json!({ "fact": "answered" }),

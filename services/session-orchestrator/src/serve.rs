@@ -107,6 +107,8 @@ async fn event(calls: &Calls, request: Request) {
             Seen::TimedOut => MediaEvent::TimedOut,
             Seen::Unreachable => MediaEvent::Unreachable,
             Seen::Insecure => MediaEvent::Insecure,
+            // Published elsewhere; it decides nothing.
+            Seen::Picture => return None,
         };
         Some((CallId::parse(&event.session)?, LegId(event.leg.try_into().ok()?), seen))
     });

@@ -1,6 +1,7 @@
 //! Calls as operators and scripts see them: JSON without keys and credentials. Part of the face: a rename is a breaking change.
 
 use media::Profile;
+use proto::v1::EndStatistics;
 use serde::Serialize;
 use session::call::{Call, Leg, Phase};
 
@@ -29,6 +30,107 @@ pub struct CallView {
     pub trace: String,
     /// Its legs; 0 is the one that opened the call.
     pub legs: Vec<LegView>,
+    /// What its relay tells of the media now; empty in lists, and when the relay does not answer.
+    pub media: Vec<EndView>,
+}
+
+/// One content of one leg, as the relay sees it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct EndView {
+    /// The leg.
+    pub leg: u32,
+    /// The content's place.
+    pub content: u32,
+    /// `plain`, `webrtc`, `open` (not connected).
+    pub form: String,
+    /// The codec that is heard.
+    pub codec: String,
+    /// Where media comes from; empty = nowhere yet.
+    pub peer: String,
+    /// SRTP suite; empty = in the clear.
+    pub security: String,
+    /// What the relay hears of the peer.
+    pub heard: StreamView,
+    /// Packets and octets sent to the peer.
+    pub packets_out: u64,
+    /// See `packets_out`.
+    pub octets_out: u64,
+    /// Packets refused: wrong source, bad authentication, replay.
+    pub dropped: u64,
+    /// To the peer and back, microseconds.
+    pub round_trip_us: Option<u32>,
+    /// What the peer says that it hears.
+    pub seen: Option<SeenView>,
+}
+
+/// A stream that came in.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct StreamView {
+    /// Packets accepted.
+    pub packets: u64,
+    /// Octets accepted.
+    pub octets: u64,
+    /// Packets that came or should have.
+    pub expected: u64,
+    /// Packets that did not come.
+    pub lost: u64,
+    /// Of the last second, parts per million.
+    pub loss_ppm: u32,
+    /// RFC 3550 A.8, microseconds.
+    pub jitter_us: u32,
+    /// Mean opinion score of the last second, hundredths.
+    pub mos: Option<u32>,
+    /// Of all seconds.
+    pub mos_mean: Option<u32>,
+}
+
+/// A stream as its receiver reports it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct SeenView {
+    /// Packets lost.
+    pub lost: i32,
+    /// Between its last two reports, parts per million.
+    pub loss_ppm: u32,
+    /// Microseconds.
+    pub jitter_us: u32,
+    /// Mean opinion score, hundredths.
+    pub mos: Option<u32>,
+}
+
+impl EndView {
+    /// Of what the relay told.
+    #[must_use]
+    pub fn of(end: &EndStatistics) -> EndView {
+        let known = |figure: u32| Some(figure).filter(|figure| *figure > 0);
+        EndView {
+            leg: end.leg,
+            content: end.content,
+            form: end.form.clone(),
+            codec: end.codec.clone(),
+            peer: end.peer.clone(),
+            security: end.security.clone(),
+            heard: StreamView {
+                packets: end.packets_in,
+                octets: end.octets_in,
+                expected: end.expected,
+                lost: end.lost,
+                loss_ppm: end.loss_ppm,
+                jitter_us: end.jitter_us,
+                mos: known(end.mos),
+                mos_mean: known(end.mos_mean),
+            },
+            packets_out: end.packets_out,
+            octets_out: end.octets_out,
+            dropped: end.dropped,
+            round_trip_us: known(end.round_trip_us),
+            seen: end.seen.as_ref().map(|seen| SeenView {
+                lost: seen.lost,
+                loss_ppm: seen.loss_ppm,
+                jitter_us: seen.jitter_us,
+                mos: known(seen.mos),
+            }),
+        }
+    }
 }
 
 /// One leg.
@@ -69,6 +171,7 @@ impl CallView {
             relay: call.relay.as_ref().map(|relay| relay.instance.clone()),
             trace: call.trace.split('-').nth(1).unwrap_or_default().to_owned(),
             legs: call.legs.iter().map(leg_view).collect(),
+            media: vec![],
         }
     }
 }

@@ -118,17 +118,59 @@ async fn a_relay_that_lost_the_session_ends_the_call() {
     world.until(|w| w.said().iter().filter(|(_, what)| *what == "end").count() == 2).await;
 }
 
+/// R-RTP-14: whichever side falls silent, both hear that the call is over, and why.
 #[tokio::test]
 async fn a_relay_that_hears_nothing_more_ends_the_call() {
+    for leg in [0, 1] {
+        let world = World::new().await;
+        let _edges = world.edges().await;
+        let _one = world.orchestrator().await;
+        world.ask(Ask::Heard(invite("sip:2700@gw.example"))).await;
+        world.ask(Ask::Heard(heard(1, 1, 2, vec![Signal::Answer(described())]))).await;
+        world.until(|w| w.said().contains(&(0, "answer"))).await;
+        assert!(world.silence(leg).await);
+        world.until(|w| w.said().iter().filter(|(_, what)| *what == "end").count() == 2).await;
+        let over = Signal::End(Reason::Connectivity.into());
+        let told = world.said.lock().unwrap().iter().filter(|say| say.signal == over).count();
+        assert_eq!(told, 2, "leg {leg}");
+        world.until(|w| w.books.count("release") == 1).await;
+    }
+}
+
+/// What the media was like is told once, when the relay gives the session back.
+#[tokio::test]
+async fn the_last_figures_of_a_call_are_a_fact() {
     let world = World::new().await;
     let _edges = world.edges().await;
     let _one = world.orchestrator().await;
+    let mut facts = world.bus.subscribe(subjects::FACTS).await.unwrap();
+    let seen = proto::v1::Seen { lost: -1, loss_ppm: 2_000, jitter_us: 3_000, mos: 430 };
+    *world.books.3.lock().unwrap() = vec![proto::v1::EndStatistics {
+        leg: 1,
+        packets_in: 500,
+        lost: 7,
+        codec: "PCMU".into(),
+        form: "webrtc".into(),
+        mos_mean: 425,
+        round_trip_us: 40_000,
+        seen: Some(seen),
+        ..Default::default()
+    }];
     world.ask(Ask::Heard(invite("sip:2700@gw.example"))).await;
-    world.ask(Ask::Heard(heard(1, 1, 2, vec![Signal::Answer(described())]))).await;
-    world.until(|w| w.said().contains(&(0, "answer"))).await;
-    assert!(world.silence(1).await);
-    world.until(|w| w.said().iter().filter(|(_, what)| *what == "end").count() == 2).await;
-    world.until(|w| w.books.count("release") == 1).await;
+    world.until(|w| w.said() == [(1, "offer")]).await;
+    world.ask(Ask::Heard(heard(0, 1, 2, vec![Signal::End(Reason::Cancelled.into())]))).await;
+    let mut told = vec![];
+    while !told.iter().any(|fact: &serde_json::Value| fact["fact"] == "media") {
+        let fact = tokio::time::timeout(Duration::from_secs(5), facts.next()).await.unwrap().unwrap();
+        told.push(serde_json::from_slice(&fact.payload).unwrap());
+    }
+    let media = told.pop().unwrap();
+    let placed = told.iter().find(|fact| fact["fact"] == "placed").unwrap();
+    assert_eq!(media["call"], placed["call"]);
+    let end = &media["ends"][0];
+    assert_eq!((&end["leg"], &end["codec"], &end["heard"]["lost"]), (&1.into(), &"PCMU".into(), &7.into()));
+    assert_eq!((&end["heard"]["mos_mean"], &end["heard"]["mos"]), (&425.into(), &serde_json::Value::Null));
+    assert_eq!((&end["round_trip_us"], &end["seen"]["lost"]), (&40_000.into(), &(-1).into()));
 }
 
 #[tokio::test]

@@ -152,8 +152,46 @@ fn call(call: &Value) -> String {
             codecs.join(" "),
         ));
     }
+    for end in call["media"].as_array().into_iter().flatten() {
+        lines.extend(media(end));
+    }
     lines.push(format!("  relay {}  trace {}", text(call, "relay"), text(call, "trace")));
     lines.join("\n")
+}
+
+/// Two lines of an end: what is heard of the peer, and what it says that it hears.
+fn media(end: &Value) -> Vec<String> {
+    let number = |value: &Value| value.as_f64();
+    let milli = |value: &Value| number(value).map_or("-".into(), |us| format!("{:.1} ms", us / 1e3));
+    let percent = |value: &Value| number(value).map_or("-".into(), |ppm| format!("{:.1} %", ppm / 1e4));
+    let score = |value: &Value| number(value).map_or("-".into(), |score| format!("{:.2}", score / 1e2));
+    let heard = &end["heard"];
+    let mut lines = vec![format!(
+        "  media {}.{} {} from {}: {} packets, {} lost (now {}), jitter {}, MOS {} (mean {}), round trip {}",
+        end["leg"],
+        end["content"],
+        text(end, "codec"),
+        Some(text(end, "peer")).filter(|peer| !peer.is_empty()).unwrap_or("nowhere yet"),
+        heard["packets"],
+        heard["lost"],
+        percent(&heard["loss_ppm"]),
+        milli(&heard["jitter_us"]),
+        score(&heard["mos"]),
+        score(&heard["mos_mean"]),
+        milli(&end["round_trip_us"]),
+    )];
+    let seen = &end["seen"];
+    if seen.is_object() {
+        lines.push(format!(
+            "        to it: {} packets; it tells of {} lost (now {}), jitter {}, MOS {}",
+            end["packets_out"],
+            seen["lost"],
+            percent(&seen["loss_ppm"]),
+            milli(&seen["jitter_us"]),
+            score(&seen["mos"]),
+        ));
+    }
+    lines
 }
 
 fn trunks(answer: &Value) -> String {
@@ -177,4 +215,38 @@ fn instances(answer: &Value) -> String {
         };
         format!("{:<13} {:<14} {}{draining}{carries}", text(card, "kind"), load, text(card, "instance"))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_is_shown_with_what_is_heard_and_what_the_peer_tells() {
+        let answer = serde_json::json!({
+            "id": "abc", "state": "active", "from": "2041", "to": "rosa", "relay": "relay-1", "trace": "t", "legs": [],
+            "media": [
+                { "leg": 0, "content": 0, "codec": "PCMU", "peer": "192.0.2.30:4000", "packets_out": 480,
+                  "round_trip_us": 30_400,
+                  "heard": { "packets": 500, "lost": 5, "loss_ppm": 20_000, "jitter_us": 1_300, "mos": 429, "mos_mean": 431 },
+                  "seen": { "lost": 1, "loss_ppm": 0, "jitter_us": 400, "mos": 440 } },
+                { "leg": 1, "content": 0, "codec": "", "peer": "", "packets_out": 0, "round_trip_us": null,
+                  "heard": { "packets": 0, "lost": 0, "loss_ppm": 0, "jitter_us": 0, "mos": null, "mos_mean": null },
+                  "seen": null },
+            ],
+        });
+        let text = call(&answer);
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines[0], "abc active: 2041 -> rosa");
+        assert_eq!(
+            lines[1],
+            "  media 0.0 PCMU from 192.0.2.30:4000: 500 packets, 5 lost (now 2.0 %), jitter 1.3 ms, MOS 4.29 (mean 4.31), round trip 30.4 ms"
+        );
+        assert_eq!(
+            lines[2],
+            "        to it: 480 packets; it tells of 1 lost (now 0.0 %), jitter 0.4 ms, MOS 4.40"
+        );
+        assert!(lines[3].contains("from nowhere yet: 0 packets") && lines[3].ends_with("round trip -"));
+        assert_eq!(lines.len(), 5);
+    }
 }

@@ -121,6 +121,7 @@ pub fn grant() -> Grant {
                 ..Ice::default()
             },
             fingerprint: Fingerprint { hash: "sha-256".into(), digest: vec![0xab; 32] },
+            other: None,
             crypto: Suite::ALL.map(key).to_vec(),
         }]
     };

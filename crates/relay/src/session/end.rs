@@ -1,8 +1,12 @@
 //! One end: one content of one leg, its form, what it may say and what it has counted.
 
-use super::facts::{EndId, Figures, Form, Local, Remote};
+use super::facts::{EndId, Figures, Form, Local, Remote, Seen};
+use super::feedback::Feedback;
 use super::plain::Plain;
+use super::quality::mos;
 use super::reception::Reception;
+use super::reports::Reports;
+use super::speak::{Recent, delay};
 use super::web::Web;
 use crate::packet::{Payloads, Splice};
 use signal::media::{Candidate, Codec, Direction};
@@ -32,7 +36,17 @@ pub(super) struct End {
     /// The stream from here as the peer's receiver sees it; begins with the first packet.
     pub splice: Option<Splice>,
     pub clock: u32,
+    /// The payload number heard last.
+    pub number: u8,
     pub reception: Reception,
+    /// RTCP with the peer.
+    pub reports: Reports,
+    /// Only with video.
+    pub feedback: Option<Box<Feedback>>,
+    /// The last second; `None`: nothing came in.
+    pub recent: Option<Recent>,
+    /// Scores of all seconds, and how many.
+    pub scores: (u64, u64),
     pub count: Count,
     /// When it last heard its peer.
     pub heard: Option<Time>,
@@ -69,7 +83,9 @@ pub(super) struct Count {
 }
 
 impl End {
-    pub fn new(id: EndId, session: u32, leg: LegId, content: u16, local: Local) -> End {
+    /// `cname` is the leg's.
+    pub fn new(id: EndId, session: u32, leg: LegId, content: u16, local: Local, cname: u64) -> End {
+        let reports = Reports::new((local.word() >> 32) as u32, cname);
         let sockets = local.rtp_port != 0;
         End {
             id,
@@ -87,7 +103,12 @@ impl End {
             payloads: Payloads::new([]),
             splice: None,
             clock: 8_000,
+            number: 0,
             reception: Reception::default(),
+            reports,
+            feedback: None,
+            recent: None,
+            scores: (0, 0),
             count: Count::default(),
             heard: None,
             crossing: false,
@@ -108,6 +129,14 @@ impl End {
         if let Some(main) = remote.codecs.iter().find(|c| !c.is_auxiliary()) {
             self.clock = main.clock;
         }
+        self.feedback = Feedback::of(&remote.codecs, self.feedback.take());
+    }
+
+    /// The codec that is heard; keypad events and comfort noise are not what is meant.
+    pub fn spoken(&self) -> Option<&Codec> {
+        let mut main = self.codecs.iter().filter(|codec| !codec.is_auxiliary());
+        let heard = main.clone().find(|codec| codec.pt == self.number);
+        heard.or_else(|| main.next())
     }
 
     fn may_cross(&self, far: &End) -> bool {
@@ -153,6 +182,13 @@ impl End {
             }
             Link::Web(web) => (Form::Webrtc, web.end.pair().map(|pair| pair.remote), web.suite),
         };
+        let codec = self.spoken().map(|codec| codec.name.clone()).unwrap_or_default();
+        let view = self.reports.view;
+        // Sound as the peer reports that it hears it, over its own half of the way.
+        let peer_mos = view.filter(|_| self.feedback.is_none()).map(|view| {
+            let loss = u64::from(view.fraction) * 1_000_000 / 256;
+            mos(&codec, loss, delay(view.jitter_us.into(), self.reports.round_trip_us, None))
+        });
         Figures {
             leg: self.leg,
             content: self.content,
@@ -163,6 +199,18 @@ impl End {
             dropped: self.refused(),
             lost: self.reception.lost(),
             jitter_us: self.reception.jitter_us(),
+            expected: self.reception.expected(),
+            loss_ppm: self.recent.map_or(0, |recent| recent.loss as u32),
+            round_trip_us: self.reports.round_trip_us,
+            mos: self.recent.and_then(|recent| recent.mos),
+            mos_mean: self.scores.0.checked_div(self.scores.1).map(|mean| mean as u16),
+            view: view.map(|view| Seen {
+                lost: view.lost,
+                loss_ppm: u32::from(view.fraction) * 1_000_000 / 256,
+                jitter_us: view.jitter_us,
+                mos: peer_mos,
+            }),
+            codec,
             form,
             peer,
             suite,

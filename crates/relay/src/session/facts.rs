@@ -2,6 +2,7 @@
 
 use signal::media::{Codec, Crypto, Direction, Dtls, Ice};
 use signal::{LegId, Time};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::{IpAddr, SocketAddr};
 
 /// Names an end of one worker. A freed place gets another generation, so a late packet never meets a new call.
@@ -43,6 +44,15 @@ pub struct Local {
     pub crypto: Vec<Crypto>,
 }
 
+impl Local {
+    /// A word that is as random as what the shell drew.
+    pub(super) fn word(&self) -> u64 {
+        let mut hash = DefaultHasher::new();
+        (&self.ufrag, self.tie_breaker).hash(&mut hash);
+        hash.finish()
+    }
+}
+
 /// One content of one leg as its peer described it and both sides agreed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Remote {
@@ -79,6 +89,9 @@ pub enum Happening {
     Unreachable,
     /// The certificate is not the one that was described.
     Insecure,
+    /// The other side needs a picture that stands for itself, and this end's peer takes no RTCP that asks for one: it is to be
+    /// asked by signalling (RFC 5168).
+    Picture,
 }
 
 /// A [`Happening`] and whose it is.
@@ -168,12 +181,39 @@ pub struct Figures {
     pub lost: u64,
     /// RFC 3550 A.8, microseconds.
     pub jitter_us: u32,
+    /// Packets that came or should have.
+    pub expected: u64,
+    /// Lost within the last second, parts per million.
+    pub loss_ppm: u32,
+    /// To the peer and back, microseconds; by the peer's RTCP.
+    pub round_trip_us: Option<u32>,
+    /// Mean opinion score of what came in within the last second, hundredths ([`super::mos`]); `None`: nothing came, or no sound.
+    pub mos: Option<u16>,
+    /// The mean of all seconds.
+    pub mos_mean: Option<u16>,
+    /// What the peer says of what it hears from us; `None`: nothing yet.
+    pub view: Option<Seen>,
+    /// The codec that is heard; empty: none is agreed.
+    pub codec: String,
     /// How it speaks.
     pub form: Form,
     /// Where media comes from.
     pub peer: Option<SocketAddr>,
     /// SRTP suite in use.
     pub suite: Option<crate::srtp::Suite>,
+}
+
+/// A stream as its receiver reports it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// Packets lost since the beginning; fewer than none when some came twice.
+    pub lost: i32,
+    /// Lost since its report before, parts per million.
+    pub loss_ppm: u32,
+    /// Microseconds.
+    pub jitter_us: u32,
+    /// Mean opinion score by these, hundredths.
+    pub mos: Option<u16>,
 }
 
 /// Why control is refused; the text names the field.

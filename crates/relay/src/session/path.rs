@@ -2,8 +2,8 @@
 
 use super::end::{End, Link};
 use super::facts::{Arrival, Departure, Socket};
-use super::rtcp;
 use crate::packet::{self, Class, Rtp, Splice};
+use crate::rtcp::{self, Item};
 use crate::webrtc::Received;
 use std::net::SocketAddr;
 
@@ -33,7 +33,8 @@ pub(super) fn cross(
                     near.count.dropped += 1;
                     return None;
                 }
-                report(near, far, at, buffer, length)
+                report(near, far, at, buffer.get(..length)?);
+                None
             }
             Received::Nothing => None,
         },
@@ -57,7 +58,8 @@ pub(super) fn cross(
                     near.count.dropped += 1;
                     return None;
                 };
-                report(near, far, at, buffer, length)
+                report(near, far, at, buffer.get(..length)?);
+                None
             }
             // Checks of a phone that tries ICE without DTLS, keep-alives: neither wrong nor of use.
             _ => None,
@@ -69,7 +71,7 @@ pub(super) fn cross(
 fn media(
     near: &mut End,
     far: &mut End,
-    rtp: Rtp,
+    mut rtp: Rtp,
     at: Arrival,
     buffer: &mut [u8],
     length: usize,
@@ -79,31 +81,85 @@ fn media(
     near.count.packets_in += 1;
     near.count.octets_in += length as u64;
     near.reception.packet(&rtp, near.clock, at);
+    near.number = rtp.pt;
     if !near.crossing {
         return None;
     }
     let pt = near.payloads.get(rtp.pt)?;
-    let splice = near.splice.get_or_insert_with(|| Splice::new(rtp.ssrc, near.clock));
-    packet::rewrite(buffer, &splice.map(Rtp { pt, ..rtp }, at.time().0));
+    let length = packet::strip(buffer, length, &mut rtp);
+    let splice = near.splice.get_or_insert_with(|| {
+        Splice::new(far.reports.name_for(rtp.ssrc, far.reception.source()), near.clock)
+    });
+    let said = splice.map(Rtp { pt, ..rtp }, at.time().0);
+    packet::rewrite(buffer, &said);
     let departure = leave(far, Class::Rtp, buffer, length)?;
     far.count.packets_out += 1;
     far.count.octets_out += departure.length as u64;
+    far.reports.octets = far.reports.octets.wrapping_add((length - rtp.header) as u32);
+    if let Some(feedback) = &mut far.feedback
+        && let Some(cache) = &mut feedback.cache
+    {
+        cache.keep(said.seq, buffer.get(..departure.length)?, at.time());
+    }
     Some(departure)
 }
 
-/// RTCP that was accepted and lies open in the buffer; it crosses whatever the direction.
-fn report(near: &mut End, far: &mut End, at: Arrival, buffer: &mut [u8], length: usize) -> Option<Departure> {
+/// RTCP that was accepted: it ends here. What it says is kept, and what it asks for is asked of the other side, in words that
+/// that one has agreed on (interworking §12.3).
+fn report(near: &mut End, far: &mut End, at: Arrival, compound: &[u8]) {
     near.heard = Some(at.time());
     near.silent = false;
-    if far.is_open() {
-        return None;
+    let now = at.time();
+    rtcp::read(compound, |item| {
+        let said = far.splice.as_ref();
+        if near.reports.hear(&item, said, far.clock, near.reception.source(), at) {
+            // A receiver cannot bring sound and picture together before it has the first report.
+            far.reports.hasten(now);
+        }
+        let ours = |media: u32| said.is_some_and(|said| said.ssrc() == media);
+        match item {
+            Item::Nack { media, first, mask } if ours(media) => {
+                let offset = said.map_or(0, Splice::seq_offset);
+                let (Some(here), there) = (&mut near.feedback, &mut far.feedback) else { return };
+                here.missed(first, mask, now, |seq| {
+                    if let Some(there) = there {
+                        there.want(seq.wrapping_sub(offset));
+                        far.reports.asked = true;
+                    }
+                });
+                near.reports.asked = true;
+            }
+            Item::Picture { media } if media == 0 || ours(media) => {
+                if let Some(there) = &mut far.feedback {
+                    there.want_picture();
+                    far.reports.asked = true;
+                }
+            }
+            Item::Estimate { bits } => {
+                if let Some(there) = &mut far.feedback {
+                    there.limit(bits);
+                    far.reports.asked = true;
+                }
+            }
+            _ => {}
+        }
+    });
+}
+
+/// A packet that left before and leaves again: the first `length` octets of its buffer.
+pub(super) fn repeated(near: &End, length: usize) -> Option<Departure> {
+    match &near.link {
+        Link::Open => None,
+        Link::Web(web) => Some(Departure { socket: Socket::Shared, to: web.end.pair()?.remote, length }),
+        Link::Plain(plain) => {
+            let (socket, to) = plain.way(near.id, Class::Rtp)?;
+            Some(Departure { socket, to, length })
+        }
     }
-    rtcp::translate(buffer.get_mut(..length)?, near.splice.as_ref(), far.splice.as_ref());
-    leave(far, Class::Rtcp, buffer, length)
 }
 
 /// Puts a packet into the form of the end that it leaves by.
-fn leave(far: &mut End, class: Class, buffer: &mut [u8], length: usize) -> Option<Departure> {
+pub(super) fn leave(far: &mut End, class: Class, buffer: &mut [u8], length: usize) -> Option<Departure> {
     match &mut far.link {
         Link::Open => None,
         Link::Web(web) => {

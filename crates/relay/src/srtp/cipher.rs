@@ -1,6 +1,7 @@
 //! Session keys and the two kinds of transform: AES-CM with HMAC-SHA1, and AES-GCM.
 
-use aes::cipher::{BlockCipher, BlockEncrypt, InnerIvInit, KeyInit, KeyIvInit, StreamCipher};
+use aes::cipher::consts::U16;
+use aes::cipher::{BlockCipher, BlockEncrypt, BlockSizeUser, InnerIvInit, KeyInit, KeyIvInit, StreamCipher};
 use aes::{Aes128, Aes128Enc, Aes256, Aes256Enc};
 use aws_lc_rs::aead::{AES_128_GCM, AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use ctr::{Ctr128BE, CtrCore};
@@ -247,10 +248,9 @@ fn associated(head: &[u8], word: [u8; 4]) -> Option<[u8; 12]> {
 impl Cipher {
     /// Counter mode over `body` (RFC 3711 §4.1.1); the key schedule is borrowed, neither made again nor copied.
     fn apply(&self, iv: &[u8; 16], body: &mut [u8]) {
-        fn run<C: BlockCipher + BlockEncrypt>(cipher: &C, iv: &[u8; 16], body: &mut [u8])
+        fn run<C>(cipher: &C, iv: &[u8; 16], body: &mut [u8])
         where
-            ctr::flavors::Ctr128BE: ctr::CtrFlavor<C::BlockSize>,
-            C: aes::cipher::BlockSizeUser<BlockSize = aes::cipher::consts::U16>,
+            C: BlockCipher + BlockEncrypt + BlockSizeUser<BlockSize = U16>,
         {
             let core = CtrCore::<&C, ctr::flavors::Ctr128BE>::inner_iv_init(cipher, iv.into());
             Ctr128BE::<&C>::from_core(core).apply_keystream(body);

@@ -3,7 +3,7 @@
 use super::load::Fault;
 use super::{Config, RelayConfig, TrunkConfig};
 use std::collections::HashSet;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 /// Shortest cluster secret, characters.
 const SECRET: usize = 16;
@@ -22,6 +22,7 @@ impl Config {
             faults.push(fault);
         }
         self.check_load(&mut faults);
+        faults.extend(self.relay.check_families());
         faults
     }
 
@@ -311,6 +312,20 @@ impl RelayConfig {
                 "write first-last, as 30000-34999, not below 1024",
             )
         })
+    }
+}
+
+impl RelayConfig {
+    /// Both families are served by one socket a port: it must not be bound to an address of one of them.
+    fn check_families(&self) -> Option<Fault> {
+        let both =
+            self.listen == IpAddr::V6(Ipv6Addr::UNSPECIFIED) && self.advertise.is_some_and(|a| a.is_ipv4());
+        let address = self.advertise6.filter(|_| !both)?;
+        Some(Fault::new(
+            "[relay] advertise6",
+            format!("\"{address}\" beside listen \"{}\"", self.listen),
+            "write listen = \"::\" and an IPv4 address in advertise, or, for IPv6 alone, that address in advertise",
+        ))
     }
 }
 

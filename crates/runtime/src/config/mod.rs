@@ -10,7 +10,7 @@ pub use check::parse_listen;
 pub use load::Fault;
 
 use serde::Deserialize;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 /// The whole file.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -217,6 +217,8 @@ pub struct RelayConfig {
     pub listen: IpAddr,
     /// Address put into SDP and candidates; default: `listen`.
     pub advertise: Option<IpAddr>,
+    /// The same for peers that speak IPv6, beside an `advertise` of IPv4; `listen` is `::` then.
+    pub advertise6: Option<Ipv6Addr>,
     /// `first-last`.
     pub ports: String,
     /// Where the control API listens in the cluster; default: a free port of `listen`.
@@ -242,6 +244,7 @@ impl Default for RelayConfig {
         RelayConfig {
             listen: IpAddr::from([127, 0, 0, 1]),
             advertise: None,
+            advertise6: None,
             ports: "30000-34999".into(),
             control: None,
             threads: 1,

@@ -51,7 +51,8 @@ impl Relay {
 }
 
 pub fn codecs() -> Vec<Codec> {
-    let codec = |pt, name: &str, clock, channels| Codec { pt, name: name.into(), clock, channels };
+    let codec =
+        |pt, name: &str, clock, channels| Codec { pt, name: name.into(), clock, channels, feedback: vec![] };
     vec![codec(0, "PCMU", 8_000, 1), codec(101, "telephone-event", 8_000, 1)]
 }
 
@@ -76,10 +77,14 @@ pub struct Phone {
 
 impl Phone {
     pub fn new() -> Phone {
+        Phone::at("127.0.0.1")
+    }
+
+    pub fn at(ip: &str) -> Phone {
         loop {
-            let rtp = UdpSocket::bind("127.0.0.1:0").unwrap();
+            let rtp = UdpSocket::bind((ip, 0)).unwrap();
             let port = rtp.local_addr().unwrap().port();
-            let Ok(rtcp) = UdpSocket::bind(("127.0.0.1", port.saturating_add(1))) else { continue };
+            let Ok(rtcp) = UdpSocket::bind((ip, port.saturating_add(1))) else { continue };
             for socket in [&rtp, &rtcp] {
                 socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
             }
@@ -113,4 +118,20 @@ pub fn rtp(pt: u8, seq: u16, ssrc: u32) -> Vec<u8> {
     packet.extend(ssrc.to_be_bytes());
     packet.extend((0..160).map(|n| n as u8 ^ seq as u8));
     packet
+}
+
+/// Whose stream a report is of, and whose it tells of.
+pub fn told(compound: &[u8]) -> (u32, u32) {
+    use relay::rtcp::Item;
+    let (mut sender, mut heard) = (0, 0);
+    assert!(relay::rtcp::valid(compound));
+    relay::rtcp::read(compound, |item| match item {
+        Item::Sender(of) => sender = of.ssrc,
+        Item::Block(block) => {
+            assert_eq!((block.lost, block.fraction), (0, 0));
+            heard = block.ssrc;
+        }
+        other => panic!("{other:?}"),
+    });
+    (sender, heard)
 }

@@ -29,6 +29,7 @@ fn local_end(end: &v1::LocalEnd) -> Option<LocalEnd> {
         rtcp_port: end.rtcp_port.try_into().ok()?,
         ice: Ice::try_from(end.ice.clone()?).ok()?,
         fingerprint: end.fingerprint.clone()?.into(),
+        other: end.other_address.parse().ok(),
         // A newer relay may know suites that mean nothing here.
         crypto: end.crypto.iter().filter_map(|line| Crypto::try_from(line.clone()).ok()).collect(),
     })
@@ -55,6 +56,7 @@ pub fn connect(session: &str, connect: &Connect, trace: &str) -> v1::ConnectRequ
                 name: c.name.clone(),
                 clock: c.clock,
                 channels: c.channels.into(),
+                feedback: c.feedback.clone(),
             })
             .collect(),
         sends: connect.direction.sends(),

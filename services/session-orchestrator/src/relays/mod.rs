@@ -15,7 +15,7 @@ use proto::pipe::Dialer;
 use proto::v1::order::Order;
 use proto::v1::relay_client::RelayClient;
 use proto::v1::reply::Reply;
-use proto::v1::{AllocateRequest, ReleaseRequest, StatisticsRequest, UpdateRequest};
+use proto::v1::{AllocateRequest, EndStatistics, ReleaseRequest, StatisticsRequest, UpdateRequest};
 use session::call::{Connect, Grant, RelaySession};
 use signal::media::Ice;
 use signal::{CallId, LegId};
@@ -167,6 +167,7 @@ impl Relays {
             content: content.into(),
             ice: Some(ice.into()),
             trace: trace.to_owned(),
+            picture: false,
         };
         self.order(session, Order::Update(request)).await.map(drop)
     }
@@ -176,21 +177,37 @@ impl Relays {
     /// # Errors
     /// [`Failure`]
     pub async fn probe(&self, session: &RelaySession, call: CallId) -> Result<(), Failure> {
-        let ask = StatisticsRequest { session: call.to_string() };
-        match self.order(session, Order::Statistics(ask)).await? {
-            // A session has ends; a relay that was started anew knows none of it.
-            Reply::Statistics(figures) if !figures.ends.is_empty() => Ok(()),
-            _ => Err(Failure::Lost),
-        }
+        // A session has ends; a relay that was started anew knows none of it.
+        if self.figures(session, call).await?.is_empty() { Err(Failure::Lost) } else { Ok(()) }
     }
 
-    /// Gives the session back.
+    /// Figures of the session's ends as they are now; none when the relay does not know it.
     ///
     /// # Errors
     /// [`Failure`]
-    pub async fn release(&self, session: &RelaySession, call: CallId, trace: &str) -> Result<(), Failure> {
+    pub async fn figures(&self, session: &RelaySession, call: CallId) -> Result<Vec<EndStatistics>, Failure> {
+        let ask = StatisticsRequest { session: call.to_string() };
+        match self.order(session, Order::Statistics(ask)).await? {
+            Reply::Statistics(figures) => Ok(figures.ends),
+            _ => Ok(vec![]),
+        }
+    }
+
+    /// Gives the session back, for its last figures; none when it was given back before.
+    ///
+    /// # Errors
+    /// [`Failure`]
+    pub async fn release(
+        &self,
+        session: &RelaySession,
+        call: CallId,
+        trace: &str,
+    ) -> Result<Vec<EndStatistics>, Failure> {
         let request = ReleaseRequest { session: call.to_string(), trace: trace.to_owned() };
-        self.order(session, Order::Release(request)).await.map(drop)
+        match self.order(session, Order::Release(request)).await? {
+            Reply::Release(last) => Ok(last.ends),
+            _ => Ok(vec![]),
+        }
     }
 
     /// The relay still announces itself.

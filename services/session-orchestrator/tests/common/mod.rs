@@ -7,9 +7,9 @@ use futures::{Stream, StreamExt};
 use proto::pipe::{Dialer, pipe};
 use proto::v1::relay_server::{Relay, RelayServer};
 use proto::v1::{
-    AllocateReply, AllocateRequest, ConnectReply, ConnectRequest, Fingerprint, Ice, LocalEnd, Orders,
-    Refused, RelayEvent, ReleaseReply, ReleaseRequest, Replies, Reply, StatisticsReply, StatisticsRequest,
-    UpdateReply, UpdateRequest, order, relay_event, reply,
+    AllocateReply, AllocateRequest, ConnectReply, ConnectRequest, EndStatistics, Fingerprint, Ice, LocalEnd,
+    Orders, Refused, RelayEvent, ReleaseReply, ReleaseRequest, Replies, Reply, StatisticsReply,
+    StatisticsRequest, UpdateReply, UpdateRequest, order, relay_event, reply,
 };
 use proto::wire::Wire;
 use runtime::config::{AliasConfig, ComponentConfig, TrunkConfig};
@@ -26,9 +26,14 @@ use store::Store;
 use tandem_orchestrator::{Dial, run};
 use tonic::{Request, Response, Status, Streaming};
 
-/// A relay that keeps books, refuses when told to, and allocates as slowly as it is told to.
+/// A relay that keeps books, refuses when told to, allocates as slowly as it is told to, and has these figures.
 #[derive(Clone, Default)]
-pub struct Books(pub Arc<Mutex<Vec<String>>>, pub Arc<Mutex<Option<Status>>>, pub Arc<Mutex<Duration>>);
+pub struct Books(
+    pub Arc<Mutex<Vec<String>>>,
+    pub Arc<Mutex<Option<Status>>>,
+    pub Arc<Mutex<Duration>>,
+    pub Arc<Mutex<Vec<EndStatistics>>>,
+);
 
 impl Books {
     fn note(&self, line: String) -> Result<(), Status> {
@@ -99,6 +104,7 @@ impl Relay for Books {
             ice: Some(Ice { ufrag: "abcd".into(), pwd: "0123456789012345678901".into(), ..Ice::default() }),
             fingerprint: Some(Fingerprint { hash: "sha-256".into(), digest: vec![7; 32] }),
             crypto: vec![],
+            other_address: String::new(),
         };
         let ends =
             (0..request.legs).flat_map(|leg| (0..request.contents).map(move |c| end(leg, c))).collect();
@@ -115,10 +121,11 @@ impl Relay for Books {
     }
     async fn release(&self, request: Request<ReleaseRequest>) -> Result<Response<ReleaseReply>, Status> {
         self.note(format!("release {}", request.into_inner().session))?;
-        Ok(Response::new(ReleaseReply { ends: vec![] }))
+        Ok(Response::new(ReleaseReply { ends: self.3.lock().unwrap().clone() }))
     }
     async fn statistics(&self, _: Request<StatisticsRequest>) -> Result<Response<StatisticsReply>, Status> {
-        Ok(Response::new(StatisticsReply::default()))
+        let ends = self.3.lock().unwrap().clone();
+        Ok(Response::new(StatisticsReply { ends, ..StatisticsReply::default() }))
     }
 }
 

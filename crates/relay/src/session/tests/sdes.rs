@@ -86,12 +86,23 @@ fn every_suite_is_opened_on_one_leg_and_sealed_on_the_other_way_back() {
         }
         let report = receiver_report(7);
         let wire = secure.seal(&report);
-        let out = give(&mut worker, Socket::Rtcp(a), at("192.0.2.30:16401"), 300, &wire);
-        assert_eq!(out, Some((Socket::Rtcp(b), at("198.51.100.7:7001"), report.clone())));
-        let out = give(&mut worker, Socket::Rtcp(b), at("198.51.100.7:7001"), 300, &report);
-        let (socket, to, wire) = out.unwrap();
-        assert_eq!((socket, to), (Socket::Rtcp(a), at("192.0.2.30:16401")));
-        assert_eq!(secure.open(wire), Some(report));
+        assert_eq!(give(&mut worker, Socket::Rtcp(a), at("192.0.2.30:16401"), 300, &wire), None);
+        // Each leg hears reports of ours, in its own form.
+        let mut heard = [0, 0];
+        for now in (310..20_000).step_by(10) {
+            worker.tick(Time(now));
+            for (socket, to, packet) in departures(&mut worker, now) {
+                let (leg, packet) = match to.to_string().as_str() {
+                    "192.0.2.30:16401" => (0, secure.open(packet).unwrap()),
+                    "198.51.100.7:7001" => (1, packet),
+                    other => panic!("a report to {other}"),
+                };
+                assert_eq!(socket, Socket::Rtcp([a, b][leg]));
+                assert!(crate::rtcp::valid(&packet));
+                heard[leg] += 1;
+            }
+        }
+        assert!(heard.iter().all(|count| *count >= 3), "{heard:?}");
         let [first, second] = &figures(&worker)[..] else { panic!() };
         assert_eq!((first.form, first.suite, first.dropped), (Form::Sdes, Some(suite), 0));
         assert_eq!((second.form, second.suite), (Form::Plain, None));

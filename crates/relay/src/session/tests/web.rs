@@ -6,13 +6,13 @@ use crate::webrtc::{Event, Received};
 use signal::media::{Candidate, CandidateKind, Dtls, Fingerprint, Ice, Setup};
 
 /// A browser: an end of its own behind one socket.
-struct Client {
-    end: crate::webrtc::End,
-    address: SocketAddr,
+pub(super) struct Client {
+    pub(super) end: crate::webrtc::End,
+    pub(super) address: SocketAddr,
     certificate: Certificate,
     ufrag: String,
     events: Vec<Event>,
-    heard: Vec<(Received, Vec<u8>)>,
+    pub(super) heard: Vec<(Received, Vec<u8>)>,
 }
 
 fn host(address: SocketAddr) -> Candidate {
@@ -44,7 +44,7 @@ impl Client {
         let ice = Ice {
             ufrag: local.ufrag.clone(),
             pwd: local.pwd.clone(),
-            candidates: vec![host(shared())],
+            candidates: std::iter::once(shared()).chain(worker.other).map(host).collect(),
             ..Ice::default()
         };
         let fingerprints = vec![worker.host.certificate.fingerprint()];
@@ -52,7 +52,7 @@ impl Client {
     }
 
     /// What it says of itself.
-    fn remote(&self, codecs: &[(u8, &str)]) -> Remote {
+    pub(super) fn remote(&self, codecs: &[(u8, &str)]) -> Remote {
         let ice = Ice {
             ufrag: self.ufrag.clone(),
             pwd: self.ufrag.repeat(8),
@@ -71,15 +71,15 @@ impl Client {
 }
 
 /// The wire between a worker and its clients.
-struct Net {
-    now: Time,
-    worker: Worker,
-    clients: Vec<Client>,
+pub(super) struct Net {
+    pub(super) now: Time,
+    pub(super) worker: Worker,
+    pub(super) clients: Vec<Client>,
 }
 
 impl Net {
     /// Delivers what is on its way, as long as anything moves within so many milliseconds.
-    fn run(&mut self, ms: u64) {
+    pub(super) fn run(&mut self, ms: u64) {
         let until = self.now + ms;
         while self.now < until {
             loop {
@@ -89,7 +89,7 @@ impl Net {
                     let to = self.clients.iter_mut().find(|c| c.address == datagram.pair.remote);
                     let Some(client) = to else { continue };
                     let mut octets = datagram.octets;
-                    client.end.receive(&mut octets, shared(), client.address, self.now);
+                    client.end.receive(&mut octets, datagram.pair.local, client.address, self.now);
                 }
                 for at in 0..self.clients.len() {
                     while let Some(datagram) = self.clients[at].end.poll_transmit() {
@@ -119,7 +119,7 @@ impl Net {
     }
 
     /// A packet of the worker's goes where it is sent; clients decrypt it.
-    fn give(
+    pub(super) fn give(
         &mut self,
         socket: Socket,
         from: SocketAddr,
@@ -128,7 +128,8 @@ impl Net {
         let out = super::give(&mut self.worker, socket, from, self.now.0, packet)?;
         if let Some(client) = self.clients.iter_mut().find(|c| c.address == out.1) {
             let mut wire = out.2.clone();
-            let received = client.end.receive(&mut wire, shared(), client.address, self.now);
+            let ours = self.worker.facing(client.address);
+            let received = client.end.receive(&mut wire, ours, client.address, self.now);
             let (Received::Rtp(length) | Received::Rtcp(length)) = received else { return Some(out) };
             wire.truncate(length);
             client.heard.push((received, wire));
@@ -136,8 +137,29 @@ impl Net {
         Some(out)
     }
 
+    /// What the ends say by themselves: that to clients as they read it, and the rest.
+    pub(super) fn departures(&mut self) -> Vec<(SocketAddr, Vec<u8>)> {
+        let mut said = vec![];
+        for (_, to, mut wire) in super::departures(&mut self.worker, self.now.0) {
+            if let Some(client) = self.clients.iter_mut().find(|client| client.address == to) {
+                let read = client.end.receive(&mut wire, shared(), client.address, self.now);
+                let (Received::Rtp(length) | Received::Rtcp(length)) = read else {
+                    panic!("a client cannot read what it is sent: {:?}", client.end.dropped())
+                };
+                wire.truncate(length);
+            }
+            said.push((to, wire));
+        }
+        said
+    }
+
     /// A client speaks; gives what leaves at the other end.
-    fn say(&mut self, client: usize, packet: &[u8], rtcp: bool) -> Option<(Socket, SocketAddr, Vec<u8>)> {
+    pub(super) fn say(
+        &mut self,
+        client: usize,
+        packet: &[u8],
+        rtcp: bool,
+    ) -> Option<(Socket, SocketAddr, Vec<u8>)> {
         let mut wire = packet.to_vec();
         wire.resize(packet.len() + crate::srtp::ROOM, 0);
         let Client { end, address, .. } = &mut self.clients[client];
@@ -151,31 +173,53 @@ impl Net {
         self.give(Socket::Shared, from, &wire)
     }
 
-    fn reports(&mut self) -> Vec<(u8, Happening)> {
+    pub(super) fn reports(&mut self) -> Vec<(u8, Happening)> {
         std::iter::from_fn(|| self.worker.poll_report()).map(|r| (r.leg.0, r.happening)).collect()
     }
 }
 
 /// A call from a phone (leg 0) to a client (leg 1) that is not connected yet.
-fn begun() -> (Net, EndId, EndId) {
-    let mut worker = worker(Limits::default());
+pub(super) fn begun() -> (Net, EndId, EndId) {
+    begun_with(worker(Limits::default()), "198.51.100.7:7000")
+}
+
+fn begun_with(mut worker: Worker, client: &str) -> (Net, EndId, EndId) {
     let ids = allocate(&mut worker, "call", 1);
     worker
         .connect("call", 0, 0, &remote(phone(), &[(0, "PCMU"), (101, "telephone-event")]), Time(0))
         .unwrap();
-    let mut client = Client::new("browser", "198.51.100.7:7000", false);
+    let mut client = Client::new("browser", client, false);
     client.meets(&worker, ids[1], Setup::Passive, Time(0));
     (Net { now: Time(0), worker, clients: vec![client] }, ids[0], ids[1])
 }
 
-fn connected() -> (Net, EndId, EndId) {
-    let (mut net, a, b) = begun();
+pub(super) fn connected() -> (Net, EndId, EndId) {
+    connect(begun())
+}
+
+fn connect((mut net, a, b): (Net, EndId, EndId)) -> (Net, EndId, EndId) {
     let mut facts = net.clients[0].remote(&[(0, "PCMU"), (96, "telephone-event")]);
     facts.dtls.as_mut().unwrap().setup = Setup::Active;
     net.worker.connect("call", 1, 0, &facts, Time(0)).unwrap();
     net.run(500);
     assert_eq!(net.reports(), [(1, Happening::Connected)]);
     (net, a, b)
+}
+
+/// R-RTP-13: the client finds the relay in its own family, whatever the phone's is.
+#[test]
+fn families_may_differ() {
+    for client in ["198.51.100.7:7000", "[2001:db8::7]:7000"] {
+        let worker = worker(Limits::default()).with_other(at("[2001:db8::1]:30000"));
+        let (mut net, a, _) = connect(begun_with(worker, client));
+        for seq in 0..20 {
+            let (_, to, _) = net.give(Socket::Rtp(a), phone(), &rtp(0, seq, 7)).unwrap();
+            assert_eq!(to, at(client));
+            assert_eq!(net.clients[0].heard.pop().unwrap().1, rtp(0, seq, 7));
+            let back = rtp(0, 900 + seq, 9);
+            assert_eq!(net.say(0, &back, false), Some((Socket::Rtp(a), phone(), back)));
+        }
+    }
 }
 
 #[test]
@@ -199,16 +243,6 @@ fn a_phone_and_a_client_hear_each_other_and_the_plain_ports_are_given_back() {
     assert_eq!((figures[1].form, figures[1].packets_in, figures[1].packets_out), (Form::Webrtc, 20, 20));
     assert_eq!((figures[1].peer, figures[1].dropped), (Some(at("198.51.100.7:7000")), 0));
     assert!(figures[1].suite.is_some() && figures[0].suite.is_none());
-}
-
-#[test]
-fn rtcp_crosses_between_two_ports_and_the_muxed_path() {
-    let (mut net, a, _) = connected();
-    let report = receiver_report(7);
-    let (socket, ..) = net.give(Socket::Rtcp(a), at("192.0.2.30:16401"), &report).unwrap();
-    assert_eq!(socket, Socket::Shared);
-    assert_eq!(net.clients[0].heard.pop().unwrap(), (Received::Rtcp(8), report.clone()));
-    assert_eq!(net.say(0, &report, true), Some((Socket::Rtcp(a), at("192.0.2.30:16401"), report)));
 }
 
 /// A peer answers our check while it waits for our description; its own checks come later.

@@ -201,6 +201,38 @@ fn a_lite_peer_is_controlled() {
     panic!("nominated: {nominated}, hello: {greeted}");
 }
 
+/// R-RTP-8: a peer that nominates with every check (RFC 5245 §8.1.1.2) is followed to the best of the pairs that work.
+#[test]
+fn a_peer_that_nominates_every_pair_gets_the_best_one() {
+    let mut net = Net::new([false, true]);
+    let peers = [2, 3].map(|host| SocketAddr::from(([198, 51, 100, host], 2000)));
+    let dtls = net.dtls(1, Setup::Passive);
+    let candidates = peers.iter().zip([2_000_000_000, 2_130_706_431]);
+    let candidates = candidates.map(|(at, priority)| Candidate { priority, ..candidate(*at) }).collect();
+    net.ends[0].remote(&Ice { candidates, ..ice(1) }, &dtls, START).unwrap();
+    let name = format!("{}:{}", UFRAG[0], UFRAG[1]);
+    for ms in 0..3_000u64 {
+        // The better path works later.
+        let works = |at: SocketAddr| at == peers[0] || ms >= 500;
+        for from in peers.into_iter().filter(|at| ms % 50 == 0 && works(*at)) {
+            let check = StunMessage::binding_request(&name, TransId::new(), true, 1, 1_900_000_000, true);
+            net.ends[0].receive(&mut stun(check, PWD[0]), from, address(0), START + ms);
+        }
+        while let Some(said) = net.ends[0].poll_transmit() {
+            let Ok(sent) = StunMessage::parse(&said.octets) else { continue };
+            if sent.is_binding_request() && works(said.pair.remote) {
+                let reply = StunMessage::binding_reply(sent.trans_id(), address(0));
+                net.ends[0].receive(&mut stun(reply, PWD[1]), said.pair.remote, address(0), START + ms);
+            }
+        }
+        net.ends[0].tick(START + ms);
+        if ms == 490 {
+            assert_eq!(net.ends[0].ice.pair().map(|pair| pair.remote), Some(peers[0]));
+        }
+    }
+    assert_eq!(net.ends[0].ice.pair().map(|pair| pair.remote), Some(peers[1]));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
     /// Nothing that comes from the network panics, before and after the peer is known: STUN with broken attributes, records, media.

@@ -1,0 +1,213 @@
+//! What a worker's ends say by themselves: reports in their time, and what peers ask of each other.
+
+use super::end::{End, Link};
+use super::facts::{Arrival, Departure, Happening, Refusal};
+use super::feedback::Picture;
+use super::path;
+use super::quality::{Scale, Spread, mos};
+use super::{Session, Slot, Worker};
+use crate::packet::Class;
+use crate::rtcp::Writer;
+use crate::srtp::ROOM;
+use signal::Time;
+
+/// Octets that [`Worker::poll_departure`] needs.
+pub const DEPARTURE: usize = 2_048;
+
+impl Worker {
+    /// The next packet that an end has to send by itself: written to the front of `buffer`, which has [`DEPARTURE`] octets.
+    /// To be asked after each round of [`Worker::receive`] and [`Worker::tick`], until nothing is left.
+    pub fn poll_departure(&mut self, at: Arrival, buffer: &mut [u8]) -> Option<Departure> {
+        while let Some(index) = self.speaking.front().copied() {
+            if let Some(departure) = self.speak(index, at, buffer) {
+                return Some(departure);
+            }
+            self.speaking.pop_front();
+            if let Some(end) = self.end_mut(index) {
+                end.reports.queued = false;
+            }
+        }
+        None
+    }
+
+    /// The peer of an end is to send a picture that stands for itself: the other side has asked for it by signalling (RFC 5168).
+    ///
+    /// # Errors
+    /// [`Refusal`]
+    pub fn refresh(&mut self, session: &str, leg: u32, content: u32) -> Result<(), Refusal> {
+        let index = self.find(session, leg, content)?;
+        if let Some(feedback) = self.end_mut(index).and_then(|end| end.feedback.as_mut()) {
+            feedback.want_picture();
+            self.ask(index);
+        }
+        Ok(())
+    }
+
+    /// How the streams of all ends were, second by second, since the start.
+    #[must_use]
+    pub fn spread(&self) -> &Spread {
+        &self.spread
+    }
+
+    /// The end has something to say.
+    pub(super) fn ask(&mut self, index: u32) {
+        let Some(end) = self.end_mut(index) else { return };
+        end.reports.asked = false;
+        if !std::mem::replace(&mut end.reports.queued, true) {
+            self.speaking.push_back(index);
+        }
+    }
+
+    /// Both sides of a content are connected: their reports begin.
+    pub(super) fn begin_reports(&mut self, index: u32, now: Time) {
+        if let Some(at) = self.end_mut(index).and_then(|end| end.reports.begin(now)) {
+            self.wheel.insert(at, index);
+        }
+    }
+
+    /// Looks at the ends that wanted to be looked at by now.
+    pub(super) fn look(&mut self, now: Time) {
+        while let Some(index) = self.wheel.pop(now) {
+            let Some(end) = self.end_mut(index) else { continue };
+            let next = end.reports.look(now);
+            let waits = end.feedback.as_mut().is_some_and(|feedback| std::mem::take(&mut feedback.waiting));
+            if next.is_some() || waits {
+                self.ask(index);
+            }
+            if let Some(at) = next {
+                self.wheel.insert(at, index);
+            }
+        }
+    }
+
+    /// Says one thing; `None`: nothing is left.
+    fn speak(&mut self, index: u32, at: Arrival, buffer: &mut [u8]) -> Option<Departure> {
+        let now = at.time();
+        let peer = self.end(index)?.peer;
+        let (near, far) = self.pair(index as usize, peer)?;
+        if let Some(length) = near.feedback.as_mut().and_then(|feedback| feedback.repeat(now, buffer)) {
+            return path::repeated(near, length);
+        }
+        let plain = matches!(near.link, Link::Plain(_));
+        let picture = near.feedback.as_mut().and_then(|feedback| feedback.picture(plain, now));
+        let later = match (picture, &mut near.feedback) {
+            (Some(Picture::Later(at)), Some(feedback)) => {
+                (!std::mem::replace(&mut feedback.waiting, true)).then_some(at)
+            }
+            _ => None,
+        };
+        let departure = compound(near, far, picture, at, buffer);
+        if picture == Some(Picture::Signal) {
+            self.report(index, Happening::Picture);
+        }
+        if let Some(at) = later {
+            self.wheel.insert(at, index);
+        }
+        departure
+    }
+
+    /// A second has passed for a session: what its streams were like.
+    pub(super) fn sample(&mut self, session: u32) {
+        let Some(contents) = self.session(session).map(|session| session.ends[0].len()) else { return };
+        for content in 0..contents {
+            let place = |session: &Session, leg: usize| session.ends.get(leg)?.get(content).copied();
+            let Some(session) = self.session(session) else { return };
+            let (Some(a), Some(b)) = (place(session, 0), place(session, 1)) else { continue };
+            let Worker { ends, spread, .. } = self;
+            if let Ok([Slot { end: Some(a), .. }, Slot { end: Some(b), .. }]) =
+                ends.get_disjoint_mut([a as usize, b as usize])
+            {
+                a.sample(b.reports.round_trip_us, spread);
+                b.sample(a.reports.round_trip_us, spread);
+            }
+        }
+    }
+}
+
+/// A compound packet of what there is to say to the peer of `near`; `None`: there is nothing, or no way to it.
+fn compound(
+    near: &mut End,
+    far: &End,
+    picture: Option<Picture>,
+    at: Arrival,
+    buffer: &mut [u8],
+) -> Option<Departure> {
+    let (lost, estimate) = near.feedback.as_mut().map(|feedback| feedback.take()).unwrap_or_default();
+    let lost = lost.as_slice();
+    let asks =
+        matches!(picture, Some(Picture::Pli | Picture::Fir(_))) || !lost.is_empty() || estimate.is_some();
+    let media = near.reception.source();
+    let wanted = near.reports.due || asks && media.is_some();
+    if near.is_open() || !wanted {
+        return None;
+    }
+    let said = far.splice.as_ref();
+    let ssrc = near.reports.ssrc(said);
+    let packets = near.count.packets_out;
+    let sender = said.and_then(|said| near.reports.sender(said, far.clock, &far.reports, packets, at));
+    let block = near.reception.block(near.clock).map(|block| near.reports.complete(block, at));
+    let room = buffer.len().checked_sub(ROOM)?;
+    let mut writer = Writer::new(buffer.get_mut(..room)?);
+    writer.report(ssrc, sender.as_ref(), block.as_ref()).name(ssrc, near.reports.cname());
+    if let Some(media) = media {
+        if !lost.is_empty() {
+            writer.nack(ssrc, media, lost);
+        }
+        match picture {
+            Some(Picture::Pli) => {
+                writer.pli(ssrc, media);
+            }
+            Some(Picture::Fir(command)) => {
+                writer.fir(ssrc, media, command);
+            }
+            _ => {}
+        }
+        if let Some(bits) = estimate {
+            writer.estimate(ssrc, media, bits);
+        }
+    }
+    let length = writer.finish()?;
+    near.reports.made(at.time());
+    path::leave(near, Class::Rtcp, buffer, length)
+}
+
+impl End {
+    /// What came in within the last second: loss, jitter and what an ear would say. `far`: the round trip of the other side, whose
+    /// half is a part of the way from mouth to ear.
+    fn sample(&mut self, far: Option<u32>, spread: &mut Spread) {
+        self.recent = None;
+        let Some((expected, lost)) = self.reception.look() else { return };
+        let loss = lost * 1_000_000 / expected.max(1);
+        let jitter = u64::from(self.reception.jitter_us());
+        let near = self.reports.round_trip_us;
+        spread.note(Scale::Loss, loss);
+        spread.note(Scale::Jitter, jitter);
+        if let Some(trip) = near {
+            spread.note(Scale::RoundTrip, trip.into());
+        }
+        let mut recent = Recent { loss, mos: None };
+        if let Some(codec) = self.spoken().filter(|_| self.feedback.is_none()) {
+            let score = mos(&codec.name, loss, delay(jitter, near, far));
+            spread.note(Scale::Mos, score.into());
+            recent.mos = Some(score);
+            self.scores.0 += u64::from(score);
+            self.scores.1 += 1;
+        }
+        self.recent = Some(recent);
+    }
+}
+
+/// The last second of a stream.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Recent {
+    /// Parts per million.
+    pub loss: u64,
+    /// Hundredths; `None`: not for ears.
+    pub mos: Option<u16>,
+}
+
+/// From mouth to ear, µs: half of each round trip, a packet of 20 ms, and a jitter buffer of twice the jitter, 20 ms at least.
+pub(super) fn delay(jitter: u64, near: Option<u32>, far: Option<u32>) -> u64 {
+    let way = |trip: Option<u32>| u64::from(trip.unwrap_or(0)) / 2;
+    20_000 + (2 * jitter).max(20_000) + way(near) + way(far)
+}
