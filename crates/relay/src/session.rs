@@ -48,6 +48,8 @@ pub const LEGS: u32 = 2;
 pub const CONTENTS: u32 = 8;
 /// How often silence is looked for, milliseconds.
 const SWEEP_MS: u64 = 1_000;
+/// Locks that may come of one turn of the shell without an allocation: more than it reads datagrams.
+const LATCHED: usize = 512;
 /// Reports that may wait to be fetched; older ones give way.
 const REPORTS: usize = 1_024;
 
@@ -90,12 +92,12 @@ pub struct Worker {
     sweep: Option<Time>,
     reports: VecDeque<Report>,
     closed: VecDeque<EndId>,
+    latched: VecDeque<Latched>,
     /// Ends that want to be looked at, for what they say by themselves.
     wheel: wheel::Wheel,
     /// Ends that have something to say now; has room for all of them.
     speaking: VecDeque<u32>,
     spread: Spread,
-    latched: VecDeque<Latched>,
     forwarded: u64,
     dropped: u64,
     sounds: sound::Sounds,
@@ -139,10 +141,11 @@ impl Worker {
             sweep: None,
             reports: VecDeque::new(),
             closed: VecDeque::new(),
+            // Grown by none of the packets that lock: the shell fetches them after each turn.
+            latched: VecDeque::with_capacity(LATCHED),
             wheel: wheel::Wheel::default(),
             speaking: VecDeque::new(),
             spread: Spread::default(),
-            latched: VecDeque::new(),
             forwarded: 0,
             dropped: 0,
             sounds: sound::Sounds::default(),

@@ -159,8 +159,7 @@ impl Service {
             }
             Asked::Update(v1::UpdateRequest { session, leg, content, ice, picture, .. }) => {
                 convert::session(&session)?;
-                let ice = convert::ice(ice.unwrap_or_default())?;
-                let end = (leg, content);
+                let (ice, end) = (convert::ice(ice.unwrap_or_default())?, (leg, content));
                 (self.place(&session), Kind::Update, Order::Update { session, end, ice, picture })
             }
             Asked::Release(v1::ReleaseRequest { session, .. }) => {

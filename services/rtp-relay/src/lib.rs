@@ -231,6 +231,21 @@ async fn look_after(drain: &Drain, members: &[Member], announcer: &Announcer, ma
     }
 }
 
+/// The core of each thread, where they are to stay on one.
+fn cores(config: &RelayConfig) -> anyhow::Result<Vec<usize>> {
+    if !config.pin {
+        return Ok(vec![]);
+    }
+    let (cores, threads) = (cpu::cores(), config.threads.max(1));
+    if cores.len() < threads {
+        bail!(
+            "[relay] pin: true, and threads = {threads} on {} core(s) that this process may use; lower threads, give it more cores, or set pin to false",
+            cores.len()
+        );
+    }
+    Ok(cores)
+}
+
 /// How the streams of all calls are, second by second: histograms in Prometheus' own form, since the media threads count into
 /// buckets themselves.
 fn measure(members: &[Member]) {
@@ -252,21 +267,6 @@ fn measure(members: &[Member]) {
         metrics::counter!(format!("{name}_count")).absolute(below);
         metrics::gauge!(format!("{name}_sum")).set(sum as f64 / unit);
     }
-}
-
-/// The core of each thread, where they are to stay on one.
-fn cores(config: &RelayConfig) -> anyhow::Result<Vec<usize>> {
-    if !config.pin {
-        return Ok(vec![]);
-    }
-    let (cores, threads) = (cpu::cores(), config.threads.max(1));
-    if cores.len() < threads {
-        bail!(
-            "[relay] pin: true, and threads = {threads} on {} core(s) that this process may use; lower threads, give it more cores, or set pin to false",
-            cores.len()
-        );
-    }
-    Ok(cores)
 }
 
 type Serving = tokio::task::JoinHandle<()>;

@@ -102,7 +102,7 @@ mod tests {
         after(&mut pace, 600, 20);
         assert_eq!(pace.wait, 1_000);
         after(&mut pace, 100, 20);
-        assert_eq!((pace.wait, pace.busy), (0, 99));
+        assert_eq!((pace.wait, pace.busy), (0, 100));
     }
 
     #[test]

@@ -232,11 +232,25 @@ impl Thread {
             let Some((from, length)) = self.batch.read(place) else { continue };
             let buffer = self.batch.buffer(place);
             let left = self.worker.receive(socket, from, at, buffer, length);
-            if left.is_some_and(|departure| self.depart(place, departure)) {
+            if left.is_some_and(|departure| self.leave(place, departure)) {
                 free = place + 1;
             }
         }
         free
+    }
+
+    /// Sends a packet, or keeps it at its place until [`Thread::send`]: true.
+    fn leave(&mut self, place: usize, departure: Departure) -> bool {
+        let Departure { socket, to, length } = departure;
+        if socket == Socket::Shared {
+            self.out.push((place, to, length));
+            return true;
+        }
+        if let Some((fd, peer)) = self.way(socket) {
+            // One packet a socket is the rule: nothing to gain from gathering them.
+            self.batch.send_one(fd, place, Some(to).filter(|to| peer != Some(*to)), length);
+        }
+        false
     }
 
     fn socket(&self, number: u64) -> Option<(RawFd, Socket)> {
@@ -283,22 +297,9 @@ impl Thread {
                 used = 0;
             }
             let left = self.worker.finished(&parcel, at, self.batch.buffer(used));
-            used += usize::from(left.is_some_and(|departure| self.depart(used, departure)));
+            used += usize::from(left.is_some_and(|departure| self.leave(used, departure)));
         }
         self.send();
-    }
-
-    /// Sends the packet at a place, or puts it among those that leave by the shared port: true when its place is taken until then.
-    fn depart(&mut self, place: usize, Departure { socket, to, length }: Departure) -> bool {
-        if socket == Socket::Shared {
-            self.out.push((place, to, length));
-            return true;
-        }
-        if let Some((fd, peer)) = self.way(socket) {
-            // One packet a socket is the rule: nothing to gain from gathering them.
-            self.batch.send_one(fd, place, Some(to).filter(|to| peer != Some(*to)), length);
-        }
-        false
     }
 
     /// Performs some of what control asked for; true = stop.
@@ -431,7 +432,7 @@ impl Thread {
     fn speak(&mut self, at: Arrival) {
         let mut place = 0;
         while let Some(departure) = self.worker.poll_departure(at, self.batch.buffer(place)) {
-            place += usize::from(self.depart(place, departure));
+            place += usize::from(self.leave(place, departure));
             if place == BATCH {
                 self.send();
                 place = 0;

@@ -129,7 +129,7 @@ fn locals(reply: Reply) -> Result<[Local; 2]> {
 }
 
 fn describe(call: usize, leg: u32, party: &Party) -> v1::ConnectRequest {
-    let codec = v1::Codec { pt: 0, name: "PCMU".into(), clock: 8_000, channels: 1 };
+    let codec = v1::Codec { name: "PCMU".into(), clock: 8_000, channels: 1, ..Default::default() };
     let plain = v1::ConnectRequest {
         session: call.to_string(),
         leg,
