@@ -23,8 +23,11 @@ use tandem_relay::session::{Arrival, DEPARTURE, EndId, Host, Limits, Local, Remo
 use tandem_relay::srtp::{Context, ROOM, Suite};
 use tandem_relay::webrtc::{End, Received};
 
+/// Takes octets, panics where a promise is broken.
+pub type Target = fn(&[u8]);
+
 /// All targets by name.
-pub const TARGETS: &[(&str, fn(&[u8]))] =
+pub const TARGETS: &[(&str, Target)] =
     &[("packet", packet), ("rtcp", rtcp), ("srtp", srtp), ("stun", stun), ("worker", worker)];
 
 /// What a datagram is, and the fields of RTP.
