@@ -58,6 +58,8 @@ fn end(port: u16) -> Vec<LocalEnd> {
         rtcp_port: port + 1,
         ice: Ice::default(),
         fingerprint,
+        other: None,
+        crypto: vec![],
     }]
 }
 

@@ -92,6 +92,8 @@ fn end(port: u16) -> Vec<LocalEnd> {
             ..Ice::default()
         },
         fingerprint: Fingerprint { hash: "sha-256".into(), digest: vec![7; 32] },
+        other: None,
+        crypto: vec![],
     }]
 }
 

@@ -492,6 +492,8 @@ fn end(port: u16) -> LocalEnd {
         rtcp_port: port + 1,
         ice: Ice::default(),
         fingerprint: Fingerprint { hash: "sha-256".into(), digest: vec![0; 32] },
+        other: None,
+        crypto: vec![],
     }
 }
 

@@ -11,3 +11,10 @@ pub mod wire;
 pub mod v1 {
     tonic::include_proto!("tandem.v1");
 }
+
+impl std::fmt::Debug for v1::Crypto {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // The key never reaches a log.
+        f.debug_struct("Crypto").field("tag", &self.tag).field("suite", &self.suite).finish_non_exhaustive()
+    }
+}

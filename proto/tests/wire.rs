@@ -130,6 +130,8 @@ fn what_breaks_a_bound_is_refused_by_the_name_of_its_field() {
         ("Transport.address", |say| transport(say).address = Some("192.0.2.1".into())),
         ("Transport.rtcp", |say| transport(say).rtcp = Some(65_536)),
         ("Transport.crypto", |say| transport(say).crypto = vec![v1::Crypto::default(); 33]),
+        ("Crypto.key", |say| transport(say).crypto[0].key.truncate(29)),
+        ("Crypto.mki", |say| transport(say).crypto[0].mki = 256),
         ("Dtls.setup", |say| transport(say).dtls.as_mut().unwrap().setup = 3),
         ("Dtls.fingerprints", |say| {
             transport(say).dtls.as_mut().unwrap().fingerprints = vec![v1::Fingerprint::default(); 17];

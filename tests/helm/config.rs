@@ -3,6 +3,7 @@
 use crate::chart::{VALUES, kind, name, named, render, root};
 use crate::pod::{NAME, Pod};
 use runtime::Config;
+use runtime::config::Srtp;
 use runtime::config::load::load;
 use yaml::Value;
 
@@ -57,6 +58,7 @@ fn values_arrive_in_the_configuration() {
     assert_eq!(edge.trunk[1].uri, "sip:carrier.example.org;transport=tcp");
     assert_eq!(edge.trunk[0].callers, None);
     assert_eq!(edge.trunk[1].callers.as_deref(), Some(["example.org".to_owned(), "*".to_owned()].as_slice()));
+    assert_eq!((edge.trunk[0].srtp, edge.trunk[1].srtp), (Srtp::Off, Srtp::Required));
     assert_eq!((&edge.trunk[0].username, &edge.trunk[0].password), (&None, &None));
     assert_eq!(edge.trunk[1].username.as_deref(), Some("2000"));
     assert_eq!(edge.trunk[1].password.as_deref(), Some("carrier of tandem-trunks"));
@@ -72,6 +74,16 @@ fn values_arrive_in_the_configuration() {
     assert_eq!(relay.relay.port_range().unwrap(), (40_000, 40_999));
     assert_eq!(relay.call.drain_s, 3_595, "calls may end by themselves");
     assert_eq!((relay.relay.threads, relay.relay.media_timeout_s), (4, 30));
+    assert_eq!((relay.relay.pin, relay.relay.batch_us, relay.relay.max_load), (true, 500, 70));
+    assert_eq!(
+        (relay.relay.region.as_str(), relay.relay.labels.as_slice()),
+        ("north", &["video".to_owned()][..])
+    );
+    let orchestrator = loaded("full", &[], "voice-tandem-orchestrator").orchestrator;
+    assert_eq!(
+        (orchestrator.region.as_str(), orchestrator.labels.as_slice()),
+        ("north", &["video".to_owned()][..])
+    );
     assert!(relay.xmpp.component.is_empty() && relay.trunk.is_empty());
 
     let relay = loaded("pods", &[], "voice-tandem-rtp-relay");

@@ -17,6 +17,10 @@ const REFUSED: &[(&str, &[&str])] = &[
         "config.trunk=[{\"name\":\"a\",\"uri\":\"sip:a\",\"domain\":\"b\",\"source\":[]}]",
         &["/config/trunk/0", "source"],
     ),
+    (
+        "config.trunk=[{\"name\":\"a\",\"uri\":\"sip:a\",\"domain\":\"b\",\"srtp\":\"must\"}]",
+        &["/config/trunk/0/srtp", "required"],
+    ),
     ("secrets.nats={}", &["/secrets", "nats"]),
     // what the chart sets itself
     ("config.sip.listen=[\"udp://0.0.0.0:5060\"]", &["/config/sip", "listen"]),

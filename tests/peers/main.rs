@@ -14,3 +14,4 @@ mod calls;
 mod endings;
 mod many;
 mod rig;
+mod secure;

@@ -23,6 +23,10 @@ pub struct Rig {
 
 impl Rig {
     pub fn new(desk: baresip::Options, rosa: phone::Options) -> Rig {
+        Rig::with(desk, rosa, gateway::Options::default())
+    }
+
+    pub fn with(desk: baresip::Options, rosa: phone::Options, gateway: gateway::Options) -> Rig {
         let server = Prosody::start(&["rosa"]).unwrap();
         let sip_port = ports::one();
         let transport = if desk.tcp { "tcp" } else { "udp" };
@@ -33,7 +37,7 @@ impl Rig {
             transport: transport.into(),
             aliases: vec![("2700".into(), "rosa".into())],
             sip_port,
-            ..Default::default()
+            ..gateway
         };
         let gateway = Gateway::start(&server, &options).unwrap();
         let rosa = Phone::start(&server, "rosa", &phone::Options { tone: ROSA_TONE, ..rosa }).unwrap();
@@ -70,6 +74,19 @@ impl Rig {
             Ok(())
         });
         self.sound();
+    }
+
+    /// How media is spoken on the desk's leg of the call that goes on.
+    pub fn spoken(&mut self, profile: &str) {
+        self.see("the profile", |rig| {
+            let told = rig.gateway.ask("/calls")?;
+            let calls = told["calls"].as_array().into_iter().flatten();
+            let legs =
+                calls.filter(|call| call["state"] == "active").flat_map(|call| call["legs"].as_array());
+            let sip: Vec<_> = legs.flatten().filter(|leg| leg["protocol"] == "sip").collect();
+            anyhow::ensure!(sip.len() == 1 && sip[0]["profile"] == profile, "{sip:?}");
+            Ok(())
+        });
     }
 
     /// Each hears the other now.

@@ -32,11 +32,21 @@ pub struct Card {
     pub load: u64,
     /// Most that it takes, in the same unit.
     pub capacity: u64,
+    /// Packets that it forwards a second, where it is a relay.
+    pub packets: u64,
+    /// Share of its core that its busiest media thread uses, thousandths …
+    pub busy: u32,
+    /// … and the share from which it takes nothing new.
+    pub max_busy: u32,
+    /// Where it is, in the operator's words.
+    pub region: String,
+    /// What it is for, in the operator's words.
+    pub labels: Vec<String>,
     /// It takes nothing new.
     pub draining: bool,
     /// Start, milliseconds since the Unix epoch.
     pub started_ms: u64,
-    /// Anything else worth knowing: version, region, admin address.
+    /// Anything else worth knowing: version, admin address.
     pub facts: BTreeMap<String, String>,
     /// It says good-bye: forget it at once.
     #[serde(skip_serializing_if = "std::ops::Not::not")]

@@ -4,21 +4,26 @@
 //! the offer they answer (RFC 3264 §6, interworking §3.3).
 
 use crate::codec::{defaults, served, static_number};
+use crate::keying;
 use serde::{Deserialize, Serialize};
 use signal::Media;
-use signal::media::{Codec, Content, Direction, Dtls, Fingerprint, Ice, Kind, Setup, Transport};
+use signal::media::{Codec, Content, Crypto, Direction, Dtls, Fingerprint, Ice, Kind, Setup, Transport};
 use std::net::{IpAddr, SocketAddr};
 
-/// How media is spoken with a leg.
+/// How media is spoken with a leg: what it is offered. All but `Webrtc` answer in kind what the peer offers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Profile {
     /// RTP/AVP at an address and port.
     Plain,
+    /// RTP/AVP with SDES lines beside: the peer takes either.
+    BestEffort,
+    /// RTP/SAVP with SDES; nothing less is taken.
+    Sdes,
     /// ICE with DTLS-SRTP and rtcp-mux.
     Webrtc,
 }
 
-/// One content of one end of a relay session: able to be plain or WebRTC until the peer has answered.
+/// One content of one end of a relay session: able to be plain, SDES or WebRTC until the peer has answered.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LocalEnd {
     /// Where plain media comes in.
@@ -31,6 +36,12 @@ pub struct LocalEnd {
     pub ice: Ice,
     /// Of the relay's certificate.
     pub fingerprint: Fingerprint,
+    /// Address of the other family, for peers that speak that one.
+    #[serde(default)]
+    pub other: Option<IpAddr>,
+    /// Keys for what is sent from here where SDES is agreed, one a suite. Secret.
+    #[serde(default)]
+    pub crypto: Vec<Crypto>,
 }
 
 /// What media is served.
@@ -61,7 +72,9 @@ pub fn offer(heard: &Media, local: &[LocalEnd], profile: Profile, policy: &Polic
     for content in heard.contents.iter().filter(|c| !c.rejected && policy.kinds.contains(&c.kind)) {
         let Some(end) = local.get(contents.len()) else { break };
         let codecs = if content.codecs.is_empty() { policy.codecs.clone() } else { carried(&content.codecs) };
-        if codecs.iter().all(Codec::is_auxiliary) {
+        let transport = end.offer(profile);
+        let bare = profile == Profile::Sdes && transport.crypto.is_empty();
+        if bare || codecs.iter().all(Codec::is_auxiliary) {
             continue;
         }
         contents.push(Content {
@@ -70,13 +83,13 @@ pub fn offer(heard: &Media, local: &[LocalEnd], profile: Profile, policy: &Polic
             direction: content.direction,
             rejected: false,
             codecs,
-            transport: end.transport(profile, Setup::ActPass),
+            transport,
         });
     }
     bundled(contents, profile)
 }
 
-/// What the offerer of `offered` is told when its peer answered `heard`.
+/// What the offerer of `offered`, as far as it was admitted ([`crate::admit`]), is told when its peer answered `heard`.
 ///
 /// # Errors
 /// [`Mismatch`] when no content has a codec in common.
@@ -93,12 +106,12 @@ pub fn answer(
         let served = !theirs.rejected && policy.kinds.contains(&theirs.kind);
         // The peer knows only the served contents, numbered in their own order.
         let peer = if served { heard.contents.get(live) } else { None };
-        let end = local.get(live);
+        let transport = local.get(live).and_then(|end| end.answer(theirs, profile));
         live += usize::from(served);
         let agreed =
             peer.filter(|p| !p.rejected).map(|p| agree(&theirs.codecs, &p.codecs)).unwrap_or_default();
-        match (peer, end) {
-            (Some(peer), Some(end)) if !agreed.is_empty() => contents.push(Content {
+        match (peer, transport) {
+            (Some(peer), Some(transport)) if !agreed.is_empty() => contents.push(Content {
                 name: theirs.name.clone(),
                 kind: theirs.kind,
                 direction: Direction::of(
@@ -107,7 +120,7 @@ pub fn answer(
                 ),
                 rejected: false,
                 codecs: agreed,
-                transport: end.transport(profile, role(theirs)),
+                transport,
             }),
             _ => contents.push(refusal(theirs, local.first(), profile)),
         }
@@ -218,7 +231,7 @@ fn role(offered: &Content) -> Setup {
 /// its transport is the bundle's: Jingle clients want every content of theirs back (R-CALL-34).
 fn refusal(offered: &Content, end: Option<&LocalEnd>, profile: Profile) -> Content {
     let transport = match (profile, end) {
-        (Profile::Webrtc, Some(end)) => end.transport(profile, role(offered)),
+        (Profile::Webrtc, Some(end)) => end.webrtc(role(offered), None),
         _ => Transport::default(),
     };
     let codecs =
@@ -235,33 +248,79 @@ fn refusal(offered: &Content, end: Option<&LocalEnd>, profile: Profile) -> Conte
 
 fn bundled(contents: Vec<Content>, profile: Profile) -> Media {
     // Clients on max-bundle need the group even around a single content (peers: Movim).
-    let bundle = match profile {
-        Profile::Webrtc => contents.iter().map(|c| c.name.clone()).collect(),
-        Profile::Plain => vec![],
-    };
+    let grouped = |c: &&Content| profile == Profile::Webrtc || c.transport.dtls.is_some();
+    let bundle = contents.iter().filter(grouped).map(|c| c.name.clone()).collect();
     Media { contents, bundle }
 }
 
 impl LocalEnd {
-    fn transport(&self, profile: Profile, setup: Setup) -> Transport {
-        let plain = SocketAddr::new(self.address, self.rtp_port);
+    fn offer(&self, profile: Profile) -> Transport {
         match profile {
-            Profile::Plain => Transport {
-                address: Some(plain),
-                rtcp: (self.rtp_port.checked_add(1) != Some(self.rtcp_port)).then_some(self.rtcp_port),
-                ..Transport::default()
-            },
-            Profile::Webrtc => Transport {
-                address: self.ice.candidates.first().map(|c| c.address),
-                mux: true,
-                ice: Some(self.ice.clone()),
-                dtls: Some(Dtls { fingerprints: vec![self.fingerprint.clone()], setup }),
-                ..Transport::default()
-            },
+            Profile::Webrtc => self.webrtc(Setup::ActPass, None),
+            Profile::Plain => self.plain(self.address, false),
+            Profile::BestEffort | Profile::Sdes => {
+                let crypto = keying::offered(&self.crypto);
+                let best_effort = profile == Profile::BestEffort && !crypto.is_empty();
+                Transport { crypto, best_effort, ..self.plain(self.address, false) }
+            }
+        }
+    }
+
+    /// In kind, but for Jingle clients, who speak WebRTC alone. `None` where we have no key.
+    fn answer(&self, theirs: &Content, profile: Profile) -> Option<Transport> {
+        let transport = &theirs.transport;
+        if profile == Profile::Webrtc || transport.dtls.is_some() {
+            return Some(self.webrtc(role(theirs), transport.ip()));
+        }
+        let plain = self.plain(self.facing(transport.ip())?, transport.mux);
+        match transport.crypto.first() {
+            None => Some(plain),
+            Some(line) => Some(Transport {
+                crypto: vec![keying::answered(&self.crypto, line)?],
+                best_effort: transport.best_effort,
+                ..plain
+            }),
+        }
+    }
+
+    /// IPv6 is offered where there is an address of it.
+    pub fn prefer_ipv6(&mut self) {
+        if let Some(other) = self.other.as_mut().filter(|other| other.is_ipv6()) {
+            std::mem::swap(other, &mut self.address);
+        }
+    }
+
+    /// Our address that a peer reaches from there; none when we have none of its family.
+    fn facing(&self, peer: Option<IpAddr>) -> Option<IpAddr> {
+        let Some(peer) = peer else { return Some(self.address) };
+        let ours = std::iter::once(self.address).chain(self.other);
+        ours.into_iter().find(|ours| ours.is_ipv6() == peer.to_canonical().is_ipv6())
+    }
+
+    fn plain(&self, address: IpAddr, mux: bool) -> Transport {
+        let rtcp = (self.rtp_port.checked_add(1) != Some(self.rtcp_port)).then_some(self.rtcp_port);
+        Transport {
+            address: Some(SocketAddr::new(address, self.rtp_port)),
+            rtcp,
+            mux,
+            ..Transport::default()
+        }
+    }
+
+    /// The default address is of the peer's family where there is one.
+    fn webrtc(&self, setup: Setup, peer: Option<IpAddr>) -> Transport {
+        let candidates = &self.ice.candidates;
+        let near = candidates.iter().find(|c| peer.is_some_and(|p| p.is_ipv6() == c.address.is_ipv6()));
+        Transport {
+            address: near.or(candidates.first()).map(|c| c.address),
+            mux: true,
+            ice: Some(self.ice.clone()),
+            dtls: Some(Dtls { fingerprints: vec![self.fingerprint.clone()], setup }),
+            ..Transport::default()
         }
     }
 }
 
 #[cfg(test)]
 #[path = "anchor_tests.rs"]
-mod tests;
+pub(crate) mod tests;

@@ -1,6 +1,6 @@
 use super::*;
 use proptest::prelude::*;
-use signal::media::{Candidate, CandidateKind};
+use signal::media::{Candidate, CandidateKind, Suite};
 
 pub(crate) fn end(port: u16) -> LocalEnd {
     let address: IpAddr = "198.51.100.7".parse().unwrap();
@@ -23,7 +23,14 @@ pub(crate) fn end(port: u16) -> LocalEnd {
             ..Ice::default()
         },
         fingerprint: Fingerprint { hash: "sha-256".into(), digest: vec![7; 32] },
+        other: None,
+        crypto: Suite::ALL.into_iter().zip(1u8..).map(key).collect(),
     }
+}
+
+fn key((suite, number): (Suite, u8)) -> Crypto {
+    let (key, salt) = suite.lengths();
+    Crypto { tag: number.into(), suite, key: vec![number; key + salt], mki: 0 }
 }
 
 fn audio(codecs: Vec<Codec>) -> Media {
@@ -38,8 +45,9 @@ fn audio(codecs: Vec<Codec>) -> Media {
         }),
         crypto: vec![signal::media::Crypto {
             tag: 1,
-            suite: "AES_CM_128_HMAC_SHA1_80".into(),
+            suite: Suite::AesCm128Sha1_80,
             key: vec![5; 30],
+            mki: 0,
         }],
         ..Transport::default()
     };
@@ -171,6 +179,43 @@ fn unserved_video_is_refused_in_place() {
         [(Kind::Video, true), (Kind::Audio, false)]
     );
     assert_eq!(told.contents[1].transport.ice.as_ref().unwrap().ufrag, "u3");
+}
+
+/// R-RTP-13
+#[test]
+fn peers_are_answered_in_their_family() {
+    let (four, six): (IpAddr, IpAddr) = ("198.51.100.7".parse().unwrap(), "2001:db8::7".parse().unwrap());
+    let mut both = end(30_002);
+    both.other = Some(six);
+    let candidate = Candidate { address: SocketAddr::new(six, 30_000), ..both.ice.candidates[0].clone() };
+    both.ice.candidates.push(candidate);
+    let told = |end: &LocalEnd, at: &str, webrtc: bool| {
+        let mut offered = audio(vec![Codec::new(0, "PCMU", 8000, 1)]);
+        let transport = &mut offered.contents[0].transport;
+        transport.address = at.parse().ok();
+        if !webrtc {
+            transport.dtls = None;
+        }
+        let heard = offered.clone();
+        let told = answer(&offered, &heard, std::slice::from_ref(end), Profile::Plain, &Policy::default());
+        told.map(|media| media.contents[0].transport.address.unwrap())
+    };
+    for webrtc in [false, true] {
+        let port = if webrtc { 30_000 } else { 30_002 };
+        assert_eq!(told(&both, "192.0.2.9:4000", webrtc), Ok(SocketAddr::new(four, port)));
+        assert_eq!(told(&both, "[2001:db8::9]:4000", webrtc), Ok(SocketAddr::new(six, port)));
+    }
+    assert_eq!(told(&end(30_002), "[2001:db8::9]:4000", false), Err(Mismatch), "silence otherwise");
+    let offered = |end: &LocalEnd| {
+        let audio = audio(vec![Codec::new(0, "PCMU", 8000, 1)]);
+        let media = offer(&audio, std::slice::from_ref(end), Profile::Plain, &Policy::default());
+        media.contents[0].transport.ip().unwrap()
+    };
+    assert_eq!(offered(&both), four);
+    both.prefer_ipv6();
+    assert_eq!(offered(&both), six);
+    both.prefer_ipv6();
+    assert_eq!((offered(&both), both.other), (six, Some(four)));
 }
 
 fn any_codec() -> impl Strategy<Value = Codec> {

@@ -7,7 +7,9 @@
 mod anchor;
 mod codec;
 pub mod jingle;
+mod keying;
 pub mod sdp;
 
 pub use anchor::{LocalEnd, Mismatch, Policy, Profile, answer, offer, same_session, settle};
 pub use codec::{defaults, served};
+pub use keying::{accept, admit};

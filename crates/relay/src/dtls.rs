@@ -1,13 +1,18 @@
 //! DTLS-SRTP (RFC 5763, RFC 5764), sans IO: datagrams in, datagrams and at last keys out.
 //!
 //! One rule: no key leaves here before the peer's certificate has one of the fingerprints that were signalled. [`Engine`] is the
-//! boundary to whatever library does the handshake; [`openssl`] is the one in use (it takes every certificate that peers in
-//! the field have, RSA too). Certificates are self-signed: the fingerprint is all that is believed.
+//! boundary to whatever library does the handshake: [`OpenSsl`] takes every certificate that peers in the field have, RSA too,
+//! but no DTLS 1.3; [`Dtls13`] serves a client whose first flight asks for that. [`Association`] is what picks one of them.
+//! Certificates are self-signed: the fingerprint is all that is believed.
 
+mod association;
 mod certificate;
+mod dtls13;
 mod openssl;
 
+pub(crate) use association::Association;
 pub use certificate::Certificate;
+pub use dtls13::Dtls13;
 pub use openssl::OpenSsl;
 
 use crate::srtp::{Context, SrtpError, Suite};
@@ -25,6 +30,9 @@ pub enum DtlsError {
     /// No certificate and key of P-256 in the PEM text.
     #[error("the certificate must be PEM with an EC P-256 key beside it: {0}")]
     Certificate(&'static str),
+    /// The engine of DTLS 1.3 does not take its settings.
+    #[error("DTLS 1.3 cannot be served")]
+    Version,
     /// The library refused.
     #[error("OpenSSL: {0}")]
     Library(#[from] ::openssl::error::ErrorStack),
@@ -115,6 +123,11 @@ pub enum Outcome {
     /// The peer closed an established association.
     Closed,
 }
+
+/// RFC 5764 §4.2.
+const LABEL: &str = "EXTRACTOR-dtls_srtp";
+/// Datagrams waiting in one direction; further ones are lost, as on any network.
+const QUEUE: usize = 32;
 
 /// One DTLS association.
 pub trait Engine: Send {

@@ -4,12 +4,13 @@
 //! that pair may change. The checks double as consent (RFC 7675): a pair whose checks stay unanswered is given up.
 //! Start at [`Agent`].
 
+use crate::clock::Clock;
 use is::stun::{StunMessage, StunPacket};
 use is::{IceAgent, IceAgentEvent, IceCreds, Protocol};
 use signal::Time;
 use signal::media::{Candidate, CandidateKind, Ice};
 use std::net::{IpAddr, SocketAddr};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// No pair worked for so long after the peer's credentials were known: [`State::Unreachable`], ms.
 pub const NEVER: u64 = 30_000;
@@ -103,9 +104,7 @@ pub enum State {
 /// The ICE agent of one component.
 pub struct Agent {
     agent: IceAgent,
-    /// `base` of the standard clock is `epoch` of ours.
-    base: Instant,
-    epoch: Time,
+    clock: Clock,
     addresses: Vec<SocketAddr>,
     state: State,
     pair: Option<Pair>,
@@ -156,8 +155,7 @@ impl Agent {
         }
         Ok(Agent {
             agent,
-            base,
-            epoch: now,
+            clock: Clock::new(base, now),
             addresses: config.addresses.clone(),
             state: State::Checking,
             pair: None,
@@ -280,9 +278,7 @@ impl Agent {
         let patience = self.since.filter(|_| self.state != State::Connected || self.restarting);
         let patience = patience.map(|since| since + self.patience());
         let next = self.agent.remote_credentials().is_some().then(|| self.agent.poll_timeout()).flatten();
-        let next = next.map(|at| {
-            self.epoch + u64::try_from(at.duration_since(self.base).as_millis()).unwrap_or(u64::MAX)
-        });
+        let next = next.map(|at| self.clock.time(at));
         [patience, next].into_iter().flatten().min()
     }
 
@@ -324,8 +320,11 @@ impl Agent {
     }
 
     fn instant(&self, now: Time) -> Instant {
-        let passed = Duration::from_millis(now.since(self.epoch));
-        self.base.checked_add(passed).unwrap_or(self.base)
+        self.clock.instant(now)
+    }
+
+    pub(crate) fn clock(&self) -> Clock {
+        self.clock
     }
 
     /// Takes what the agent tells and settles the state.

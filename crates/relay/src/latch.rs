@@ -82,6 +82,12 @@ impl Latch {
         Verdict::Accept
     }
 
+    /// A packet from there might be accepted.
+    #[must_use]
+    pub fn hears(&self, source: SocketAddr) -> bool {
+        self.locked().map_or_else(|| self.may_send(source), |peer| peer == source)
+    }
+
     /// Where to send: the locked peer, else the described address (rules 1 and 8).
     #[must_use]
     pub fn target(&self) -> Option<SocketAddr> {

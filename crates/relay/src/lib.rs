@@ -4,6 +4,7 @@
 //! streams and keys, never calls. Sockets and threads are `services/rtp-relay`'s. Start at [`packet`] (recognition), then
 //! [`latch`] (who may send), then [`srtp`], [`rtcp`], then [`session`] (who hears whom); [`webrtc`] joins [`ice`] and [`dtls`] to an end.
 
+mod clock;
 pub mod dtls;
 pub mod ice;
 pub mod latch;

@@ -14,6 +14,7 @@ mod plain;
 mod quality;
 mod reception;
 mod reports;
+mod sdes;
 mod speak;
 #[cfg(test)]
 mod tests;
@@ -21,7 +22,8 @@ mod web;
 mod wheel;
 
 pub use facts::{
-    Arrival, Departure, EndId, Figures, Form, Happening, Limits, Local, Refusal, Remote, Report, Seen, Socket,
+    Arrival, Departure, EndId, Figures, Form, Happening, Latched, Limits, Local, Refusal, Remote, Report,
+    Seen, Socket,
 };
 pub use quality::{BOUNDS, Scale, Spread, mos};
 pub use speak::DEPARTURE;
@@ -67,6 +69,8 @@ pub struct Host {
 pub struct Worker {
     limits: Limits,
     host: Host,
+    /// What the shared socket is bound to in the other family.
+    other: Option<SocketAddr>,
     /// Which end a check is for.
     ufrags: HashMap<String, u32>,
     /// Which end an answer to a check is for.
@@ -88,6 +92,7 @@ pub struct Worker {
     /// Ends that have something to say now; has room for all of them.
     speaking: VecDeque<u32>,
     spread: Spread,
+    latched: VecDeque<Latched>,
     forwarded: u64,
     dropped: u64,
 }
@@ -116,6 +121,7 @@ impl Worker {
         Worker {
             limits,
             host,
+            other: None,
             ufrags: HashMap::new(),
             checks: checks::Checks::default(),
             addresses: HashMap::new(),
@@ -132,13 +138,26 @@ impl Worker {
             wheel: wheel::Wheel::default(),
             speaking: VecDeque::new(),
             spread: Spread::default(),
+            latched: VecDeque::new(),
             forwarded: 0,
             dropped: 0,
         }
     }
 
+    /// The shared socket is at an address of the other family, too: ends that are made from now on are checked from both.
+    #[must_use]
+    pub fn with_other(mut self, address: SocketAddr) -> Worker {
+        self.other = Some(address);
+        self
+    }
+
+    /// Our side of a path to or from there.
+    fn facing(&self, peer: SocketAddr) -> SocketAddr {
+        self.other.filter(|other| other.is_ipv6() == peer.is_ipv6()).unwrap_or(self.host.address)
+    }
+
     /// Makes a session with `contents` contents on both legs, or gives the ends that it has; a session that has fewer grows.
-    /// `make` binds the sockets of an end.
+    /// `make` binds the sockets of an end, unless its leg needs none ([`Local::rtp_port`] 0).
     ///
     /// # Errors
     /// Those of `make`; a session begun is then undone, one that was there stays as it was.
@@ -148,7 +167,7 @@ impl Worker {
         trace: &str,
         contents: u32,
         now: Time,
-        mut make: impl FnMut(EndId) -> Result<Local, E>,
+        mut make: impl FnMut(EndId, LegId) -> Result<Local, E>,
     ) -> Result<Vec<(LegId, u16, Local)>, E> {
         let (at, new) = match self.names.get(session) {
             Some(at) => (*at, false),
@@ -187,13 +206,16 @@ impl Worker {
             (Some(ice), Some(dtls)) => self.describe(index, remote, ice, dtls, now)?,
             (None, Some(_)) => return Err(Refusal::DtlsWithoutIce),
             (_, None) => {
-                let Some(end) = self.end_mut(index) else { return Ok(()) };
-                match &mut end.link {
-                    Link::Plain(plain) => plain.describe(remote),
-                    Link::Open => end.link = Link::Plain(Plain::new(remote)),
-                    Link::Web(_) => return Err(Refusal::Settled),
+                let Some(End { link, local, early, sockets, .. }) = self.end_mut(index) else {
+                    return Ok(());
+                };
+                match link {
+                    Link::Plain(plain) => plain.describe(remote, &local.crypto)?,
+                    Link::Open if *sockets => *link = Link::Plain(Plain::new(remote, &local.crypto)?),
+                    Link::Open | Link::Web(_) => return Err(Refusal::Settled),
                 }
-                end.early = None;
+                *early = None;
+                self.relock(index);
             }
         }
         if let Some(end) = self.end_mut(index) {
@@ -285,7 +307,7 @@ impl Worker {
                 index
             }
         };
-        let local = self.host.address;
+        let local = self.facing(from);
         let peer = self.end(index)?.peer;
         let (near, far) = self.pair(index as usize, peer)?;
         let before = near.refused();
@@ -293,11 +315,14 @@ impl Worker {
         let refused = near.refused() - before;
         let asked = [near.reports.asked, far.reports.asked];
         if let Link::Plain(plain) = &mut near.link
-            && !plain.announced
-            && plain.locked().is_some()
+            && let Some(locked) = plain.relocked()
         {
-            plain.announced = true;
-            self.report(index, Happening::Connected);
+            let announced = std::mem::replace(&mut plain.announced, true);
+            let end = near.id;
+            self.latched.push_back(Latched { end, peer: locked });
+            if !announced {
+                self.report(index, Happening::Connected);
+            }
         }
         if asked != [false; 2] {
             [(index, asked[0]), (peer as u32, asked[1])]
@@ -335,6 +360,22 @@ impl Worker {
     /// The next thing to tell the orchestrators.
     pub fn poll_report(&mut self) -> Option<Report> {
         self.reports.pop_front()
+    }
+
+    /// The next end whose RTP socket has another peer than before.
+    pub fn poll_latched(&mut self) -> Option<Latched> {
+        self.latched.pop_front()
+    }
+
+    /// A description may have unlocked a plain end.
+    fn relock(&mut self, index: u32) {
+        let Some(end) = self.end_mut(index) else { return };
+        if let Link::Plain(plain) = &mut end.link
+            && let Some(peer) = plain.relocked()
+        {
+            let end = end.id;
+            self.latched.push_back(Latched { end, peer });
+        }
     }
 
     /// The next end whose plain sockets are of no use any more.
@@ -422,7 +463,7 @@ impl Worker {
         &mut self,
         session: u32,
         content: u16,
-        make: &mut impl FnMut(EndId) -> Result<Local, E>,
+        make: &mut impl FnMut(EndId, LegId) -> Result<Local, E>,
     ) -> Result<(), E> {
         for leg in 0..LEGS {
             let first = self.session(session).and_then(|s| s.ends.get(leg as usize)?.first());
@@ -433,11 +474,12 @@ impl Worker {
             });
             let Some(slot) = self.ends.get_mut(index as usize) else { continue };
             let id = EndId { index, generation: slot.generation };
-            match make(id) {
+            let leg_id = LegId(leg as u8);
+            match make(id, leg_id) {
                 Ok(local) => {
                     self.ufrags.insert(local.ufrag.clone(), index);
                     let cname = cname.unwrap_or_else(|| local.word());
-                    slot.end = Some(End::new(id, session, LegId(leg as u8), content, local, cname));
+                    slot.end = Some(End::new(id, session, leg_id, content, local, cname));
                     self.speaking.reserve(self.ends.len().saturating_sub(self.speaking.len()));
                 }
                 Err(error) => {

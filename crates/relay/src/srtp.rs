@@ -1,4 +1,4 @@
-//! SRTP and SRTCP (RFC 3711, RFC 7714), in place.
+//! SRTP and SRTCP (RFC 3711, RFC 6188, RFC 7714), in place.
 //!
 //! One rule: a [`Context`] is one direction of one key; key schedules and the HMAC's inner states are made once, and a packet
 //! costs no allocation. Buffers need [`ROOM`] octets behind the packet to grow into.
@@ -6,7 +6,7 @@
 mod cipher;
 mod window;
 
-pub use cipher::Suite;
+pub use signal::media::Suite;
 
 use crate::packet::rtp;
 use cipher::Keys;
@@ -54,6 +54,8 @@ pub struct Index {
 /// One direction under one master key.
 pub struct Context {
     suite: Suite,
+    /// Octets of the master key identifier in the packets that are opened.
+    mki: usize,
     rtp: Keys,
     rtcp: Keys,
     sources: [Option<Source>; SOURCES],
@@ -77,7 +79,15 @@ impl Context {
     /// [`SrtpError::Key`] when the lengths are not the suite's.
     pub fn new(suite: Suite, key: &[u8], salt: &[u8]) -> Result<Context, SrtpError> {
         let (rtp, rtcp) = cipher::derive(suite, key, salt).ok_or(SrtpError::Key)?;
-        Ok(Context { suite, rtp, rtcp, sources: [const { None }; SOURCES] })
+        Ok(Context { suite, mki: 0, rtp, rtcp, sources: [const { None }; SOURCES] })
+    }
+
+    /// The packets that are opened name their key in so many octets (RFC 3711 §3.1). There is one key, so what they say is
+    /// passed over; the tag tells whether it was right.
+    #[must_use]
+    pub fn with_mki(mut self, octets: u8) -> Context {
+        self.mki = octets.into();
+        self
     }
 
     /// Protects the packet that fills the first `length` octets of `buffer`; gives the new length.
@@ -104,8 +114,9 @@ impl Context {
     /// # Errors
     /// [`SrtpError`]; the packet's octets are then of no use.
     pub fn unprotect(&mut self, packet: &mut [u8]) -> Result<usize, SrtpError> {
+        let packet = self.anonymous(packet, cipher::tag_length(self.suite))?;
         let header = rtp(packet).ok_or(SrtpError::Malformed)?;
-        if packet.len() < header.header + self.suite.tag() {
+        if packet.len() < header.header + cipher::tag_length(self.suite) {
             return Err(SrtpError::Malformed);
         }
         // A source is remembered only once a packet of its was authentic.
@@ -146,6 +157,7 @@ impl Context {
     /// # Errors
     /// [`SrtpError`]
     pub fn unprotect_rtcp(&mut self, packet: &mut [u8]) -> Result<usize, SrtpError> {
+        let packet = self.anonymous(packet, cipher::rtcp_tag_length(self.suite))?;
         let ssrc = rtcp_ssrc(packet)?;
         let index = cipher::rtcp_index(self.suite, packet).ok_or(SrtpError::Malformed)?;
         if self.sources.iter().flatten().any(|s| s.ssrc == ssrc && s.rtcp_window.has(u64::from(index))) {
@@ -156,6 +168,18 @@ impl Context {
         source.rtcp_window.note(u64::from(index));
         source.rtcp_index = source.rtcp_index.max(index);
         Ok(length)
+    }
+
+    /// The packet without its key identifier: before the tag of HMAC-SHA1, behind all else with GCM (RFC 7714 §17).
+    fn anonymous<'a>(&self, packet: &'a mut [u8], tag: usize) -> Result<&'a mut [u8], SrtpError> {
+        if self.mki == 0 {
+            return Ok(packet);
+        }
+        let end = packet.len().checked_sub(self.mki + tag).ok_or(SrtpError::Malformed)?;
+        if !cipher::is_gcm(self.suite) {
+            packet.copy_within(end + self.mki.., end);
+        }
+        packet.get_mut(..end + tag).ok_or(SrtpError::Malformed)
     }
 
     /// How far each source got: what must outlive a relay (R-RTP-7).

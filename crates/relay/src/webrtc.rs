@@ -5,7 +5,7 @@
 //! readies one for the peer; whatever else is to be sent comes from [`End::poll_transmit`]. Call [`End::tick`] at
 //! [`End::deadline`], which every call may change.
 
-use crate::dtls::{Certificate, DtlsError, Engine, Keys, OpenSsl, Outcome, Role};
+use crate::dtls::{Association, Certificate, DtlsError, Engine, Keys, Outcome, Role};
 use crate::ice::{Agent, Config, Credentials, Datagram, IceError, Pair, State};
 use crate::packet::{self, Class};
 use crate::srtp::{Context, Index, SrtpError, Suite};
@@ -98,7 +98,7 @@ pub struct End {
     certificate: Certificate,
     /// The peer's role and fingerprints, once known.
     peer: Option<(Role, Vec<Fingerprint>)>,
-    dtls: Option<Box<dyn Engine>>,
+    dtls: Option<Box<Association>>,
     /// Where DTLS goes while no pair is nominated: where it last came from.
     reply: Option<Pair>,
     keys: Option<Keys>,
@@ -348,7 +348,7 @@ impl End {
     fn begin(&mut self, now: Time) {
         // Keys without an association are those of another relay.
         let (None, None, Some((role, fingerprints))) = (&self.dtls, &self.keys, &self.peer) else { return };
-        match OpenSsl::new(&self.certificate, *role, fingerprints, now) {
+        match Association::new(&self.certificate, *role, fingerprints, self.ice.clock(), now) {
             Ok(engine) => self.dtls = Some(Box::new(engine)),
             Err(_) => self.tell(Event::Unreachable),
         }

@@ -9,6 +9,7 @@
 
 use std::io::Write;
 use tandem_runtime::Config;
+use tandem_runtime::config::Srtp;
 use tandem_runtime::config::load::{load, read};
 
 const SAMPLE: &str = include_str!("../../../docs/tandem.toml");
@@ -52,6 +53,14 @@ fn an_unknown_key_gets_the_nearest_known_name() {
     assert!(with("[[trunk]]\nnaem = \"x\"").unwrap_err().contains("did you mean `name`?"));
     assert!(with("[sip]\nfrobnicate = 1").unwrap_err().contains("known here: listen, advertise"));
     assert!(with("[sip\n").unwrap_err().starts_with("line 1"));
+    let srtp = |word| with(&format!("[[trunk]]\nname = \"t\"\nuri = \"sip:x\"\ndomain = \"d\"\n{word}"));
+    let fault = srtp("srtp = \"must\"").unwrap_err();
+    assert!(
+        fault.starts_with("trunk.0.srtp") && fault.contains("must") && fault.contains("`required`"),
+        "{fault}"
+    );
+    assert_eq!(srtp("srtp = \"required\"").unwrap().trunk[0].srtp, Srtp::Required);
+    assert_eq!(srtp("").unwrap().trunk[0].srtp, Srtp::Off);
     assert!(with("[relay]\nlisten = 7").unwrap_err().contains("relay.listen"));
 }
 
@@ -193,6 +202,11 @@ fn what_cannot_work_is_named_with_its_remedy() {
         ("[telemetry]\notlp = \"https://c:4317\"", "[telemetry] otlp: \"https://c:4317\""),
         ("[telemetry]\nsample = 1.5", "[telemetry] sample: 1.5"),
         ("[relay]\nports = \"9-1\"", "[relay] ports: \"9-1\""),
+        (
+            "[relay]\nadvertise6 = \"2001:db8::7\"",
+            "[relay] advertise6: \"2001:db8::7\" beside listen \"127.0.0.1\"",
+        ),
+        ("[relay]\nlisten = \"::\"\nadvertise6 = \"2001:db8::7\"", "[relay] advertise6"),
         (
             "[[xmpp.component]]\ndomain = \"a b\"\nserver = \"x:1\"\nsecret = \"s\"",
             "[[xmpp.component]] domain",

@@ -140,8 +140,11 @@ pub struct Transport {
     pub ice: Option<Ice>,
     /// DTLS-SRTP identity.
     pub dtls: Option<Dtls>,
-    /// SDES lines (RFC 4568).
+    /// SDES lines (RFC 4568), in order of preference.
     pub crypto: Vec<Crypto>,
+    /// The SDES lines stand beside `RTP/AVP`: whoever does not take one speaks plain RTP (best effort).
+    #[serde(default)]
+    pub best_effort: bool,
     /// Where the description came from, if that is another host than it names: its media may come from there (NAT).
     pub source: Option<IpAddr>,
 }
@@ -222,15 +225,93 @@ pub enum Setup {
     Passive,
 }
 
+/// An SRTP crypto suite, by the name that a=crypto gives it (RFC 4568 §6.2, RFC 6188, RFC 7714).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Suite {
+    /// `AES_CM_128_HMAC_SHA1_80`, DTLS-SRTP 0x0001.
+    #[serde(rename = "AES_CM_128_HMAC_SHA1_80")]
+    AesCm128Sha1_80,
+    /// `AES_CM_128_HMAC_SHA1_32`, 0x0002. The tag of SRTCP is of 80 bits all the same.
+    #[serde(rename = "AES_CM_128_HMAC_SHA1_32")]
+    AesCm128Sha1_32,
+    /// `AES_256_CM_HMAC_SHA1_80`
+    #[serde(rename = "AES_256_CM_HMAC_SHA1_80")]
+    AesCm256Sha1_80,
+    /// `AES_256_CM_HMAC_SHA1_32`; its SRTCP too has a tag of 80 bits.
+    #[serde(rename = "AES_256_CM_HMAC_SHA1_32")]
+    AesCm256Sha1_32,
+    /// `AEAD_AES_128_GCM`, 0x0007.
+    #[serde(rename = "AEAD_AES_128_GCM")]
+    AeadAes128Gcm,
+    /// `AEAD_AES_256_GCM`, 0x0008.
+    #[serde(rename = "AEAD_AES_256_GCM")]
+    AeadAes256Gcm,
+}
+
+impl Suite {
+    /// All, the one first that we like best: GCM costs a third of CM with SHA-1, and a tag of 32 bits is the last resort.
+    pub const ALL: [Suite; 6] = [
+        Suite::AeadAes128Gcm,
+        Suite::AesCm128Sha1_80,
+        Suite::AeadAes256Gcm,
+        Suite::AesCm256Sha1_80,
+        Suite::AesCm128Sha1_32,
+        Suite::AesCm256Sha1_32,
+    ];
+
+    /// As a=crypto writes it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Suite::AesCm128Sha1_80 => "AES_CM_128_HMAC_SHA1_80",
+            Suite::AesCm128Sha1_32 => "AES_CM_128_HMAC_SHA1_32",
+            Suite::AesCm256Sha1_80 => "AES_256_CM_HMAC_SHA1_80",
+            Suite::AesCm256Sha1_32 => "AES_256_CM_HMAC_SHA1_32",
+            Suite::AeadAes128Gcm => "AEAD_AES_128_GCM",
+            Suite::AeadAes256Gcm => "AEAD_AES_256_GCM",
+        }
+    }
+
+    /// The suite of a name, in any case. Some peers write `AES_CM_256_…` for RFC 6188's `AES_256_CM_…`.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Suite> {
+        let name = name.to_ascii_uppercase().replace("AES_CM_256_", "AES_256_CM_");
+        Suite::ALL.into_iter().find(|suite| suite.name() == name)
+    }
+
+    /// Octets of master key and salt.
+    #[must_use]
+    pub fn lengths(self) -> (usize, usize) {
+        match self {
+            Suite::AesCm128Sha1_80 | Suite::AesCm128Sha1_32 => (16, 14),
+            Suite::AesCm256Sha1_80 | Suite::AesCm256Sha1_32 => (32, 14),
+            Suite::AeadAes128Gcm => (16, 12),
+            Suite::AeadAes256Gcm => (32, 12),
+        }
+    }
+}
+
 /// One SDES line.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Crypto {
     /// As offered; an answer repeats it.
     pub tag: u32,
-    /// `AES_CM_128_HMAC_SHA1_80`, …
-    pub suite: String,
-    /// Key and salt octets.
+    /// How packets are protected.
+    pub suite: Suite,
+    /// Master key and salt, [`Suite::lengths`] octets.
     pub key: Vec<u8>,
+    /// Octets of the master key identifier in each packet of the speaker's; 0 = none (RFC 3711 §3.1).
+    #[serde(default)]
+    pub mki: u8,
+}
+
+impl Crypto {
+    /// Master key and salt; `None` when the key has not the suite's length.
+    #[must_use]
+    pub fn parts(&self) -> Option<(&[u8], &[u8])> {
+        let (key, salt) = self.suite.lengths();
+        self.key.split_at_checked(key).filter(|(_, rest)| rest.len() == salt)
+    }
 }
 
 impl std::fmt::Debug for Crypto {

@@ -51,7 +51,7 @@ fn description(message: &Message, dialog: &mut Dialog) -> Option<Result<Media, (
 }
 
 fn described(sdp: &[u8], dialog: &mut Dialog) -> Result<Media, ()> {
-    let (media, shape) = media::sdp::read_plain(sdp).map_err(|_| ())?;
+    let (media, shape) = media::sdp::read(sdp).map_err(|_| ())?;
     if media.contents.iter().all(|content| content.rejected) {
         return Err(());
     }

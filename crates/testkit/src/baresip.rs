@@ -33,6 +33,10 @@ pub struct Options {
     pub tcp: bool,
     /// `srtp-mand`, `srtp`, `dtls_srtp`; empty = plain RTP.
     pub encryption: String,
+    /// ICE, and RTCP on the port of RTP.
+    pub ice: bool,
+    /// Address for media.
+    pub media: Ipv4Addr,
 }
 
 impl Default for Options {
@@ -44,6 +48,8 @@ impl Default for Options {
             proxy: None,
             tcp: false,
             encryption: String::new(),
+            ice: false,
+            media: Ipv4Addr::LOCALHOST,
         }
     }
 }
@@ -99,7 +105,7 @@ impl Baresip {
         // It binds the port after its own too (TLS).
         let (port, control, media) = (ports::block(2), ports::one(), ports::block(40));
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        let config = configuration(directory.path(), port, control, media, options.tone);
+        let config = configuration(directory.path(), port, control, media, options);
         std::fs::write(directory.path().join("config"), config)?;
         std::fs::write(directory.path().join("accounts"), account(user, port, options))?;
         std::fs::create_dir(directory.path().join("heard"))?;
@@ -335,19 +341,23 @@ fn account(user: &str, port: u16, options: &Options) -> String {
     if !options.encryption.is_empty() {
         out += &format!(";mediaenc={}", options.encryption);
     }
+    if options.ice {
+        out += ";medianat=ice";
+    }
     out + "\n"
 }
 
-fn configuration(directory: &Path, port: u16, control: u16, media: u16, tone: u32) -> String {
+fn configuration(directory: &Path, port: u16, control: u16, media: u16, options: &Options) -> String {
     let at = directory.display();
     let last = media + 38;
+    let (tone, interface, mux) = (options.tone, options.media, if options.ice { "yes" } else { "no" });
     // The sine source gives 48 kHz stereo alone, so baresip is told to convert it to what the codec needs.
     format!(
         "poll_method epoll
 sip_listen 127.0.0.1:{port}
-net_interface 127.0.0.1
+net_interface {interface}
 rtp_ports {media}-{last}
-rtcp_mux no
+rtcp_mux {mux}
 call_local_timeout 120
 call_max_calls 200
 statmode_default off
@@ -370,6 +380,7 @@ module aubridge.so
 module sndfile.so
 module srtp.so
 module dtls_srtp.so
+module ice.so
 module_app account.so
 module_app menu.so
 module_app ctrl_tcp.so

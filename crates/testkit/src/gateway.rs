@@ -6,7 +6,7 @@ use crate::{Program, http, ports, root};
 use anyhow::{Context, Result, bail, ensure};
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, PoisonError};
@@ -25,6 +25,10 @@ pub struct Options {
     pub trunk: Option<SocketAddr>,
     /// `udp` (default) or `tcp`.
     pub transport: String,
+    /// `off`, `optional`, `required`: whether the trunk's media is encrypted; empty = the default.
+    pub srtp: String,
+    /// Address for media; none = 127.0.0.1.
+    pub media: Option<IpAddr>,
     /// Numbers of XMPP users: number and user name.
     pub aliases: Vec<(String, String)>,
     /// Seconds that a call may ring; 0 = the default.
@@ -150,10 +154,11 @@ secret = "{SECRET}"
 users = "{DOMAIN}"
 
 [relay]
-listen = "127.0.0.1"
+listen = "{}"
 ports = "{media}-{}"
 "#,
         server.component_port,
+        options.media.unwrap_or(Ipv4Addr::LOCALHOST.into()),
         media + MEDIA_PORTS - 1
     );
     if let Some(trunk) = options.trunk {
@@ -163,6 +168,9 @@ ports = "{media}-{}"
             "\n[[trunk]]\nname = \"desk\"\nuri = \"sip:{trunk};transport={transport}\"\ndomain = \"{COMPONENT}\"\n\
              sources = [\"127.0.0.1/32\"]\n"
         )?;
+        if !options.srtp.is_empty() {
+            writeln!(out, "srtp = \"{}\"", options.srtp)?;
+        }
     }
     for (number, user) in &options.aliases {
         write!(out, "\n[[alias]]\nnumber = \"{number}\"\njid = \"{user}@{DOMAIN}\"\n")?;

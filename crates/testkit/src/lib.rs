@@ -16,6 +16,7 @@ pub mod http;
 pub mod interrupt;
 pub mod ladder;
 pub mod log;
+pub mod namespace;
 pub mod phone;
 pub mod ports;
 pub mod program;

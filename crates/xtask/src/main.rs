@@ -27,7 +27,7 @@ enum Task {
     Test,
     /// Two real calls between a SIP phone and a Jingle client through the gateway, with sound, in front of your eyes
     Demo(demo::Demo),
-    /// What the gateway costs, beside Kamailio
+    /// What the gateway costs beside Kamailio, and its relay beside rtpengine
     #[command(subcommand)]
     Bench(bench::Bench),
 }

@@ -82,6 +82,9 @@ listen = ["udp://0.0.0.0:{{ .Values.sipEdge.port }}", "tcp://0.0.0.0:{{ .Values.
 
 [call]
 {{- include "tandem.keys" $config.call }}
+
+[orchestrator]
+{{- include "tandem.keys" $config.orchestrator }}
 {{- range $index, $component := $config.xmpp.component }}
 
 [[xmpp.component]]

@@ -4,7 +4,7 @@ use super::{WireError, bounded, list, number, optional, present, unknown};
 use crate::v1;
 use signal::media::{
     Candidate, CandidateKind, Codec, Content, Crypto, Direction, Dtls, Fingerprint, Ice, Kind, Media, Setup,
-    Transport, Trickle,
+    Suite, Transport, Trickle,
 };
 use std::net::{IpAddr, SocketAddr};
 
@@ -136,6 +136,7 @@ impl From<&Transport> for v1::Transport {
             dtls: transport.dtls.as_ref().map(v1::Dtls::from),
             crypto: transport.crypto.iter().map(v1::Crypto::from).collect(),
             source: transport.source.map(|ip| ip.to_string()),
+            best_effort: transport.best_effort,
         }
     }
 }
@@ -143,14 +144,17 @@ impl From<&Transport> for v1::Transport {
 impl TryFrom<v1::Transport> for Transport {
     type Error = WireError;
     fn try_from(transport: v1::Transport) -> Result<Transport, WireError> {
-        let crypto = bounded(transport.crypto, CRYPTO, "Transport.crypto")?;
+        let mut crypto = bounded(transport.crypto, CRYPTO, "Transport.crypto")?;
+        // A newer reader may know suites that mean nothing here: the other lines still do.
+        crypto.retain(|line| Suite::named(&line.suite).is_some());
         Ok(Transport {
             address: transport.address.map(|text| address(&text, "Transport.address")).transpose()?,
             rtcp: transport.rtcp.map(|port| number(port, "Transport.rtcp")).transpose()?,
             mux: transport.mux,
             ice: optional(transport.ice)?,
             dtls: optional(transport.dtls)?,
-            crypto: crypto.into_iter().map(Crypto::from).collect(),
+            crypto: crypto.into_iter().map(Crypto::try_from).collect::<Result<_, _>>()?,
+            best_effort: transport.best_effort,
             source: transport.source.map(|text| ip(&text, "Transport.source")).transpose()?,
         })
     }
@@ -266,13 +270,28 @@ impl From<v1::Fingerprint> for Fingerprint {
 
 impl From<&Crypto> for v1::Crypto {
     fn from(crypto: &Crypto) -> v1::Crypto {
-        v1::Crypto { tag: crypto.tag, suite: crypto.suite.clone(), key: crypto.key.clone() }
+        v1::Crypto {
+            tag: crypto.tag,
+            suite: crypto.suite.name().to_owned(),
+            key: crypto.key.clone(),
+            mki: crypto.mki.into(),
+        }
     }
 }
 
-impl From<v1::Crypto> for Crypto {
-    fn from(crypto: v1::Crypto) -> Crypto {
-        Crypto { tag: crypto.tag, suite: crypto.suite, key: crypto.key }
+impl TryFrom<v1::Crypto> for Crypto {
+    type Error = WireError;
+    fn try_from(crypto: v1::Crypto) -> Result<Crypto, WireError> {
+        let suite = Suite::named(&crypto.suite);
+        let suite = suite
+            .ok_or_else(|| WireError::new("Crypto.suite", format!("\"{}\" is not known", crypto.suite)))?;
+        let mki = number(crypto.mki, "Crypto.mki")?;
+        let crypto = Crypto { tag: crypto.tag, suite, key: crypto.key, mki };
+        if crypto.parts().is_none() {
+            let why = format!("{} octets, {} has {:?}", crypto.key.len(), suite.name(), suite.lengths());
+            return Err(WireError::new("Crypto.key", why));
+        }
+        Ok(crypto)
     }
 }
 

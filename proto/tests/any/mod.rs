@@ -4,7 +4,7 @@ use proptest::collection::vec;
 use proptest::option::of;
 use proptest::prelude::*;
 use signal::media::{
-    Candidate, CandidateKind, Codec, Content, Crypto, Direction, Dtls, Fingerprint, Ice, Kind, Setup,
+    Candidate, CandidateKind, Codec, Content, Crypto, Direction, Dtls, Fingerprint, Ice, Kind, Setup, Suite,
     Transport, Trickle,
 };
 use signal::{
@@ -58,18 +58,26 @@ fn dtls() -> impl Strategy<Value = Dtls> {
 }
 
 fn transport() -> impl Strategy<Value = Transport> {
-    let crypto = (any::<u32>(), text(), octets()).prop_map(|(tag, suite, key)| Crypto { tag, suite, key });
+    let crypto =
+        (any::<u32>(), 0..Suite::ALL.len(), any::<u8>(), any::<u8>()).prop_map(|(tag, suite, octet, mki)| {
+            let suite = Suite::ALL[suite];
+            let (key, salt) = suite.lengths();
+            Crypto { tag, suite, key: vec![octet; key + salt], mki }
+        });
     let source = of(address()).prop_map(|a| a.map(|a| a.ip()));
-    (of(address()), of(any::<u16>()), any::<bool>(), of(ice()), of(dtls()), vec(crypto, 0..3), source)
-        .prop_map(|(address, rtcp, mux, ice, dtls, crypto, source)| Transport {
+    let crypto = (vec(crypto, 0..3), any::<bool>());
+    (of(address()), of(any::<u16>()), any::<bool>(), of(ice()), of(dtls()), crypto, source).prop_map(
+        |(address, rtcp, mux, ice, dtls, (crypto, best_effort), source)| Transport {
             address,
             rtcp,
             mux,
             ice,
             dtls,
             crypto,
+            best_effort,
             source,
-        })
+        },
+    )
 }
 
 fn codec() -> impl Strategy<Value = Codec> {
@@ -273,7 +281,8 @@ pub fn offer() -> Say {
         mux: true,
         ice: Some(ice),
         dtls: Some(Dtls { fingerprints: vec![fingerprint], setup: Setup::ActPass }),
-        crypto: vec![Crypto { tag: 1, suite: "AES_CM_128_HMAC_SHA1_80".into(), key: vec![7; 30] }],
+        crypto: vec![Crypto { tag: 1, suite: Suite::AesCm128Sha1_80, key: vec![7; 30], mki: 0 }],
+        best_effort: false,
         source: None,
     };
     let content = Content {

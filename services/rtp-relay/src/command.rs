@@ -1,19 +1,19 @@
-//! The way from control to a worker: a bounded queue and a waker. Answers come back by oneshot.
+//! The way from control to a worker: a bounded queue and a waker. Orders go in batches; their outcomes come back by oneshot.
 
 use crate::poll::Waker;
 use relay::session::{BOUNDS, Figures, Local, Refusal, Remote, Spread};
 use signal::LegId;
 use signal::media::Ice;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::time::Duration;
 use tokio::sync::oneshot;
 
-/// Commands that may wait for a worker.
+/// Batches that may wait for a worker.
 const QUEUE: usize = 4_096;
 /// A worker answers within microseconds; one that does not is lost.
-const DEADLINE: Duration = Duration::from_secs(2);
+pub const DEADLINE: Duration = Duration::from_secs(2);
 
 /// The ends of a session: leg, content, and what is told of each.
 pub type Ends = Vec<(LegId, u16, Local)>;
@@ -21,6 +21,20 @@ pub type Ends = Vec<(LegId, u16, Local)>;
 /// What a worker is told to do.
 #[derive(Debug)]
 pub enum Command {
+    /// Perform these, in this order.
+    Perform {
+        /// What.
+        orders: Vec<Order>,
+        /// An outcome for each.
+        reply: oneshot::Sender<Vec<Outcome>>,
+    },
+    /// The thread ends.
+    Stop,
+}
+
+/// One order.
+#[derive(Debug)]
+pub enum Order {
     /// See [`relay::session::Worker::allocate`].
     Allocate {
         /// Its name.
@@ -29,10 +43,10 @@ pub enum Command {
         trace: String,
         /// How many contents.
         contents: u32,
-        /// Only if it is there already.
-        known_only: bool,
-        /// The ends.
-        reply: oneshot::Sender<Result<Ends, NoRoom>>,
+        /// Legs that need no ports of their own, a bit each.
+        webrtc: u32,
+        /// Why nothing new is taken; a session that is there is told even so.
+        closed: Option<NoRoom>,
     },
     /// See [`relay::session::Worker::connect`].
     Connect {
@@ -42,8 +56,6 @@ pub enum Command {
         end: (u32, u32),
         /// The facts.
         remote: Box<Remote>,
-        /// Done.
-        reply: oneshot::Sender<Result<(), Refusal>>,
     },
     /// See [`relay::session::Worker::update`].
     Update {
@@ -55,25 +67,42 @@ pub enum Command {
         ice: Ice,
         /// See [`relay::session::Worker::refresh`].
         picture: bool,
-        /// Done.
-        reply: oneshot::Sender<Result<(), Refusal>>,
     },
     /// See [`relay::session::Worker::release`].
     Release {
         /// Its name.
         session: String,
-        /// The last figures.
-        reply: oneshot::Sender<Option<Vec<Figures>>>,
     },
     /// See [`relay::session::Worker::figures`].
     Figures {
         /// Its name.
         session: String,
-        /// The figures.
-        reply: oneshot::Sender<Option<Vec<Figures>>>,
     },
-    /// The thread ends.
-    Stop,
+}
+
+/// What came of an order.
+pub type Outcome = Result<Done, Denial>;
+
+/// An order that was performed.
+#[derive(Debug)]
+pub enum Done {
+    /// A session is there, with these ends.
+    Allocated(Ends),
+    /// An end was told.
+    Told,
+    /// Figures of a session; `None` when it is not known.
+    Figures(Option<Vec<Figures>>),
+}
+
+/// An order that was not.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Denial {
+    /// No new session.
+    #[error(transparent)]
+    NoRoom(#[from] NoRoom),
+    /// It makes no sense to the core.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
 }
 
 /// Why no session was made.
@@ -82,6 +111,9 @@ pub enum NoRoom {
     /// All ports are in use or rest.
     #[error("no port left: take another relay, or widen [relay] ports")]
     Ports,
+    /// Its threads have enough to do.
+    #[error("the busiest media thread uses {0} % of its core: take another relay, or raise [relay] max_load")]
+    Busy(u32),
     /// No new sessions here.
     #[error("this relay is draining: take another")]
     Draining,
@@ -109,6 +141,8 @@ pub struct Gauges {
     pub forwarded: AtomicU64,
     /// Packets refused since the start.
     pub dropped: AtomicU64,
+    /// Share of its core that the thread used lately, thousandths.
+    pub busy: AtomicU32,
 }
 
 /// A [`Spread`] that one thread writes and others read.
@@ -143,6 +177,12 @@ impl Gauges {
         let get = |gauge: &AtomicU64| gauge.load(Ordering::Relaxed);
         (get(&self.sessions), get(&self.forwarded), get(&self.dropped))
     }
+
+    /// Share of its core that the thread used lately, thousandths.
+    #[must_use]
+    pub fn busy(&self) -> u32 {
+        self.busy.load(Ordering::Relaxed)
+    }
 }
 
 /// The side of control; clones reach the same worker.
@@ -165,21 +205,18 @@ pub fn line() -> std::io::Result<(Line, Receiver<Command>, Waker)> {
 }
 
 impl Line {
-    /// Asks and waits for the answer.
+    /// Hands a batch over at once; its outcomes come by the receiver.
     ///
     /// # Errors
     /// [`NoAnswer`]
-    pub async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Result<T, NoAnswer> {
-        let (reply, answer) = oneshot::channel();
-        self.queue.try_send(command(reply)).map_err(|refused| match refused {
+    pub fn tell(&self, orders: Vec<Order>) -> Result<oneshot::Receiver<Vec<Outcome>>, NoAnswer> {
+        let (reply, outcomes) = oneshot::channel();
+        self.queue.try_send(Command::Perform { orders, reply }).map_err(|refused| match refused {
             TrySendError::Full(_) => NoAnswer::Busy,
             TrySendError::Disconnected(_) => NoAnswer::Lost,
         })?;
         self.waker.wake();
-        match tokio::time::timeout(DEADLINE, answer).await {
-            Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(_)) | Err(_) => Err(NoAnswer::Lost),
-        }
+        Ok(outcomes)
     }
 
     /// Ends the thread.

@@ -1,16 +1,30 @@
-//! The control API: each call is checked, given to the worker that the session belongs to, and answered.
+//! The control API: orders are checked, given to the workers that their sessions belong to, and answered.
+//!
+//! One rule: a unary call and the stream of batches are the same [`Service::perform`].
 
-use crate::command::{Command, Line, NoAnswer, NoRoom};
+use crate::command::{DEADLINE, Denial, Done, Line, NoAnswer, NoRoom, Order, Outcome};
 use crate::convert;
+use futures::stream::FuturesUnordered;
+use futures::{FutureExt, Stream, StreamExt, future::BoxFuture};
 use proto::v1;
+use proto::v1::order::Order as Asked;
 use proto::v1::relay_server::Relay;
+use proto::v1::reply::Reply as Answer;
 use relay::session::{Figures, Refusal};
 use signal::media::Fingerprint;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
-use tonic::{Request, Response, Status};
-use tracing::Instrument;
+use tokio::sync::{oneshot, watch};
+use tokio::time::Instant;
+use tonic::{Request, Response, Status, Streaming};
+use tracing::Span;
+
+/// Orders of one message.
+pub const BATCH: usize = 256;
+/// Messages of one stream that are being performed; further ones are read when one of them is done.
+const UNDER_WAY: usize = 64;
 
 /// A media thread as control sees it.
 #[derive(Clone, Debug)]
@@ -19,6 +33,8 @@ pub struct Member {
     pub line: Line,
     /// Its ICE port as peers see it.
     pub shared: SocketAddr,
+    /// The same for peers of the other family.
+    pub other: Option<SocketAddr>,
 }
 
 /// The service.
@@ -30,81 +46,183 @@ pub struct Service {
     pub fingerprint: Arc<Fingerprint>,
     /// No new sessions once it drains.
     pub drain: runtime::Drain,
+    /// Nor on a thread that uses more of its core, thousandths.
+    pub max_busy: u32,
+    /// Streams end when its sender is gone.
+    pub open: watch::Receiver<()>,
 }
+
+/// An order that a thread was given: what is needed for its reply.
+struct Ticket {
+    id: u64,
+    kind: Kind,
+    span: Span,
+}
+
+#[derive(Clone, Copy)]
+enum Kind {
+    Allocate,
+    Connect,
+    Update,
+    Release,
+    Statistics,
+}
+
+/// What one thread was given: how its outcomes come, and for what.
+type Given = (Member, Result<oneshot::Receiver<Vec<Outcome>>, NoAnswer>, Vec<Ticket>);
 
 impl Service {
     /// The thread that a session lives on: always the same one.
-    fn member(&self, session: &str) -> Result<&Member, Status> {
+    fn place(&self, session: &str) -> usize {
         let mut hash = DefaultHasher::new();
         session.hash(&mut hash);
-        let at = hash.finish() % self.members.len().max(1) as u64;
-        self.members.get(at as usize).ok_or_else(|| Status::unavailable("the relay has no media thread"))
+        (hash.finish() % self.members.len().max(1) as u64) as usize
     }
 
-    async fn allocate(&self, request: v1::AllocateRequest) -> Result<v1::AllocateReply, Status> {
-        let contents = convert::shape(&request)?;
-        let member = self.member(&request.session)?;
-        let known_only = self.drain.stage() > runtime::drain::Stage::Running;
-        let v1::AllocateRequest { session, trace, .. } = request;
-        let made = member
-            .line
-            .ask(|reply| Command::Allocate { session, trace, contents, known_only, reply })
-            .await
-            .map_err(lost)?
-            .map_err(|no_room| match no_room {
-                NoRoom::Ports => Status::resource_exhausted(no_room.to_string()),
-                NoRoom::Draining => Status::unavailable(no_room.to_string()),
-            })?;
-        let ends = made
-            .into_iter()
-            .map(|(leg, content, local)| convert::end(leg, content, local, member.shared, &self.fingerprint));
-        Ok(v1::AllocateReply { ends: ends.collect() })
+    /// Performs a batch. The threads have their orders when this returns, so batches are performed in the order in which they
+    /// are given; the replies come in any.
+    pub fn perform(&self, orders: Vec<v1::Order>) -> impl Future<Output = Vec<v1::Reply>> + Send + use<> {
+        let mut replies = Vec::with_capacity(orders.len());
+        let mut shares: Vec<(Vec<Order>, Vec<Ticket>)> =
+            self.members.iter().map(|_| (vec![], vec![])).collect();
+        for v1::Order { id, order } in orders {
+            let Some(order) = order else {
+                replies.push(refused(id, &Status::invalid_argument("order: there is none")));
+                continue;
+            };
+            let span = span(&order);
+            if matches!(&order, Asked::Statistics(ask) if ask.session.is_empty()) {
+                replies.push(v1::Reply { id, reply: Some(Answer::Statistics(self.totals())) });
+                continue;
+            }
+            match self.check(order) {
+                Ok((place, kind, order)) => {
+                    if let Some((orders, tickets)) = shares.get_mut(place) {
+                        orders.push(order);
+                        tickets.push(Ticket { id, kind, span });
+                    }
+                }
+                Err(status) => replies.push(fail(id, &span, &status)),
+            }
+        }
+        let members = self.members.iter().zip(shares).filter(|(_, (orders, _))| !orders.is_empty());
+        let given: Vec<Given> = members
+            .map(|(member, (orders, tickets))| (member.clone(), member.line.tell(orders), tickets))
+            .collect();
+        let service = self.clone();
+        async move {
+            let deadline = Instant::now() + DEADLINE;
+            for (member, told, tickets) in given {
+                let outcomes = match told {
+                    Ok(told) => match tokio::time::timeout_at(deadline, told).await {
+                        Ok(Ok(outcomes)) => Ok(outcomes),
+                        Ok(Err(_)) | Err(_) => Err(NoAnswer::Lost),
+                    },
+                    Err(error) => Err(error),
+                };
+                match outcomes {
+                    Ok(outcomes) => {
+                        let done = tickets.into_iter().zip(outcomes);
+                        replies
+                            .extend(done.map(|(ticket, outcome)| service.reply(&member, &ticket, outcome)));
+                    }
+                    Err(error) => {
+                        let status = Status::unavailable(error.to_string());
+                        replies.extend(tickets.iter().map(|ticket| fail(ticket.id, &ticket.span, &status)));
+                    }
+                }
+            }
+            replies
+        }
     }
 
-    async fn connect(&self, request: v1::ConnectRequest) -> Result<v1::ConnectReply, Status> {
-        let (session, end) = (request.session.clone(), (request.leg, request.content));
-        let line = &self.member(&session)?.line;
-        let remote = Box::new(convert::remote(request)?);
-        let done = line.ask(|reply| Command::Connect { session, end, remote, reply }).await.map_err(lost)?;
-        done.map_err(refused)?;
-        Ok(v1::ConnectReply {})
+    /// An order in the core's words, and the thread that it is for.
+    fn check(&self, order: Asked) -> Result<(usize, Kind, Order), Status> {
+        Ok(match order {
+            Asked::Allocate(request) => {
+                let (contents, webrtc) = convert::shape(&request)?;
+                let v1::AllocateRequest { session, trace, .. } = request;
+                let place = self.place(&session);
+                let closed = self.closed(place);
+                (place, Kind::Allocate, Order::Allocate { session, trace, contents, webrtc, closed })
+            }
+            Asked::Connect(mut request) => {
+                convert::session(&request.session)?;
+                let (session, end) = (std::mem::take(&mut request.session), (request.leg, request.content));
+                let remote = Box::new(convert::remote(request)?);
+                (self.place(&session), Kind::Connect, Order::Connect { session, end, remote })
+            }
+            Asked::Update(v1::UpdateRequest { session, leg, content, ice, picture, .. }) => {
+                convert::session(&session)?;
+                let ice = convert::ice(ice.unwrap_or_default())?;
+                let end = (leg, content);
+                (self.place(&session), Kind::Update, Order::Update { session, end, ice, picture })
+            }
+            Asked::Release(v1::ReleaseRequest { session, .. }) => {
+                convert::session(&session)?;
+                (self.place(&session), Kind::Release, Order::Release { session })
+            }
+            Asked::Statistics(v1::StatisticsRequest { session }) => {
+                convert::session(&session)?;
+                (self.place(&session), Kind::Statistics, Order::Figures { session })
+            }
+        })
     }
 
-    async fn update(&self, request: v1::UpdateRequest) -> Result<v1::UpdateReply, Status> {
-        convert::session(&request.session)?;
-        let (session, end) = (request.session, (request.leg, request.content));
-        let line = &self.member(&session)?.line;
-        let (ice, picture) = (convert::ice(request.ice.unwrap_or_default())?, request.picture);
-        let update = |reply| Command::Update { session, end, ice, picture, reply };
-        let done = line.ask(update).await.map_err(lost)?;
-        done.map_err(refused)?;
-        Ok(v1::UpdateReply {})
+    /// Why a thread takes nothing new.
+    fn closed(&self, place: usize) -> Option<NoRoom> {
+        if self.drain.stage() > runtime::drain::Stage::Running {
+            return Some(NoRoom::Draining);
+        }
+        let busy = self.members.get(place)?.line.gauges.busy();
+        (busy >= self.max_busy).then_some(NoRoom::Busy(busy / 10))
     }
 
-    async fn release(&self, request: v1::ReleaseRequest) -> Result<v1::ReleaseReply, Status> {
-        convert::session(&request.session)?;
-        let session = request.session;
-        let line = &self.member(&session)?.line;
-        let last = line.ask(|reply| Command::Release { session, reply }).await.map_err(lost)?;
-        Ok(v1::ReleaseReply { ends: told(last) })
+    fn reply(&self, member: &Member, ticket: &Ticket, outcome: Outcome) -> v1::Reply {
+        let done = match outcome {
+            Ok(done) => done,
+            Err(denial) => return fail(ticket.id, &ticket.span, &denied(&denial)),
+        };
+        let answer = match (ticket.kind, done) {
+            (_, Done::Allocated(ends)) => Answer::Allocate(v1::AllocateReply {
+                ends: ends
+                    .into_iter()
+                    .map(|(leg, content, local)| {
+                        convert::end(leg, content, local, (member.shared, member.other), &self.fingerprint)
+                    })
+                    .collect(),
+            }),
+            (Kind::Update, _) => Answer::Update(v1::UpdateReply {}),
+            (Kind::Release, Done::Figures(last)) => Answer::Release(v1::ReleaseReply { ends: told(last) }),
+            (_, Done::Figures(figures)) => {
+                Answer::Statistics(v1::StatisticsReply { ends: told(figures), ..self.totals() })
+            }
+            (_, Done::Told) => Answer::Connect(v1::ConnectReply {}),
+        };
+        v1::Reply { id: ticket.id, reply: Some(answer) }
     }
 
-    async fn statistics(&self, request: v1::StatisticsRequest) -> Result<v1::StatisticsReply, Status> {
-        let mut reply = v1::StatisticsReply::default();
+    fn totals(&self) -> v1::StatisticsReply {
+        let mut totals = v1::StatisticsReply::default();
         for member in self.members.iter() {
             let (sessions, packets, dropped) = member.line.gauges.read();
-            reply.sessions += sessions;
-            reply.packets += packets;
-            reply.dropped += dropped;
+            totals.sessions += sessions;
+            totals.packets += packets;
+            totals.dropped += dropped;
         }
-        if !request.session.is_empty() {
-            convert::session(&request.session)?;
-            let session = request.session;
-            let line = &self.member(&session)?.line;
-            let figures = line.ask(|reply| Command::Figures { session, reply }).await.map_err(lost)?;
-            reply.ends = told(figures);
+        totals
+    }
+
+    /// One order by itself.
+    async fn one(&self, order: Asked) -> Result<Answer, Status> {
+        let mut replies = self.perform(vec![v1::Order { id: 0, order: Some(order) }]).await;
+        match replies.pop().and_then(|reply| reply.reply) {
+            Some(Answer::Refused(v1::Refused { code, message })) => {
+                Err(Status::new(tonic::Code::from_i32(i32::try_from(code).unwrap_or(2)), message))
+            }
+            Some(answer) => Ok(answer),
+            None => Err(Status::internal("an order without a reply")),
         }
-        Ok(reply)
     }
 }
 
@@ -112,75 +230,138 @@ fn told(figures: Option<Vec<Figures>>) -> Vec<v1::EndStatistics> {
     figures.unwrap_or_default().into_iter().map(convert::figures).collect()
 }
 
-fn lost(error: NoAnswer) -> Status {
-    Status::unavailable(error.to_string())
-}
-
-fn refused(refusal: Refusal) -> Status {
-    match refusal {
-        Refusal::UnknownSession(_) => Status::not_found(refusal.to_string()),
-        Refusal::Settled => Status::failed_precondition(refusal.to_string()),
-        _ => Status::invalid_argument(refusal.to_string()),
+fn denied(denial: &Denial) -> Status {
+    let text = denial.to_string();
+    match denial {
+        Denial::NoRoom(NoRoom::Ports | NoRoom::Busy(_)) => Status::resource_exhausted(text),
+        Denial::NoRoom(NoRoom::Draining) => Status::unavailable(text),
+        Denial::Refused(Refusal::UnknownSession(_)) => Status::not_found(text),
+        Denial::Refused(Refusal::Settled) => Status::failed_precondition(text),
+        Denial::Refused(_) => Status::invalid_argument(text),
     }
 }
 
-/// A span of the call's own trace around one control call; what fails is logged there.
-async fn traced<T>(
-    span: tracing::Span,
-    trace: &str,
-    work: impl Future<Output = Result<T, Status>>,
-) -> Result<Response<T>, Status> {
+/// A span of the call's own trace around an order, from its check to its reply.
+fn span(order: &Asked) -> Span {
+    let (span, trace) = match order {
+        Asked::Allocate(a) => (tracing::info_span!("relay.allocate", call.id = %a.session), &a.trace),
+        Asked::Connect(c) => {
+            (tracing::info_span!("relay.connect", call.id = %c.session, leg.id = c.leg), &c.trace)
+        }
+        Asked::Update(u) => {
+            (tracing::info_span!("relay.update", call.id = %u.session, leg.id = u.leg), &u.trace)
+        }
+        Asked::Release(r) => (tracing::info_span!("relay.release", call.id = %r.session), &r.trace),
+        Asked::Statistics(_) => return Span::none(),
+    };
     runtime::trace::adopt(&span, trace);
-    let done = work.instrument(span.clone()).await;
-    if let Err(status) = &done {
-        span.in_scope(|| tracing::warn!(code = ?status.code(), "{}", status.message()));
+    span
+}
+
+/// What fails is logged in its call's own trace.
+fn fail(id: u64, span: &Span, status: &Status) -> v1::Reply {
+    span.in_scope(|| tracing::warn!(code = ?status.code(), "{}", status.message()));
+    refused(id, status)
+}
+
+fn refused(id: u64, status: &Status) -> v1::Reply {
+    let refused = v1::Refused { code: status.code() as u32, message: status.message().to_owned() };
+    v1::Reply { id, reply: Some(Answer::Refused(refused)) }
+}
+
+/// A stream of batches and what is under way of it. It is driven by whoever reads its replies: one that does not read them is
+/// not read either.
+struct Conversation {
+    service: Service,
+    inward: Streaming<v1::Orders>,
+    under_way: FuturesUnordered<BoxFuture<'static, Vec<v1::Reply>>>,
+    ended: bool,
+}
+
+impl Conversation {
+    async fn next(&mut self) -> Option<Result<v1::Replies, Status>> {
+        loop {
+            if self.ended && self.under_way.is_empty() {
+                return None;
+            }
+            tokio::select! {
+                biased;
+                Some(replies) = self.under_way.next(), if !self.under_way.is_empty() => {
+                    return Some(Ok(v1::Replies { replies }));
+                }
+                _ = self.service.open.changed(), if !self.ended => self.ended = true,
+                message = self.inward.next(), if !self.ended && self.under_way.len() < UNDER_WAY => match message {
+                    Some(Ok(v1::Orders { orders })) if orders.len() > BATCH => {
+                        self.ended = true;
+                        let text = format!("orders: {} in a message, at most {BATCH} are taken", orders.len());
+                        return Some(Err(Status::invalid_argument(text)));
+                    }
+                    Some(Ok(v1::Orders { orders })) => self.under_way.push(self.service.perform(orders).boxed()),
+                    Some(Err(_)) | None => self.ended = true,
+                },
+            }
+        }
     }
-    done.map(Response::new)
 }
 
 #[tonic::async_trait]
 impl Relay for Service {
+    type PerformStream = Pin<Box<dyn Stream<Item = Result<v1::Replies, Status>> + Send>>;
+
+    async fn perform(
+        &self,
+        request: Request<Streaming<v1::Orders>>,
+    ) -> Result<Response<Self::PerformStream>, Status> {
+        let conversation = Conversation {
+            service: self.clone(),
+            inward: request.into_inner(),
+            under_way: FuturesUnordered::new(),
+            ended: false,
+        };
+        let replies = futures::stream::unfold(conversation, |mut conversation| async move {
+            conversation.next().await.map(|replies| (replies, conversation))
+        });
+        Ok(Response::new(Box::pin(replies)))
+    }
+
     async fn allocate(
         &self,
         request: Request<v1::AllocateRequest>,
     ) -> Result<Response<v1::AllocateReply>, Status> {
-        let request = request.into_inner();
-        let span = tracing::info_span!("relay.allocate", call.id = %request.session);
-        let trace = request.trace.clone();
-        traced(span, &trace, Service::allocate(self, request)).await
+        match self.one(Asked::Allocate(request.into_inner())).await? {
+            Answer::Allocate(reply) => Ok(Response::new(reply)),
+            _ => Err(Status::internal("the reply is another order's")),
+        }
     }
 
     async fn connect(
         &self,
         request: Request<v1::ConnectRequest>,
     ) -> Result<Response<v1::ConnectReply>, Status> {
-        let request = request.into_inner();
-        let span = tracing::info_span!("relay.connect", call.id = %request.session, leg.id = request.leg);
-        let trace = request.trace.clone();
-        traced(span, &trace, Service::connect(self, request)).await
+        self.one(Asked::Connect(request.into_inner())).await.map(|_| Response::new(v1::ConnectReply {}))
     }
 
     async fn update(&self, request: Request<v1::UpdateRequest>) -> Result<Response<v1::UpdateReply>, Status> {
-        let request = request.into_inner();
-        let span = tracing::info_span!("relay.update", call.id = %request.session, leg.id = request.leg);
-        let trace = request.trace.clone();
-        traced(span, &trace, Service::update(self, request)).await
+        self.one(Asked::Update(request.into_inner())).await.map(|_| Response::new(v1::UpdateReply {}))
     }
 
     async fn release(
         &self,
         request: Request<v1::ReleaseRequest>,
     ) -> Result<Response<v1::ReleaseReply>, Status> {
-        let request = request.into_inner();
-        let span = tracing::info_span!("relay.release", call.id = %request.session);
-        let trace = request.trace.clone();
-        traced(span, &trace, Service::release(self, request)).await
+        match self.one(Asked::Release(request.into_inner())).await? {
+            Answer::Release(reply) => Ok(Response::new(reply)),
+            _ => Err(Status::internal("the reply is another order's")),
+        }
     }
 
     async fn statistics(
         &self,
         request: Request<v1::StatisticsRequest>,
     ) -> Result<Response<v1::StatisticsReply>, Status> {
-        Service::statistics(self, request.into_inner()).await.map(Response::new)
+        match self.one(Asked::Statistics(request.into_inner())).await? {
+            Answer::Statistics(reply) => Ok(Response::new(reply)),
+            _ => Err(Status::internal("the reply is another order's")),
+        }
     }
 }

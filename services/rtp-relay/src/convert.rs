@@ -2,9 +2,8 @@
 
 use proto::v1;
 use relay::session::{Figures, Form, LEGS, Local, Remote};
-use relay::srtp::Suite;
 use signal::LegId;
-use signal::media::{Codec, Direction, Dtls, Fingerprint, Ice};
+use signal::media::{Codec, Crypto, Direction, Dtls, Fingerprint, Ice};
 use std::net::SocketAddr;
 use tonic::Status;
 
@@ -27,17 +26,24 @@ pub fn session(name: &str) -> Result<(), Status> {
     if name.is_empty() || name.len() > TEXT { Err(bad("session", "1 to 256 octets")) } else { Ok(()) }
 }
 
-/// The shape of a session: how many contents.
+/// The shape of a session: how many contents, and a bit for each leg that will be WebRTC.
 ///
 /// # Errors
 /// INVALID_ARGUMENT
-pub fn shape(request: &v1::AllocateRequest) -> Result<u32, Status> {
+pub fn shape(request: &v1::AllocateRequest) -> Result<(u32, u32), Status> {
     session(&request.session)?;
     if request.legs != LEGS {
         return Err(bad("legs", format!("{} asked for, a session has {LEGS}", request.legs)));
     }
+    let mut webrtc = 0;
+    for leg in &request.webrtc {
+        if *leg >= LEGS {
+            return Err(bad("webrtc", format!("leg {leg}, a session has {LEGS}")));
+        }
+        webrtc |= 1 << leg;
+    }
     match request.contents {
-        contents @ 1..=relay::session::CONTENTS => Ok(contents),
+        contents @ 1..=relay::session::CONTENTS => Ok((contents, webrtc)),
         other => Err(bad("contents", format!("{other} asked for, 1 to 8 are served"))),
     }
 }
@@ -47,7 +53,6 @@ pub fn shape(request: &v1::AllocateRequest) -> Result<u32, Status> {
 /// # Errors
 /// INVALID_ARGUMENT
 pub fn remote(request: v1::ConnectRequest) -> Result<Remote, Status> {
-    session(&request.session)?;
     let address = match request.address.as_str() {
         "" => None,
         text => Some(text.parse().map_err(|_| bad("address", format!("{text:?} is no address:port")))?),
@@ -66,6 +71,7 @@ pub fn remote(request: v1::ConnectRequest) -> Result<Remote, Status> {
         mux: request.mux,
         ice: request.ice.map(ice).transpose()?,
         dtls: request.dtls.map(dtls).transpose()?,
+        crypto: crypto(request.crypto)?,
         codecs: request.codecs.into_iter().map(codec).collect::<Result<_, _>>()?,
         direction: Direction::of(request.sends, request.receives),
         ours: request.ours,
@@ -112,33 +118,44 @@ fn dtls(dtls: v1::Dtls) -> Result<Dtls, Status> {
     Dtls::try_from(dtls).map_err(|error| bad(error.field, error.why))
 }
 
+fn crypto(mut lines: Vec<v1::Crypto>) -> Result<Option<Crypto>, Status> {
+    if lines.len() > 1 {
+        return Err(bad("crypto", "at most the 1 that was agreed"));
+    }
+    lines.pop().map(Crypto::try_from).transpose().map_err(|error| bad(error.field, error.why))
+}
+
 /// An end as it is offered: plain ports, and the shared port as a host candidate.
 #[must_use]
-pub fn end(leg: LegId, content: u16, local: Local, shared: SocketAddr, print: &Fingerprint) -> v1::LocalEnd {
-    let candidate = v1::Candidate {
-        foundation: "1".into(),
+pub fn end(
+    leg: LegId,
+    content: u16,
+    local: Local,
+    shared: (SocketAddr, Option<SocketAddr>),
+    print: &Fingerprint,
+) -> v1::LocalEnd {
+    let (shared, other) = shared;
+    let candidate = |(place, address): (u32, SocketAddr)| v1::Candidate {
+        foundation: (place + 1).to_string(),
         component: 1,
-        // RFC 8445 §5.1.2.1: host, the only address, component 1.
-        priority: 126 << 24 | 65_535 << 8 | 255,
-        address: shared.to_string(),
+        // RFC 8445 §5.1.2.1: host, one address after the other, component 1.
+        priority: 126 << 24 | (65_535 - place) << 8 | 255,
+        address: address.to_string(),
         kind: v1::CandidateKind::Host.into(),
         related: String::new(),
         generation: 0,
     };
+    let candidates = (0..).zip(std::iter::once(shared).chain(other)).map(candidate).collect();
     v1::LocalEnd {
         leg: leg.0.into(),
         content: content.into(),
         address: local.address.to_string(),
         rtp_port: local.rtp_port.into(),
         rtcp_port: local.rtcp_port.into(),
-        ice: Some(v1::Ice {
-            ufrag: local.ufrag,
-            pwd: local.pwd,
-            candidates: vec![candidate],
-            lite: false,
-            trickle: false,
-        }),
+        ice: Some(v1::Ice { ufrag: local.ufrag, pwd: local.pwd, candidates, lite: false, trickle: false }),
         fingerprint: Some(v1::Fingerprint { hash: print.hash.clone(), digest: print.digest.clone() }),
+        crypto: local.crypto.iter().map(v1::Crypto::from).collect(),
+        other_address: other.map(|other| other.ip().to_string()).unwrap_or_default(),
     }
 }
 
@@ -148,13 +165,8 @@ pub fn figures(figures: Figures) -> v1::EndStatistics {
     let form = match figures.form {
         Form::Open => "open",
         Form::Plain => "plain",
+        Form::Sdes => "sdes",
         Form::Webrtc => "webrtc",
-    };
-    let security = match figures.suite {
-        None => "",
-        Some(Suite::AesCm128Sha1_80) => "AES_CM_128_HMAC_SHA1_80",
-        Some(Suite::AeadAes128Gcm) => "AEAD_AES_128_GCM",
-        Some(Suite::AeadAes256Gcm) => "AEAD_AES_256_GCM",
     };
     v1::EndStatistics {
         leg: figures.leg.0.into(),
@@ -180,6 +192,6 @@ pub fn figures(figures: Figures) -> v1::EndStatistics {
         codec: figures.codec,
         form: form.into(),
         peer: figures.peer.map(|peer| peer.to_string()).unwrap_or_default(),
-        security: security.into(),
+        security: figures.suite.map(|suite| suite.name().to_owned()).unwrap_or_default(),
     }
 }

@@ -1,11 +1,15 @@
 //! The media relay: sockets and threads around `relay::session`.
 //!
 //! One rule: media threads are plain threads with epoll that own their sessions and sockets whole; tokio serves control
-//! only, and both meet at a bounded queue. Start at [`run`], then [`thread`] (the packet path), then [`control`] (the API).
+//! only, and both meet at a bounded queue. Start at [`run`], then [`thread`] (the packet path) and its [`pace`], then
+//! [`control`] (the API) and [`load`] (what orchestrators are told).
 
 pub mod command;
 pub mod control;
 pub mod convert;
+mod cpu;
+pub mod load;
+pub mod pace;
 mod poll;
 pub mod ports;
 mod random;
@@ -29,7 +33,7 @@ use signal::{Secret, Time};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tonic::Request;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
@@ -73,16 +77,19 @@ pub async fn run(config: Config, bus: bus::Bus, control: Control, drain: Drain) 
     let mut members = vec![];
     let mut running = vec![];
     let mut capacity = 0;
+    let cores = cores(&config.relay)?;
     for (number, (shared, ports)) in ports::divide(&config.relay)?.into_iter().enumerate() {
         // A call takes a pair for each leg.
         capacity += ports.len() as u64 / 2;
         let (line, commands, waker) = line()?;
         let address = SocketAddr::new(advertise, shared.local_addr()?.port());
-        members.push(Member { line: line.clone(), shared: address });
+        let other = config.relay.advertise6.map(|other| SocketAddr::new(other.into(), address.port()));
+        members.push(Member { line: line.clone(), shared: address, other });
         let parts = thread::Parts {
             limits,
             certificate: certificate.clone(),
             address: SocketAddr::new(local, address.port()),
+            other,
             shared,
             ports,
             advertise,
@@ -90,6 +97,8 @@ pub async fn run(config: Config, bus: bus::Bus, control: Control, drain: Drain) 
             waker,
             reports: reports.clone(),
             gauges: line.gauges.clone(),
+            core: cores.get(number).copied(),
+            batch_us: config.relay.batch_us,
         };
         let (dead, done) = (dead.clone(), oneshot::channel::<()>());
         let work = move || {
@@ -103,10 +112,13 @@ pub async fn run(config: Config, bus: bus::Bus, control: Control, drain: Drain) 
     }
     drop((reports, dead));
 
+    let (closing, open) = watch::channel(());
     let service = Service {
         members: members.into(),
         fingerprint: Arc::new(certificate.fingerprint()),
         drain: drain.clone(),
+        max_busy: config.relay.max_load.saturating_mul(10),
+        open,
     };
     let reporter = tokio::spawn(report::run(bus.clone(), instance.clone(), told));
     let (quit, quitting) = oneshot::channel::<()>();
@@ -119,6 +131,8 @@ pub async fn run(config: Config, bus: bus::Bus, control: Control, drain: Drain) 
         address,
         capacity,
         started_ms: runtime::clock::now_ms(),
+        region: config.relay.region.clone(),
+        labels: config.relay.labels.clone(),
         ..Card::default()
     };
     let asked = tokio::spawn({
@@ -134,12 +148,13 @@ pub async fn run(config: Config, bus: bus::Bus, control: Control, drain: Drain) 
 
     let ended = tokio::select! {
         () = drain.stopping() => Ok(()),
-        () = look_after(&drain, &members, &announcer) => Ok(()),
+        () = look_after(&drain, &members, &announcer, config.relay.max_load) => Ok(()),
         _ = death.recv() => Err(anyhow::anyhow!("a media thread has died")),
     };
     asked.abort();
     runtime::admin::forget("rtp-relay");
     announcer.leave().await;
+    drop(closing);
     let _ = quit.send(());
     for (line, done) in running {
         line.stop();
@@ -160,20 +175,27 @@ impl Drop for Ends {
 }
 
 /// Tells how the relay stands, until it drains and no session is left.
-async fn look_after(drain: &Drain, members: &[Member], announcer: &Announcer) {
+async fn look_after(drain: &Drain, members: &[Member], announcer: &Announcer, max_load: u32) {
     let mut empty = 0;
+    let mut load = load::Load::default();
     loop {
-        let (mut sessions, mut forwarded, mut dropped) = (0, 0, 0);
-        for member in members {
-            let (s, f, d) = member.line.gauges.read();
-            (sessions, forwarded, dropped) = (sessions + s, forwarded + f, dropped + d);
-        }
-        metrics::gauge!("tandem_relay_sessions").set(sessions as f64);
-        metrics::counter!("tandem_relay_packets_forwarded_total").absolute(forwarded);
-        metrics::counter!("tandem_relay_packets_dropped_total").absolute(dropped);
+        let each = members.iter().map(|member| {
+            let (sessions, forwarded, dropped) = member.line.gauges.read();
+            load::Counted { sessions, forwarded, dropped, busy: member.line.gauges.busy() }
+        });
+        load.take(each, runtime::clock::now_ms());
+        metrics::gauge!("tandem_relay_sessions").set(load.sum.sessions as f64);
+        metrics::counter!("tandem_relay_packets_forwarded_total").absolute(load.sum.forwarded);
+        metrics::counter!("tandem_relay_packets_dropped_total").absolute(load.sum.dropped);
+        metrics::gauge!("tandem_relay_packets_per_second").set(load.packets as f64);
+        metrics::gauge!("tandem_relay_busiest_thread").set(f64::from(load.sum.busy) / 1_000.0);
         measure(members);
         let draining = drain.stage() > Stage::Running;
-        announcer.update(|card| (card.load, card.draining) = (sessions, draining));
+        let sessions = load.sum.sessions;
+        announcer.update(|card| {
+            (card.load, card.draining) = (sessions, draining);
+            (card.packets, card.busy, card.max_busy) = (load.packets, load.sum.busy, max_load * 10);
+        });
         if draining {
             // Looked at twice: a session may have been asked for in the moment before.
             empty = if sessions == 0 { empty + 1 } else { 0 };
@@ -209,6 +231,21 @@ fn measure(members: &[Member]) {
         metrics::counter!(format!("{name}_count")).absolute(below);
         metrics::gauge!(format!("{name}_sum")).set(sum as f64 / unit);
     }
+}
+
+/// The core of each thread, where they are to stay on one.
+fn cores(config: &RelayConfig) -> anyhow::Result<Vec<usize>> {
+    if !config.pin {
+        return Ok(vec![]);
+    }
+    let (cores, threads) = (cpu::cores(), config.threads.max(1));
+    if cores.len() < threads {
+        bail!(
+            "[relay] pin: true, and threads = {threads} on {} core(s) that this process may use; lower threads, give it more cores, or set pin to false",
+            cores.len()
+        );
+    }
+    Ok(cores)
 }
 
 type Serving = tokio::task::JoinHandle<()>;

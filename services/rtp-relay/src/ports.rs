@@ -10,6 +10,8 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 const REST_MS: u64 = 30_000;
 /// Pairs tried for one end before it is given up.
 const TRIES: usize = 32;
+/// Pairs that are bound before anybody asks for them.
+const SPARE: usize = 64;
 
 /// Two bound sockets.
 #[derive(Debug)]
@@ -33,13 +35,15 @@ pub struct Ports {
     address: IpAddr,
     free: Vec<u16>,
     resting: VecDeque<(u64, u16)>,
+    /// Bound, in the order in which they were drawn.
+    spare: VecDeque<Pair>,
 }
 
 impl Ports {
     /// How many pairs are free or rest.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.free.len() + self.resting.len()
+        self.free.len() + self.resting.len() + self.spare.len()
     }
 
     /// No pair is left, not even a resting one.
@@ -52,7 +56,29 @@ impl Ports {
     ///
     /// # Errors
     /// [`NoPort`]
-    pub fn take(&mut self, now_ms: u64, mut random: impl FnMut() -> u32) -> Result<Pair, NoPort> {
+    pub fn take(&mut self, now_ms: u64, random: impl FnMut() -> u32) -> Result<Pair, NoPort> {
+        match self.spare.pop_front() {
+            Some(pair) => Ok(pair),
+            None => self.draw(now_ms, random),
+        }
+    }
+
+    /// Pairs can be bound for whoever comes next.
+    #[must_use]
+    pub fn is_short(&self) -> bool {
+        self.spare.len() < SPARE && !self.free.is_empty()
+    }
+
+    /// Binds one more, for whoever comes next; false when none can be had.
+    pub fn prepare(&mut self, now_ms: u64, random: impl FnMut() -> u32) -> bool {
+        match self.draw(now_ms, random) {
+            Ok(pair) => self.spare.push_back(pair),
+            Err(NoPort) => return false,
+        }
+        true
+    }
+
+    fn draw(&mut self, now_ms: u64, mut random: impl FnMut() -> u32) -> Result<Pair, NoPort> {
         while self.resting.front().is_some_and(|(until, _)| *until <= now_ms) {
             self.free.extend(self.resting.pop_front().map(|(_, port)| port));
         }
@@ -133,7 +159,8 @@ pub fn divide(config: &RelayConfig) -> anyhow::Result<Vec<Share>> {
     let share = |mut free: Vec<u16>| {
         let port = free.pop().context("a worker without ports")?;
         let shared = udp::bind(SocketAddr::new(address, port)).context("the ICE port")?;
-        Ok((shared, Ports { address, free, resting: VecDeque::new() }))
+        udp::widen(&shared);
+        Ok((shared, Ports { address, free, resting: VecDeque::new(), spare: VecDeque::new() }))
     };
     shares.into_iter().map(share).collect()
 }
@@ -173,10 +200,24 @@ mod tests {
         let pairs: Vec<_> = (0..3).map(|n| ports.take(0, || n).unwrap()).collect();
         assert!(pairs.iter().all(|p| p.port % 2 == 0));
         assert_eq!(ports.take(0, || 0).unwrap_err(), NoPort);
+        assert!(!ports.is_short() && !ports.prepare(0, || 0));
         let port = pairs[1].port;
         drop(pairs);
         ports.give_back(port, 1_000);
         assert!(ports.take(30_999, || 0).is_err());
-        assert_eq!(ports.take(31_000, || 0).unwrap().port, port);
+        assert!(ports.prepare(31_000, || 0));
+        assert_eq!(ports.take(31_001, || 0).unwrap().port, port, "bound before");
+    }
+
+    #[test]
+    fn no_more_pairs_are_bound_ahead_than_are_worth_it() {
+        let (_shared, mut ports) = divide(&config("22050-22199")).unwrap().remove(0);
+        let all = ports.len();
+        let mut turn = 0;
+        while ports.is_short() {
+            turn += 7;
+            assert!(ports.prepare(0, || turn));
+        }
+        assert_eq!((ports.spare.len(), ports.len()), (SPARE, all));
     }
 }

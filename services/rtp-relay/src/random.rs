@@ -1,5 +1,7 @@
 //! Numbers and words from the system's random source.
 
+use signal::media::{Crypto, Suite};
+
 /// ice-chars (RFC 8839 §5.4) that no notation has to escape; 64 of them, so each carries six bits.
 const CHARS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
@@ -12,6 +14,23 @@ fn octets<const N: usize>() -> [u8; N] {
     }
     octets
 }
+
+/// Keys for an end, one a suite (RFC 4568 §6.1: never one for two).
+#[must_use]
+pub fn keys() -> Vec<Crypto> {
+    let octets: [u8; KEYS] = octets();
+    let mut rest = &octets[..];
+    let lines = Suite::ALL.into_iter().zip(1..).filter_map(|(suite, tag)| {
+        let (key, salt) = suite.lengths();
+        let (key, after) = rest.split_at_checked(key + salt)?;
+        rest = after;
+        Some(Crypto { tag, suite, key: key.to_vec(), mki: 0 })
+    });
+    lines.collect()
+}
+
+/// Octets of the keys of all suites.
+const KEYS: usize = 30 + 30 + 46 + 46 + 28 + 44;
 
 /// Any number.
 #[must_use]
@@ -34,5 +53,15 @@ mod tests {
     fn words_are_long_enough_and_differ() {
         let (a, b) = (word(24), word(24));
         assert!(a.len() == 24 && a != b && a.chars().all(|c| c.is_ascii_alphanumeric() || "+/".contains(c)));
+    }
+
+    #[test]
+    fn every_suite_has_a_key_of_its_own() {
+        let (keys, again) = (keys(), keys());
+        assert_eq!(keys.iter().map(|line| line.suite).collect::<Vec<_>>(), Suite::ALL);
+        let mut seen = std::collections::HashSet::new();
+        for line in keys.iter().chain(&again) {
+            assert!(line.parts().is_some() && seen.insert(line.key.clone()), "{line:?}");
+        }
     }
 }

@@ -1,27 +1,30 @@
 //! A media thread: one epoll, its sockets, one `relay::session::Worker`. It shares nothing on the packet path.
 
-use crate::command::{Command, Ends, Gauges, NoRoom};
+use crate::command::{Command, Denial, Done, Ends, Gauges, NoRoom, Order, Outcome};
+use crate::pace::Pace;
 use crate::poll::{Poll, Waker};
 use crate::ports::{NoPort, Pair, Ports};
-use crate::random;
 use crate::udp::{BATCH, Batch};
+use crate::{cpu, random, udp};
 use relay::dtls::Certificate;
-use relay::session::{Arrival, Departure, EndId, Host, Limits, Local, Report, Socket, Worker};
-use signal::Time;
+use relay::session::{Arrival, Departure, EndId, Host, Latched, Limits, Local, Report, Socket, Worker};
+use signal::{LegId, Time};
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::Receiver;
-use std::time::Instant;
-use tokio::sync::mpsc;
+use std::time::{Duration, Instant};
+use tokio::sync::{mpsc, oneshot};
 
 const WAKE: u64 = u64::MAX;
 const SHARED: u64 = u64::MAX - 1;
 /// Datagrams read from one socket before the next one has its turn.
 const TURN: usize = 32;
-/// Commands performed before media has its turn again.
-const COMMANDS: usize = 64;
+/// Orders performed before media has its turn again: some hundred microseconds' worth.
+const ORDERS: usize = 16;
+/// Pairs bound ahead in one idle moment.
+const AHEAD: usize = 4;
 /// Sleep at most this long, ms.
 const LONGEST: u64 = 1_000;
 
@@ -34,6 +37,8 @@ pub struct Parts {
     pub certificate: Certificate,
     /// Its ICE port as an address of an interface.
     pub address: SocketAddr,
+    /// The same in the other family.
+    pub other: Option<SocketAddr>,
     /// The socket of all ICE ends.
     pub shared: UdpSocket,
     /// Its part of the range.
@@ -48,6 +53,10 @@ pub struct Parts {
     pub reports: mpsc::Sender<Report>,
     /// What it counts.
     pub gauges: Arc<Gauges>,
+    /// It stays on this core.
+    pub core: Option<usize>,
+    /// Longest wait for packets to gather, us; 0 = none.
+    pub batch_us: u64,
 }
 
 struct Thread {
@@ -55,16 +64,35 @@ struct Thread {
     worker: Worker,
     poll: Poll,
     batch: Batch,
+    pace: Pace,
     /// By the place of the end.
-    pairs: Vec<Option<(EndId, Pair)>>,
+    pairs: Vec<Option<Held>>,
     /// Sockets that may have more to read.
     unread: Vec<u64>,
-    /// Of the packets in the batch: where each leaves by.
-    departures: Vec<(RawFd, usize, SocketAddr, usize)>,
+    /// Packets in the batch that leave by the shared port: place, address, length.
     out: Vec<(usize, SocketAddr, usize)>,
+    /// Orders that wait for their turn.
+    pending: Option<Pending>,
+    /// Sockets of ends are bound to one address: connected, they hear what they heard before.
+    connects: bool,
     started: (u64, Instant),
     /// When the spread of its streams was told.
     told: Time,
+}
+
+/// The sockets of an end.
+struct Held {
+    id: EndId,
+    pair: Pair,
+    /// Whom the kernel knows as the only peer of the RTP socket.
+    peer: Option<SocketAddr>,
+}
+
+/// A batch that is being performed.
+struct Pending {
+    orders: std::vec::IntoIter<Order>,
+    outcomes: Vec<Outcome>,
+    reply: oneshot::Sender<Vec<Outcome>>,
 }
 
 /// Runs until it is told to stop.
@@ -72,6 +100,10 @@ struct Thread {
 /// # Errors
 /// Those of the system at the start.
 pub fn run(parts: Parts) -> std::io::Result<()> {
+    if let Some(core) = parts.core {
+        cpu::pin(core)?;
+    }
+    cpu::sleep_exactly();
     let poll = Poll::new()?;
     poll.add(parts.waker.fd(), WAKE)?;
     poll.add(parts.shared.as_raw_fd(), SHARED)?;
@@ -82,26 +114,35 @@ pub fn run(parts: Parts) -> std::io::Result<()> {
         base: started.1,
         epoch: Time(started.0),
     };
+    let mut worker = Worker::new(parts.limits, host);
+    if let Some(other) = parts.other {
+        worker = worker.with_other(other);
+    }
+    let both = parts.shared.local_addr().is_ok_and(|address| address.is_ipv6());
     let mut thread = Thread {
-        worker: Worker::new(parts.limits, host),
+        worker,
+        pace: Pace::new(parts.batch_us),
+        connects: parts.shared.local_addr().is_ok_and(|address| !address.ip().is_unspecified()),
         parts,
         poll,
-        batch: Batch::default(),
+        batch: Batch::new(both),
         pairs: vec![],
         unread: Vec::with_capacity(BATCH),
-        departures: Vec::with_capacity(BATCH),
         out: Vec::with_capacity(BATCH),
+        pending: None,
         started,
         told: Time(0),
     };
-    let mut ready = Vec::with_capacity(BATCH);
+    let mut ready = Vec::with_capacity(2 * BATCH);
     loop {
+        thread.gather();
         let now = thread.now().time();
         let sleep = thread.worker.deadline().map_or(LONGEST, |at| at.since(now).min(LONGEST));
         // Sockets that had more than their turn come first; nobody tells of them again.
         ready.clear();
         ready.append(&mut thread.unread);
-        let sleep = if ready.is_empty() { sleep } else { 0 };
+        let short = thread.parts.ports.is_short();
+        let sleep = if ready.is_empty() && thread.pending.is_none() && !short { sleep } else { 0 };
         ready.extend_from_slice(thread.poll.wait(sleep));
         let at = thread.now();
         let mut used = 0;
@@ -119,14 +160,47 @@ pub fn run(parts: Parts) -> std::io::Result<()> {
         thread.worker.tick(at.time());
         thread.speak(at);
         thread.settle(at.time());
+        if ready.is_empty() && short {
+            thread.prepare(at.time());
+        }
     }
 }
 
 impl Thread {
     /// Milliseconds of the clock at the start, carried on by the one that never jumps.
     fn now(&self) -> Arrival {
+        Arrival(self.started.0 * 1_000 + self.passed())
+    }
+
+    /// Microseconds since the start.
+    fn passed(&self) -> u64 {
         let passed = runtime::clock::instant().duration_since(self.started.1);
-        Arrival(self.started.0 * 1_000 + u64::try_from(passed.as_micros()).unwrap_or(u64::MAX / 2))
+        u64::try_from(passed.as_micros()).unwrap_or(u64::MAX / 2)
+    }
+
+    /// Lets packets gather while there are many.
+    fn gather(&mut self) {
+        if !self.unread.is_empty() || self.pending.is_some() || self.poll.is_full() {
+            return;
+        }
+        let now = self.passed();
+        if self.pace.is_due(now) {
+            self.pace.used(cpu::used_us(), now);
+            self.parts.gauges.busy.store(self.pace.busy(), Ordering::Relaxed);
+        }
+        let sleep = self.pace.look(now);
+        if sleep > 0 {
+            std::thread::sleep(Duration::from_micros(sleep));
+        }
+    }
+
+    /// Binds some pairs for whoever comes next.
+    fn prepare(&mut self, now: Time) {
+        for _ in 0..AHEAD {
+            if !self.parts.ports.is_short() || !self.parts.ports.prepare(now.0, random::number) {
+                return;
+            }
+        }
     }
 
     /// Reads one socket into the places from `used` on; gives where the free ones begin.
@@ -141,92 +215,107 @@ impl Thread {
         if count == TURN {
             self.unread.push(number);
         }
+        let mut free = used;
         for place in used..used + count {
             let Some((from, length)) = self.batch.read(place) else { continue };
             let buffer = self.batch.buffer(place);
-            if let Some(Departure { socket, to, length }) =
-                self.worker.receive(socket, from, at, buffer, length)
-                && let Some(fd) = self.fd(socket)
-            {
-                self.departures.push((fd, place, to, length));
+            let left = self.worker.receive(socket, from, at, buffer, length);
+            let Some(Departure { socket, to, length }) = left else { continue };
+            if socket == Socket::Shared {
+                self.out.push((place, to, length));
+                free = place + 1;
+            } else if let Some((fd, peer)) = self.way(socket) {
+                // One packet a socket is the rule: nothing to gain from gathering them.
+                self.batch.send_one(fd, place, Some(to).filter(|to| peer != Some(*to)), length);
             }
         }
-        used + count
+        free
     }
 
     fn socket(&self, number: u64) -> Option<(RawFd, Socket)> {
         if number == SHARED {
             return Some((self.parts.shared.as_raw_fd(), Socket::Shared));
         }
-        let (id, pair) = self.pairs.get((number >> 1) as usize)?.as_ref()?;
+        let Held { id, pair, .. } = self.pairs.get((number >> 1) as usize)?.as_ref()?;
         Some(match number & 1 {
             0 => (pair.rtp.as_raw_fd(), Socket::Rtp(*id)),
             _ => (pair.rtcp.as_raw_fd(), Socket::Rtcp(*id)),
         })
     }
 
-    fn fd(&self, socket: Socket) -> Option<RawFd> {
-        let pair = |id: EndId| {
-            let (held, pair) = self.pairs.get(id.index as usize)?.as_ref()?;
-            (*held == id).then_some(pair)
-        };
+    /// The descriptor of an end's socket, and whom it is connected with.
+    fn way(&self, socket: Socket) -> Option<(RawFd, Option<SocketAddr>)> {
+        let held = |id: EndId| self.pairs.get(id.index as usize)?.as_ref().filter(|held| held.id == id);
         match socket {
-            Socket::Rtp(id) => Some(pair(id)?.rtp.as_raw_fd()),
-            Socket::Rtcp(id) => Some(pair(id)?.rtcp.as_raw_fd()),
-            Socket::Shared => Some(self.parts.shared.as_raw_fd()),
+            Socket::Rtp(id) => held(id).map(|held| (held.pair.rtp.as_raw_fd(), held.peer)),
+            Socket::Rtcp(id) => held(id).map(|held| (held.pair.rtcp.as_raw_fd(), None)),
+            Socket::Shared => Some((self.parts.shared.as_raw_fd(), None)),
         }
     }
 
-    /// Sends what is to leave, socket by socket; packets of one socket keep their order.
+    /// Sends what is to leave by the shared port.
     fn send(&mut self) {
-        self.departures.sort_unstable_by_key(|(fd, place, ..)| (*fd, *place));
-        let mut rest = &self.departures[..];
-        while let Some((fd, ..)) = rest.first().copied() {
-            let same = rest.iter().take_while(|(other, ..)| *other == fd).count();
-            let (now, later) = rest.split_at(same);
+        if !self.out.is_empty() {
+            self.batch.send(self.parts.shared.as_raw_fd(), &self.out);
             self.out.clear();
-            self.out.extend(now.iter().map(|(_, place, to, length)| (*place, *to, *length)));
-            self.batch.send(fd, &self.out);
-            rest = later;
         }
-        self.departures.clear();
     }
 
-    /// Performs what control asked for; true = stop.
+    /// Performs some of what control asked for; true = stop.
     fn perform(&mut self, now: Time) -> bool {
-        for _ in 0..COMMANDS {
-            let Ok(command) = self.parts.commands.try_recv() else { return false };
-            let worker = &mut self.worker;
-            match command {
-                Command::Allocate { session, trace, contents, known_only, reply } => {
-                    let made = self.allocate(&session, &trace, contents, known_only, now);
-                    // Who has the answer finds it counted.
-                    self.count();
-                    let _ = reply.send(made);
-                }
-                Command::Connect { session, end: (leg, content), remote, reply } => {
-                    let _ = reply.send(worker.connect(&session, leg, content, &remote, now));
-                }
-                Command::Update { session, end: (leg, content), ice, picture, reply } => {
-                    let mut done = worker.update(&session, leg, content, &ice, now);
-                    if picture {
-                        done = done.and_then(|()| worker.refresh(&session, leg, content));
+        for _ in 0..ORDERS {
+            let pending = match self.pending.take() {
+                Some(pending) => Some(pending),
+                None => match self.parts.commands.try_recv() {
+                    Ok(Command::Perform { orders, reply }) => {
+                        let outcomes = Vec::with_capacity(orders.len());
+                        Some(Pending { orders: orders.into_iter(), outcomes, reply })
                     }
-                    let _ = reply.send(done);
-                }
-                Command::Release { session, reply } => {
-                    let _ = reply.send(worker.release(&session));
-                }
-                Command::Figures { session, reply } => {
-                    let _ = reply.send(worker.figures(&session));
-                }
-                Command::Stop => return true,
+                    Ok(Command::Stop) => return true,
+                    Err(_) => None,
+                },
+            };
+            let Some(mut pending) = pending else { return false };
+            if let Some(order) = pending.orders.next() {
+                pending.outcomes.push(self.order(order, now));
+                self.close(now);
             }
-            self.close(now);
+            if pending.orders.len() > 0 {
+                self.pending = Some(pending);
+            } else {
+                // Who has the answer finds it counted. Who asked may have given up.
+                self.count();
+                let _ = pending.reply.send(pending.outcomes);
+            }
         }
-        // More wait: come back without sleeping.
+        // More may wait: come back without sleeping.
         self.parts.waker.wake();
         false
+    }
+
+    fn order(&mut self, order: Order, now: Time) -> Outcome {
+        let worker = &mut self.worker;
+        Ok(match order {
+            Order::Allocate { session, trace, contents, webrtc, closed } => {
+                if let Some(closed) = closed.filter(|_| !worker.knows(&session)) {
+                    return Err(closed.into());
+                }
+                Done::Allocated(self.allocate(&session, &trace, contents, webrtc, now)?)
+            }
+            Order::Connect { session, end: (leg, content), remote } => {
+                worker.connect(&session, leg, content, &remote, now)?;
+                Done::Told
+            }
+            Order::Update { session, end: (leg, content), ice, picture } => {
+                worker.update(&session, leg, content, &ice, now)?;
+                if picture {
+                    worker.refresh(&session, leg, content)?;
+                }
+                Done::Told
+            }
+            Order::Release { session } => Done::Figures(worker.release(&session)),
+            Order::Figures { session } => Done::Figures(worker.figures(&session)),
+        })
     }
 
     fn allocate(
@@ -234,49 +323,60 @@ impl Thread {
         session: &str,
         trace: &str,
         contents: u32,
-        known_only: bool,
+        webrtc: u32,
         now: Time,
-    ) -> Result<Ends, NoRoom> {
-        if known_only && !self.worker.knows(session) {
-            return Err(NoRoom::Draining);
-        }
+    ) -> Result<Ends, Denial> {
         let (poll, pairs, ports) = (&self.poll, &mut self.pairs, &mut self.parts.ports);
         let advertise = self.parts.advertise;
-        let made = self.worker.allocate(session, trace, contents, now, |id| {
-            let pair = ports.take(now.0, random::number)?;
-            let place = id.index as usize;
-            if pairs.len() <= place {
-                pairs.resize_with(place + 1, || None);
+        let made = self.worker.allocate(session, trace, contents, now, |id, leg: LegId| {
+            let mut port = 0;
+            if webrtc >> leg.0 & 1 == 0 {
+                let pair = ports.take(now.0, random::number)?;
+                port = pair.port;
+                let place = id.index as usize;
+                if pairs.len() <= place {
+                    pairs.resize_with(place + 1, || None);
+                }
+                let number = u64::from(id.index) << 1;
+                let watched = poll
+                    .add(pair.rtp.as_raw_fd(), number)
+                    .and_then(|()| poll.add(pair.rtcp.as_raw_fd(), number | 1));
+                if watched.is_err() {
+                    ports.give_back(port, now.0);
+                    return Err(NoPort);
+                }
+                pairs[place] = Some(Held { id, pair, peer: None });
             }
-            let number = u64::from(id.index) << 1;
-            let watched = poll
-                .add(pair.rtp.as_raw_fd(), number)
-                .and_then(|()| poll.add(pair.rtcp.as_raw_fd(), number | 1));
-            if watched.is_err() {
-                ports.give_back(pair.port, now.0);
-                return Err(NoPort);
-            }
-            let local = Local {
+            Ok(Local {
                 address: advertise,
-                rtp_port: pair.port,
-                rtcp_port: pair.port + 1,
+                rtp_port: port,
+                rtcp_port: if port == 0 { 0 } else { port + 1 },
                 ufrag: random::word(8),
                 pwd: random::word(24),
                 tie_breaker: random::number().into(),
-            };
-            pairs[place] = Some((id, pair));
-            Ok(local)
+                // Only who describes itself with an address describes itself with keys.
+                crypto: if port == 0 { vec![] } else { random::keys() },
+            })
         });
-        made.map_err(|NoPort| NoRoom::Ports)
+        made.map_err(|NoPort| NoRoom::Ports.into())
     }
 
-    /// Closes sockets that are of no use any more; their ports rest.
+    /// Closes sockets that are of no use any more; their ports rest. Tells the kernel who is the only peer of others.
     fn close(&mut self, now: Time) {
         while let Some(id) = self.worker.poll_closed() {
             let held = self.pairs.get_mut(id.index as usize);
-            if let Some((_, pair)) = held.and_then(|held| held.take_if(|(of, _)| *of == id)) {
+            if let Some(Held { pair, .. }) = held.and_then(|held| held.take_if(|held| held.id == id)) {
                 self.parts.ports.give_back(pair.port, now.0);
             }
+        }
+        while let Some(Latched { end, peer }) = self.worker.poll_latched() {
+            let held = self.pairs.get_mut(end.index as usize).and_then(Option::as_mut);
+            let Some(held) = held.filter(|held| self.connects && held.id == end) else { continue };
+            // Without it each packet names its address, as before.
+            held.peer = match udp::connect(&held.pair.rtp, peer) {
+                Ok(()) => peer,
+                Err(_) => None,
+            };
         }
     }
 
@@ -286,9 +386,11 @@ impl Thread {
         while let Some(Departure { socket, to, length }) =
             self.worker.poll_departure(at, self.batch.buffer(place))
         {
-            if let Some(fd) = self.fd(socket) {
-                self.departures.push((fd, place, to, length));
+            if socket == Socket::Shared {
+                self.out.push((place, to, length));
                 place += 1;
+            } else if let Some((fd, peer)) = self.way(socket) {
+                self.batch.send_one(fd, place, Some(to).filter(|to| peer != Some(*to)), length);
             }
             if place == BATCH {
                 self.send();
@@ -303,7 +405,8 @@ impl Thread {
         self.close(now);
         while let Some(datagram) = self.worker.poll_transmit() {
             // Lost is as good as late: STUN and DTLS repeat.
-            let _ = self.parts.shared.send_to(&datagram.octets, datagram.pair.remote);
+            let to = self.batch.name(datagram.pair.remote);
+            let _ = self.parts.shared.send_to(&datagram.octets, to);
         }
         // Without room the core keeps the newest.
         while self.worker.reports()

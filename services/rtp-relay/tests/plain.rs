@@ -29,9 +29,11 @@ async fn two_phones_hear_each_other_octet_by_octet_and_are_counted() {
     assert_eq!(ends[0].fingerprint.as_ref().unwrap().digest.len(), 32);
     assert_eq!(relay.allocate("call").await, ends, "asked again");
 
-    let (a, b) = (Phone::new(), Phone::new());
+    let (a, b, stranger) = (Phone::new(), Phone::new(), Phone::new());
     relay.client.connect(plain("call", 0, a.address())).await.unwrap();
     relay.client.connect(plain("call", 1, b.address())).await.unwrap();
+    // Nothing that was agreed: it is refused and counted.
+    stranger.rtp.send_to(&rtp(8, 1, 66), rtp_port(&ends[0])).unwrap();
     for seq in 0..50 {
         let (there, back) = (rtp(0, seq, 1), rtp(101, 9_000 + seq, 2));
         a.rtp.send_to(&there, rtp_port(&ends[0])).unwrap();
@@ -59,18 +61,15 @@ async fn two_phones_hear_each_other_octet_by_octet_and_are_counted() {
     connected.sort_unstable();
     assert_eq!(connected, [0, 1]);
 
-    // A stranger reaches nobody.
-    Phone::new().rtp.send_to(&rtp(8, 1, 66), rtp_port(&ends[0])).unwrap();
+    // Once the peer is known a stranger reaches nobody, not even the relay: the kernel has only one peer for the port.
+    stranger.rtp.send_to(&rtp(0, 50, 66), rtp_port(&ends[0])).unwrap();
+    a.rtp.send_to(&rtp(0, 50, 1), rtp_port(&ends[0])).unwrap();
+    assert_eq!(hear(&b.rtp).0, rtp(0, 50, 1));
     let ask = StatisticsRequest { session: "call".into() };
-    let figures = loop {
-        let figures = relay.client.statistics(ask.clone()).await.unwrap().into_inner();
-        if figures.ends[0].dropped == 1 {
-            break figures;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    };
+    let figures = relay.client.statistics(ask).await.unwrap().into_inner();
     let first = &figures.ends[0];
-    assert_eq!((first.packets_in, first.octets_in), (50, 50 * 172));
+    assert_eq!(first.dropped, 1);
+    assert_eq!((first.packets_in, first.octets_in), (51, 51 * 172));
     assert_eq!((first.packets_out, first.octets_out), (50, 50 * 172));
     assert_eq!((first.lost, first.form.as_str(), first.security.as_str()), (0, "plain", ""));
     assert_eq!(first.peer, a.address().to_string());
@@ -90,7 +89,7 @@ async fn bad_arguments_name_their_field_and_unknown_sessions_are_not_found() {
         session: session.into(),
         legs,
         contents,
-        trace: String::new(),
+        ..AllocateRequest::default()
     };
     for (request, field) in
         [(allocate("", 2, 1), "session"), (allocate("a", 3, 1), "legs"), (allocate("a", 2, 9), "contents")]
@@ -137,7 +136,7 @@ async fn a_full_relay_says_so_and_a_draining_one_takes_nothing_new_and_leaves_wh
         session: session.into(),
         legs: 2,
         contents: 1,
-        trace: String::new(),
+        ..AllocateRequest::default()
     };
     let full = relay.client.allocate(ask("one more")).await.unwrap_err();
     assert_eq!(full.code(), Code::ResourceExhausted);
@@ -152,6 +151,54 @@ async fn a_full_relay_says_so_and_a_draining_one_takes_nothing_new_and_leaves_wh
         assert_eq!(relay.client.release(release).await.unwrap().into_inner().ends.len(), 2);
     }
     tokio::time::timeout(Duration::from_secs(5), relay.running).await.unwrap().unwrap().unwrap();
+}
+
+/// R-RTP-10 rule 4: a new description lets another address in; the old one is a stranger then.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_phone_that_moves_is_heard_and_answered_where_its_description_says() {
+    let mut relay = start(config("23200-23219"));
+    let ends = relay.allocate("call").await;
+    let (a, b, moved) = (Phone::new(), Phone::new(), Phone::new());
+    relay.client.connect(plain("call", 0, a.address())).await.unwrap();
+    relay.client.connect(plain("call", 1, b.address())).await.unwrap();
+    let speak = |from: &Phone, seq| {
+        from.rtp.send_to(&rtp(0, seq, 1), rtp_port(&ends[0])).unwrap();
+        assert_eq!(hear(&b.rtp).0, rtp(0, seq, 1));
+    };
+    (0..10).for_each(|seq| speak(&a, seq));
+    relay.client.connect(plain("call", 0, moved.address())).await.unwrap();
+    (10..20).for_each(|seq| speak(&moved, seq));
+    a.rtp.send_to(&rtp(0, 20, 1), rtp_port(&ends[0])).unwrap();
+    speak(&moved, 21);
+    b.rtp.send_to(&rtp(0, 5, 2), rtp_port(&ends[1])).unwrap();
+    assert_eq!(hear(&moved.rtp).0, rtp(0, 5, 2));
+    // A peer whose port is closed for a while costs no packet of the other direction, and is reached when it is back.
+    let address = b.address();
+    drop(b);
+    for seq in 30..40 {
+        moved.rtp.send_to(&rtp(0, seq, 1), rtp_port(&ends[0])).unwrap();
+    }
+    let back = std::net::UdpSocket::bind(address).unwrap();
+    back.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    moved.rtp.send_to(&rtp(0, 40, 1), rtp_port(&ends[0])).unwrap();
+    // Those before may still be on their way when the port is open again.
+    while hear(&back).0 != rtp(0, 40, 1) {}
+    back.send_to(&rtp(0, 6, 2), rtp_port(&ends[1])).unwrap();
+    assert_eq!(hear(&moved.rtp).0, rtp(0, 6, 2));
+    relay.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_busy_relay_refuses_with_its_reason_and_serves_what_it_has() {
+    let mut config = config("23220-23239");
+    // Any CPU at all is too much.
+    config.relay.max_load = 0;
+    let mut relay = start(config);
+    let ask = AllocateRequest { session: "call".into(), legs: 2, contents: 1, ..AllocateRequest::default() };
+    let busy = relay.client.allocate(ask).await.unwrap_err();
+    assert_eq!(busy.code(), Code::ResourceExhausted);
+    assert!(busy.message().contains("[relay] max_load"), "{}", busy.message());
+    relay.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -222,12 +269,10 @@ async fn it_is_in_the_directory_and_its_control_port_answers_over_tcp() {
     use bus::directory::Directory;
     let (bus, drain) = (bus::Bus::in_process(), runtime::Drain::default());
     let directory = Directory::watch(&bus, "rtp-relay").await.unwrap();
-    let running = tokio::spawn(tandem_rtp_relay::run(
-        config("23080-23099"),
-        bus,
-        tandem_rtp_relay::Control::Tcp,
-        drain.clone(),
-    ));
+    let mut config = config("23080-23099");
+    (config.relay.region, config.relay.labels) = ("north".into(), vec!["video".into()]);
+    let running =
+        tokio::spawn(tandem_rtp_relay::run(config, bus, tandem_rtp_relay::Control::Tcp, drain.clone()));
     let card = loop {
         if let Some(card) = directory.list().pop() {
             break card;
@@ -235,6 +280,10 @@ async fn it_is_in_the_directory_and_its_control_port_answers_over_tcp() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     };
     assert_eq!((card.instance.as_str(), card.capacity, card.draining), ("relay-1", 4, false));
+    assert_eq!(
+        (card.region.as_str(), card.labels.as_slice(), card.max_busy),
+        ("north", &["video".to_owned()][..], 850)
+    );
     let channel = tonic::transport::Endpoint::from_shared(format!("http://{}", card.address)).unwrap();
     let mut client = {
         let channel = channel.connect().await.unwrap();
@@ -244,7 +293,7 @@ async fn it_is_in_the_directory_and_its_control_port_answers_over_tcp() {
         let pass = proto::pass::Pass::new(&signal::Secret::new(b"a secret of these tests"));
         proto::v1::relay_client::RelayClient::with_interceptor(channel, pass)
     };
-    let request = AllocateRequest { session: "c".into(), legs: 2, contents: 1, trace: String::new() };
+    let request = AllocateRequest { session: "c".into(), legs: 2, contents: 1, ..AllocateRequest::default() };
     client.allocate(request).await.unwrap();
     drain.drain();
     loop {
@@ -272,7 +321,8 @@ async fn a_relay_drains_when_it_is_asked_to() {
         }
     };
     tokio::time::timeout(Duration::from_secs(5), draining).await.expect("it does not hear");
-    let another = AllocateRequest { session: "another".into(), legs: 2, contents: 1, trace: String::new() };
+    let another =
+        AllocateRequest { session: "another".into(), legs: 2, contents: 1, ..AllocateRequest::default() };
     assert_eq!(relay.client.allocate(another).await.unwrap_err().code(), Code::Unavailable);
     tokio::time::sleep(Duration::from_secs(3)).await;
     assert!(!relay.running.is_finished(), "a call lives");

@@ -1,12 +1,14 @@
 //! What placing a call needs, gathered before the decision: where it goes, and a relay session.
 
-use crate::relays::Relays;
+use crate::relays::{Relays, Shape};
 use address::{Alias, Component, Plan, Trunk};
 use anyhow::Result;
-use media::{Policy, Profile};
+use media::{LocalEnd, Policy, Profile};
 use runtime::Config;
+use runtime::config::Srtp;
 use session::call::{Placement, RelaySession, Route};
 use signal::{End, Heard, Protocol, Reason, Signal};
+use std::collections::{HashMap, HashSet};
 
 /// Contents of an offer that get a relay end; further ones are refused.
 const MAX_CONTENTS: usize = 4;
@@ -14,6 +16,10 @@ const MAX_CONTENTS: usize = 4;
 /// Knows who is reached how.
 pub struct Gather {
     plan: Plan,
+    /// Trunks that are called by IPv6: what is offered them is of it.
+    ipv6: HashSet<String>,
+    /// How media is spoken with each trunk.
+    trunks: HashMap<String, Profile>,
     ring_ms: u64,
     policy: Policy,
 }
@@ -37,7 +43,11 @@ impl Gather {
         let aliases: Vec<Alias> =
             config.alias.iter().map(|a| Alias { number: a.number.clone(), jid: a.jid.clone() }).collect();
         let plan = Plan::new(config.sip.domains.clone(), components.collect(), trunks.collect(), &aliases)?;
-        Ok(Gather { plan, ring_ms: config.call.ring_s.saturating_mul(1_000), policy: Policy::default() })
+        let ipv6 = config.trunk.iter().filter(|trunk| host_of(&trunk.uri).starts_with('['));
+        let ipv6 = ipv6.map(|trunk| trunk.name.clone()).collect();
+        let trunks = config.trunk.iter().map(|trunk| (trunk.name.clone(), spoken(trunk.srtp))).collect();
+        let ring_ms = config.call.ring_s.saturating_mul(1_000);
+        Ok(Gather { plan, ipv6, trunks, ring_ms, policy: Policy::default() })
     }
 
     /// Everything that placing the call of `heard` needs. `doubtful`: see [`Relays::allocate`].
@@ -57,16 +67,20 @@ impl Gather {
             Some(Signal::Offer(media)) => media.contents.len().clamp(1, MAX_CONTENTS),
             _ => return Err(Reason::BadRequest.into()),
         };
-        let grant = relays.allocate(heard.leg.call, (2, contents), &trace, doubtful).await;
-        let grant = grant.ok_or_else(|| End::from(Reason::Unavailable))?;
+        let webrtc = [route.caller, route.callee].map(|profile| profile == Profile::Webrtc);
+        let grant = relays.allocate(heard.leg.call, &Shape { contents, webrtc }, &trace, doubtful).await;
+        let mut grant = grant.ok_or_else(|| End::from(Reason::Unavailable))?;
+        if self.ipv6.contains(&route.opening.link) {
+            grant.ends.iter_mut().skip(1).flatten().for_each(LocalEnd::prefer_ipv6);
+        }
         Ok(Placement { heard, route, grant, trace })
     }
 
     fn route(&self, opening: &signal::Opening) -> Result<Route, End> {
         let route = self.plan.route(opening)?;
         Ok(Route {
-            caller: profile(opening.from.protocol),
-            callee: profile(route.protocol),
+            caller: self.profile(opening.from.protocol, &opening.link),
+            callee: self.profile(route.protocol, &route.opening.link),
             policy: self.policy.clone(),
             ring_ms: self.ring_ms,
             // A silent device may be away; a silent next hop should have answered (R-CALL-12).
@@ -77,13 +91,21 @@ impl Gather {
             opening: route.opening,
         })
     }
+
+    /// Trunks speak as they are told to; Jingle clients speak nothing but DTLS-SRTP.
+    fn profile(&self, protocol: Protocol, link: &str) -> Profile {
+        match protocol {
+            Protocol::Sip => self.trunks.get(link).copied().unwrap_or(Profile::Plain),
+            Protocol::Xmpp => Profile::Webrtc,
+        }
+    }
 }
 
-/// Phones and trunks speak RTP/AVP unless their trunk says otherwise; Jingle clients speak nothing but DTLS-SRTP.
-fn profile(protocol: Protocol) -> Profile {
-    match protocol {
-        Protocol::Sip => Profile::Plain,
-        Protocol::Xmpp => Profile::Webrtc,
+fn spoken(srtp: Srtp) -> Profile {
+    match srtp {
+        Srtp::Off => Profile::Plain,
+        Srtp::Optional => Profile::BestEffort,
+        Srtp::Required => Profile::Sdes,
     }
 }
 

@@ -38,7 +38,11 @@ const HEALTH: Duration = Duration::from_millis(500);
 pub async fn run(config: Config, bus: Bus, store: Store, dial: Dial, drain: Drain) -> Result<()> {
     let directory = Arc::new(Directory::watch(&bus, "rtp-relay").await.context("cannot watch the relays")?);
     let pass = proto::pass::Pass::new(&signal::Secret::new(&config.secret()));
-    let relays = relays::Relays::new(directory, dial, pass);
+    let wanted = relays::Wanted {
+        region: config.orchestrator.region.clone(),
+        labels: config.orchestrator.labels.clone(),
+    };
+    let relays = relays::Relays::new(directory, dial, pass, wanted);
     let gather = gather::Gather::new(&config)?;
     let instances = Arc::new(Directory::watch(&bus, "*").await.context("cannot watch the instances")?);
     let performer = perform::Performer::new(bus.clone(), relays.clone(), instances.clone(), now);

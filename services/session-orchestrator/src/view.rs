@@ -148,7 +148,7 @@ pub struct LegView {
     pub state: &'static str,
     /// Codecs in use, first the preferred: `PCMU/8000`.
     pub codecs: Vec<String>,
-    /// `plain` or `webrtc`.
+    /// `plain`, `sdes` or `webrtc`: what is in use, before that what is offered.
     pub profile: &'static str,
     /// The edge that holds its transaction; empty = any.
     pub edge: String,
@@ -214,9 +214,15 @@ fn leg_view(leg: &Leg) -> LegView {
             Phase::Over => "over",
         },
         codecs: codecs.map(|c| format!("{}/{}", c.name, c.clock)).collect(),
-        profile: match leg.profile {
-            Profile::Plain => "plain",
-            Profile::Webrtc => "webrtc",
+        profile: match media.into_iter().flat_map(|m| &m.contents).find(|c| !c.rejected) {
+            Some(content) if content.transport.dtls.is_some() => "webrtc",
+            Some(content) if !content.transport.crypto.is_empty() => "sdes",
+            Some(_) => "plain",
+            None => match leg.profile {
+                Profile::Plain | Profile::BestEffort => "plain",
+                Profile::Sdes => "sdes",
+                Profile::Webrtc => "webrtc",
+            },
         },
         edge: leg.edge.clone(),
     }

@@ -204,7 +204,16 @@ fn instances(answer: &Value) -> String {
     rows(&answer["instances"], "KIND          LOAD/CAPACITY  INSTANCE", |card| {
         let load = format!("{}/{}", card["load"], card["capacity"]);
         let draining = if card["draining"] == Value::Bool(true) { " (draining)" } else { "" };
-        format!("{:<13} {:<14} {}{draining}", text(card, "kind"), load, text(card, "instance"))
+        let carries = match card["max_busy"].as_u64() {
+            Some(1..) => {
+                let region = text(card, "region");
+                let busy = card["busy"].as_u64().unwrap_or(0) / 10;
+                let place = if region.is_empty() { String::new() } else { format!(" in {region}") };
+                format!("  {busy} % of a core, {} packets/s{place}", card["packets"])
+            }
+            _ => String::new(),
+        };
+        format!("{:<13} {:<14} {}{draining}{carries}", text(card, "kind"), load, text(card, "instance"))
     })
 }
 

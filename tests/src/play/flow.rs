@@ -4,6 +4,7 @@
 //! # what it is about                          comment; stands before the step that it is about
 //! mirror: other-flow                          the same call with the protocols exchanged decides the same
 //! direct                                      the callee's device takes no proposals
+//! srtp: required                              as the trunk's key of the configuration; or optional
 //!
 //! phone > gw                                  given: indented lines are the message, {x.sdp} puts a part in
 //!   INVITE sip:2700@im.example.net
@@ -80,7 +81,7 @@ impl Flow {
                 ("+", time) => Kind::Wait(milliseconds(time, number)?),
                 ("!", act) => Kind::Act(act.to_owned()),
                 (actor, "> gw") => Kind::Given(actor.to_owned()),
-                ("mirror:", _) | ("direct", "") if flow.steps.is_empty() => {
+                ("mirror:" | "srtp:", _) | ("direct", "") if flow.steps.is_empty() => {
                     flow.head.append(&mut notes);
                     flow.head.push(line.to_owned());
                     continue;

@@ -4,7 +4,7 @@ use super::{Fault, fault};
 use media::{LocalEnd, Policy, Profile};
 use serde::{Deserialize, Serialize};
 use session::call::{Call, Effect, Grant, RelaySession, Route};
-use signal::media::{Candidate, CandidateKind, Fingerprint, Ice};
+use signal::media::{Candidate, CandidateKind, Crypto, Fingerprint, Ice, Suite};
 use signal::{EffectId, End, Opening, Protocol, Reason};
 
 /// A call with what it still causes, version and all.
@@ -70,17 +70,18 @@ pub fn plan() -> Result<address::Plan, Fault> {
         .map_err(|e| Fault(e.to_string()))
 }
 
-/// Where a call goes, as the orchestrator gathers it. `direct`: the callee's device is known to take no proposals.
+/// Where a call goes, as the orchestrator gathers it. `direct`: the callee's device is known to take no proposals;
+/// `trunk`: how media is spoken with phones.
 ///
 /// # Errors
 /// The reason to refuse it with.
-pub fn route(plan: &address::Plan, opening: &Opening, direct: bool) -> Result<Route, End> {
+pub fn route(plan: &address::Plan, opening: &Opening, direct: bool, trunk: Profile) -> Result<Route, End> {
     let mut route = plan.route(opening)?;
     if direct && route.protocol == Protocol::Xmpp {
         route.opening.to.address.push_str("/phone");
     }
     let profile = |protocol| match protocol {
-        Protocol::Sip => Profile::Plain,
+        Protocol::Sip => trunk,
         Protocol::Xmpp => Profile::Webrtc,
     };
     Ok(Route {
@@ -120,8 +121,15 @@ pub fn grant() -> Grant {
                 ..Ice::default()
             },
             fingerprint: Fingerprint { hash: "sha-256".into(), digest: vec![0xab; 32] },
+            other: None,
+            crypto: Suite::ALL.map(key).to_vec(),
         }]
     };
     let session = RelaySession { instance: "relay".into(), address: "203.0.113.1".into() };
     Grant { session, ends: vec![end(0), end(1)] }
+}
+
+fn key(suite: Suite) -> Crypto {
+    let (key, salt) = suite.lengths();
+    Crypto { tag: 1, suite, key: vec![0xcd; key + salt], mki: 0 }
 }

@@ -111,10 +111,17 @@ pub fn effect(effect: &Effect) -> (String, Option<String>) {
                 (None, Some(address)) => address.to_string(),
                 (None, None) => "nowhere".into(),
             };
+            let keys = remote
+                .crypto
+                .first()
+                .map_or_else(String::new, |line| format!(" under {}", line.suite.name()));
             let codecs: Vec<String> = connect.codecs.iter().map(|c| format!("{} {}", c.pt, c.name)).collect();
             let direction = format!("{:?}", connect.direction).to_lowercase();
-            let detail =
-                format!("relay: {} is at {place}; {}; sends {direction}", connect.leg.0, codecs.join(", "));
+            let detail = format!(
+                "relay: {} is at {place}{keys}; {}; sends {direction}",
+                connect.leg.0,
+                codecs.join(", ")
+            );
             (format!("connect {}", connect.leg.0), Some(detail))
         }
         Effect::Candidates { leg, ice, .. } => {

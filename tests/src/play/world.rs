@@ -6,6 +6,7 @@ use super::names::Names;
 use super::phone::Phone;
 use super::record::{Record, grant, plan, route};
 use super::{Fault, fault, show};
+use media::Profile;
 use minidom::Element;
 use session::Machine;
 use session::call::{Admission, Call, Effect, Event, MediaEvent, Placement};
@@ -38,6 +39,7 @@ pub struct World {
     instances: u32,
     plan: address::Plan,
     direct: bool,
+    trunk: Profile,
     records: BTreeMap<CallId, Vec<u8>>,
     orders: HashMap<EffectId, LegId>,
     due: VecDeque<(EffectId, Effect)>,
@@ -105,6 +107,11 @@ impl World {
             instances: 1,
             plan: plan()?,
             direct: flow.setting("direct").is_some(),
+            trunk: match flow.setting("srtp") {
+                Some("required") => Profile::Sdes,
+                Some("optional") => Profile::BestEffort,
+                _ => Profile::Plain,
+            },
             records: BTreeMap::new(),
             orders: HashMap::new(),
             due: VecDeque::new(),
@@ -398,7 +405,7 @@ impl World {
     fn place(&mut self, heard: Heard) -> Result<Verdict, Fault> {
         let Some(opening) = heard.opening.clone() else { return Ok(Verdict::Gone) };
         let (revision, event) = (heard.base + 1, Event::Heard(heard.clone()));
-        let placed = route(&self.plan, &opening, self.direct).and_then(|route| {
+        let placed = route(&self.plan, &opening, self.direct, self.trunk).and_then(|route| {
             Call::place(Placement { heard, route, grant: grant(), trace: String::new() }, self.now)
         });
         match placed {

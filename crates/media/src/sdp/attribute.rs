@@ -1,6 +1,9 @@
 //! Attribute values: rtpmap, fmtp, candidate, fingerprint, crypto.
 
-use signal::media::{Candidate, CandidateKind, Codec, Crypto, Fingerprint, Setup};
+use base64::Engine;
+use base64::alphabet::STANDARD;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use signal::media::{Candidate, CandidateKind, Codec, Crypto, Fingerprint, Setup, Suite};
 use std::net::{IpAddr, SocketAddr};
 
 /// `<pt> <name>/<clock>[/<channels>]`
@@ -136,32 +139,43 @@ pub(crate) fn setup_name(setup: Setup) -> &'static str {
     }
 }
 
-/// `<tag> <suite> inline:<key>[|lifetime][|MKI:len]` (RFC 4568 §9.1); lines with a non-inline key are dropped.
+/// `<tag> <suite> inline:<key>[|lifetime][|MKI:length] [session parameters]` (RFC 4568 §9.1). Lines that cannot be served are
+/// dropped: unknown suites, keys of another length or several of them, and what weakens or alters the protection.
 pub(super) fn crypto(value: &str) -> Option<Crypto> {
     let mut words = value.split_ascii_whitespace();
-    let (tag, suite, key) = (words.next()?.parse().ok()?, words.next()?, words.next()?);
-    let key = key.strip_prefix("inline:")?.split('|').next()?;
-    Some(Crypto { tag, suite: suite.to_owned(), key: base64(key)? })
+    let (tag, suite, keys) = (words.next()?.parse().ok()?, Suite::named(words.next()?)?, words.next()?);
+    if !words.all(harmless) {
+        return None;
+    }
+    let mut parts = keys.strip_prefix("inline:")?.split('|');
+    let key = BASE64.decode(parts.next()?).ok()?;
+    let mki = match parts.find_map(|part| part.split_once(':')) {
+        Some((_, octets)) => octets.parse().ok().filter(|octets| (1..=128).contains(octets))?,
+        None => 0,
+    };
+    let crypto = Crypto { tag, suite, key, mki };
+    crypto.parts().is_some().then_some(crypto)
 }
 
-fn base64(text: &str) -> Option<Vec<u8>> {
-    let (mut octets, mut buffer, mut bits) = (vec![], 0u32, 0);
-    for c in text.bytes().filter(|c| *c != b'=').take(128) {
-        let value = match c {
-            b'A'..=b'Z' => c - b'A',
-            b'a'..=b'z' => c - b'a' + 26,
-            b'0'..=b'9' => c - b'0' + 52,
-            b'+' => 62,
-            b'/' => 63,
-            _ => return None,
-        };
-        buffer = buffer << 6 | u32::from(value);
-        bits += 6;
-        if bits >= 8 {
-            bits -= 8;
-            octets.push((buffer >> bits & 255) as u8);
-            buffer &= (1 << bits) - 1;
-        }
+/// Session parameters that change nothing for us (RFC 4568 §6.3): a window hint, an order of FEC that nobody makes, no key
+/// derivation on the way, and extensions that may be ignored (§6.3.7).
+fn harmless(parameter: &str) -> bool {
+    let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
+    match name {
+        "WSH" | "FEC_ORDER" => true,
+        "KDR" => value == "0",
+        _ => name.starts_with('-'),
     }
-    Some(octets)
 }
+
+pub(super) fn write_crypto(crypto: &Crypto) -> String {
+    format!("{} {} inline:{}", crypto.tag, crypto.suite.name(), BASE64.encode(&crypto.key))
+}
+
+/// Peers leave padding away.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &STANDARD,
+    GeneralPurposeConfig::new()
+        .with_decode_padding_mode(DecodePaddingMode::Indifferent)
+        .with_decode_allow_trailing_bits(true),
+);

@@ -9,7 +9,7 @@ pub(crate) use attribute::{fingerprint, fingerprint_hex, kind_name, kind_of, set
 mod read;
 mod write;
 
-pub use read::{read, read_plain};
+pub use read::read;
 pub use write::write;
 
 use serde::{Deserialize, Serialize};

@@ -45,23 +45,6 @@ pub fn read(octets: &[u8]) -> Result<(Media, Shape), SdpError> {
     Ok((media, shape))
 }
 
-/// [`read`] for a leg that speaks plain RTP only: a line whose profile is secure (`RTP/SAVP`, `UDP/TLS/RTP/SAVPF`) counts as
-/// rejected, since its media would be neither keyed nor understood (RFC 4568 §5.1.2, RFC 5763 §5).
-///
-/// # Errors
-/// As [`read`].
-pub fn read_plain(octets: &[u8]) -> Result<(Media, Shape), SdpError> {
-    let (mut media, shape) = read(octets)?;
-    let profiles = shape.lines.iter().filter_map(|line| match line {
-        Line::Content(profile) => Some(profile),
-        Line::Foreign(..) => None,
-    });
-    for (content, profile) in media.contents.iter_mut().zip(profiles) {
-        content.rejected |= profile.to_ascii_uppercase().contains("SAVP");
-    }
-    Ok((media, shape))
-}
-
 /// Carriers send o= numbers over 64 bits, which mean nothing to us; blank ones in their place keep the reader content.
 /// Attributes with control characters, which no other protocol could carry, are left out; of fmtp only the parameters are
 /// that hold them.
@@ -121,7 +104,17 @@ fn content(session: &Session, section: &sdp_types::Media, kind: Kind, index: usi
     let direction = direction
         .or_else(|| ["sendonly", "recvonly", "inactive"].into_iter().find(|d| attributes.any(d).is_some()));
     // RFC 8843 §6: port 0 with bundle-only is live.
-    let rejected = section.port == 0 && attributes.any("bundle-only").is_none();
+    let port_0 = section.port == 0 && attributes.any("bundle-only").is_none();
+    let ip = ip.filter(|ip| !ip.is_unspecified());
+    let mut transport = transport(&attributes, ip.map(|ip| SocketAddr::new(ip, section.port)));
+    // A secure profile without keys would be heard as noise (RFC 4568 §5.1.2, RFC 5763 §5); keys beside a plain one are an offer,
+    // fingerprints are none.
+    let secure = section.proto.to_ascii_uppercase().contains("SAVP");
+    let keyless = secure && transport.dtls.is_none() && transport.crypto.is_empty();
+    if !secure {
+        transport.dtls = None;
+        transport.best_effort = !transport.crypto.is_empty();
+    }
     Content {
         name: attributes.own("mid").next().map_or_else(|| index.to_string(), str::to_owned),
         kind,
@@ -133,12 +126,9 @@ fn content(session: &Session, section: &sdp_types::Media, kind: Kind, index: usi
             Some("inactive") => Direction::None,
             _ => Direction::Both,
         },
-        rejected,
+        rejected: port_0 || keyless,
         codecs: codecs(section, &attributes),
-        transport: transport(
-            &attributes,
-            ip.filter(|ip| !ip.is_unspecified()).map(|ip| SocketAddr::new(ip, section.port)),
-        ),
+        transport,
     }
 }
 
@@ -206,6 +196,7 @@ fn transport(attributes: &Attributes<'_>, address: Option<SocketAddr>) -> Transp
         ice,
         dtls: (!fingerprints.is_empty()).then_some(Dtls { fingerprints, setup }),
         crypto: attributes.own("crypto").take(16).filter_map(value::crypto).collect(),
+        best_effort: false,
         source: None,
     }
 }

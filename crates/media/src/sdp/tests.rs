@@ -1,7 +1,8 @@
 use super::*;
+use base64::Engine;
 use proptest::prelude::*;
 use signal::Media;
-use signal::media::{Codec, Direction, Kind, Setup};
+use signal::media::{Codec, Direction, Kind, Setup, Suite};
 
 fn origin() -> Origin {
     Origin { session_id: 412, version: 1, address: "192.0.2.30".parse().unwrap() }
@@ -39,7 +40,7 @@ fn real_phones_are_understood() {
             let again = read(&write(&media, &Shape::default(), &origin())).unwrap().0;
             let plain = |mut m: Media| {
                 m.contents.iter_mut().for_each(|c| {
-                    c.transport.crypto.clear();
+                    (c.transport.crypto, c.transport.best_effort) = (vec![], false);
                     if let Some(ice) = &mut c.transport.ice {
                         (ice.trickle, ice.lite) = (false, false);
                         ice.candidates.iter_mut().for_each(|c| c.generation = 0);
@@ -161,17 +162,97 @@ fn parameters_and_attributes_with_control_characters_are_dropped() {
     assert_eq!(content.name, "0");
 }
 
+const KEY: &str = "inline:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwd";
+
+fn with(profile: &str, lines: &str) -> (Media, Shape) {
+    read(format!("{}{lines}", PHONE.replace("RTP/AVP", profile)).as_bytes()).unwrap()
+}
+
 /// A secure profile without keys would be heard as noise: the line is rejected, and mirrored with port 0.
 #[test]
-fn secure_profiles_are_rejected_while_legs_are_plain() {
-    for (profile, rejected) in
-        [("RTP/AVP", false), ("RTP/AVPF", false), ("RTP/SAVP", true), ("UDP/TLS/RTP/SAVPF", true)]
-    {
-        let (media, shape) = read_plain(PHONE.replace("RTP/AVP", profile).as_bytes()).unwrap();
-        assert_eq!(media.contents[0].rejected, rejected, "{profile}");
+fn secure_profiles_need_keys() {
+    let crypto = format!("a=crypto:1 AES_CM_128_HMAC_SHA1_80 {KEY}\r\n");
+    let print = format!("a=fingerprint:sha-256 {}\r\n", ["AB"; 32].join(":"));
+    for (profile, lines, rejected) in [
+        ("RTP/AVP", "", false),
+        ("RTP/AVPF", "", false),
+        ("RTP/SAVP", "", true),
+        ("RTP/SAVPF", "a=crypto:1 NULL_HMAC_SHA1_80 inline:AAAA\r\n", true),
+        ("RTP/SAVP", &crypto, false),
+        ("RTP/SAVPF", &crypto, false),
+        ("UDP/TLS/RTP/SAVPF", "", true),
+        ("UDP/TLS/RTP/SAVPF", &print, false),
+        ("UDP/TLS/RTP/SAVP", &print, false),
+        ("RTP/SAVPF", &print, false),
+    ] {
+        let (media, shape) = with(profile, lines);
+        assert_eq!(media.contents[0].rejected, rejected, "{profile} {lines}");
+        assert!(!media.contents[0].transport.best_effort);
         let text = String::from_utf8(write(&media, &shape, &origin())).unwrap();
         assert_eq!(text.contains(&format!("m=audio 0 {profile} 8")), rejected, "{text}");
     }
+    // Beside RTP/AVP keys are an offer and fingerprints nothing.
+    let (media, shape) = with("RTP/AVP", &(crypto + &print));
+    let transport = &media.contents[0].transport;
+    assert!(transport.best_effort && transport.crypto.len() == 1 && transport.dtls.is_none());
+    let text = String::from_utf8(write(&media, &shape, &origin())).unwrap();
+    assert!(text.contains("m=audio 16400 RTP/AVP 8 101\r\n") && text.contains("a=crypto:1 "), "{text}");
+    let anew = String::from_utf8(write(&media, &Shape::default(), &origin())).unwrap();
+    assert!(anew.contains("m=audio 16400 RTP/AVP 8 101\r\n"), "{anew}");
+}
+
+/// R-RTP-6, RFC 4568 §6.3, §9.1: every suite, what weakens it, and what does not.
+#[test]
+fn crypto_lines_are_read_or_dropped_whole() {
+    let suites = |lines: &str| -> Vec<(u32, Suite, u8)> {
+        let crypto = &with("RTP/SAVP", lines).0.contents[0].transport.crypto;
+        crypto.iter().map(|line| (line.tag, line.suite, line.mki)).collect()
+    };
+    let key = |octets: usize| {
+        format!("inline:{}", base64::engine::general_purpose::STANDARD.encode(vec![7; octets]))
+    };
+    for suite in Suite::ALL {
+        let (master, salt) = suite.lengths();
+        let line = format!("a=crypto:9 {} {}\r\n", suite.name(), key(master + salt));
+        assert_eq!(suites(&line), [(9, suite, 0)]);
+        assert_eq!(
+            suites(&line.replace('=', "").replace("acrypto", "a=crypto")),
+            [(9, suite, 0)],
+            "unpadded"
+        );
+        for octets in [master, master + salt - 1, master + salt + 1, 0] {
+            assert!(suites(&format!("a=crypto:9 {} {}\r\n", suite.name(), key(octets))).is_empty());
+        }
+        assert_eq!(Suite::named(suite.name()), Some(suite));
+    }
+    let asterisk = format!("a=crypto:1 AES_CM_256_HMAC_SHA1_80 {}\r\n", key(46));
+    assert_eq!(suites(&asterisk), [(1, Suite::AesCm256Sha1_80, 0)]);
+    let good = |more: &str| suites(&format!("a=crypto:1 AES_CM_128_HMAC_SHA1_80 {KEY}{more}\r\n"));
+    let plain = [(1, Suite::AesCm128Sha1_80, 0)];
+    for more in ["", "|2^20", "|1024", " KDR=0", " WSH=128", " -x=1 WSH=64", " FEC_ORDER=FEC_SRTP"] {
+        assert_eq!(good(more), plain, "{more}");
+    }
+    for more in ["|2^20|1:4", "|1:4"] {
+        assert_eq!(good(more), [(1, Suite::AesCm128Sha1_80, 4)], "{more}");
+    }
+    for more in [
+        " KDR=1",
+        " UNENCRYPTED_SRTP",
+        " UNENCRYPTED_SRTCP",
+        " UNAUTHENTICATED_SRTP",
+        " FEC_KEY=inline:AAAA",
+        " what=ever",
+        "|1:0",
+        "|1:129",
+        "|1:x",
+        &format!("|1:4;{KEY}|2:4"),
+    ] {
+        assert!(good(more).is_empty(), "{more}");
+    }
+    for suite in ["F8_128_HMAC_SHA1_80", "NULL_HMAC_SHA1_80", "AES_192_CM_HMAC_SHA1_80"] {
+        assert!(suites(&format!("a=crypto:1 {suite} {KEY}\r\n")).is_empty());
+    }
+    assert!(suites("a=crypto:1 AES_CM_128_HMAC_SHA1_80 uri:https://keys.example.net/1\r\n").is_empty());
 }
 
 /// R-SDP-14
@@ -185,14 +266,15 @@ fn hostile_sizes_are_refused() {
 }
 
 #[test]
-fn crypto_keys_are_read_and_never_shown() {
-    let text = format!(
-        "{PHONE}a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwd|2^20|1:4\r\n"
-    );
-    let (media, _) = read(text.as_bytes()).unwrap();
+fn crypto_keys_are_read_written_and_never_shown() {
+    let (media, _) = with("RTP/SAVP", &format!("a=crypto:1 AES_CM_128_HMAC_SHA1_80 {KEY}|2^20\r\n"));
     let crypto = &media.contents[0].transport.crypto[0];
     assert_eq!(crypto.key, (0..30).collect::<Vec<u8>>());
-    assert!(!format!("{crypto:?}").contains("key"));
+    let text = String::from_utf8(write(&media, &Shape::default(), &origin())).unwrap();
+    assert!(text.contains("m=audio 16400 RTP/SAVP 8 101\r\n"), "{text}");
+    assert!(text.contains(&format!("a=crypto:1 AES_CM_128_HMAC_SHA1_80 {KEY}\r\n")), "{text}");
+    let shown = format!("{media:?}");
+    assert!(!shown.contains("key") && !shown.contains("0, 1, 2, 3"), "{shown}");
 }
 
 proptest! {

@@ -65,7 +65,7 @@ fn section(out: &mut Lines, content: &Content, offered_proto: Option<&String>, s
     };
     let transport = &content.transport;
     let proto = offered_proto.map_or(
-        match (&transport.dtls, transport.crypto.is_empty()) {
+        match (&transport.dtls, transport.crypto.is_empty() || transport.best_effort) {
             (Some(_), _) => "UDP/TLS/RTP/SAVPF",
             (None, false) => "RTP/SAVP",
             (None, true) => "RTP/AVP",
@@ -91,6 +91,9 @@ fn section(out: &mut Lines, content: &Content, offered_proto: Option<&String>, s
     }
     if transport.mux {
         out.line(format_args!("a=rtcp-mux"));
+    }
+    for line in &transport.crypto {
+        out.line(format_args!("a=crypto:{}", value::write_crypto(line)));
     }
     if let Some(ice) = &transport.ice {
         out.line(format_args!("a=ice-ufrag:{}", ice.ufrag));

@@ -23,7 +23,7 @@ use tandem_relay::session::{Arrival, DEPARTURE, EndId, Host, Limits, Local, Remo
 use tandem_relay::srtp::{Context, ROOM, Suite};
 use tandem_relay::webrtc::{End, Received};
 
-/// Takes octets, panics where a promise is broken.
+/// What is run with any octets; it panics where something is wrong.
 pub type Target = fn(&[u8]);
 
 /// All targets by name.
@@ -189,7 +189,7 @@ pub fn worker(data: &[u8]) {
     video.feedback = ["nack", "nack pli", "ccm fir", "goog-remb"].map(String::from).to_vec();
     let sound = vec![Codec::new(0, "PCMU", 8_000, 1), Codec::new(101, "telephone-event", 8_000, 1)];
     for call in ["phones", "client", "video"] {
-        let make = |id: EndId| {
+        let make = |id: EndId, _| {
             ends.push(id);
             let ufrag = format!("ufrag{}", id.index);
             Ok::<_, ()>(Local {
@@ -199,6 +199,7 @@ pub fn worker(data: &[u8]) {
                 ufrag,
                 pwd: PWD.into(),
                 tie_breaker: u64::from(id.index),
+                crypto: vec![],
             })
         };
         worker.allocate(call, "", 1, START, make).unwrap();

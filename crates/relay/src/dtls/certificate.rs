@@ -95,18 +95,30 @@ impl Certificate {
         self.fingerprint.clone()
     }
 
+    pub(super) fn der(&self) -> Result<dimpl::DtlsCertificate, DtlsError> {
+        Ok(dimpl::DtlsCertificate {
+            certificate: self.certificate.to_der()?,
+            private_key: self.key.private_key_to_pkcs8()?,
+        })
+    }
+
     pub(super) fn context(&self) -> &SslContext {
         &self.context
     }
 
-    pub(crate) fn of(certificate: X509, key: PKey<Private>) -> Result<Certificate, DtlsError> {
+    /// A certificate with its key, of any kind: peers have others than ours. Cluster certificates are read by [`Certificate::from_pem`].
+    ///
+    /// # Errors
+    /// [`DtlsError::Library`]: they do not belong together.
+    pub fn of(certificate: X509, key: PKey<Private>) -> Result<Certificate, DtlsError> {
         let mut context = SslContext::builder(SslMethod::dtls())?;
         context.set_min_proto_version(Some(SslVersion::DTLS1_2))?;
         context.set_certificate(&certificate)?;
         context.set_private_key(&key)?;
         context.check_private_key()?;
         // Whoever it is has to show a certificate; which one is settled by its fingerprint, after the handshake.
-        context.set_verify_callback(SslVerifyMode::PEER | SslVerifyMode::FAIL_IF_NO_PEER_CERT, |_, _| true);
+        context.set_verify(SslVerifyMode::PEER | SslVerifyMode::FAIL_IF_NO_PEER_CERT);
+        super::openssl::without_chains(&mut context);
         context.set_tlsext_use_srtp(PROFILES)?;
         context.set_options(SslOptions::NO_QUERY_MTU | SslOptions::NO_TICKET | SslOptions::NO_RENEGOTIATION);
         context.set_mode(SslMode::RELEASE_BUFFERS);

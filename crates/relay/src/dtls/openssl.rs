@@ -4,27 +4,42 @@
 //! deadline of the handshake is by our time.
 
 use super::certificate::matches;
-use super::{Certificate, DEADLINE, DtlsError, Engine, Keys, MTU, Outcome, Role};
+use super::{Certificate, DEADLINE, DtlsError, Engine, Keys, LABEL, MTU, Outcome, QUEUE, Role};
 use crate::srtp::Suite;
 use foreign_types::ForeignTypeRef;
-use openssl::ssl::{ErrorCode, Ssl, SslStream};
-use openssl_sys::SSL;
+use openssl::ssl::{ErrorCode, Ssl, SslContextBuilder, SslStream};
+use openssl_sys::{SSL, SSL_CTX, X509_STORE_CTX};
 use signal::Time;
 use signal::media::Fingerprint;
 use std::collections::VecDeque;
-use std::ffi::c_uint;
+use std::ffi::{c_int, c_uint, c_void};
 use std::io::{Error, ErrorKind, Read, Result as IoResult, Write};
 
-/// Datagrams waiting in one direction; further ones are lost, as on any network.
-const QUEUE: usize = 32;
 /// OpenSSL is asked so often during a handshake whether a flight must be repeated, ms.
 const LOOK: u64 = 50;
-/// RFC 5764 §4.2.
-const LABEL: &str = "EXTRACTOR-dtls_srtp";
 
 unsafe extern "C" {
-    // Of libssl since 1.1.1; the openssl crates do not name it.
+    // Of libssl since 1.1.1; the openssl crates do not name them.
     fn DTLS_set_timer_cb(ssl: *mut SSL, timer: Option<extern "C" fn(*mut SSL, c_uint) -> c_uint>);
+    fn SSL_free_buffers(ssl: *mut SSL) -> c_int;
+    fn SSL_alloc_buffers(ssl: *mut SSL) -> c_int;
+    fn SSL_CTX_set_cert_verify_callback(
+        context: *mut SSL_CTX,
+        verify: Option<extern "C" fn(*mut X509_STORE_CTX, *mut c_void) -> c_int>,
+        argument: *mut c_void,
+    );
+}
+
+/// Lets any certificate pass without building a chain, which would take a tenth of a handshake: who it is is settled by its
+/// fingerprint afterwards. That the peer has its key is checked by the handshake itself.
+extern "C" fn passes(_: *mut X509_STORE_CTX, _: *mut c_void) -> c_int {
+    1
+}
+
+/// See [`passes`].
+pub(super) fn without_chains(context: &mut SslContextBuilder) {
+    // SAFETY: the pointer is of a live context, owned by the caller; the function given is static and touches nothing.
+    unsafe { SSL_CTX_set_cert_verify_callback(context.as_ptr(), Some(passes), std::ptr::null_mut()) };
 }
 
 /// Microseconds to the next repetition, from those to the last: 200 ms first (RFC 5764 §3 leaves it open; one second, the
@@ -132,11 +147,18 @@ impl OpenSsl {
         match keys(ssl, self.role) {
             Some(keys) => {
                 self.phase = Phase::Open;
+                self.rest();
                 Outcome::Keys(keys)
             }
             // A peer that agreed on no profile of ours.
             None => self.over(Outcome::Failed),
         }
+    }
+
+    /// Between datagrams, of which hardly any come any more, OpenSSL needs none of its buffers: 32 KiB.
+    fn rest(&mut self) {
+        // SAFETY: the pointer is of a live SSL, owned here. It frees nothing that holds data, and reading makes them anew.
+        unsafe { SSL_free_buffers(self.stream.ssl().as_ptr()) };
     }
 
     fn over(&mut self, outcome: Outcome) -> Outcome {
@@ -151,10 +173,11 @@ impl OpenSsl {
         for _ in 0..QUEUE {
             match self.stream.ssl_read(&mut data) {
                 Ok(_) => {}
-                Err(e) if waits(e.code()) => return None,
+                Err(e) if waits(e.code()) => break,
                 Err(_) => return Some(self.over(Outcome::Closed)),
             }
         }
+        self.rest();
         None
     }
 }
@@ -208,7 +231,8 @@ impl Engine for OpenSsl {
     }
 
     fn close(&mut self) {
-        if self.phase == Phase::Open {
+        // SAFETY: the pointer is of a live SSL, owned here. Writing, unlike reading, does not make the buffers anew.
+        if self.phase == Phase::Open && unsafe { SSL_alloc_buffers(self.stream.ssl().as_ptr()) } == 1 {
             // Only the alert matters: nobody waits for the peer's.
             let _ = self.stream.shutdown();
         }

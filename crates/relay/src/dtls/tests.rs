@@ -100,7 +100,7 @@ fn roles_follow_the_peer() {
 }
 
 /// Passes datagrams both ways until both are silent; what came of it, for the first and the second.
-fn converse(one: &mut OpenSsl, two: &mut OpenSsl) -> (Vec<Outcome>, Vec<Outcome>) {
+fn converse(one: &mut dyn Engine, two: &mut dyn Engine) -> (Vec<Outcome>, Vec<Outcome>) {
     let (mut first, mut second) = (vec![], vec![]);
     loop {
         let (there, back) = (one.poll(), two.poll());
@@ -169,4 +169,89 @@ fn a_flight_is_repeated_after_a_fifth_of_a_second() {
     std::thread::sleep(std::time::Duration::from_millis(230));
     engine.tick(NOW + 100);
     assert_eq!(engine.poll().map(|again| again.len()), Some(first.len()));
+}
+
+fn clock() -> crate::clock::Clock {
+    #[allow(clippy::disallowed_methods, reason = "any moment will do")]
+    crate::clock::Clock::new(std::time::Instant::now(), NOW)
+}
+
+fn dtls13(certificate: &Certificate, role: Role, peer: &Certificate) -> Dtls13 {
+    Dtls13::on(clock(), certificate, role, &[peer.fingerprint()], NOW).unwrap()
+}
+
+fn server(certificate: &Certificate, peer: &Certificate) -> Association {
+    Association::new(certificate, Role::Server, &[peer.fingerprint()], clock(), NOW).unwrap()
+}
+
+#[test]
+fn a_server_speaks_the_version_that_the_client_asks_for() {
+    let (ours, theirs) = (certificate(), certificate());
+    let mut old: Box<dyn Engine> =
+        Box::new(OpenSsl::new(&theirs, Role::Client, &[ours.fingerprint()], NOW).unwrap());
+    let mut new: Box<dyn Engine> = Box::new(dtls13(&theirs, Role::Client, &ours));
+    for (client, offers) in [(&mut old, false), (&mut new, true)] {
+        let hello = client.poll().unwrap();
+        assert_eq!(association::offers_dtls13(&hello), offers);
+        for cut in 0..hello.len() {
+            association::offers_dtls13(&hello[..cut]);
+        }
+        let mut association = server(&ours, &theirs);
+        assert_eq!((association.poll(), association.deadline()), (None, Some(NOW + DEADLINE)));
+        let early = association.receive(&hello, NOW);
+        assert_eq!(early, None);
+        let (there, here) = converse(&mut **client, &mut association);
+        let ([Outcome::Keys(client_keys)], [Outcome::Keys(server_keys)]) = (&there[..], &here[..]) else {
+            panic!("{there:?} {here:?}")
+        };
+        assert!(client_keys.local == server_keys.remote && client_keys.remote == server_keys.local);
+        assert_eq!(client_keys.suite, server_keys.suite);
+        for junk in [&[22, 254, 253][..], &[47; 1_500], &[23; 60], &[]] {
+            assert_eq!(association.receive(junk, NOW), None, "{junk:?}");
+        }
+        client.close();
+        assert_eq!(converse(&mut **client, &mut association).1, [Outcome::Closed]);
+    }
+}
+
+#[test]
+fn a_stranger_gets_no_key_in_either_role() {
+    let (ours, theirs, stranger) = (certificate(), certificate(), certificate());
+    let mut client = dtls13(&stranger, Role::Client, &ours);
+    let mut association = server(&ours, &theirs);
+    let (_, here) = converse(&mut client, &mut association);
+    assert_eq!(here, [Outcome::Insecure]);
+    assert_eq!(association.deadline(), None);
+    let mut client = dtls13(&theirs, Role::Client, &stranger);
+    let (there, _) = converse(&mut client, &mut server(&ours, &theirs));
+    assert_eq!(there, [Outcome::Insecure]);
+}
+
+#[test]
+fn a_lost_flight_is_repeated_on_our_clock_and_silence_ends() {
+    let (ours, theirs) = (certificate(), certificate());
+    let mut client = dtls13(&theirs, Role::Client, &ours);
+    let mut association = server(&ours, &theirs);
+    while let Some(datagram) = client.poll() {
+        association.receive(&datagram, NOW);
+    }
+    let lost: Vec<_> = std::iter::from_fn(|| association.poll()).collect();
+    assert!(!lost.is_empty());
+    let again = association.deadline().unwrap();
+    assert!((150..=350).contains(&again.since(NOW)), "{}", again.since(NOW));
+    assert_eq!(association.tick(again), None);
+    assert!(std::iter::from_fn(|| association.poll()).count() >= lost.len());
+    let mut now = again;
+    let outcome = loop {
+        now = association.deadline().expect("it waits for something").max(now + 1);
+        match association.tick(now) {
+            None => assert!(now.since(NOW) < DEADLINE, "{}", now.since(NOW)),
+            Some(outcome) => break outcome,
+        }
+    };
+    assert_eq!((outcome, association.deadline()), (Outcome::Failed, None));
+    let mut nobody = server(&ours, &theirs);
+    assert_eq!(nobody.tick(NOW + DEADLINE - 1), None);
+    assert_eq!(nobody.tick(NOW + DEADLINE), Some(Outcome::Failed));
+    assert_eq!((nobody.tick(NOW + 2 * DEADLINE), nobody.deadline()), (None, None));
 }

@@ -86,6 +86,7 @@ impl End {
     /// `cname` is the leg's.
     pub fn new(id: EndId, session: u32, leg: LegId, content: u16, local: Local, cname: u64) -> End {
         let reports = Reports::new((local.word() >> 32) as u32, cname);
+        let sockets = local.rtp_port != 0;
         End {
             id,
             peer: usize::MAX,
@@ -95,7 +96,7 @@ impl End {
             local,
             link: Link::Open,
             early: None,
-            sockets: true,
+            sockets,
             codecs: vec![],
             direction: Direction::None,
             numbers: 0,
@@ -175,7 +176,10 @@ impl End {
     pub fn figures(&self) -> Figures {
         let (form, peer, suite) = match &self.link {
             Link::Open => (Form::Open, None, None),
-            Link::Plain(plain) => (Form::Plain, plain.locked(), None),
+            Link::Plain(plain) => {
+                let suite = plain.suite();
+                (suite.map_or(Form::Plain, |_| Form::Sdes), plain.locked(), suite)
+            }
             Link::Web(web) => (Form::Webrtc, web.end.pair().map(|pair| pair.remote), web.suite),
         };
         let codec = self.spoken().map(|codec| codec.name.clone()).unwrap_or_default();

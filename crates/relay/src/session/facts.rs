@@ -1,6 +1,6 @@
 //! What control tells a worker and what it is told: plain values, no behaviour.
 
-use signal::media::{Codec, Direction, Dtls, Ice};
+use signal::media::{Codec, Crypto, Direction, Dtls, Ice};
 use signal::{LegId, Time};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::{IpAddr, SocketAddr};
@@ -30,7 +30,7 @@ pub enum Socket {
 pub struct Local {
     /// Address put into descriptions.
     pub address: IpAddr,
-    /// Port of plain RTP.
+    /// Port of plain RTP; 0 = it has none and will be WebRTC.
     pub rtp_port: u16,
     /// Port of plain RTCP.
     pub rtcp_port: u16,
@@ -40,6 +40,8 @@ pub struct Local {
     pub pwd: String,
     /// Settles a conflict of ICE roles.
     pub tie_breaker: u64,
+    /// Keys for what is sent from here where SDES is agreed, one a suite. Secret.
+    pub crypto: Vec<Crypto>,
 }
 
 impl Local {
@@ -64,6 +66,8 @@ pub struct Remote {
     pub ice: Option<Ice>,
     /// Fingerprints and role of the peer.
     pub dtls: Option<Dtls>,
+    /// Without `dtls`: SRTP at ports, under this key of the peer's and ours of the same suite.
+    pub crypto: Option<Crypto>,
     /// Payload numbers in use on this leg.
     pub codecs: Vec<Codec>,
     /// From the peer's view.
@@ -116,6 +120,16 @@ pub struct Departure {
     pub length: usize,
 }
 
+/// The peer of an end's RTP socket became the only one that is heard there, or is not any more: the shell may let the kernel
+/// know (`connect`), which then looks up no route for each packet and drops what others send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Latched {
+    /// Whose.
+    pub end: EndId,
+    /// `None` = anyone may send there again.
+    pub peer: Option<SocketAddr>,
+}
+
 /// Times of a worker, milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -140,6 +154,8 @@ pub enum Form {
     Open,
     /// RTP and RTCP in the clear.
     Plain,
+    /// SRTP and SRTCP at ports, keyed by signalling (RFC 4568).
+    Sdes,
     /// ICE and DTLS-SRTP.
     Webrtc,
 }
@@ -218,7 +234,10 @@ pub enum Refusal {
     /// The DTLS part makes no sense, or no association can be made.
     #[error("dtls: {0}")]
     Dtls(String),
-    /// Its plain ports were given back when it became WebRTC.
+    /// No key for the suite, or one of the wrong length.
+    #[error("crypto: {0}")]
+    Crypto(String),
+    /// It has no plain ports: they were given back when it became WebRTC, or never asked for.
     #[error("ice, dtls: the end is WebRTC and cannot become plain")]
     Settled,
 }

@@ -41,20 +41,23 @@ pub(super) fn cross(
         Link::Open => None,
         Link::Plain(plain) => match class {
             Class::Rtp => {
-                let rtp = packet::rtp(buffer.get(..length)?);
-                // Only agreed payload numbers latch (rule 2).
-                let agreed = rtp.filter(|rtp| near.numbers >> rtp.pt & 1 == 1);
-                let Some(rtp) = agreed.filter(|_| plain.admit(class, from, at.time().0)) else {
+                let packet = buffer.get_mut(..length)?;
+                // Only agreed payload numbers latch (rule 2), and only what was opened (rule 7).
+                let agreed = packet::rtp(packet).filter(|rtp| near.numbers >> rtp.pt & 1 == 1);
+                let opened = agreed.and_then(|rtp| Some((rtp, plain.open(class, from, packet)?)));
+                let Some((rtp, length)) = opened.filter(|_| plain.admit(class, from, at.time().0)) else {
                     near.count.dropped += 1;
                     return None;
                 };
                 media(near, far, rtp, at, buffer, length)
             }
             Class::Rtcp => {
-                if !rtcp::valid(buffer.get(..length)?) || !plain.admit(class, from, at.time().0) {
+                let opened = plain.open(class, from, buffer.get_mut(..length)?);
+                let valid = opened.filter(|length| buffer.get(..*length).is_some_and(rtcp::valid));
+                let Some(length) = valid.filter(|_| plain.admit(class, from, at.time().0)) else {
                     near.count.dropped += 1;
                     return None;
-                }
+                };
                 report(near, far, at, buffer.get(..length)?);
                 None
             }
@@ -168,7 +171,7 @@ pub(super) fn leave(far: &mut End, class: Class, buffer: &mut [u8], length: usiz
         }
         Link::Plain(plain) => {
             let (socket, to) = plain.way(far.id, class)?;
-            Some(Departure { socket, to, length })
+            Some(Departure { socket, to, length: plain.seal(class, buffer, length)? })
         }
     }
 }

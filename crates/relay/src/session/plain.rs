@@ -1,35 +1,121 @@
-//! The plain form of an end: RTP and RTCP on two ports, or on one, each latched for itself.
+//! An end at ports: RTP and RTCP on two, or on one, each latched for itself; in the clear, or under keys that signalling brought.
 
-use super::facts::{EndId, Remote, Socket};
+use super::facts::{EndId, Refusal, Remote, Socket};
+use super::sdes::Sdes;
+use crate::dtls::Keys;
 use crate::latch::{Allowed, Latch, Verdict};
 use crate::packet::Class;
+use crate::srtp::{Index, SrtpError};
+use signal::media::{Crypto, Suite};
 use std::net::{IpAddr, SocketAddr};
 
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Plain {
     rtp: Latch,
     rtcp: Latch,
     mux: bool,
+    /// In use while `secure`; kept beyond, since a key of ours must never meet an index twice.
+    sdes: Option<Box<Sdes>>,
+    secure: bool,
     /// The lock was reported.
     pub announced: bool,
+    /// The lock as the shell knows it.
+    known: Option<SocketAddr>,
 }
 
+#[cfg_attr(not(test), allow(dead_code, reason = "keys and indices are for whoever moves a session"))]
 impl Plain {
-    pub fn new(remote: &Remote) -> Plain {
+    /// `ours`: keys for what is sent from here.
+    pub fn new(remote: &Remote, ours: &[Crypto]) -> Result<Plain, Refusal> {
         let (rtp, rtcp, allowed) = described(remote);
-        Plain {
+        let theirs = remote.crypto.as_ref();
+        Ok(Plain {
             rtp: Latch::new(rtp, allowed),
             rtcp: Latch::new(rtcp, allowed),
             mux: remote.mux,
+            sdes: theirs.map(|theirs| Sdes::new(ours, theirs).map(Box::new)).transpose()?,
+            secure: theirs.is_some(),
             announced: false,
-        }
+            known: None,
+        })
     }
 
-    pub fn describe(&mut self, remote: &Remote) {
+    pub fn describe(&mut self, remote: &Remote, ours: &[Crypto]) -> Result<(), Refusal> {
+        match (&remote.crypto, &mut self.sdes) {
+            (Some(theirs), Some(sdes)) => sdes.describe(ours, theirs)?,
+            (Some(theirs), None) => self.sdes = Some(Box::new(Sdes::new(ours, theirs)?)),
+            // Whether plain RTP will do was decided where it was signalled.
+            (None, _) => {}
+        }
+        self.secure = remote.crypto.is_some();
         let (rtp, rtcp, allowed) = described(remote);
         self.rtp.describe(rtp, allowed);
         self.rtcp.describe(rtcp, allowed);
         self.mux = remote.mux;
+        Ok(())
+    }
+
+    pub fn suite(&self) -> Option<Suite> {
+        self.sdes.as_ref().filter(|_| self.secure).map(|sdes| sdes.suite())
+    }
+
+    fn keyed(&mut self) -> Option<&mut Sdes> {
+        self.sdes.as_deref_mut().filter(|_| self.secure)
+    }
+
+    /// The keys in use and the octets of the peer's key identifier: what must outlive a relay, with [`Plain::outward`] and
+    /// [`Plain::inward`]. Secret.
+    pub fn keys(&self) -> Option<(&Keys, u8)> {
+        self.sdes.as_ref().filter(|_| self.secure).map(|sdes| sdes.keys())
+    }
+
+    /// How far each source got that we send.
+    pub fn outward(&self) -> impl Iterator<Item = Index> + '_ {
+        self.sdes.iter().filter(|_| self.secure).flat_map(|sdes| sdes.outward())
+    }
+
+    /// How far each source got that we receive.
+    pub fn inward(&self) -> impl Iterator<Item = Index> + '_ {
+        self.sdes.iter().filter(|_| self.secure).flat_map(|sdes| sdes.inward())
+    }
+
+    /// Goes on under the keys of another relay. `outward` must be beyond anything that relay may have sent.
+    ///
+    /// # Errors
+    /// [`SrtpError`]
+    pub fn resume(
+        &mut self,
+        keys: Keys,
+        mki: u8,
+        outward: &[Index],
+        inward: &[Index],
+    ) -> Result<(), SrtpError> {
+        self.sdes = Some(Box::new(Sdes::resume(keys, mki, outward, inward)?));
+        self.secure = true;
+        Ok(())
+    }
+
+    /// Makes a packet plain in place and gives its length; `None` when it is not the peer's. Nothing is latched by it: that is
+    /// [`Plain::admit`]'s, for what was opened (rule 7).
+    pub fn open(&mut self, class: Class, from: SocketAddr, packet: &mut [u8]) -> Option<usize> {
+        let strange = match class {
+            Class::Rtp => !self.rtp.hears(from),
+            _ => self.rtp.locked().is_some_and(|rtp| rtp.ip() != from.ip()),
+        };
+        match self.keyed() {
+            None => Some(packet.len()),
+            // Strangers cost no cryptography.
+            Some(_) if strange => None,
+            Some(sdes) => sdes.open(class, packet).ok(),
+        }
+    }
+
+    /// Makes a plain packet one for the peer, in place, and gives its length.
+    pub fn seal(&mut self, class: Class, buffer: &mut [u8], length: usize) -> Option<usize> {
+        match self.keyed() {
+            None => Some(length),
+            Some(sdes) => sdes.seal(class, buffer, length).ok(),
+        }
     }
 
     /// Whether a packet of this class may come from there. RTP's payload number was checked before.
@@ -38,7 +124,8 @@ impl Plain {
             Class::Rtp => self.rtp.packet(from, now_ms) == Verdict::Accept,
             // Rule 6: apart from RTP, but of the same IP.
             Class::Rtcp if self.rtp.locked().is_some_and(|rtp| rtp.ip() != from.ip()) => false,
-            Class::Rtcp if self.mux || self.rtp.locked() == Some(from) => true,
+            Class::Rtcp if self.mux => self.rtp.hears(from),
+            Class::Rtcp if self.rtp.locked() == Some(from) => true,
             Class::Rtcp => self.rtcp.packet(from, now_ms) == Verdict::Accept,
             _ => false,
         }
@@ -46,6 +133,15 @@ impl Plain {
 
     pub fn locked(&self) -> Option<SocketAddr> {
         self.rtp.locked()
+    }
+
+    /// The lock, if it is another than it was when this was last asked.
+    pub fn relocked(&mut self) -> Option<Option<SocketAddr>> {
+        let locked = self.rtp.locked();
+        (locked != self.known).then(|| {
+            self.known = locked;
+            locked
+        })
     }
 
     /// Which socket a packet of this class leaves by, and where to.
@@ -100,7 +196,7 @@ mod tests {
     #[test]
     fn rtcp_goes_to_the_next_port_the_named_port_or_along_with_rtp() {
         let mut remote = Remote { address: Some(at("192.0.2.1:4000")), ..Remote::default() };
-        let way = |remote: &Remote| Plain::new(remote).way(end(), Class::Rtcp).unwrap();
+        let way = |remote: &Remote| Plain::new(remote, &[]).unwrap().way(end(), Class::Rtcp).unwrap();
         assert_eq!(way(&remote), (Socket::Rtcp(end()), at("192.0.2.1:4001")));
         remote.rtcp_port = Some(5005);
         assert_eq!(way(&remote), (Socket::Rtcp(end()), at("192.0.2.1:5005")));
@@ -112,7 +208,7 @@ mod tests {
     fn rtcp_of_another_ip_than_the_locked_one_is_refused() {
         let source = Some("192.0.2.9".parse().unwrap());
         let remote = Remote { address: Some(at("10.0.0.1:4000")), source, ..Remote::default() };
-        let mut plain = Plain::new(&remote);
+        let mut plain = Plain::new(&remote, &[]).unwrap();
         (0..5).for_each(|n| assert!(plain.admit(Class::Rtp, at("192.0.2.9:7000"), n)));
         assert!(plain.admit(Class::Rtcp, at("192.0.2.9:7001"), 10));
         assert!(!plain.admit(Class::Rtcp, at("10.0.0.1:4001"), 10));
@@ -121,7 +217,7 @@ mod tests {
     #[test]
     fn a_zero_address_is_nowhere() {
         let remote = Remote { address: Some(at("0.0.0.0:4000")), ..Remote::default() };
-        assert_eq!(Plain::new(&remote).way(end(), Class::Rtp), None);
+        assert_eq!(Plain::new(&remote, &[]).unwrap().way(end(), Class::Rtp), None);
     }
 
     #[test]

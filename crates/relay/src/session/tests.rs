@@ -7,6 +7,7 @@ use std::convert::Infallible;
 mod bleed;
 mod network;
 mod rtcp;
+mod sdes;
 mod web;
 
 pub(super) fn at(text: &str) -> SocketAddr {
@@ -34,7 +35,7 @@ pub(super) fn worker(limits: Limits) -> Worker {
 
 pub(super) fn allocate(worker: &mut Worker, name: &str, contents: u32) -> Vec<EndId> {
     let mut ids = vec![];
-    let made = worker.allocate(name, "", contents, Time(0), |id| {
+    let made = worker.allocate(name, "", contents, Time(0), |id, _| {
         ids.push(id);
         Ok::<_, Infallible>(Local {
             address: "203.0.113.1".parse().unwrap(),
@@ -43,6 +44,7 @@ pub(super) fn allocate(worker: &mut Worker, name: &str, contents: u32) -> Vec<En
             ufrag: format!("ufrag{}", id.index),
             pwd: "p".repeat(24),
             tie_breaker: 7,
+            crypto: sdes::ours(id.index as u8),
         })
     });
     assert_eq!(made.unwrap().len(), contents as usize * 2);
@@ -258,17 +260,18 @@ fn silence_is_reported_once_and_only_while_something_is_due() {
 fn asked_again_gives_the_same_ends_and_grows() {
     let mut worker = worker(Limits::default());
     allocate(&mut worker, "call", 1);
-    let again = worker.allocate("call", "", 1, Time(5), |_| Err::<Local, _>("made a second time")).unwrap();
+    let again =
+        worker.allocate("call", "", 1, Time(5), |_, _| Err::<Local, _>("made a second time")).unwrap();
     assert_eq!(again.iter().map(|(leg, content, _)| (leg.0, *content)).collect::<Vec<_>>(), [(0, 0), (1, 0)]);
     let mut ports = 0;
-    let failed = worker.allocate("call", "", 2, Time(5), |_| {
+    let failed = worker.allocate("call", "", 2, Time(5), |_, _| {
         ports += 1;
         if ports == 1 { Ok(again[0].2.clone()) } else { Err("no port left") }
     });
     assert_eq!(failed.unwrap_err(), "no port left");
     assert!(worker.poll_closed().is_some() && worker.poll_closed().is_none(), "what was begun is undone");
     assert_eq!(worker.figures("call").unwrap().len(), 2, "what was there stays");
-    let grown = worker.allocate("call", "", 2, Time(5), |_| Ok::<_, ()>(again[0].2.clone())).unwrap();
+    let grown = worker.allocate("call", "", 2, Time(5), |_, _| Ok::<_, ()>(again[0].2.clone())).unwrap();
     assert_eq!(
         grown.iter().map(|(leg, content, _)| (leg.0, *content)).collect::<Vec<_>>(),
         [(0, 0), (0, 1), (1, 0), (1, 1)]

@@ -57,13 +57,13 @@ impl Web {
         local: &Credentials,
         tie_breaker: u64,
         remote: (&Ice, &Dtls, bool),
-        host: &Host,
+        (host, other): (&Host, Option<SocketAddr>),
         now: Time,
     ) -> Result<Web, Refusal> {
         let (ice, dtls, ours) = remote;
         let config = Config {
             credentials: local.clone(),
-            addresses: vec![host.address],
+            addresses: std::iter::once(host.address).chain(other).collect(),
             // A lite peer never controls (RFC 8445 §6.1.1).
             controlling: ours || ice.lite,
             tie_breaker,
@@ -113,7 +113,7 @@ impl Worker {
         dtls: &Dtls,
         now: Time,
     ) -> Result<(), Refusal> {
-        let Worker { ends, host, .. } = self;
+        let Worker { ends, host, other, .. } = self;
         let Some(end) = ends.get_mut(index as usize).and_then(|slot| slot.end.as_mut()) else {
             return Ok(());
         };
@@ -123,7 +123,7 @@ impl Worker {
             self.settle(index, now);
             return Ok(());
         }
-        let web = Web::new(&local, end.local.tie_breaker, (ice, dtls, remote.ours), host, now)?;
+        let web = Web::new(&local, end.local.tie_breaker, (ice, dtls, remote.ours), (host, *other), now)?;
         end.link = Link::Web(Box::new(web));
         let early = std::mem::take(&mut end.early);
         if std::mem::take(&mut end.sockets) {
@@ -178,7 +178,7 @@ impl Worker {
 
     /// STUN and DTLS of an end: everything on the shared port that is not media.
     pub(super) fn check(&mut self, index: u32, from: SocketAddr, datagram: &mut [u8], now: Time) {
-        let to = self.host.address;
+        let to = self.facing(from);
         let Some(end) = self.end_mut(index) else { return };
         match &mut end.link {
             Link::Web(web) => {

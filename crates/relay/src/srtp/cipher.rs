@@ -1,38 +1,33 @@
 //! Session keys and the two kinds of transform: AES-CM with HMAC-SHA1, and AES-GCM.
 
-use aes::cipher::{InnerIvInit, KeyInit, KeyIvInit, StreamCipher};
-use aes::{Aes128, Aes256};
+use aes::cipher::consts::U16;
+use aes::cipher::{BlockCipher, BlockEncrypt, BlockSizeUser, InnerIvInit, KeyInit, KeyIvInit, StreamCipher};
+use aes::{Aes128, Aes128Enc, Aes256, Aes256Enc};
 use aws_lc_rs::aead::{AES_128_GCM, AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use ctr::{Ctr128BE, CtrCore};
 use hmac::{Hmac, Mac};
 use sha1::Sha1;
+use signal::media::Suite;
 
-/// A protection profile.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Suite {
-    /// `AES_CM_128_HMAC_SHA1_80`, DTLS-SRTP 0x0001.
-    AesCm128Sha1_80,
-    /// `AEAD_AES_128_GCM`, 0x0007.
-    AeadAes128Gcm,
-    /// `AEAD_AES_256_GCM`, 0x0008.
-    AeadAes256Gcm,
+/// Octets of the authentication tag of SRTP.
+pub(super) fn tag_length(suite: Suite) -> usize {
+    match suite {
+        Suite::AesCm128Sha1_32 | Suite::AesCm256Sha1_32 => 4,
+        Suite::AesCm128Sha1_80 | Suite::AesCm256Sha1_80 => SHA1_80,
+        Suite::AeadAes128Gcm | Suite::AeadAes256Gcm => GCM,
+    }
 }
 
-impl Suite {
-    /// Octets of master key and salt.
-    #[must_use]
-    pub fn lengths(self) -> (usize, usize) {
-        match self {
-            Suite::AesCm128Sha1_80 => (16, 14),
-            Suite::AeadAes128Gcm => (16, 12),
-            Suite::AeadAes256Gcm => (32, 12),
-        }
-    }
-    /// Octets of the authentication tag.
-    #[must_use]
-    pub fn tag(self) -> usize {
-        if self == Suite::AesCm128Sha1_80 { 10 } else { 16 }
-    }
+/// Octets of the authentication tag of SRTCP: never the short one (RFC 4568 §6.2.2, RFC 6188 §4.2).
+pub(super) fn rtcp_tag_length(suite: Suite) -> usize {
+    if is_gcm(suite) { GCM } else { SHA1_80 }
+}
+
+const SHA1_80: usize = 10;
+const GCM: usize = 16;
+
+pub(super) fn is_gcm(suite: Suite) -> bool {
+    matches!(suite, Suite::AeadAes128Gcm | Suite::AeadAes256Gcm)
 }
 
 /// The session keys of SRTP or of SRTCP.
@@ -42,8 +37,14 @@ pub(super) struct Keys {
 }
 
 enum Transform {
-    CounterMode { cipher: Aes128, mac: Hmac<Sha1> },
+    CounterMode { cipher: Cipher, mac: Hmac<Sha1> },
     Gcm(LessSafeKey),
+}
+
+/// A key schedule; counter mode only ever encrypts.
+enum Cipher {
+    Aes128(Aes128Enc),
+    Aes256(Aes256Enc),
 }
 
 /// Session keys for SRTP (labels 0–2) and SRTCP (labels 3–5); `None` for wrong lengths.
@@ -78,17 +79,20 @@ fn expand(key: &[u8], salt: &[u8], label: u8, out: &mut [u8]) -> Option<()> {
 
 impl Keys {
     pub(super) fn new(suite: Suite, key: &[u8], mac: &[u8; 20], salt: &[u8; 14]) -> Option<Keys> {
+        let gcm = |algorithm| Some(Transform::Gcm(LessSafeKey::new(UnboundKey::new(algorithm, key).ok()?)));
+        let counter = |cipher| {
+            let mac = <Hmac<Sha1> as Mac>::new_from_slice(mac).ok()?;
+            Some(Transform::CounterMode { cipher, mac })
+        };
         let transform = match suite {
-            Suite::AesCm128Sha1_80 => Transform::CounterMode {
-                cipher: Aes128::new_from_slice(key).ok()?,
-                mac: <Hmac<Sha1> as Mac>::new_from_slice(mac).ok()?,
-            },
-            Suite::AeadAes128Gcm => {
-                Transform::Gcm(LessSafeKey::new(UnboundKey::new(&AES_128_GCM, key).ok()?))
+            Suite::AesCm128Sha1_80 | Suite::AesCm128Sha1_32 => {
+                counter(Cipher::Aes128(Aes128Enc::new_from_slice(key).ok()?))?
             }
-            Suite::AeadAes256Gcm => {
-                Transform::Gcm(LessSafeKey::new(UnboundKey::new(&AES_256_GCM, key).ok()?))
+            Suite::AesCm256Sha1_80 | Suite::AesCm256Sha1_32 => {
+                counter(Cipher::Aes256(Aes256Enc::new_from_slice(key).ok()?))?
             }
+            Suite::AeadAes128Gcm => gcm(&AES_128_GCM)?,
+            Suite::AeadAes256Gcm => gcm(&AES_256_GCM)?,
         };
         Some(Keys { salt: *salt, transform })
     }
@@ -120,12 +124,13 @@ impl Keys {
         ssrc: u32,
         index: u64,
     ) -> Option<usize> {
-        let end = length + suite.tag();
+        let end = length + tag_length(suite);
         let (packet, rest) = buffer.get_mut(..end)?.split_at_mut(length);
         match &self.transform {
             Transform::CounterMode { cipher, mac } => {
-                apply(cipher, &self.counter(ssrc, index), packet.get_mut(header..)?);
-                rest.copy_from_slice(&tag(mac, packet, ((index >> 16) as u32).to_be_bytes()));
+                cipher.apply(&self.counter(ssrc, index), packet.get_mut(header..)?);
+                let tag = tag(mac, packet, ((index >> 16) as u32).to_be_bytes());
+                rest.copy_from_slice(tag.get(..tag_length(suite))?);
             }
             Transform::Gcm(key) => {
                 let (aad, body) = packet.split_at_mut_checked(header)?;
@@ -150,15 +155,15 @@ impl Keys {
         ssrc: u32,
         index: u64,
     ) -> Option<usize> {
-        let length = packet.len().checked_sub(suite.tag())?;
+        let length = packet.len().checked_sub(tag_length(suite))?;
         match &self.transform {
             Transform::CounterMode { cipher, mac } => {
                 let (body, found) = packet.split_at_mut_checked(length)?;
                 let wanted = tag(mac, body, ((index >> 16) as u32).to_be_bytes());
-                if !equal(&wanted, found) {
+                if !equal(wanted.get(..tag_length(suite))?, found) {
                     return None;
                 }
-                apply(cipher, &self.counter(ssrc, index), body.get_mut(header..)?);
+                cipher.apply(&self.counter(ssrc, index), body.get_mut(header..)?);
             }
             Transform::Gcm(key) => {
                 let (aad, body) = packet.split_at_mut_checked(header)?;
@@ -182,12 +187,12 @@ impl Keys {
         ssrc: u32,
         index: u32,
     ) -> Option<usize> {
-        let end = length + 4 + suite.tag();
+        let end = length + 4 + rtcp_tag_length(suite);
         let word = (index | 0x8000_0000).to_be_bytes();
         let (packet, rest) = buffer.get_mut(..end)?.split_at_mut(length);
         match &self.transform {
             Transform::CounterMode { cipher, mac } => {
-                apply(cipher, &self.counter(ssrc, u64::from(index)), packet.get_mut(8..)?);
+                cipher.apply(&self.counter(ssrc, u64::from(index)), packet.get_mut(8..)?);
                 rest[..4].copy_from_slice(&word);
                 rest[4..].copy_from_slice(&tag(mac, packet, word));
             }
@@ -204,7 +209,7 @@ impl Keys {
     }
 
     pub fn open_rtcp(&self, suite: Suite, packet: &mut [u8], ssrc: u32, index: u32) -> Option<usize> {
-        let length = packet.len().checked_sub(4 + suite.tag()).filter(|l| *l >= 8)?;
+        let length = packet.len().checked_sub(4 + rtcp_tag_length(suite)).filter(|l| *l >= 8)?;
         let word = (index | 0x8000_0000).to_be_bytes();
         match &self.transform {
             Transform::CounterMode { cipher, mac } => {
@@ -212,7 +217,7 @@ impl Keys {
                 if !equal(&tag(mac, body, word), rest.get(4..)?) {
                     return None;
                 }
-                apply(cipher, &self.counter(ssrc, u64::from(index)), body.get_mut(8..)?);
+                cipher.apply(&self.counter(ssrc, u64::from(index)), body.get_mut(8..)?);
             }
             Transform::Gcm(key) => {
                 let (head, body) = packet.get_mut(..length + 16)?.split_at_mut_checked(8)?;
@@ -226,7 +231,7 @@ impl Keys {
 
 /// The SRTCP index of a packet; `None` when it is cut short or says that it is not encrypted.
 pub(super) fn rtcp_index(suite: Suite, packet: &[u8]) -> Option<u32> {
-    let behind = if suite == Suite::AesCm128Sha1_80 { suite.tag() } else { 0 };
+    let behind = if is_gcm(suite) { 0 } else { SHA1_80 };
     let end = packet.len().checked_sub(behind)?;
     let word = packet.get(end.checked_sub(4)?..end)?;
     let word = u32::from_be_bytes(word.try_into().ok()?);
@@ -240,19 +245,31 @@ fn associated(head: &[u8], word: [u8; 4]) -> Option<[u8; 12]> {
     Some(aad)
 }
 
-fn apply(cipher: &Aes128, iv: &[u8; 16], body: &mut [u8]) {
-    // The key schedule is copied, not made again.
-    let core = CtrCore::<Aes128, ctr::flavors::Ctr128BE>::inner_iv_init(cipher.clone(), iv.into());
-    Ctr128BE::<Aes128>::from_core(core).apply_keystream(body);
+impl Cipher {
+    /// Counter mode over `body` (RFC 3711 §4.1.1); the key schedule is borrowed, neither made again nor copied.
+    fn apply(&self, iv: &[u8; 16], body: &mut [u8]) {
+        fn run<C>(cipher: &C, iv: &[u8; 16], body: &mut [u8])
+        where
+            C: BlockCipher + BlockEncrypt + BlockSizeUser<BlockSize = U16>,
+        {
+            let core = CtrCore::<&C, ctr::flavors::Ctr128BE>::inner_iv_init(cipher, iv.into());
+            Ctr128BE::<&C>::from_core(core).apply_keystream(body);
+        }
+        match self {
+            Cipher::Aes128(cipher) => run(cipher, iv, body),
+            Cipher::Aes256(cipher) => run(cipher, iv, body),
+        }
+    }
 }
 
-fn tag(mac: &Hmac<Sha1>, packet: &[u8], more: [u8; 4]) -> [u8; 10] {
+/// HMAC-SHA1 cut to the longest tag in use.
+fn tag(mac: &Hmac<Sha1>, packet: &[u8], more: [u8; 4]) -> [u8; SHA1_80] {
     let mut mac = mac.clone();
     mac.update(packet);
     mac.update(&more);
     let full = mac.finalize().into_bytes();
-    let mut tag = [0; 10];
-    tag.copy_from_slice(&full[..10]);
+    let mut tag = [0; SHA1_80];
+    tag.copy_from_slice(&full[..SHA1_80]);
     tag
 }
 
@@ -266,60 +283,4 @@ fn xor(place: &mut [u8], with: &[u8]) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn hex(text: &str) -> Vec<u8> {
-        let text: Vec<u8> = text.bytes().filter(u8::is_ascii_hexdigit).collect();
-        text.chunks(2).map(|p| u8::from_str_radix(std::str::from_utf8(p).unwrap(), 16).unwrap()).collect()
-    }
-
-    /// RFC 3711 appendix B.3.
-    #[test]
-    fn session_keys_are_derived_as_the_rfc_prints_them() {
-        let (key, salt) = (hex("E1F97A0D3E018BE0D64FA32C06DE4139"), hex("0EC675AD498AFEEBB6960B3AABE6"));
-        for (label, wanted) in [
-            (0, "C61E7A93744F39EE10734AFE3FF7A087"),
-            (2, "30CBBC08863D8C85D49DB34A9AE1"),
-            (1, "CEBE321F6FF7716B6FD4AB49AF256A156D38BAA4"),
-        ] {
-            let mut out = vec![0; wanted.len() / 2];
-            expand(&key, &salt, label, &mut out).unwrap();
-            assert_eq!(out, hex(wanted));
-        }
-    }
-
-    /// RFC 3711 appendix B.2: the keystream of SSRC 0 and index 0.
-    #[test]
-    fn the_keystream_is_the_rfcs() {
-        let mut salt = [0; 14];
-        salt.copy_from_slice(&hex("F0F1F2F3F4F5F6F7F8F9FAFBFCFD"));
-        let keys =
-            Keys::new(Suite::AesCm128Sha1_80, &hex("2B7E151628AED2A6ABF7158809CF4F3C"), &[0; 20], &salt)
-                .unwrap();
-        let Transform::CounterMode { cipher, .. } = &keys.transform else { panic!() };
-        let mut stream = [0; 32];
-        apply(cipher, &keys.counter(0, 0), &mut stream);
-        assert_eq!(stream.to_vec(), hex("E03EAD0935C95E80E166B16DD92B4EB4 D23513162B02D0F72A43A2FE4A5F97AB"));
-    }
-
-    /// RFC 7714 §16.1: AEAD_AES_128_GCM over an RTP packet, with session keys.
-    #[test]
-    fn gcm_seals_as_the_rfc_prints_it() {
-        let mut salt = [0; 14];
-        salt[..12].copy_from_slice(&hex("517569642070726f2071756f"));
-        let keys = Keys::new(Suite::AeadAes128Gcm, &hex("000102030405060708090a0b0c0d0e0f"), &[0; 20], &salt)
-            .unwrap();
-        assert_eq!(keys.nonce(0x5501_a0b2, 0xf17b).to_vec(), hex("51753c6580c2726f20718414"));
-        let mut packet = hex("8040f17b8041f8d35501a0b2");
-        packet.extend(b"Gallia est omnis divisa in partes tres");
-        let length = packet.len();
-        packet.resize(length + 16, 0);
-        assert_eq!(
-            keys.seal(Suite::AeadAes128Gcm, &mut packet, 12, length, 0x5501_a0b2, 0xf17b),
-            Some(length + 16)
-        );
-        let wanted = "8040f17b8041f8d35501a0b2 f24de3a3fb34de6cacba861c9d7e4bcabe633bd50d294e6f42a5f47a51c7d19b36de3adf8833 899d7f27beb16a9152cf765ee4390cce";
-        assert_eq!(packet, hex(wanted));
-    }
-}
+mod tests;

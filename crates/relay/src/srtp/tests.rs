@@ -1,7 +1,7 @@
 use super::*;
 use proptest::prelude::*;
 
-const SUITES: [Suite; 3] = [Suite::AesCm128Sha1_80, Suite::AeadAes128Gcm, Suite::AeadAes256Gcm];
+const SUITES: [Suite; 6] = Suite::ALL;
 
 fn pair(suite: Suite) -> (Context, Context) {
     let (key, salt) = suite.lengths();
@@ -32,23 +32,35 @@ fn hex(text: &str) -> Vec<u8> {
         .collect()
 }
 
-/// A whole packet of AES_CM_128_HMAC_SHA1_80 and one of SRTCP, with the master key of RFC 3711 B.3: published vectors.
+/// A whole packet of RTP and one of RTCP under the master keys of RFC 3711 B.3 and RFC 6188 §7.4: published vectors, cut to
+/// each suite's tag.
 #[test]
 fn whole_packets_come_out_as_published() {
-    let (key, salt) = (hex("e1f97a0d3e018be0d64fa32c06de4139"), hex("0ec675ad498afeebb6960b3aabe6"));
-    let mut context = Context::new(Suite::AesCm128Sha1_80, &key, &salt).unwrap();
-    let plain = hex("800f1234decafbadcafebabeabababababababababababababababab");
-    assert_eq!(
-        sealed(&mut context, &plain),
-        hex("800f1234decafbadcafebabe4e55dc4ce79978d88ca4d215949d2402b78d6acc99ea179b8dbb")
+    let short = ("e1f97a0d3e018be0d64fa32c06de4139", "0ec675ad498afeebb6960b3aabe6");
+    let long =
+        ("f0f04914b513f2763a1b1fa130f10e2998f6f6e43e4309d1e622a0e332b9f1b6", "3b04803de51ee7c96423ab5b78d2");
+    let (rtp, rtcp) = (
+        "800f1234decafbadcafebabe4e55dc4ce79978d88ca4d215949d2402b78d6acc99ea179b8dbb",
+        "81c8000bcafebabe7128035be487b9bdbef89041f977a5a880000001993e08cd54d6c1230798",
     );
-    let plain = hex("81c8000bcafebabeabababababababababababababababab");
-    let mut buffer = [&plain[..], &[0; ROOM]].concat();
-    let length = context.protect_rtcp(&mut buffer, plain.len()).unwrap();
-    assert_eq!(
-        buffer[..length],
-        hex("81c8000bcafebabe7128035be487b9bdbef89041f977a5a880000001993e08cd54d6c1230798")
+    let (rtp_long, rtcp_long) = (
+        "800f1234decafbadcafebabef1d9de17ff251ff1aa007774b0b4b40da08d9d9a5b3a55d8873b",
+        "81c8000bcafebabeb4d0e7a917d24b9faab9d3b6127b3ba680000001e04ac0ec2846f71bd31c",
     );
+    for (suite, (key, salt), rtp, rtcp, tag) in [
+        (Suite::AesCm128Sha1_80, short, rtp, rtcp, 10),
+        (Suite::AesCm128Sha1_32, short, rtp, rtcp, 4),
+        (Suite::AesCm256Sha1_80, long, rtp_long, rtcp_long, 10),
+        (Suite::AesCm256Sha1_32, long, rtp_long, rtcp_long, 4),
+    ] {
+        let mut context = Context::new(suite, &hex(key), &hex(salt)).unwrap();
+        let plain = hex("800f1234decafbadcafebabeabababababababababababababababab");
+        assert_eq!(sealed(&mut context, &plain), hex(rtp)[..28 + tag], "{suite:?}");
+        let plain = hex("81c8000bcafebabeabababababababababababababababab");
+        let mut buffer = [&plain[..], &[0; ROOM]].concat();
+        let length = context.protect_rtcp(&mut buffer, plain.len()).unwrap();
+        assert_eq!(buffer[..length], hex(rtcp), "{suite:?}: SRTCP keeps the long tag");
+    }
 }
 
 #[test]
@@ -142,6 +154,59 @@ fn no_index_is_used_twice() {
     }
 }
 
+/// RFC 3711 §3.1, RFC 7714 §17: a key identifier is passed over, wherever it stands.
+#[test]
+fn key_identifiers_are_passed_over() {
+    for suite in SUITES {
+        let (mut here, there) = pair(suite);
+        let mut there = there.with_mki(4);
+        let plain = packet(7, 1);
+        let named = |wire: Vec<u8>, tag: usize| {
+            let at = wire.len() - if cipher::is_gcm(suite) { 0 } else { tag };
+            [&wire[..at], &[0, 0, 0, 1], &wire[at..]].concat()
+        };
+        let mut wire = named(sealed(&mut here, &plain), cipher::tag_length(suite));
+        let length = there.unprotect(&mut wire).unwrap();
+        assert_eq!(wire[..length], plain[..], "{suite:?}");
+        let report = [&[0x81, 200, 0, 6, 0, 0, 0, 9][..], &[5; 20]].concat();
+        let mut buffer = [&report[..], &[0; ROOM]].concat();
+        let length = here.protect_rtcp(&mut buffer, report.len()).unwrap();
+        let mut wire = named(buffer[..length].to_vec(), cipher::rtcp_tag_length(suite));
+        let length = there.unprotect_rtcp(&mut wire).unwrap();
+        assert_eq!(wire[..length], report[..], "{suite:?}");
+        for length in 0..40 {
+            assert!(there.unprotect(&mut plain[..length].to_vec()).is_err());
+            assert!(there.unprotect_rtcp(&mut plain[..length].to_vec()).is_err());
+        }
+    }
+}
+
+/// Any RTP packet: CSRCs, a header extension, any payload, none.
+fn any_packet() -> impl Strategy<Value = Vec<u8>> {
+    let words = prop::collection::vec(any::<[u8; 4]>(), 0..4);
+    let payload = prop::collection::vec(any::<u8>(), 0..1_200);
+    (any::<u8>(), 0u8..64, any::<u16>(), any::<u32>(), words, prop::option::of(0u8..4), payload).prop_map(
+        |(marker, pt, seq, ssrc, csrcs, extension, payload)| {
+            let extended = if extension.is_some() { 0x10 } else { 0 };
+            let mut packet = vec![0x80 | extended | csrcs.len() as u8, marker & 0x80 | pt];
+            packet.extend(seq.to_be_bytes());
+            packet.extend([1, 2, 3, 4]);
+            packet.extend(ssrc.to_be_bytes());
+            packet.extend(csrcs.concat());
+            if let Some(words) = extension {
+                packet.extend([0xbe, 0xde, 0, words]);
+                packet.extend(vec![0x10; 4 * usize::from(words)]);
+            }
+            packet.extend(payload);
+            packet
+        },
+    )
+}
+
+fn any_suite() -> impl Strategy<Value = Suite> {
+    (0..SUITES.len()).prop_map(|at| SUITES[at])
+}
+
 proptest! {
     #[test]
     fn late_packets_inside_the_window_open_once(order in Just((0u16..120).collect::<Vec<_>>()).prop_shuffle(), start: u16) {
@@ -153,6 +218,55 @@ proptest! {
             prop_assert!(there.unprotect(&mut wires[usize::from(at)].clone()).is_ok());
             prop_assert_eq!(there.unprotect(&mut wires[usize::from(at)].clone()), Err(SrtpError::Replayed));
         }
+    }
+
+    /// Opened once it is what it was; cut short, changed, or under another key it is nothing.
+    #[test]
+    fn any_packet_comes_back_and_no_other(suite in any_suite(), plain in any_packet(), cut in 1usize..20, at: prop::sample::Index) {
+        let (mut here, mut there) = pair(suite);
+        let wire = sealed(&mut here, &plain);
+        prop_assert_eq!(wire.len(), plain.len() + cipher::tag_length(suite));
+        let mut short = wire[..wire.len().saturating_sub(cut)].to_vec();
+        prop_assert!(there.unprotect(&mut short).is_err());
+        let mut changed = wire.clone();
+        let at = at.index(changed.len());
+        changed[at] ^= 0x40;
+        prop_assert!(there.unprotect(&mut changed).is_err());
+        let (key, salt) = suite.lengths();
+        let mut stranger = Context::new(suite, &vec![0x43; key], &vec![0x17; salt]).unwrap();
+        prop_assert_eq!(stranger.unprotect(&mut wire.clone()), Err(SrtpError::Forged));
+        let mut opened = wire.clone();
+        let length = there.unprotect(&mut opened).unwrap();
+        prop_assert_eq!(&opened[..length], &plain[..]);
+        prop_assert_eq!(there.unprotect(&mut wire.clone()), Err(SrtpError::Replayed));
+    }
+
+    /// The roll-over counter is guessed right forwards and backwards, however packets are mixed around the turn.
+    #[test]
+    fn the_turn_may_be_crossed_both_ways(suite in any_suite(), mixed in prop::collection::vec(0u64..100, 1..200), roc in 0u64..3) {
+        let (mut here, mut there) = pair(suite);
+        let first = (roc << 16) + 0xffff - 50;
+        let start = Index { ssrc: 1, rtp: Some(first), rtcp: 0 };
+        here.resume(start).unwrap();
+        there.resume(start).unwrap();
+        let wires: Vec<Vec<u8>> = (1..101).map(|n| sealed(&mut here, &packet((first + n) as u16, 1))).collect();
+        prop_assert_eq!(here.indices().next().unwrap().rtp, Some(first + 100));
+        let mut seen = std::collections::HashSet::new();
+        for at in mixed {
+            let opened = there.unprotect(&mut wires[at as usize].clone());
+            prop_assert_eq!(opened.is_ok(), seen.insert(at), "packet {}", at);
+        }
+        let highest = first + 1 + seen.iter().max().unwrap();
+        prop_assert_eq!(there.indices().next().unwrap().rtp, Some(highest));
+    }
+
+    /// What is older than the window is refused, whether it was seen or not (RFC 3711 §3.3.2).
+    #[test]
+    fn the_window_is_128_wide(suite in any_suite(), back in 1u16..300) {
+        let (mut here, mut there) = pair(suite);
+        let late = sealed(&mut here, &packet(10_000 - back, 1));
+        there.unprotect(&mut sealed(&mut here, &packet(10_000, 1))).unwrap();
+        prop_assert_eq!(there.unprotect(&mut late.clone()).is_ok(), back < 128);
     }
 
     #[test]

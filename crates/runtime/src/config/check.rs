@@ -3,7 +3,7 @@
 use super::load::Fault;
 use super::{Config, RelayConfig, TrunkConfig};
 use std::collections::HashSet;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 /// Shortest cluster secret, characters.
 const SECRET: usize = 16;
@@ -21,7 +21,27 @@ impl Config {
         if let Err(fault) = self.relay.port_range() {
             faults.push(fault);
         }
+        faults.extend(self.relay.check_families());
+        self.check_load(&mut faults);
         faults
+    }
+
+    fn check_load(&self, faults: &mut Vec<Fault>) {
+        let RelayConfig { batch_us, max_load, .. } = self.relay;
+        if batch_us > 10_000 {
+            faults.push(Fault::new(
+                "[relay] batch_us",
+                batch_us.to_string(),
+                "write microseconds, at most 10000: it is added to the delay of every packet",
+            ));
+        }
+        if !(1..=100).contains(&max_load) {
+            faults.push(Fault::new(
+                "[relay] max_load",
+                max_load.to_string(),
+                "write the percent of a core from which a thread takes no new call, 1 to 100",
+            ));
+        }
     }
 
     fn check_cluster(&self, faults: &mut Vec<Fault>) {
@@ -292,6 +312,20 @@ impl RelayConfig {
                 "write first-last, as 30000-34999, not below 1024",
             )
         })
+    }
+}
+
+impl RelayConfig {
+    /// Both families are served by one socket a port: it must not be bound to an address of one of them.
+    fn check_families(&self) -> Option<Fault> {
+        let both =
+            self.listen == IpAddr::V6(Ipv6Addr::UNSPECIFIED) && self.advertise.is_some_and(|a| a.is_ipv4());
+        let address = self.advertise6.filter(|_| !both)?;
+        Some(Fault::new(
+            "[relay] advertise6",
+            format!("\"{address}\" beside listen \"{}\"", self.listen),
+            "write listen = \"::\" and an IPv4 address in advertise, or, for IPv6 alone, that address in advertise",
+        ))
     }
 }
 

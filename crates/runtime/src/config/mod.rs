@@ -10,7 +10,7 @@ pub use check::parse_listen;
 pub use load::Fault;
 
 use serde::Deserialize;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 /// The whole file.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -38,6 +38,8 @@ pub struct Config {
     pub alias: Vec<AliasConfig>,
     /// The relay.
     pub relay: RelayConfig,
+    /// The orchestrator.
+    pub orchestrator: OrchestratorConfig,
     /// Limits of a call.
     pub call: CallConfig,
 }
@@ -173,12 +175,28 @@ pub struct TrunkConfig {
     pub sources: Vec<String>,
     /// XMPP domains whose users may call through it, `*` = every domain; default: `users` of the component.
     pub callers: Option<Vec<String>>,
+    /// Whether media with it is encrypted (SDES).
+    #[serde(default)]
+    pub srtp: Srtp,
     /// User name for calls that it challenges (digest).
     pub username: Option<String>,
     /// Goes with `username`.
     pub password: Option<String>,
     /// The password in a file.
     pub password_file: Option<String>,
+}
+
+/// Whether media with a trunk is encrypted. Whatever stands here, an offer of the trunk's that wants keys gets them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Srtp {
+    /// RTP/AVP is offered.
+    #[default]
+    Off,
+    /// RTP/AVP with a=crypto beside is offered, and either is taken.
+    Optional,
+    /// RTP/SAVP is offered, and nothing less is taken: 488.
+    Required,
 }
 
 /// A number of an XMPP user.
@@ -199,12 +217,24 @@ pub struct RelayConfig {
     pub listen: IpAddr,
     /// Address put into SDP and candidates; default: `listen`.
     pub advertise: Option<IpAddr>,
+    /// The same for peers that speak IPv6, beside an `advertise` of IPv4; `listen` is `::` then.
+    pub advertise6: Option<Ipv6Addr>,
     /// `first-last`.
     pub ports: String,
     /// Where the control API listens in the cluster; default: a free port of `listen`.
     pub control: Option<SocketAddr>,
     /// Media threads; default 1.
     pub threads: usize,
+    /// Each media thread stays on a core of its own.
+    pub pin: bool,
+    /// A busy thread lets packets gather for so long at most, microseconds; 0 = never. It costs that much delay and saves CPU.
+    pub batch_us: u64,
+    /// Share of a core, percent, from which a thread takes no new call.
+    pub max_load: u32,
+    /// Where this relay is: orchestrators of the same region ask it first.
+    pub region: String,
+    /// What this relay is for: orchestrators that name labels ask only relays that have all of them.
+    pub labels: Vec<String>,
     /// An end that hears nothing for this long is reported, seconds.
     pub media_timeout_s: u64,
 }
@@ -214,12 +244,28 @@ impl Default for RelayConfig {
         RelayConfig {
             listen: IpAddr::from([127, 0, 0, 1]),
             advertise: None,
+            advertise6: None,
             ports: "30000-34999".into(),
             control: None,
             threads: 1,
+            pin: false,
+            batch_us: 1_000,
+            max_load: 85,
+            region: String::new(),
+            labels: vec![],
             media_timeout_s: 60,
         }
     }
+}
+
+/// The orchestrator.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct OrchestratorConfig {
+    /// Its calls go to relays of this region while there is room; empty = to any.
+    pub region: String,
+    /// Its calls go only to relays that have all of these labels.
+    pub labels: Vec<String>,
 }
 
 /// Limits of a call.

@@ -20,6 +20,7 @@ pub(super) fn place(placement: Placement, now: Time, effects: &mut Effects) -> R
     let (Some(caller_ends), Some(callee_ends)) = (ends.next(), ends.next()) else {
         return Err(Reason::Unavailable.into());
     };
+    let described = media::admit(described, route.caller);
     let offered = media::offer(&described, &callee_ends, route.callee, &route.policy);
     if offered.contents.is_empty() || !offered.is_described() {
         return Err(Reason::IncompatibleMedia.into());
@@ -63,10 +64,14 @@ fn leg(
     opening: Opening,
     inbound: bool,
     profile: media::Profile,
-    ends: Vec<media::LocalEnd>,
+    mut ends: Vec<media::LocalEnd>,
     heard: Option<Media>,
     spoken: Option<Media>,
 ) -> Leg {
+    if profile == media::Profile::Webrtc {
+        // Keys that nobody will use are not kept.
+        ends.iter_mut().for_each(|end| end.crypto.clear());
+    }
     Leg {
         id,
         opening,

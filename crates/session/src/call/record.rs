@@ -1,6 +1,7 @@
 use super::event::RelaySession;
 use media::{LocalEnd, Policy, Profile};
 use serde::{Deserialize, Serialize};
+use signal::media::Content;
 use signal::{CallId, End, EventId, Heard, LegId, LegRef, LegState, Media, Opening, Reason, Signal, Time};
 
 use super::{Effect, Effects};
@@ -177,6 +178,16 @@ impl Call {
             (a, b) if b == id => Some(a),
             _ => None,
         }
+    }
+
+    /// The relay's end for a content that a leg described: who called in is given ends for what is served, who was called got
+    /// an offer of nothing else.
+    pub(super) fn facing(&self, leg: &Leg, heard: &Media, index: usize) -> usize {
+        if !leg.inbound {
+            return index;
+        }
+        let served = |c: &&Content| !c.rejected && self.policy.kinds.contains(&c.kind);
+        heard.contents.iter().take(index).filter(served).count()
     }
 
     /// Both legs of the bridge are active.

@@ -1,7 +1,7 @@
 //! The default rule: what a leg says, its peer hears, in the words that fit the hearer's state.
 
 use super::effect::{Connect, Effect, Fact};
-use super::record::{Call, DESCRIBE_MS, Offer, Phase};
+use super::record::{Call, DESCRIBE_MS, Leg, Offer, Phase};
 use super::{Effects, end};
 use signal::{End, LegId, Media, Reason, Signal, Time};
 
@@ -23,10 +23,11 @@ pub(super) fn relay(call: &mut Call, from: LegId, signal: Signal, now: Time, eff
         Signal::Refused(reason) => refused(call, from, peer, reason, effects),
         Signal::Candidates(trickles) => {
             for trickle in trickles {
-                let place = call
-                    .leg(from)
-                    .and_then(|l| l.heard.as_ref())
-                    .and_then(|m| m.contents.iter().position(|c| c.name == trickle.name));
+                let place = call.leg(from).and_then(|leg| {
+                    let heard = leg.heard.as_ref()?;
+                    let index = heard.contents.iter().position(|c| c.name == trickle.name)?;
+                    Some(call.facing(leg, heard, index))
+                });
                 let content = place.and_then(|p| u16::try_from(p).ok()).unwrap_or(0);
                 effects.push(Effect::Candidates { leg: from, content, ice: trickle.ice });
             }
@@ -61,10 +62,14 @@ fn answer(call: &mut Call, from: LegId, peer: LegId, media: Media, now: Time, ef
     let Some(leg) = call.leg_mut(from).filter(|leg| leg.phase.is_early() && leg.offer == Offer::Ours) else {
         return;
     };
+    let media = taken(leg, media);
     (leg.phase, leg.offer, leg.heard) = (Phase::Active, Offer::Settled, Some(media.clone()));
     let Some(hearer) = call.leg(peer).filter(|leg| leg.phase.is_early()) else {
         return answered(call, now, effects);
     };
+    if is_nothing(&media) {
+        return end::everybody(call, Reason::IncompatibleMedia.into(), now, effects);
+    }
     match hearer.heard.clone().filter(Media::is_described) {
         Some(theirs) => {
             let Ok(agreed) = media::answer(&theirs, &media, &hearer.ends, hearer.profile, &call.policy)
@@ -93,6 +98,19 @@ fn answer(call: &mut Call, from: LegId, peer: LegId, media: Media, now: Time, ef
     }
 }
 
+/// What holds of an answer to what we offered this leg.
+fn taken(leg: &Leg, media: Media) -> Media {
+    match &leg.spoken {
+        Some(ours) => media::accept(ours, media, leg.profile),
+        None => media,
+    }
+}
+
+/// Every content is rejected.
+fn is_nothing(media: &Media) -> bool {
+    media.contents.iter().all(|content| content.rejected)
+}
+
 /// A fact only once the media of both fits: nobody pays for a call that nobody could hear.
 fn answered(call: &mut Call, now: Time, effects: &mut Effects) {
     call.answered.get_or_insert(now);
@@ -101,6 +119,7 @@ fn answered(call: &mut Call, now: Time, effects: &mut Effects) {
 
 fn update(call: &mut Call, from: LegId, peer: LegId, theirs: Media, now: Time, effects: &mut Effects) {
     let (Some(leg), Some(hearer)) = (call.leg(from), call.leg(peer)) else { return };
+    let theirs = media::admit(theirs, leg.profile);
     if leg.phase == Phase::Answered {
         return describe(call, from, peer, theirs, now, effects);
     }
@@ -111,6 +130,9 @@ fn update(call: &mut Call, from: LegId, peer: LegId, theirs: Media, now: Time, e
         || hearer.offer != Offer::Settled
     {
         return call.say(from, Signal::Refused(Reason::Glare), effects);
+    }
+    if is_nothing(&theirs) {
+        return call.say(from, Signal::Refused(Reason::IncompatibleMedia), effects);
     }
     let Some(peers) = hearer.heard.clone() else { return };
     let ours = carry(&theirs, &peers, hearer.spoken.as_ref(), hearer, &call.policy);
@@ -134,7 +156,7 @@ fn carry(
     theirs: &Media,
     peers: &Media,
     spoken: Option<&Media>,
-    hearer: &super::record::Leg,
+    hearer: &Leg,
     policy: &media::Policy,
 ) -> Media {
     let mut ours =
@@ -197,6 +219,7 @@ fn updated(call: &mut Call, from: LegId, peer: LegId, media: Media, now: Time, e
         return;
     };
     let late = leg.phase == Phase::Answered;
+    let media = taken(leg, media);
     (leg.phase, leg.offer, leg.heard) = (Phase::Active, Offer::Settled, Some(media.clone()));
     leg.before = None;
     connect(call, from, effects);
@@ -227,12 +250,13 @@ fn connect(call: &Call, id: LegId, effects: &mut Effects) {
     let Some((leg, theirs)) = call.leg(id).and_then(|leg| leg.heard.as_ref().map(|m| (leg, m))) else {
         return;
     };
-    for (place, content) in theirs.contents.iter().enumerate() {
+    for (index, content) in theirs.contents.iter().enumerate() {
+        let place = call.facing(leg, theirs, index);
         if content.rejected || content.codecs.is_empty() || leg.ends.get(place).is_none() {
             continue;
         }
         // In use are the codecs that stand in both descriptions, in the numbers of the answer.
-        let ours = leg.spoken.as_ref().and_then(|m| m.contents.get(place));
+        let ours = leg.spoken.as_ref().and_then(|m| m.contents.get(index));
         let codecs = match ours {
             Some(ours) if leg.inbound => ours.codecs.clone(),
             _ => content.codecs.clone(),

@@ -1,10 +1,11 @@
 //! `cargo xtask bench`: what the gateway costs, measured beside a program that everybody knows.
 //!
 //! One rule: figures are printed and kept nowhere; a run in which a call failed gives none. How they are taken:
-//! docs/benchmarks.md. Start at [`calls`].
+//! docs/benchmarks.md. Start at [`calls`] and [`relay`].
 
 mod calls;
 mod process;
+mod relay;
 mod report;
 mod responder;
 mod sipp;
@@ -20,6 +21,8 @@ use std::process::Command;
 pub enum Bench {
     /// What a call costs: CPU time of each service, time to set up, memory of a held call
     Calls(calls::Calls),
+    /// What the relay costs: CPU a packet, delay, memory a call, set-up, handshakes; beside rtpengine
+    Relay(relay::Relay),
 }
 
 impl Bench {
@@ -30,23 +33,24 @@ impl Bench {
     pub fn run(&self) -> Result<()> {
         match self {
             Bench::Calls(calls) => calls.run(),
+            Bench::Relay(relay) => relay.run(),
         }
     }
 }
 
 /// Builds the gateway for release and gives the directory of its binaries.
 fn build() -> Result<PathBuf> {
+    build_of(&["tandem", "tandem-sip-edge", "tandem-xmpp-edge", "tandem-orchestrator", "tandem-rtp-relay"])
+}
+
+/// Builds these packages for release and gives the directory of their binaries.
+fn build_of(packages: &[&str]) -> Result<PathBuf> {
     eprintln!("==> bench: release build");
     let mut cargo = Command::new("cargo");
-    cargo.args(["build", "--release", "--quiet", "--package", "tandem", "--package", "tandem-sip-edge"]);
-    cargo.args([
-        "--package",
-        "tandem-xmpp-edge",
-        "--package",
-        "tandem-orchestrator",
-        "--package",
-        "tandem-rtp-relay",
-    ]);
+    cargo.args(["build", "--release", "--quiet"]);
+    packages.iter().for_each(|package| {
+        cargo.args(["--package", package]);
+    });
     let status = cargo.current_dir(testkit::root()).status().context("cannot start cargo")?;
     ensure!(status.success(), "the release build failed: mend what rustc names above");
     // This program lies in <target>/debug.

@@ -39,7 +39,8 @@ pub fn start(config: Config) -> Relay {
 
 impl Relay {
     pub async fn allocate(&mut self, session: &str) -> Vec<LocalEnd> {
-        let request = AllocateRequest { session: session.into(), legs: 2, contents: 1, trace: TRACE.into() };
+        let (session, trace) = (session.into(), TRACE.into());
+        let request = AllocateRequest { session, legs: 2, contents: 1, trace, webrtc: vec![] };
         self.client.allocate(request).await.unwrap().into_inner().ends
     }
 
@@ -76,10 +77,14 @@ pub struct Phone {
 
 impl Phone {
     pub fn new() -> Phone {
+        Phone::at("127.0.0.1")
+    }
+
+    pub fn at(ip: &str) -> Phone {
         loop {
-            let rtp = UdpSocket::bind("127.0.0.1:0").unwrap();
+            let rtp = UdpSocket::bind((ip, 0)).unwrap();
             let port = rtp.local_addr().unwrap().port();
-            let Ok(rtcp) = UdpSocket::bind(("127.0.0.1", port.saturating_add(1))) else { continue };
+            let Ok(rtcp) = UdpSocket::bind((ip, port.saturating_add(1))) else { continue };
             for socket in [&rtp, &rtcp] {
                 socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
             }

@@ -3,7 +3,7 @@
 use media::LocalEnd;
 use proto::v1;
 use session::call::Connect;
-use signal::media::Ice;
+use signal::media::{Crypto, Ice};
 use std::net::IpAddr;
 
 /// Ends by leg and content, complete or `None`.
@@ -29,6 +29,9 @@ fn local_end(end: &v1::LocalEnd) -> Option<LocalEnd> {
         rtcp_port: end.rtcp_port.try_into().ok()?,
         ice: Ice::try_from(end.ice.clone()?).ok()?,
         fingerprint: end.fingerprint.clone()?.into(),
+        other: end.other_address.parse().ok(),
+        // A newer relay may know suites that mean nothing here.
+        crypto: end.crypto.iter().filter_map(|line| Crypto::try_from(line.clone()).ok()).collect(),
     })
 }
 

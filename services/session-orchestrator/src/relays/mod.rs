@@ -1,17 +1,24 @@
-//! The relays: which one takes a call, and what each is told over gRPC.
+//! The relays: which one takes a call ([`placement`]), and what each is told over one stream ([`line`]).
 //!
 //! One rule: every order is idempotent and has a deadline, so it may be given again. Start at [`Relays::allocate`].
 
 mod convert;
+mod line;
+mod placement;
 
-use bus::directory::{Card, Directory};
+pub use placement::Wanted;
+
+use bus::directory::Directory;
+use line::Line;
 use proto::pass::Pass;
 use proto::pipe::Dialer;
+use proto::v1::order::Order;
 use proto::v1::relay_client::RelayClient;
+use proto::v1::reply::Reply;
 use proto::v1::{AllocateRequest, EndStatistics, ReleaseRequest, StatisticsRequest, UpdateRequest};
 use session::call::{Connect, Grant, RelaySession};
 use signal::media::Ice;
-use signal::{CallId, EventId, LegId};
+use signal::{CallId, LegId};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -20,12 +27,12 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 use tracing::warn;
 
-/// An order that is not answered in this time has failed.
-const DEADLINE: Duration = Duration::from_secs(2);
 /// Relays asked for one call before it is refused.
 const ATTEMPTS: usize = 3;
-/// Connections kept; a cluster has fewer relays than this.
-const MAX_CHANNELS: usize = 1_024;
+/// Lines kept; a cluster has fewer relays than this.
+const MAX_LINES: usize = 1_024;
+/// A relay whose host is lost is noticed by this, not by its silence.
+const KEEPALIVE: Duration = Duration::from_secs(5);
 
 type Client = RelayClient<InterceptedService<Channel, Pass>>;
 
@@ -53,14 +60,24 @@ pub struct Relays {
     directory: Arc<Directory>,
     dial: Dial,
     pass: Pass,
-    channels: Arc<Mutex<HashMap<String, Channel>>>,
+    wanted: Arc<Wanted>,
+    lines: Arc<Mutex<HashMap<String, Line>>>,
+}
+
+/// What a call needs of a relay.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shape {
+    /// How many contents each leg has.
+    pub contents: usize,
+    /// Of each leg: it will be WebRTC for certain, and needs no ports of its own.
+    pub webrtc: [bool; 2],
 }
 
 impl Relays {
     /// Those that announce themselves in the directory.
     #[must_use]
-    pub fn new(directory: Arc<Directory>, dial: Dial, pass: Pass) -> Relays {
-        Relays { directory, dial, pass, channels: Arc::default() }
+    pub fn new(directory: Arc<Directory>, dial: Dial, pass: Pass, wanted: Wanted) -> Relays {
+        Relays { directory, dial, pass, wanted: Arc::new(wanted), lines: Arc::default() }
     }
 
     /// At least one relay lives.
@@ -69,32 +86,36 @@ impl Relays {
         self.directory.list().iter().any(|card| !card.draining)
     }
 
-    /// Local ends for `legs` legs of `contents` contents each; `None` when no relay takes the call. Sessions that a relay may have
-    /// made without our hearing of it are added to `doubtful`: they are to be given back.
+    /// Local ends for both legs; `None` when no relay takes the call. Sessions that a relay may have made without our hearing of
+    /// it are added to `doubtful`: they are to be given back.
     pub async fn allocate(
         &self,
         call: CallId,
-        (legs, contents): (usize, usize),
+        shape: &Shape,
         trace: &str,
         doubtful: &mut Vec<RelaySession>,
     ) -> Option<Grant> {
         let name = call.to_string();
-        for card in self.ranked(&name).into_iter().take(ATTEMPTS) {
-            let request = AllocateRequest {
-                session: name.clone(),
-                legs: u32::try_from(legs).ok()?,
-                contents: u32::try_from(contents).ok()?,
-                trace: trace.to_owned(),
-            };
+        let legs = shape.webrtc.len();
+        let webrtc = (0..).zip(&shape.webrtc).filter(|(_, webrtc)| **webrtc).map(|(leg, _)| leg);
+        let request = AllocateRequest {
+            session: name.clone(),
+            legs: u32::try_from(legs).ok()?,
+            contents: u32::try_from(shape.contents).ok()?,
+            trace: trace.to_owned(),
+            webrtc: webrtc.collect(),
+        };
+        for card in placement::ranked(self.directory.list(), &self.wanted, &name).into_iter().take(ATTEMPTS) {
             let session = RelaySession { instance: card.instance.clone(), address: card.address.clone() };
-            let Some(mut client) = self.client(&session) else { continue };
-            match within(client.allocate(request)).await {
-                Ok(reply) => {
-                    if let Some(ends) = convert::ends(&reply, legs, contents) {
+            let Some(line) = self.line(&session) else { continue };
+            match line.ask(Order::Allocate(request.clone())).await {
+                Ok(Reply::Allocate(reply)) => {
+                    if let Some(ends) = convert::ends(&reply, legs, shape.contents) {
                         return Some(Grant { session, ends });
                     }
                     warn!(relay = card.instance, "the relay granted ends that make no sense");
                 }
+                Ok(_) => warn!(relay = card.instance, "the relay answered another question"),
                 Err(status) => {
                     warn!(relay = card.instance, %status, "the relay does not take the call");
                     self.forget(&session, &status);
@@ -107,14 +128,10 @@ impl Relays {
         None
     }
 
-    /// Least loaded first; relays of equal load share the calls by hash.
-    fn ranked(&self, call: &str) -> Vec<Card> {
-        let mut cards: Vec<Card> = self.directory.list().into_iter().filter(|card| !card.draining).collect();
-        cards.sort_by_cached_key(|card| {
-            let share = card.load.saturating_mul(100) / card.capacity.max(1);
-            (share / 10, EventId::of(&[call, &card.instance]).0)
-        });
-        cards
+    /// Gives an order; `Ok` with the reply.
+    async fn order(&self, session: &RelaySession, order: Order) -> Result<Reply, Failure> {
+        let line = self.line(session).ok_or(Failure::Later)?;
+        line.ask(order).await.map_err(|status| self.failure(session, &status))
     }
 
     /// Tells an end who its peer is.
@@ -129,8 +146,7 @@ impl Relays {
         trace: &str,
     ) -> Result<(), Failure> {
         let request = convert::connect(&call.to_string(), connect, trace);
-        let mut client = self.client(session).ok_or(Failure::Later)?;
-        within(client.connect(request)).await.map(drop).map_err(|status| self.failure(session, &status))
+        self.order(session, Order::Connect(request)).await.map(drop)
     }
 
     /// Gives an end further candidates of its peer.
@@ -153,8 +169,7 @@ impl Relays {
             trace: trace.to_owned(),
             picture: false,
         };
-        let mut client = self.client(session).ok_or(Failure::Later)?;
-        within(client.update(request)).await.map(drop).map_err(|status| self.failure(session, &status))
+        self.order(session, Order::Update(request)).await.map(drop)
     }
 
     /// Asks whether the relay still has the session.
@@ -171,9 +186,11 @@ impl Relays {
     /// # Errors
     /// [`Failure`]
     pub async fn figures(&self, session: &RelaySession, call: CallId) -> Result<Vec<EndStatistics>, Failure> {
-        let mut client = self.client(session).ok_or(Failure::Later)?;
-        let figures = within(client.statistics(StatisticsRequest { session: call.to_string() })).await;
-        figures.map(|reply| reply.ends).map_err(|status| self.failure(session, &status))
+        let ask = StatisticsRequest { session: call.to_string() };
+        match self.order(session, Order::Statistics(ask)).await? {
+            Reply::Statistics(figures) => Ok(figures.ends),
+            _ => Ok(vec![]),
+        }
     }
 
     /// Gives the session back, for its last figures; none when it was given back before.
@@ -187,9 +204,10 @@ impl Relays {
         trace: &str,
     ) -> Result<Vec<EndStatistics>, Failure> {
         let request = ReleaseRequest { session: call.to_string(), trace: trace.to_owned() };
-        let mut client = self.client(session).ok_or(Failure::Later)?;
-        let last = within(client.release(request)).await;
-        last.map(|reply| reply.ends).map_err(|status| self.failure(session, &status))
+        match self.order(session, Order::Release(request)).await? {
+            Reply::Release(last) => Ok(last.ends),
+            _ => Ok(vec![]),
+        }
     }
 
     /// The relay still announces itself.
@@ -198,30 +216,33 @@ impl Relays {
         self.directory.list().iter().any(|card| card.instance == session.instance)
     }
 
-    fn client(&self, session: &RelaySession) -> Option<Client> {
-        let mut channels = self.channels.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(channel) = channels.get(&session.instance) {
-            return Some(RelayClient::with_interceptor(channel.clone(), self.pass.clone()));
+    fn line(&self, session: &RelaySession) -> Option<Line> {
+        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(line) = lines.get(&session.instance) {
+            return Some(line.clone());
         }
         let channel = match &self.dial {
             Dial::Pipe(dialer) => dialer.channel(),
             Dial::Tcp => Endpoint::from_shared(format!("http://{}", session.address))
                 .ok()?
                 .connect_timeout(Duration::from_secs(1))
+                .http2_keep_alive_interval(KEEPALIVE)
+                .keep_alive_timeout(KEEPALIVE)
                 .tcp_nodelay(true)
                 .connect_lazy(),
         };
-        if channels.len() >= MAX_CHANNELS {
-            channels.clear();
+        if lines.len() >= MAX_LINES {
+            lines.clear();
         }
-        channels.insert(session.instance.clone(), channel.clone());
-        Some(RelayClient::with_interceptor(channel, self.pass.clone()))
+        let line = Line::new(RelayClient::with_interceptor(channel, self.pass.clone()));
+        lines.insert(session.instance.clone(), line.clone());
+        Some(line)
     }
 
     /// A relay that came back under its name may have another address.
     fn forget(&self, session: &RelaySession, status: &Status) {
-        if status.code() == Code::Unavailable {
-            self.channels.lock().unwrap_or_else(PoisonError::into_inner).remove(&session.instance);
+        if matches!(status.code(), Code::Unavailable | Code::DeadlineExceeded) {
+            self.lines.lock().unwrap_or_else(PoisonError::into_inner).remove(&session.instance);
         }
     }
 
@@ -232,12 +253,5 @@ impl Relays {
             Code::NotFound | Code::InvalidArgument | Code::FailedPrecondition => Failure::Lost,
             _ => Failure::Later,
         }
-    }
-}
-
-async fn within<T>(order: impl Future<Output = Result<tonic::Response<T>, Status>>) -> Result<T, Status> {
-    match tokio::time::timeout(DEADLINE, order).await {
-        Ok(reply) => reply.map(tonic::Response::into_inner),
-        Err(_) => Err(Status::deadline_exceeded("no answer in time")),
     }
 }

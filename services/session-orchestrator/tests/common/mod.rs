@@ -3,12 +3,13 @@
 
 use bus::directory::{Announcer, Card, announce};
 use bus::{Bus, Message};
+use futures::{Stream, StreamExt};
 use proto::pipe::{Dialer, pipe};
 use proto::v1::relay_server::{Relay, RelayServer};
 use proto::v1::{
     AllocateReply, AllocateRequest, ConnectReply, ConnectRequest, EndStatistics, Fingerprint, Ice, LocalEnd,
-    RelayEvent, ReleaseReply, ReleaseRequest, StatisticsReply, StatisticsRequest, UpdateReply, UpdateRequest,
-    relay_event,
+    Orders, Refused, RelayEvent, ReleaseReply, ReleaseRequest, Replies, Reply, StatisticsReply,
+    StatisticsRequest, UpdateReply, UpdateRequest, order, relay_event, reply,
 };
 use proto::wire::Wire;
 use runtime::config::{AliasConfig, ComponentConfig, TrunkConfig};
@@ -18,11 +19,12 @@ use signal::{
     Ask, CallId, EventId, Heard, LegId, LegRef, Media, Opening, Party, Protocol, Said, Say, Signal, Verdict,
     subjects,
 };
+use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use store::Store;
 use tandem_orchestrator::{Dial, run};
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, Streaming};
 
 /// A relay that keeps books, refuses when told to, allocates as slowly as it is told to, and has these figures.
 #[derive(Clone, Default)]
@@ -43,8 +45,51 @@ impl Books {
     }
 }
 
+impl Books {
+    async fn perform_one(&self, order: proto::v1::Order) -> Reply {
+        use order::Order;
+        let answer = match order.order.unwrap() {
+            Order::Allocate(a) => {
+                self.allocate(Request::new(a)).await.map(|r| reply::Reply::Allocate(r.into_inner()))
+            }
+            Order::Connect(c) => {
+                self.connect(Request::new(c)).await.map(|r| reply::Reply::Connect(r.into_inner()))
+            }
+            Order::Update(u) => {
+                self.update(Request::new(u)).await.map(|r| reply::Reply::Update(r.into_inner()))
+            }
+            Order::Release(r) => {
+                self.release(Request::new(r)).await.map(|r| reply::Reply::Release(r.into_inner()))
+            }
+            Order::Statistics(s) => {
+                self.statistics(Request::new(s)).await.map(|r| reply::Reply::Statistics(r.into_inner()))
+            }
+        };
+        let answer = answer.unwrap_or_else(|status| {
+            let refused = Refused { code: status.code() as u32, message: status.message().to_owned() };
+            reply::Reply::Refused(refused)
+        });
+        Reply { id: order.id, reply: Some(answer) }
+    }
+}
+
 #[tonic::async_trait]
 impl Relay for Books {
+    type PerformStream = Pin<Box<dyn Stream<Item = Result<Replies, Status>> + Send>>;
+
+    async fn perform(
+        &self,
+        request: Request<Streaming<Orders>>,
+    ) -> Result<Response<Self::PerformStream>, Status> {
+        let books = self.clone();
+        let orders = request.into_inner().flat_map(|message| futures::stream::iter(message.unwrap().orders));
+        let one = move |order| {
+            let books = books.clone();
+            async move { Ok(Replies { replies: vec![books.perform_one(order).await] }) }
+        };
+        Ok(Response::new(Box::pin(orders.map(one).buffer_unordered(64))))
+    }
+
     async fn allocate(&self, request: Request<AllocateRequest>) -> Result<Response<AllocateReply>, Status> {
         let request = request.into_inner();
         self.note(format!("allocate {}", request.session))?;
@@ -58,6 +103,8 @@ impl Relay for Books {
             rtcp_port: 30_001 + 4 * leg + 2 * content,
             ice: Some(Ice { ufrag: "abcd".into(), pwd: "0123456789012345678901".into(), ..Ice::default() }),
             fingerprint: Some(Fingerprint { hash: "sha-256".into(), digest: vec![7; 32] }),
+            crypto: vec![],
+            other_address: String::new(),
         };
         let ends =
             (0..request.legs).flat_map(|leg| (0..request.contents).map(move |c| end(leg, c))).collect();

@@ -44,7 +44,7 @@ impl Client {
         let ice = Ice {
             ufrag: local.ufrag.clone(),
             pwd: local.pwd.clone(),
-            candidates: vec![host(shared())],
+            candidates: std::iter::once(shared()).chain(worker.other).map(host).collect(),
             ..Ice::default()
         };
         let fingerprints = vec![worker.host.certificate.fingerprint()];
@@ -89,7 +89,7 @@ impl Net {
                     let to = self.clients.iter_mut().find(|c| c.address == datagram.pair.remote);
                     let Some(client) = to else { continue };
                     let mut octets = datagram.octets;
-                    client.end.receive(&mut octets, shared(), client.address, self.now);
+                    client.end.receive(&mut octets, datagram.pair.local, client.address, self.now);
                 }
                 for at in 0..self.clients.len() {
                     while let Some(datagram) = self.clients[at].end.poll_transmit() {
@@ -128,7 +128,8 @@ impl Net {
         let out = super::give(&mut self.worker, socket, from, self.now.0, packet)?;
         if let Some(client) = self.clients.iter_mut().find(|c| c.address == out.1) {
             let mut wire = out.2.clone();
-            let received = client.end.receive(&mut wire, shared(), client.address, self.now);
+            let ours = self.worker.facing(client.address);
+            let received = client.end.receive(&mut wire, ours, client.address, self.now);
             let (Received::Rtp(length) | Received::Rtcp(length)) = received else { return Some(out) };
             wire.truncate(length);
             client.heard.push((received, wire));
@@ -179,24 +180,46 @@ impl Net {
 
 /// A call from a phone (leg 0) to a client (leg 1) that is not connected yet.
 pub(super) fn begun() -> (Net, EndId, EndId) {
-    let mut worker = worker(Limits::default());
+    begun_with(worker(Limits::default()), "198.51.100.7:7000")
+}
+
+fn begun_with(mut worker: Worker, client: &str) -> (Net, EndId, EndId) {
     let ids = allocate(&mut worker, "call", 1);
     worker
         .connect("call", 0, 0, &remote(phone(), &[(0, "PCMU"), (101, "telephone-event")]), Time(0))
         .unwrap();
-    let mut client = Client::new("browser", "198.51.100.7:7000", false);
+    let mut client = Client::new("browser", client, false);
     client.meets(&worker, ids[1], Setup::Passive, Time(0));
     (Net { now: Time(0), worker, clients: vec![client] }, ids[0], ids[1])
 }
 
 pub(super) fn connected() -> (Net, EndId, EndId) {
-    let (mut net, a, b) = begun();
+    connect(begun())
+}
+
+fn connect((mut net, a, b): (Net, EndId, EndId)) -> (Net, EndId, EndId) {
     let mut facts = net.clients[0].remote(&[(0, "PCMU"), (96, "telephone-event")]);
     facts.dtls.as_mut().unwrap().setup = Setup::Active;
     net.worker.connect("call", 1, 0, &facts, Time(0)).unwrap();
     net.run(500);
     assert_eq!(net.reports(), [(1, Happening::Connected)]);
     (net, a, b)
+}
+
+/// R-RTP-13: the client finds the relay in its own family, whatever the phone's is.
+#[test]
+fn families_may_differ() {
+    for client in ["198.51.100.7:7000", "[2001:db8::7]:7000"] {
+        let worker = worker(Limits::default()).with_other(at("[2001:db8::1]:30000"));
+        let (mut net, a, _) = connect(begun_with(worker, client));
+        for seq in 0..20 {
+            let (_, to, _) = net.give(Socket::Rtp(a), phone(), &rtp(0, seq, 7)).unwrap();
+            assert_eq!(to, at(client));
+            assert_eq!(net.clients[0].heard.pop().unwrap().1, rtp(0, seq, 7));
+            let back = rtp(0, 900 + seq, 9);
+            assert_eq!(net.say(0, &back, false), Some((Socket::Rtp(a), phone(), back)));
+        }
+    }
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Paths that come late, move, fail, or are not the peer's.
 
 use super::*;
+use crate::dtls::OpenSsl;
 use crate::ice::{LOST, NEVER};
 
 fn describe_both(net: &mut Net) {

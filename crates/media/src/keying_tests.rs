@@ -1,0 +1,150 @@
+use super::*;
+use crate::anchor::tests::end;
+use crate::{Mismatch, Policy, answer, offer};
+use signal::media::{Codec, Dtls, Fingerprint, Ice, Kind, Setup};
+
+fn line(tag: u32, suite: Suite, octet: u8) -> Crypto {
+    let (key, salt) = suite.lengths();
+    Crypto { tag, suite, key: vec![octet; key + salt], mki: 0 }
+}
+
+/// Audio of a phone with these lines.
+fn phone(crypto: Vec<Crypto>, best_effort: bool) -> Media {
+    let mut media = Media::undescribed(&[Kind::Audio]);
+    media.contents[0].codecs = vec![Codec::new(8, "PCMA", 8000, 1)];
+    media.contents[0].transport =
+        Transport { address: "192.0.2.30:16400".parse().ok(), crypto, best_effort, ..Transport::default() };
+    media
+}
+
+fn webrtc(ice: bool) -> Media {
+    let mut media = phone(vec![line(1, Suite::AesCm128Sha1_80, 5)], false);
+    let transport = &mut media.contents[0].transport;
+    transport.mux = true;
+    transport.ice = ice.then(|| Ice { ufrag: "them".into(), pwd: "p".repeat(24), ..Ice::default() });
+    let fingerprints = vec![Fingerprint { hash: "sha-256".into(), digest: vec![9; 32] }];
+    transport.dtls = Some(Dtls { fingerprints, setup: Setup::ActPass });
+    media
+}
+
+fn told(offered: Media, profile: Profile) -> Result<Transport, Mismatch> {
+    let offered = admit(offered, profile);
+    let told = answer(&offered, &phone(vec![], false), &[end(30_002)], profile, &Policy::default())?;
+    Ok(told.contents[0].transport.clone())
+}
+
+/// RFC 4568 §5.1.2, §7.1: one line, its tag and suite, our key.
+#[test]
+fn the_best_line_of_an_offer_is_taken_with_its_tag() {
+    use Suite::*;
+    for (offered, tag, suite) in [
+        (vec![(1, AesCm128Sha1_80), (2, AeadAes128Gcm)], 2, AeadAes128Gcm),
+        (vec![(7, AesCm128Sha1_32), (9, AesCm128Sha1_80)], 9, AesCm128Sha1_80),
+        (vec![(1, AesCm256Sha1_80), (2, AesCm128Sha1_80)], 2, AesCm128Sha1_80),
+        (vec![(3, AesCm256Sha1_32)], 3, AesCm256Sha1_32),
+        (vec![(4, AeadAes256Gcm)], 4, AeadAes256Gcm),
+    ] {
+        let lines = offered.iter().map(|(tag, suite)| line(*tag, *suite, 5)).collect();
+        let offered = admit(phone(lines, false), Profile::Plain);
+        assert_eq!(offered.contents[0].transport.crypto, [line(tag, suite, 5)], "what the relay is told");
+        let told = told(offered, Profile::Plain).unwrap();
+        let own = end(30_002).crypto.into_iter().find(|own| own.suite == suite).unwrap();
+        assert_eq!(told.crypto, [Crypto { tag, ..own }]);
+        assert!(!told.best_effort && told.ice.is_none() && told.dtls.is_none());
+    }
+}
+
+#[test]
+fn offers_are_answered_in_kind_and_plain_ones_only_where_that_will_do() {
+    let secure = || phone(vec![line(1, Suite::AesCm128Sha1_80, 5)], false);
+    for profile in [Profile::Plain, Profile::BestEffort, Profile::Sdes] {
+        assert_eq!(told(secure(), profile).unwrap().crypto.len(), 1);
+        let told = told(webrtc(true), profile).unwrap();
+        assert!(told.dtls.is_some_and(|d| d.setup == Setup::Active) && told.ice.is_some());
+        assert!(told.crypto.is_empty() && told.mux);
+    }
+    let best_effort = told(phone(vec![line(1, Suite::AesCm128Sha1_80, 5)], true), Profile::Plain).unwrap();
+    assert!(best_effort.best_effort && best_effort.crypto.len() == 1);
+    assert!(told(phone(vec![], false), Profile::Plain).unwrap().crypto.is_empty());
+    assert!(told(phone(vec![], false), Profile::BestEffort).unwrap().crypto.is_empty());
+    assert_eq!(told(phone(vec![], false), Profile::Sdes), Err(Mismatch));
+    // DTLS without ICE is not served; the keys beside it are.
+    assert_eq!(told(webrtc(false), Profile::Plain).unwrap().crypto.len(), 1);
+    // Nor is a second association for RTCP (measured: baresip without rtcp-mux would hear nothing).
+    let apart = |offered: &mut Media| offered.contents[0].transport.mux = false;
+    let mut two = webrtc(true);
+    apart(&mut two);
+    assert!(told(two.clone(), Profile::Plain).unwrap().dtls.is_none());
+    for mut bare in [webrtc(false), two] {
+        bare.contents[0].transport.crypto.clear();
+        assert_eq!(told(bare, Profile::Plain), Err(Mismatch));
+    }
+}
+
+#[test]
+fn rtcp_mux_is_answered_where_it_is_offered() {
+    let mut offered = phone(vec![], false);
+    assert!(!told(offered.clone(), Profile::Plain).unwrap().mux);
+    offered.contents[0].transport.mux = true;
+    assert!(told(offered, Profile::Plain).unwrap().mux);
+}
+
+/// RTP/SAVP beside RTP/AVP: the same audio said twice.
+#[test]
+fn of_two_lines_of_one_medium_the_first_that_fits_is_served() {
+    let mut both = phone(vec![line(1, Suite::AesCm128Sha1_80, 5)], false);
+    both.contents.extend(phone(vec![], false).contents);
+    let rejected = |media: &Media| media.contents.iter().map(|c| c.rejected).collect::<Vec<_>>();
+    assert_eq!(rejected(&admit(both.clone(), Profile::Plain)), [false, true]);
+    both.contents[0].rejected = true;
+    assert_eq!(rejected(&admit(both, Profile::Plain)), [true, false]);
+}
+
+fn ours(profile: Profile) -> Media {
+    offer(&phone(vec![], false), &[end(30_002)], profile, &Policy::default())
+}
+
+#[test]
+fn offers_are_as_the_profile_says_with_the_common_suite_first() {
+    use Suite::*;
+    let suites = |media: &Media| -> Vec<(u32, Suite)> {
+        media.contents[0].transport.crypto.iter().map(|c| (c.tag, c.suite)).collect()
+    };
+    assert!(suites(&ours(Profile::Plain)).is_empty());
+    let all = [(1, AesCm128Sha1_80), (2, AeadAes128Gcm), (3, AesCm256Sha1_80), (4, AeadAes256Gcm)];
+    for (profile, best_effort) in [(Profile::BestEffort, true), (Profile::Sdes, false)] {
+        let ours = ours(profile);
+        assert_eq!(suites(&ours), all);
+        assert_eq!(ours.contents[0].transport.best_effort, best_effort);
+    }
+    // A relay of an older version gives no keys: nothing is offered rather than plain RTP.
+    let mut keyless = end(30_002);
+    keyless.crypto.clear();
+    let of = |profile| {
+        offer(&phone(vec![], false), std::slice::from_ref(&keyless), profile, &Policy::default()).contents
+    };
+    assert!(of(Profile::Sdes).is_empty());
+    assert!(!of(Profile::BestEffort)[0].transport.best_effort);
+}
+
+#[test]
+fn answers_hold_where_they_take_what_was_offered() {
+    let line = |tag, suite| line(tag, suite, 5);
+    let taken = |profile, answer: Media| {
+        let content = accept(&ours(profile), answer, profile).contents.remove(0);
+        (!content.rejected).then_some(content.transport.crypto)
+    };
+    let gcm = line(2, Suite::AeadAes128Gcm);
+    for profile in [Profile::BestEffort, Profile::Sdes] {
+        assert_eq!(taken(profile, phone(vec![gcm.clone()], false)), Some(vec![gcm.clone()]));
+        // Some phones answer tag 1 whatever they take.
+        let mistagged = line(1, Suite::AeadAes256Gcm);
+        assert_eq!(taken(profile, phone(vec![mistagged.clone()], true)), Some(vec![mistagged]));
+    }
+    let unasked = phone(vec![line(1, Suite::AesCm128Sha1_32)], false);
+    assert_eq!(taken(Profile::Sdes, unasked.clone()), None, "not offered");
+    assert_eq!(taken(Profile::Sdes, phone(vec![], false)), None, "plain RTP");
+    assert_eq!(taken(Profile::BestEffort, unasked), Some(vec![]));
+    assert_eq!(taken(Profile::BestEffort, phone(vec![], false)), Some(vec![]));
+    assert_eq!(taken(Profile::Plain, phone(vec![gcm], false)), Some(vec![]), "nothing was offered");
+}
