@@ -489,7 +489,9 @@ impl Worker {
                     self.ufrags.insert(local.ufrag.clone(), index);
                     let cname = cname.unwrap_or_else(|| local.word());
                     slot.end = Some(End::new(id, session, leg_id, content, local, cname));
+                    // Room for every end on either list: packets need no more.
                     self.speaking.reserve(self.ends.len().saturating_sub(self.speaking.len()));
+                    self.latched.reserve(self.ends.len().saturating_sub(self.latched.len()));
                 }
                 Err(error) => {
                     self.free_ends.push(index);
