@@ -32,9 +32,9 @@ fn the_sample_has_no_fault_and_its_comments_are_keys() {
         .skip(3)
         .map(|line| {
             let bare = line.trim_start_matches("# ");
-            let key = bare
-                .split_once(" = ")
-                .is_some_and(|(key, _)| key.chars().all(|c| c.is_ascii_lowercase() || c == '_'));
+            let key = bare.split_once(" = ").is_some_and(|(key, _)| {
+                key.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+            });
             format!("{}\n", if sections(line) || key { bare } else { line })
         })
         .collect();
