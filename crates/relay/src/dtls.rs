@@ -5,6 +5,7 @@
 //! the field have, RSA too). Certificates are self-signed: the fingerprint is all that is believed.
 
 mod certificate;
+mod derived;
 mod openssl;
 
 pub use certificate::Certificate;

@@ -11,6 +11,7 @@ mod path;
 mod plain;
 mod reception;
 mod rtcp;
+mod snapshot;
 #[cfg(test)]
 mod tests;
 mod web;
@@ -18,6 +19,8 @@ mod web;
 pub use facts::{
     Arrival, Departure, EndId, Figures, Form, Happening, Limits, Local, Refusal, Remote, Report, Socket,
 };
+
+pub use snapshot::{AHEAD, EndState, Snapshot};
 
 use crate::dtls::Certificate;
 use crate::ice::Datagram;
@@ -78,6 +81,7 @@ pub struct Worker {
     closed: VecDeque<EndId>,
     forwarded: u64,
     dropped: u64,
+    taking: snapshot::Taking,
 }
 
 #[derive(Debug)]
@@ -95,6 +99,7 @@ struct Session {
     met: bool,
     /// Places of its ends, `[leg][content]`.
     ends: [Vec<u32>; LEGS as usize],
+    taken: snapshot::Taken,
 }
 
 impl Worker {
@@ -119,6 +124,7 @@ impl Worker {
             closed: VecDeque::new(),
             forwarded: 0,
             dropped: 0,
+            taking: snapshot::Taking::default(),
         }
     }
 
@@ -150,6 +156,7 @@ impl Worker {
                 return Err(error);
             }
         }
+        self.changed(at, now);
         let ends = self.session(at).map(|s| s.ends.concat()).unwrap_or_default();
         let ends = ends.iter().filter_map(|end| self.end(*end));
         Ok(ends.map(|end| (end.leg, end.content, end.local.clone())).collect())
@@ -185,6 +192,9 @@ impl Worker {
             end.agree(remote);
         }
         self.meet(index, now);
+        if let Some(session) = self.end(index).map(|end| end.session) {
+            self.changed(session, now);
+        }
         Ok(())
     }
 
@@ -297,7 +307,8 @@ impl Worker {
     /// When [`Worker::tick`] is wanted next.
     #[must_use]
     pub fn deadline(&self) -> Option<Time> {
-        self.timers.first().map(|(at, _)| *at).into_iter().chain(self.sweep).min()
+        let timer = self.timers.first().map(|(at, _)| *at);
+        [timer, self.sweep, self.taking.deadline()].into_iter().flatten().min()
     }
 
     /// There is something to tell.
@@ -376,6 +387,7 @@ impl Worker {
             allocated: now,
             met: false,
             ends: [const { vec![] }; LEGS as usize],
+            taken: snapshot::Taken::default(),
         };
         let at = self.free_sessions.pop().unwrap_or_else(|| {
             self.sessions.push(None);
@@ -439,6 +451,7 @@ impl Worker {
         self.names.remove(&session.name);
         self.free_sessions.push(at);
         session.ends.into_iter().flatten().for_each(|end| self.free(end));
+        self.taking.forget(session.name, self.names.is_empty());
     }
 
     fn free(&mut self, index: u32) {

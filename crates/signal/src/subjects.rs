@@ -9,6 +9,9 @@ pub const ASK: &str = "tandem.ask";
 pub const RELAY_EVENT: &str = "tandem.relay.event";
 /// Published by relays, nobody answers: an end has met its peer (`relay.proto`). No decision waits for it.
 pub const RELAY_CONNECTED: &str = "tandem.relay.connected";
+/// Relays to any orchestrator (queue group `orchestrators`): what must outlive them, sealed (`relay.proto`), answered by nothing
+/// but that it is stored.
+pub const RELAY_STATE: &str = "tandem.relay.state";
 /// xmpp-edges to any orchestrator (queue group `orchestrators`): take or renew the lease of a component domain.
 pub const CLAIM: &str = "tandem.claim";
 /// Published, nobody answers: facts of calls for billing and monitoring.

@@ -1,7 +1,7 @@
 //! The way from control to a worker: a bounded queue and a waker. Answers come back by oneshot.
 
 use crate::poll::Waker;
-use relay::session::{Figures, Local, Refusal, Remote};
+use relay::session::{Figures, Local, Refusal, Remote, Snapshot};
 use signal::LegId;
 use signal::media::Ice;
 use std::sync::Arc;
@@ -31,6 +31,8 @@ pub enum Command {
         contents: u32,
         /// Only if it is there already.
         known_only: bool,
+        /// Where another relay had come to with it.
+        state: Option<Box<Snapshot>>,
         /// The ends.
         reply: oneshot::Sender<Result<Ends, NoRoom>>,
     },

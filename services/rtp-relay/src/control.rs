@@ -2,9 +2,11 @@
 
 use crate::command::{Command, Line, NoAnswer, NoRoom};
 use crate::convert;
+use crate::state::{seal, words};
 use proto::v1;
 use proto::v1::relay_server::Relay;
-use relay::session::{Figures, Refusal};
+use relay::session::{Figures, Refusal, Snapshot};
+use signal::Secret;
 use signal::media::Fingerprint;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::SocketAddr;
@@ -28,6 +30,8 @@ pub struct Service {
     pub members: Arc<[Member]>,
     /// Of the certificate that all ends show.
     pub fingerprint: Arc<Fingerprint>,
+    /// Opens what other relays have sealed.
+    pub secret: Arc<Secret>,
     /// No new sessions once it drains.
     pub drain: runtime::Drain,
 }
@@ -45,10 +49,11 @@ impl Service {
         let contents = convert::shape(&request)?;
         let member = self.member(&request.session)?;
         let known_only = self.drain.stage() > runtime::drain::Stage::Running;
+        let state = self.state(&request)?;
         let v1::AllocateRequest { session, trace, .. } = request;
         let made = member
             .line
-            .ask(|reply| Command::Allocate { session, trace, contents, known_only, reply })
+            .ask(|reply| Command::Allocate { session, trace, contents, known_only, state, reply })
             .await
             .map_err(lost)?
             .map_err(|no_room| match no_room {
@@ -59,6 +64,17 @@ impl Service {
             .into_iter()
             .map(|(leg, content, local)| convert::end(leg, content, local, member.shared, &self.fingerprint));
         Ok(v1::AllocateReply { ends: ends.collect() })
+    }
+
+    /// Where another relay had come to with the session.
+    fn state(&self, request: &v1::AllocateRequest) -> Result<Option<Box<Snapshot>>, Status> {
+        if request.state.is_empty() {
+            return Ok(None);
+        }
+        let octets = seal::open(&self.secret, &request.session, &request.state)
+            .map_err(|error| Status::permission_denied(format!("state: {error}")))?;
+        let snapshot = words::read(&octets).ok_or_else(|| Status::permission_denied("state: it makes no sense"))?;
+        Ok(Some(Box::new(snapshot)))
     }
 
     async fn connect(&self, request: v1::ConnectRequest) -> Result<v1::ConnectReply, Status> {

@@ -10,6 +10,7 @@ mod poll;
 pub mod ports;
 mod random;
 mod report;
+pub mod state;
 pub mod thread;
 mod udp;
 
@@ -25,7 +26,7 @@ use relay::session::Limits;
 use runtime::config::RelayConfig;
 use runtime::drain::Stage;
 use runtime::{Config, Drain};
-use signal::{Secret, Time};
+use signal::Secret;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,6 +37,8 @@ use tonic::transport::server::TcpIncoming;
 
 /// Reports that may wait for the bus.
 const REPORTS: usize = 1_024;
+/// States of sessions that may wait to be sealed.
+const STATES: usize = 1_024;
 /// Control calls of one connection at a time.
 const CALLS: usize = 256;
 /// How often the state of the relay is looked at and told.
@@ -60,7 +63,8 @@ pub async fn run(config: Config, bus: bus::Bus, control: Control, drain: Drain) 
     // ICE names its side of a pair; the kernel picks it where `listen` does not.
     let local = if config.relay.listen.is_unspecified() { advertise } else { config.relay.listen };
     let threads = config.relay.threads.max(1);
-    let certificate = certificate(config.cluster.dtls_certificate_file.as_deref())?;
+    let secret = Secret::new(&config.secret());
+    let certificate = certificate(config.cluster.dtls_certificate_file.as_deref(), &secret)?;
     let limits = Limits {
         media_timeout_ms: config.relay.media_timeout_s.max(1) * 1_000,
         // A call may ring for long; its session must outlast that.
@@ -69,6 +73,7 @@ pub async fn run(config: Config, bus: bus::Bus, control: Control, drain: Drain) 
     };
 
     let (reports, told) = mpsc::channel(REPORTS);
+    let (states, stated) = mpsc::channel(STATES);
     let (dead, mut death) = mpsc::channel::<()>(1);
     let mut members = vec![];
     let mut running = vec![];
@@ -89,6 +94,7 @@ pub async fn run(config: Config, bus: bus::Bus, control: Control, drain: Drain) 
             commands,
             waker,
             reports: reports.clone(),
+            states: states.clone(),
             gauges: line.gauges.clone(),
         };
         let (dead, done) = (dead.clone(), oneshot::channel::<()>());
@@ -101,13 +107,16 @@ pub async fn run(config: Config, bus: bus::Bus, control: Control, drain: Drain) 
         std::thread::Builder::new().name(format!("media-{number}")).spawn(work)?;
         running.push((line, done.1));
     }
-    drop((reports, dead));
+    drop((reports, states, dead));
 
     let service = Service {
         members: members.into(),
         fingerprint: Arc::new(certificate.fingerprint()),
+        secret: Arc::new(secret.clone()),
         drain: drain.clone(),
     };
+    let sealer = state::seal::Sealer::new(&secret, random::octets());
+    let keeper = tokio::spawn(state::run(bus.clone(), instance.clone(), sealer, stated));
     let reporter = tokio::spawn(report::run(bus.clone(), instance.clone(), told));
     let (quit, quitting) = oneshot::channel::<()>();
     let members = service.members.clone();
@@ -147,6 +156,7 @@ pub async fn run(config: Config, bus: bus::Bus, control: Control, drain: Drain) 
     }
     let _ = tokio::time::timeout(BEAT, serving).await;
     let _ = tokio::time::timeout(BEAT, reporter).await;
+    let _ = tokio::time::timeout(BEAT, keeper).await;
     ended
 }
 
@@ -259,10 +269,11 @@ fn advertised(config: &RelayConfig) -> anyhow::Result<IpAddr> {
     }
 }
 
-/// The certificate of all ends: one for the cluster, or a new one.
-fn certificate(file: Option<&str>) -> anyhow::Result<Certificate> {
+/// The certificate of all ends, the same at every relay of the cluster, or calls could not go on at another: the operator's, or
+/// one that follows from the cluster's secret.
+fn certificate(file: Option<&str>, secret: &Secret) -> anyhow::Result<Certificate> {
     match file {
-        None => Certificate::generate(Time(runtime::clock::now_ms())).context("a new DTLS certificate"),
+        None => Certificate::derived(&secret.derive("dtls certificate", &[])).context("a DTLS certificate"),
         Some(file) => {
             let fault = || {
                 format!(

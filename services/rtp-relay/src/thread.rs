@@ -6,7 +6,8 @@ use crate::ports::{NoPort, Pair, Ports};
 use crate::random;
 use crate::udp::{BATCH, Batch};
 use relay::dtls::Certificate;
-use relay::session::{Arrival, Departure, EndId, Host, Limits, Local, Report, Socket, Worker};
+use crate::state::Told;
+use relay::session::{Arrival, Departure, EndId, Host, Limits, Local, Report, Snapshot, Socket, Worker};
 use signal::Time;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::fd::{AsRawFd, RawFd};
@@ -22,6 +23,8 @@ const SHARED: u64 = u64::MAX - 1;
 const TURN: usize = 32;
 /// Commands performed before media has its turn again.
 const COMMANDS: usize = 64;
+/// Sessions handed on in one turn.
+const SLICE: usize = 64;
 /// Sleep at most this long, ms.
 const LONGEST: u64 = 1_000;
 
@@ -46,6 +49,8 @@ pub struct Parts {
     pub waker: Waker,
     /// What it tells.
     pub reports: mpsc::Sender<Report>,
+    /// What must outlive it.
+    pub states: mpsc::Sender<Told>,
     /// What it counts.
     pub gauges: Arc<Gauges>,
 }
@@ -115,6 +120,7 @@ pub fn run(parts: Parts) -> std::io::Result<()> {
         }
         thread.worker.tick(at.time());
         thread.settle(at.time());
+        thread.hand_on(at.time());
     }
 }
 
@@ -194,8 +200,8 @@ impl Thread {
             let Ok(command) = self.parts.commands.try_recv() else { return false };
             let worker = &mut self.worker;
             match command {
-                Command::Allocate { session, trace, contents, known_only, reply } => {
-                    let made = self.allocate(&session, &trace, contents, known_only, now);
+                Command::Allocate { session, trace, contents, known_only, state, reply } => {
+                    let made = self.allocate(&session, &trace, contents, known_only, state, now);
                     // Who has the answer finds it counted.
                     self.count();
                     let _ = reply.send(made);
@@ -227,15 +233,22 @@ impl Thread {
         trace: &str,
         contents: u32,
         known_only: bool,
+        state: Option<Box<Snapshot>>,
         now: Time,
     ) -> Result<Ends, NoRoom> {
-        if known_only && !self.worker.knows(session) {
+        let known = self.worker.knows(session);
+        if known_only && !known {
             return Err(NoRoom::Draining);
         }
+        // In the order in which ends are made: content by content, leg by leg.
+        let mut had: Vec<_> = state.iter().flat_map(|s| &s.ends).map(|e| (e.content, e.leg, e.rtp_port)).collect();
+        had.sort_unstable();
+        let mut had = had.into_iter().filter(|_| !known).map(|(.., port)| port);
         let (poll, pairs, ports) = (&self.poll, &mut self.pairs, &mut self.parts.ports);
         let advertise = self.parts.advertise;
         let made = self.worker.allocate(session, trace, contents, now, |id| {
-            let pair = ports.take(now.0, random::number)?;
+            let same = had.next().and_then(|port| ports.take_this(port));
+            let pair = same.map_or_else(|| ports.take(now.0, random::number), Ok)?;
             let place = id.index as usize;
             if pairs.len() <= place {
                 pairs.resize_with(place + 1, || None);
@@ -259,7 +272,26 @@ impl Thread {
             pairs[place] = Some((id, pair));
             Ok(local)
         });
-        made.map_err(|NoPort| NoRoom::Ports)
+        let made = made.map_err(|NoPort| NoRoom::Ports)?;
+        // Asked again, it has long gone on.
+        Ok(match state.filter(|_| !known) {
+            Some(state) => self.worker.inherit(session, *state, now),
+            None => made,
+        })
+    }
+
+    /// Hands on what must outlive this relay, a slice at a time.
+    fn hand_on(&mut self, now: Time) {
+        // Without room it waits in the sessions themselves.
+        let room = self.parts.states.capacity().min(SLICE);
+        for (session, snapshot) in self.worker.take(now, room) {
+            let _ = self.parts.states.try_send(Told::State(session, Box::new(snapshot)));
+        }
+        while let Ok(room) = self.parts.states.try_reserve()
+            && let Some(session) = self.worker.poll_gone()
+        {
+            room.send(Told::Gone(session));
+        }
     }
 
     /// Closes sockets that are of no use any more; their ports rest.

@@ -85,7 +85,7 @@ async fn bad_arguments_name_their_field_and_unknown_sessions_are_not_found() {
         session: session.into(),
         legs,
         contents,
-        trace: String::new(),
+        ..Default::default()
     };
     for (request, field) in
         [(allocate("", 2, 1), "session"), (allocate("a", 3, 1), "legs"), (allocate("a", 2, 9), "contents")]
@@ -132,7 +132,7 @@ async fn a_full_relay_says_so_and_a_draining_one_takes_nothing_new_and_leaves_wh
         session: session.into(),
         legs: 2,
         contents: 1,
-        trace: String::new(),
+        ..Default::default()
     };
     let full = relay.client.allocate(ask("one more")).await.unwrap_err();
     assert_eq!(full.code(), Code::ResourceExhausted);
@@ -239,7 +239,7 @@ async fn it_is_in_the_directory_and_its_control_port_answers_over_tcp() {
         let pass = proto::pass::Pass::new(&signal::Secret::new(b"a secret of these tests"));
         proto::v1::relay_client::RelayClient::with_interceptor(channel, pass)
     };
-    let request = AllocateRequest { session: "c".into(), legs: 2, contents: 1, trace: String::new() };
+    let request = AllocateRequest { session: "c".into(), legs: 2, contents: 1, ..Default::default() };
     client.allocate(request).await.unwrap();
     drain.drain();
     loop {
@@ -267,7 +267,7 @@ async fn a_relay_drains_when_it_is_asked_to() {
         }
     };
     tokio::time::timeout(Duration::from_secs(5), draining).await.expect("it does not hear");
-    let another = AllocateRequest { session: "another".into(), legs: 2, contents: 1, trace: String::new() };
+    let another = AllocateRequest { session: "another".into(), legs: 2, contents: 1, ..Default::default() };
     assert_eq!(relay.client.allocate(another).await.unwrap_err().code(), Code::Unavailable);
     tokio::time::sleep(Duration::from_secs(3)).await;
     assert!(!relay.running.is_finished(), "a call lives");

@@ -3,6 +3,7 @@
 use super::facts::{EndId, Figures, Form, Local, Remote};
 use super::plain::Plain;
 use super::reception::Reception;
+use super::snapshot::Inherited;
 use super::web::Web;
 use crate::packet::{Payloads, Splice};
 use signal::media::{Candidate, Codec, Direction};
@@ -21,6 +22,8 @@ pub(super) struct End {
     pub link: Link,
     /// What came before the peer was described.
     pub early: Option<Box<Early>>,
+    /// What another relay had come to, until the end is connected.
+    pub inherited: Option<Box<Inherited>>,
     /// The plain sockets are still open.
     pub sockets: bool,
     pub codecs: Vec<Codec>,
@@ -79,6 +82,7 @@ impl End {
             local,
             link: Link::Open,
             early: None,
+            inherited: None,
             sockets: true,
             codecs: vec![],
             direction: Direction::None,
