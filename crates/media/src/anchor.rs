@@ -136,6 +136,22 @@ pub fn settle(
     answer(late_offer, agreed, local, profile, policy)
 }
 
+/// The relay's ends have moved: what was said of `from` is said of `to` now. Everything else of it stays as it was.
+pub fn readdress(spoken: &mut Media, from: &[LocalEnd], to: &[LocalEnd], profile: Profile) {
+    for content in &mut spoken.contents {
+        let said = &content.transport;
+        let ufrag = |ice: &Option<Ice>| ice.as_ref().map(|ice| ice.ufrag.clone());
+        let place = from.iter().position(|end| {
+            let was = end.transport(profile, Setup::ActPass);
+            was.address == said.address && ufrag(&was.ice) == ufrag(&said.ice)
+        });
+        let Some(end) = place.and_then(|place| to.get(place)) else { continue };
+        let now = end.transport(profile, Setup::ActPass);
+        let transport = &mut content.transport;
+        (transport.address, transport.rtcp, transport.ice) = (now.address, now.rtcp, now.ice);
+    }
+}
+
 /// Nothing that the hearer could notice differs: kinds, codecs, directions.
 #[must_use]
 pub fn same_session(a: &Media, b: &Media) -> bool {

@@ -9,5 +9,5 @@ mod codec;
 pub mod jingle;
 pub mod sdp;
 
-pub use anchor::{LocalEnd, Mismatch, Policy, Profile, answer, offer, same_session, settle};
+pub use anchor::{LocalEnd, Mismatch, Policy, Profile, answer, offer, readdress, same_session, settle};
 pub use codec::{defaults, served};

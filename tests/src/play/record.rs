@@ -122,6 +122,6 @@ pub fn grant() -> Grant {
             fingerprint: Fingerprint { hash: "sha-256".into(), digest: vec![0xab; 32] },
         }]
     };
-    let session = RelaySession { instance: "relay".into(), address: "203.0.113.1".into() };
+    let session = RelaySession { instance: "relay".into(), address: "203.0.113.1".into(), started_ms: 0 };
     Grant { session, ends: vec![end(0), end(1)] }
 }

@@ -4,6 +4,7 @@ use super::*;
 use signal::media::{Codec, Direction};
 use std::convert::Infallible;
 
+mod moved;
 mod web;
 
 pub(super) fn at(text: &str) -> SocketAddr {
@@ -23,10 +24,14 @@ pub(super) fn shared() -> SocketAddr {
     at("203.0.113.1:30000")
 }
 
-#[allow(clippy::disallowed_methods, reason = "a base for the standard clock; it is not looked at again")]
 pub(super) fn worker(limits: Limits) -> Worker {
+    Worker::new(limits, base(shared()))
+}
+
+#[allow(clippy::disallowed_methods, reason = "a base for the standard clock; it is not looked at again")]
+pub(super) fn base(address: SocketAddr) -> Host {
     let certificate = Certificate::generate(Time(0)).unwrap();
-    Worker::new(limits, Host { address: shared(), certificate, base: Instant::now(), epoch: Time(0) })
+    Host { address, certificate, base: Instant::now(), epoch: Time(0) }
 }
 
 pub(super) fn allocate(worker: &mut Worker, name: &str, contents: u32) -> Vec<EndId> {

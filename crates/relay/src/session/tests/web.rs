@@ -6,16 +6,16 @@ use crate::webrtc::{Event, Received};
 use signal::media::{Candidate, CandidateKind, Dtls, Fingerprint, Ice, Setup};
 
 /// A browser: an end of its own behind one socket.
-struct Client {
-    end: crate::webrtc::End,
+pub(super) struct Client {
+    pub end: crate::webrtc::End,
     address: SocketAddr,
     certificate: Certificate,
     ufrag: String,
-    events: Vec<Event>,
-    heard: Vec<(Received, Vec<u8>)>,
+    pub events: Vec<Event>,
+    pub heard: Vec<(Received, Vec<u8>)>,
 }
 
-fn host(address: SocketAddr) -> Candidate {
+pub(super) fn host(address: SocketAddr) -> Candidate {
     Candidate {
         foundation: "1".into(),
         component: 1,
@@ -29,7 +29,7 @@ fn host(address: SocketAddr) -> Candidate {
 
 impl Client {
     #[allow(clippy::disallowed_methods, reason = "a base for the standard clock; it is not looked at again")]
-    fn new(name: &str, address: &str, controlling: bool) -> Client {
+    pub fn new(name: &str, address: &str, controlling: bool) -> Client {
         let certificate = Certificate::generate(Time(0)).unwrap();
         let credentials = Credentials { ufrag: name.into(), pwd: name.repeat(8) };
         let address = at(address);
@@ -39,7 +39,7 @@ impl Client {
     }
 
     /// It hears what the relay's end says of itself.
-    fn meets(&mut self, worker: &Worker, end: EndId, setup: Setup, now: Time) {
+    pub fn meets(&mut self, worker: &Worker, end: EndId, setup: Setup, now: Time) {
         let local = &worker.end(end.index).unwrap().local;
         let ice = Ice {
             ufrag: local.ufrag.clone(),
@@ -52,7 +52,7 @@ impl Client {
     }
 
     /// What it says of itself.
-    fn remote(&self, codecs: &[(u8, &str)]) -> Remote {
+    pub fn remote(&self, codecs: &[(u8, &str)]) -> Remote {
         let ice = Ice {
             ufrag: self.ufrag.clone(),
             pwd: self.ufrag.repeat(8),
@@ -71,15 +71,17 @@ impl Client {
 }
 
 /// The wire between a worker and its clients.
-struct Net {
-    now: Time,
-    worker: Worker,
-    clients: Vec<Client>,
+pub(super) struct Net {
+    pub now: Time,
+    pub worker: Worker,
+    /// The worker's ICE port.
+    pub address: SocketAddr,
+    pub clients: Vec<Client>,
 }
 
 impl Net {
     /// Delivers what is on its way, as long as anything moves within so many milliseconds.
-    fn run(&mut self, ms: u64) {
+    pub fn run(&mut self, ms: u64) {
         let until = self.now + ms;
         while self.now < until {
             loop {
@@ -89,7 +91,7 @@ impl Net {
                     let to = self.clients.iter_mut().find(|c| c.address == datagram.pair.remote);
                     let Some(client) = to else { continue };
                     let mut octets = datagram.octets;
-                    client.end.receive(&mut octets, shared(), client.address, self.now);
+                    client.end.receive(&mut octets, self.address, client.address, self.now);
                 }
                 for at in 0..self.clients.len() {
                     while let Some(datagram) = self.clients[at].end.poll_transmit() {
@@ -119,7 +121,7 @@ impl Net {
     }
 
     /// A packet of the worker's goes where it is sent; clients decrypt it.
-    fn give(
+    pub fn give(
         &mut self,
         socket: Socket,
         from: SocketAddr,
@@ -128,7 +130,7 @@ impl Net {
         let out = super::give(&mut self.worker, socket, from, self.now.0, packet)?;
         if let Some(client) = self.clients.iter_mut().find(|c| c.address == out.1) {
             let mut wire = out.2.clone();
-            let received = client.end.receive(&mut wire, shared(), client.address, self.now);
+            let received = client.end.receive(&mut wire, self.address, client.address, self.now);
             let (Received::Rtp(length) | Received::Rtcp(length)) = received else { return Some(out) };
             wire.truncate(length);
             client.heard.push((received, wire));
@@ -137,7 +139,7 @@ impl Net {
     }
 
     /// A client speaks; gives what leaves at the other end.
-    fn say(&mut self, client: usize, packet: &[u8], rtcp: bool) -> Option<(Socket, SocketAddr, Vec<u8>)> {
+    pub fn say(&mut self, client: usize, packet: &[u8], rtcp: bool) -> Option<(Socket, SocketAddr, Vec<u8>)> {
         let mut wire = packet.to_vec();
         wire.resize(packet.len() + crate::srtp::ROOM, 0);
         let Client { end, address, .. } = &mut self.clients[client];
@@ -151,7 +153,7 @@ impl Net {
         self.give(Socket::Shared, from, &wire)
     }
 
-    fn reports(&mut self) -> Vec<(u8, Happening)> {
+    pub fn reports(&mut self) -> Vec<(u8, Happening)> {
         std::iter::from_fn(|| self.worker.poll_report()).map(|r| (r.leg.0, r.happening)).collect()
     }
 }
@@ -165,7 +167,7 @@ fn begun() -> (Net, EndId, EndId) {
         .unwrap();
     let mut client = Client::new("browser", "198.51.100.7:7000", false);
     client.meets(&worker, ids[1], Setup::Passive, Time(0));
-    (Net { now: Time(0), worker, clients: vec![client] }, ids[0], ids[1])
+    (Net { now: Time(0), worker, address: shared(), clients: vec![client] }, ids[0], ids[1])
 }
 
 fn connected() -> (Net, EndId, EndId) {
@@ -279,7 +281,7 @@ fn a_client_that_never_answers_is_unreachable() {
 
 #[test]
 fn several_clients_share_the_port_and_strangers_reach_nobody() {
-    let mut net = Net { now: Time(0), worker: worker(Limits::default()), clients: vec![] };
+    let mut net = Net { now: Time(0), worker: worker(Limits::default()), address: shared(), clients: vec![] };
     for (name, address) in [("alice", "198.51.100.1:7000"), ("robert", "198.51.100.2:7000")] {
         let controlling = name == "alice";
         if net.clients.is_empty() {
