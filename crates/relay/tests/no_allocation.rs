@@ -91,6 +91,7 @@ fn connected() -> [End; 2] {
             addresses: vec![address(side)],
             controlling: side == 0,
             tie_breaker: side as u64,
+            preference: 1,
         };
         End::new(&config, &certificates[side], Instant::now(), START).unwrap()
     });
@@ -168,6 +169,7 @@ fn call() -> (Worker, EndId, End) {
         addresses: vec![address(1)],
         controlling: true,
         tie_breaker: 1,
+        preference: 1,
     };
     let mut client = End::new(&config, &certificate, Instant::now(), START).unwrap();
     let describe = |credentials: Credentials, at: SocketAddr, fingerprint, setup| {

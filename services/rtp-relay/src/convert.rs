@@ -113,8 +113,7 @@ pub fn end(leg: LegId, content: u16, local: Local, shared: SocketAddr, print: &F
     let candidate = v1::Candidate {
         foundation: "1".into(),
         component: 1,
-        // RFC 8445 §5.1.2.1: host, the only address, component 1.
-        priority: 126 << 24 | 65_535 << 8 | 255,
+        priority: relay::ice::priority(local.preference),
         address: shared.to_string(),
         kind: v1::CandidateKind::Host.into(),
         related: String::new(),

@@ -15,7 +15,7 @@ pub mod thread;
 mod udp;
 
 use anyhow::{Context, bail};
-use bus::directory::{Announcer, Card, announce, asked_to_drain};
+use bus::directory::{Announcer, Card, announce_every, asked_to_drain};
 use command::line;
 use control::{Member, Service};
 use futures::Stream;
@@ -43,6 +43,9 @@ const STATES: usize = 1_024;
 const CALLS: usize = 256;
 /// How often the state of the relay is looked at and told.
 const BEAT: Duration = Duration::from_secs(1);
+
+/// How often it says that it is here: its calls wait to be moved once it does not.
+const HEARTBEAT: Duration = Duration::from_millis(250);
 
 /// Where control comes from.
 #[derive(Debug)]
@@ -138,7 +141,7 @@ pub async fn run(config: Config, bus: bus::Bus, control: Control, drain: Drain) 
             }
         }
     });
-    let announcer = announce(&bus, card);
+    let announcer = announce_every(HEARTBEAT, &bus, card);
     runtime::admin::ready("rtp-relay", None);
 
     let ended = tokio::select! {

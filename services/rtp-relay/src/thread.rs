@@ -7,6 +7,7 @@ use crate::random;
 use crate::udp::{BATCH, Batch};
 use relay::dtls::Certificate;
 use crate::state::Told;
+use relay::ice::PREFERENCE;
 use relay::session::{Arrival, Departure, EndId, Host, Limits, Local, Report, Snapshot, Socket, Worker};
 use signal::Time;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
@@ -268,6 +269,7 @@ impl Thread {
                 ufrag: random::word(8),
                 pwd: random::word(24),
                 tie_breaker: random::number().into(),
+                preference: PREFERENCE,
             };
             pairs[place] = Some((id, pair));
             Ok(local)

@@ -9,7 +9,7 @@ use crate::runner::Loaded;
 use bus::directory::Directory;
 use bus::{Bus, BusError, Message};
 use proto::wire::Wire;
-use session::call::{Call, Connect, Effect, Event, Fact, MediaEvent};
+use session::call::{Call, Connect, Effect, Event, Fact, RelaySession};
 use signal::{EffectId, LegId, LegState, Protocol, Said, Say, Signal, Time, subjects};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -33,6 +33,8 @@ pub struct Performed {
     pub done: Vec<EffectId>,
     /// What the call hears of it.
     pub events: Vec<Event>,
+    /// This relay does not have the session any more.
+    pub lost: Option<RelaySession>,
 }
 
 /// Performs effects.
@@ -80,6 +82,7 @@ impl Performer {
             let Ok(lane) = lane else { continue };
             performed.done.extend(lane.done);
             performed.events.extend(lane.events);
+            performed.lost = performed.lost.or(lane.lost);
         }
         performed
     }
@@ -116,7 +119,7 @@ impl Performer {
                         }
                     }
                 }
-                other => self.order(call, &entry, &other, &mut performed.events).await,
+                other => self.order(call, &entry, &other, &mut performed.lost).await,
             };
             if !done {
                 break;
@@ -197,7 +200,7 @@ impl Performer {
         call: &Call,
         entry: &Entry<Effect>,
         effect: &Effect,
-        events: &mut Vec<Event>,
+        lost: &mut Option<RelaySession>,
     ) -> bool {
         let span = info_span!("call.media", otel.name = effect.name(), call.id = %call.id);
         runtime::trace::adopt(&span, &call.trace);
@@ -206,6 +209,8 @@ impl Performer {
             let (session, outcome) = match (effect, &call.relay) {
                 (Effect::Record(fact), _) => return self.publish(call, entry, fact).await,
                 (Effect::Probe, Some(session)) => (session, self.relays.probe(session, call.id).await),
+                // A relay that was started anew may have the session again, and that is not this one.
+                (Effect::Release(session), _) if !self.relays.lives(session) => return true,
                 (Effect::Release(session), _) => {
                     (session, self.relays.release(session, call.id, &trace).await)
                 }
@@ -219,24 +224,21 @@ impl Performer {
                 // The call has ended meanwhile.
                 _ => return true,
             };
-            let leg = match effect {
-                Effect::Connect(connect) => Some(connect.leg),
-                Effect::Probe => Some(call.bridge.0),
-                _ => None,
-            };
-            match (outcome, leg) {
-                (Ok(()), _) => true,
-                // The media of this call is gone with its relay.
-                (Err(Failure::Lost), Some(leg)) => {
-                    events.push(Event::Media(leg, MediaEvent::Unreachable));
+            let needed = matches!(effect, Effect::Connect(_) | Effect::Probe);
+            match outcome {
+                Ok(()) => true,
+                // The session is gone with its relay; another may go on with it.
+                Err(Failure::Lost) => {
+                    if needed {
+                        *lost = Some(session.clone());
+                    }
                     true
                 }
-                (Err(Failure::Lost), None) => true,
-                (Err(Failure::Later), _) => {
+                Err(Failure::Later) => {
                     let age = (self.now)().since(entry.since);
                     let gone = age >= OPEN_BY_MS && !self.relays.lives(session);
-                    if let (true, Some(leg)) = (gone, leg) {
-                        events.push(Event::Media(leg, MediaEvent::Unreachable));
+                    if gone && needed {
+                        *lost = Some(session.clone());
                     }
                     gone || age >= GIVE_UP_MS
                 }

@@ -39,6 +39,8 @@ pub struct Local {
     pub pwd: String,
     /// Settles a conflict of ICE roles.
     pub tie_breaker: u64,
+    /// ICE local preference: a session that moves is preferred where it is now.
+    pub preference: u16,
 }
 
 /// One content of one leg as its peer described it and both sides agreed.

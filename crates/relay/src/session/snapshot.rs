@@ -45,6 +45,8 @@ pub struct EndState {
     pub ufrag: String,
     /// Its password.
     pub pwd: String,
+    /// ICE local preference of our candidate.
+    pub preference: u16,
     /// Our port of plain RTP: whoever has the same address takes the same one.
     pub rtp_port: u16,
     /// DTLS role, keys and indices.
@@ -122,6 +124,7 @@ impl EndState {
             content: end.content,
             ufrag: end.local.ufrag.clone(),
             pwd: end.local.pwd.clone(),
+            preference: end.local.preference,
             rtp_port: end.local.rtp_port,
             association: association.or_else(|| inherited?.association.clone()),
             path: path.or_else(|| inherited?.path),
@@ -192,6 +195,7 @@ impl Worker {
             let Some(end) = self.end_mut(index).filter(|end| end.is_open()) else { continue };
             let old = std::mem::replace(&mut end.local.ufrag, state.ufrag.clone());
             end.local.pwd = state.pwd;
+            end.local.preference = state.preference.saturating_add(1);
             end.splice = state.splice.map(|splice| Splice::resume(splice, AHEAD));
             let inherited = Inherited { association: state.association.map(ahead), path: state.path };
             end.inherited = Some(Box::new(inherited));

@@ -45,6 +45,7 @@ pub(super) fn allocate(worker: &mut Worker, name: &str, contents: u32) -> Vec<En
             ufrag: format!("ufrag{}", id.index),
             pwd: "p".repeat(24),
             tie_breaker: 7,
+            preference: crate::ice::PREFERENCE,
         })
     });
     assert_eq!(made.unwrap().len(), contents as usize * 2);

@@ -56,7 +56,7 @@ impl Web {
 
     fn new(
         local: &Credentials,
-        tie_breaker: u64,
+        (tie_breaker, preference): (u64, u16),
         remote: (&Ice, &Dtls, bool),
         inherited: Option<&Inherited>,
         host: &Host,
@@ -72,6 +72,7 @@ impl Web {
             // does not do so again, and gives way to the greater tie-breaker (§7.3.1.1).
             controlling: ours || ice.lite || resumed,
             tie_breaker: if resumed { u64::MAX } else { tie_breaker },
+            preference,
         };
         let base = host.base.checked_add(Duration::from_millis(now.since(host.epoch))).unwrap_or(host.base);
         let mut end = webrtc::End::new(&config, &host.certificate, base, now).map_err(refusal)?;
@@ -151,7 +152,7 @@ impl Worker {
         let inherited = end.inherited.take();
         let web = Web::new(
             &local,
-            end.local.tie_breaker,
+            (end.local.tie_breaker, end.local.preference),
             (ice, dtls, remote.ours),
             inherited.as_deref(),
             host,

@@ -71,7 +71,7 @@ pub(super) fn known(leg: &mut Leg) {
     }
 }
 
-/// The leg has just become active: what it answered comes to rest before it is asked anything.
+/// The leg has just answered: that comes to rest before it is asked anything.
 pub(super) fn begun(leg: &mut Leg, now: Time) {
     if let Place::Moved { after, .. } = &mut leg.place {
         *after = now + REST_MS;
@@ -79,17 +79,22 @@ pub(super) fn begun(leg: &mut Leg, now: Time) {
 }
 
 /// The peer has answered our update; true: it was told of a move, and nobody else waits for that answer.
-pub(super) fn heard(leg: &mut Leg) -> bool {
+pub(super) fn heard(leg: &mut Leg, now: Time) -> bool {
     let told = matches!(leg.place, Place::Told { .. });
     if told {
         leg.place = Place::Known;
     }
+    // It was asked something else, or its media has moved again meanwhile.
+    begun(leg, now);
     told
 }
 
 /// The peer has refused our update; true: it told of a move. What was said stands, and is said again.
 pub(super) fn refused(leg: &mut Leg, now: Time) -> bool {
-    let Place::Told { tries } = leg.place else { return false };
+    let Place::Told { tries } = leg.place else {
+        begun(leg, now);
+        return false;
+    };
     leg.place = Place::Moved { tries, after: now + AGAIN_MS };
     leg.before = None;
     true

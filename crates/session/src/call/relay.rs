@@ -172,6 +172,7 @@ fn accept(call: &mut Call, from: LegId, theirs: Media, peers: &Media, now: Time,
         Err(_) => {
             if let Some(leg) = call.leg_mut(from) {
                 leg.offer = Offer::Settled;
+                moving::begun(leg, now);
                 leg.heard = leg.before.take().or(leg.heard.take());
             }
             call.say(from, Signal::Refused(Reason::IncompatibleMedia), effects);
@@ -202,10 +203,7 @@ fn updated(call: &mut Call, from: LegId, peer: LegId, media: Media, now: Time, e
         return;
     };
     let late = leg.phase == Phase::Answered;
-    let moved = moving::heard(leg);
-    if late {
-        moving::begun(leg, now);
-    }
+    let moved = moving::heard(leg, now);
     (leg.phase, leg.offer, leg.heard) = (Phase::Active, Offer::Settled, Some(media.clone()));
     leg.before = None;
     connect(call, from, effects);
@@ -236,6 +234,7 @@ fn refused(
     leg.spoken = leg.before.take().or(leg.spoken.take());
     if let Some(leg) = call.leg_mut(peer).filter(|leg| leg.offer == Offer::Theirs) {
         leg.offer = Offer::Settled;
+        moving::begun(leg, now);
         leg.heard = leg.before.take().or(leg.heard.take());
         call.say(peer, Signal::Refused(reason), effects);
     }

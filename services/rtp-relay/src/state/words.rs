@@ -27,6 +27,7 @@ fn end(end: &EndState) -> v1::EndState {
         ufrag: end.ufrag.clone(),
         pwd: end.pwd.clone(),
         rtp_port: end.rtp_port.into(),
+        preference: end.preference.into(),
         path: end.path.map(|path| path.to_string()).unwrap_or_default(),
         association: end.association.as_ref().map(association),
         splice: end.splice.map(splice),
@@ -88,6 +89,7 @@ fn read_end(end: v1::EndState) -> Option<EndState> {
         ufrag: end.ufrag,
         pwd: end.pwd,
         rtp_port: end.rtp_port.try_into().ok()?,
+        preference: end.preference.try_into().ok()?,
         path: if end.path.is_empty() { None } else { Some(end.path.parse().ok()?) },
         association: match end.association {
             Some(association) => Some(read_association(association)?),
@@ -153,6 +155,7 @@ mod tests {
             ufrag: "abcd".into(),
             pwd: "0123456789012345678901".into(),
             rtp_port: 30_002,
+            preference: 7,
             path: suite.map(|_| "[2001:db8::1]:5000".parse().unwrap()),
             association: suite.map(|suite| Association {
                 role: if leg == 0 { Role::Client } else { Role::Server },

@@ -54,13 +54,15 @@ pub struct Relays {
     dial: Dial,
     pass: Pass,
     channels: Arc<Mutex<HashMap<String, Channel>>>,
+    /// Relays that are known to be gone, though the directory shows them for a while: by when they were started.
+    buried: Arc<Mutex<HashMap<String, u64>>>,
 }
 
 impl Relays {
     /// Those that announce themselves in the directory.
     #[must_use]
     pub fn new(directory: Arc<Directory>, dial: Dial, pass: Pass) -> Relays {
-        Relays { directory, dial, pass, channels: Arc::default() }
+        Relays { directory, dial, pass, channels: Arc::default(), buried: Arc::default() }
     }
 
     /// At least one relay lives.
@@ -78,15 +80,46 @@ impl Relays {
         trace: &str,
         doubtful: &mut Vec<RelaySession>,
     ) -> Option<Grant> {
-        let name = call.to_string();
-        for card in self.ranked(&name).into_iter().take(ATTEMPTS) {
+        let cards = self.ranked(&call.to_string());
+        self.first(cards, call, (legs, contents), &[], trace, doubtful).await
+    }
+
+    /// The session of a relay that is gone, or wants to go, at another one: `state` is what it has left. One that was started anew
+    /// under its name is asked first: peers need not hear of that.
+    pub async fn resume(
+        &self,
+        from: &RelaySession,
+        call: CallId,
+        (legs, contents): (usize, usize),
+        state: &[u8],
+        trace: &str,
+        doubtful: &mut Vec<RelaySession>,
+    ) -> Option<Grant> {
+        let mut cards = self.ranked(&call.to_string());
+        cards.retain(|card| card.instance != from.instance || card.started_ms != from.started_ms);
+        cards.sort_by_key(|card| card.instance != from.instance);
+        self.first(cards, call, (legs, contents), state, trace, doubtful).await
+    }
+
+    /// The first of these relays that takes the session.
+    async fn first(
+        &self,
+        cards: Vec<Card>,
+        call: CallId,
+        (legs, contents): (usize, usize),
+        state: &[u8],
+        trace: &str,
+        doubtful: &mut Vec<RelaySession>,
+    ) -> Option<Grant> {
+        for card in cards.into_iter().take(ATTEMPTS) {
             let request = AllocateRequest {
-                session: name.clone(),
+                session: call.to_string(),
                 legs: u32::try_from(legs).ok()?,
                 contents: u32::try_from(contents).ok()?,
                 trace: trace.to_owned(),
+                state: state.to_vec(),
             };
-            let session = RelaySession { instance: card.instance.clone(), address: card.address.clone() };
+            let session = session(&card);
             let Some(mut client) = self.client(&session) else { continue };
             match within(client.allocate(request)).await {
                 Ok(reply) => {
@@ -98,7 +131,8 @@ impl Relays {
                 Err(status) => {
                     warn!(relay = card.instance, %status, "the relay does not take the call");
                     self.forget(&session, &status);
-                    if !matches!(status.code(), Code::ResourceExhausted | Code::InvalidArgument) {
+                    let refused = [Code::ResourceExhausted, Code::InvalidArgument, Code::PermissionDenied];
+                    if !refused.contains(&status.code()) {
                         doubtful.push(session);
                     }
                 }
@@ -109,7 +143,8 @@ impl Relays {
 
     /// Least loaded first; relays of equal load share the calls by hash.
     fn ranked(&self, call: &str) -> Vec<Card> {
-        let mut cards: Vec<Card> = self.directory.list().into_iter().filter(|card| !card.draining).collect();
+        let mut cards = self.directory.list();
+        cards.retain(|card| !card.draining && !self.is_buried(card));
         cards.sort_by_cached_key(|card| {
             let share = card.load.saturating_mul(100) / card.capacity.max(1);
             (share / 10, EventId::of(&[call, &card.instance]).0)
@@ -181,7 +216,48 @@ impl Relays {
     /// The relay still announces itself.
     #[must_use]
     pub fn lives(&self, session: &RelaySession) -> bool {
-        self.directory.list().iter().any(|card| card.instance == session.instance)
+        let is = |card: &Card| card.instance == session.instance && card.started_ms == session.started_ms;
+        self.directory.list().iter().any(|card| is(card) && !self.is_buried(card))
+    }
+
+    /// The relays that announce themselves, and for how long each has been silent.
+    #[must_use]
+    pub fn silences(&self) -> Vec<(Card, Duration)> {
+        self.directory.silences()
+    }
+
+    /// Whether the relay answers at all.
+    pub async fn answers(&self, card: &Card, within: Duration) -> bool {
+        let session = session(card);
+        let Some(mut client) = self.client(&session) else { return false };
+        let asked = client.statistics(StatisticsRequest::default());
+        let answered = matches!(tokio::time::timeout(within, asked).await, Ok(Ok(_)));
+        if !answered {
+            // A connection that stands may be one to nobody.
+            self.forget(&session, &Status::unavailable(""));
+        }
+        answered
+    }
+
+    /// This relay is gone, whatever the directory says.
+    pub fn bury(&self, card: &Card) {
+        let mut buried = self.buried.lock().unwrap_or_else(PoisonError::into_inner);
+        if buried.len() >= MAX_CHANNELS {
+            buried.clear();
+        }
+        buried.insert(card.instance.clone(), card.started_ms);
+    }
+
+    /// It was given up, and answers again.
+    pub fn unbury(&self, card: &Card) {
+        self.buried.lock().unwrap_or_else(PoisonError::into_inner).remove(&card.instance);
+    }
+
+    /// This relay was found to be gone.
+    #[must_use]
+    pub fn is_buried(&self, card: &Card) -> bool {
+        let buried = self.buried.lock().unwrap_or_else(PoisonError::into_inner);
+        buried.get(&card.instance) == Some(&card.started_ms)
     }
 
     fn client(&self, session: &RelaySession) -> Option<Client> {
@@ -219,6 +295,12 @@ impl Relays {
             _ => Failure::Later,
         }
     }
+}
+
+/// A session at this relay.
+pub fn session(card: &Card) -> RelaySession {
+    let Card { instance, address, started_ms, .. } = card.clone();
+    RelaySession { instance, address, started_ms }
 }
 
 async fn within<T>(order: impl Future<Output = Result<tonic::Response<T>, Status>>) -> Result<T, Status> {

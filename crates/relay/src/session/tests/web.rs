@@ -19,7 +19,7 @@ pub(super) fn host(address: SocketAddr) -> Candidate {
     Candidate {
         foundation: "1".into(),
         component: 1,
-        priority: 126 << 24 | 65_535 << 8 | 255,
+        priority: crate::ice::priority(crate::ice::PREFERENCE),
         address,
         kind: CandidateKind::Host,
         related: None,
@@ -33,7 +33,8 @@ impl Client {
         let certificate = Certificate::generate(Time(0)).unwrap();
         let credentials = Credentials { ufrag: name.into(), pwd: name.repeat(8) };
         let address = at(address);
-        let config = Config { credentials, addresses: vec![address], controlling, tie_breaker: 3 };
+        let preference = crate::ice::PREFERENCE;
+        let config = Config { credentials, addresses: vec![address], controlling, tie_breaker: 3, preference };
         let end = crate::webrtc::End::new(&config, &certificate, Instant::now(), Time(0)).unwrap();
         Client { end, address, certificate, ufrag: name.into(), events: vec![], heard: vec![] }
     }
