@@ -15,8 +15,8 @@
 use media::{LocalEnd, Policy, Profile};
 use session::Machine;
 use session::call::{
-    Admission, Call, Effect, Event, Fact, Grant, MediaEvent, Move, Offer, Phase, Place, Placement, RelaySession,
-    Route,
+    Admission, Call, Effect, Event, Fact, Grant, MediaEvent, Move, Offer, Phase, Place, Placement,
+    RelaySession, Route,
 };
 use signal::media::{Codec, Direction, Fingerprint, Ice, Kind};
 use signal::{
@@ -274,7 +274,11 @@ impl World {
                 self.released.entry(session.started_ms).or_default().insert(id);
                 self.perform_done(id);
             }
-            Effect::Connect(_) | Effect::Candidates { .. } | Effect::Record(_) | Effect::Probe => {
+            Effect::Connect(_)
+            | Effect::Candidates { .. }
+            | Effect::Record(_)
+            | Effect::Leave(_)
+            | Effect::Probe => {
                 self.perform_done(id);
             }
         }
@@ -486,7 +490,8 @@ impl World {
                 // Whoever is asked answers at last.
                 let asked = std::mem::take(&mut self.sides[at].asked);
                 let updates = asked.iter().filter(|signal| matches!(signal, Signal::Update(_))).count();
-                self.sides[at].asked = asked.into_iter().filter(|s| !matches!(s, Signal::Update(_))).collect();
+                self.sides[at].asked =
+                    asked.into_iter().filter(|s| !matches!(s, Signal::Update(_))).collect();
                 for _ in 0..updates {
                     let media = described_media(&mut self.random);
                     self.utter(at, Signal::Updated(media));
@@ -495,11 +500,15 @@ impl World {
             if round == 20 && self.stored.call.ended.is_none() {
                 if self.stored.call.is_established() {
                     let call = &self.stored.call;
-                    let unknown = |leg: &session::call::Leg| {
-                        leg.offer == Offer::Settled && leg.place != Place::Known
-                    };
-                    assert!(!call.legs.iter().any(unknown), "somebody does not know where the media is: {call:#?}");
-                    assert!(call.leaving.is_none() || call.legs.iter().any(|leg| leg.offer != Offer::Settled));
+                    let unknown =
+                        |leg: &session::call::Leg| leg.offer == Offer::Settled && leg.place != Place::Known;
+                    assert!(
+                        !call.legs.iter().any(unknown),
+                        "somebody does not know where the media is: {call:#?}"
+                    );
+                    assert!(
+                        call.leaving.is_none() || call.legs.iter().any(|leg| leg.offer != Offer::Settled)
+                    );
                 }
                 self.decide(Event::HangUp(Reason::Normal));
             }

@@ -14,7 +14,10 @@ pub mod v1 {
 
 impl std::fmt::Debug for v1::EndState {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("EndState").field("leg", &self.leg).field("content", &self.content).finish_non_exhaustive()
+        f.debug_struct("EndState")
+            .field("leg", &self.leg)
+            .field("content", &self.content)
+            .finish_non_exhaustive()
     }
 }
 

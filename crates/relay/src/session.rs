@@ -214,6 +214,22 @@ impl Worker {
         self.trickle(index, ice, now)
     }
 
+    /// Another relay goes on with the session: what comes is still forwarded, but no path is checked or nominated any more, lest the
+    /// peer come back to one that it has left.
+    ///
+    /// # Errors
+    /// [`Refusal`]
+    pub fn leave(&mut self, session: &str) -> Result<(), Refusal> {
+        let at = self.names.get(session).ok_or_else(|| Refusal::UnknownSession(session.into()))?;
+        let ends = self.session(*at).map(|s| s.ends.concat()).unwrap_or_default();
+        for index in ends {
+            if let Some(Link::Web(web)) = self.end_mut(index).map(|end| &mut end.link) {
+                web.leaving = true;
+            }
+        }
+        Ok(())
+    }
+
     /// Whether the session is here.
     #[must_use]
     pub fn knows(&self, session: &str) -> bool {

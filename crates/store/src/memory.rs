@@ -107,7 +107,8 @@ impl Memory {
         let now = Instant::now();
         state.groups.retain(|_, group| group.until > now);
         let until = now + ttl;
-        let group = state.groups.entry(group.to_owned()).or_insert_with(|| Group { values: HashMap::new(), until });
+        let group =
+            state.groups.entry(group.to_owned()).or_insert_with(|| Group { values: HashMap::new(), until });
         group.values.extend(values.iter().cloned());
         for id in gone {
             group.values.remove(id);

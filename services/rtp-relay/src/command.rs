@@ -58,6 +58,13 @@ pub enum Command {
         /// Done.
         reply: oneshot::Sender<Result<(), Refusal>>,
     },
+    /// See [`relay::session::Worker::leave`].
+    Leave {
+        /// Its name.
+        session: String,
+        /// Done.
+        reply: oneshot::Sender<Result<(), Refusal>>,
+    },
     /// See [`relay::session::Worker::release`].
     Release {
         /// Its name.

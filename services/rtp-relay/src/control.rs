@@ -73,7 +73,8 @@ impl Service {
         }
         let octets = seal::open(&self.secret, &request.session, &request.state)
             .map_err(|error| Status::permission_denied(format!("state: {error}")))?;
-        let snapshot = words::read(&octets).ok_or_else(|| Status::permission_denied("state: it makes no sense"))?;
+        let snapshot =
+            words::read(&octets).ok_or_else(|| Status::permission_denied("state: it makes no sense"))?;
         Ok(Some(Box::new(snapshot)))
     }
 
@@ -90,6 +91,11 @@ impl Service {
         convert::session(&request.session)?;
         let (session, end) = (request.session, (request.leg, request.content));
         let line = &self.member(&session)?.line;
+        if request.leaving {
+            let done = line.ask(|reply| Command::Leave { session, reply }).await.map_err(lost)?;
+            done.map_err(refused)?;
+            return Ok(v1::UpdateReply {});
+        }
         let ice = convert::ice(request.ice.unwrap_or_default())?;
         let done = line.ask(|reply| Command::Update { session, end, ice, reply }).await.map_err(lost)?;
         done.map_err(refused)?;

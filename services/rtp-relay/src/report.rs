@@ -1,5 +1,5 @@
 //! Relay events to the orchestrators: a request each, asked again until it is committed; the oldest give way when too many wait.
-//! That media has begun is published and forgotten: no decision waits for it.
+//! That media has begun is published and forgotten: no decision waits for it. That it goes on is committed: a drain waits for it.
 
 use bus::{Bus, Message};
 use prost::Message as _;
@@ -25,7 +25,12 @@ pub async fn run(bus: Bus, instance: String, mut reports: mpsc::Receiver<Report>
             flights.join_next().await;
         }
         while flights.try_join_next().is_some() {}
-        flights.spawn(deliver(bus.clone(), event(&report, &instance), report.trace));
+        let event = event(&report, &instance);
+        if report.happening == Happening::Connected {
+            flights.spawn(publish(bus.clone(), event, report.trace));
+        } else {
+            flights.spawn(deliver(bus.clone(), event, report.trace));
+        }
     }
     flights.join_all().await;
 }
@@ -34,7 +39,7 @@ pub async fn run(bus: Bus, instance: String, mut reports: mpsc::Receiver<Report>
 #[must_use]
 pub fn event(report: &Report, instance: &str) -> RelayEvent {
     let event = match report.happening {
-        Happening::Connected => relay_event::Event::Connected,
+        Happening::Connected | Happening::Resumed => relay_event::Event::Connected,
         Happening::TimedOut => relay_event::Event::TimedOut,
         Happening::Unreachable => relay_event::Event::Unreachable,
         Happening::Insecure => relay_event::Event::Insecure,
@@ -48,15 +53,15 @@ pub fn event(report: &Report, instance: &str) -> RelayEvent {
     }
 }
 
-async fn deliver(bus: Bus, event: RelayEvent, trace: String) {
-    let payload = bytes::Bytes::from(event.encode_to_vec());
-    let message = Message { trace, payload };
-    if event.event() == relay_event::Event::Connected {
-        if let Err(error) = bus.publish(subjects::RELAY_CONNECTED, message).await {
-            tracing::debug!(call.id = %event.session, %error, "nobody hears that media has begun");
-        }
-        return;
+async fn publish(bus: Bus, event: RelayEvent, trace: String) {
+    let message = Message { trace, payload: event.encode_to_vec().into() };
+    if let Err(error) = bus.publish(subjects::RELAY_CONNECTED, message).await {
+        tracing::debug!(call.id = %event.session, %error, "nobody hears that media has begun");
     }
+}
+
+async fn deliver(bus: Bus, event: RelayEvent, trace: String) {
+    let message = Message { trace, payload: event.encode_to_vec().into() };
     let told = tokio::time::timeout(GIVE_UP, async {
         let mut pause = Duration::from_millis(200);
         while bus.request(subjects::RELAY_EVENT, message.clone(), TIMEOUT).await.is_err() {

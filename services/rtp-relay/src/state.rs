@@ -130,7 +130,8 @@ mod tests {
         let (tell, told) = mpsc::channel(16);
         let secret = Secret::new(b"the cluster's");
         let running = tokio::spawn(run(bus, "relay-1".into(), Sealer::new(&secret, [1; 16]), told));
-        let state = |ms| Told::State("call".into(), Box::new(Snapshot { at: signal::Time(ms), ends: vec![] }));
+        let state =
+            |ms| Told::State("call".into(), Box::new(Snapshot { at: signal::Time(ms), ends: vec![] }));
         tell.send(state(1)).await.unwrap();
         let lost = inbox.next().await.unwrap();
         tell.send(state(2)).await.unwrap();

@@ -4,9 +4,9 @@ use crate::command::{Command, Ends, Gauges, NoRoom};
 use crate::poll::{Poll, Waker};
 use crate::ports::{NoPort, Pair, Ports};
 use crate::random;
+use crate::state::Told;
 use crate::udp::{BATCH, Batch};
 use relay::dtls::Certificate;
-use crate::state::Told;
 use relay::ice::PREFERENCE;
 use relay::session::{Arrival, Departure, EndId, Host, Limits, Local, Report, Snapshot, Socket, Worker};
 use signal::Time;
@@ -213,6 +213,9 @@ impl Thread {
                 Command::Update { session, end: (leg, content), ice, reply } => {
                     let _ = reply.send(worker.update(&session, leg, content, &ice, now));
                 }
+                Command::Leave { session, reply } => {
+                    let _ = reply.send(worker.leave(&session));
+                }
                 Command::Release { session, reply } => {
                     let _ = reply.send(worker.release(&session));
                 }
@@ -242,7 +245,8 @@ impl Thread {
             return Err(NoRoom::Draining);
         }
         // In the order in which ends are made: content by content, leg by leg.
-        let mut had: Vec<_> = state.iter().flat_map(|s| &s.ends).map(|e| (e.content, e.leg, e.rtp_port)).collect();
+        let mut had: Vec<_> =
+            state.iter().flat_map(|s| &s.ends).map(|e| (e.content, e.leg, e.rtp_port)).collect();
         had.sort_unstable();
         let mut had = had.into_iter().filter(|_| !known).map(|(.., port)| port);
         let (poll, pairs, ports) = (&self.poll, &mut self.pairs, &mut self.parts.ports);

@@ -73,6 +73,7 @@ pub async fn watch(calls: Calls, relays: Relays, instance: String) {
                 if relays.is_buried(card) {
                     // Its host had only stood still.
                     relays.unbury(card);
+                    tokio::spawn(tidy(calls.clone(), relays.clone(), session(card)));
                 }
                 continue;
             }
@@ -85,11 +86,15 @@ pub async fn watch(calls: Calls, relays: Relays, instance: String) {
             }
         }
         // It has said good-bye, or was silent for longer than the directory remembers.
-        let left: Vec<String> =
-            known.keys().filter(|name| !cards.iter().any(|(card, _)| card.instance == **name)).cloned().collect();
+        let left: Vec<String> = known
+            .keys()
+            .filter(|name| !cards.iter().any(|(card, _)| card.instance == **name))
+            .cloned()
+            .collect();
         gone.extend(left.iter().filter_map(|name| known.remove(name)));
         let draining = known.values().filter(|card| card.draining && others(&cards, card));
-        let leave = gone.into_iter().map(|card| (card, false)).chain(draining.cloned().map(|card| (card, true)));
+        let leave =
+            gone.into_iter().map(|card| (card, false)).chain(draining.cloned().map(|card| (card, true)));
         for (card, alive) in leave.collect::<Vec<_>>() {
             if moving.insert(name(&card)) || !alive {
                 let (calls, me, tell) = (calls.clone(), instance.clone(), tell.clone());
@@ -177,6 +182,17 @@ async fn pass(
         forget(calls, from, &gone).await;
     }
     Ok((moved, left))
+}
+
+/// A relay that was given up and lives still holds sessions that are elsewhere by now: they go back.
+async fn tidy(calls: Calls, relays: Relays, at: RelaySession) {
+    let Ok(ids) = calls.runner().store().kept_ids(&at.instance).await else { return };
+    for call in ids.iter().filter_map(|id| CallId::parse(id)) {
+        if !calls.at(call, &at).await.unwrap_or(true) {
+            // Should that fail, it ends them by itself.
+            let _ = relays.release(&at, call, "").await;
+        }
+    }
 }
 
 /// What became of a call; `None`: another orchestrator is at it, or it must be tried again.

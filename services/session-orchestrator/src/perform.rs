@@ -214,6 +214,7 @@ impl Performer {
                 (Effect::Release(session), _) => {
                     (session, self.relays.release(session, call.id, &trace).await)
                 }
+                (Effect::Leave(session), _) => (session, self.relays.leave(session, call.id, &trace).await),
                 (Effect::Connect(connect), Some(session)) => {
                     (session, self.relays.connect(session, call.id, connect, &trace).await)
                 }
@@ -283,7 +284,7 @@ pub fn lane(effect: &Effect) -> Lane {
         Effect::Say { leg, .. } => Lane::Leg(*leg),
         Effect::Connect(Connect { leg, .. }) | Effect::Candidates { leg, .. } => Lane::Media(*leg),
         // An order that comes after it finds no session, and nobody is left to miss it.
-        Effect::Release(_) | Effect::Probe => Lane::Relay,
+        Effect::Leave(_) | Effect::Release(_) | Effect::Probe => Lane::Relay,
         Effect::Record(_) => Lane::Facts,
     }
 }

@@ -123,6 +123,7 @@ pub fn effect(effect: &Effect) -> (String, Option<String>) {
             let detail = format!("relay: {} may be at {}", leg.0, places.join(", "));
             (format!("candidates {}", leg.0), Some(detail))
         }
+        Effect::Leave(_) => ("leave".into(), None),
         Effect::Release(_) => ("release".into(), None),
         Effect::Probe => ("probe".into(), None),
         Effect::Record(Fact::Placed { from, to }) => {

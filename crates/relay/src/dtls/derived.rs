@@ -44,12 +44,7 @@ impl Certificate {
 }
 
 /// ECDSA (FIPS 186-4 §6.4) over SHA-256.
-fn signature(
-    secret: &[u8; 32],
-    body: &[u8],
-    key: &BigNum,
-    group: &EcGroup,
-) -> Result<EcdsaSig, ErrorStack> {
+fn signature(secret: &[u8; 32], body: &[u8], key: &BigNum, group: &EcGroup) -> Result<EcdsaSig, ErrorStack> {
     let mut context = BigNumContext::new()?;
     let (mut order, mut x, mut y) = (BigNum::new()?, BigNum::new()?, BigNum::new()?);
     group.order(&mut order, &mut context)?;

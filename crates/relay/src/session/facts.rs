@@ -71,6 +71,8 @@ pub struct Remote {
 pub enum Happening {
     /// Plain: locked on its peer. WebRTC: keys are in.
     Connected,
+    /// WebRTC that goes on for another relay: the peer was found, or has found us.
+    Resumed,
     /// Nothing was heard for too long while something was due.
     TimedOut,
     /// ICE found no way, or lost it.

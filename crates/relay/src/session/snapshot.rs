@@ -220,7 +220,10 @@ impl Worker {
     /// Packets that came in or left at its ends.
     fn packets(&self, session: u32) -> u64 {
         let ends = (0..LEGS as usize).flat_map(|leg| self.session(session).map(|s| s.ends[leg].iter()));
-        ends.flatten().filter_map(|end| self.end(*end)).map(|e| e.count.packets_in + e.count.packets_out).sum()
+        ends.flatten()
+            .filter_map(|end| self.end(*end))
+            .map(|e| e.count.packets_in + e.count.packets_out)
+            .sum()
     }
 }
 

@@ -16,6 +16,8 @@ use std::time::Duration;
 /// Checks kept that come before the peer's description, and their octets.
 const EARLY: usize = 8;
 const EARLY_OCTETS: usize = 512;
+/// Type of a Binding request (RFC 8489 §5).
+const REQUEST: [u8; 2] = [0x00, 0x01];
 /// Addresses of one end at a time.
 const ADDRESSES: usize = 64;
 /// Candidates kept that come before the description.
@@ -31,6 +33,10 @@ pub(super) struct Web {
     pub suite: Option<Suite>,
     /// The connection was reported.
     pub announced: bool,
+    /// Another relay had the keys.
+    resumed: bool,
+    /// Another relay has them now: it checks and nominates, not we.
+    pub leaving: bool,
     pub closed: Option<Time>,
     ufrag: String,
     dtls: Dtls,
@@ -87,6 +93,8 @@ impl Web {
             end,
             suite: None,
             announced: false,
+            resumed,
+            leaving: false,
             closed: None,
             ufrag: ice.ufrag.clone(),
             dtls: dtls.clone(),
@@ -254,6 +262,9 @@ impl Worker {
         let Some(end) = ends.get_mut(index as usize).and_then(|slot| slot.end.as_mut()) else { return };
         let Link::Web(web) = &mut end.link else { return };
         while let Some(datagram) = web.end.poll_transmit() {
+            if web.leaving && datagram.octets.starts_with(&REQUEST) {
+                continue;
+            }
             if transmits.len() < super::TRANSMITS {
                 checks.sent(index, &datagram.octets);
                 transmits.push_back(datagram);
@@ -266,7 +277,7 @@ impl Worker {
                 webrtc::Event::Connected { suite } => {
                     (web.suite, web.closed, keyed) = (Some(suite), None, true);
                     if !std::mem::replace(&mut web.announced, true) {
-                        *place = Some(Happening::Connected);
+                        *place = Some(if web.resumed { Happening::Resumed } else { Happening::Connected });
                     }
                 }
                 webrtc::Event::Unreachable => *place = Some(Happening::Unreachable),

@@ -28,6 +28,8 @@ pub enum Effect {
         /// What came.
         ice: Ice,
     },
+    /// Tell the relay that another one goes on with the session.
+    Leave(RelaySession),
     /// Give the relay session back.
     Release(RelaySession),
     /// A fact for billing and monitoring.
@@ -44,6 +46,7 @@ impl Effect {
             Effect::Say { .. } => "say",
             Effect::Connect(_) => "connect",
             Effect::Candidates { .. } => "candidates",
+            Effect::Leave(_) => "leave",
             Effect::Release(_) => "release",
             Effect::Record(_) => "record",
             Effect::Probe => "probe",

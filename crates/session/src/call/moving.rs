@@ -9,7 +9,7 @@ use super::effect::Effect;
 use super::event::Move;
 use super::record::{Call, Leaving, Leg, Offer, Phase, Place};
 use super::relay::connect;
-use media::Profile;
+use media::{LocalEnd, Profile};
 use signal::{LegId, Reason, Signal, Time};
 
 /// Peers that switch at once wait so long for those that need checks, ms.
@@ -32,6 +32,7 @@ pub(super) fn moved(call: &mut Call, to: Move, now: Time, effects: &mut Effects)
         effects.push(Effect::Release(before.session));
     }
     if alive && from != grant.session {
+        effects.push(Effect::Leave(from.clone()));
         call.leaving = Some(Leaving { session: from, since: now });
     }
     call.relay = Some(grant.session);
@@ -42,7 +43,7 @@ pub(super) fn moved(call: &mut Call, to: Move, now: Time, effects: &mut Effects)
             // Of an offer of theirs `before` is their own description, in which nothing of ours is found.
             media::readdress(spoken, &before, &leg.ends, leg.profile);
         }
-        if before != leg.ends && !leg.phase.is_over() {
+        if !same_place(&before, &leg.ends) && !leg.phase.is_over() {
             let tries = match leg.place {
                 Place::Known => 0,
                 Place::Moved { tries, .. } | Place::Told { tries } => tries,
@@ -55,6 +56,15 @@ pub(super) fn moved(call: &mut Call, to: Move, now: Time, effects: &mut Effects)
     for leg in active {
         connect(call, leg, effects);
     }
+}
+
+/// A relay that was started anew on its old ports: no peer has to hear of that.
+fn same_place(before: &[LocalEnd], now: &[LocalEnd]) -> bool {
+    let place = |end: &LocalEnd| {
+        let candidates: Vec<_> = end.ice.candidates.iter().map(|candidate| candidate.address).collect();
+        (end.address, end.rtp_port, end.rtcp_port, candidates, end.ice.ufrag.clone())
+    };
+    before.iter().map(place).eq(now.iter().map(place))
 }
 
 /// The end of this leg has met its peer.

@@ -215,14 +215,7 @@ fn updated(call: &mut Call, from: LegId, peer: LegId, media: Media, now: Time, e
     accept(call, peer, theirs, &media, now, effects);
 }
 
-fn refused(
-    call: &mut Call,
-    from: LegId,
-    peer: LegId,
-    reason: Reason,
-    now: Time,
-    effects: &mut Effects,
-) {
+fn refused(call: &mut Call, from: LegId, peer: LegId, reason: Reason, now: Time, effects: &mut Effects) {
     let Some(leg) = call.leg_mut(from).filter(|leg| leg.offer == Offer::Ours && leg.phase == Phase::Active)
     else {
         return;

@@ -198,6 +198,9 @@ mod tests {
     #[test]
     fn no_key_reaches_a_log() {
         let text = format!("{:?} {:?}", snapshot(), write(&snapshot()));
-        assert!(!text.contains("[1, 1") && !text.contains("[3, 3") && !text.contains("01234567890"), "{text}");
+        assert!(
+            !text.contains("[1, 1") && !text.contains("[3, 3") && !text.contains("01234567890"),
+            "{text}"
+        );
     }
 }

@@ -39,7 +39,13 @@ pub fn start(config: Config) -> Relay {
 
 impl Relay {
     pub async fn allocate(&mut self, session: &str) -> Vec<LocalEnd> {
-        let request = AllocateRequest { session: session.into(), legs: 2, contents: 1, trace: TRACE.into(), ..Default::default() };
+        let request = AllocateRequest {
+            session: session.into(),
+            legs: 2,
+            contents: 1,
+            trace: TRACE.into(),
+            ..Default::default()
+        };
         self.client.allocate(request).await.unwrap().into_inner().ends
     }
 

@@ -44,10 +44,8 @@ impl Calls {
         span: &tracing::Span,
     ) -> Result<Rescued> {
         let name = call.to_string();
-        let (loaded, kept) = tokio::join!(
-            self.0.runner.load::<Call>(call),
-            self.0.runner.store().kept(&from.instance, &name)
-        );
+        let (loaded, kept) =
+            tokio::join!(self.0.runner.load::<Call>(call), self.0.runner.store().kept(&from.instance, &name));
         let (loaded, kept) = (loaded?, kept?);
         let Some(loaded) = loaded.filter(|loaded| is_at(&loaded.machine, from)) else {
             return Ok(Rescued::Elsewhere);
@@ -134,8 +132,7 @@ impl Calls {
 }
 
 fn is_at(call: &Call, relay: &RelaySession) -> bool {
-    let at = |session: &RelaySession| {
-        session.instance == relay.instance && session.started_ms == relay.started_ms
-    };
+    let at =
+        |session: &RelaySession| session.instance == relay.instance && session.started_ms == relay.started_ms;
     call.ended.is_none() && call.relay.as_ref().is_some_and(at) && call.deadline().is_some()
 }

@@ -186,6 +186,7 @@ impl Relays {
             content: content.into(),
             ice: Some(ice.into()),
             trace: trace.to_owned(),
+            leaving: false,
         };
         let mut client = self.client(session).ok_or(Failure::Later)?;
         within(client.update(request)).await.map(drop).map_err(|status| self.failure(session, &status))
@@ -201,6 +202,21 @@ impl Relays {
         let figures = figures.map_err(|status| self.failure(session, &status))?;
         // A session has ends; a relay that was started anew knows none of it.
         if figures.ends.is_empty() { Err(Failure::Lost) } else { Ok(()) }
+    }
+
+    /// Another relay goes on with the session: this one is to forward what comes, and no more.
+    ///
+    /// # Errors
+    /// [`Failure`]
+    pub async fn leave(&self, session: &RelaySession, call: CallId, trace: &str) -> Result<(), Failure> {
+        let request = UpdateRequest {
+            session: call.to_string(),
+            leaving: true,
+            trace: trace.to_owned(),
+            ..UpdateRequest::default()
+        };
+        let mut client = self.client(session).ok_or(Failure::Later)?;
+        within(client.update(request)).await.map(drop).map_err(|status| self.failure(session, &status))
     }
 
     /// Gives the session back.

@@ -7,7 +7,8 @@ use signal::media::{Candidate, Setup};
 /// A phone (leg 0) and a client (leg 1) talk over a relay that is about to die.
 fn talking(controlling: bool) -> (Net, Certificate) {
     let certificate = Certificate::generate(Time(0)).unwrap();
-    let mut worker = Worker::new(Limits::default(), Host { certificate: certificate.clone(), ..base(shared()) });
+    let mut worker =
+        Worker::new(Limits::default(), Host { certificate: certificate.clone(), ..base(shared()) });
     let ids = allocate(&mut worker, "call", 1);
     let mut client = Client::new("browser", "198.51.100.7:7000", controlling);
     client.meets(&worker, ids[1], Setup::Passive, Time(0));
@@ -56,7 +57,7 @@ fn another_relay_goes_on_with_a_call_whichever_side_controls() {
         let priority = crate::ice::priority(preference);
         net.clients[0].end.candidate(&Candidate { priority, ..super::web::host(there) }, net.now);
         net.run(1_000);
-        assert_eq!(net.reports(), [(1, Happening::Connected)], "{controlling}");
+        assert_eq!(net.reports(), [(1, Happening::Resumed)], "{controlling}");
         assert_eq!(net.clients[0].end.pair().map(|pair| pair.remote), Some(there), "the client has moved");
         // Both directions go on, and nobody made new keys: the counter has wrapped meanwhile.
         let (_, to, _) = net.give(Socket::Rtp(ids[0]), phone(), &rtp(0, 65_520, 7)).unwrap();

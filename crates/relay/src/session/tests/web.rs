@@ -34,7 +34,8 @@ impl Client {
         let credentials = Credentials { ufrag: name.into(), pwd: name.repeat(8) };
         let address = at(address);
         let preference = crate::ice::PREFERENCE;
-        let config = Config { credentials, addresses: vec![address], controlling, tie_breaker: 3, preference };
+        let config =
+            Config { credentials, addresses: vec![address], controlling, tie_breaker: 3, preference };
         let end = crate::webrtc::End::new(&config, &certificate, Instant::now(), Time(0)).unwrap();
         Client { end, address, certificate, ufrag: name.into(), events: vec![], heard: vec![] }
     }

@@ -241,7 +241,11 @@ fn another_relay_goes_on_with_the_keys() {
     }
     let association = net.ends[0].association().unwrap();
     let keys = association.keys.clone();
-    assert_eq!((association.outward.len(), association.inward.len()), (2, 2), "a source each of RTP and of RTCP");
+    assert_eq!(
+        (association.outward.len(), association.inward.len()),
+        (2, 2),
+        "a source each of RTP and of RTCP"
+    );
     let outward = association.outward.iter().map(|index| index.ahead(1_000)).collect();
     let mut successor = End::new(&config(0, true), &net.certificates[0], base(), net.now).unwrap();
     successor.resume(Association { outward, ..association }).unwrap();
