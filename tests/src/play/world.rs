@@ -4,11 +4,11 @@ use super::client::Client;
 use super::flow::{Flow, Kind, Step};
 use super::names::Names;
 use super::phone::Phone;
-use super::record::{Record, grant, plan, route};
+use super::record::{Record, grant, grant_of, plan, route};
 use super::{Fault, fault, show};
 use minidom::Element;
 use session::Machine;
-use session::call::{Admission, Call, Effect, Event, MediaEvent, Placement};
+use session::call::{Admission, Call, Effect, Event, MediaEvent, Move, Placement};
 use signal::{Ask, CallId, EffectId, Heard, LegId, Protocol, Reason, Said, Say, Secret, Time, Verdict};
 use sip::message::Message;
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -36,6 +36,7 @@ pub struct World {
     sip: sip::edge::Edge,
     xmpp: xmpp::edge::Edge,
     instances: u32,
+    relays: u8,
     plan: address::Plan,
     direct: bool,
     records: BTreeMap<CallId, Vec<u8>>,
@@ -103,6 +104,7 @@ impl World {
             sip: sip_edge("sip-1", &phone),
             xmpp: xmpp_edge("xmpp-1", START),
             instances: 1,
+            relays: 1,
             plan: plan()?,
             direct: flow.setting("direct").is_some(),
             records: BTreeMap::new(),
@@ -206,6 +208,8 @@ impl World {
                 self.xmpp = xmpp_edge(&format!("xmpp-{}", self.instances), self.now);
             }
             ["hang", "up"] => return self.every(&Event::HangUp(Reason::Normal)),
+            // Another relay takes its sessions, under the same names and keys.
+            ["relay", how @ ("dies" | "drains")] => return self.moves(*how == "drains"),
             ["relay", leg, what] => {
                 let event = match *what {
                     "connected" => MediaEvent::Connected,
@@ -218,6 +222,15 @@ impl World {
                 return self.every(&Event::Media(LegId(leg), event));
             }
             _ => return fault(format!("\"{act}\" cannot happen")),
+        }
+        Ok(())
+    }
+
+    fn moves(&mut self, alive: bool) -> Result<(), Fault> {
+        self.relays += 1;
+        for (call, octets) in self.records.clone() {
+            let Some(from) = Record::from_bytes(&octets)?.call.relay else { continue };
+            self.decide(call, Event::Moved(Move { from, alive, grant: grant_of(self.relays) }))?;
         }
         Ok(())
     }
