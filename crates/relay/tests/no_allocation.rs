@@ -159,7 +159,7 @@ fn call() -> (Worker, EndId, End) {
         ids.push(id);
         let Credentials { ufrag, pwd } = credentials(10 + id.index as usize);
         let (address, tie_breaker) = (address(0).ip(), 5);
-        Ok::<_, ()>(Local { address, rtp_port: 1, rtcp_port: 2, ufrag, pwd, tie_breaker })
+        Ok::<_, ()>(Local { address, rtp_port: 1, rtcp_port: 2, ufrag, pwd, tie_breaker, preference: 1 })
     };
     worker.allocate("call", "", 1, START, make).unwrap();
 
