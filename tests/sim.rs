@@ -1,7 +1,8 @@
 //! A seeded random walk over the call machine: late, doubled and lost signals, orchestrators that die between save and
 //! perform, edges that open a leg after it was given up, on virtual time. A failing seed is printed; `SEED=n cargo test -p tandem-tests --test sim` replays it.
 //!
-//! Invariants: nothing new is said to a leg that is over; the relay is released exactly once; no leg is left alone.
+//! Invariants: nothing new is said to a leg that is over; every relay that lives is released exactly once, one that died never; no
+//! leg is left alone, and who is still there in the end knows where the media is.
 
 #![allow(
     clippy::unwrap_used,
@@ -14,7 +15,8 @@
 use media::{LocalEnd, Policy, Profile};
 use session::Machine;
 use session::call::{
-    Admission, Call, Effect, Event, Fact, Grant, MediaEvent, Offer, Phase, Placement, RelaySession, Route,
+    Admission, Call, Effect, Event, Fact, Grant, MediaEvent, Move, Offer, Phase, Place, Placement,
+    RelaySession, Route,
 };
 use signal::media::{Codec, Direction, Fingerprint, Ice, Kind};
 use signal::{
@@ -127,7 +129,12 @@ struct World {
     down: Vec<(EffectId, Effect)>,
     events: u64,
     over_at: BTreeMap<LegId, u64>,
-    released: BTreeSet<EffectId>,
+    /// What released which relay session.
+    released: BTreeMap<u64, BTreeSet<EffectId>>,
+    /// Relay sessions made for this call so far; each is told by when its relay was started.
+    sessions: u64,
+    /// Those of them whose relay died.
+    dead: BTreeSet<u64>,
     talk: bool,
 }
 
@@ -187,7 +194,9 @@ impl World {
             down: vec![],
             events: 1,
             over_at: BTreeMap::new(),
-            released: BTreeSet::new(),
+            released: BTreeMap::new(),
+            sessions: 1,
+            dead: BTreeSet::new(),
             talk,
         }
     }
@@ -198,11 +207,37 @@ impl World {
             3..=4 => self.deliver(),
             5..=7 => self.speak(),
             8 => self.orchestrate(),
+            _ if self.random.chance(12) => self.leave(),
             _ => {
                 let pause = if self.random.chance(10) { 70_000 } else { 900 };
                 self.now = self.now + self.random.below(pause);
                 self.redrive();
             }
+        }
+    }
+
+    /// The relay dies, drains, or is started anew; two orchestrators may see it and find different ones that take the session.
+    fn leave(&mut self) {
+        let Some(from) = self.stored.call.relay.clone() else { return };
+        let alive = self.random.chance(40);
+        for _ in 0..=self.random.index(2) {
+            let session = RelaySession { started_ms: self.sessions, ..RelaySession::default() };
+            // Started anew it has its old ports, perhaps, and nobody has to hear of it.
+            let port = if alive || self.random.chance(70) { 10 * self.sessions as u16 + 10 } else { 1 };
+            self.sessions += 1;
+            let ends = vec![vec![end(port)], vec![end(port + 1)]];
+            let to = Move { from: from.clone(), alive, grant: Grant { session: session.clone(), ends } };
+            let before = self.stored.call.relay.clone();
+            self.decide(Event::Moved(to));
+            if self.stored.call.relay == before {
+                // Nobody needs it: whoever allocated it gives it back.
+                self.released.entry(session.started_ms).or_default().insert(number_of(&session));
+            } else if !alive {
+                self.dead.insert(from.started_ms);
+            }
+        }
+        if self.random.chance(50) {
+            self.up.push(Event::Media(LegId(self.random.below(2) as u8), MediaEvent::Connected));
         }
     }
 
@@ -245,14 +280,15 @@ impl World {
                 self.decide(Event::GivenUp(leg));
             }
             Effect::Say { leg, signal, .. } => self.say(id, leg, signal),
-            Effect::Release(_) => {
-                self.released.insert(id);
+            Effect::Release(session) => {
+                self.released.entry(session.started_ms).or_default().insert(id);
                 self.perform_done(id);
             }
             Effect::Connect(_)
             | Effect::Candidates { .. }
             | Effect::Play { .. }
             | Effect::Record(_)
+            | Effect::Leave(_)
             | Effect::Probe => {
                 self.perform_done(id);
             }
@@ -437,10 +473,16 @@ impl World {
             "ended exactly when everybody has gone: {over:?}"
         );
         assert!(over.iter().all(|o| *o == over[0]), "a leg is left alone: {over:?}");
-        let releases =
-            self.stored.outbox.iter().filter(|(_, e)| matches!(e, Effect::Release(_))).map(|(id, _)| *id);
-        let releases: BTreeSet<EffectId> = releases.chain(self.released.iter().copied()).collect();
-        assert!(releases.len() <= 1, "released twice: {releases:?}");
+        let mut releases = self.released.clone();
+        for (id, effect) in &self.stored.outbox {
+            if let Effect::Release(session) = effect {
+                releases.entry(session.started_ms).or_default().insert(*id);
+            }
+        }
+        for (session, ids) in &releases {
+            assert!(ids.len() == 1, "session {session} is released more than once: {ids:?}");
+            assert!(!self.dead.contains(session), "session {session} died with its relay, and is released");
+        }
         assert_eq!(call.relay.is_none(), call.ended.is_some(), "the relay lives as long as the call");
         assert!(call.deadline().is_some(), "nobody would look after this call");
     }
@@ -455,7 +497,30 @@ impl World {
             while !self.down.is_empty() {
                 self.deliver();
             }
+            for at in 0..2 {
+                // Whoever is asked answers at last.
+                let asked = std::mem::take(&mut self.sides[at].asked);
+                let updates = asked.iter().filter(|signal| matches!(signal, Signal::Update(_))).count();
+                self.sides[at].asked =
+                    asked.into_iter().filter(|s| !matches!(s, Signal::Update(_))).collect();
+                for _ in 0..updates {
+                    let media = described_media(&mut self.random);
+                    self.utter(at, Signal::Updated(media));
+                }
+            }
             if round == 20 && self.stored.call.ended.is_none() {
+                if self.stored.call.is_established() {
+                    let call = &self.stored.call;
+                    let unknown =
+                        |leg: &session::call::Leg| leg.offer == Offer::Settled && leg.place != Place::Known;
+                    assert!(
+                        !call.legs.iter().any(unknown),
+                        "somebody does not know where the media is: {call:#?}"
+                    );
+                    assert!(
+                        call.leaving.is_none() || call.legs.iter().any(|leg| leg.offer != Offer::Settled)
+                    );
+                }
                 self.decide(Event::HangUp(Reason::Normal));
             }
             self.now = self.now + 5_000;
@@ -472,12 +537,21 @@ impl World {
         }
         assert!(self.stored.outbox.is_empty(), "left undone: {:?}", self.stored.outbox);
         assert!(self.stored.call.ended.is_some());
-        assert_eq!(self.released.len(), 1, "the relay is released exactly once");
+        for session in 0..self.sessions {
+            let times = self.released.get(&session).map_or(0, BTreeSet::len);
+            let wanted = usize::from(!self.dead.contains(&session));
+            assert_eq!(times, wanted, "session {session} of {}", self.sessions);
+        }
         for (at, side) in self.sides.iter().enumerate() {
             assert!(side.gone || side.lost || !side.opened, "leg {at} was left alone");
         }
         assert!(self.stored.call.finished(self.now + 60_000));
     }
+}
+
+/// What gives back a session that was never the call's.
+fn number_of(session: &RelaySession) -> EffectId {
+    EffectId { call: CallId([7; 10]), version: u64::MAX - session.started_ms, index: 0 }
 }
 
 fn number(call: CallId, version: u64, effects: Vec<Effect>) -> Vec<(EffectId, Effect)> {

@@ -18,3 +18,18 @@ impl std::fmt::Debug for v1::Crypto {
         f.debug_struct("Crypto").field("tag", &self.tag).field("suite", &self.suite).finish_non_exhaustive()
     }
 }
+
+impl std::fmt::Debug for v1::EndState {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("EndState")
+            .field("leg", &self.leg)
+            .field("content", &self.content)
+            .finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Debug for v1::Association {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Association").field("profile", &self.profile).finish_non_exhaustive()
+    }
+}

@@ -9,5 +9,6 @@
 )]
 
 mod deaths;
+mod relays;
 mod rig;
 mod trace;

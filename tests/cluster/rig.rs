@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use testkit::{Baresip, Cluster, Gateway, Phone, Prosody, baresip, gateway, phone, ports};
 
 /// How long anything may take that should come at once.
@@ -24,6 +24,11 @@ pub struct Rig {
 
 impl Rig {
     pub fn new(more: &str) -> Rig {
+        Rig::with(more, 2)
+    }
+
+    /// With so many instances of each service.
+    pub fn with(more: &str, each: usize) -> Rig {
         let server = Prosody::start(&["rosa"]).unwrap();
         let sip_port = ports::one();
         let proxy = Some(SocketAddr::from(([127, 0, 0, 1], sip_port)));
@@ -38,7 +43,7 @@ impl Rig {
             more: more.into(),
             ..Default::default()
         };
-        let cluster = Cluster::start(&server, &options, 2).unwrap();
+        let cluster = Cluster::start(&server, &options, each).unwrap();
         let rosa =
             Phone::start(&server, "rosa", &phone::Options { tone: ROSA_TONE, ..Default::default() }).unwrap();
         Rig { desk, rosa, cluster, _server: server }
@@ -88,6 +93,33 @@ impl Rig {
         let legs = call["legs"].as_array().unwrap();
         let leg = legs.iter().find(|leg| leg["protocol"] == protocol).unwrap();
         leg["edge"].as_str().unwrap().to_owned()
+    }
+
+    /// The relay that carries the call.
+    pub fn relay(&mut self, call: &str) -> String {
+        let call = self.cluster.ask(&format!("/calls/{call}")).unwrap();
+        call["relay"].as_str().unwrap().to_owned()
+    }
+
+    /// Waits until another relay than this one carries the call.
+    pub fn moved(&mut self, call: &str, from: &str) -> anyhow::Result<()> {
+        let until = Instant::now() + SOON;
+        while Instant::now() < until {
+            let shown = self.cluster.ask(&format!("/calls/{call}"))?;
+            if shown["relay"].as_str().is_some_and(|relay| relay != from) {
+                return Ok(());
+            }
+            anyhow::ensure!(shown["state"] == "active", "{shown:#}");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        anyhow::bail!("it is still at {from}")
+    }
+
+    /// Each hears the other again within this time.
+    pub fn heard_within(&mut self, within: Duration) -> anyhow::Result<()> {
+        std::thread::sleep(within);
+        self.rosa.hears(DESK_TONE, 0.5, within)?;
+        self.desk.hears(ROSA_TONE, 0.5, within).map(drop)
     }
 
     /// No relay holds a session any more.

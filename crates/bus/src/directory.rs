@@ -68,6 +68,12 @@ pub struct Announcer {
 /// Announces an instance from now on: at once, each second, and when its card changes in what matters.
 #[must_use]
 pub fn announce(bus: &Bus, card: Card) -> Announcer {
+    announce_every(BEAT, bus, card)
+}
+
+/// [`announce`] for one whose silence must be noticed sooner.
+#[must_use]
+pub fn announce_every(beat: Duration, bus: &Bus, card: Card) -> Announcer {
     let (sender, mut receiver) = watch::channel(card);
     let on = bus.clone();
     let task = tokio::spawn(async move {
@@ -76,7 +82,7 @@ pub fn announce(bus: &Bus, card: Card) -> Announcer {
             // A bus that is away is no news to this task: the next beat tries again.
             let _ = say(&on, &card).await;
             tokio::select! {
-                () = tokio::time::sleep(BEAT) => {}
+                () = tokio::time::sleep(beat) => {}
                 changed = receiver.wait_for(|new| new.draining != card.draining) => {
                     if changed.is_err() {
                         return;
@@ -198,6 +204,14 @@ impl Directory {
         let mut table = lock(&self.seen);
         forget_silent(&mut table);
         table.values().map(|(card, _)| card.clone()).collect()
+    }
+
+    /// Who lives, and for how long each has been silent.
+    #[must_use]
+    pub fn silences(&self) -> Vec<(Card, Duration)> {
+        let mut table = lock(&self.seen);
+        forget_silent(&mut table);
+        table.values().map(|(card, at)| (card.clone(), at.elapsed())).collect()
     }
 
     /// The living instance of this name.

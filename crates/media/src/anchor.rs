@@ -168,6 +168,28 @@ pub fn settle(
     answer(late_offer, agreed, local, profile, policy)
 }
 
+/// The relay's ends have moved: what was said of `from` is said of `to` now, in the same form. Everything else of it stays as it was.
+pub fn readdress(spoken: &mut Media, from: &[LocalEnd], to: &[LocalEnd]) {
+    for content in &mut spoken.contents {
+        let said = &mut content.transport;
+        let place = from.iter().position(|end| end.is_said(said));
+        let Some(end) = place.and_then(|place| to.get(place)) else { continue };
+        if said.ice.is_some() {
+            let now = end.webrtc(Setup::ActPass, said.ip());
+            (said.address, said.ice) = (now.address, now.ice);
+        } else if let Some(address) = end.facing(said.ip()) {
+            let now = end.plain(address, said.mux);
+            (said.address, said.rtcp) = (now.address, now.rtcp);
+            // Another relay, other keys.
+            for line in &mut said.crypto {
+                if let Some(ours) = keying::answered(&end.crypto, line) {
+                    *line = ours;
+                }
+            }
+        }
+    }
+}
+
 /// Nothing that the hearer could notice differs: kinds, codecs, directions.
 #[must_use]
 pub fn same_session(a: &Media, b: &Media) -> bool {
@@ -299,6 +321,15 @@ impl LocalEnd {
                 best_effort: transport.best_effort,
                 ..plain
             }),
+        }
+    }
+
+    /// A peer was told this of the end.
+    fn is_said(&self, said: &Transport) -> bool {
+        let ours = |ip: IpAddr| ip == self.address || Some(ip) == self.other;
+        match &said.ice {
+            Some(ice) => ice.ufrag == self.ice.ufrag,
+            None => said.address.is_some_and(|at| at.port() == self.rtp_port && ours(at.ip())),
         }
     }
 

@@ -10,6 +10,6 @@ pub mod jingle;
 mod keying;
 pub mod sdp;
 
-pub use anchor::{LocalEnd, Mismatch, Policy, Profile, answer, offer, same_session, settle};
+pub use anchor::{LocalEnd, Mismatch, Policy, Profile, answer, offer, readdress, same_session, settle};
 pub use codec::{defaults, served};
 pub use keying::{accept, admit};

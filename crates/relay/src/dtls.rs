@@ -2,15 +2,16 @@
 //!
 //! One rule: no key leaves here before the peer's certificate has one of the fingerprints that were signalled. [`Engine`] is the
 //! boundary to whatever library does the handshake: [`OpenSsl`] takes every certificate that peers in the field have, RSA too,
-//! but no DTLS 1.3; [`Dtls13`] serves a client whose first flight asks for that. [`Association`] is what picks one of them.
+//! but no DTLS 1.3; [`Dtls13`] serves a client whose first flight asks for that. [`AnyEngine`] is what picks one of them.
 //! Certificates are self-signed: the fingerprint is all that is believed.
 
 mod association;
 mod certificate;
+mod derived;
 mod dtls13;
 mod openssl;
 
-pub(crate) use association::Association;
+pub(crate) use association::AnyEngine;
 pub use certificate::Certificate;
 pub use dtls13::Dtls13;
 pub use openssl::OpenSsl;

@@ -21,6 +21,16 @@ pub const CANDIDATES: usize = 64;
 /// Pairs checked at a time; the worst are dropped (RFC 8445 §6.1.2.5).
 const PAIRS: usize = 100;
 
+/// Local preference of an end that never moved. Each move counts up: a peer that is told of two nominated pairs takes the one of
+/// higher priority (RFC 8445 §8.1.1), and the other one leads to a relay that is gone.
+pub const PREFERENCE: u16 = 0x7fff;
+
+/// Priority of the host candidate of component 1 (RFC 8445 §5.1.2.1).
+#[must_use]
+pub fn priority(preference: u16) -> u32 {
+    126 << 24 | u32::from(preference) << 8 | 255
+}
+
 /// Why an agent cannot work with what it was told.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum IceError {
@@ -68,6 +78,8 @@ pub struct Config {
     pub controlling: bool,
     /// Random; settles a conflict of roles.
     pub tie_breaker: u64,
+    /// Local preference of the host candidate (RFC 8445 §5.1.2.1).
+    pub preference: u16,
 }
 
 /// Where a path leads from and to.
@@ -148,6 +160,8 @@ impl Agent {
         agent.set_controlling(config.controlling);
         agent.set_control_tie_breaker(config.tie_breaker);
         agent.set_max_candidate_pairs(PAIRS);
+        let preference = u32::from(config.preference);
+        agent.set_local_preference(move |_: &is::Candidate, _: usize| preference);
         for address in &config.addresses {
             let host =
                 is::Candidate::host(*address, Protocol::Udp).map_err(|_| IceError::Address(*address))?;

@@ -154,7 +154,40 @@ pub struct Splice {
     last: Option<(u16, u32, u64)>,
 }
 
+/// A [`Splice`] as another relay can go on with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Spliced {
+    /// What it sends as.
+    pub ssrc: u32,
+    /// Hz.
+    pub clock: u32,
+    /// The source behind it.
+    pub source: Option<u32>,
+    /// Added to the source's sequence numbers.
+    pub seq_offset: u16,
+    /// Added to its timestamps.
+    pub timestamp_offset: u32,
+    /// Sequence number and timestamp last sent, and when, ms.
+    pub last: Option<(u16, u32, u64)>,
+}
+
 impl Splice {
+    /// How far it got.
+    #[must_use]
+    pub fn state(&self) -> Spliced {
+        let Splice { ssrc, clock, source, seq_offset, timestamp_offset, last, .. } = *self;
+        Spliced { ssrc, clock, source, seq_offset, timestamp_offset, last }
+    }
+
+    /// Goes on for another relay: the next packet is `ahead` beyond the last one known, its timestamp by the wall clock.
+    #[must_use]
+    pub fn resume(state: Spliced, ahead: u32) -> Splice {
+        let Spliced { ssrc, clock, source, seq_offset, timestamp_offset, last } = state;
+        let ahead = (ahead as u16).wrapping_sub(1);
+        let last = last.map(|(seq, timestamp, at)| (seq.wrapping_add(ahead), timestamp, at));
+        Splice { ssrc, clock, source, seq_offset, timestamp_offset, interrupted: true, last }
+    }
+
     /// Sends as `ssrc`; `clock` in Hz.
     #[must_use]
     pub fn new(ssrc: u32, clock: u32) -> Splice {

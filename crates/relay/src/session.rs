@@ -15,6 +15,7 @@ mod quality;
 mod reception;
 mod reports;
 mod sdes;
+mod snapshot;
 mod sound;
 mod speak;
 #[cfg(test)]
@@ -30,6 +31,8 @@ pub use quality::{BOUNDS, Scale, Spread, mos};
 pub use speak::DEPARTURE;
 
 pub use sound::Line as SoundLine;
+
+pub use snapshot::{AHEAD, EndState, Snapshot};
 
 use crate::dtls::Certificate;
 use crate::ice::Datagram;
@@ -101,6 +104,7 @@ pub struct Worker {
     forwarded: u64,
     dropped: u64,
     sounds: sound::Sounds,
+    taking: snapshot::Taking,
 }
 
 #[derive(Debug)]
@@ -118,6 +122,7 @@ struct Session {
     met: bool,
     /// Places of its ends, `[leg][content]`.
     ends: [Vec<u32>; LEGS as usize],
+    taken: snapshot::Taken,
 }
 
 impl Worker {
@@ -149,6 +154,7 @@ impl Worker {
             forwarded: 0,
             dropped: 0,
             sounds: sound::Sounds::default(),
+            taking: snapshot::Taking::default(),
         }
     }
 
@@ -192,6 +198,7 @@ impl Worker {
                 return Err(error);
             }
         }
+        self.changed(at, now);
         let ends = self.session(at).map(|s| s.ends.concat()).unwrap_or_default();
         let ends = ends.iter().filter_map(|end| self.end(*end));
         Ok(ends.map(|end| (end.leg, end.content, end.local.clone())).collect())
@@ -229,7 +236,11 @@ impl Worker {
         if let Some(end) = self.end_mut(index) {
             end.agree(remote);
         }
-        self.meet(index, now)
+        self.meet(index, now)?;
+        if let Some(session) = self.end(index).map(|end| end.session) {
+            self.changed(session, now);
+        }
+        Ok(())
     }
 
     /// Further candidates of a connected peer.
@@ -246,6 +257,22 @@ impl Worker {
     ) -> Result<(), Refusal> {
         let index = self.find(session, leg, content)?;
         self.trickle(index, ice, now)
+    }
+
+    /// Another relay goes on with the session: what comes is still forwarded, but no path is checked or nominated any more, lest the
+    /// peer come back to one that it has left.
+    ///
+    /// # Errors
+    /// [`Refusal`]
+    pub fn leave(&mut self, session: &str) -> Result<(), Refusal> {
+        let at = self.names.get(session).ok_or_else(|| Refusal::UnknownSession(session.into()))?;
+        let ends = self.session(*at).map(|s| s.ends.concat()).unwrap_or_default();
+        for index in ends {
+            if let Some(Link::Web(web)) = self.end_mut(index).map(|end| &mut end.link) {
+                web.leaving = true;
+            }
+        }
+        Ok(())
     }
 
     /// Whether the session is here.
@@ -357,7 +384,7 @@ impl Worker {
     #[must_use]
     pub fn deadline(&self) -> Option<Time> {
         let timer = self.timers.first().map(|(at, _)| *at);
-        timer.into_iter().chain(self.sweep).chain(self.wheel.deadline()).min()
+        [timer, self.sweep, self.wheel.deadline(), self.taking.deadline()].into_iter().flatten().min()
     }
 
     /// There is something to tell.
@@ -454,6 +481,7 @@ impl Worker {
             allocated: now,
             met: false,
             ends: [const { vec![] }; LEGS as usize],
+            taken: snapshot::Taken::default(),
         };
         let at = self.free_sessions.pop().unwrap_or_else(|| {
             self.sessions.push(None);
@@ -524,6 +552,7 @@ impl Worker {
         self.names.remove(&session.name);
         self.free_sessions.push(at);
         session.ends.into_iter().flatten().for_each(|end| self.free(end));
+        self.taking.forget(session.name, self.names.is_empty());
     }
 
     fn free(&mut self, index: u32) {

@@ -70,7 +70,12 @@ struct Source {
     window: Window,
     rtcp_index: u32,
     rtcp_window: Window,
+    /// Its index is what another relay knew; nothing has confirmed it yet.
+    unsure: bool,
 }
+
+/// Octets of a packet that can be opened under a second guess.
+const GUESSED: usize = 2_048;
 
 impl Context {
     /// Derives session keys from a master key and salt (RFC 3711 §4.3).
@@ -120,25 +125,60 @@ impl Context {
             return Err(SrtpError::Malformed);
         }
         // A source is remembered only once a packet of its was authentic.
-        let (index, known) = match self.sources.iter().flatten().find(|s| s.ssrc == header.ssrc) {
+        let (index, known, unsure) = match self.sources.iter().flatten().find(|s| s.ssrc == header.ssrc) {
             Some(source) => {
                 let index = source.estimate(header.seq);
-                if source.window.has(index) {
+                if source.window.has(index) && !source.unsure {
                     return Err(SrtpError::Replayed);
                 }
-                (index, true)
+                (index, true, source.unsure)
             }
-            None => (u64::from(header.seq), false),
+            None => (u64::from(header.seq), false, false),
         };
         if !known && self.sources.iter().all(Option::is_some) {
             return Err(SrtpError::TooManySources);
         }
-        let length =
-            self.rtp.open(self.suite, packet, header.header, header.ssrc, index).ok_or(SrtpError::Forged)?;
+        let (length, index) = if unsure {
+            self.guess(packet, header.header, header.ssrc, index)?
+        } else {
+            let open = self.rtp.open(self.suite, packet, header.header, header.ssrc, index);
+            (open.ok_or(SrtpError::Forged)?, index)
+        };
         let source = source(&mut self.sources, header.ssrc)?;
+        source.unsure = false;
         source.window.note(index);
         source.index = Some(source.index.map_or(index, |i| i.max(index)));
         Ok(length)
+    }
+
+    /// The source has sent on while nobody listened, by more than RFC 3711 appendix A can tell perhaps: the tag says whether the
+    /// roll-over counter is the nearest one, the one last known, or the one after it (interworking §12.2). Ends with the first
+    /// authentic packet.
+    fn guess(
+        &self,
+        packet: &mut [u8],
+        header: usize,
+        ssrc: u32,
+        nearest: u64,
+    ) -> Result<(usize, u64), SrtpError> {
+        let last = self.sources.iter().flatten().find(|s| s.ssrc == ssrc).and_then(|s| s.index).unwrap_or(0);
+        let here = last & !0xffff | nearest & 0xffff;
+        let mut kept = [0u8; GUESSED];
+        let kept = kept.get_mut(..packet.len()).ok_or(SrtpError::Malformed)?;
+        kept.copy_from_slice(packet);
+        let guesses = [Some(nearest), Some(here), here.checked_add(1 << 16)];
+        for (place, index) in guesses.into_iter().enumerate().filter_map(|(at, guess)| Some((at, guess?))) {
+            if guesses.iter().take(place).any(|before| *before == Some(index)) {
+                continue;
+            }
+            // What was refused under one guess is spoiled for the next.
+            packet.copy_from_slice(kept);
+            if let Some(length) = self.rtp.open(self.suite, packet, header, ssrc, index) {
+                let seen = self.sources.iter().flatten().any(|s| s.ssrc == ssrc && s.window.has(index));
+                return if seen { Err(SrtpError::Replayed) } else { Ok((length, index)) };
+            }
+        }
+        Err(SrtpError::Forged)
     }
 
     /// [`Context::protect`] for a compound RTCP packet.
@@ -195,12 +235,14 @@ impl Context {
     pub fn resume(&mut self, index: Index) -> Result<(), SrtpError> {
         let source = source(&mut self.sources, index.ssrc)?;
         source.index = index.rtp;
+        source.unsure = index.rtp.is_some();
+        // What came before is not taken again: which of it was seen is not known here.
         if let Some(rtp) = index.rtp {
-            source.window.note(rtp);
+            source.window = Window::closed(rtp);
         }
         source.rtcp_index = index.rtcp;
         if index.rtcp > 0 {
-            source.rtcp_window.note(u64::from(index.rtcp));
+            source.rtcp_window = Window::closed(u64::from(index.rtcp));
         }
         Ok(())
     }
@@ -223,7 +265,21 @@ fn source(sources: &mut [Option<Source>; SOURCES], ssrc: u32) -> Result<&mut Sou
         window: Window::default(),
         rtcp_index: 0,
         rtcp_window: Window::default(),
+        unsure: false,
     }))
+}
+
+impl Index {
+    /// The index of whoever goes on with sending: so many packets beyond what may have been sent meanwhile, the roll-over counter
+    /// raised where that wraps.
+    #[must_use]
+    pub fn ahead(self, packets: u32) -> Index {
+        Index {
+            ssrc: self.ssrc,
+            rtp: self.rtp.map(|rtp| rtp + u64::from(packets)),
+            rtcp: self.rtcp.wrapping_add(packets) & 0x7fff_ffff,
+        }
+    }
 }
 
 impl Source {

@@ -5,7 +5,7 @@
 //! readies one for the peer; whatever else is to be sent comes from [`End::poll_transmit`]. Call [`End::tick`] at
 //! [`End::deadline`], which every call may change.
 
-use crate::dtls::{Association, Certificate, DtlsError, Engine, Keys, Outcome, Role};
+use crate::dtls::{AnyEngine, Certificate, DtlsError, Engine, Keys, Outcome, Role};
 use crate::ice::{Agent, Config, Credentials, Datagram, IceError, Pair, State};
 use crate::packet::{self, Class};
 use crate::srtp::{Context, Index, SrtpError, Suite};
@@ -86,6 +86,27 @@ pub struct Dropped {
     pub replayed: u64,
 }
 
+/// An association as it stands: what must outlive a relay (interworking §12.2), and what another one goes on with. Secret.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Association {
+    /// Our DTLS role.
+    pub role: Role,
+    /// The peer's, as signalled.
+    pub fingerprints: Vec<Fingerprint>,
+    /// Of both directions.
+    pub keys: Keys,
+    /// How far each source got that we send.
+    pub outward: Vec<Index>,
+    /// How far each source got that we receive.
+    pub inward: Vec<Index>,
+}
+
+impl std::fmt::Debug for Association {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Association").field("role", &self.role).finish_non_exhaustive()
+    }
+}
+
 /// Keys in use.
 struct Contexts {
     outward: Context,
@@ -98,7 +119,7 @@ pub struct End {
     certificate: Certificate,
     /// The peer's role and fingerprints, once known.
     peer: Option<(Role, Vec<Fingerprint>)>,
-    dtls: Option<Box<Association>>,
+    dtls: Option<Box<AnyEngine>>,
     /// Where DTLS goes while no pair is nominated: where it last came from.
     reply: Option<Pair>,
     keys: Option<Keys>,
@@ -277,32 +298,38 @@ impl End {
         self.dropped
     }
 
-    /// The keys in use: what must outlive a relay, with [`End::outward`] and [`End::inward`]. Secret.
+    /// The keys in use. Secret.
     #[must_use]
     pub fn keys(&self) -> Option<&Keys> {
         self.keys.as_ref()
     }
 
-    /// How far each source got that we send.
-    pub fn outward(&self) -> impl Iterator<Item = Index> + '_ {
-        self.contexts.iter().flat_map(|contexts| contexts.outward.indices())
-    }
-
-    /// How far each source got that we receive.
-    pub fn inward(&self) -> impl Iterator<Item = Index> + '_ {
-        self.contexts.iter().flat_map(|contexts| contexts.inward.indices())
+    /// What another relay needs to go on; `None` before there are keys.
+    #[must_use]
+    pub fn association(&self) -> Option<Association> {
+        let (role, fingerprints) = self.peer.clone()?;
+        let contexts = self.contexts.as_ref()?;
+        Some(Association {
+            role,
+            fingerprints,
+            keys: self.keys.clone()?,
+            outward: contexts.outward.indices().collect(),
+            inward: contexts.inward.indices().collect(),
+        })
     }
 
     /// Goes on with an association that another relay made (R-RTP-16): no handshake is run, media flows once a path works.
-    /// `outward` must be beyond anything that relay may have sent.
+    /// `outward` must be beyond anything that relay may have sent. [`End::remote`] follows.
     ///
     /// # Errors
     /// [`EndError::Srtp`]
-    pub fn resume(&mut self, keys: Keys, outward: &[Index], inward: &[Index]) -> Result<(), EndError> {
+    pub fn resume(&mut self, association: Association) -> Result<(), EndError> {
+        let Association { role, fingerprints, keys, outward, inward } = association;
         let (mut out, mut r#in) = keys.contexts()?;
         outward.iter().try_for_each(|index| out.resume(*index))?;
         inward.iter().try_for_each(|index| r#in.resume(*index))?;
         self.contexts = Some(Contexts { outward: out, inward: r#in });
+        self.peer = Some((role, fingerprints));
         (self.keys, self.dtls, self.announced) = (Some(keys), None, false);
         Ok(())
     }
@@ -348,7 +375,7 @@ impl End {
     fn begin(&mut self, now: Time) {
         // Keys without an association are those of another relay.
         let (None, None, Some((role, fingerprints))) = (&self.dtls, &self.keys, &self.peer) else { return };
-        match Association::new(&self.certificate, *role, fingerprints, self.ice.clock(), now) {
+        match AnyEngine::new(&self.certificate, *role, fingerprints, self.ice.clock(), now) {
             Ok(engine) => self.dtls = Some(Box::new(engine)),
             Err(_) => self.tell(Event::Unreachable),
         }

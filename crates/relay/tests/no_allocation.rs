@@ -94,6 +94,7 @@ fn connected() -> [End; 2] {
             addresses: vec![address(side)],
             controlling: side == 0,
             tie_breaker: side as u64,
+            preference: 1,
         };
         End::new(&config, &certificates[side], Instant::now(), START).unwrap()
     });
@@ -175,7 +176,16 @@ fn call(crypto: Option<Crypto>) -> (Worker, EndId, End) {
         let Credentials { ufrag, pwd } = credentials(10 + id.index as usize);
         let (address, tie_breaker) = (address(0).ip(), 5);
         let crypto = vec![line(Suite::AesCm128Sha1_80, id.index as u8), line(Suite::AeadAes128Gcm, 9)];
-        Ok::<_, ()>(Local { address, rtp_port: 1, rtcp_port: 2, ufrag, pwd, tie_breaker, crypto })
+        Ok::<_, ()>(Local {
+            address,
+            rtp_port: 1,
+            rtcp_port: 2,
+            ufrag,
+            pwd,
+            tie_breaker,
+            preference: 1,
+            crypto,
+        })
     };
     worker.allocate("call", "", 1, START, make).unwrap();
 
@@ -185,6 +195,7 @@ fn call(crypto: Option<Crypto>) -> (Worker, EndId, End) {
         addresses: vec![address(1)],
         controlling: true,
         tie_breaker: 1,
+        preference: 1,
     };
     let mut client = End::new(&config, &certificate, Instant::now(), START).unwrap();
     let describe = |credentials: Credentials, at: SocketAddr, fingerprint, setup| {

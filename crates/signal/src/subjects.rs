@@ -11,6 +11,9 @@ pub const RELAY_EVENT: &str = "tandem.relay.event";
 pub const RELAY_CONNECTED: &str = "tandem.relay.connected";
 /// Published by relays, nobody answers: the peer of an end is to be asked for a picture by signalling (`relay.proto`, RFC 5168).
 pub const RELAY_PICTURE: &str = "tandem.relay.picture";
+/// Relays to any orchestrator (queue group `orchestrators`): what must outlive them, sealed (`relay.proto`), answered by nothing
+/// but that it is stored.
+pub const RELAY_STATE: &str = "tandem.relay.state";
 /// xmpp-edges to any orchestrator (queue group `orchestrators`): take or renew the lease of a component domain.
 pub const CLAIM: &str = "tandem.claim";
 /// Published, nobody answers: facts of calls for billing and monitoring.

@@ -159,6 +159,37 @@ impl Store {
         either!(self, store => store.due(kind, now, lease_ms, limit))
     }
 
+    /// Keeps values beside the records, without versions: the newest counts. They belong to a group, which vanishes as a whole when
+    /// nothing was kept in it for `ttl`; those of `gone` are forgotten.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store does not answer; whether they were kept is unknown then.
+    pub async fn keep(
+        &self,
+        group: &str,
+        values: &[(String, Bytes)],
+        gone: &[String],
+        ttl: Duration,
+    ) -> Result<(), StoreError> {
+        either!(self, store => store.keep(group, values, gone, ttl))
+    }
+
+    /// A value of a group.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store does not answer.
+    pub async fn kept(&self, group: &str, id: &str) -> Result<Option<Bytes>, StoreError> {
+        either!(self, store => store.kept(group, id))
+    }
+
+    /// What a group has values of, in no order.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store does not answer.
+    pub async fn kept_ids(&self, group: &str) -> Result<Vec<String>, StoreError> {
+        either!(self, store => store.kept_ids(group))
+    }
+
     /// Takes or renews a lease; false = somebody else holds it.
     ///
     /// # Errors

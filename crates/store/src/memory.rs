@@ -13,6 +13,13 @@ struct State {
     records: HashMap<Key, Held>,
     due: HashMap<&'static str, BTreeSet<(u64, String)>>,
     leases: HashMap<String, (String, u64)>,
+    groups: HashMap<String, Group>,
+}
+
+struct Group {
+    values: HashMap<String, bytes::Bytes>,
+    /// It vanishes then.
+    until: Instant,
 }
 
 #[derive(Clone)]
@@ -87,6 +94,38 @@ impl Memory {
             }
         }
         taken.into_iter().map(|(_, id)| id).collect()
+    }
+
+    pub fn keep(
+        &self,
+        group: &str,
+        values: &[(String, bytes::Bytes)],
+        gone: &[String],
+        ttl: std::time::Duration,
+    ) {
+        let mut state = self.state();
+        let now = Instant::now();
+        state.groups.retain(|_, group| group.until > now);
+        let until = now + ttl;
+        let group =
+            state.groups.entry(group.to_owned()).or_insert_with(|| Group { values: HashMap::new(), until });
+        group.values.extend(values.iter().cloned());
+        for id in gone {
+            group.values.remove(id);
+        }
+        group.until = until;
+    }
+
+    pub fn kept(&self, group: &str, id: &str) -> Option<bytes::Bytes> {
+        let state = self.state();
+        let group = state.groups.get(group).filter(|group| group.until > Instant::now())?;
+        group.values.get(id).cloned()
+    }
+
+    pub fn kept_ids(&self, group: &str) -> Vec<String> {
+        let state = self.state();
+        let group = state.groups.get(group).filter(|group| group.until > Instant::now());
+        group.map(|group| group.values.keys().cloned().collect()).unwrap_or_default()
     }
 
     pub fn lease(&self, name: &str, holder: &str, now: u64, ttl_ms: u64) -> bool {

@@ -83,6 +83,27 @@ fn new(body: &str, deadline: Option<u64>) -> NewRecord {
 }
 
 /// The contract.
+/// Values beside the records: the newest counts, the gone go, and the group with its time.
+async fn kept(store: &Store) {
+    let value = |id: &str, text: &str| (id.to_owned(), bytes::Bytes::from(text.to_owned()));
+    let minute = Duration::from_secs(60);
+    store.keep("relay-1", &[value("a", "1"), value("b", "2")], &[], minute).await.unwrap();
+    store.keep("relay-1", &[value("a", "3"), value("c", "4")], &["b".into()], minute).await.unwrap();
+    store.keep("relay-2", &[value("a", "5")], &[], Duration::from_millis(1_500)).await.unwrap();
+    let mut ids = store.kept_ids("relay-1").await.unwrap();
+    ids.sort();
+    assert_eq!(ids, ["a", "c"]);
+    assert_eq!(store.kept("relay-1", "a").await.unwrap().as_deref(), Some(&b"3"[..]));
+    assert_eq!(store.kept("relay-1", "b").await.unwrap(), None);
+    assert_eq!(store.kept("relay-2", "a").await.unwrap().as_deref(), Some(&b"5"[..]));
+    assert!(store.kept_ids("relay-3").await.unwrap().is_empty());
+    store.keep("relay-1", &[], &["a".into(), "c".into(), "nobody".into()], minute).await.unwrap();
+    assert!(store.kept_ids("relay-1").await.unwrap().is_empty());
+    tokio::time::sleep(Duration::from_millis(1_700)).await;
+    assert_eq!(store.kept("relay-2", "a").await.unwrap(), None);
+    assert!(store.kept_ids("relay-2").await.unwrap().is_empty());
+}
+
 async fn holds(store: Store) {
     // A record is made once, changed on its version alone, and a loser gets the winner's record.
     assert_eq!(store.load(&key("a")).await.unwrap(), None);
@@ -181,6 +202,7 @@ async fn holds(store: Store) {
         Saved::Stored(1),
         "it may come again"
     );
+    kept(&store).await;
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ use crate::gateway::{self, Options};
 use crate::{Nats, Program, Prosody, Redis, http, ports};
 use anyhow::{Context, Result, bail, ensure};
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 use tempfile::TempDir;
@@ -30,6 +31,9 @@ pub struct Instance {
     /// Its admin port.
     pub admin: SocketAddr,
     program: Program,
+    /// How it is started.
+    binary: PathBuf,
+    settings: Vec<(&'static str, String)>,
 }
 
 impl Instance {
@@ -46,6 +50,7 @@ pub struct Cluster {
     pub sip: SocketAddr,
     nats: Nats,
     redis: Redis,
+    path: PathBuf,
     _directory: TempDir,
 }
 
@@ -76,17 +81,17 @@ impl Cluster {
                 let name = format!("{kind}-{number}");
                 let (admin, media) = (here(0), ports::block(MEDIA_PORTS));
                 ensure!(media != 0, "no {MEDIA_PORTS} free ports in a row on 127.0.0.1");
-                let mut command = Command::new(&binary);
-                command.arg("--config").arg(&path);
-                command.env("TANDEM_INSTANCE", &name);
-                command.env("TANDEM_ADMIN__LISTEN", admin.to_string());
-                command.env("TANDEM_SIP__REUSE_PORT", "true");
-                command.env("TANDEM_RELAY__PORTS", format!("{media}-{}", media + MEDIA_PORTS - 1));
-                let program = Program::start(&name, command)?;
-                instances.push(Instance { kind, name, admin, program });
+                let settings = vec![
+                    ("TANDEM_INSTANCE", name.clone()),
+                    ("TANDEM_ADMIN__LISTEN", admin.to_string()),
+                    ("TANDEM_SIP__REUSE_PORT", "true".to_owned()),
+                    ("TANDEM_RELAY__PORTS", format!("{media}-{}", media + MEDIA_PORTS - 1)),
+                ];
+                let program = Program::start(&name, command(&binary, &path, &settings))?;
+                instances.push(Instance { kind, name, admin, program, binary: binary.clone(), settings });
             }
         }
-        let mut cluster = Cluster { instances, sip, nats, redis, _directory: directory };
+        let mut cluster = Cluster { instances, sip, nats, redis, path, _directory: directory };
         cluster.ready(Duration::from_secs(30))?;
         Ok(cluster)
     }
@@ -137,6 +142,44 @@ impl Cluster {
         Ok(())
     }
 
+    /// Ends an instance as a crash would, and starts it again at once.
+    ///
+    /// # Errors
+    /// There is none of this name, or it does not start.
+    pub fn restart(&mut self, name: &str) -> Result<()> {
+        let path = self.path.clone();
+        let instance = self.instances.iter_mut().find(|instance| instance.name == name);
+        let instance = instance.with_context(|| format!("no instance {name}"))?;
+        instance.program.kill();
+        instance.program = Program::start(name, command(&instance.binary, &path, &instance.settings))?;
+        Ok(())
+    }
+
+    /// Asks an instance to drain, as a rolling update does.
+    ///
+    /// # Errors
+    /// There is none of this name.
+    pub fn drain(&mut self, name: &str) -> Result<()> {
+        let instance = self.instances.iter_mut().find(|instance| instance.name == name);
+        instance.with_context(|| format!("no instance {name}"))?.program.signal(libc::SIGTERM);
+        Ok(())
+    }
+
+    /// Waits until an instance has ended by itself.
+    ///
+    /// # Errors
+    /// It has not in time.
+    pub fn ended(&mut self, name: &str, within: Duration) -> Result<()> {
+        let place = self.instances.iter().position(|instance| instance.name == name);
+        let place = place.with_context(|| format!("no instance {name}"))?;
+        let ended = poll(within, || (!self.instances[place].program.running()).then_some(()));
+        if ended.is_none() {
+            bail!(self.instances[place].program.failure("has not ended"));
+        }
+        self.instances.remove(place);
+        Ok(())
+    }
+
     /// Stops an instance as the loss of its host would: its connections stand, and nothing comes of it any more.
     ///
     /// # Errors
@@ -171,4 +214,11 @@ impl Cluster {
             self.instances.iter().map(|instance| format!("{:#}", instance.program.failure(what))).collect();
         anyhow::anyhow!(all.join("\n\n"))
     }
+}
+
+fn command(binary: &Path, config: &Path, settings: &[(&'static str, String)]) -> Command {
+    let mut command = Command::new(binary);
+    command.arg("--config").arg(config);
+    command.envs(settings.iter().map(|(key, value)| (*key, value)));
+    command
 }

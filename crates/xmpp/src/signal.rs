@@ -7,7 +7,7 @@ use crate::reason;
 use crate::session::{Asked, Asking, Sent, Session, State};
 use crate::stanza::{self, COMPONENT, DTMF, HINTS, INFO, JINGLE, JMI, NICK, RTP, element, with};
 use minidom::Element;
-use signal::media::{Content, Kind, Trickle};
+use signal::media::{Candidate, Content, Ice, Kind, Trickle};
 use signal::{End, Media, Reason, Signal, Time};
 
 mod change;
@@ -228,7 +228,9 @@ pub fn say(session: &mut Session, signal: &Signal, id: &str) -> Vec<Element> {
         (Signal::Update(media) | Signal::Answer(media), State::Active) => update(session, media, id),
         (Signal::Updated(media), State::Incoming | State::Active) => updated(session, media, id),
         (Signal::Refused(why), State::Active) => refused(session, *why, id),
-        (Signal::Candidates(trickles), _) if session.is_open() => candidates(session, trickles, id),
+        (Signal::Candidates(trickles), _) if session.is_open() => {
+            vec![candidates(session, trickles, id, Sent::Notice)]
+        }
         (Signal::Tone(tone), State::Active) => {
             let (code, duration) = (tone.digit.to_string(), tone.duration.to_string());
             let dtmf = element("dtmf", DTMF, &[("code", &code), ("duration", &duration)]);
@@ -278,6 +280,18 @@ fn update(session: &mut Session, media: &Media, id: &str) -> Vec<Element> {
         let mut remove = jingle(session, "content-remove");
         remove.extend(gone.into_iter().map(|c| named(session, c)));
         (Asking::Remove, ask(session, remove, id, Sent::Update))
+    } else if let Some(trickles) = moved(&before, media) {
+        // The old credentials and a new candidate: every client takes that, and no other form is taken by all (interworking
+        // §2.17). The relay sees to it that the new path is nominated.
+        let said = candidates(session, &trickles, id, Sent::Update);
+        session.asking = Some((Asking::Info, before));
+        let mut said = vec![said];
+        if session.held != holds {
+            session.held = holds;
+            let payload = Element::bare(if holds { "hold" } else { "unhold" }, INFO);
+            said.push(info(session, Some(payload), &format!("{id}h"), Sent::Notice));
+        }
+        return said;
     } else {
         // Hold is told by session-info alone, the relay does the direction: a content-modify ends the call at the clients of
         // one family (interworking §2.9). What a client need not know is an empty session-info: it shows that it is there.
@@ -361,7 +375,21 @@ fn reject(session: &mut Session, refused: &Media, id: &str) -> Option<Element> {
     Some(ask(session, reject, id, Sent::Notice))
 }
 
-fn candidates(session: &mut Session, trickles: &[Trickle], id: &str) -> Vec<Element> {
+/// The candidates that differ between two descriptions of ours, where our media has moved.
+fn moved(before: &Media, now: &Media) -> Option<Vec<Trickle>> {
+    let trickles = now.contents.iter().filter(|c| !c.rejected).filter_map(|content| {
+        let was = before.contents.iter().find(|b| b.name == content.name)?.transport.ice.as_ref()?;
+        let ice = content.transport.ice.as_ref()?;
+        let known = |candidate: &&Candidate| !was.candidates.iter().any(|c| c.address == candidate.address);
+        let candidates: Vec<Candidate> = ice.candidates.iter().filter(known).cloned().collect();
+        let ice = Ice { candidates, ..ice.clone() };
+        (!ice.candidates.is_empty()).then(|| Trickle { name: content.name.clone(), ice })
+    });
+    let trickles: Vec<Trickle> = trickles.collect();
+    (!trickles.is_empty()).then_some(trickles)
+}
+
+fn candidates(session: &mut Session, trickles: &[Trickle], id: &str, sent: Sent) -> Element {
     let mut info = jingle(session, "transport-info");
     for trickle in trickles {
         let Some(content) = session.spoken.contents.iter().find(|c| c.name == trickle.name) else { continue };
@@ -370,7 +398,7 @@ fn candidates(session: &mut Session, trickles: &[Trickle], id: &str) -> Vec<Elem
         transport.ice = Some(trickle.ice.clone());
         info.append_child(with(named(session, content), media::jingle::transport(&transport)));
     }
-    vec![ask(session, info, id, Sent::Notice)]
+    ask(session, info, id, sent)
 }
 
 fn say_end(session: &mut Session, end: &End, id: &str) -> Vec<Element> {

@@ -3,7 +3,7 @@
 use crate::poll::Waker;
 use ::sound::codec::Kind;
 use ::sound::player::Track;
-use relay::session::{BOUNDS, Figures, Local, Refusal, Remote, Spread};
+use relay::session::{BOUNDS, Figures, Local, Refusal, Remote, Snapshot, Spread};
 use signal::LegId;
 use signal::media::Ice;
 use std::sync::Arc;
@@ -49,6 +49,8 @@ pub enum Order {
         webrtc: u32,
         /// Why nothing new is taken; a session that is there is told even so.
         closed: Option<NoRoom>,
+        /// Where another relay had come to with it.
+        state: Option<Box<Snapshot>>,
     },
     /// See [`relay::session::Worker::connect`].
     Connect {
@@ -87,6 +89,11 @@ pub enum Order {
         track: Option<(Arc<Track>, u8)>,
         /// Over and over; until there is live media.
         mode: (bool, bool),
+    },
+    /// See [`relay::session::Worker::leave`].
+    Leave {
+        /// Its name.
+        session: String,
     },
     /// See [`relay::session::Worker::release`].
     Release {

@@ -5,13 +5,15 @@
 use crate::command::{DEADLINE, Denial, Done, Line, NoAnswer, NoRoom, Order, Outcome};
 use crate::convert;
 use crate::library::Library;
+use crate::state::{seal, words};
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt, Stream, StreamExt, future::BoxFuture};
 use proto::v1;
 use proto::v1::order::Order as Asked;
 use proto::v1::relay_server::Relay;
 use proto::v1::reply::Reply as Answer;
-use relay::session::{Figures, Refusal, SoundLine};
+use relay::session::{Figures, Refusal, Snapshot, SoundLine};
+use signal::Secret;
 use signal::media::Fingerprint;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::SocketAddr;
@@ -45,6 +47,8 @@ pub struct Service {
     pub members: Arc<[Member]>,
     /// Of the certificate that all ends show.
     pub fingerprint: Arc<Fingerprint>,
+    /// Opens what other relays have sealed.
+    pub secret: Arc<Secret>,
     /// No new sessions once it drains.
     pub drain: runtime::Drain,
     /// Nor on a thread that uses more of its core, thousandths.
@@ -146,16 +150,21 @@ impl Service {
         Ok(match order {
             Asked::Allocate(request) => {
                 let (contents, webrtc) = convert::shape(&request)?;
+                let state = self.state(&request)?;
                 let v1::AllocateRequest { session, trace, .. } = request;
                 let place = self.place(&session);
                 let closed = self.closed(place);
-                (place, Kind::Allocate, Order::Allocate { session, trace, contents, webrtc, closed })
+                (place, Kind::Allocate, Order::Allocate { session, trace, contents, webrtc, closed, state })
             }
             Asked::Connect(mut request) => {
                 convert::session(&request.session)?;
                 let (session, end) = (std::mem::take(&mut request.session), (request.leg, request.content));
                 let remote = Box::new(convert::remote(request)?);
                 (self.place(&session), Kind::Connect, Order::Connect { session, end, remote })
+            }
+            Asked::Update(v1::UpdateRequest { session, leaving: true, .. }) => {
+                convert::session(&session)?;
+                (self.place(&session), Kind::Update, Order::Leave { session })
             }
             Asked::Update(v1::UpdateRequest { session, leg, content, ice, picture, .. }) => {
                 convert::session(&session)?;
@@ -171,6 +180,18 @@ impl Service {
                 (self.place(&session), Kind::Statistics, Order::Figures { session })
             }
         })
+    }
+
+    /// Where another relay had come to with the session.
+    fn state(&self, request: &v1::AllocateRequest) -> Result<Option<Box<Snapshot>>, Status> {
+        if request.state.is_empty() {
+            return Ok(None);
+        }
+        let octets = seal::open(&self.secret, &request.session, &request.state)
+            .map_err(|error| Status::permission_denied(format!("state: {error}")))?;
+        let snapshot =
+            words::read(&octets).ok_or_else(|| Status::permission_denied("state: it makes no sense"))?;
+        Ok(Some(Box::new(snapshot)))
     }
 
     /// Why a thread takes nothing new.

@@ -135,11 +135,11 @@ pub fn end(
     print: &Fingerprint,
 ) -> v1::LocalEnd {
     let (shared, other) = shared;
-    let candidate = |(place, address): (u32, SocketAddr)| v1::Candidate {
+    let candidate = |(place, address): (u16, SocketAddr)| v1::Candidate {
         foundation: (place + 1).to_string(),
         component: 1,
-        // RFC 8445 §5.1.2.1: host, one address after the other, component 1.
-        priority: 126 << 24 | (65_535 - place) << 8 | 255,
+        // One address after the other.
+        priority: relay::ice::priority(local.preference.saturating_sub(place)),
         address: address.to_string(),
         kind: v1::CandidateKind::Host.into(),
         related: String::new(),

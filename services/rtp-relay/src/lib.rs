@@ -17,11 +17,12 @@ pub mod ports;
 mod random;
 mod report;
 pub mod sound;
+pub mod state;
 pub mod thread;
 mod udp;
 
 use anyhow::{Context, bail};
-use bus::directory::{Announcer, Card, announce, asked_to_drain};
+use bus::directory::{Announcer, Card, announce_every, asked_to_drain};
 use command::line;
 use control::{Member, Service};
 use futures::Stream;
@@ -32,7 +33,7 @@ use relay::session::{Limits, Scale, Spread};
 use runtime::config::RelayConfig;
 use runtime::drain::Stage;
 use runtime::{Config, Drain};
-use signal::{Secret, Time};
+use signal::Secret;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -43,12 +44,17 @@ use tonic::transport::server::TcpIncoming;
 
 /// Reports that may wait for the bus.
 const REPORTS: usize = 1_024;
+/// States of sessions that may wait to be sealed.
+const STATES: usize = 1_024;
 /// Control calls of one connection at a time.
 const CALLS: usize = 256;
 /// How often the state of the relay is looked at and told.
 const BEAT: Duration = Duration::from_secs(1);
 /// A transcoded call costs as much as so many that are passed on.
 const TRANSCODED: u64 = 6;
+
+/// How often it says that it is here: its calls wait to be moved once it does not.
+const HEARTBEAT: Duration = Duration::from_millis(250);
 
 /// Where control comes from.
 #[derive(Debug)]
@@ -69,7 +75,8 @@ pub async fn run(config: Config, bus: bus::Bus, control: Control, drain: Drain) 
     // ICE names its side of a pair; the kernel picks it where `listen` does not.
     let local = if config.relay.listen.is_unspecified() { advertise } else { config.relay.listen };
     let threads = config.relay.threads.max(1);
-    let certificate = certificate(config.cluster.dtls_certificate_file.as_deref())?;
+    let secret = Secret::new(&config.secret());
+    let certificate = certificate(config.cluster.dtls_certificate_file.as_deref(), &secret)?;
     let limits = Limits {
         media_timeout_ms: config.relay.media_timeout_s.max(1) * 1_000,
         // A call may ring for long; its session must outlast that.
@@ -78,6 +85,7 @@ pub async fn run(config: Config, bus: bus::Bus, control: Control, drain: Drain) 
     };
 
     let (reports, told) = mpsc::channel(REPORTS);
+    let (states, stated) = mpsc::channel(STATES);
     let (dead, mut death) = mpsc::channel::<()>(1);
     let (mut members, mut running, mut ways) = (vec![], vec![], vec![]);
     let shares = ports::divide(&config.relay)?;
@@ -112,6 +120,7 @@ pub async fn run(config: Config, bus: bus::Bus, control: Control, drain: Drain) 
             reports: reports.clone(),
             sounds: (u16::try_from(number)?, sounds.clone()),
             finished,
+            states: states.clone(),
             gauges: line.gauges.clone(),
             core: cores.get(number).copied(),
             batch_us: config.relay.batch_us,
@@ -126,18 +135,21 @@ pub async fn run(config: Config, bus: bus::Bus, control: Control, drain: Drain) 
         std::thread::Builder::new().name(format!("media-{number}")).spawn(work)?;
         running.push((line, done.1));
     }
-    drop((reports, dead));
+    drop((reports, states, dead));
 
     let (closing, open) = watch::channel(());
     let service = Service {
         members: members.into(),
         fingerprint: Arc::new(certificate.fingerprint()),
+        secret: Arc::new(secret.clone()),
         drain: drain.clone(),
         max_busy: config.relay.max_load.saturating_mul(10),
         open,
         sounds: sounds.into(),
         library: Arc::new(library::Library::new(config.relay.sounds.as_deref())?),
     };
+    let sealer = state::seal::Sealer::new(&secret, random::octets());
+    let keeper = tokio::spawn(state::run(bus.clone(), instance.clone(), sealer, stated));
     let reporter = tokio::spawn(report::run(bus.clone(), instance.clone(), told));
     let (quit, quitting) = oneshot::channel::<()>();
     let members = service.members.clone();
@@ -161,7 +173,7 @@ pub async fn run(config: Config, bus: bus::Bus, control: Control, drain: Drain) 
             }
         }
     });
-    let announcer = announce(&bus, card);
+    let announcer = announce_every(HEARTBEAT, &bus, card);
     runtime::admin::ready("rtp-relay", None);
 
     let ended = tokio::select! {
@@ -180,6 +192,7 @@ pub async fn run(config: Config, bus: bus::Bus, control: Control, drain: Drain) 
     }
     let _ = tokio::time::timeout(BEAT, serving).await;
     let _ = tokio::time::timeout(BEAT, reporter).await;
+    let _ = tokio::time::timeout(BEAT, keeper).await;
     ended
 }
 
@@ -341,10 +354,11 @@ fn advertised(config: &RelayConfig) -> anyhow::Result<IpAddr> {
     }
 }
 
-/// The certificate of all ends: one for the cluster, or a new one.
-fn certificate(file: Option<&str>) -> anyhow::Result<Certificate> {
+/// The certificate of all ends, the same at every relay of the cluster, or calls could not go on at another: the operator's, or
+/// one that follows from the cluster's secret.
+fn certificate(file: Option<&str>, secret: &Secret) -> anyhow::Result<Certificate> {
     match file {
-        None => Certificate::generate(Time(runtime::clock::now_ms())).context("a new DTLS certificate"),
+        None => Certificate::derived(&secret.derive("dtls certificate", &[])).context("a DTLS certificate"),
         Some(file) => {
             let fault = || {
                 format!(

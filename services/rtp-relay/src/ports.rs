@@ -98,6 +98,14 @@ impl Ports {
         Err(NoPort)
     }
 
+    /// This very pair, if it is free: a session that was here before this process goes on where its peers send to.
+    pub fn take_this(&mut self, port: u16) -> Option<Pair> {
+        let place = self.free.iter().position(|free| *free == port)?;
+        let pair = bind(self.address, port).ok()?;
+        self.free.swap_remove(place);
+        Some(pair)
+    }
+
     /// Takes a closed pair back; it rests first.
     pub fn give_back(&mut self, port: u16, now_ms: u64) {
         self.resting.push_back((now_ms + REST_MS, port));

@@ -5,7 +5,9 @@ use signal::media::{Crypto, Suite};
 /// ice-chars (RFC 8839 §5.4) that no notation has to escape; 64 of them, so each carries six bits.
 const CHARS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
-fn octets<const N: usize>() -> [u8; N] {
+/// Octets.
+#[must_use]
+pub fn octets<const N: usize>() -> [u8; N] {
     let mut octets = [0; N];
     if openssl::rand::rand_bytes(&mut octets).is_err() {
         // Words that can be guessed are worse than no relay: the process ends, another takes over.

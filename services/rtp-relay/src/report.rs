@@ -1,5 +1,6 @@
 //! Relay events to the orchestrators: a request each, asked again until it is committed; the oldest give way when too many wait.
-//! That media has begun, or that a picture is wanted, is published and forgotten: no decision waits for it.
+//! That media has begun, or that a picture is wanted, is published and forgotten: no decision waits for it. That a session goes on here
+//! is committed: a drain waits for it.
 
 use bus::{Bus, Message};
 use prost::Message as _;
@@ -25,7 +26,16 @@ pub async fn run(bus: Bus, instance: String, mut reports: mpsc::Receiver<Report>
             flights.join_next().await;
         }
         while flights.try_join_next().is_some() {}
-        flights.spawn(deliver(bus.clone(), event(&report, &instance), report.trace));
+        let event = event(&report, &instance);
+        let news = match report.happening {
+            Happening::Connected => Some(subjects::RELAY_CONNECTED),
+            Happening::Picture => Some(subjects::RELAY_PICTURE),
+            _ => None,
+        };
+        match news {
+            Some(subject) => flights.spawn(publish(bus.clone(), subject, event, report.trace)),
+            None => flights.spawn(deliver(bus.clone(), event, report.trace)),
+        };
     }
     flights.join_all().await;
 }
@@ -34,7 +44,7 @@ pub async fn run(bus: Bus, instance: String, mut reports: mpsc::Receiver<Report>
 #[must_use]
 pub fn event(report: &Report, instance: &str) -> RelayEvent {
     let event = match report.happening {
-        Happening::Connected => relay_event::Event::Connected,
+        Happening::Connected | Happening::Resumed => relay_event::Event::Connected,
         Happening::TimedOut => relay_event::Event::TimedOut,
         Happening::Unreachable => relay_event::Event::Unreachable,
         Happening::Insecure => relay_event::Event::Insecure,
@@ -49,20 +59,15 @@ pub fn event(report: &Report, instance: &str) -> RelayEvent {
     }
 }
 
-async fn deliver(bus: Bus, event: RelayEvent, trace: String) {
-    let payload = bytes::Bytes::from(event.encode_to_vec());
-    let message = Message { trace, payload };
-    let news = match event.event() {
-        relay_event::Event::Connected => Some(subjects::RELAY_CONNECTED),
-        relay_event::Event::Picture => Some(subjects::RELAY_PICTURE),
-        _ => None,
-    };
-    if let Some(subject) = news {
-        if let Err(error) = bus.publish(subject, message).await {
-            tracing::debug!(call.id = %event.session, %error, subject, "nobody hears it");
-        }
-        return;
+async fn publish(bus: Bus, subject: &'static str, event: RelayEvent, trace: String) {
+    let message = Message { trace, payload: event.encode_to_vec().into() };
+    if let Err(error) = bus.publish(subject, message).await {
+        tracing::debug!(call.id = %event.session, %error, subject, "nobody hears it");
     }
+}
+
+async fn deliver(bus: Bus, event: RelayEvent, trace: String) {
+    let message = Message { trace, payload: event.encode_to_vec().into() };
     let told = tokio::time::timeout(GIVE_UP, async {
         let mut pause = Duration::from_millis(200);
         while bus.request(subjects::RELAY_EVENT, message.clone(), TIMEOUT).await.is_err() {

@@ -4,12 +4,14 @@ use crate::command::{Command, Denial, Done, Ends, Gauges, NoRoom, Order, Outcome
 use crate::pace::Pace;
 use crate::poll::{Poll, Waker};
 use crate::ports::{NoPort, Pair, Ports};
+use crate::state::Told;
 use crate::udp::{BATCH, Batch};
 use crate::{cpu, random, udp};
 use ::sound::room::Parcel;
 use relay::dtls::Certificate;
+use relay::ice::PREFERENCE;
 use relay::session::{
-    Arrival, Departure, EndId, Host, Latched, Limits, Local, Report, Socket, SoundLine, Worker,
+    Arrival, Departure, EndId, Host, Latched, Limits, Local, Report, Snapshot, Socket, SoundLine, Worker,
 };
 use signal::{LegId, Time};
 use std::net::{IpAddr, SocketAddr, UdpSocket};
@@ -30,6 +32,8 @@ const ORDERS: usize = 16;
 const AHEAD: usize = 4;
 /// Finished packets of the sound threads sent before media has its turn again.
 const FINISHED: usize = 256;
+/// Sessions handed on in one turn.
+const SLICE: usize = 64;
 /// Sleep at most this long, ms.
 const LONGEST: u64 = 1_000;
 
@@ -60,6 +64,8 @@ pub struct Parts {
     pub sounds: (u16, Vec<SoundLine>),
     /// Packets that they finished; they wake it for them.
     pub finished: Receiver<Parcel>,
+    /// What must outlive it.
+    pub states: mpsc::Sender<Told>,
     /// What it counts.
     pub gauges: Arc<Gauges>,
     /// It stays on this core.
@@ -172,6 +178,7 @@ pub fn run(parts: Parts) -> std::io::Result<()> {
         thread.worker.tick(at.time());
         thread.speak(at);
         thread.settle(at.time());
+        thread.hand_on(at.time());
         if ready.is_empty() && short {
             thread.prepare(at.time());
         }
@@ -337,11 +344,11 @@ impl Thread {
     fn order(&mut self, order: Order, now: Time) -> Outcome {
         let worker = &mut self.worker;
         Ok(match order {
-            Order::Allocate { session, trace, contents, webrtc, closed } => {
+            Order::Allocate { session, trace, contents, webrtc, closed, state } => {
                 if let Some(closed) = closed.filter(|_| !worker.knows(&session)) {
                     return Err(closed.into());
                 }
-                Done::Allocated(self.allocate(&session, &trace, contents, webrtc, now)?)
+                Done::Allocated(self.allocate(&session, &trace, contents, webrtc, state, now)?)
             }
             Order::Connect { session, end: (leg, content), remote } => {
                 worker.connect(&session, leg, content, &remote, now)?;
@@ -361,6 +368,10 @@ impl Thread {
                 worker.play(&session, leg, content, track, mode, now)?;
                 Done::Told
             }
+            Order::Leave { session } => {
+                worker.leave(&session)?;
+                Done::Told
+            }
             Order::Release { session } => Done::Figures(worker.release(&session)),
             Order::Figures { session } => Done::Figures(worker.figures(&session)),
         })
@@ -372,14 +383,23 @@ impl Thread {
         trace: &str,
         contents: u32,
         webrtc: u32,
+        state: Option<Box<Snapshot>>,
         now: Time,
     ) -> Result<Ends, Denial> {
+        let known = self.worker.knows(session);
+        // In the order in which ends are made: content by content, leg by leg.
+        let mut had: Vec<_> =
+            state.iter().flat_map(|s| &s.ends).map(|e| (e.content, e.leg, e.rtp_port)).collect();
+        had.sort_unstable();
+        let mut had = had.into_iter().filter(|_| !known).map(|(.., port)| port);
         let (poll, pairs, ports) = (&self.poll, &mut self.pairs, &mut self.parts.ports);
         let advertise = self.parts.advertise;
         let made = self.worker.allocate(session, trace, contents, now, |id, leg: LegId| {
             let mut port = 0;
+            let same = had.next();
             if webrtc >> leg.0 & 1 == 0 {
-                let pair = ports.take(now.0, random::number)?;
+                let same = same.and_then(|port| ports.take_this(port));
+                let pair = same.map_or_else(|| ports.take(now.0, random::number), Ok)?;
                 port = pair.port;
                 let place = id.index as usize;
                 if pairs.len() <= place {
@@ -404,9 +424,29 @@ impl Thread {
                 tie_breaker: random::number().into(),
                 // Only who describes itself with an address describes itself with keys.
                 crypto: if port == 0 { vec![] } else { random::keys() },
+                preference: PREFERENCE,
             })
         });
-        made.map_err(|NoPort| NoRoom::Ports.into())
+        let made = made.map_err(|NoPort| NoRoom::Ports)?;
+        // Asked again, it has long gone on.
+        Ok(match state.filter(|_| !known) {
+            Some(state) => self.worker.inherit(session, *state, now),
+            None => made,
+        })
+    }
+
+    /// Hands on what must outlive this relay, a slice at a time.
+    fn hand_on(&mut self, now: Time) {
+        // Without room it waits in the sessions themselves.
+        let room = self.parts.states.capacity().min(SLICE);
+        for (session, snapshot) in self.worker.take(now, room) {
+            let _ = self.parts.states.try_send(Told::State(session, Box::new(snapshot)));
+        }
+        while let Ok(room) = self.parts.states.try_reserve()
+            && let Some(session) = self.worker.poll_gone()
+        {
+            room.send(Told::Gone(session));
+        }
     }
 
     /// Closes sockets that are of no use any more; their ports rest. Tells the kernel who is the only peer of others.

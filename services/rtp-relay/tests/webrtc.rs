@@ -56,6 +56,7 @@ impl Browser {
             addresses: vec![socket.local_addr().unwrap()],
             controlling,
             tie_breaker: 4,
+            preference: relay::ice::PREFERENCE,
         };
         let started = runtime::clock::instant();
         let end = End::new(&config, &certificate, started, Time(0)).unwrap();

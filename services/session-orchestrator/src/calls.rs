@@ -15,6 +15,10 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use tracing::{Instrument, Span, debug, error, info_span, warn};
 
+mod rescue;
+
+pub use rescue::Rescued;
+
 /// Everything that serves calls; clones share it.
 #[derive(Clone)]
 pub struct Calls(Arc<Inner>);
@@ -203,11 +207,15 @@ impl Calls {
     ///
     /// # Errors
     /// It could not be committed; the relay must tell it again.
-    pub async fn media(&self, call: CallId, leg: LegId, event: MediaEvent) -> Result<bool> {
-        match event {
-            MediaEvent::Connected => Ok(true),
-            event => self.event(call, Event::Media(leg, event)).await,
-        }
+    pub async fn media(&self, call: CallId, leg: LegId, event: MediaEvent, relay: &str) -> Result<bool> {
+        let desk = self.0.desks.open(call);
+        let _held = desk.commit.lock().await;
+        // What a relay sees that the call has left is no matter of the call's.
+        let step = |loaded: &Loaded<Call>| match &loaded.machine.relay {
+            Some(session) if session.instance != relay => Step::Leave(()),
+            _ => Step::Decide { events: vec![Event::Media(leg, event)], done: vec![], answer: () },
+        };
+        Ok(self.commit(call, &desk, step).await?.is_some())
     }
 
     /// Calls as operators see them, at most `limit`; those that ended in the last minute are still among them.
@@ -324,6 +332,10 @@ impl Calls {
                 error!(%error, call.id = %call, "effects stay in the record");
             }
             desk.tried(&tried, &performed.done);
+            if let Some(from) = performed.lost {
+                let calls = self.clone();
+                tokio::spawn(async move { calls.rescue_or_end(call, from).await });
+            }
         }
     }
 

@@ -176,6 +176,7 @@ mod tests {
             legs: vec![],
             bridge: (LegId(0), LegId(1)),
             relay: None,
+            leaving: None,
             policy: Policy::default(),
             placed: Time(0),
             answered: None,

@@ -7,6 +7,7 @@ pub mod admin;
 pub mod calls;
 mod desk;
 mod gather;
+mod guard;
 mod perform;
 mod record;
 mod relays;
@@ -56,9 +57,11 @@ pub async fn run(config: Config, bus: Bus, store: Store, dial: Dial, drain: Drai
         started_ms: now().0,
         ..Card::default()
     };
+    let here_name = card.instance.clone();
     let here = announce(&bus, card);
     let watching = tokio::spawn(health(relays.clone(), calls.clone()));
     let looking = tokio::spawn(serve::look_after(calls.clone(), drain.clone()));
+    let guarding = tokio::spawn(guard::watch(calls.clone(), relays, here_name));
     let served = serve::serve(bus, calls.clone(), drain.clone()).await;
     let _ = tokio::time::timeout(FINISH, async {
         while calls.busy() > 0 {
@@ -66,7 +69,7 @@ pub async fn run(config: Config, bus: Bus, store: Store, dial: Dial, drain: Drai
         }
     })
     .await;
-    for task in [looking, watching] {
+    for task in [looking, watching, guarding] {
         task.abort();
     }
     here.leave().await;

@@ -11,7 +11,7 @@ use bus::directory::Directory;
 use bus::{Bus, BusError, Message};
 use proto::v1::EndStatistics;
 use proto::wire::Wire;
-use session::call::{Call, Connect, Effect, Event, Fact, MediaEvent};
+use session::call::{Call, Connect, Effect, Event, Fact, RelaySession};
 use signal::{EffectId, LegId, LegState, Protocol, Said, Say, Signal, Time, subjects};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -35,6 +35,8 @@ pub struct Performed {
     pub done: Vec<EffectId>,
     /// What the call hears of it.
     pub events: Vec<Event>,
+    /// This relay does not have the session any more.
+    pub lost: Option<RelaySession>,
 }
 
 /// Performs effects.
@@ -82,6 +84,7 @@ impl Performer {
             let Ok(lane) = lane else { continue };
             performed.done.extend(lane.done);
             performed.events.extend(lane.events);
+            performed.lost = performed.lost.or(lane.lost);
         }
         performed
     }
@@ -118,7 +121,7 @@ impl Performer {
                         }
                     }
                 }
-                other => self.order(call, &entry, &other, &mut performed.events).await,
+                other => self.order(call, &entry, &other, &mut performed.lost).await,
             };
             if !done {
                 break;
@@ -199,7 +202,7 @@ impl Performer {
         call: &Call,
         entry: &Entry<Effect>,
         effect: &Effect,
-        events: &mut Vec<Event>,
+        lost: &mut Option<RelaySession>,
     ) -> bool {
         let span = info_span!("call.media", otel.name = effect.name(), call.id = %call.id);
         runtime::trace::adopt(&span, &call.trace);
@@ -208,6 +211,8 @@ impl Performer {
             let (session, outcome) = match (effect, &call.relay) {
                 (Effect::Record(fact), _) => return self.publish(call, entry, fact).await,
                 (Effect::Probe, Some(session)) => (session, self.relays.probe(session, call.id).await),
+                // A relay that was started anew may have the session again, and that is not this one.
+                (Effect::Release(session), _) if !self.relays.lives(session) => return true,
                 (Effect::Release(session), _) => {
                     let last = self.relays.release(session, call.id, &trace).await;
                     if let Ok(ends) = &last {
@@ -215,6 +220,7 @@ impl Performer {
                     }
                     (session, last.map(drop))
                 }
+                (Effect::Leave(session), _) => (session, self.relays.leave(session, call.id, &trace).await),
                 (Effect::Connect(connect), Some(session)) => {
                     (session, self.relays.connect(session, call.id, connect, &trace).await)
                 }
@@ -231,24 +237,21 @@ impl Performer {
                 // The call has ended meanwhile.
                 _ => return true,
             };
-            let leg = match effect {
-                Effect::Connect(connect) => Some(connect.leg),
-                Effect::Probe => Some(call.bridge.0),
-                _ => None,
-            };
-            match (outcome, leg) {
-                (Ok(()), _) => true,
-                // The media of this call is gone with its relay.
-                (Err(Failure::Lost), Some(leg)) => {
-                    events.push(Event::Media(leg, MediaEvent::Unreachable));
+            let needed = matches!(effect, Effect::Connect(_) | Effect::Probe);
+            match outcome {
+                Ok(()) => true,
+                // The session is gone with its relay; another may go on with it.
+                Err(Failure::Lost) => {
+                    if needed {
+                        *lost = Some(session.clone());
+                    }
                     true
                 }
-                (Err(Failure::Lost), None) => true,
-                (Err(Failure::Later), _) => {
+                Err(Failure::Later) => {
                     let age = (self.now)().since(entry.since);
                     let gone = age >= OPEN_BY_MS && !self.relays.lives(session);
-                    if let (true, Some(leg)) = (gone, leg) {
-                        events.push(Event::Media(leg, MediaEvent::Unreachable));
+                    if gone && needed {
+                        *lost = Some(session.clone());
                     }
                     gone || age >= GIVE_UP_MS
                 }
@@ -310,7 +313,7 @@ pub fn lane(effect: &Effect) -> Lane {
             Lane::Media(*leg)
         }
         // An order that comes after it finds no session, and nobody is left to miss it.
-        Effect::Release(_) | Effect::Probe => Lane::Relay,
+        Effect::Leave(_) | Effect::Release(_) | Effect::Probe => Lane::Relay,
         Effect::Record(_) => Lane::Facts,
     }
 }

@@ -4,8 +4,8 @@ use crate::calls::Calls;
 use anyhow::{Context, Result};
 use bus::{Bus, Request};
 use prost::Message as _;
-use proto::v1::RelayEvent;
 use proto::v1::relay_event::Event as Seen;
+use proto::v1::{RelayEvent, RelayState};
 use proto::wire::Wire;
 use runtime::Drain;
 use serde::{Deserialize, Serialize};
@@ -22,6 +22,8 @@ const GROUP: &str = "orchestrators";
 const AT_ONCE: usize = 2_048;
 /// After a drain, what was asked before gets this long; then its askers have given up.
 const LAST: Duration = Duration::from_secs(3);
+/// A relay that states nothing for so long has left nothing that is of use.
+const KEPT: Duration = Duration::from_secs(600);
 /// How often deadlines are looked at.
 const LOOK: Duration = Duration::from_millis(250);
 /// A due record that is not settled in this time goes to somebody else.
@@ -36,6 +38,7 @@ const TAKE: usize = 64;
 pub async fn serve(bus: Bus, calls: Calls, drain: Drain) -> Result<()> {
     let mut asks = bus.serve(subjects::ASK, GROUP).await.context("cannot serve the edges")?;
     let mut events = bus.serve(subjects::RELAY_EVENT, GROUP).await.context("cannot serve the relays")?;
+    let mut states = bus.serve(subjects::RELAY_STATE, GROUP).await.context("cannot keep for the relays")?;
     let mut claims = bus.serve(subjects::CLAIM, GROUP).await.context("cannot serve claims")?;
     bus.flush().await.context("the bus does not take our subscriptions")?;
     let at_once = Arc::new(Semaphore::new(AT_ONCE));
@@ -48,11 +51,13 @@ pub async fn serve(bus: Bus, calls: Calls, drain: Drain) -> Result<()> {
                     draining = true;
                     asks.close();
                     events.close();
+                    states.close();
                     claims.close();
                     continue;
                 }
                 Some(request) = asks.next() => Work::Ask(request),
                 Some(request) = events.next() => Work::Event(request),
+                Some(request) = states.next() => Work::State(request),
                 Some(request) = claims.next() => Work::Claim(request),
                 else => break,
             };
@@ -61,6 +66,7 @@ pub async fn serve(bus: Bus, calls: Calls, drain: Drain) -> Result<()> {
                 match work {
                     Work::Ask(request) => ask(&calls, request).await,
                     Work::Event(request) => event(&calls, request).await,
+                    Work::State(request) => state(calls.runner().store(), request).await,
                     Work::Claim(request) => claim(calls.runner().store(), request).await,
                 }
                 drop(permit);
@@ -85,6 +91,7 @@ pub async fn serve(bus: Bus, calls: Calls, drain: Drain) -> Result<()> {
 enum Work {
     Ask(Request),
     Event(Request),
+    State(Request),
     Claim(Request),
 }
 
@@ -110,10 +117,10 @@ async fn event(calls: &Calls, request: Request) {
             // Published elsewhere; it decides nothing.
             Seen::Picture => return None,
         };
-        Some((CallId::parse(&event.session)?, LegId(event.leg.try_into().ok()?), seen))
+        Some((CallId::parse(&event.session)?, LegId(event.leg.try_into().ok()?), seen, event.instance))
     });
     let taken = match read {
-        Some((call, leg, seen)) => calls.media(call, leg, seen).await,
+        Some((call, leg, seen, relay)) => calls.media(call, leg, seen, &relay).await,
         None => {
             warn!("a relay told something that makes no sense");
             Ok(false)
@@ -123,6 +130,20 @@ async fn event(calls: &Calls, request: Request) {
     match taken {
         Ok(_) => answer(request, bytes::Bytes::new()).await,
         Err(error) => error!(%error, "an event of a relay could not be committed"),
+    }
+}
+
+/// What must outlive a relay is kept beside the records: sealed, and not to be read here.
+async fn state(store: &Store, request: Request) {
+    let Ok(state) = RelayState::decode(request.message.payload.clone()) else {
+        warn!("a relay stated something that makes no sense");
+        return answer(request, bytes::Bytes::new()).await;
+    };
+    let values: Vec<_> = state.sessions.into_iter().map(|s| (s.session, s.sealed.into())).collect();
+    match store.keep(&state.instance, &values, &state.gone, KEPT).await {
+        Ok(()) => answer(request, bytes::Bytes::new()).await,
+        // Not answered: the relay states it again.
+        Err(error) => warn!(%error, "what must outlive a relay could not be kept"),
     }
 }
 

@@ -101,18 +101,24 @@ pub fn route(plan: &address::Plan, opening: &Opening, direct: bool, trunk: Profi
 /// What the relay grants: one content per leg, ports by leg; `transcodes`: codecs need not meet.
 #[must_use]
 pub fn grant(transcodes: bool) -> Grant {
+    grant_of(1, transcodes)
+}
+
+/// What the relay with this number grants: each has an address of its own, and all the same names and keys.
+#[must_use]
+pub fn grant_of(relay: u8, transcodes: bool) -> Grant {
     let end = |leg: u16| {
         let candidate = Candidate {
             foundation: "1".into(),
             component: 1,
             priority: 2_130_706_431,
-            address: ([203, 0, 113, 1], 30_100 + leg).into(),
+            address: ([203, 0, 113, relay], 30_100 + leg).into(),
             kind: CandidateKind::Host,
             related: None,
             generation: 0,
         };
         vec![LocalEnd {
-            address: [203, 0, 113, 1].into(),
+            address: [203, 0, 113, relay].into(),
             rtp_port: 30_000 + 2 * leg,
             rtcp_port: 30_001 + 2 * leg,
             ice: Ice {
@@ -126,7 +132,11 @@ pub fn grant(transcodes: bool) -> Grant {
             crypto: Suite::ALL.map(key).to_vec(),
         }]
     };
-    let session = RelaySession { instance: "relay".into(), address: "203.0.113.1".into() };
+    let session = RelaySession {
+        instance: format!("relay-{relay}"),
+        address: format!("203.0.113.{relay}"),
+        started_ms: 0,
+    };
     Grant { session, ends: vec![end(0), end(1)], transcodes }
 }
 

@@ -94,6 +94,7 @@ pub fn event(event: &Event) -> Option<String> {
         }
         Event::GivenUp(leg) => format!("{} given up", leg.0),
         Event::Media(leg, event) => format!("{} media {event:?}", leg.0).to_lowercase(),
+        Event::Moved(to) => format!("moved{}", if to.alive { ", the old relay lives" } else { "" }),
         Event::Deadline => "time is up".into(),
         Event::HangUp(reason) => format!("hang up ({reason:?})").to_lowercase(),
     })
@@ -133,6 +134,7 @@ pub fn effect(effect: &Effect) -> (String, Option<String>) {
             format!("play {}", leg.0),
             Some(format!("relay: {} hears {}", leg.0, sound.as_deref().unwrap_or("no music"))),
         ),
+        Effect::Leave(_) => ("leave".into(), None),
         Effect::Release(_) => ("release".into(), None),
         Effect::Probe => ("probe".into(), None),
         Effect::Record(Fact::Placed { from, to }) => {

@@ -4,12 +4,12 @@ use super::client::Client;
 use super::flow::{Flow, Kind, Step};
 use super::names::Names;
 use super::phone::Phone;
-use super::record::{Record, grant, plan, route};
+use super::record::{Record, grant, grant_of, plan, route};
 use super::{Fault, fault, show};
 use media::Profile;
 use minidom::Element;
 use session::Machine;
-use session::call::{Admission, Call, Effect, Event, MediaEvent, Placement};
+use session::call::{Admission, Call, Effect, Event, MediaEvent, Move, Placement};
 use signal::{Ask, CallId, EffectId, Heard, LegId, Protocol, Reason, Said, Say, Secret, Time, Verdict};
 use sip::message::Message;
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -37,6 +37,7 @@ pub struct World {
     sip: sip::edge::Edge,
     xmpp: xmpp::edge::Edge,
     instances: u32,
+    relays: u8,
     plan: address::Plan,
     direct: bool,
     trunk: Profile,
@@ -107,6 +108,7 @@ impl World {
             sip: sip_edge("sip-1", &phone),
             xmpp: xmpp_edge("xmpp-1", START),
             instances: 1,
+            relays: 1,
             plan: plan()?,
             direct: flow.setting("direct").is_some(),
             trunk: match flow.setting("srtp") {
@@ -217,6 +219,8 @@ impl World {
                 self.xmpp = xmpp_edge(&format!("xmpp-{}", self.instances), self.now);
             }
             ["hang", "up"] => return self.every(&Event::HangUp(Reason::Normal)),
+            // Another relay takes its sessions, under the same names and keys.
+            ["relay", how @ ("dies" | "drains")] => return self.moves(*how == "drains"),
             ["relay", leg, what] => {
                 let event = match *what {
                     "connected" => MediaEvent::Connected,
@@ -229,6 +233,15 @@ impl World {
                 return self.every(&Event::Media(LegId(leg), event));
             }
             _ => return fault(format!("\"{act}\" cannot happen")),
+        }
+        Ok(())
+    }
+
+    fn moves(&mut self, alive: bool) -> Result<(), Fault> {
+        self.relays += 1;
+        for (call, octets) in self.records.clone() {
+            let Some(from) = Record::from_bytes(&octets)?.call.relay else { continue };
+            self.decide(call, Event::Moved(Move { from, alive, grant: grant_of(self.relays, self.transcodes) }))?;
         }
         Ok(())
     }

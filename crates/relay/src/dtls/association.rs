@@ -13,7 +13,7 @@ const SUPPORTED_VERSIONS: u16 = 43;
 const DTLS_1_3: u16 = 0xfefc;
 
 /// One DTLS association, whichever engine runs it.
-pub(crate) struct Association(State);
+pub(crate) struct AnyEngine(State);
 
 enum State {
     /// A server that has heard nothing yet.
@@ -27,7 +27,7 @@ enum State {
     Dtls13(Box<Dtls13>),
 }
 
-impl Association {
+impl AnyEngine {
     /// Begins at `now`; a client's hello can be polled at once. `fingerprints` are the peer's.
     ///
     /// # Errors
@@ -38,8 +38,8 @@ impl Association {
         fingerprints: &[Fingerprint],
         clock: Clock,
         now: Time,
-    ) -> Result<Association, DtlsError> {
-        Ok(Association(match role {
+    ) -> Result<AnyEngine, DtlsError> {
+        Ok(AnyEngine(match role {
             Role::Client => State::OpenSsl(OpenSsl::new(certificate, role, fingerprints, now)?),
             Role::Server => State::Waiting {
                 certificate: certificate.clone(),
@@ -59,7 +59,7 @@ impl Association {
     }
 }
 
-impl Engine for Association {
+impl Engine for AnyEngine {
     fn receive(&mut self, datagram: &[u8], now: Time) -> Option<Outcome> {
         if let State::Waiting { certificate, fingerprints, clock, until: Some(_) } = &self.0 {
             let made = if offers_dtls13(datagram) {

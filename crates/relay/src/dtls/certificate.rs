@@ -40,24 +40,10 @@ impl Certificate {
     /// [`DtlsError::Library`]
     pub fn generate(now: Time) -> Result<Certificate, DtlsError> {
         let key = PKey::from_ec_key(EcKey::generate(&*EcGroup::from_curve_name(Nid::X9_62_PRIME256V1)?)?)?;
-        let mut name = X509NameBuilder::new()?;
-        name.append_entry_by_nid(Nid::COMMONNAME, "tandem")?;
-        let name = name.build();
         let mut serial = BigNum::new()?;
         serial.rand(127, MsbOption::MAYBE_ZERO, false)?;
         let seconds = i64::try_from(now.0 / 1000).unwrap_or(0);
-        let mut builder = X509::builder()?;
-        builder.set_version(2)?;
-        let serial = serial.to_asn1_integer()?;
-        builder.set_serial_number(&serial)?;
-        builder.set_subject_name(&name)?;
-        builder.set_issuer_name(&name)?;
-        let (from, to) = (Asn1Time::from_unix(seconds - DAY)?, Asn1Time::from_unix(seconds + 3650 * DAY)?);
-        builder.set_not_before(&from)?;
-        builder.set_not_after(&to)?;
-        builder.set_pubkey(&key)?;
-        builder.sign(&key, MessageDigest::sha256())?;
-        Certificate::of(builder.build(), key)
+        Certificate::of(signed(&key, &serial, (seconds - DAY, seconds + 3650 * DAY))?, key)
     }
 
     /// Reads a certificate and its key from one PEM text.
@@ -130,6 +116,29 @@ impl Certificate {
         };
         Ok(Certificate { certificate, key, context: context.build(), fingerprint })
     }
+}
+
+/// A certificate of this key, signed with it.
+pub(super) fn signed(
+    key: &PKey<Private>,
+    serial: &BigNum,
+    (from, to): (i64, i64),
+) -> Result<X509, DtlsError> {
+    let mut name = X509NameBuilder::new()?;
+    name.append_entry_by_nid(Nid::COMMONNAME, "tandem")?;
+    let name = name.build();
+    let mut builder = X509::builder()?;
+    builder.set_version(2)?;
+    let serial = serial.to_asn1_integer()?;
+    builder.set_serial_number(&serial)?;
+    builder.set_subject_name(&name)?;
+    builder.set_issuer_name(&name)?;
+    let (from, to) = (Asn1Time::from_unix(from)?, Asn1Time::from_unix(to)?);
+    builder.set_not_before(&from)?;
+    builder.set_not_after(&to)?;
+    builder.set_pubkey(key)?;
+    builder.sign(key, MessageDigest::sha256())?;
+    Ok(builder.build())
 }
 
 /// One of the fingerprints is this certificate's. Where a strong one is given, SHA-1 ones do not count (RFC 8122 §5.1).

@@ -180,8 +180,8 @@ fn dtls13(certificate: &Certificate, role: Role, peer: &Certificate) -> Dtls13 {
     Dtls13::on(clock(), certificate, role, &[peer.fingerprint()], NOW).unwrap()
 }
 
-fn server(certificate: &Certificate, peer: &Certificate) -> Association {
-    Association::new(certificate, Role::Server, &[peer.fingerprint()], clock(), NOW).unwrap()
+fn server(certificate: &Certificate, peer: &Certificate) -> AnyEngine {
+    AnyEngine::new(certificate, Role::Server, &[peer.fingerprint()], clock(), NOW).unwrap()
 }
 
 #[test]

@@ -25,6 +25,7 @@ fn agents(controlling: [bool; 2]) -> [Agent; 2] {
             addresses: addresses(side),
             controlling: controlling[side],
             tie_breaker: side as u64,
+            preference: PREFERENCE,
         };
         Agent::new(&config, Instant::now(), START).unwrap()
     });

@@ -6,6 +6,7 @@ use super::plain::Plain;
 use super::quality::mos;
 use super::reception::Reception;
 use super::reports::Reports;
+use super::snapshot::Inherited;
 use super::sound::Source;
 use super::speak::{Recent, delay};
 use super::web::Web;
@@ -26,6 +27,8 @@ pub(super) struct End {
     pub link: Link,
     /// What came before the peer was described.
     pub early: Option<Box<Early>>,
+    /// What another relay had come to, until the end is connected.
+    pub inherited: Option<Box<Inherited>>,
     /// The plain sockets are still open.
     pub sockets: bool,
     pub codecs: Vec<Codec>,
@@ -101,6 +104,7 @@ impl End {
             local,
             link: Link::Open,
             early: None,
+            inherited: None,
             sockets,
             codecs: vec![],
             direction: Direction::None,

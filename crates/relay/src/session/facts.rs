@@ -40,6 +40,8 @@ pub struct Local {
     pub pwd: String,
     /// Settles a conflict of ICE roles.
     pub tie_breaker: u64,
+    /// ICE local preference: a session that moves is preferred where it is now.
+    pub preference: u16,
     /// Keys for what is sent from here where SDES is agreed, one a suite. Secret.
     pub crypto: Vec<Crypto>,
 }
@@ -83,6 +85,8 @@ pub struct Remote {
 pub enum Happening {
     /// Plain: locked on its peer. WebRTC: keys are in.
     Connected,
+    /// WebRTC that goes on for another relay: the peer was found, or has found us.
+    Resumed,
     /// Nothing was heard for too long while something was due.
     TimedOut,
     /// ICE found no way, or lost it.

@@ -5,6 +5,7 @@ use signal::media::{Codec, Direction};
 use std::convert::Infallible;
 
 mod bleed;
+mod moved;
 mod network;
 mod rtcp;
 mod sdes;
@@ -28,10 +29,14 @@ pub(super) fn shared() -> SocketAddr {
     at("203.0.113.1:30000")
 }
 
-#[allow(clippy::disallowed_methods, reason = "a base for the standard clock; it is not looked at again")]
 pub(super) fn worker(limits: Limits) -> Worker {
+    Worker::new(limits, base(shared()))
+}
+
+#[allow(clippy::disallowed_methods, reason = "a base for the standard clock; it is not looked at again")]
+pub(super) fn base(address: SocketAddr) -> Host {
     let certificate = Certificate::generate(Time(0)).unwrap();
-    Worker::new(limits, Host { address: shared(), certificate, base: Instant::now(), epoch: Time(0) })
+    Host { address, certificate, base: Instant::now(), epoch: Time(0) }
 }
 
 pub(super) fn allocate(worker: &mut Worker, name: &str, contents: u32) -> Vec<EndId> {
@@ -45,6 +50,7 @@ pub(super) fn allocate(worker: &mut Worker, name: &str, contents: u32) -> Vec<En
             ufrag: format!("ufrag{}", id.index),
             pwd: "p".repeat(24),
             tie_breaker: 7,
+            preference: crate::ice::PREFERENCE,
             crypto: sdes::ours(id.index as u8),
         })
     });

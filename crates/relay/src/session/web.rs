@@ -2,19 +2,22 @@
 
 use super::end::{Early, End, Link};
 use super::facts::{Happening, Refusal, Remote};
+use super::snapshot::Inherited;
 use super::{Host, Worker};
 use crate::ice::{Config, Credentials, Datagram, addressee};
 use crate::packet::{Class, classify};
 use crate::srtp::Suite;
 use crate::webrtc;
 use signal::Time;
-use signal::media::{Dtls, Ice};
+use signal::media::{Candidate, CandidateKind, Dtls, Ice};
 use std::net::SocketAddr;
 use std::time::Duration;
 
 /// Checks kept that come before the peer's description, and their octets.
 const EARLY: usize = 8;
 const EARLY_OCTETS: usize = 512;
+/// Type of a Binding request (RFC 8489 §5).
+const REQUEST: [u8; 2] = [0x00, 0x01];
 /// Addresses of one end at a time.
 const ADDRESSES: usize = 64;
 /// Candidates kept that come before the description.
@@ -30,6 +33,10 @@ pub(super) struct Web {
     pub suite: Option<Suite>,
     /// The connection was reported.
     pub announced: bool,
+    /// Another relay had the keys.
+    resumed: bool,
+    /// Another relay has them now: it checks and nominates, not we.
+    pub leaving: bool,
     pub closed: Option<Time>,
     ufrag: String,
     dtls: Dtls,
@@ -55,26 +62,39 @@ impl Web {
 
     fn new(
         local: &Credentials,
-        tie_breaker: u64,
+        (tie_breaker, preference): (u64, u16),
         remote: (&Ice, &Dtls, bool),
+        inherited: Option<&Inherited>,
         (host, other): (&Host, Option<SocketAddr>),
         now: Time,
     ) -> Result<Web, Refusal> {
         let (ice, dtls, ours) = remote;
+        let association = inherited.and_then(|inherited| inherited.association.clone());
+        let resumed = association.is_some();
         let config = Config {
             credentials: local.clone(),
             addresses: std::iter::once(host.address).chain(other).collect(),
-            // A lite peer never controls (RFC 8445 §6.1.1).
-            controlling: ours || ice.lite,
-            tie_breaker,
+            // A lite peer never controls (RFC 8445 §6.1.1). Whoever goes on for another relay must: a peer that has nominated
+            // does not do so again, and gives way to the greater tie-breaker (§7.3.1.1).
+            controlling: ours || ice.lite || resumed,
+            tie_breaker: if resumed { u64::MAX } else { tie_breaker },
+            preference,
         };
         let base = host.base.checked_add(Duration::from_millis(now.since(host.epoch))).unwrap_or(host.base);
         let mut end = webrtc::End::new(&config, &host.certificate, base, now).map_err(refusal)?;
+        if let Some(association) = association {
+            end.resume(association).map_err(refusal)?;
+        }
         end.remote(ice, dtls, now).map_err(refusal)?;
+        if let Some(path) = inherited.and_then(|inherited| inherited.path) {
+            end.candidate(&known(path), now);
+        }
         Ok(Web {
             end,
             suite: None,
             announced: false,
+            resumed,
+            leaving: false,
             closed: None,
             ufrag: ice.ufrag.clone(),
             dtls: dtls.clone(),
@@ -92,6 +112,20 @@ impl Web {
         self.ufrag.clone_from(&ice.ufrag);
         self.dtls = dtls.clone();
         Ok(())
+    }
+}
+
+/// Where the peer was for another relay: found by its checks, perhaps, and in no description.
+fn known(address: SocketAddr) -> Candidate {
+    Candidate {
+        foundation: "known".into(),
+        component: 1,
+        // RFC 8445 §5.1.2.1: as one that a NAT shows.
+        priority: 100 << 24 | 65_535 << 8 | 255,
+        address,
+        kind: CandidateKind::ServerReflexive,
+        related: None,
+        generation: 0,
     }
 }
 
@@ -123,7 +157,15 @@ impl Worker {
             self.settle(index, now);
             return Ok(());
         }
-        let web = Web::new(&local, end.local.tie_breaker, (ice, dtls, remote.ours), (host, *other), now)?;
+        let inherited = end.inherited.take();
+        let web = Web::new(
+            &local,
+            (end.local.tie_breaker, end.local.preference),
+            (ice, dtls, remote.ours),
+            inherited.as_deref(),
+            (host, *other),
+            now,
+        )?;
         end.link = Link::Web(Box::new(web));
         let early = std::mem::take(&mut end.early);
         if std::mem::take(&mut end.sockets) {
@@ -220,19 +262,22 @@ impl Worker {
         let Some(end) = ends.get_mut(index as usize).and_then(|slot| slot.end.as_mut()) else { return };
         let Link::Web(web) = &mut end.link else { return };
         while let Some(datagram) = web.end.poll_transmit() {
+            if web.leaving && datagram.octets.starts_with(&REQUEST) {
+                continue;
+            }
             if transmits.len() < super::TRANSMITS {
                 checks.sent(index, &datagram.octets);
                 transmits.push_back(datagram);
             }
         }
-        let mut happened = [None; 4];
+        let (mut happened, mut keyed) = ([None; 4], false);
         for place in &mut happened {
             let Some(event) = web.end.poll_event() else { break };
             match event {
                 webrtc::Event::Connected { suite } => {
-                    (web.suite, web.closed) = (Some(suite), None);
+                    (web.suite, web.closed, keyed) = (Some(suite), None, true);
                     if !std::mem::replace(&mut web.announced, true) {
-                        *place = Some(Happening::Connected);
+                        *place = Some(if web.resumed { Happening::Resumed } else { Happening::Connected });
                     }
                 }
                 webrtc::Event::Unreachable => *place = Some(Happening::Unreachable),
@@ -254,6 +299,9 @@ impl Worker {
         }
         for happening in happened.into_iter().flatten() {
             self.report(index, happening);
+        }
+        if keyed && let Some(session) = self.end(index).map(|end| end.session) {
+            self.changed(session, now);
         }
     }
 

@@ -122,6 +122,59 @@ fn sequence_numbers_may_go_round() {
     }
 }
 
+/// R-RTP-7: the counter is handed over, and where the source has sent on for longer than sequence numbers tell, the tag does.
+#[test]
+fn a_successor_opens_what_comes_long_after_the_last_index_known() {
+    for suite in SUITES {
+        for (known, next) in [(10u64, 65_540u64), (65_530, 65_540), (10, 40_000), (70_000, 70_001 + 65_536)] {
+            let (mut here, mut there) = pair(suite);
+            there.resume(Index { ssrc: 1, rtp: Some(known), rtcp: 0 }).unwrap();
+            here.resume(Index { ssrc: 1, rtp: Some(next - 1), rtcp: 0 }).unwrap();
+            for index in [next, next + 1, next + 3] {
+                let wire = sealed(&mut here, &packet(index as u16, 1));
+                let mut forged = wire.clone();
+                forged[30] ^= 1;
+                assert_eq!(there.unprotect(&mut forged), Err(SrtpError::Forged));
+                assert_eq!(there.unprotect(&mut wire.clone()), Ok(172), "{suite:?} {known} {index}");
+                assert_eq!(there.unprotect(&mut wire.clone()), Err(SrtpError::Replayed));
+            }
+            assert_eq!(there.indices().next().unwrap().rtp, Some(next + 3));
+        }
+    }
+}
+
+/// What the dead relay had taken is not taken again.
+#[test]
+fn a_successor_takes_nothing_twice() {
+    for suite in SUITES {
+        let (mut here, mut there) = pair(suite);
+        let wires: Vec<Vec<u8>> = (0..200).map(|seq| sealed(&mut here, &packet(seq, 1))).collect();
+        there.resume(Index { ssrc: 1, rtp: Some(150), rtcp: 0 }).unwrap();
+        for (seq, wire) in wires.iter().enumerate().take(151) {
+            assert_eq!(there.unprotect(&mut wire.clone()), Err(SrtpError::Replayed), "{seq}");
+        }
+        assert_eq!(there.unprotect(&mut wires[151].clone()), Ok(172));
+    }
+}
+
+/// Whoever goes on with sending never uses an index again, over the wrap too.
+#[test]
+fn a_successor_sends_beyond_what_was_sent() {
+    for suite in SUITES {
+        let (mut here, mut there) = pair(suite);
+        let last = Index { ssrc: 1, rtp: Some(65_000), rtcp: 0x7fff_ffff };
+        here.resume(last.ahead(999)).unwrap();
+        there.resume(last).unwrap();
+        assert_eq!(here.indices().next().unwrap(), Index { ssrc: 1, rtp: Some(65_999), rtcp: 998 });
+        let mut again = packet(65_000u16.wrapping_add(999), 1);
+        again.resize(172 + ROOM, 0);
+        assert_eq!(here.protect(&mut again, 172), Err(SrtpError::Replayed));
+        let mut wire = sealed(&mut here, &packet(65_000u16.wrapping_add(1_000), 1));
+        assert_eq!(there.unprotect(&mut wire), Ok(172), "the counter was raised: {suite:?}");
+        assert_eq!(there.indices().next().unwrap().rtp, Some(66_000));
+    }
+}
+
 #[test]
 fn hostile_sources_take_no_room_and_short_packets_no_harm() {
     let (mut here, mut there) = pair(Suite::AesCm128Sha1_80);

@@ -8,6 +8,11 @@ pub(super) struct Window {
 }
 
 impl Window {
+    /// Everything up to this one counts as seen.
+    pub fn closed(highest: u64) -> Window {
+        Window { highest, seen: u128::MAX }
+    }
+
     /// Seen before, or too old to tell.
     pub fn has(&self, index: u64) -> bool {
         if self.seen == 0 || index > self.highest {

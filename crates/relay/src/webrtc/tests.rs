@@ -22,6 +22,7 @@ fn config(side: usize, controlling: bool) -> Config {
         addresses: vec![address(side)],
         controlling,
         tie_breaker: 7 + side as u64,
+        preference: crate::ice::PREFERENCE,
     }
 }
 

@@ -76,7 +76,7 @@ pub struct ClusterConfig {
     pub secret: Option<String>,
     /// The secret in a file.
     pub secret_file: Option<String>,
-    /// PEM file with the P-256 certificate and key of DTLS, one for all relays; made anew at each start when absent.
+    /// PEM file with the P-256 certificate and key of DTLS, one for all relays; it follows from the secret when absent.
     pub dtls_certificate_file: Option<String>,
 }
 

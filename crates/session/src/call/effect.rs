@@ -37,6 +37,8 @@ pub enum Effect {
         /// A file's name in the relay's sounds.
         sound: Option<String>,
     },
+    /// Tell the relay that another one goes on with the session.
+    Leave(RelaySession),
     /// Give the relay session back.
     Release(RelaySession),
     /// A fact for billing and monitoring.
@@ -54,6 +56,7 @@ impl Effect {
             Effect::Connect(_) => "connect",
             Effect::Candidates { .. } => "candidates",
             Effect::Play { .. } => "play",
+            Effect::Leave(_) => "leave",
             Effect::Release(_) => "release",
             Effect::Record(_) => "record",
             Effect::Probe => "probe",

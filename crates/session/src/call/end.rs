@@ -42,6 +42,9 @@ pub(super) fn conclude(call: &mut Call, now: Time, effects: &mut Effects) {
     if let Some(session) = call.relay.take() {
         effects.push(Effect::Release(session));
     }
+    if let Some(leaving) = call.leaving.take() {
+        effects.push(Effect::Release(leaving.session));
+    }
     let end = call.end.clone().unwrap_or_else(|| signal::Reason::General.into());
     let talked_ms = call.answered.map(|answered| now.since(answered));
     effects.push(Effect::Record(Fact::Ended { end, talked_ms }));

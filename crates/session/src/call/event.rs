@@ -13,6 +13,8 @@ pub enum Event {
     GivenUp(LegId),
     /// The relay saw something on the end of this leg.
     Media(LegId, MediaEvent),
+    /// Another relay has taken the session of one that is gone, or that wants to go.
+    Moved(Move),
     /// The record's deadline has passed.
     Deadline,
     /// An operator or a drain ends the call.
@@ -64,7 +66,7 @@ pub struct Route {
 }
 
 /// What a relay allocated: the answer to `Allocate`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Grant {
     /// Where it lives.
     pub session: RelaySession,
@@ -74,6 +76,17 @@ pub struct Grant {
     pub transcodes: bool,
 }
 
+/// A relay session that goes on at another relay, or at the same one started anew.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Move {
+    /// Where it was; a call that is not there (any more) does not move.
+    pub from: RelaySession,
+    /// That relay still forwards, and is to do so until everybody knows the new one.
+    pub alive: bool,
+    /// What the other one allocated for it.
+    pub grant: Grant,
+}
+
 /// A relay session; its id is the call's.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RelaySession {
@@ -81,4 +94,6 @@ pub struct RelaySession {
     pub instance: String,
     /// Its control address.
     pub address: String,
+    /// When that relay was started, milliseconds since the Unix epoch: one that was started anew knows nothing of it.
+    pub started_ms: u64,
 }

@@ -7,13 +7,14 @@
 mod effect;
 mod end;
 mod event;
+mod moving;
 mod place;
 mod record;
 mod relay;
 
 pub use effect::{Connect, Effect, Fact};
-pub use event::{Event, Grant, MediaEvent, Placement, RelaySession, Route};
-pub use record::{Admission, Call, FORMAT, Leg, Offer, Phase, Profiles};
+pub use event::{Event, Grant, MediaEvent, Move, Placement, RelaySession, Route};
+pub use record::{Admission, Call, FORMAT, Leaving, Leg, Offer, Phase, Place, Profiles};
 
 use crate::Machine;
 use signal::{Heard, LegId, Reason, Said, Time};
@@ -29,6 +30,7 @@ impl Machine for Call {
             Event::Said(leg, said) => self.said(leg, said, now, &mut effects),
             Event::GivenUp(leg) => self.given_up(leg, now, &mut effects),
             Event::Media(leg, event) => self.media(leg, event, now, &mut effects),
+            Event::Moved(to) => moving::moved(&mut self, to, now, &mut effects),
             Event::Deadline => self.expire(now, &mut effects),
             Event::HangUp(reason) => end::everybody(&mut self, reason.into(), now, &mut effects),
         }
@@ -108,7 +110,7 @@ impl Call {
             return;
         }
         let reason = match event {
-            MediaEvent::Connected => return,
+            MediaEvent::Connected => return moving::met(self, id),
             // Interworking §12.6 rule 10, §12.5: silence and failed checks are connectivity, a wrong key is security.
             MediaEvent::TimedOut | MediaEvent::Unreachable => Reason::Connectivity,
             MediaEvent::Insecure => Reason::Security,
@@ -119,6 +121,10 @@ impl Call {
     /// The deadline passed: whoever waited has waited long enough.
     fn expire(&mut self, now: Time, effects: &mut Effects) {
         if self.deadline.is_none_or(|deadline| deadline > now) || self.ended.is_some() {
+            return;
+        }
+        if moving::deadline(self).is_some_and(|at| at <= now) {
+            // What waited for its time is done in the end, as after every decision.
             return;
         }
         if self.is_established() {
@@ -140,8 +146,9 @@ impl Call {
         end::everybody(self, reason.into(), now, effects);
     }
 
-    /// After every decision: release the relay exactly once when everybody has gone, and set the deadline.
+    /// After every decision: tell who does not know yet where the media is, release the relay exactly once when everybody has gone, and set the deadline.
     fn conclude(&mut self, now: Time, effects: &mut Effects) {
+        moving::tell(self, now, effects);
         if self.ended.is_none() && self.legs.iter().all(|leg| leg.phase.is_over()) {
             end::conclude(self, now, effects);
         }
@@ -151,5 +158,8 @@ impl Call {
             None if self.is_established() => Some(now + record::CHECK_MS),
             None => Some(self.ring_by),
         };
+        if self.ended.is_none() {
+            self.deadline = [self.deadline, moving::deadline(self)].into_iter().flatten().min();
+        }
     }
 }

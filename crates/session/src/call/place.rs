@@ -3,7 +3,7 @@
 use super::Effects;
 use super::effect::{Effect, Fact};
 use super::event::Placement;
-use super::record::{Call, FORMAT, Leg, Offer, Phase};
+use super::record::{Call, FORMAT, Leg, Offer, Phase, Place};
 use signal::{End, LegId, Media, Opening, Reason, Signal, Time};
 
 const CALLER: LegId = LegId(0);
@@ -39,6 +39,7 @@ pub(super) fn place(placement: Placement, now: Time, effects: &mut Effects) -> R
         legs: vec![caller, callee],
         bridge: (CALLER, CALLEE),
         relay: Some(grant.session),
+        leaving: None,
         policy: route.policy,
         placed: now,
         answered: None,
@@ -85,6 +86,8 @@ fn leg(
         before: None,
         profile,
         ends,
+        place: Place::Known,
+        met: false,
         count: 0,
         dialog: vec![],
         revision: 0,

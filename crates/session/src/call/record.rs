@@ -7,7 +7,7 @@ use signal::{CallId, End, EventId, Heard, LegId, LegRef, LegState, Media, Openin
 use super::{Effect, Effects};
 
 /// Format of the stored record. An instance refuses to touch a record with a higher number (rolling upgrade).
-pub const FORMAT: u16 = 1;
+pub const FORMAT: u16 = 2;
 /// An ended call is kept this long, so that late messages get their answer (R-CALL-5).
 pub(super) const TOMBSTONE_MS: u64 = 60_000;
 /// From proceed to session-initiate, from 200 to the ACK that carries the answer (interworking §2.6).
@@ -32,6 +32,8 @@ pub struct Call {
     pub bridge: (LegId, LegId),
     /// Its media anchor; `None` once released.
     pub relay: Option<RelaySession>,
+    /// The relay that it is leaving, which forwards until everybody knows the new one.
+    pub leaving: Option<Leaving>,
     /// What media is served.
     pub policy: Policy,
     /// When it was placed.
@@ -50,6 +52,35 @@ pub struct Call {
     pub unheard: Reason,
     /// When to decide again.
     pub deadline: Option<Time>,
+}
+
+/// A relay that a call is moving away from while it still forwards.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Leaving {
+    /// Released at last.
+    pub session: RelaySession,
+    /// Since when.
+    pub since: Time,
+}
+
+/// Whether a leg's peer knows where its media is to go.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Place {
+    /// It does.
+    #[default]
+    Known,
+    /// The media has moved since it was told; to be told as soon as nothing else is open.
+    Moved {
+        /// It was told so often and would not hear.
+        tries: u8,
+        /// Not before.
+        after: Time,
+    },
+    /// It is being told.
+    Told {
+        /// As in `Moved`.
+        tries: u8,
+    },
 }
 
 /// How media is spoken with each leg of a call that is being placed.
@@ -80,6 +111,10 @@ pub struct Leg {
     pub profile: Profile,
     /// The relay's ends that face it, by content.
     pub ends: Vec<LocalEnd>,
+    /// Whether it knows them.
+    pub place: Place,
+    /// Its end has met the peer since it moved.
+    pub met: bool,
     /// Signals said to it so far.
     pub count: u32,
     /// The edge crate's own serialised state.

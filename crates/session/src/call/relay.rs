@@ -2,7 +2,7 @@
 
 use super::effect::{Connect, Effect, Fact};
 use super::record::{Call, DESCRIBE_MS, Leg, Offer, Phase};
-use super::{Effects, end};
+use super::{Effects, end, moving};
 use signal::media::Kind;
 use signal::{End, LegId, Media, Reason, Signal, Time};
 
@@ -21,7 +21,7 @@ pub(super) fn relay(call: &mut Call, from: LegId, signal: Signal, now: Time, eff
         Signal::Ringing | Signal::Progress(Some(_)) => ringing(call, from, peer, true, effects),
         Signal::Answer(media) => answer(call, from, peer, media, now, effects),
         Signal::Updated(media) => updated(call, from, peer, media, now, effects),
-        Signal::Refused(reason) => refused(call, from, peer, reason, effects),
+        Signal::Refused(reason) => refused(call, from, peer, reason, now, effects),
         Signal::Candidates(trickles) => {
             for trickle in trickles {
                 let place = call.leg(from).and_then(|leg| {
@@ -65,6 +65,7 @@ fn answer(call: &mut Call, from: LegId, peer: LegId, media: Media, now: Time, ef
     };
     let media = taken(leg, media);
     (leg.phase, leg.offer, leg.heard) = (Phase::Active, Offer::Settled, Some(media.clone()));
+    moving::begun(leg, now);
     let Some(hearer) = call.leg(peer).filter(|leg| leg.phase.is_early()) else {
         return answered(call, now, effects);
     };
@@ -79,6 +80,7 @@ fn answer(call: &mut Call, from: LegId, peer: LegId, media: Media, now: Time, ef
             };
             if let Some(leg) = call.leg_mut(peer) {
                 (leg.phase, leg.offer, leg.spoken) = (Phase::Active, Offer::Settled, Some(agreed.clone()));
+                moving::known(leg);
             }
             answered(call, now, effects);
             connect(call, from, effects);
@@ -90,6 +92,7 @@ fn answer(call: &mut Call, from: LegId, peer: LegId, media: Media, now: Time, ef
             let ours = media::offer(&media, &hearer.ends, hearer.profile, &call.policy);
             if let Some(leg) = call.leg_mut(peer) {
                 (leg.phase, leg.offer, leg.spoken) = (Phase::Answered, Offer::Ours, Some(ours.clone()));
+                moving::known(leg);
             }
             call.answer_by = Some(now + DESCRIBE_MS);
             answered(call, now, effects);
@@ -183,6 +186,7 @@ fn accept(call: &mut Call, from: LegId, theirs: Media, peers: &Media, now: Time,
             if let Some(leg) = call.leg_mut(from) {
                 (leg.offer, leg.heard, leg.spoken) = (Offer::Settled, Some(theirs), Some(agreed.clone()));
                 leg.before = None;
+                moving::known(leg);
             }
             connect(call, from, effects);
             if holds != held {
@@ -196,6 +200,7 @@ fn accept(call: &mut Call, from: LegId, theirs: Media, peers: &Media, now: Time,
         Err(_) => {
             if let Some(leg) = call.leg_mut(from) {
                 leg.offer = Offer::Settled;
+                moving::begun(leg, now);
                 leg.heard = leg.before.take().or(leg.heard.take());
             }
             call.say(from, Signal::Refused(Reason::IncompatibleMedia), effects);
@@ -221,6 +226,7 @@ fn describe(call: &mut Call, from: LegId, peer: LegId, theirs: Media, now: Time,
             if let Some(leg) = call.leg_mut(from) {
                 (leg.phase, leg.offer, leg.heard, leg.spoken) =
                     (Phase::Active, Offer::Settled, Some(theirs), Some(agreed.clone()));
+                moving::known(leg);
             }
             connect(call, from, effects);
             call.say(from, Signal::Updated(agreed), effects);
@@ -235,10 +241,11 @@ fn updated(call: &mut Call, from: LegId, peer: LegId, media: Media, now: Time, e
     };
     let late = leg.phase == Phase::Answered;
     let media = taken(leg, media);
+    let moved = moving::heard(leg, now);
     (leg.phase, leg.offer, leg.heard) = (Phase::Active, Offer::Settled, Some(media.clone()));
     leg.before = None;
     connect(call, from, effects);
-    if late {
+    if late || moved {
         return;
     }
     let Some(asker) = call.leg(peer).filter(|leg| leg.offer == Offer::Theirs) else { return };
@@ -246,22 +253,26 @@ fn updated(call: &mut Call, from: LegId, peer: LegId, media: Media, now: Time, e
     accept(call, peer, theirs, &media, now, effects);
 }
 
-fn refused(call: &mut Call, from: LegId, peer: LegId, reason: Reason, effects: &mut Effects) {
+fn refused(call: &mut Call, from: LegId, peer: LegId, reason: Reason, now: Time, effects: &mut Effects) {
     let Some(leg) = call.leg_mut(from).filter(|leg| leg.offer == Offer::Ours && leg.phase == Phase::Active)
     else {
         return;
     };
     leg.offer = Offer::Settled;
+    if moving::refused(leg, now) {
+        return;
+    }
     leg.spoken = leg.before.take().or(leg.spoken.take());
     if let Some(leg) = call.leg_mut(peer).filter(|leg| leg.offer == Offer::Theirs) {
         leg.offer = Offer::Settled;
+        moving::begun(leg, now);
         leg.heard = leg.before.take().or(leg.heard.take());
         call.say(peer, Signal::Refused(reason), effects);
     }
 }
 
 /// Tells the relay what a leg agreed, content by content.
-fn connect(call: &Call, id: LegId, effects: &mut Effects) {
+pub(super) fn connect(call: &Call, id: LegId, effects: &mut Effects) {
     let Some((leg, theirs)) = call.leg(id).and_then(|leg| leg.heard.as_ref().map(|m| (leg, m))) else {
         return;
     };

@@ -127,6 +127,40 @@ impl Redis {
         Ok(found.map_err(failed)?.concat())
     }
 
+    /// One hash a group: a batch is one round trip, and what was kept last is found by its field.
+    pub async fn keep(
+        &self,
+        group: &str,
+        values: &[(String, Bytes)],
+        gone: &[String],
+        ttl: Duration,
+    ) -> Result<(), StoreError> {
+        let name = group_name(group);
+        let mut batch = redis::pipe();
+        batch.atomic();
+        if !values.is_empty() {
+            let set = batch.cmd("HSET").arg(&name);
+            for (id, value) in values {
+                set.arg(id).arg(&value[..]);
+            }
+            set.ignore();
+        }
+        if !gone.is_empty() {
+            batch.cmd("HDEL").arg(&name).arg(gone).ignore();
+        }
+        batch.cmd("PEXPIRE").arg(&name).arg(u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX)).ignore();
+        batch.query_async::<()>(&mut self.link.clone()).await.map_err(failed)
+    }
+
+    pub async fn kept(&self, group: &str, id: &str) -> Result<Option<Bytes>, StoreError> {
+        let value: Option<Vec<u8>> = self.link.clone().hget(group_name(group), id).await.map_err(failed)?;
+        Ok(value.map(Bytes::from))
+    }
+
+    pub async fn kept_ids(&self, group: &str) -> Result<Vec<String>, StoreError> {
+        self.link.clone().hkeys(group_name(group)).await.map_err(failed)
+    }
+
     /// Redis measures the time to live itself; `now` serves the memory store.
     pub async fn lease(&self, name: &str, holder: &str, _now: u64, ttl_ms: u64) -> Result<bool, StoreError> {
         let mut call = self.scripts.lease.key(format!("tandem:lease:{name}"));
@@ -139,6 +173,10 @@ impl Redis {
         call.arg(holder).arg("");
         call.invoke_async::<()>(&mut self.link.clone()).await.map_err(failed)
     }
+}
+
+fn group_name(group: &str) -> String {
+    format!("tandem:kept:{group}")
 }
 
 fn record(version: u64, body: Option<Vec<u8>>, outbox: Option<Vec<u8>>) -> Record {

@@ -39,8 +39,13 @@ pub fn start(config: Config) -> Relay {
 
 impl Relay {
     pub async fn allocate(&mut self, session: &str) -> Vec<LocalEnd> {
-        let (session, trace) = (session.into(), TRACE.into());
-        let request = AllocateRequest { session, legs: 2, contents: 1, trace, webrtc: vec![] };
+        let request = AllocateRequest {
+            session: session.into(),
+            legs: 2,
+            contents: 1,
+            trace: TRACE.into(),
+            ..Default::default()
+        };
         self.client.allocate(request).await.unwrap().into_inner().ends
     }
 

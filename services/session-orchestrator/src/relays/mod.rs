@@ -8,7 +8,7 @@ mod placement;
 
 pub use placement::Wanted;
 
-use bus::directory::Directory;
+use bus::directory::{Card, Directory};
 use line::Line;
 use proto::pass::Pass;
 use proto::pipe::Dialer;
@@ -64,6 +64,8 @@ pub struct Relays {
     pass: Pass,
     wanted: Arc<Wanted>,
     lines: Arc<Mutex<HashMap<String, Line>>>,
+    /// Relays that are known to be gone, though the directory shows them for a while: by when they were started.
+    buried: Arc<Mutex<HashMap<String, u64>>>,
 }
 
 /// What a call needs of a relay.
@@ -79,7 +81,14 @@ impl Relays {
     /// Those that announce themselves in the directory.
     #[must_use]
     pub fn new(directory: Arc<Directory>, dial: Dial, pass: Pass, wanted: Wanted) -> Relays {
-        Relays { directory, dial, pass, wanted: Arc::new(wanted), lines: Arc::default() }
+        Relays {
+            directory,
+            dial,
+            pass,
+            wanted: Arc::new(wanted),
+            lines: Arc::default(),
+            buried: Arc::default(),
+        }
     }
 
     /// At least one relay lives.
@@ -97,18 +106,49 @@ impl Relays {
         trace: &str,
         doubtful: &mut Vec<RelaySession>,
     ) -> Option<Grant> {
-        let name = call.to_string();
+        let cards = self.ranked(&call.to_string());
+        self.first(cards, call, shape, &[], trace, doubtful).await
+    }
+
+    /// The session of a relay that is gone, or wants to go, at another one: `state` is what it has left. One that was started anew
+    /// under its name is asked first: peers need not hear of that.
+    pub async fn resume(
+        &self,
+        from: &RelaySession,
+        call: CallId,
+        shape: &Shape,
+        state: &[u8],
+        trace: &str,
+        doubtful: &mut Vec<RelaySession>,
+    ) -> Option<Grant> {
+        let mut cards = self.ranked(&call.to_string());
+        cards.retain(|card| card.instance != from.instance || card.started_ms != from.started_ms);
+        cards.sort_by_key(|card| card.instance != from.instance);
+        self.first(cards, call, shape, state, trace, doubtful).await
+    }
+
+    /// The first of these relays that takes the session.
+    async fn first(
+        &self,
+        cards: Vec<Card>,
+        call: CallId,
+        shape: &Shape,
+        state: &[u8],
+        trace: &str,
+        doubtful: &mut Vec<RelaySession>,
+    ) -> Option<Grant> {
         let legs = shape.webrtc.len();
         let webrtc = (0..).zip(&shape.webrtc).filter(|(_, webrtc)| **webrtc).map(|(leg, _)| leg);
         let request = AllocateRequest {
-            session: name.clone(),
+            session: call.to_string(),
             legs: u32::try_from(legs).ok()?,
             contents: u32::try_from(shape.contents).ok()?,
             trace: trace.to_owned(),
             webrtc: webrtc.collect(),
+            state: state.to_vec(),
         };
-        for card in placement::ranked(self.directory.list(), &self.wanted, &name).into_iter().take(ATTEMPTS) {
-            let session = RelaySession { instance: card.instance.clone(), address: card.address.clone() };
+        for card in cards.into_iter().take(ATTEMPTS) {
+            let session = session(&card);
             let Some(line) = self.line(&session) else { continue };
             match line.ask(Order::Allocate(request.clone())).await {
                 Ok(Reply::Allocate(reply)) => {
@@ -121,13 +161,21 @@ impl Relays {
                 Err(status) => {
                     warn!(relay = card.instance, %status, "the relay does not take the call");
                     self.forget(&session, &status);
-                    if !matches!(status.code(), Code::ResourceExhausted | Code::InvalidArgument) {
+                    let refused = [Code::ResourceExhausted, Code::InvalidArgument, Code::PermissionDenied];
+                    if !refused.contains(&status.code()) {
                         doubtful.push(session);
                     }
                 }
             }
         }
         None
+    }
+
+    /// The best first.
+    fn ranked(&self, call: &str) -> Vec<Card> {
+        let mut cards = self.directory.list();
+        cards.retain(|card| !self.is_buried(card));
+        placement::ranked(cards, &self.wanted, call)
     }
 
     /// Gives an order; `Ok` with the reply.
@@ -170,6 +218,7 @@ impl Relays {
             ice: Some(ice.into()),
             trace: trace.to_owned(),
             picture: false,
+            leaving: false,
         };
         self.order(session, Order::Update(request)).await.map(drop)
     }
@@ -208,6 +257,20 @@ impl Relays {
         if self.figures(session, call).await?.is_empty() { Err(Failure::Lost) } else { Ok(()) }
     }
 
+    /// Another relay goes on with the session: this one is to forward what comes, and no more.
+    ///
+    /// # Errors
+    /// [`Failure`]
+    pub async fn leave(&self, session: &RelaySession, call: CallId, trace: &str) -> Result<(), Failure> {
+        let request = UpdateRequest {
+            session: call.to_string(),
+            leaving: true,
+            trace: trace.to_owned(),
+            ..UpdateRequest::default()
+        };
+        self.order(session, Order::Update(request)).await.map(drop)
+    }
+
     /// Figures of the session's ends as they are now; none when the relay does not know it.
     ///
     /// # Errors
@@ -240,7 +303,48 @@ impl Relays {
     /// The relay still announces itself.
     #[must_use]
     pub fn lives(&self, session: &RelaySession) -> bool {
-        self.directory.list().iter().any(|card| card.instance == session.instance)
+        let is = |card: &Card| card.instance == session.instance && card.started_ms == session.started_ms;
+        self.directory.list().iter().any(|card| is(card) && !self.is_buried(card))
+    }
+
+    /// The relays that announce themselves, and for how long each has been silent.
+    #[must_use]
+    pub fn silences(&self) -> Vec<(Card, Duration)> {
+        self.directory.silences()
+    }
+
+    /// Whether the relay answers at all.
+    pub async fn answers(&self, card: &Card, within: Duration) -> bool {
+        let session = session(card);
+        let Some(line) = self.line(&session) else { return false };
+        let asked = line.ask(Order::Statistics(StatisticsRequest::default()));
+        let answered = matches!(tokio::time::timeout(within, asked).await, Ok(Ok(_)));
+        if !answered {
+            // A connection that stands may be one to nobody.
+            self.forget(&session, &Status::unavailable(""));
+        }
+        answered
+    }
+
+    /// This relay is gone, whatever the directory says.
+    pub fn bury(&self, card: &Card) {
+        let mut buried = self.buried.lock().unwrap_or_else(PoisonError::into_inner);
+        if buried.len() >= MAX_LINES {
+            buried.clear();
+        }
+        buried.insert(card.instance.clone(), card.started_ms);
+    }
+
+    /// It was given up, and answers again.
+    pub fn unbury(&self, card: &Card) {
+        self.buried.lock().unwrap_or_else(PoisonError::into_inner).remove(&card.instance);
+    }
+
+    /// This relay was found to be gone.
+    #[must_use]
+    pub fn is_buried(&self, card: &Card) -> bool {
+        let buried = self.buried.lock().unwrap_or_else(PoisonError::into_inner);
+        buried.get(&card.instance) == Some(&card.started_ms)
     }
 
     fn line(&self, session: &RelaySession) -> Option<Line> {
@@ -281,4 +385,10 @@ impl Relays {
             _ => Failure::Later,
         }
     }
+}
+
+/// A session at this relay.
+pub fn session(card: &Card) -> RelaySession {
+    let Card { instance, address, started_ms, .. } = card.clone();
+    RelaySession { instance, address, started_ms }
 }

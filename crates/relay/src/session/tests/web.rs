@@ -7,19 +7,19 @@ use signal::media::{Candidate, CandidateKind, Dtls, Fingerprint, Ice, Setup};
 
 /// A browser: an end of its own behind one socket.
 pub(super) struct Client {
-    pub(super) end: crate::webrtc::End,
-    pub(super) address: SocketAddr,
+    pub end: crate::webrtc::End,
+    pub address: SocketAddr,
     certificate: Certificate,
     ufrag: String,
-    events: Vec<Event>,
-    pub(super) heard: Vec<(Received, Vec<u8>)>,
+    pub events: Vec<Event>,
+    pub heard: Vec<(Received, Vec<u8>)>,
 }
 
-fn host(address: SocketAddr) -> Candidate {
+pub(super) fn host(address: SocketAddr) -> Candidate {
     Candidate {
         foundation: "1".into(),
         component: 1,
-        priority: 126 << 24 | 65_535 << 8 | 255,
+        priority: crate::ice::priority(crate::ice::PREFERENCE),
         address,
         kind: CandidateKind::Host,
         related: None,
@@ -29,17 +29,19 @@ fn host(address: SocketAddr) -> Candidate {
 
 impl Client {
     #[allow(clippy::disallowed_methods, reason = "a base for the standard clock; it is not looked at again")]
-    fn new(name: &str, address: &str, controlling: bool) -> Client {
+    pub fn new(name: &str, address: &str, controlling: bool) -> Client {
         let certificate = Certificate::generate(Time(0)).unwrap();
         let credentials = Credentials { ufrag: name.into(), pwd: name.repeat(8) };
         let address = at(address);
-        let config = Config { credentials, addresses: vec![address], controlling, tie_breaker: 3 };
+        let preference = crate::ice::PREFERENCE;
+        let config =
+            Config { credentials, addresses: vec![address], controlling, tie_breaker: 3, preference };
         let end = crate::webrtc::End::new(&config, &certificate, Instant::now(), Time(0)).unwrap();
         Client { end, address, certificate, ufrag: name.into(), events: vec![], heard: vec![] }
     }
 
     /// It hears what the relay's end says of itself.
-    fn meets(&mut self, worker: &Worker, end: EndId, setup: Setup, now: Time) {
+    pub fn meets(&mut self, worker: &Worker, end: EndId, setup: Setup, now: Time) {
         let local = &worker.end(end.index).unwrap().local;
         let ice = Ice {
             ufrag: local.ufrag.clone(),
@@ -52,7 +54,7 @@ impl Client {
     }
 
     /// What it says of itself.
-    pub(super) fn remote(&self, codecs: &[(u8, &str)]) -> Remote {
+    pub fn remote(&self, codecs: &[(u8, &str)]) -> Remote {
         let ice = Ice {
             ufrag: self.ufrag.clone(),
             pwd: self.ufrag.repeat(8),
@@ -72,14 +74,16 @@ impl Client {
 
 /// The wire between a worker and its clients.
 pub(super) struct Net {
-    pub(super) now: Time,
-    pub(super) worker: Worker,
-    pub(super) clients: Vec<Client>,
+    pub now: Time,
+    pub worker: Worker,
+    /// The worker's ICE port.
+    pub address: SocketAddr,
+    pub clients: Vec<Client>,
 }
 
 impl Net {
     /// Delivers what is on its way, as long as anything moves within so many milliseconds.
-    pub(super) fn run(&mut self, ms: u64) {
+    pub fn run(&mut self, ms: u64) {
         let until = self.now + ms;
         while self.now < until {
             loop {
@@ -119,7 +123,7 @@ impl Net {
     }
 
     /// A packet of the worker's goes where it is sent; clients decrypt it.
-    pub(super) fn give(
+    pub fn give(
         &mut self,
         socket: Socket,
         from: SocketAddr,
@@ -154,12 +158,7 @@ impl Net {
     }
 
     /// A client speaks; gives what leaves at the other end.
-    pub(super) fn say(
-        &mut self,
-        client: usize,
-        packet: &[u8],
-        rtcp: bool,
-    ) -> Option<(Socket, SocketAddr, Vec<u8>)> {
+    pub fn say(&mut self, client: usize, packet: &[u8], rtcp: bool) -> Option<(Socket, SocketAddr, Vec<u8>)> {
         let mut wire = packet.to_vec();
         wire.resize(packet.len() + crate::srtp::ROOM, 0);
         let Client { end, address, .. } = &mut self.clients[client];
@@ -173,7 +172,7 @@ impl Net {
         self.give(Socket::Shared, from, &wire)
     }
 
-    pub(super) fn reports(&mut self) -> Vec<(u8, Happening)> {
+    pub fn reports(&mut self) -> Vec<(u8, Happening)> {
         std::iter::from_fn(|| self.worker.poll_report()).map(|r| (r.leg.0, r.happening)).collect()
     }
 }
@@ -190,7 +189,7 @@ fn begun_with(mut worker: Worker, client: &str) -> (Net, EndId, EndId) {
         .unwrap();
     let mut client = Client::new("browser", client, false);
     client.meets(&worker, ids[1], Setup::Passive, Time(0));
-    (Net { now: Time(0), worker, clients: vec![client] }, ids[0], ids[1])
+    (Net { now: Time(0), worker, address: shared(), clients: vec![client] }, ids[0], ids[1])
 }
 
 pub(super) fn connected() -> (Net, EndId, EndId) {
@@ -313,7 +312,7 @@ fn a_client_that_never_answers_is_unreachable() {
 
 #[test]
 fn several_clients_share_the_port_and_strangers_reach_nobody() {
-    let mut net = Net { now: Time(0), worker: worker(Limits::default()), clients: vec![] };
+    let mut net = Net { now: Time(0), worker: worker(Limits::default()), address: shared(), clients: vec![] };
     for (name, address) in [("alice", "198.51.100.1:7000"), ("robert", "198.51.100.2:7000")] {
         let controlling = name == "alice";
         if net.clients.is_empty() {

@@ -240,16 +240,16 @@ fn another_relay_goes_on_with_the_keys() {
     for seq in 1..10 {
         net.talk(seq);
     }
-    let dead = &net.ends[0];
-    let keys = dead.keys().cloned().unwrap();
-    let outward: Vec<Index> = dead
-        .outward()
-        .map(|i| Index { rtp: i.rtp.map(|rtp| rtp + 1_000), rtcp: i.rtcp + 1_000, ..i })
-        .collect();
-    let inward: Vec<Index> = dead.inward().collect();
-    assert_eq!((outward.len(), inward.len()), (2, 2), "a source each of RTP and of RTCP");
+    let association = net.ends[0].association().unwrap();
+    let keys = association.keys.clone();
+    assert_eq!(
+        (association.outward.len(), association.inward.len()),
+        (2, 2),
+        "a source each of RTP and of RTCP"
+    );
+    let outward = association.outward.iter().map(|index| index.ahead(1_000)).collect();
     let mut successor = End::new(&config(0, true), &net.certificates[0], base(), net.now).unwrap();
-    successor.resume(keys.clone(), &outward, &inward).unwrap();
+    successor.resume(Association { outward, ..association }).unwrap();
     let dtls = net.dtls(1, Setup::Active);
     successor.remote(&ice(1), &dtls, net.now).unwrap();
     net.ends[0] = successor;

@@ -1,0 +1,234 @@
+//! What must outlive a relay (interworking §12.2, §12.5): taken from sessions in slices, given to those that go on elsewhere.
+//!
+//! One rule: what control knows anyway (descriptions, codecs, directions) is not in here; it is told again by
+//! [`Worker::connect`]. Here is what only the packets know: keys, indices, numbering, and where the peer was.
+
+use super::end::{End, Link};
+use super::facts::Local;
+use super::{LEGS, Worker};
+use crate::packet::{Splice, Spliced};
+use crate::webrtc::Association;
+use signal::{LegId, Time};
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+
+/// Whoever goes on numbers so far ahead: more than the dead one may have sent since it was last heard of (interworking §12.2).
+pub const AHEAD: u32 = 1_000;
+/// Every session is looked at once in this time, ms.
+const ROUND_MS: u64 = 1_000;
+/// Slices of a round.
+const SLICES: u64 = 40;
+/// What changes in one breath (both ends connected) is taken together, ms.
+const BREATH_MS: u64 = 20;
+/// A session that nothing moves is taken again after so long, lest its copy be forgotten, ms.
+const REFRESH_MS: u64 = 60_000;
+/// Names of ended sessions that may wait to be fetched.
+const GONE: usize = 4_096;
+
+/// A session as another relay can go on with it. Secret.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Snapshot {
+    /// When it was taken.
+    pub at: Time,
+    /// Its ends.
+    pub ends: Vec<EndState>,
+}
+
+/// One end of a [`Snapshot`].
+#[derive(Clone, PartialEq, Eq)]
+pub struct EndState {
+    /// The leg.
+    pub leg: LegId,
+    /// The content's place.
+    pub content: u16,
+    /// Our ICE user fragment, as the peer knows it.
+    pub ufrag: String,
+    /// Its password.
+    pub pwd: String,
+    /// ICE local preference of our candidate.
+    pub preference: u16,
+    /// Our port of plain RTP: whoever has the same address takes the same one.
+    pub rtp_port: u16,
+    /// DTLS role, keys and indices.
+    pub association: Option<Association>,
+    /// Where the peer's ICE was.
+    pub path: Option<SocketAddr>,
+    /// The stream from this end as the other end's peer sees it.
+    pub splice: Option<Spliced>,
+}
+
+impl std::fmt::Debug for EndState {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("EndState")
+            .field("leg", &self.leg)
+            .field("content", &self.content)
+            .field("path", &self.path)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What an end goes on with once it is connected.
+#[derive(Debug)]
+pub(super) struct Inherited {
+    pub association: Option<Association>,
+    pub path: Option<SocketAddr>,
+}
+
+/// Which sessions are to be taken next.
+#[derive(Debug, Default)]
+pub(super) struct Taking {
+    /// Sessions that have changed, oldest first.
+    changed: VecDeque<u32>,
+    /// Where the round has come to.
+    cursor: u32,
+    at: Option<Time>,
+    gone: VecDeque<String>,
+}
+
+/// What a session remembers of the last time that it was taken.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Taken {
+    changed: bool,
+    at: Time,
+    packets: u64,
+}
+
+impl Taking {
+    /// When [`Worker::take`] is wanted next.
+    pub fn deadline(&self) -> Option<Time> {
+        self.at
+    }
+
+    /// A session has gone, the last one perhaps.
+    pub fn forget(&mut self, name: String, last: bool) {
+        if self.gone.len() < GONE {
+            self.gone.push_back(name);
+        }
+        if last {
+            self.changed.clear();
+            self.at = None;
+        }
+    }
+}
+
+impl EndState {
+    fn of(end: &End) -> EndState {
+        let (association, path) = match &end.link {
+            Link::Web(web) => (web.end.association(), web.end.pair().map(|pair| pair.remote)),
+            Link::Open | Link::Plain(_) => (None, None),
+        };
+        // Not connected yet here either.
+        let inherited = end.inherited.as_deref();
+        EndState {
+            leg: end.leg,
+            content: end.content,
+            ufrag: end.local.ufrag.clone(),
+            pwd: end.local.pwd.clone(),
+            preference: end.local.preference,
+            rtp_port: end.local.rtp_port,
+            association: association.or_else(|| inherited?.association.clone()),
+            path: path.or_else(|| inherited?.path),
+            splice: end.splice.as_ref().map(Splice::state),
+        }
+    }
+}
+
+impl Worker {
+    /// A session has changed in what must outlive this relay.
+    pub(super) fn changed(&mut self, session: u32, now: Time) {
+        let Some(taken) = self.sessions.get_mut(session as usize).and_then(Option::as_mut) else { return };
+        if !std::mem::replace(&mut taken.taken.changed, true) {
+            self.taking.changed.push_back(session);
+        }
+        let soon = now + BREATH_MS;
+        self.taking.at = Some(self.taking.at.map_or(soon, |at| at.min(soon)));
+    }
+
+    /// Takes the next slice, at most `most` sessions: those that have changed first, then those of the round that packets have
+    /// moved. Bounded work; see [`Worker::deadline`] for when to come again.
+    pub fn take(&mut self, now: Time, most: usize) -> Vec<(String, Snapshot)> {
+        if self.taking.at.is_none_or(|at| at > now) {
+            return vec![];
+        }
+        let mut out = vec![];
+        while out.len() < most
+            && let Some(session) = self.taking.changed.pop_front()
+        {
+            if self.session(session).is_some_and(|s| s.taken.changed) {
+                out.extend(self.snapshot(session, now));
+            }
+        }
+        let count = self.names.len() as u64;
+        let pause = (ROUND_MS / SLICES).max(ROUND_MS / count.max(1));
+        let (looks, places) = (count * pause / ROUND_MS + 1, self.sessions.len() as u32);
+        let mut looked = 0;
+        for _ in 0..places {
+            if looked >= looks || out.len() >= most {
+                break;
+            }
+            self.taking.cursor = (self.taking.cursor + 1) % places.max(1);
+            let at = self.taking.cursor;
+            let Some(session) = self.session(at) else { continue };
+            looked += 1;
+            let taken = session.taken;
+            let moved = self.packets(at) != taken.packets || now.since(taken.at) >= REFRESH_MS;
+            if moved || taken.changed {
+                out.extend(self.snapshot(at, now));
+            }
+        }
+        let next = if self.taking.changed.is_empty() { now + pause } else { now + BREATH_MS };
+        self.taking.at = (count > 0).then_some(next);
+        out
+    }
+
+    /// The next session that has ended: nobody needs to go on with it.
+    pub fn poll_gone(&mut self) -> Option<String> {
+        self.taking.gone.pop_front()
+    }
+
+    /// A session that was just allocated goes on where another relay's had come to: the same names, keys and numbering. An end
+    /// that nobody knew there stays as it is. Gives the ends as they are now.
+    pub fn inherit(&mut self, session: &str, snapshot: Snapshot, now: Time) -> Vec<(LegId, u16, Local)> {
+        let Some(at) = self.names.get(session).copied() else { return vec![] };
+        for state in snapshot.ends {
+            let Ok(index) = self.find(session, state.leg.0.into(), state.content.into()) else { continue };
+            let Some(end) = self.end_mut(index).filter(|end| end.is_open()) else { continue };
+            let old = std::mem::replace(&mut end.local.ufrag, state.ufrag.clone());
+            end.local.pwd = state.pwd;
+            end.local.preference = state.preference.saturating_add(1);
+            end.splice = state.splice.map(|splice| Splice::resume(splice, AHEAD));
+            let inherited = Inherited { association: state.association.map(ahead), path: state.path };
+            end.inherited = Some(Box::new(inherited));
+            self.ufrags.remove(&old);
+            self.ufrags.insert(state.ufrag, index);
+        }
+        self.changed(at, now);
+        let ends = self.session(at).map(|s| s.ends.concat()).unwrap_or_default();
+        let ends = ends.iter().filter_map(|end| self.end(*end));
+        ends.map(|end| (end.leg, end.content, end.local.clone())).collect()
+    }
+
+    fn snapshot(&mut self, session: u32, now: Time) -> Option<(String, Snapshot)> {
+        let packets = self.packets(session);
+        let held = self.sessions.get_mut(session as usize).and_then(Option::as_mut)?;
+        held.taken = Taken { changed: false, at: now, packets };
+        let (name, ends) = (held.name.clone(), held.ends.concat());
+        let ends = ends.iter().filter_map(|end| self.end(*end)).map(EndState::of).collect();
+        Some((name, Snapshot { at: now, ends }))
+    }
+
+    /// Packets that came in or left at its ends.
+    fn packets(&self, session: u32) -> u64 {
+        let ends = (0..LEGS as usize).flat_map(|leg| self.session(session).map(|s| s.ends[leg].iter()));
+        ends.flatten()
+            .filter_map(|end| self.end(*end))
+            .map(|e| e.count.packets_in + e.count.packets_out)
+            .sum()
+    }
+}
+
+/// The keys are used for the first time where the other relay cannot have come to.
+fn ahead(association: Association) -> Association {
+    let outward = association.outward.iter().map(|index| index.ahead(AHEAD - 1)).collect();
+    Association { outward, ..association }
+}

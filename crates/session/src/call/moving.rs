@@ -1,0 +1,183 @@
+//! Moving: the media of a call goes on at another relay, and its peers are told where.
+//!
+//! One rule: who must be told is told once nothing else is open with them, by an update that changes nothing but the address. A
+//! relay that still forwards (a drain) is left in this order: first the peers that must find the new one by checks, then, when
+//! those have, the others, who switch at once; then it is released. One that is dead is left by everybody at once.
+
+use super::Effects;
+use super::effect::Effect;
+use super::event::Move;
+use super::record::{Call, Leaving, Leg, Offer, Phase, Place};
+use super::relay::connect;
+use media::LocalEnd;
+use signal::media::Transport;
+use signal::{LegId, Reason, Signal, Time};
+
+/// Peers that switch at once wait so long for those that need checks, ms.
+const PATIENCE_MS: u64 = 3_000;
+/// From an update that was refused to the next, ms; RFC 3261 §14.1 wants 2.1 to 4 s of who owns the Call-ID, 0 to 2 s of the other.
+const AGAIN_MS: u64 = 2_100;
+/// From an answer to an update.
+const REST_MS: u64 = 100;
+/// A peer that will not hear it so often is lost.
+const TRIES: u8 = 5;
+
+/// The session is at another relay now.
+pub(super) fn moved(call: &mut Call, to: Move, now: Time, effects: &mut Effects) {
+    let Move { from, alive, grant } = to;
+    if call.ended.is_some() || call.relay.as_ref() != Some(&from) || grant.ends.len() < call.legs.len() {
+        return;
+    }
+    if let Some(before) = call.leaving.take() {
+        // Moved on before everybody knew the last one.
+        effects.push(Effect::Release(before.session));
+    }
+    if alive && from != grant.session {
+        effects.push(Effect::Leave(from.clone()));
+        call.leaving = Some(Leaving { session: from, since: now });
+    }
+    call.relay = Some(grant.session);
+    for (leg, mut ends) in call.legs.iter_mut().zip(grant.ends) {
+        if leg.ends.iter().any(|end| end.address.is_ipv6()) {
+            ends.iter_mut().for_each(LocalEnd::prefer_ipv6);
+        }
+        let before = std::mem::replace(&mut leg.ends, ends);
+        leg.met = false;
+        for spoken in [&mut leg.spoken, &mut leg.before].into_iter().flatten() {
+            // Of an offer of theirs `before` is their own description, in which nothing of ours is found.
+            media::readdress(spoken, &before, &leg.ends);
+        }
+        // Keys of signalling are another relay's, and those of one that was started anew.
+        let keyed = leg.says(|transport| !transport.crypto.is_empty());
+        if (keyed || !same_place(&before, &leg.ends)) && !leg.phase.is_over() {
+            let tries = match leg.place {
+                Place::Known => 0,
+                Place::Moved { tries, .. } | Place::Told { tries } => tries,
+            };
+            leg.place = Place::Moved { tries, after: now };
+        }
+    }
+    let active: Vec<LegId> =
+        call.legs.iter().filter(|leg| leg.phase == Phase::Active).map(|leg| leg.id).collect();
+    for leg in active {
+        connect(call, leg, effects);
+    }
+}
+
+/// A relay that was started anew on its old ports: no peer has to hear of that.
+fn same_place(before: &[LocalEnd], now: &[LocalEnd]) -> bool {
+    let place = |end: &LocalEnd| {
+        let candidates: Vec<_> = end.ice.candidates.iter().map(|candidate| candidate.address).collect();
+        (end.address, end.rtp_port, end.rtcp_port, candidates, end.ice.ufrag.clone())
+    };
+    before.iter().map(place).eq(now.iter().map(place))
+}
+
+/// The end of this leg has met its peer.
+pub(super) fn met(call: &mut Call, id: LegId) {
+    if let Some(leg) = call.leg_mut(id) {
+        leg.met = true;
+    }
+}
+
+/// The leg is told of its ends anyhow, by an answer.
+pub(super) fn known(leg: &mut Leg) {
+    if matches!(leg.place, Place::Moved { .. }) {
+        leg.place = Place::Known;
+    }
+}
+
+/// The leg has just answered: that comes to rest before it is asked anything.
+pub(super) fn begun(leg: &mut Leg, now: Time) {
+    if let Place::Moved { after, .. } = &mut leg.place {
+        *after = now + REST_MS;
+    }
+}
+
+/// The peer has answered our update; true: it was told of a move, and nobody else waits for that answer.
+pub(super) fn heard(leg: &mut Leg, now: Time) -> bool {
+    let told = matches!(leg.place, Place::Told { .. });
+    if told {
+        leg.place = Place::Known;
+    }
+    // It was asked something else, or its media has moved again meanwhile.
+    begun(leg, now);
+    told
+}
+
+/// The peer has refused our update; true: it told of a move. What was said stands, and is said again.
+pub(super) fn refused(leg: &mut Leg, now: Time) -> bool {
+    let Place::Told { tries } = leg.place else {
+        begun(leg, now);
+        return false;
+    };
+    leg.place = Place::Moved { tries, after: now + AGAIN_MS };
+    leg.before = None;
+    true
+}
+
+/// Tells whoever is to be told now, and leaves the relay that nobody needs any more.
+pub(super) fn tell(call: &mut Call, now: Time, effects: &mut Effects) {
+    if call.ended.is_some() {
+        return;
+    }
+    for id in [call.bridge.0, call.bridge.1] {
+        let Some(leg) = call.leg(id) else { continue };
+        let Place::Moved { tries, after } = leg.place else { continue };
+        let free = leg.phase == Phase::Active && leg.offer == Offer::Settled;
+        if !free || after > now || waits(call, leg).is_some_and(|until| until > now) {
+            continue;
+        }
+        if tries >= TRIES {
+            return super::end::everybody(call, Reason::Connectivity.into(), now, effects);
+        }
+        let Some(spoken) = leg.spoken.clone() else { continue };
+        if let Some(leg) = call.leg_mut(id) {
+            (leg.offer, leg.place) = (Offer::Ours, Place::Told { tries: tries + 1 });
+            leg.before = leg.spoken.clone();
+        }
+        call.say(id, Signal::Update(offered(spoken)), effects);
+    }
+    let known = |leg: &Leg| leg.place == Place::Known || leg.phase.is_over();
+    if call.legs.iter().all(known)
+        && let Some(leaving) = call.leaving.take()
+    {
+        effects.push(Effect::Release(leaving.session));
+    }
+}
+
+/// When the call must look after its move again.
+pub(super) fn deadline(call: &Call) -> Option<Time> {
+    let due = |leg: &Leg| match leg.place {
+        Place::Moved { after, .. } if leg.phase == Phase::Active && leg.offer == Offer::Settled => {
+            Some(waits(call, leg).map_or(after, |until| until.max(after)))
+        }
+        _ => None,
+    };
+    call.legs.iter().filter_map(due).min()
+}
+
+/// Until when a peer that switches at once waits for the others; `None`: it does not.
+fn waits(call: &Call, leg: &Leg) -> Option<Time> {
+    let checks = |leg: &Leg| leg.says(|transport| transport.ice.is_some());
+    let leaving = call.leaving.as_ref().filter(|_| !checks(leg))?;
+    let slow = |leg: &Leg| checks(leg) && leg.phase == Phase::Active && !leg.met;
+    call.legs.iter().any(slow).then(|| leaving.since + PATIENCE_MS)
+}
+
+impl Leg {
+    /// Something that we told it of a transport is so.
+    fn says(&self, so: impl Fn(&Transport) -> bool) -> bool {
+        self.spoken.iter().flat_map(|spoken| &spoken.contents).any(|content| so(&content.transport))
+    }
+}
+
+/// An offer again (RFC 8842 §5.2: the role once agreed stays, whatever it says).
+fn offered(mut spoken: signal::Media) -> signal::Media {
+    for content in &mut spoken.contents {
+        if let Some(dtls) = &mut content.transport.dtls {
+            dtls.setup = signal::media::Setup::ActPass;
+        }
+    }
+    spoken
+}

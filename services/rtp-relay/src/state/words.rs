@@ -1,0 +1,208 @@
+//! Between a snapshot and its words in `relay.proto`.
+
+use prost::Message as _;
+use proto::v1;
+use relay::dtls::{Keys, Master, Role};
+use relay::packet::Spliced;
+use relay::session::{CONTENTS, EndState, LEGS, Snapshot};
+use relay::srtp::{Index, SOURCES, Suite};
+use relay::webrtc::Association;
+use signal::{LegId, Time};
+
+/// Octets of a credential.
+const TEXT: usize = 256;
+/// Fingerprints of a peer.
+const FINGERPRINTS: usize = 16;
+
+/// A snapshot as it is sealed.
+#[must_use]
+pub fn write(snapshot: &Snapshot) -> v1::SessionState {
+    v1::SessionState { at_ms: snapshot.at.0, ends: snapshot.ends.iter().map(end).collect() }
+}
+
+fn end(end: &EndState) -> v1::EndState {
+    v1::EndState {
+        leg: end.leg.0.into(),
+        content: end.content.into(),
+        ufrag: end.ufrag.clone(),
+        pwd: end.pwd.clone(),
+        rtp_port: end.rtp_port.into(),
+        preference: end.preference.into(),
+        path: end.path.map(|path| path.to_string()).unwrap_or_default(),
+        association: end.association.as_ref().map(association),
+        splice: end.splice.map(splice),
+    }
+}
+
+fn association(association: &Association) -> v1::Association {
+    let Association { role, fingerprints, keys, outward, inward } = association;
+    v1::Association {
+        client: *role == Role::Client,
+        fingerprints: fingerprints.iter().map(v1::Fingerprint::from).collect(),
+        profile: match keys.suite {
+            Suite::AesCm128Sha1_80 => 1,
+            Suite::AeadAes128Gcm => 7,
+            Suite::AeadAes256Gcm => 8,
+            // DTLS agrees on none of these.
+            Suite::AesCm128Sha1_32 | Suite::AesCm256Sha1_80 | Suite::AesCm256Sha1_32 => 0,
+        },
+        local_key: keys.local.key.clone(),
+        local_salt: keys.local.salt.clone(),
+        remote_key: keys.remote.key.clone(),
+        remote_salt: keys.remote.salt.clone(),
+        outward: outward.iter().map(index).collect(),
+        inward: inward.iter().map(index).collect(),
+    }
+}
+
+fn index(index: &Index) -> v1::SourceIndex {
+    v1::SourceIndex { ssrc: index.ssrc, rtp: index.rtp, rtcp: index.rtcp }
+}
+
+fn splice(splice: Spliced) -> v1::SpliceState {
+    v1::SpliceState {
+        ssrc: splice.ssrc,
+        clock: splice.clock,
+        source: splice.source,
+        seq_offset: splice.seq_offset.into(),
+        timestamp_offset: splice.timestamp_offset,
+        last: splice.last.map(|(seq, timestamp, at_ms)| v1::Sent { seq: seq.into(), timestamp, at_ms }),
+    }
+}
+
+/// Reads what [`write`] wrote; `None` where it makes no sense.
+#[must_use]
+pub fn read(octets: &[u8]) -> Option<Snapshot> {
+    let state = v1::SessionState::decode(octets).ok()?;
+    if state.ends.len() > (LEGS * CONTENTS) as usize {
+        return None;
+    }
+    let ends = state.ends.into_iter().map(read_end).collect::<Option<_>>()?;
+    Some(Snapshot { at: Time(state.at_ms), ends })
+}
+
+fn read_end(end: v1::EndState) -> Option<EndState> {
+    if end.ufrag.len() > TEXT || end.pwd.len() > TEXT {
+        return None;
+    }
+    Some(EndState {
+        leg: LegId(end.leg.try_into().ok()?),
+        content: end.content.try_into().ok()?,
+        ufrag: end.ufrag,
+        pwd: end.pwd,
+        rtp_port: end.rtp_port.try_into().ok()?,
+        preference: end.preference.try_into().ok()?,
+        path: if end.path.is_empty() { None } else { Some(end.path.parse().ok()?) },
+        association: match end.association {
+            Some(association) => Some(read_association(association)?),
+            None => None,
+        },
+        splice: match end.splice {
+            Some(splice) => Some(read_splice(splice)?),
+            None => None,
+        },
+    })
+}
+
+fn read_association(from: v1::Association) -> Option<Association> {
+    let suite = match from.profile {
+        1 => Suite::AesCm128Sha1_80,
+        7 => Suite::AeadAes128Gcm,
+        8 => Suite::AeadAes256Gcm,
+        _ => return None,
+    };
+    if from.fingerprints.len() > FINGERPRINTS || from.outward.len().max(from.inward.len()) > SOURCES {
+        return None;
+    }
+    let indices = |from: Vec<v1::SourceIndex>| {
+        from.into_iter().map(|i| Index { ssrc: i.ssrc, rtp: i.rtp, rtcp: i.rtcp }).collect()
+    };
+    Some(Association {
+        role: if from.client { Role::Client } else { Role::Server },
+        fingerprints: from.fingerprints.into_iter().map(Into::into).collect(),
+        keys: Keys {
+            suite,
+            local: Master { key: from.local_key, salt: from.local_salt },
+            remote: Master { key: from.remote_key, salt: from.remote_salt },
+        },
+        outward: indices(from.outward),
+        inward: indices(from.inward),
+    })
+}
+
+fn read_splice(from: v1::SpliceState) -> Option<Spliced> {
+    let last = match from.last {
+        Some(last) => Some((last.seq.try_into().ok()?, last.timestamp, last.at_ms)),
+        None => None,
+    };
+    Some(Spliced {
+        ssrc: from.ssrc,
+        clock: from.clock,
+        source: from.source,
+        seq_offset: from.seq_offset.try_into().ok()?,
+        timestamp_offset: from.timestamp_offset,
+        last,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use signal::media::Fingerprint;
+
+    fn snapshot() -> Snapshot {
+        let end = |leg: u8, suite: Option<Suite>| EndState {
+            leg: LegId(leg),
+            content: 1,
+            ufrag: "abcd".into(),
+            pwd: "0123456789012345678901".into(),
+            rtp_port: 30_002,
+            preference: 7,
+            path: suite.map(|_| "[2001:db8::1]:5000".parse().unwrap()),
+            association: suite.map(|suite| Association {
+                role: if leg == 0 { Role::Client } else { Role::Server },
+                fingerprints: vec![Fingerprint { hash: "sha-256".into(), digest: vec![7; 32] }],
+                keys: Keys {
+                    suite,
+                    local: Master { key: vec![1; suite.lengths().0], salt: vec![2; suite.lengths().1] },
+                    remote: Master { key: vec![3; suite.lengths().0], salt: vec![4; suite.lengths().1] },
+                },
+                outward: vec![Index { ssrc: 5, rtp: Some(0x0002_ffff), rtcp: 9 }],
+                inward: vec![Index { ssrc: 0, rtp: None, rtcp: 1 }, Index { ssrc: 6, rtp: Some(0), rtcp: 0 }],
+            }),
+            splice: Some(Spliced {
+                ssrc: 5,
+                clock: 48_000,
+                source: suite.map(|_| 0),
+                seq_offset: 65_535,
+                timestamp_offset: u32::MAX,
+                last: suite.map(|_| (0, 1, 2)),
+            }),
+        };
+        let suites = [Suite::AesCm128Sha1_80, Suite::AeadAes128Gcm, Suite::AeadAes256Gcm];
+        let ends = suites.into_iter().map(|suite| end(0, Some(suite))).chain([end(1, None)]);
+        Snapshot { at: Time(1_700_000_000_000), ends: ends.collect() }
+    }
+
+    #[test]
+    fn a_snapshot_is_read_as_it_was_written() {
+        let octets = write(&snapshot()).encode_to_vec();
+        assert_eq!(read(&octets), Some(snapshot()));
+        for length in 0..octets.len() {
+            // Cut short it is at most less; it never harms.
+            let _ = read(&octets[..length]);
+        }
+        let mut wrong = write(&snapshot());
+        wrong.ends[0].association.as_mut().unwrap().profile = 2;
+        assert_eq!(read(&wrong.encode_to_vec()), None);
+    }
+
+    #[test]
+    fn no_key_reaches_a_log() {
+        let text = format!("{:?} {:?}", snapshot(), write(&snapshot()));
+        assert!(
+            !text.contains("[1, 1") && !text.contains("[3, 3") && !text.contains("01234567890"),
+            "{text}"
+        );
+    }
+}

@@ -1,0 +1,144 @@
+//! A call goes on at another relay: what its relay has left is given to another, then the call decides.
+
+use super::Calls;
+use crate::relays::Shape;
+use crate::runner::{Loaded, Step};
+use anyhow::Result;
+use media::Profile;
+use session::Machine;
+use session::call::{Call, Event, MediaEvent, Move, RelaySession};
+use signal::{CallId, LegId};
+use std::time::Duration;
+use tracing::{Instrument, error, info_span, warn};
+
+/// A call that no relay takes for so long is over, and how often it is tried.
+const TRIES: u32 = 40;
+const PAUSE: Duration = Duration::from_millis(400);
+
+/// What became of an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rescued {
+    /// It goes on elsewhere.
+    Moved,
+    /// It is not at that relay (any more).
+    Elsewhere,
+    /// No relay takes it now.
+    NoRelay,
+    /// Nothing is left of its session: it cannot go on.
+    Nothing,
+}
+
+impl Calls {
+    /// Moves a call that is at `from` to another relay. `alive`: `from` still forwards, and nothing is lost should this fail.
+    ///
+    /// # Errors
+    /// The store does not answer.
+    pub async fn rescue(&self, call: CallId, from: &RelaySession, alive: bool) -> Result<Rescued> {
+        let span = info_span!("call.move", call.id = %call, relay = from.instance);
+        self.try_rescue(call, from, alive, &span).instrument(span.clone()).await
+    }
+
+    async fn try_rescue(
+        &self,
+        call: CallId,
+        from: &RelaySession,
+        alive: bool,
+        span: &tracing::Span,
+    ) -> Result<Rescued> {
+        let name = call.to_string();
+        let (loaded, kept) =
+            tokio::join!(self.0.runner.load::<Call>(call), self.0.runner.store().kept(&from.instance, &name));
+        let (loaded, kept) = (loaded?, kept?);
+        let Some(loaded) = loaded.filter(|loaded| is_at(&loaded.machine, from)) else {
+            return Ok(Rescued::Elsewhere);
+        };
+        let Some(state) = kept else { return Ok(Rescued::Nothing) };
+        runtime::trace::adopt(span, &loaded.machine.trace);
+        let trace = runtime::trace::parent_of(span);
+        let contents = loaded.machine.legs.first().map_or(1, |leg| leg.ends.len());
+        let mut webrtc = [false; 2];
+        for (webrtc, leg) in webrtc.iter_mut().zip(&loaded.machine.legs) {
+            *webrtc = leg.profile == Profile::Webrtc;
+        }
+        let (shape, mut doubtful) = (Shape { contents, webrtc }, vec![]);
+        let grant = self.0.relays.resume(from, call, &shape, &state, &trace, &mut doubtful).await;
+        if !doubtful.is_empty() {
+            self.give_back(call, doubtful, trace.clone());
+        }
+        let Some(grant) = grant else { return Ok(Rescued::NoRelay) };
+        let session = grant.session.clone();
+        let to = Move { from: from.clone(), alive, grant };
+        let desk = self.0.desks.open(call);
+        let _held = desk.commit.lock().await;
+        let step = |loaded: &Loaded<Call>| {
+            if is_at(&loaded.machine, from) {
+                Step::Decide { events: vec![Event::Moved(to.clone())], done: vec![], answer: true }
+            } else {
+                Step::Leave(false)
+            }
+        };
+        if self.commit(call, &desk, step).await? == Some(true) {
+            metrics::counter!("tandem_calls_moved_total", "relay" => if alive { "drained" } else { "lost" })
+                .increment(1);
+            return Ok(Rescued::Moved);
+        }
+        // Another orchestrator was faster, or the call has ended: unless it is the same relay's, the session is not needed.
+        self.give_back(call, vec![session], trace);
+        Ok(Rescued::Elsewhere)
+    }
+
+    /// [`Calls::rescue`] from a relay that has lost the session, until it goes on or cannot.
+    pub async fn rescue_or_end(&self, call: CallId, from: RelaySession) {
+        for _ in 0..TRIES {
+            match self.rescue(call, &from, false).await {
+                Ok(Rescued::Moved | Rescued::Elsewhere) => return,
+                Ok(Rescued::Nothing) => break,
+                Ok(Rescued::NoRelay) => {}
+                Err(error) => warn!(%error, call.id = %call, "a call cannot be moved yet"),
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+        self.unreachable(call, &from).await;
+    }
+
+    /// The media of a call is lost: never in silence (R-RTP-16).
+    pub async fn unreachable(&self, call: CallId, from: &RelaySession) {
+        let desk = self.0.desks.open(call);
+        let _held = desk.commit.lock().await;
+        let step = |loaded: &Loaded<Call>| {
+            if !is_at(&loaded.machine, from) {
+                return Step::Leave(());
+            }
+            let leg = loaded.machine.legs.iter().find(|leg| !leg.phase.is_over());
+            let event = Event::Media(leg.map_or(LegId(0), |leg| leg.id), MediaEvent::Unreachable);
+            Step::Decide { events: vec![event], done: vec![], answer: () }
+        };
+        if let Err(error) = self.commit(call, &desk, step).await {
+            error!(%error, call.id = %call, "an event could not be committed");
+        }
+    }
+
+    /// Whether a call's media is at a relay of this name, whenever that was started.
+    ///
+    /// # Errors
+    /// The store does not answer.
+    pub async fn belongs(&self, call: CallId, instance: &str) -> Result<bool> {
+        let loaded = self.0.runner.load::<Call>(call).await?;
+        Ok(loaded.is_some_and(|l| l.machine.relay.is_some_and(|relay| relay.instance == instance)))
+    }
+
+    /// Whether a call's media is at this relay.
+    ///
+    /// # Errors
+    /// The store does not answer.
+    pub async fn at(&self, call: CallId, relay: &RelaySession) -> Result<bool> {
+        let loaded = self.0.runner.load::<Call>(call).await?;
+        Ok(loaded.is_some_and(|loaded| is_at(&loaded.machine, relay)))
+    }
+}
+
+fn is_at(call: &Call, relay: &RelaySession) -> bool {
+    let at =
+        |session: &RelaySession| session.instance == relay.instance && session.started_ms == relay.started_ms;
+    call.ended.is_none() && call.relay.as_ref().is_some_and(at) && call.deadline().is_some()
+}

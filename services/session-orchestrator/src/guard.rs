@@ -1,0 +1,247 @@
+//! Watching over the relays: the calls of one that dies go on at others within three seconds, those of one that drains at leisure.
+//!
+//! One rule: silence is a hint, no more. A relay is dead once it has missed three beats *and* does not answer when asked; an
+//! orchestrator that was itself held up finds that they all answer. All orchestrators do this side by side; a lease a call and the
+//! record's version keep them apart. Start at [`watch`].
+
+use crate::calls::{Calls, Rescued};
+use crate::relays::{Relays, session};
+use bus::directory::Card;
+use session::call::RelaySession;
+use signal::{CallId, EventId};
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{Semaphore, mpsc};
+use tracing::{info, warn};
+
+/// How often the relays are looked at.
+const LOOK: Duration = Duration::from_millis(100);
+/// Three beats and the way (`HEARTBEAT` of the relay is 250 ms).
+const SILENT: Duration = Duration::from_millis(800);
+/// It is asked so often, and may take so long each time.
+const ASKED: usize = 3;
+const ANSWER: Duration = Duration::from_millis(300);
+/// Calls moved at once by one orchestrator.
+const AT_ONCE: usize = 64;
+/// Who has begun to move a call has this long.
+const LEASE_MS: u64 = 2_000;
+/// Between two rounds over the calls of a relay.
+const ROUND: Duration = Duration::from_millis(500);
+/// Calls that no relay takes for so many rounds are over.
+const ROUNDS: usize = 40;
+
+/// What was found out about a relay.
+enum Found {
+    Dead(Card),
+    Alive(Card),
+    /// Its calls have left.
+    Empty(String, u64),
+}
+
+/// Watches until it is aborted.
+pub async fn watch(calls: Calls, relays: Relays, instance: String) {
+    let mut known: HashMap<String, Card> = HashMap::new();
+    let (mut asking, mut moving) = (HashSet::new(), HashSet::new());
+    let (tell, mut told) = mpsc::channel(1_024);
+    let mut clock = tokio::time::interval(LOOK);
+    clock.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        clock.tick().await;
+        let mut gone = vec![];
+        while let Ok(found) = told.try_recv() {
+            match found {
+                Found::Dead(card) => {
+                    asking.remove(&name(&card));
+                    relays.bury(&card);
+                    gone.push(card);
+                }
+                Found::Alive(card) => {
+                    asking.remove(&name(&card));
+                }
+                Found::Empty(instance, started_ms) => {
+                    moving.remove(&(instance, started_ms));
+                }
+            }
+        }
+        let cards = relays.silences();
+        for (card, silent) in &cards {
+            let before = known.insert(card.instance.clone(), card.clone());
+            // Started anew it knows nothing of the sessions that it had.
+            gone.extend(before.filter(|before| before.started_ms != card.started_ms));
+            if *silent < SILENT {
+                if relays.is_buried(card) {
+                    // Its host had only stood still.
+                    relays.unbury(card);
+                    tokio::spawn(tidy(calls.clone(), relays.clone(), session(card)));
+                }
+                continue;
+            }
+            if !relays.is_buried(card) && asking.insert(name(card)) {
+                let (relays, card, tell) = (relays.clone(), card.clone(), tell.clone());
+                tokio::spawn(async move {
+                    let found = ask(&relays, card).await;
+                    let _ = tell.send(found).await;
+                });
+            }
+        }
+        // It has said good-bye, or was silent for longer than the directory remembers.
+        let left: Vec<String> = known
+            .keys()
+            .filter(|name| !cards.iter().any(|(card, _)| card.instance == **name))
+            .cloned()
+            .collect();
+        gone.extend(left.iter().filter_map(|name| known.remove(name)));
+        let draining = known.values().filter(|card| card.draining && others(&cards, card));
+        let leave =
+            gone.into_iter().map(|card| (card, false)).chain(draining.cloned().map(|card| (card, true)));
+        for (card, alive) in leave.collect::<Vec<_>>() {
+            if moving.insert(name(&card)) || !alive {
+                let (calls, me, tell) = (calls.clone(), instance.clone(), tell.clone());
+                tokio::spawn(async move {
+                    evacuate(&calls, &card, alive, &me).await;
+                    let _ = tell.send(Found::Empty(card.instance, card.started_ms)).await;
+                });
+            }
+        }
+    }
+}
+
+fn name(card: &Card) -> (String, u64) {
+    (card.instance.clone(), card.started_ms)
+}
+
+/// There is a relay that could take the calls of this one.
+fn others(cards: &[(Card, Duration)], card: &Card) -> bool {
+    cards.iter().any(|(other, _)| other.instance != card.instance && !other.draining)
+}
+
+async fn ask(relays: &Relays, card: Card) -> Found {
+    for _ in 0..ASKED {
+        if relays.answers(&card, ANSWER).await {
+            return Found::Alive(card);
+        }
+    }
+    warn!(relay = card.instance, "a relay is gone");
+    Found::Dead(card)
+}
+
+/// Moves the calls of a relay until none is left there. Of a dead one, calls that nobody takes end; of one that drains they stay.
+async fn evacuate(calls: &Calls, card: &Card, alive: bool, me: &str) {
+    let from = session(card);
+    let mut moved = 0;
+    for round in 0..ROUNDS {
+        let last = round + 1 == ROUNDS;
+        match pass(calls, &from, alive, last, me).await {
+            Ok((more, left)) => {
+                moved += more;
+                // A relay that drains takes nothing new, but what was on its way to it may still come.
+                if left == 0 && (!alive || round > 1) {
+                    break;
+                }
+            }
+            Err(error) => warn!(%error, relay = card.instance, "its calls cannot be moved yet"),
+        }
+        tokio::time::sleep(ROUND).await;
+    }
+    if moved > 0 {
+        info!(relay = card.instance, calls = moved, alive, "calls have moved to other relays");
+    }
+}
+
+/// One round: how many were moved here, and how many are still there.
+async fn pass(
+    calls: &Calls,
+    from: &RelaySession,
+    alive: bool,
+    last: bool,
+    me: &str,
+) -> anyhow::Result<(usize, usize)> {
+    let mut ids = calls.runner().store().kept_ids(&from.instance).await?;
+    // Each orchestrator begins elsewhere.
+    ids.sort_by_cached_key(|id| EventId::of(&[me, id]).0);
+    let at_once = Arc::new(Semaphore::new(AT_ONCE));
+    let mut running = tokio::task::JoinSet::new();
+    for id in ids.iter().filter_map(|id| CallId::parse(id)) {
+        let Ok(permit) = at_once.clone().acquire_owned().await else { break };
+        let (calls, from, me) = (calls.clone(), from.clone(), me.to_owned());
+        running.spawn(async move {
+            let _permit = permit;
+            one(&calls, id, &from, alive, last, &me).await
+        });
+    }
+    let (mut moved, mut left, mut gone) = (0, 0, vec![]);
+    while let Some(done) = running.join_next().await {
+        match done {
+            Ok((_, Some(Rescued::Moved))) => moved += 1,
+            Ok((id, Some(Rescued::Elsewhere))) => gone.push(id.to_string()),
+            Ok(_) | Err(_) => left += 1,
+        }
+    }
+    if !alive && !gone.is_empty() {
+        forget(calls, from, &gone).await;
+    }
+    Ok((moved, left))
+}
+
+/// A relay that was given up and lives still holds sessions that are elsewhere by now: they go back.
+async fn tidy(calls: Calls, relays: Relays, at: RelaySession) {
+    let Ok(ids) = calls.runner().store().kept_ids(&at.instance).await else { return };
+    for call in ids.iter().filter_map(|id| CallId::parse(id)) {
+        if !calls.at(call, &at).await.unwrap_or(true) {
+            // Should that fail, it ends them by itself.
+            let _ = relays.release(&at, call, "").await;
+        }
+    }
+}
+
+/// What became of a call; `None`: another orchestrator is at it, or it must be tried again.
+async fn one(
+    calls: &Calls,
+    call: CallId,
+    from: &RelaySession,
+    alive: bool,
+    last: bool,
+    me: &str,
+) -> (CallId, Option<Rescued>) {
+    let store = calls.runner().store();
+    let lease = format!("move:{call}");
+    match store.lease(&lease, me, runtime::clock::now_ms(), LEASE_MS).await {
+        Ok(true) => {}
+        Ok(false) => {
+            let there = calls.at(call, from).await.unwrap_or(true);
+            return (call, (!there).then_some(Rescued::Elsewhere));
+        }
+        Err(_) => return (call, None),
+    }
+    let rescued = calls.rescue(call, from, alive).await;
+    let _ = store.unlease(&lease, me).await;
+    match rescued {
+        Ok(Rescued::NoRelay) if last && !alive => {
+            calls.unreachable(call, from).await;
+            (call, Some(Rescued::Elsewhere))
+        }
+        Ok(Rescued::NoRelay) => (call, None),
+        Ok(Rescued::Nothing) => (call, None),
+        Ok(rescued) => (call, Some(rescued)),
+        Err(error) => {
+            warn!(%error, call.id = %call, "a call cannot be moved yet");
+            (call, None)
+        }
+    }
+}
+
+/// What a relay has left of calls that are not there is of no use, unless it lives again and has them again.
+async fn forget(calls: &Calls, from: &RelaySession, gone: &[String]) {
+    let kept = Duration::from_secs(600);
+    let mut useless = vec![];
+    for id in gone {
+        let Some(call) = CallId::parse(id) else { continue };
+        if !calls.belongs(call, &from.instance).await.unwrap_or(true) {
+            useless.push(id.clone());
+        }
+    }
+    if let Err(error) = calls.runner().store().keep(&from.instance, &[], &useless, kept).await {
+        warn!(%error, "what a relay has left could not be forgotten");
+    }
+}
