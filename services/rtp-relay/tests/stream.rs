@@ -56,6 +56,7 @@ fn allocate(session: &str, webrtc: Vec<u32>) -> Order {
         contents: 1,
         trace: String::new(),
         webrtc,
+        ..AllocateRequest::default()
     })
 }
 

@@ -241,7 +241,10 @@ impl World {
         self.relays += 1;
         for (call, octets) in self.records.clone() {
             let Some(from) = Record::from_bytes(&octets)?.call.relay else { continue };
-            self.decide(call, Event::Moved(Move { from, alive, grant: grant_of(self.relays, self.transcodes) }))?;
+            self.decide(
+                call,
+                Event::Moved(Move { from, alive, grant: grant_of(self.relays, self.transcodes) }),
+            )?;
         }
         Ok(())
     }
