@@ -189,7 +189,7 @@ pub fn worker(data: &[u8]) {
     video.feedback = ["nack", "nack pli", "ccm fir", "goog-remb"].map(String::from).to_vec();
     let sound = vec![Codec::new(0, "PCMU", 8_000, 1), Codec::new(101, "telephone-event", 8_000, 1)];
     for call in ["phones", "client", "video"] {
-        let make = |id: EndId| {
+        let make = |id: EndId, _| {
             ends.push(id);
             let ufrag = format!("ufrag{}", id.index);
             Ok::<_, ()>(Local {
