@@ -18,7 +18,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("tandem-media", &["tandem-signal"]),
     ("tandem-sip", &["tandem-signal", "tandem-address", "tandem-media"]),
     ("tandem-session", &["tandem-signal", "tandem-address", "tandem-media"]),
-    ("tandem-relay", &["tandem-signal", "tandem-media"]),
+    ("tandem-relay", &["tandem-signal", "tandem-media", "tandem-sound"]),
+    ("tandem-sound", &["tandem-signal"]),
     ("tandem-bus", &["tandem-signal", "tandem-proto"]),
     ("tandem-store", &[]),
     ("tandem-xmpp", &["tandem-signal", "tandem-address", "tandem-media"]),
@@ -26,7 +27,10 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("tandem-runtime", &[]),
     ("tandem-sip-edge", &["tandem-signal", "tandem-sip", "tandem-bus", "tandem-proto", "tandem-runtime"]),
     ("tandem-xmpp-edge", &["tandem-signal", "tandem-xmpp", "tandem-bus", "tandem-proto", "tandem-runtime"]),
-    ("tandem-rtp-relay", &["tandem-signal", "tandem-relay", "tandem-bus", "tandem-proto", "tandem-runtime"]),
+    (
+        "tandem-rtp-relay",
+        &["tandem-signal", "tandem-relay", "tandem-sound", "tandem-bus", "tandem-proto", "tandem-runtime"],
+    ),
     (
         "tandem-orchestrator",
         &[
@@ -70,6 +74,7 @@ const PURE: &[&str] = &[
     "tandem-xmpp",
     "tandem-session",
     "tandem-relay",
+    "tandem-sound",
 ];
 /// What a pure crate must not stand on.
 const IMPURE: &[&str] = &["tokio", "rand", "getrandom", "socket2", "mio", "async-nats", "redis", "tonic"];

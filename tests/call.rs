@@ -118,7 +118,11 @@ impl World {
                 ring_ms: 60_000,
                 unheard: Reason::Timeout,
             };
-            let grant = Grant { session: RelaySession::default(), ends: vec![end(30_000), end(30_002)] };
+            let grant = Grant {
+                session: RelaySession::default(),
+                ends: vec![end(30_000), end(30_002)],
+                transcodes: false,
+            };
             let (call, effects) =
                 Call::place(Placement { heard, route, grant, trace: String::new() }, NOW).unwrap();
             self.save(&call, effects);

@@ -239,7 +239,11 @@ impl World {
             ring_ms: 60_000,
             unheard: Reason::Offline,
         };
-        let grant = Grant { session: RelaySession::default(), ends: vec![end(30_000), end(30_010)] };
+        let grant = Grant {
+            session: RelaySession::default(),
+            ends: vec![end(30_000), end(30_010)],
+            transcodes: false,
+        };
         let (call, effects) =
             Call::place(Placement { heard, route, grant, trace: String::new() }, self.now).unwrap();
         self.save(&call, effects);

@@ -139,6 +139,8 @@ impl World {
         let opening = |from: Party, to: Party| Opening { from, to, link: "pbx".into(), hops: 70 };
         let (phone, client) = (Party::sip("sip:2041@pbx.example"), Party::xmpp("rosa@xmpp.example"));
         let (here, there) = if sip_calls { (phone, client) } else { (client, phone) };
+        // A relay that can make sound, or one that only passes it on.
+        let able = random.chance(2);
         let profile = |sip: bool| if sip { Profile::Plain } else { Profile::Webrtc };
         let offer = if described { described_media(&mut random) } else { Media::undescribed(&[Kind::Audio]) };
         let heard = Heard {
@@ -156,11 +158,19 @@ impl World {
                 opening: opening(here, there),
                 caller: profile(sip_calls),
                 callee: profile(!sip_calls),
-                policy: Policy::default(),
+                policy: Policy {
+                    transcode: able,
+                    music: able.then(|| "hold.wav".into()),
+                    ..Policy::default()
+                },
                 ring_ms: 60_000,
                 unheard: Reason::Offline,
             },
-            grant: Grant { session: RelaySession::default(), ends: vec![vec![end(1)], vec![end(2)]] },
+            grant: Grant {
+                session: RelaySession::default(),
+                ends: vec![vec![end(1)], vec![end(2)]],
+                transcodes: able,
+            },
             trace: String::new(),
         };
         let now = Time(1_000_000);
@@ -239,7 +249,11 @@ impl World {
                 self.released.insert(id);
                 self.perform_done(id);
             }
-            Effect::Connect(_) | Effect::Candidates { .. } | Effect::Record(_) | Effect::Probe => {
+            Effect::Connect(_)
+            | Effect::Candidates { .. }
+            | Effect::Play { .. }
+            | Effect::Record(_)
+            | Effect::Probe => {
                 self.perform_done(id);
             }
         }

@@ -86,6 +86,13 @@ fn values_arrive_in_the_configuration() {
     );
     assert!(relay.xmpp.component.is_empty() && relay.trunk.is_empty());
 
+    let relay = loaded("full", &[], "voice-tandem-rtp-relay-b");
+    assert_eq!(
+        (relay.relay.listen.to_string().as_str(), relay.relay.advertise6),
+        ("::", "2001:db8::8".parse().ok())
+    );
+    assert_eq!(relay.relay.advertise.unwrap().to_string(), "203.0.113.8");
+
     let relay = loaded("pods", &[], "voice-tandem-rtp-relay");
     assert_eq!(relay.relay.advertise, None, "the pod's own address is what callers reach");
 }
@@ -102,6 +109,7 @@ const SET: &[&str] = &[
     "trunk.password",
     "relay.listen",
     "relay.advertise",
+    "relay.advertise6",
     "relay.control",
     "call.drain_s",
 ];
@@ -118,7 +126,10 @@ fn every_documented_key_can_be_set() {
         let line = line.strip_prefix("# ").unwrap_or(line);
         let header = line.trim_start_matches('[').split(']').next().unwrap_or_default();
         let plain = |word: &str| {
-            !word.is_empty() && word.bytes().all(|b| b.is_ascii_lowercase() || b == b'_' || b == b'.')
+            !word.is_empty()
+                && word
+                    .bytes()
+                    .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'_' | b'.'))
         };
         if line.starts_with('[') && plain(header) {
             header.clone_into(&mut section);

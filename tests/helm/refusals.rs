@@ -69,6 +69,7 @@ const REFUSED: &[(&str, &[&str])] = &[
     ("secrets.cluster=null", &["/secrets", "cluster"]),
     // what cannot be together
     ("secrets.bus={\"name\":\"nats\",\"key\":\"url\"}", &["config.bus.url and secrets.bus are both given"]),
+    ("rtpRelay.advertise6=\"203.0.113.7\"", &["/rtpRelay/advertise6"]),
     ("rtpRelay.advertise=\"203.0.113.7\"", &["rtpRelay.advertise", "rtpRelay.pools"]),
     (
         "orchestrator.preStopSeconds=40",

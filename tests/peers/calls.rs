@@ -53,6 +53,40 @@ fn rosa_calls_at_once_and_the_desk_hangs_up() {
     rig.desk_hangs_up();
 }
 
+/// RTCP of either side ends at the relay, and both are told by it: they name our reports in theirs, so that the way to each is known.
+#[test]
+fn what_both_sides_hear_is_known_while_they_talk() {
+    let mut rig = Rig::new(g711(), phone::Options::default());
+    rig.desk_calls(&Gateway::uri_of("rosa"));
+    rig.talk("PCMU");
+    let calls = rig.gateway.ask("/calls").unwrap();
+    let path = format!("/calls/{}", calls["calls"][0]["id"].as_str().unwrap());
+    let mut last = json!(null);
+    let known = poll(std::time::Duration::from_secs(30), || {
+        last = rig.gateway.ask(&path).ok()?["media"].clone();
+        let ends = last.as_array()?;
+        let told = |end: &serde_json::Value| {
+            let trip = end["round_trip_us"].as_u64().is_some_and(|trip| trip < 200_000);
+            trip && end["seen"]["loss_ppm"] == 0 && end["seen"]["mos"].as_u64() > Some(400)
+        };
+        (ends.len() == 2 && ends.iter().all(told)).then_some(())
+    });
+    assert!(known.is_some(), "{last:#}");
+    for end in last.as_array().unwrap() {
+        assert!(end["heard"]["mos"].as_u64() > Some(400) && end["codec"] == "PCMU", "{last:#}");
+        assert!(end["heard"]["packets"].as_u64() > Some(50) && end["heard"]["lost"] == 0, "{last:#}");
+    }
+    println!("{last:#}");
+    let (_, metrics) = testkit::http::get(rig.gateway.admin, "/metrics").unwrap();
+    for name in ["loss_ratio", "jitter_seconds", "round_trip_seconds", "mos"] {
+        let count = format!("tandem_relay_{name}_count");
+        let line = metrics.lines().find(|line| line.starts_with(&count));
+        assert!(line.is_some_and(|line| !line.ends_with(" 0")), "{count}: {line:?}");
+        assert!(metrics.contains(&format!("tandem_relay_{name}_bucket{{le=\"+Inf\"}}")));
+    }
+    rig.desk_hangs_up();
+}
+
 #[test]
 fn opus_passes_as_it_is_both_ways() {
     let mut rig = Rig::new(opus(), phone::Options::default());
@@ -62,6 +96,30 @@ fn opus_passes_as_it_is_both_ways() {
     rig.rosa_calls(true);
     rig.talk("opus");
     rig.rosa_hangs_up();
+}
+
+/// A desk phone that has A-law or G.722 alone, a client that has Opus alone: each hears the other's tone, and its keys.
+#[test]
+fn codecs_that_do_not_meet_are_transcoded() {
+    for codecs in ["pcma", "g722"] {
+        let desk = baresip::Options { codecs: codecs.into(), ..Default::default() };
+        let mut rig = Rig::new(desk, phone::Options { codecs: "opus".into(), ..Default::default() });
+        rig.desk_calls(&Gateway::uri_of("rosa"));
+        rig.talk("opus");
+        rig.desk.press('7').unwrap();
+        rig.see("digit", |rig| rig.rosa.expect_where("dtmf", SOON, |e| e.text("digit") == "7").map(drop));
+        rig.sound();
+        rig.rosa_hangs_up();
+        rig.rosa_calls(true);
+        rig.talk("opus");
+        rig.rosa.press("3").unwrap();
+        rig.see("digit", |rig| {
+            let event = rig.desk.expect("CALL_DTMF_START", SOON)?;
+            anyhow::ensure!(event.facts["param"] == "3", "{event:?}");
+            Ok(())
+        });
+        rig.desk_hangs_up();
+    }
 }
 
 #[test]

@@ -2,12 +2,16 @@
 //! they must.
 
 use crate::rig::{Rig, SOON};
+use anyhow::Context;
+use serde_json::json;
+use testkit::clock::poll;
 use testkit::{Gateway, baresip, gateway, namespace, phone};
 
 fn rig(encryption: &str, srtp: &str) -> Rig {
     let desk =
         baresip::Options { codecs: "pcmu".into(), encryption: encryption.into(), ..Default::default() };
-    let gateway = gateway::Options { srtp: srtp.into(), ..Default::default() };
+    let more = "\n[telemetry]\nlog = \"debug\"\n".into();
+    let gateway = gateway::Options { srtp: srtp.into(), more, ..Default::default() };
     Rig::with(desk, phone::Options::default(), gateway)
 }
 
@@ -21,6 +25,8 @@ fn both_ways(rig: &mut Rig, profile: &str) {
     rig.talk("PCMU");
     rig.spoken(profile);
     rig.rosa_hangs_up();
+    let said = rig.gateway.program().log().since(0);
+    assert!(said.iter().all(|line| !line.text.contains("inline:")), "keys never reach a log");
 }
 
 #[test]
@@ -59,6 +65,19 @@ fn an_encrypted_call_is_held_and_goes_on() {
     rig.see("hold at rosa", |rig| rig.rosa.expect("hold", SOON).map(drop));
     rig.desk.order("resume", "").unwrap();
     rig.see("the end of hold at rosa", |rig| rig.rosa.expect("unhold", SOON).map(drop));
+    rig.sound();
+    // The other way we offer, and the phone answers.
+    for (word, asked) in [("hold", 1), ("unhold", 2)] {
+        rig.rosa.order(&json!({"do": word})).unwrap();
+        rig.see(word, |rig| {
+            let answered = poll(SOON, || {
+                let steps = rig.desk.trace();
+                let answers = steps.iter().filter(|s| s.sent && s.what.ends_with("(INVITE)")).count();
+                (answers >= asked).then_some(())
+            });
+            answered.context("the desk phone was not asked, or did not answer")
+        });
+    }
     rig.sound();
     rig.spoken("sdes");
     rig.rosa_hangs_up();

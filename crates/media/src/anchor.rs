@@ -3,6 +3,8 @@
 //! Offers are read generously and made from what can cross; answers keep the count, the order and the payload numbers of
 //! the offer they answer (RFC 3264 §6, interworking §3.3).
 
+mod turn;
+
 use crate::codec::{defaults, served, static_number};
 use crate::keying;
 use serde::{Deserialize, Serialize};
@@ -51,11 +53,21 @@ pub struct Policy {
     pub kinds: Vec<Kind>,
     /// Our own list, for a party whose peer has not described itself.
     pub codecs: Vec<Codec>,
+    /// The relay can turn one codec into another: behind what crosses, what we can turn it into is offered.
+    pub transcode: bool,
+    /// What a party hears that is held and hears nothing else: a file's name in the relay's sounds.
+    pub music: Option<String>,
 }
 
 impl Default for Policy {
     fn default() -> Policy {
-        Policy { kinds: vec![Kind::Audio], codecs: defaults() }
+        Policy { kinds: vec![Kind::Audio], codecs: defaults(), transcode: false, music: None }
+    }
+}
+
+impl Policy {
+    fn turns(&self, kind: Kind) -> bool {
+        self.transcode && kind == Kind::Audio
     }
 }
 
@@ -71,11 +83,15 @@ pub fn offer(heard: &Media, local: &[LocalEnd], profile: Profile, policy: &Polic
     let mut contents = vec![];
     for content in heard.contents.iter().filter(|c| !c.rejected && policy.kinds.contains(&c.kind)) {
         let Some(end) = local.get(contents.len()) else { break };
-        let codecs = if content.codecs.is_empty() { policy.codecs.clone() } else { carried(&content.codecs) };
+        let mut codecs =
+            if content.codecs.is_empty() { policy.codecs.clone() } else { carried(&content.codecs) };
         let transport = end.offer(profile);
         let bare = profile == Profile::Sdes && transport.crypto.is_empty();
         if bare || codecs.iter().all(Codec::is_auxiliary) {
             continue;
+        }
+        if policy.turns(content.kind) {
+            turn::behind(&mut codecs);
         }
         contents.push(Content {
             name: contents.len().to_string(),
@@ -108,8 +124,11 @@ pub fn answer(
         let peer = if served { heard.contents.get(live) } else { None };
         let transport = local.get(live).and_then(|end| end.answer(theirs, profile));
         live += usize::from(served);
-        let agreed =
-            peer.filter(|p| !p.rejected).map(|p| agree(&theirs.codecs, &p.codecs)).unwrap_or_default();
+        let agreed = peer.filter(|p| !p.rejected).map(|p| match agree(&theirs.codecs, &p.codecs) {
+            none if none.is_empty() && policy.turns(theirs.kind) => turn::agree(&theirs.codecs, &p.codecs),
+            agreed => agreed,
+        });
+        let agreed = agreed.unwrap_or_default();
         match (peer, transport) {
             (Some(peer), Some(transport)) if !agreed.is_empty() => contents.push(Content {
                 name: theirs.name.clone(),

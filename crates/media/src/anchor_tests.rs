@@ -58,6 +58,51 @@ fn names(media: &Media) -> Vec<(u8, String)> {
     media.contents[0].codecs.iter().map(|c| (c.pt, c.name.clone())).collect()
 }
 
+fn turning() -> Policy {
+    Policy { transcode: true, ..Policy::default() }
+}
+
+fn event(pt: u8, clock: u32) -> Codec {
+    Codec::new(pt, "telephone-event", clock, 1)
+}
+
+#[test]
+fn what_can_be_turned_stands_behind_what_crosses() {
+    let heard =
+        audio(vec![Codec::new(8, "PCMA", 8000, 1), Codec::new(18, "G729", 8000, 1), event(111, 48000)]);
+    let offered = offer(&heard, &[end(30002)], Profile::Webrtc, &turning());
+    let wanted = [
+        (8, "PCMA"),
+        (111, "telephone-event"),
+        (127, "opus"),
+        (9, "G722"),
+        (0, "PCMU"),
+        (101, "telephone-event"),
+    ];
+    assert_eq!(names(&offered), wanted.map(|(pt, name)| (pt, name.to_owned())));
+    let foreign =
+        audio(vec![Codec::new(18, "G729", 8000, 1), Codec::new(97, "iLBC", 8000, 1), event(101, 8000)]);
+    assert!(offer(&foreign, &[end(30002)], Profile::Webrtc, &turning()).contents.is_empty(), "never turned");
+    let video = Media::undescribed(&[Kind::Video]);
+    assert!(offer(&video, &[end(30002)], Profile::Webrtc, &turning()).contents.is_empty());
+}
+
+#[test]
+fn codecs_that_do_not_meet_are_turned_and_only_those() {
+    let theirs = audio(vec![Codec::new(111, "opus", 48000, 2), event(110, 48000)]);
+    let took = |codecs| answer(&theirs, &audio(codecs), &[end(30002)], Profile::Webrtc, &turning());
+    let agreed = took(vec![Codec::new(8, "PCMA", 8000, 1), event(101, 8000)]).unwrap();
+    assert_eq!(names(&agreed), [(111, "opus".into()), (110, "telephone-event".into())]);
+    let agreed = took(vec![Codec::new(9, "G722", 8000, 1)]).unwrap();
+    assert_eq!(names(&agreed), [(111, "opus".into())], "keys need both sides");
+    let agreed = took(vec![Codec::new(9, "G722", 8000, 1), Codec::new(96, "opus", 48000, 2)]).unwrap();
+    assert_eq!(names(&agreed)[0], (111, "opus".into()), "shared");
+    assert_eq!(took(vec![Codec::new(18, "G729", 8000, 1)]), Err(Mismatch));
+    let theirs = audio(vec![Codec::new(18, "G729", 8000, 1)]);
+    let took = audio(vec![Codec::new(8, "PCMA", 8000, 1)]);
+    assert_eq!(answer(&theirs, &took, &[end(30002)], Profile::Plain, &turning()), Err(Mismatch));
+}
+
 #[test]
 fn an_undescribed_offer_becomes_our_own_list_with_opus_first() {
     let offered =

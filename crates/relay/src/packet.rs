@@ -91,6 +91,17 @@ pub fn strip(packet: &mut [u8], length: usize, rtp: &mut Rtp) -> usize {
     length
 }
 
+/// What a packet carries, without header and padding (RFC 3550 §5.1).
+#[must_use]
+pub fn payload<'a>(packet: &'a [u8], rtp: &Rtp) -> Option<&'a [u8]> {
+    let payload = packet.get(rtp.header..)?;
+    let padding = match (packet.first()? & 0x20, payload.last()) {
+        (0, _) => 0,
+        (_, last) => usize::from(*last?),
+    };
+    payload.get(..payload.len().checked_sub(padding)?)
+}
+
 /// The payload numbers of one direction: what comes in as `n` goes out as `map[n]`; unknown ones are dropped (R-RTP-12).
 #[derive(Clone, Debug)]
 pub struct Payloads([u8; 128]);
@@ -187,6 +198,11 @@ impl Splice {
         let Some((last, ..)) = self.last else { return false };
         let forward = seq.wrapping_add(self.seq_offset).wrapping_sub(last);
         (MAX_DROPOUT..=u16::MAX - max_misorder(self.clock)).contains(&forward)
+    }
+
+    /// The codec has another clock from now on, Hz.
+    pub fn retime(&mut self, clock: u32) {
+        self.clock = clock;
     }
 
     /// The stream was not passed on for a while (hold): what comes next goes on like a new source, without a gap.

@@ -15,6 +15,7 @@ mod quality;
 mod reception;
 mod reports;
 mod sdes;
+mod sound;
 mod speak;
 #[cfg(test)]
 mod tests;
@@ -27,6 +28,8 @@ pub use facts::{
 };
 pub use quality::{BOUNDS, Scale, Spread, mos};
 pub use speak::DEPARTURE;
+
+pub use sound::Line as SoundLine;
 
 use crate::dtls::Certificate;
 use crate::ice::Datagram;
@@ -97,6 +100,7 @@ pub struct Worker {
     spread: Spread,
     forwarded: u64,
     dropped: u64,
+    sounds: sound::Sounds,
 }
 
 #[derive(Debug)]
@@ -144,6 +148,7 @@ impl Worker {
             spread: Spread::default(),
             forwarded: 0,
             dropped: 0,
+            sounds: sound::Sounds::default(),
         }
     }
 
@@ -224,8 +229,7 @@ impl Worker {
         if let Some(end) = self.end_mut(index) {
             end.agree(remote);
         }
-        self.meet(index, now);
-        Ok(())
+        self.meet(index, now)
     }
 
     /// Further candidates of a connected peer.
@@ -251,11 +255,11 @@ impl Worker {
     }
 
     /// Fits both sides to each other once both are connected.
-    fn meet(&mut self, index: u32, now: Time) {
-        let Some(peer) = self.end(index).map(|e| e.peer) else { return };
-        let Some((near, far)) = self.pair(index as usize, peer) else { return };
+    fn meet(&mut self, index: u32, now: Time) -> Result<(), Refusal> {
+        let Some(peer) = self.end(index).map(|e| e.peer) else { return Ok(()) };
+        let Some((near, far)) = self.pair(index as usize, peer) else { return Ok(()) };
         if near.is_open() || far.is_open() {
-            return;
+            return Ok(());
         }
         near.fit(far, now);
         far.fit(near, now);
@@ -265,6 +269,8 @@ impl Worker {
         }
         self.begin_reports(index, now);
         self.begin_reports(peer as u32, now);
+        self.turn(index, peer as u32, now)?;
+        self.turn(peer as u32, index, now)
     }
 
     /// Gives a session back; `None` when it is not known.
@@ -312,9 +318,9 @@ impl Worker {
         };
         let local = self.facing(from);
         let peer = self.end(index)?.peer;
-        let (near, far) = self.pair(index as usize, peer)?;
+        let (near, far) = pair(&mut self.ends, index as usize, peer)?;
         let before = near.refused();
-        let departure = path::cross(near, far, from, at, local, buffer, length);
+        let departure = path::cross((near, far), from, at, local, (buffer, length), &mut self.sounds);
         let refused = near.refused() - before;
         let asked = [near.reports.asked, far.reports.asked];
         if let Link::Plain(plain) = &mut near.link
@@ -483,7 +489,9 @@ impl Worker {
                     self.ufrags.insert(local.ufrag.clone(), index);
                     let cname = cname.unwrap_or_else(|| local.word());
                     slot.end = Some(End::new(id, session, leg_id, content, local, cname));
+                    // Room for every end on either list: packets need no more.
                     self.speaking.reserve(self.ends.len().saturating_sub(self.speaking.len()));
+                    self.latched.reserve(self.ends.len().saturating_sub(self.latched.len()));
                 }
                 Err(error) => {
                     self.free_ends.push(index);
@@ -530,6 +538,7 @@ impl Worker {
             self.closed.push_back(end.id);
         }
         self.unbind(index, &mut end);
+        self.hush(&mut end);
     }
 
     fn find(&self, session: &str, leg: u32, content: u32) -> Result<u32, Refusal> {
@@ -558,7 +567,11 @@ impl Worker {
     }
 
     fn pair(&mut self, near: usize, far: usize) -> Option<(&mut End, &mut End)> {
-        let [near, far] = self.ends.get_disjoint_mut([near, far]).ok()?;
-        Some((near.end.as_mut()?, far.end.as_mut()?))
+        pair(&mut self.ends, near, far)
     }
+}
+
+fn pair(ends: &mut [Slot], near: usize, far: usize) -> Option<(&mut End, &mut End)> {
+    let [near, far] = ends.get_disjoint_mut([near, far]).ok()?;
+    Some((near.end.as_mut()?, far.end.as_mut()?))
 }

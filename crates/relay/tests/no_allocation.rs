@@ -12,7 +12,9 @@ use tandem_relay::ice::{Config, Credentials};
 use tandem_relay::latch::{Allowed, Latch};
 use tandem_relay::packet::{self, Payloads, Splice};
 use tandem_relay::rtcp::Writer;
-use tandem_relay::session::{Arrival, DEPARTURE, EndId, Host, Limits, Local, Remote, Socket, Worker};
+use tandem_relay::session::{
+    Arrival, DEPARTURE, EndId, Host, Limits, Local, Remote, Socket, SoundLine, Worker,
+};
 use tandem_relay::srtp::{Context, ROOM, Suite};
 use tandem_relay::webrtc::{End, Received};
 
@@ -364,4 +366,52 @@ fn rtcp_allocates_nothing() {
     }
     // Each packet was sent once more, and each round asked the sender for something.
     assert!(said >= 4_000, "{said}");
+}
+
+/// Payloads go to the threads that make sound, and finished packets come back, without one; what those threads do is theirs.
+#[test]
+#[allow(clippy::disallowed_methods, reason = "a base for the standard clock")]
+fn a_transcoded_call_allocates_nothing_on_the_media_thread() {
+    let certificate = Certificate::generate(START).unwrap();
+    let host = Host { address: address(0), certificate, base: Instant::now(), epoch: START };
+    let mut worker = Worker::new(Limits::default(), host);
+    let (orders, told) = std::sync::mpsc::channel();
+    let (packets, coming) = std::sync::mpsc::sync_channel(64);
+    let load = std::sync::Arc::new(sound::room::Load::default());
+    let mut room = sound::room::Room::new(5, load.clone());
+    worker.make_sound(0, vec![SoundLine { orders, packets, load }]);
+    let mut ids = vec![];
+    let make = |id: EndId, _| {
+        ids.push(id);
+        let Credentials { ufrag, pwd } = credentials(10 + id.index as usize);
+        let (address, tie_breaker) = (address(0).ip(), 5);
+        Ok::<_, ()>(Local { address, rtp_port: 1, rtcp_port: 2, ufrag, pwd, tie_breaker, crypto: vec![] })
+    };
+    worker.allocate("call", "", 1, START, make).unwrap();
+    let plain =
+        |side, codec| Remote { address: Some(address(side)), codecs: vec![codec], ..Remote::default() };
+    worker.connect("call", 0, 0, &plain(2, Codec::new(0, "PCMU", 8_000, 1)), START).unwrap();
+    worker.connect("call", 1, 0, &plain(3, Codec::new(111, "opus", 48_000, 2)), START).unwrap();
+    told.try_iter().for_each(|order| room.order(order, 0));
+    let (mut left, mut buffer, mut finished) = (0, vec![0u8; 1_500], vec![]);
+    for seq in 0..500u16 {
+        let at = Arrival((START.0 + u64::from(seq) * 20) * 1_000);
+        let mut packet = rtp(seq);
+        packet[4..8].copy_from_slice(&(u32::from(seq) * 160).to_be_bytes());
+        let before = ALLOCATIONS.get();
+        assert_eq!(worker.receive(Socket::Rtp(ids[0]), address(2), at, &mut packet, 172), None);
+        // The fifth packet locks the address; the report and the queue for it are made then.
+        assert_eq!(ALLOCATIONS.get() - before, 2 * usize::from(seq == 4), "packet {seq}");
+        coming.try_iter().for_each(|parcel| room.packet(&parcel, |_| {}));
+        room.tick(u64::from(seq) * 20_000, |parcel| finished.push(parcel.clone()));
+        let before = ALLOCATIONS.get();
+        for parcel in &finished {
+            let out = worker.finished(parcel, at, &mut buffer).unwrap();
+            assert_eq!((out.to, buffer[1] & 0x7f), (address(3), 111));
+            left += 1;
+        }
+        assert_eq!(ALLOCATIONS.get() - before, 0, "packet {seq} on its way back");
+        finished.clear();
+    }
+    assert!(left > 480, "{left} came through");
 }

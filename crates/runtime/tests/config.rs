@@ -32,9 +32,9 @@ fn the_sample_has_no_fault_and_its_comments_are_keys() {
         .skip(3)
         .map(|line| {
             let bare = line.trim_start_matches("# ");
-            let key = bare
-                .split_once(" = ")
-                .is_some_and(|(key, _)| key.chars().all(|c| c.is_ascii_lowercase() || c == '_'));
+            let key = bare.split_once(" = ").is_some_and(|(key, _)| {
+                key.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+            });
             format!("{}\n", if sections(line) || key { bare } else { line })
         })
         .collect();
@@ -202,6 +202,9 @@ fn what_cannot_work_is_named_with_its_remedy() {
         ("[telemetry]\notlp = \"https://c:4317\"", "[telemetry] otlp: \"https://c:4317\""),
         ("[telemetry]\nsample = 1.5", "[telemetry] sample: 1.5"),
         ("[relay]\nports = \"9-1\"", "[relay] ports: \"9-1\""),
+        ("[relay]\ntranscode_complexity = 11", "[relay] transcode_complexity: 11"),
+        ("[call]\nhold_music = \"../x\"", "[call] hold_music: \"../x\""),
+        ("[call]\nhold_music = \"x.wav\"", "[relay] sounds: absent, while [call] hold_music is \"x.wav\""),
         (
             "[relay]\nadvertise6 = \"2001:db8::7\"",
             "[relay] advertise6: \"2001:db8::7\" beside listen \"127.0.0.1\"",

@@ -374,6 +374,7 @@ ctrl_tcp_listen 127.0.0.1:{control}
 module_path {}
 module stdio.so
 module g711.so
+module g722.so
 module opus.so
 module ausine.so
 module aubridge.so

@@ -1,6 +1,8 @@
 //! The way from control to a worker: a bounded queue and a waker. Orders go in batches; their outcomes come back by oneshot.
 
 use crate::poll::Waker;
+use ::sound::codec::Kind;
+use ::sound::player::Track;
 use relay::session::{BOUNDS, Figures, Local, Refusal, Remote, Spread};
 use signal::LegId;
 use signal::media::Ice;
@@ -68,6 +70,24 @@ pub enum Order {
         /// See [`relay::session::Worker::refresh`].
         picture: bool,
     },
+    /// See [`relay::session::Worker::voice`].
+    Voice {
+        /// Its name.
+        session: String,
+        /// Which end.
+        end: (u32, u32),
+    },
+    /// See [`relay::session::Worker::play`].
+    Play {
+        /// Its name.
+        session: String,
+        /// Which end.
+        end: (u32, u32),
+        /// What, in which number; `None`: nothing any more.
+        track: Option<(Arc<Track>, u8)>,
+        /// Over and over; until there is live media.
+        mode: (bool, bool),
+    },
     /// See [`relay::session::Worker::release`].
     Release {
         /// Its name.
@@ -90,6 +110,8 @@ pub enum Done {
     Allocated(Ends),
     /// An end was told.
     Told,
+    /// The number and the codec that are spoken at an end; `None`: it is not connected, or speaks none of ours.
+    Voice(Option<(u8, Kind)>),
     /// Figures of a session; `None` when it is not known.
     Figures(Option<Vec<Figures>>),
 }
@@ -143,6 +165,8 @@ pub struct Gauges {
     pub dropped: AtomicU64,
     /// Share of its core that the thread used lately, thousandths.
     pub busy: AtomicU32,
+    /// Directions of calls that are being transcoded now.
+    pub turned: AtomicU64,
 }
 
 /// A [`Spread`] that one thread writes and others read.
@@ -171,6 +195,12 @@ impl Spreads {
 }
 
 impl Gauges {
+    /// Directions of calls that are being transcoded now.
+    #[must_use]
+    pub fn turned(&self) -> u64 {
+        self.turned.load(Ordering::Relaxed)
+    }
+
     /// Sessions, packets forwarded, packets dropped.
     #[must_use]
     pub fn read(&self) -> (u64, u64, u64) {

@@ -4,13 +4,14 @@
 
 use crate::command::{DEADLINE, Denial, Done, Line, NoAnswer, NoRoom, Order, Outcome};
 use crate::convert;
+use crate::library::Library;
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt, Stream, StreamExt, future::BoxFuture};
 use proto::v1;
 use proto::v1::order::Order as Asked;
 use proto::v1::relay_server::Relay;
 use proto::v1::reply::Reply as Answer;
-use relay::session::{Figures, Refusal};
+use relay::session::{Figures, Refusal, SoundLine};
 use signal::media::Fingerprint;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::SocketAddr;
@@ -19,7 +20,7 @@ use std::sync::Arc;
 use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 use tonic::{Request, Response, Status, Streaming};
-use tracing::Span;
+use tracing::{Instrument, Span};
 
 /// Orders of one message.
 pub const BATCH: usize = 256;
@@ -50,6 +51,10 @@ pub struct Service {
     pub max_busy: u32,
     /// Streams end when its sender is gone.
     pub open: watch::Receiver<()>,
+    /// Threads that transcode and play.
+    pub sounds: Arc<[SoundLine]>,
+    /// What can be played.
+    pub library: Arc<Library>,
 }
 
 /// An order that a thread was given: what is needed for its reply.
@@ -73,7 +78,7 @@ type Given = (Member, Result<oneshot::Receiver<Vec<Outcome>>, NoAnswer>, Vec<Tic
 
 impl Service {
     /// The thread that a session lives on: always the same one.
-    fn place(&self, session: &str) -> usize {
+    pub(crate) fn place(&self, session: &str) -> usize {
         let mut hash = DefaultHasher::new();
         session.hash(&mut hash);
         (hash.finish() % self.members.len().max(1) as u64) as usize
@@ -184,6 +189,7 @@ impl Service {
         };
         let answer = match (ticket.kind, done) {
             (_, Done::Allocated(ends)) => Answer::Allocate(v1::AllocateReply {
+                transcodes: self.sounds.iter().any(|line| line.load.has_room()),
                 ends: ends
                     .into_iter()
                     .map(|(leg, content, local)| {
@@ -196,7 +202,8 @@ impl Service {
             (_, Done::Figures(figures)) => {
                 Answer::Statistics(v1::StatisticsReply { ends: told(figures), ..self.totals() })
             }
-            (_, Done::Told) => Answer::Connect(v1::ConnectReply {}),
+            // Only asked for within the process.
+            (_, Done::Told | Done::Voice(_)) => Answer::Connect(v1::ConnectReply {}),
         };
         v1::Reply { id: ticket.id, reply: Some(answer) }
     }
@@ -229,13 +236,14 @@ fn told(figures: Option<Vec<Figures>>) -> Vec<v1::EndStatistics> {
     figures.unwrap_or_default().into_iter().map(convert::figures).collect()
 }
 
-fn denied(denial: &Denial) -> Status {
+pub(crate) fn denied(denial: &Denial) -> Status {
     let text = denial.to_string();
     match denial {
         Denial::NoRoom(NoRoom::Ports | NoRoom::Busy(_)) => Status::resource_exhausted(text),
         Denial::NoRoom(NoRoom::Draining) => Status::unavailable(text),
         Denial::Refused(Refusal::UnknownSession(_)) => Status::not_found(text),
         Denial::Refused(Refusal::Settled) => Status::failed_precondition(text),
+        Denial::Refused(Refusal::Full) => Status::resource_exhausted(text),
         Denial::Refused(_) => Status::invalid_argument(text),
     }
 }
@@ -342,6 +350,18 @@ impl Relay for Service {
 
     async fn update(&self, request: Request<v1::UpdateRequest>) -> Result<Response<v1::UpdateReply>, Status> {
         self.one(Asked::Update(request.into_inner())).await.map(|_| Response::new(v1::UpdateReply {}))
+    }
+
+    async fn play(&self, request: Request<v1::PlayRequest>) -> Result<Response<v1::PlayReply>, Status> {
+        let request = request.into_inner();
+        let span = tracing::info_span!("relay.play", call.id = %request.session, leg.id = request.leg);
+        let trace = request.trace.clone();
+        runtime::trace::adopt(&span, &trace);
+        let done = self.played(request).instrument(span.clone()).await;
+        if let Err(status) = &done {
+            span.in_scope(|| tracing::warn!(code = ?status.code(), "{}", status.message()));
+        }
+        done.map(Response::new)
     }
 
     async fn release(

@@ -8,12 +8,15 @@ pub mod command;
 pub mod control;
 pub mod convert;
 mod cpu;
+pub mod library;
 pub mod load;
 pub mod pace;
+mod play;
 mod poll;
 pub mod ports;
 mod random;
 mod report;
+pub mod sound;
 pub mod thread;
 mod udp;
 
@@ -44,6 +47,8 @@ const REPORTS: usize = 1_024;
 const CALLS: usize = 256;
 /// How often the state of the relay is looked at and told.
 const BEAT: Duration = Duration::from_secs(1);
+/// A transcoded call costs as much as so many that are passed on.
+const TRANSCODED: u64 = 6;
 
 /// Where control comes from.
 #[derive(Debug)]
@@ -74,14 +79,23 @@ pub async fn run(config: Config, bus: bus::Bus, control: Control, drain: Drain) 
 
     let (reports, told) = mpsc::channel(REPORTS);
     let (dead, mut death) = mpsc::channel::<()>(1);
-    let mut members = vec![];
-    let mut running = vec![];
+    let (mut members, mut running, mut ways) = (vec![], vec![], vec![]);
+    let shares = ports::divide(&config.relay)?;
+    for _ in &shares {
+        ways.push((line()?, sound::finished()));
+    }
+    let takers: Vec<_> = ways
+        .iter()
+        .map(|((_, _, waker), (queue, _))| sound::Taker { queue: queue.clone(), waker: waker.clone() })
+        .collect();
+    let sounds = sound::start(config.relay.transcode_threads(), config.relay.transcode_complexity, &takers)?;
     let mut capacity = 0;
     let cores = cores(&config.relay)?;
-    for (number, (shared, ports)) in ports::divide(&config.relay)?.into_iter().enumerate() {
+    for (number, ((shared, ports), ((line, commands, waker), (_, finished)))) in
+        shares.into_iter().zip(ways).enumerate()
+    {
         // A call takes a pair for each leg.
         capacity += ports.len() as u64 / 2;
-        let (line, commands, waker) = line()?;
         let address = SocketAddr::new(advertise, shared.local_addr()?.port());
         let other = config.relay.advertise6.map(|other| SocketAddr::new(other.into(), address.port()));
         members.push(Member { line: line.clone(), shared: address, other });
@@ -96,6 +110,8 @@ pub async fn run(config: Config, bus: bus::Bus, control: Control, drain: Drain) 
             commands,
             waker,
             reports: reports.clone(),
+            sounds: (u16::try_from(number)?, sounds.clone()),
+            finished,
             gauges: line.gauges.clone(),
             core: cores.get(number).copied(),
             batch_us: config.relay.batch_us,
@@ -119,6 +135,8 @@ pub async fn run(config: Config, bus: bus::Bus, control: Control, drain: Drain) 
         drain: drain.clone(),
         max_busy: config.relay.max_load.saturating_mul(10),
         open,
+        sounds: sounds.into(),
+        library: Arc::new(library::Library::new(config.relay.sounds.as_deref())?),
     };
     let reporter = tokio::spawn(report::run(bus.clone(), instance.clone(), told));
     let (quit, quitting) = oneshot::channel::<()>();
@@ -189,11 +207,14 @@ async fn look_after(drain: &Drain, members: &[Member], announcer: &Announcer, ma
         metrics::counter!("tandem_relay_packets_dropped_total").absolute(load.sum.dropped);
         metrics::gauge!("tandem_relay_packets_per_second").set(load.packets as f64);
         metrics::gauge!("tandem_relay_busiest_thread").set(f64::from(load.sum.busy) / 1_000.0);
+        let turned: u64 = members.iter().map(|member| member.line.gauges.turned()).sum();
+        metrics::gauge!("tandem_relay_transcoded_streams").set(turned as f64);
         measure(members);
         let draining = drain.stage() > Stage::Running;
         let sessions = load.sum.sessions;
         announcer.update(|card| {
-            (card.load, card.draining) = (sessions, draining);
+            // What a transcoded call costs beyond a relayed one; it has two streams.
+            (card.load, card.draining) = (sessions + turned * (TRANSCODED - 1) / 2, draining);
             (card.packets, card.busy, card.max_busy) = (load.packets, load.sum.busy, max_load * 10);
         });
         if draining {

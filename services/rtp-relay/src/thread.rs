@@ -6,8 +6,11 @@ use crate::poll::{Poll, Waker};
 use crate::ports::{NoPort, Pair, Ports};
 use crate::udp::{BATCH, Batch};
 use crate::{cpu, random, udp};
+use ::sound::room::Parcel;
 use relay::dtls::Certificate;
-use relay::session::{Arrival, Departure, EndId, Host, Latched, Limits, Local, Report, Socket, Worker};
+use relay::session::{
+    Arrival, Departure, EndId, Host, Latched, Limits, Local, Report, Socket, SoundLine, Worker,
+};
 use signal::{LegId, Time};
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::fd::{AsRawFd, RawFd};
@@ -25,6 +28,8 @@ const TURN: usize = 32;
 const ORDERS: usize = 16;
 /// Pairs bound ahead in one idle moment.
 const AHEAD: usize = 4;
+/// Finished packets of the sound threads sent before media has its turn again.
+const FINISHED: usize = 256;
 /// Sleep at most this long, ms.
 const LONGEST: u64 = 1_000;
 
@@ -51,6 +56,10 @@ pub struct Parts {
     pub waker: Waker,
     /// What it tells.
     pub reports: mpsc::Sender<Report>,
+    /// Its place among the media threads, and the threads that make sound for it.
+    pub sounds: (u16, Vec<SoundLine>),
+    /// Packets that they finished; they wake it for them.
+    pub finished: Receiver<Parcel>,
     /// What it counts.
     pub gauges: Arc<Gauges>,
     /// It stays on this core.
@@ -133,6 +142,8 @@ pub fn run(parts: Parts) -> std::io::Result<()> {
         started,
         told: Time(0),
     };
+    let (number, lines) = thread.parts.sounds.clone();
+    thread.worker.make_sound(number, lines);
     let mut ready = Vec::with_capacity(2 * BATCH);
     loop {
         thread.gather();
@@ -153,6 +164,7 @@ pub fn run(parts: Parts) -> std::io::Result<()> {
             }
         }
         thread.send();
+        thread.finish(at);
         // Sockets are closed only from here on: no number above was stale.
         if thread.perform(at.time()) {
             return Ok(());
@@ -270,6 +282,26 @@ impl Thread {
         }
     }
 
+    /// Sends what the sound threads have finished.
+    fn finish(&mut self, at: Arrival) {
+        let mut used = 0;
+        for count in 0.. {
+            if count == FINISHED {
+                // More wait: come back without sleeping.
+                self.parts.waker.wake();
+                break;
+            }
+            let Ok(parcel) = self.parts.finished.try_recv() else { break };
+            if used == BATCH {
+                self.send();
+                used = 0;
+            }
+            let left = self.worker.finished(&parcel, at, self.batch.buffer(used));
+            used += usize::from(left.is_some_and(|departure| self.leave(used, departure)));
+        }
+        self.send();
+    }
+
     /// Performs some of what control asked for; true = stop.
     fn perform(&mut self, now: Time) -> bool {
         for _ in 0..ORDERS {
@@ -320,6 +352,13 @@ impl Thread {
                 if picture {
                     worker.refresh(&session, leg, content)?;
                 }
+                Done::Told
+            }
+            Order::Voice { session, end: (leg, content) } => {
+                Done::Voice(worker.voice(&session, leg, content)?)
+            }
+            Order::Play { session, end: (leg, content), track, mode } => {
+                worker.play(&session, leg, content, track, mode, now)?;
                 Done::Told
             }
             Order::Release { session } => Done::Figures(worker.release(&session)),
@@ -430,5 +469,6 @@ impl Thread {
         gauges.sessions.store(sessions, Ordering::Relaxed);
         gauges.forwarded.store(forwarded, Ordering::Relaxed);
         gauges.dropped.store(dropped, Ordering::Relaxed);
+        gauges.turned.store(self.worker.turned().0, Ordering::Relaxed);
     }
 }

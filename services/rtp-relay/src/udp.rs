@@ -311,7 +311,7 @@ mod tests {
         for address in ["127.0.0.1:0", "[::1]:0"] {
             let (a, b) = (bind(address.parse().unwrap()).unwrap(), bind(address.parse().unwrap()).unwrap());
             let to = b.local_addr().unwrap();
-            let mut batch = Batch::default();
+            let mut batch = Batch::new(false);
             for place in 0..3 {
                 batch.buffer(place)[..4].copy_from_slice(&[place as u8; 4]);
             }
@@ -334,7 +334,7 @@ mod tests {
                 let chosen = at(&bind(address.parse().unwrap()).unwrap());
                 bind(chosen).unwrap()
             });
-            let mut batch = Batch::default();
+            let mut batch = Batch::new(false);
             connect(&a, Some(at(&b))).unwrap();
             assert!(batch.send_one(b.as_raw_fd(), 0, Some(at(&a)), 3));
             c.send_to(b"stranger", at(&a)).unwrap();
@@ -381,7 +381,7 @@ mod tests {
         let peer = b.local_addr().unwrap();
         connect(&a, Some(peer)).unwrap();
         drop(b);
-        let mut batch = Batch::default();
+        let mut batch = Batch::new(false);
         assert!(batch.send_one(a.as_raw_fd(), 0, None, 3), "nobody is there: the kernel hears of it");
         let b = bind(peer).unwrap();
         assert!(batch.send_one(a.as_raw_fd(), 0, None, 4), "the error was the other packet's");
@@ -399,7 +399,7 @@ mod tests {
             (bind("127.0.0.1:0".parse().unwrap()).unwrap(), bind("127.0.0.1:0".parse().unwrap()).unwrap());
         let to = b.local_addr().unwrap();
         a.send_to(&[1; 4_000], to).unwrap();
-        let mut batch = Batch::default();
+        let mut batch = Batch::new(false);
         assert_eq!(batch.receive(b.as_raw_fd(), 0, 1), 1);
         assert_eq!(batch.read(0), None);
         let nowhere = "[2001:db8::1]:9".parse().unwrap();

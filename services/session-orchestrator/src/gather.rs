@@ -47,7 +47,8 @@ impl Gather {
         let ipv6 = ipv6.map(|trunk| trunk.name.clone()).collect();
         let trunks = config.trunk.iter().map(|trunk| (trunk.name.clone(), spoken(trunk.srtp))).collect();
         let ring_ms = config.call.ring_s.saturating_mul(1_000);
-        Ok(Gather { plan, ipv6, trunks, ring_ms, policy: Policy::default() })
+        let policy = Policy { transcode: true, music: config.call.hold_music.clone(), ..Policy::default() };
+        Ok(Gather { plan, ipv6, trunks, ring_ms, policy })
     }
 
     /// Everything that placing the call of `heard` needs. `doubtful`: see [`Relays::allocate`].

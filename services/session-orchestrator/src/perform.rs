@@ -218,6 +218,12 @@ impl Performer {
                 (Effect::Connect(connect), Some(session)) => {
                     (session, self.relays.connect(session, call.id, connect, &trace).await)
                 }
+                // Nobody loses anything by silence: once, and no more.
+                (Effect::Play { leg, content, sound }, Some(session)) => {
+                    let end = (*leg, *content);
+                    let _ = self.relays.play(session, call.id, end, sound.as_deref(), &trace).await;
+                    return true;
+                }
                 (Effect::Candidates { leg, content, ice }, Some(session)) => {
                     let end = (*leg, *content);
                     (session, self.relays.candidates(session, call.id, end, ice, &trace).await)
@@ -300,7 +306,9 @@ fn count(fact: &Fact) {
 pub fn lane(effect: &Effect) -> Lane {
     match effect {
         Effect::Say { leg, .. } => Lane::Leg(*leg),
-        Effect::Connect(Connect { leg, .. }) | Effect::Candidates { leg, .. } => Lane::Media(*leg),
+        Effect::Connect(Connect { leg, .. }) | Effect::Candidates { leg, .. } | Effect::Play { leg, .. } => {
+            Lane::Media(*leg)
+        }
         // An order that comes after it finds no session, and nobody is left to miss it.
         Effect::Release(_) | Effect::Probe => Lane::Relay,
         Effect::Record(_) => Lane::Facts,

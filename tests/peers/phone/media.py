@@ -100,6 +100,8 @@ class Media:
         self.sender, self.receiver = RTCRtpSender("audio", self.dtls), RTCRtpReceiver("audio", self.dtls)
         self.receiver._track = RemoteStreamTrack("audio")
         self.ssrc = self.sender._ssrc
+        # As aiortc's own peer connection does: without a name a receiver reports nothing.
+        self.receiver._set_rtcp_ssrc(self.ssrc)
         self.track, self.codec, self.tasks, self.closed = None, None, [], False
         self.stamp, self.keys, self.events = None, None, 0
         self.arrived, self.pauses = None, deque(maxlen=10_000)

@@ -5,6 +5,8 @@
 //! mirror: other-flow                          the same call with the protocols exchanged decides the same
 //! direct                                      the callee's device takes no proposals
 //! srtp: required                              as the trunk's key of the configuration; or optional
+//! music                                       who is held hears some
+//! transcodes                                  the relay can turn one codec into another
 //!
 //! phone > gw                                  given: indented lines are the message, {x.sdp} puts a part in
 //!   INVITE sip:2700@im.example.net
@@ -81,7 +83,9 @@ impl Flow {
                 ("+", time) => Kind::Wait(milliseconds(time, number)?),
                 ("!", act) => Kind::Act(act.to_owned()),
                 (actor, "> gw") => Kind::Given(actor.to_owned()),
-                ("mirror:" | "srtp:", _) | ("direct", "") if flow.steps.is_empty() => {
+                ("mirror:" | "srtp:", _) | ("direct" | "transcodes" | "music", "")
+                    if flow.steps.is_empty() =>
+                {
                     flow.head.append(&mut notes);
                     flow.head.push(line.to_owned());
                     continue;

@@ -87,7 +87,8 @@ pub fn route(plan: &address::Plan, opening: &Opening, direct: bool, trunk: Profi
     Ok(Route {
         caller: profile(opening.from.protocol),
         callee: profile(route.protocol),
-        policy: Policy::default(),
+        // As far as the relay can.
+        policy: Policy { transcode: true, ..Policy::default() },
         ring_ms: 60_000,
         unheard: match route.protocol {
             Protocol::Xmpp => Reason::Offline,
@@ -97,9 +98,9 @@ pub fn route(plan: &address::Plan, opening: &Opening, direct: bool, trunk: Profi
     })
 }
 
-/// What the relay grants: one content per leg, ports by leg.
+/// What the relay grants: one content per leg, ports by leg; `transcodes`: codecs need not meet.
 #[must_use]
-pub fn grant() -> Grant {
+pub fn grant(transcodes: bool) -> Grant {
     let end = |leg: u16| {
         let candidate = Candidate {
             foundation: "1".into(),
@@ -126,7 +127,7 @@ pub fn grant() -> Grant {
         }]
     };
     let session = RelaySession { instance: "relay".into(), address: "203.0.113.1".into() };
-    Grant { session, ends: vec![end(0), end(1)] }
+    Grant { session, ends: vec![end(0), end(1)], transcodes }
 }
 
 fn key(suite: Suite) -> Crypto {

@@ -129,6 +129,10 @@ pub fn effect(effect: &Effect) -> (String, Option<String>) {
             let detail = format!("relay: {} may be at {}", leg.0, places.join(", "));
             (format!("candidates {}", leg.0), Some(detail))
         }
+        Effect::Play { leg, sound, .. } => (
+            format!("play {}", leg.0),
+            Some(format!("relay: {} hears {}", leg.0, sound.as_deref().unwrap_or("no music"))),
+        ),
         Effect::Release(_) => ("release".into(), None),
         Effect::Probe => ("probe".into(), None),
         Effect::Record(Fact::Placed { from, to }) => {

@@ -40,6 +40,8 @@ pub struct World {
     plan: address::Plan,
     direct: bool,
     trunk: Profile,
+    transcodes: bool,
+    music: bool,
     records: BTreeMap<CallId, Vec<u8>>,
     orders: HashMap<EffectId, LegId>,
     due: VecDeque<(EffectId, Effect)>,
@@ -112,6 +114,8 @@ impl World {
                 Some("optional") => Profile::BestEffort,
                 _ => Profile::Plain,
             },
+            transcodes: flow.setting("transcodes").is_some(),
+            music: flow.setting("music").is_some(),
             records: BTreeMap::new(),
             orders: HashMap::new(),
             due: VecDeque::new(),
@@ -405,8 +409,12 @@ impl World {
     fn place(&mut self, heard: Heard) -> Result<Verdict, Fault> {
         let Some(opening) = heard.opening.clone() else { return Ok(Verdict::Gone) };
         let (revision, event) = (heard.base + 1, Event::Heard(heard.clone()));
-        let placed = route(&self.plan, &opening, self.direct, self.trunk).and_then(|route| {
-            Call::place(Placement { heard, route, grant: grant(), trace: String::new() }, self.now)
+        let placed = route(&self.plan, &opening, self.direct, self.trunk).and_then(|mut route| {
+            route.policy.music = self.music.then(|| "hold.wav".into());
+            Call::place(
+                Placement { heard, route, grant: grant(self.transcodes), trace: String::new() },
+                self.now,
+            )
         });
         match placed {
             Ok((call, effects)) => {

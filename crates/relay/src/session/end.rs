@@ -6,6 +6,7 @@ use super::plain::Plain;
 use super::quality::mos;
 use super::reception::Reception;
 use super::reports::Reports;
+use super::sound::Source;
 use super::speak::{Recent, delay};
 use super::web::Web;
 use crate::packet::{Payloads, Splice};
@@ -56,6 +57,10 @@ pub(super) struct End {
     pub due: Option<Time>,
     /// The silence was reported.
     pub silent: bool,
+    /// Turns what comes in here into the peer's codec.
+    pub stream: Option<Box<Source>>,
+    /// Is played to the peer in place of what comes in here.
+    pub track: Option<Box<Source>>,
 }
 
 /// How an end speaks.
@@ -114,6 +119,8 @@ impl End {
             crossing: false,
             due: None,
             silent: false,
+            stream: None,
+            track: None,
         }
     }
 
@@ -146,6 +153,9 @@ impl End {
     /// Fits what comes in here to what `far` has agreed; both are connected.
     pub fn fit(&mut self, far: &End, now: Time) {
         self.payloads = Payloads::new(pairs(&self.codecs, &far.codecs));
+        if let Some(splice) = &mut self.splice {
+            splice.retime(self.clock);
+        }
         let crosses = self.may_cross(far);
         let crossed = std::mem::replace(&mut self.crossing, crosses);
         if crossed

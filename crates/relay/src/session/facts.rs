@@ -237,6 +237,11 @@ pub enum Refusal {
     /// No key for the suite, or one of the wrong length.
     #[error("crypto: {0}")]
     Crypto(String),
+    /// No thread that makes sound has room.
+    #[error(
+        "codecs: they do not meet, and this relay has no room to transcode: take another, or raise [relay] transcode_threads"
+    )]
+    Full,
     /// It has no plain ports: they were given back when it became WebRTC, or never asked for.
     #[error("ice, dtls: the end is WebRTC and cannot become plain")]
     Settled,

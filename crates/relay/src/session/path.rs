@@ -2,6 +2,7 @@
 
 use super::end::{End, Link};
 use super::facts::{Arrival, Departure, Socket};
+use super::sound::{Sounds, gives_way};
 use crate::packet::{self, Class, Rtp, Splice};
 use crate::rtcp::{self, Item};
 use crate::webrtc::Received;
@@ -9,13 +10,12 @@ use std::net::SocketAddr;
 
 /// A packet of `near`'s peer: the first `length` octets of `buffer`. Gives what leaves at `far`.
 pub(super) fn cross(
-    near: &mut End,
-    far: &mut End,
+    (near, far): (&mut End, &mut End),
     from: SocketAddr,
     at: Arrival,
     local: SocketAddr,
-    buffer: &mut [u8],
-    length: usize,
+    (buffer, length): (&mut [u8], usize),
+    sounds: &mut Sounds,
 ) -> Option<Departure> {
     let class = packet::classify(buffer.get(..length)?);
     match &mut near.link {
@@ -26,7 +26,7 @@ pub(super) fn cross(
                     near.count.dropped += 1;
                     return None;
                 }
-                media(near, far, rtp, at, buffer, length)
+                media(near, far, rtp, at, (buffer, length), sounds)
             }
             Received::Rtcp(length) => {
                 if !rtcp::valid(buffer.get(..length)?) {
@@ -49,7 +49,7 @@ pub(super) fn cross(
                     near.count.dropped += 1;
                     return None;
                 };
-                media(near, far, rtp, at, buffer, length)
+                media(near, far, rtp, at, (buffer, length), sounds)
             }
             Class::Rtcp => {
                 let opened = plain.open(class, from, buffer.get_mut(..length)?);
@@ -73,8 +73,8 @@ fn media(
     far: &mut End,
     mut rtp: Rtp,
     at: Arrival,
-    buffer: &mut [u8],
-    length: usize,
+    (buffer, length): (&mut [u8], usize),
+    sounds: &mut Sounds,
 ) -> Option<Departure> {
     near.heard = Some(at.time());
     near.silent = false;
@@ -82,20 +82,35 @@ fn media(
     near.count.octets_in += length as u64;
     near.reception.packet(&rtp, near.clock, at);
     near.number = rtp.pt;
-    if !near.crossing {
+    if !near.crossing || !gives_way(near, sounds, at.time()) {
+        return None;
+    }
+    let length = packet::strip(buffer, length, &mut rtp);
+    if let Some(stream) = &near.stream {
+        sounds.hand(stream, &rtp, at, packet::payload(buffer.get(..length)?, &rtp)?);
         return None;
     }
     let pt = near.payloads.get(rtp.pt)?;
-    let length = packet::strip(buffer, length, &mut rtp);
     let splice = near.splice.get_or_insert_with(|| {
         Splice::new(far.reports.name_for(rtp.ssrc, far.reception.source()), near.clock)
     });
     let said = splice.map(Rtp { pt, ..rtp }, at.time().0);
     packet::rewrite(buffer, &said);
+    leave_media(far, &said, at, buffer, length)
+}
+
+/// RTP that leaves, counted, and kept where it may be asked for again.
+pub(super) fn leave_media(
+    far: &mut End,
+    said: &Rtp,
+    at: Arrival,
+    buffer: &mut [u8],
+    length: usize,
+) -> Option<Departure> {
     let departure = leave(far, Class::Rtp, buffer, length)?;
     far.count.packets_out += 1;
     far.count.octets_out += departure.length as u64;
-    far.reports.octets = far.reports.octets.wrapping_add((length - rtp.header) as u32);
+    far.reports.octets = far.reports.octets.wrapping_add(length.saturating_sub(said.header) as u32);
     if let Some(feedback) = &mut far.feedback
         && let Some(cache) = &mut feedback.cache
     {
@@ -110,9 +125,11 @@ fn report(near: &mut End, far: &mut End, at: Arrival, compound: &[u8]) {
     near.heard = Some(at.time());
     near.silent = false;
     let now = at.time();
+    // Of what is said to the peer: that of the codec it is turned into, else that of its source.
+    let clock = if far.is_turned() { near.clock } else { far.clock };
     rtcp::read(compound, |item| {
         let said = far.splice.as_ref();
-        if near.reports.hear(&item, said, far.clock, near.reception.source(), at) {
+        if near.reports.hear(&item, said, clock, near.reception.source(), at) {
             // A receiver cannot bring sound and picture together before it has the first report.
             far.reports.hasten(now);
         }

@@ -144,7 +144,8 @@ fn compound(
     let said = far.splice.as_ref();
     let ssrc = near.reports.ssrc(said);
     let packets = near.count.packets_out;
-    let sender = said.and_then(|said| near.reports.sender(said, far.clock, &far.reports, packets, at));
+    let clock = if far.is_turned() { near.clock } else { far.clock };
+    let sender = said.and_then(|said| near.reports.sender(said, clock, &far.reports, packets, at));
     let block = near.reception.block(near.clock).map(|block| near.reports.complete(block, at));
     let room = buffer.len().checked_sub(ROOM)?;
     let mut writer = Writer::new(buffer.get_mut(..room)?);

@@ -8,6 +8,7 @@ mod bleed;
 mod network;
 mod rtcp;
 mod sdes;
+mod sound;
 mod web;
 
 pub(super) fn at(text: &str) -> SocketAddr {

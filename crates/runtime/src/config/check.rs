@@ -18,11 +18,9 @@ impl Config {
         self.check_sip(&mut faults);
         self.check_xmpp(&mut faults);
         self.check_trunks(&mut faults);
-        if let Err(fault) = self.relay.port_range() {
-            faults.push(fault);
-        }
-        self.check_load(&mut faults);
+        self.check_relay(&mut faults);
         faults.extend(self.relay.check_families());
+        self.check_load(&mut faults);
         faults
     }
 
@@ -167,6 +165,40 @@ impl Config {
                     "write the secret that the XMPP server knows, or secret_file",
                 ));
             }
+        }
+    }
+
+    fn check_relay(&self, faults: &mut Vec<Fault>) {
+        if let Err(fault) = self.relay.port_range() {
+            faults.push(fault);
+        }
+        if self.relay.transcode_complexity > 10 {
+            faults.push(Fault::new(
+                "[relay] transcode_complexity",
+                self.relay.transcode_complexity.to_string(),
+                "write a number from 0 to 10, as 5",
+            ));
+        }
+        let Some(music) = &self.call.hold_music else { return };
+        let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+        if music.is_empty() || music.starts_with('.') || !music.chars().all(plain) {
+            faults.push(Fault::new(
+                "[call] hold_music",
+                format!("\"{music}\""),
+                "write the name of a file in [relay] sounds: letters, digits, - _ .",
+            ));
+        } else if self.relay.sounds.is_none() {
+            faults.push(Fault::new(
+                "[relay] sounds",
+                format!("absent, while [call] hold_music is \"{music}\""),
+                "name the directory that this file is in, or leave hold_music out",
+            ));
+        } else if self.relay.transcode_threads == Some(0) {
+            faults.push(Fault::new(
+                "[relay] transcode_threads",
+                format!("0, while [call] hold_music is \"{music}\": nothing would play it"),
+                "write at least 1, or leave hold_music out",
+            ));
         }
     }
 

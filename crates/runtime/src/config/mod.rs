@@ -237,6 +237,12 @@ pub struct RelayConfig {
     pub labels: Vec<String>,
     /// An end that hears nothing for this long is reported, seconds.
     pub media_timeout_s: u64,
+    /// Threads that transcode and play; 0 = none; default: half the cores, at least one.
+    pub transcode_threads: Option<usize>,
+    /// How hard Opus tries while there is time for it, 0 to 10.
+    pub transcode_complexity: u8,
+    /// Directory of the sounds that can be played.
+    pub sounds: Option<String>,
 }
 
 impl Default for RelayConfig {
@@ -254,7 +260,19 @@ impl Default for RelayConfig {
             region: String::new(),
             labels: vec![],
             media_timeout_s: 60,
+            transcode_threads: None,
+            transcode_complexity: 5,
+            sounds: None,
         }
+    }
+}
+
+impl RelayConfig {
+    /// Threads that transcode and play.
+    #[must_use]
+    pub fn transcode_threads(&self) -> usize {
+        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+        self.transcode_threads.unwrap_or_else(|| (cores() / 2).max(1))
     }
 }
 
@@ -276,11 +294,13 @@ pub struct CallConfig {
     pub ring_s: u64,
     /// How long a service that is told to go serves what it has, seconds.
     pub drain_s: u64,
+    /// What a held party hears: a file's name in `[relay] sounds`.
+    pub hold_music: Option<String>,
 }
 
 impl Default for CallConfig {
     fn default() -> CallConfig {
-        CallConfig { ring_s: 120, drain_s: 25 }
+        CallConfig { ring_s: 120, drain_s: 25, hold_music: None }
     }
 }
 

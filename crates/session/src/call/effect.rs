@@ -28,6 +28,15 @@ pub enum Effect {
         /// What came.
         ice: Ice,
     },
+    /// Let the party at an end hear a sound, over and over until there is live media; `None`: no more.
+    Play {
+        /// The end.
+        leg: LegId,
+        /// The content's place.
+        content: u16,
+        /// A file's name in the relay's sounds.
+        sound: Option<String>,
+    },
     /// Give the relay session back.
     Release(RelaySession),
     /// A fact for billing and monitoring.
@@ -44,6 +53,7 @@ impl Effect {
             Effect::Say { .. } => "say",
             Effect::Connect(_) => "connect",
             Effect::Candidates { .. } => "candidates",
+            Effect::Play { .. } => "play",
             Effect::Release(_) => "release",
             Effect::Record(_) => "record",
             Effect::Probe => "probe",

@@ -70,6 +70,8 @@ pub struct Grant {
     pub session: RelaySession,
     /// Local ends by leg: `ends[leg][content]`.
     pub ends: Vec<Vec<LocalEnd>>,
+    /// It has room to turn one codec into another.
+    pub transcodes: bool,
 }
 
 /// A relay session; its id is the call's.

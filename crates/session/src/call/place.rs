@@ -10,7 +10,9 @@ const CALLER: LegId = LegId(0);
 const CALLEE: LegId = LegId(1);
 
 pub(super) fn place(placement: Placement, now: Time, effects: &mut Effects) -> Result<Call, End> {
-    let Placement { heard, route, grant, trace } = placement;
+    let Placement { heard, mut route, grant, trace } = placement;
+    // Only what the relay can do is offered.
+    route.policy.transcode &= grant.transcodes;
     let (Some(opening), Some(Signal::Offer(described))) =
         (heard.opening.clone(), heard.signals.first().cloned())
     else {

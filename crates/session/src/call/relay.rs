@@ -3,6 +3,7 @@
 use super::effect::{Connect, Effect, Fact};
 use super::record::{Call, DESCRIBE_MS, Leg, Offer, Phase};
 use super::{Effects, end};
+use signal::media::Kind;
 use signal::{End, LegId, Media, Reason, Signal, Time};
 
 /// Decides on one signal from one leg.
@@ -175,6 +176,8 @@ fn carry(
 /// Answers an update ourselves.
 fn accept(call: &mut Call, from: LegId, theirs: Media, peers: &Media, now: Time, effects: &mut Effects) {
     let Some(leg) = call.leg(from) else { return };
+    let (holds, held) =
+        (theirs.holds(), leg.before.as_ref().or(leg.heard.as_ref()).is_some_and(Media::holds));
     match media::answer(&theirs, peers, &leg.ends, leg.profile, &call.policy) {
         Ok(agreed) => {
             if let Some(leg) = call.leg_mut(from) {
@@ -182,6 +185,9 @@ fn accept(call: &mut Call, from: LegId, theirs: Media, peers: &Media, now: Time,
                 leg.before = None;
             }
             connect(call, from, effects);
+            if holds != held {
+                music(call, from, holds, effects);
+            }
             call.say(from, Signal::Updated(agreed), effects);
         }
         Err(_) if call.leg(from).is_some_and(|l| l.phase == Phase::Answered) => {
@@ -195,6 +201,15 @@ fn accept(call: &mut Call, from: LegId, theirs: Media, peers: &Media, now: Time,
             call.say(from, Signal::Refused(Reason::IncompatibleMedia), effects);
         }
     }
+}
+
+/// Whom `from` holds hears music, if there is some; no more when it resumes.
+fn music(call: &Call, from: LegId, holds: bool, effects: &mut Effects) {
+    let (Some(music), Some(leg)) = (&call.policy.music, call.peer(from)) else { return };
+    let contents = call.leg(from).and_then(|leg| leg.heard.as_ref()).map(|media| media.contents.iter());
+    let audio = contents.and_then(|mut contents| contents.position(|c| c.kind == Kind::Audio && !c.rejected));
+    let Some(content) = audio.and_then(|place| u16::try_from(place).ok()) else { return };
+    effects.push(Effect::Play { leg, content, sound: holds.then(|| music.clone()) });
 }
 
 /// The session-initiate that follows our proceed: the first description of a leg that is already answered.

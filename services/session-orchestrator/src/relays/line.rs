@@ -30,14 +30,17 @@ struct Asked {
 
 /// The way to one relay; clones share it. It ends with the last of them.
 #[derive(Clone)]
-pub struct Line(mpsc::Sender<Asked>);
+pub struct Line {
+    asks: mpsc::Sender<Asked>,
+    client: Client,
+}
 
 impl Line {
     /// To the relay of this client.
     pub fn new(client: Client) -> Line {
         let (asked, asks) = mpsc::channel(QUEUE);
-        tokio::spawn(serve(client, asks));
-        Line(asked)
+        tokio::spawn(serve(client.clone(), asks));
+        Line { asks: asked, client }
     }
 
     /// Gives an order and waits for the reply.
@@ -48,13 +51,27 @@ impl Line {
         let (reply, answer) = oneshot::channel();
         // It was not given: the relay has made nothing of it.
         let full = |_| Status::resource_exhausted("too many orders wait for this relay");
-        self.0.try_send(Asked { order, reply }).map_err(full)?;
+        self.asks.try_send(Asked { order, reply }).map_err(full)?;
         match tokio::time::timeout(DEADLINE, answer).await {
             Ok(Ok(Ok(Reply::Refused(Refused { code, message })))) => {
                 Err(Status::new(Code::from_i32(i32::try_from(code).unwrap_or(2)), message))
             }
             Ok(Ok(reply)) => reply,
             Ok(Err(_)) => Err(Status::unavailable("the stream to the relay ended")),
+            Err(_) => Err(Status::deadline_exceeded("no answer in time")),
+        }
+    }
+}
+
+impl Line {
+    /// Asks for a sound, apart from all other orders: the relay may have to read it first.
+    ///
+    /// # Errors
+    /// What the relay refused it with, or why there is no reply.
+    pub async fn play(&self, request: v1::PlayRequest) -> Result<(), Status> {
+        let mut client = self.client.clone();
+        match tokio::time::timeout(DEADLINE, client.play(request)).await {
+            Ok(played) => played.map(drop),
             Err(_) => Err(Status::deadline_exceeded("no answer in time")),
         }
     }

@@ -15,7 +15,9 @@ use proto::pipe::Dialer;
 use proto::v1::order::Order;
 use proto::v1::relay_client::RelayClient;
 use proto::v1::reply::Reply;
-use proto::v1::{AllocateRequest, EndStatistics, ReleaseRequest, StatisticsRequest, UpdateRequest};
+use proto::v1::{
+    AllocateRequest, EndStatistics, PlayRequest, ReleaseRequest, StatisticsRequest, UpdateRequest,
+};
 use session::call::{Connect, Grant, RelaySession};
 use signal::media::Ice;
 use signal::{CallId, LegId};
@@ -111,7 +113,7 @@ impl Relays {
             match line.ask(Order::Allocate(request.clone())).await {
                 Ok(Reply::Allocate(reply)) => {
                     if let Some(ends) = convert::ends(&reply, legs, shape.contents) {
-                        return Some(Grant { session, ends });
+                        return Some(Grant { session, ends, transcodes: reply.transcodes });
                     }
                     warn!(relay = card.instance, "the relay granted ends that make no sense");
                 }
@@ -170,6 +172,31 @@ impl Relays {
             picture: false,
         };
         self.order(session, Order::Update(request)).await.map(drop)
+    }
+
+    /// Lets the party at an end hear a sound over and over until there is live media; `None`: no more.
+    ///
+    /// # Errors
+    /// [`Failure`]
+    pub async fn play(
+        &self,
+        session: &RelaySession,
+        call: CallId,
+        (leg, content): (LegId, u16),
+        sound: Option<&str>,
+        trace: &str,
+    ) -> Result<(), Failure> {
+        let request = PlayRequest {
+            session: call.to_string(),
+            leg: leg.0.into(),
+            content: content.into(),
+            sound: sound.unwrap_or_default().to_owned(),
+            repeat: true,
+            until_media: true,
+            trace: trace.to_owned(),
+        };
+        let line = self.line(session).ok_or(Failure::Later)?;
+        line.play(request).await.map_err(|status| self.failure(session, &status))
     }
 
     /// Asks whether the relay still has the session.

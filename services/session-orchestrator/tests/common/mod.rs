@@ -8,8 +8,8 @@ use proto::pipe::{Dialer, pipe};
 use proto::v1::relay_server::{Relay, RelayServer};
 use proto::v1::{
     AllocateReply, AllocateRequest, ConnectReply, ConnectRequest, EndStatistics, Fingerprint, Ice, LocalEnd,
-    Orders, Refused, RelayEvent, ReleaseReply, ReleaseRequest, Replies, Reply, StatisticsReply,
-    StatisticsRequest, UpdateReply, UpdateRequest, order, relay_event, reply,
+    Orders, PlayReply, PlayRequest, Refused, RelayEvent, ReleaseReply, ReleaseRequest, Replies, Reply,
+    StatisticsReply, StatisticsRequest, UpdateReply, UpdateRequest, order, relay_event, reply,
 };
 use proto::wire::Wire;
 use runtime::config::{AliasConfig, ComponentConfig, TrunkConfig};
@@ -108,7 +108,7 @@ impl Relay for Books {
         };
         let ends =
             (0..request.legs).flat_map(|leg| (0..request.contents).map(move |c| end(leg, c))).collect();
-        Ok(Response::new(AllocateReply { ends }))
+        Ok(Response::new(AllocateReply { ends, ..AllocateReply::default() }))
     }
     async fn connect(&self, request: Request<ConnectRequest>) -> Result<Response<ConnectReply>, Status> {
         let request = request.into_inner();
@@ -118,6 +118,11 @@ impl Relay for Books {
     async fn update(&self, _: Request<UpdateRequest>) -> Result<Response<UpdateReply>, Status> {
         self.note("update".into())?;
         Ok(Response::new(UpdateReply {}))
+    }
+    async fn play(&self, request: Request<PlayRequest>) -> Result<Response<PlayReply>, Status> {
+        let request = request.into_inner();
+        self.note(format!("play {} {}", request.leg, request.sound))?;
+        Ok(Response::new(PlayReply {}))
     }
     async fn release(&self, request: Request<ReleaseRequest>) -> Result<Response<ReleaseReply>, Status> {
         self.note(format!("release {}", request.into_inner().session))?;

@@ -3,7 +3,7 @@
 use super::web::{Net, connected};
 use super::*;
 use crate::rtcp::{Block, Item, Sender, middle, read, valid};
-use signal::media::Codec;
+use signal::media::{Codec, Suite};
 
 fn items(compound: &[u8]) -> Vec<Item> {
     assert!(valid(compound));
@@ -364,6 +364,42 @@ fn a_client_is_told_in_srtcp_what_a_phone_is_told_in_the_clear() {
     }
     let figures = net.worker.figures("call").unwrap();
     assert_eq!((figures[0].dropped, figures[1].dropped), (0, 0));
+}
+
+/// The same to a phone whose keys came by signalling: reports are sealed, and a packet that is sent again is the same packet.
+#[test]
+fn a_phone_that_encrypts_is_told_in_srtcp_and_sent_again_what_it_missed() {
+    for suite in Suite::ALL {
+        let mut worker = worker(Limits::default());
+        let (a, b, mut secure) = sdes::call(&mut worker, suite);
+        let near = Remote { codecs: vec![video(96, ALL)], ..secure.remote(phone()) };
+        worker.connect("call", 0, 0, &near, Time(0)).unwrap();
+        let far = Remote { codecs: vec![video(96, ALL)], ..remote(other(), &[]) };
+        worker.connect("call", 1, 0, &far, Time(0)).unwrap();
+        let sent = send(&mut worker, b, 0, 100, 20);
+        for (seq, wire) in (100..).zip(&sent).filter(|(seq, _)| *seq != 107) {
+            assert_eq!(secure.open(wire.clone()), Some(rtp(96, seq, 9)), "{suite:?}");
+        }
+        let nack = secure.seal(&compound(|w| {
+            w.report(7, None, None).name(7, [b'x'; 16]).nack(7, 9, &[(107, 0)]);
+        }));
+        let rtcp = at("192.0.2.30:16401");
+        assert_eq!(give(&mut worker, Socket::Rtcp(a), rtcp, 30, &nack), None);
+        let again: Vec<_> = departures(&mut worker, 30).into_iter().map(|said| said.2).collect();
+        assert_eq!(again, [sent[7].clone()]);
+        assert_eq!(secure.open(again[0].clone()), Some(rtp(96, 107, 9)));
+        let mut now = 30;
+        let said = run(&mut worker, &mut now, 12_000);
+        let told: Vec<_> = said.into_iter().filter(|(_, to, _)| *to == rtcp).collect();
+        assert!(!told.is_empty());
+        for (socket, _, wire) in told {
+            assert_eq!(socket, Socket::Rtcp(a));
+            // Its own last octets are no report: they are the index and the tag.
+            assert!(!valid(&wire));
+            assert!(items(&secure.open(wire).expect("under its key")).len() <= 1);
+        }
+        assert_eq!(figures(&worker)[0].dropped, 0);
+    }
 }
 
 /// Whatever comes as RTCP from the right address: nothing of it leaves, and the ends keep their bounds.

@@ -21,7 +21,7 @@ fn context(line: &Crypto) -> Context {
 }
 
 /// A phone that encrypts.
-struct Secure {
+pub(super) struct Secure {
     line: Crypto,
     outward: Context,
     inward: Context,
@@ -34,11 +34,11 @@ impl Secure {
         Secure { outward: context(&line), inward: context(&theirs), line }
     }
 
-    fn remote(&self, address: SocketAddr) -> Remote {
+    pub(super) fn remote(&self, address: SocketAddr) -> Remote {
         Remote { crypto: Some(self.line.clone()), ..remote(address, &[(0, "PCMU")]) }
     }
 
-    fn seal(&mut self, packet: &[u8]) -> Vec<u8> {
+    pub(super) fn seal(&mut self, packet: &[u8]) -> Vec<u8> {
         let rtcp = packet[1] >= 192;
         let mut buffer = [packet, &[0; ROOM]].concat();
         let seal = if rtcp { Context::protect_rtcp } else { Context::protect };
@@ -47,7 +47,7 @@ impl Secure {
         buffer
     }
 
-    fn open(&mut self, mut packet: Vec<u8>) -> Option<Vec<u8>> {
+    pub(super) fn open(&mut self, mut packet: Vec<u8>) -> Option<Vec<u8>> {
         let open = if packet[1] >= 192 { Context::unprotect_rtcp } else { Context::unprotect };
         let length = open(&mut self.inward, &mut packet).ok()?;
         packet.truncate(length);
@@ -60,7 +60,7 @@ fn plain() -> Remote {
 }
 
 /// A phone that encrypts on leg 0, a plain one on leg 1.
-fn call(worker: &mut Worker, suite: Suite) -> (EndId, EndId, Secure) {
+pub(super) fn call(worker: &mut Worker, suite: Suite) -> (EndId, EndId, Secure) {
     let ids = allocate(worker, "call", 1);
     let secure = Secure::new(ids[0], key(suite, 9));
     worker.connect("call", 0, 0, &secure.remote(phone()), Time(0)).unwrap();

@@ -1,0 +1,292 @@
+//! Sound that is not passed on as it comes: ends whose codecs do not meet, and tracks that are played into a leg.
+//!
+//! The work is done on other threads ([`sound::room`]). The packet path hands an opened payload over by a bounded queue that
+//! was made beforehand, and takes the finished packet back as if it came from a source of its own, so that the splice keeps
+//! what the receiver sees continuous (R-RTP-2). Names are never used twice: what comes back late meets nobody.
+
+use super::Worker;
+use super::end::End;
+use super::facts::{Arrival, Departure, Refusal};
+use super::path;
+use crate::packet::{self, Rtp, Splice};
+use signal::Time;
+use sound::codec::Kind;
+use sound::player::Track;
+use sound::room::{Key, Load, Order, Parcel};
+use sound::stream::Plan;
+use std::sync::Arc;
+use std::sync::mpsc::{Sender, SyncSender};
+
+/// The way to one thread that makes sound.
+#[derive(Clone, Debug)]
+pub struct Line {
+    /// What it is told; as many wait as sources were opened or closed a moment ago.
+    pub orders: Sender<Order>,
+    /// Packets for it; made once, a full one loses packets.
+    pub packets: SyncSender<Parcel>,
+    /// How busy it is.
+    pub load: Arc<Load>,
+}
+
+/// All such threads, as one worker sees them.
+#[derive(Debug, Default)]
+pub(super) struct Sounds {
+    worker: u16,
+    lines: Vec<Line>,
+    /// Sources named so far.
+    number: u32,
+    /// Handed over next; filled in place.
+    parcel: Box<Parcel>,
+    /// Sessions' ends that are being transcoded.
+    pub streams: u64,
+    /// Packets that found the queue full.
+    pub lost: u64,
+}
+
+/// A source on another thread that speaks for an end, to its peer.
+#[derive(Debug)]
+pub(super) struct Source {
+    key: Key,
+    line: usize,
+    /// Where its numbers begin (RFC 3550 §5.1).
+    seq: u16,
+    timestamp: u32,
+    ssrc: u32,
+    /// What it was made from; `None`: a track.
+    plan: Option<Plan>,
+    /// What it says, Hz.
+    clock: u32,
+    /// The number that a track is said in.
+    pt: u8,
+    /// A track that gives way to live media.
+    yields: bool,
+    /// When it was opened, ms.
+    since: Time,
+}
+
+/// What was on its way when a track began does not end it, ms.
+const LATE_MS: u64 = 300;
+/// Told apart from the source that it is made from.
+const OTHER: u32 = 0x536f_756e;
+
+impl Sounds {
+    fn name(&mut self, end: &End) -> Key {
+        self.number = self.number.wrapping_add(1);
+        Key { worker: self.worker, end: end.id.index, generation: end.id.generation, number: self.number }
+    }
+
+    /// The line with the fewest sources.
+    fn line(&self) -> Option<usize> {
+        let free = self.lines.iter().enumerate().filter(|(_, line)| line.load.has_room());
+        free.min_by_key(|(_, line)| line.load.sources.load(std::sync::atomic::Ordering::Relaxed))
+            .map(|(at, _)| at)
+    }
+
+    fn order(&self, line: usize, order: Order) {
+        if let Some(line) = self.lines.get(line) {
+            // A thread that is gone takes the process with it.
+            let _ = line.orders.send(order);
+        }
+    }
+
+    fn source(&mut self, end: &End, line: usize, clock: u32, since: Time) -> Source {
+        let key = self.name(end);
+        // Drawn at random when the end was made; another source of it begins elsewhere.
+        let word = (end.local.tie_breaker as u32).wrapping_add(self.number.wrapping_mul(0x9e37_79b9));
+        let (seq, timestamp) = ((word >> 17) as u16, word.rotate_left(16));
+        Source {
+            key,
+            line,
+            seq,
+            timestamp,
+            ssrc: word ^ OTHER,
+            plan: None,
+            clock,
+            pt: 0,
+            yields: false,
+            since,
+        }
+    }
+
+    /// A payload of `near`'s peer for its stream.
+    pub fn hand(&mut self, source: &Source, rtp: &Rtp, at: Arrival, payload: &[u8]) {
+        let Some(line) = self.lines.get(source.line) else { return };
+        let parcel = &mut self.parcel;
+        if !parcel.fill(payload) {
+            self.lost += 1;
+            return;
+        }
+        (parcel.key, parcel.pt, parcel.marker) = (source.key, rtp.pt, rtp.marker);
+        (parcel.seq, parcel.timestamp, parcel.ssrc, parcel.at_us) = (rtp.seq, rtp.timestamp, rtp.ssrc, at.0);
+        if line.packets.try_send(Parcel::clone(parcel)).is_err() {
+            self.lost += 1;
+        }
+    }
+}
+
+impl End {
+    /// What turns what comes in here into what `far` has agreed; `None`: it passes as it is, or not at all.
+    pub(super) fn turned(&self, far: &End) -> Option<Plan> {
+        let first = self.codecs.iter().find(|codec| !codec.is_auxiliary())?;
+        if self.payloads.get(first.pt).is_some() { None } else { Plan::new(&self.codecs, &far.codecs) }
+    }
+
+    /// What comes in here is turned into another codec.
+    pub(super) fn is_turned(&self) -> bool {
+        self.stream.is_some()
+    }
+}
+
+impl Worker {
+    /// Gives the worker threads that make sound; `worker` is its place among the workers. Without, codecs must meet.
+    pub fn make_sound(&mut self, worker: u16, lines: Vec<Line>) {
+        self.sounds = Sounds { worker, lines, ..Sounds::default() };
+    }
+
+    /// Ends whose sound is being turned into another codec; packets that the threads were too busy to take.
+    #[must_use]
+    pub fn turned(&self) -> (u64, u64) {
+        (self.sounds.streams, self.sounds.lost)
+    }
+
+    /// Opens, changes or closes the stream of an end after it was fitted to its peer.
+    pub(super) fn turn(&mut self, index: u32, peer: u32, now: Time) -> Result<(), Refusal> {
+        let Some((near, far)) = super::pair(&mut self.ends, index as usize, peer as usize) else {
+            return Ok(());
+        };
+        // A track in a codec that is spoken there no more.
+        if near.track.as_ref().is_some_and(|track| far.numbers >> (track.pt & 0x7f) & 1 == 0) {
+            close(&mut self.sounds, &mut near.track);
+        }
+        let plan = near.turned(far);
+        if near.stream.as_ref().and_then(|source| source.plan.as_ref()) == plan.as_ref() {
+            return Ok(());
+        }
+        close(&mut self.sounds, &mut near.stream);
+        let Some(plan) = plan else { return Ok(()) };
+        if self.sounds.lines.is_empty() {
+            return Ok(());
+        }
+        let line = self.sounds.line().ok_or(Refusal::Full)?;
+        let source = self.sounds.source(near, line, plan.clock(), now);
+        self.sounds.order(line, Order::Open(source.key, Box::new(plan.clone())));
+        self.sounds.streams += 1;
+        near.stream = Some(Box::new(Source { plan: Some(plan), ..source }));
+        Ok(())
+    }
+
+    /// The codec and its number that a track for this end is wanted in; `None`: it is not connected, or speaks none of ours.
+    ///
+    /// # Errors
+    /// [`Refusal`]
+    pub fn voice(&self, session: &str, leg: u32, content: u32) -> Result<Option<(u8, Kind)>, Refusal> {
+        let end = self.end(self.find(session, leg, content)?);
+        let codecs = end.filter(|end| !end.is_open()).map(|end| end.codecs.iter());
+        Ok(codecs.into_iter().flatten().find_map(|codec| Some((codec.pt, Kind::of(codec)?))))
+    }
+
+    /// Plays a track to the peer of this end, in place of what its own peer says; one that `yields` gives way as soon as that
+    /// says something. `None` stops. Asked again with the same track, it goes on.
+    ///
+    /// # Errors
+    /// [`Refusal`]
+    pub fn play(
+        &mut self,
+        session: &str,
+        leg: u32,
+        content: u32,
+        track: Option<(Arc<Track>, u8)>,
+        (repeat, yields): (bool, bool),
+        now: Time,
+    ) -> Result<(), Refusal> {
+        let index = self.find(session, leg, content)?;
+        // What is heard here is said, as a rule, by the end on the other side: the track speaks in its place.
+        let Some(speaker) = self.end(index).map(|end| end.peer) else { return Ok(()) };
+        let Some(speaker) = self.ends.get_mut(speaker).and_then(|slot| slot.end.as_mut()) else {
+            return Ok(());
+        };
+        close(&mut self.sounds, &mut speaker.track);
+        let Some((track, pt)) = track else { return Ok(()) };
+        let line = self.sounds.line().ok_or(Refusal::Full)?;
+        let source = Source { pt, yields, ..self.sounds.source(speaker, line, track.clock(), now) };
+        self.sounds.order(line, Order::Play { key: source.key, track, pt, repeat });
+        if let Some(splice) = &mut speaker.splice {
+            splice.interrupt();
+        }
+        speaker.track = Some(Box::new(source));
+        Ok(())
+    }
+
+    /// Something is being played in place of this end.
+    #[must_use]
+    pub fn plays(&self, session: &str, leg: u32, content: u32) -> bool {
+        let index = self.find(session, leg, content).ok();
+        let speaker = index.and_then(|index| self.ends.get(self.end(index)?.peer)?.end.as_ref());
+        speaker.is_some_and(|speaker| speaker.track.is_some())
+    }
+
+    /// A packet is finished; written into `buffer` as it leaves. `None`: nobody waits for it any more.
+    pub fn finished(&mut self, parcel: &Parcel, at: Arrival, buffer: &mut [u8]) -> Option<Departure> {
+        let Key { end, generation, .. } = parcel.key;
+        let index = self.live(super::EndId { index: end, generation })?;
+        let peer = self.end(index)?.peer;
+        let (near, far) = super::pair(&mut self.ends, index as usize, peer)?;
+        if near.track.as_ref().is_some_and(|track| track.key == parcel.key) {
+            if parcel.ended {
+                close(&mut self.sounds, &mut near.track);
+                return None;
+            }
+        } else if near.track.is_some() || !near.crossing || parcel.ended {
+            return None;
+        }
+        let sources = [&near.track, &near.stream];
+        let source = sources.into_iter().flatten().find(|source| source.key == parcel.key)?;
+        let payload = parcel.payload();
+        let length = 12 + payload.len();
+        buffer.get_mut(..12)?.copy_from_slice(&[0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+        buffer.get_mut(12..length)?.copy_from_slice(payload);
+        let rtp = Rtp {
+            pt: parcel.pt,
+            marker: parcel.marker,
+            seq: parcel.seq.wrapping_add(source.seq),
+            timestamp: parcel.timestamp.wrapping_add(source.timestamp),
+            ssrc: source.ssrc,
+            header: 12,
+        };
+        let splice = near.splice.get_or_insert_with(|| {
+            let name = far.reports.name_for(rtp.ssrc ^ OTHER, far.reception.source());
+            Splice::new(name, source.clock)
+        });
+        splice.retime(source.clock);
+        let said = splice.map(rtp, at.time().0);
+        packet::rewrite(buffer, &said);
+        let departure = path::leave_media(far, &said, at, buffer, length)?;
+        self.forwarded += 1;
+        Some(departure)
+    }
+
+    /// Nothing speaks for an end that goes.
+    pub(super) fn hush(&mut self, end: &mut End) {
+        close(&mut self.sounds, &mut end.stream);
+        close(&mut self.sounds, &mut end.track);
+    }
+}
+
+/// Live media of `near`: false when a track is played in its place; one that yields is over.
+pub(super) fn gives_way(near: &mut End, sounds: &mut Sounds, now: Time) -> bool {
+    match &near.track {
+        Some(track) if !track.yields || now.since(track.since) < LATE_MS => false,
+        Some(_) => {
+            close(sounds, &mut near.track);
+            true
+        }
+        None => true,
+    }
+}
+
+fn close(sounds: &mut Sounds, source: &mut Option<Box<Source>>) {
+    if let Some(source) = source.take() {
+        sounds.streams -= u64::from(source.plan.is_some());
+        sounds.order(source.line, Order::Close(source.key));
+    }
+}

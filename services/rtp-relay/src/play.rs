@@ -1,0 +1,43 @@
+//! A sound for one party, by an order of its own: what it is made of is read and coded off the media threads first, so it goes in no
+//! batch.
+
+use crate::command::{DEADLINE, Done, NoAnswer, Order};
+use crate::control::{Service, denied};
+use proto::v1;
+use tonic::Status;
+
+impl Service {
+    /// Plays, or stops what is played.
+    ///
+    /// # Errors
+    /// The end is not there or speaks no codec of ours, there is no such sound, no thread has room.
+    pub(crate) async fn played(&self, request: v1::PlayRequest) -> Result<v1::PlayReply, Status> {
+        crate::convert::session(&request.session)?;
+        let (session, end) = (request.session, (request.leg, request.content));
+        let track = if request.sound.is_empty() {
+            None
+        } else {
+            let Done::Voice(Some((pt, kind))) =
+                self.told(&session, Order::Voice { session: session.clone(), end }).await?
+            else {
+                return Err(Status::failed_precondition(
+                    "leg, content: the end is not connected, or speaks no codec of ours",
+                ));
+            };
+            Some((self.library.track(&request.sound, kind).await?, pt))
+        };
+        let mode = (request.repeat, request.until_media);
+        self.told(&session, Order::Play { session: session.clone(), end, track, mode }).await?;
+        Ok(v1::PlayReply {})
+    }
+
+    /// What the thread of a session made of one order.
+    async fn told(&self, session: &str, order: Order) -> Result<Done, Status> {
+        let lost = || Status::unavailable(NoAnswer::Lost.to_string());
+        let member = self.members.get(self.place(session)).ok_or_else(lost)?;
+        let told = member.line.tell(vec![order]).map_err(|error| Status::unavailable(error.to_string()))?;
+        let outcomes = tokio::time::timeout(DEADLINE, told).await.ok().and_then(Result::ok);
+        let outcome = outcomes.and_then(|mut outcomes| outcomes.pop()).ok_or_else(lost)?;
+        outcome.map_err(|denial| denied(&denial))
+    }
+}

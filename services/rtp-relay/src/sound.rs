@@ -1,0 +1,114 @@
+//! Threads that make sound: each a `sound::room::Room`, its queues and a clock. Media threads never wait for them.
+
+use crate::poll::Waker;
+use relay::session::SoundLine;
+use sound::room::{Load, Order, Parcel, Room, TICK_US};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, channel, sync_channel};
+use std::time::Duration;
+
+/// Packets that may wait for a thread: those of a tick and of a few that were late, at as many streams as a core can carry.
+const WAITING: usize = 1_024;
+/// Packets taken before the sources have their turn again.
+const TURN: usize = 4_096;
+
+/// A media thread as these threads see it.
+#[derive(Clone, Debug)]
+pub struct Taker {
+    /// Finished packets.
+    pub queue: SyncSender<Parcel>,
+    /// Wakes it for them.
+    pub waker: Waker,
+}
+
+/// The queue of finished packets of one media thread.
+#[must_use]
+pub fn finished() -> (SyncSender<Parcel>, Receiver<Parcel>) {
+    sync_channel(WAITING)
+}
+
+/// Starts so many threads for these media threads; gives the ways to them. They end when nobody holds a way any more.
+///
+/// # Errors
+/// Those of the system.
+pub fn start(threads: usize, complexity: u8, takers: &[Taker]) -> std::io::Result<Vec<SoundLine>> {
+    (0..threads)
+        .map(|number| {
+            let ((orders, told), (packets, coming)) = (channel(), sync_channel(WAITING));
+            let load = Arc::new(Load::default());
+            let maker = Maker {
+                room: Room::new(complexity, load.clone()),
+                told,
+                coming,
+                takers: takers.to_vec(),
+                woken: vec![false; takers.len()],
+            };
+            std::thread::Builder::new().name(format!("sound-{number}")).spawn(move || maker.run())?;
+            Ok(SoundLine { orders, packets, load })
+        })
+        .collect()
+}
+
+struct Maker {
+    room: Room,
+    told: Receiver<Order>,
+    coming: Receiver<Parcel>,
+    takers: Vec<Taker>,
+    /// Who is to be woken.
+    woken: Vec<bool>,
+}
+
+impl Maker {
+    fn run(mut self) {
+        let start = runtime::clock::instant();
+        let now =
+            || u64::try_from(runtime::clock::instant().duration_since(start).as_micros()).unwrap_or(u64::MAX);
+        let mut tick = 0;
+        loop {
+            if self.room.is_empty() {
+                let Ok(order) = self.told.recv() else { return };
+                tick = now();
+                self.room.order(order, tick);
+            }
+            let begun = now();
+            loop {
+                match self.told.try_recv() {
+                    Ok(order) => self.room.order(order, begun),
+                    Err(TryRecvError::Empty) => break,
+                    Err(TryRecvError::Disconnected) => return,
+                }
+            }
+            self.turn(begun);
+            let ended = now();
+            self.room.took(ended - begun, TICK_US, ended);
+            tick += TICK_US;
+            match tick.checked_sub(ended) {
+                Some(rest) => std::thread::sleep(Duration::from_micros(rest)),
+                // Behind: what was missed is not made good.
+                None => tick = ended,
+            }
+        }
+    }
+
+    fn turn(&mut self, now: u64) {
+        let Maker { room, coming, takers, woken, .. } = self;
+        let mut emit = |parcel: &Parcel| {
+            let worker = usize::from(parcel.key.worker);
+            if let (Some(taker), Some(woken)) = (takers.get(worker), woken.get_mut(worker)) {
+                // A media thread that does not keep up loses them, as it would lose packets of the network.
+                *woken |= taker.queue.try_send(parcel.clone()).is_ok();
+            }
+        };
+        for mut parcel in coming.try_iter().take(TURN) {
+            // In this thread's own clock; the packet waited for a tick at most.
+            parcel.at_us = now;
+            room.packet(&parcel, &mut emit);
+        }
+        room.tick(now, &mut emit);
+        for (taker, woken) in takers.iter().zip(woken) {
+            if std::mem::take(woken) {
+                taker.waker.wake();
+            }
+        }
+    }
+}
