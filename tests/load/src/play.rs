@@ -307,6 +307,9 @@ impl Stage {
             if let Some(socket) = sockets.get(place) {
                 let side = place / SOCKETS;
                 while let Ok(length) = socket.recv(&mut buffer) {
+                    if is_report(&buffer[..length]) {
+                        continue;
+                    }
                     let mut packet = &mut buffer[..length];
                     if side == 1 && length > PACKET {
                         // Its source tells whose it is; what follows tells whether that is true.
@@ -332,6 +335,11 @@ impl Stage {
         }
         Ok(())
     }
+}
+
+/// RTCP of the relay's own: it goes to the port above a party's, which may be another party's here.
+pub fn is_report(packet: &[u8]) -> bool {
+    matches!(packet, [first, 192..=223, ..] if first >> 6 == 2)
 }
 
 fn interrupted(error: std::io::Error) -> std::io::Result<()> {
@@ -393,6 +401,7 @@ mod tests {
             assert_eq!(read(&wrong), None, "octet {place}");
         }
         assert_eq!(read(&packet[..171]), None);
+        assert!(!is_report(&packet) && is_report(&[0x80, 200, 0, 6]));
     }
 
     #[test]

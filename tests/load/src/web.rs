@@ -1,6 +1,7 @@
 //! Peers that speak ICE and DTLS-SRTP, each behind a socket of its own: the core's own ends, with certificates of any kind.
 
 use crate::control::{Local, Party};
+use crate::play::is_report;
 use crate::{Key, now};
 use anyhow::{Context, Result, ensure};
 use mio::net::UdpSocket;
@@ -222,7 +223,7 @@ impl Peers {
         let Some(peer) = self.peers.get_mut(call) else { return };
         let mut other = false;
         while let Ok((length, from)) = peer.socket.recv_from(buffer) {
-            let media = buffer[0] >> 6 == 2;
+            let media = buffer[0] >> 6 == 2 && !is_report(&buffer[..length]);
             match peer.end.receive(&mut buffer[..length], from, peer.address, now) {
                 Received::Rtp(length) => with(Some(&buffer[..length])),
                 Received::Nothing if media => with(None),

@@ -116,7 +116,7 @@ impl Relay {
         const BOTH: &[Who] = &[Who::Theirs, Who::Ours];
         const OURS: &[Who] = &[Who::Ours];
         let (few, many, seconds, set_up, handshakes, window) =
-            if self.quick { (5, 10, 1, 20, 4, 4) } else { (500, 1_000, self.seconds, 20_000, 1_024, 32) };
+            if self.quick { (5, 10, 1, 20, 4, 4) } else { (500, 1_000, self.seconds, 3_000, 1_024, 32) };
         let shake = |key| {
             Load::of(
                 "handshakes",
@@ -127,7 +127,8 @@ impl Relay {
         let set_up = Load::of(
             "set-up",
             &format!("--calls {set_up} --in-flight {window}"),
-            4 * set_up.min(25_000) / 20,
+            // A port rests for 30 s after its call, so each call has ports of its own.
+            set_up + 200,
         );
         let line = |name, who, load| Line { name, who, load, may_fail: false };
         vec![
