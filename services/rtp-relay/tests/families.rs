@@ -9,7 +9,7 @@
 
 mod common;
 
-use common::{Phone, config, hear, plain, rtp, start};
+use common::{Phone, config, hear, plain, rtp, start, told};
 use std::net::SocketAddr;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -41,6 +41,11 @@ async fn a_phone_of_each_family_hears_the_other() {
     }
     let report: Vec<u8> = [0x80c9_0001u32, 1].iter().flat_map(|w| w.to_be_bytes()).collect();
     b.rtcp.send_to(&report, six(ends[1].rtcp_port)).unwrap();
-    assert_eq!(hear(&a.rtcp), (report, four(ends[0].rtcp_port)));
+    // Each is told by the relay, in its own family, of what it is sent and of what it sends.
+    for (phone, from, wanted) in [(&a, four(ends[0].rtcp_port), (2, 1)), (&b, six(ends[1].rtcp_port), (1, 2))]
+    {
+        let (packet, by) = hear(&phone.rtcp);
+        assert_eq!((told(&packet), by), (wanted, from));
+    }
     relay.stop().await;
 }

@@ -73,7 +73,7 @@ async fn two_phones_hear_each_other_octet_by_octet_and_are_counted() {
     assert_eq!((first.packets_out, first.octets_out), (50, 50 * 172));
     assert_eq!((first.lost, first.form.as_str(), first.security.as_str()), (0, "plain", ""));
     assert_eq!(first.peer, a.address().to_string());
-    assert_eq!((first.codec.as_str(), first.expected, &first.seen), ("PCMU", 50, &None));
+    assert_eq!((first.codec.as_str(), first.expected, &first.seen), ("PCMU", 51, &None));
 
     let ask = ReleaseRequest { session: "call".into(), trace: String::new() };
     let last = relay.client.release(ask.clone()).await.unwrap().into_inner();
