@@ -9,6 +9,8 @@
 )]
 
 mod deaths;
+mod many;
+mod parties;
 mod relays;
 mod rig;
 mod trace;

@@ -19,6 +19,10 @@ const SERVICES: [(&str, &str); 4] = [
 ];
 /// Media ports of one relay.
 const MEDIA_PORTS: u16 = 200;
+/// The component domain of a cluster without edges.
+pub const DOMAIN: &str = "sip.example.net";
+/// Media ports of one relay there: for some hundred calls.
+const MANY_PORTS: u16 = 1_000;
 /// What all instances share.
 const SECRET: &str = "one secret for the whole cluster";
 
@@ -50,6 +54,8 @@ pub struct Cluster {
     pub sip: SocketAddr,
     nats: Nats,
     redis: Redis,
+    /// Media ports of one relay.
+    media: u16,
     path: PathBuf,
     _directory: TempDir,
 }
@@ -60,40 +66,76 @@ impl Cluster {
     /// # Errors
     /// Something cannot be built or does not become ready.
     pub fn start(server: &Prosody, options: &Options, each: usize) -> Result<Cluster> {
+        let sip = here(options.sip_port);
+        let config = gateway::configuration(server, options, sip, here(0), 40_000)?;
+        let mut cluster = Cluster::empty(&config, sip, MEDIA_PORTS)?;
+        for (kind, _) in SERVICES {
+            for _ in 0..each {
+                cluster.add(kind)?;
+            }
+        }
+        cluster.ready(Duration::from_secs(30))?;
+        Ok(cluster)
+    }
+
+    /// So many orchestrators and one relay, between a trunk and a component that whoever calls this plays.
+    ///
+    /// # Errors
+    /// Something cannot be built or does not become ready.
+    pub fn without_edges(orchestrators: usize) -> Result<Cluster> {
+        let (sip, admin) = (here(0), here(0));
+        let config = format!(
+            "[admin]\nlisten = \"{admin}\"\n\n[sip]\nlisten = [\"udp://{sip}\"]\ndomains = [\"im.example.net\"]\n\n\
+             [[xmpp.component]]\ndomain = \"{DOMAIN}\"\nserver = \"127.0.0.1:1\"\nsecret = \"{SECRET}\"\n\
+             users = \"example.net\"\n\n[relay]\nlisten = \"127.0.0.1\"\n\n[[trunk]]\nname = \"desk\"\n\
+             uri = \"sip:127.0.0.1:9\"\ndomain = \"{DOMAIN}\"\nsources = [\"127.0.0.1/32\"]\n\n[[alias]]\n\
+             number = \"2700\"\njid = \"rosa@example.net\"\n"
+        );
+        let mut cluster = Cluster::empty(&config, sip, MANY_PORTS)?;
+        cluster.add("rtp-relay")?;
+        for _ in 0..orchestrators {
+            cluster.add("orchestrator")?;
+        }
+        cluster.ready(Duration::from_secs(30))?;
+        Ok(cluster)
+    }
+
+    fn empty(config: &str, sip: SocketAddr, media: u16) -> Result<Cluster> {
         let directory = TempDir::with_prefix("tandem-cluster-")?;
         let (nats, redis) = (Nats::start()?, Redis::start()?);
-        let here =
-            |port| SocketAddr::from((Ipv4Addr::LOCALHOST, if port == 0 { ports::one() } else { port }));
-        let sip = here(options.sip_port);
         let shared = format!(
             "[bus]\nurl = \"{}\"\n\n[store]\nurl = \"{}\"\n\n[cluster]\nsecret = \"{SECRET}\"\n\n",
             nats.url(),
             redis.url()
         );
-        let config = gateway::configuration(server, options, sip, here(0), 40_000)?;
         let path = directory.path().join("tandem.toml");
-        std::fs::write(&path, shared + &config)?;
+        std::fs::write(&path, shared + config)?;
+        Ok(Cluster { instances: vec![], sip, nats, redis, media, path, _directory: directory })
+    }
 
-        let mut instances = vec![];
-        for (kind, package) in SERVICES {
-            let binary = gateway::binary_of(package)?;
-            for number in 1..=each {
-                let name = format!("{kind}-{number}");
-                let (admin, media) = (here(0), ports::block(MEDIA_PORTS));
-                ensure!(media != 0, "no {MEDIA_PORTS} free ports in a row on 127.0.0.1");
-                let settings = vec![
-                    ("TANDEM_INSTANCE", name.clone()),
-                    ("TANDEM_ADMIN__LISTEN", admin.to_string()),
-                    ("TANDEM_SIP__REUSE_PORT", "true".to_owned()),
-                    ("TANDEM_RELAY__PORTS", format!("{media}-{}", media + MEDIA_PORTS - 1)),
-                ];
-                let program = Program::start(&name, command(&binary, &path, &settings))?;
-                instances.push(Instance { kind, name, admin, program, binary: binary.clone(), settings });
-            }
-        }
-        let mut cluster = Cluster { instances, sip, nats, redis, path, _directory: directory };
-        cluster.ready(Duration::from_secs(30))?;
-        Ok(cluster)
+    /// Starts one more instance of a service.
+    ///
+    /// # Errors
+    /// It cannot be built or started.
+    pub fn add(&mut self, kind: &str) -> Result<()> {
+        let service = SERVICES.into_iter().find(|(known, _)| *known == kind);
+        let (kind, package) = service.with_context(|| format!("no service {kind}"))?;
+        let number = 1 + self.instances.iter().filter(|instance| instance.kind == kind).count();
+        let (path, binary) = (self.path.clone(), gateway::binary_of(package)?);
+        let name = format!("{kind}-{number}");
+        // Only relays use the range.
+        let size = if kind == "rtp-relay" { self.media } else { MEDIA_PORTS };
+        let (admin, media) = (here(0), ports::block(size));
+        ensure!(media != 0, "no {size} free ports in a row on 127.0.0.1");
+        let settings = vec![
+            ("TANDEM_INSTANCE", name.clone()),
+            ("TANDEM_ADMIN__LISTEN", admin.to_string()),
+            ("TANDEM_SIP__REUSE_PORT", "true".to_owned()),
+            ("TANDEM_RELAY__PORTS", format!("{media}-{}", media + size - 1)),
+        ];
+        let program = Program::start(&name, command(&binary, &path, &settings))?;
+        self.instances.push(Instance { kind, name, admin, program, binary, settings });
+        Ok(())
     }
 
     /// Waits until every living instance is ready.
@@ -214,6 +256,10 @@ impl Cluster {
             self.instances.iter().map(|instance| format!("{:#}", instance.program.failure(what))).collect();
         anyhow::anyhow!(all.join("\n\n"))
     }
+}
+
+fn here(port: u16) -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::LOCALHOST, if port == 0 { ports::one() } else { port }))
 }
 
 fn command(binary: &Path, config: &Path, settings: &[(&'static str, String)]) -> Command {

@@ -1,0 +1,204 @@
+//! kill -9 of the one relay under 200 calls, all with sound: both parties of each hear each other again within three seconds.
+//!
+//! Relays and orchestrators are processes of their own over real NATS and Redis. The edges are this test: it answers every order as a
+//! phone and a client would, and its parties speak RTP, ICE, DTLS and SRTP.
+
+use crate::parties::{Order, Parties};
+use bus::{Bus, Message, NatsConfig};
+use proto::wire::Wire;
+use signal::media::{Codec, Dtls, Ice, Kind, Setup};
+use signal::{
+    Ask, CallId, EventId, Heard, LegId, LegRef, Media, Opening, Party, Protocol, Said, Say, Signal, Verdict,
+    subjects,
+};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
+use std::time::{Duration, Instant};
+use testkit::Cluster;
+use testkit::cluster::DOMAIN;
+
+/// `CALLS=n` sets another number.
+const CALLS: usize = 200;
+/// Calls placed at once.
+const AT_ONCE: usize = 8;
+/// Longest silence that the death of a relay may cause.
+const SILENCE: Duration = Duration::from_secs(3);
+
+fn name(call: usize) -> CallId {
+    let [a, b] = (call as u16).to_be_bytes();
+    CallId([7, a, b, 1, 1, 1, 1, 1, 1, 1])
+}
+
+fn number(call: CallId) -> usize {
+    u16::from_be_bytes([call.0[1], call.0[2]]).into()
+}
+
+/// What the edges know: where each party is.
+struct Edges {
+    bus: Bus,
+    orders: Sender<Order>,
+    phones: Vec<SocketAddr>,
+    clients: Vec<(Ice, Dtls)>,
+}
+
+impl Edges {
+    fn phone(&self, call: usize) -> Media {
+        let mut media = Media::undescribed(&[Kind::Audio]);
+        media.contents[0].codecs = vec![Codec::new(0, "PCMU", 8_000, 1)];
+        media.contents[0].transport.address = Some(self.phones[call]);
+        media
+    }
+
+    fn client(&self, call: usize) -> Media {
+        let mut media = Media::undescribed(&[Kind::Audio]);
+        let (ice, dtls) = self.clients[call].clone();
+        media.contents[0].codecs = vec![Codec::new(0, "PCMU", 8_000, 1)];
+        let transport = &mut media.contents[0].transport;
+        (transport.mux, transport.ice, transport.dtls) = (true, Some(ice), Some(dtls));
+        media
+    }
+
+    /// Brings what a party said; told that it is stale, it says it again.
+    async fn hears(&self, call: usize, leg: u8, base: u32, signal: Signal, opening: Option<Opening>) {
+        let mut heard = Heard {
+            leg: LegRef { call: name(call), leg: LegId(leg) },
+            base,
+            event: EventId::of(&[&call.to_string(), &leg.to_string(), &base.to_string(), signal.name()]),
+            signals: vec![signal],
+            dialog: vec![leg],
+            edge: String::new(),
+            opening,
+        };
+        for _ in 0..10 {
+            let message = Message { trace: String::new(), payload: Ask::Heard(heard.clone()).encode() };
+            let answer = self.bus.request(subjects::ASK, message, Duration::from_secs(5)).await;
+            match answer.map(|octets| Verdict::decode(&octets).unwrap()) {
+                Ok(Verdict::Committed { .. }) => return,
+                Ok(Verdict::Stale(state)) => heard.base = state.revision,
+                other => {
+                    println!("call {call}: {other:?}");
+                    tokio::time::sleep(Duration::from_millis(300)).await;
+                }
+            }
+        }
+        panic!("call {call}: {heard:?} is not taken");
+    }
+
+    /// An order to a leg: what its party makes of it.
+    async fn told(self: Arc<Edges>, say: Say) {
+        let (call, leg) = (number(say.state.leg.call), say.state.leg.leg.0);
+        let base = say.state.revision + 1;
+        let answer = match (&say.signal, leg) {
+            (Signal::Offer(media), 1) => {
+                let transport = media.contents[0].transport.clone();
+                let (ice, dtls) = (transport.ice.unwrap(), transport.dtls.unwrap());
+                self.orders.send(Order::Meet(call, ice, dtls)).unwrap();
+                Signal::Answer(self.client(call))
+            }
+            (Signal::Answer(media), 0) => {
+                let address = media.contents[0].transport.address.unwrap();
+                return self.orders.send(Order::Phone(call, address)).unwrap();
+            }
+            (Signal::Update(media), 0) => {
+                let address = media.contents[0].transport.address.unwrap();
+                self.orders.send(Order::Phone(call, address)).unwrap();
+                Signal::Updated(self.phone(call))
+            }
+            (Signal::Update(media), 1) => {
+                let ice = media.contents[0].transport.ice.clone().unwrap();
+                self.orders.send(Order::Trickle(call, ice)).unwrap();
+                Signal::Updated(self.client(call))
+            }
+            _ => return,
+        };
+        self.hears(call, leg, base, answer, None).await;
+    }
+
+    /// Serves the orders to all legs of one protocol.
+    async fn serve(self: Arc<Edges>, subject: String) {
+        let mut inbox = self.bus.serve(&subject, "edges").await.unwrap();
+        while let Some(request) = inbox.next().await {
+            let say = Say::decode(&request.message.payload).unwrap();
+            let said = Said {
+                id: say.id,
+                base: say.state.revision,
+                dialog: Some(vec![9]),
+                edge: String::new(),
+                failed: None,
+            };
+            request.reply(said.encode()).await.unwrap();
+            tokio::spawn(self.clone().told(say));
+        }
+    }
+}
+
+async fn place(edges: &Arc<Edges>, count: usize) {
+    let mut placing = tokio::task::JoinSet::new();
+    for call in 0..count {
+        if placing.len() >= AT_ONCE {
+            placing.join_next().await.unwrap().unwrap();
+        }
+        let opening = Opening {
+            from: Party::sip("sip:2041@127.0.0.1"),
+            to: Party::sip("sip:2700@gw.example"),
+            link: "desk".into(),
+            hops: 70,
+        };
+        let (edges, offer) = (edges.clone(), Signal::Offer(edges.phone(call)));
+        placing.spawn(async move { edges.hears(call, 0, 0, offer, Some(opening)).await });
+    }
+    placing.join_all().await;
+}
+
+#[test]
+fn two_hundred_calls_outlive_the_death_of_their_relay() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let count = std::env::var("CALLS").ok().and_then(|n| n.parse().ok()).unwrap_or(CALLS);
+    let mut cluster = Cluster::without_edges(2).unwrap();
+    let parties = Parties::start(count);
+    let url = cluster.servers().0.url();
+    let config = NatsConfig { url, name: "edges".into(), now: runtime::clock::now_ms };
+    let edges = runtime.block_on(async {
+        let clients = parties
+            .clients
+            .iter()
+            .map(|(ice, print)| {
+                (ice.clone(), Dtls { fingerprints: vec![print.clone()], setup: Setup::Active })
+            })
+            .collect();
+        let bus = Bus::nats(&config).await.unwrap();
+        let edges = Edges { bus, orders: parties.orders.clone(), phones: parties.phones.clone(), clients };
+        let edges = Arc::new(edges);
+        for subject in [subjects::say(Protocol::Sip, ""), subjects::say(Protocol::Xmpp, DOMAIN)] {
+            tokio::spawn(edges.clone().serve(subject));
+        }
+        edges.bus.flush().await.unwrap();
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        edges
+    });
+    runtime.block_on(place(&edges, count));
+    parties.until(Duration::from_secs(60), |heard| heard.iter().all(|h| h.packets > 3));
+    // Only now is there another relay: all calls are at this one.
+    cluster.add("rtp-relay").unwrap();
+    std::thread::sleep(Duration::from_secs(2));
+    parties.begin();
+    std::thread::sleep(Duration::from_secs(1));
+    cluster.kill("rtp-relay-1").unwrap();
+    let killed = Instant::now();
+    std::thread::sleep(Duration::from_secs(7));
+    let mut heard = parties.heard();
+    heard.sort_by_key(|h| h.gap);
+    let (middle, worst) = (heard[count].gap, heard[2 * count - 1].gap);
+    println!(
+        "longest silence of each of {} parties: half below {middle:?}, all below {worst:?}",
+        heard.len()
+    );
+    let deaf = heard.iter().filter(|h| h.last.elapsed() > Duration::from_secs(1)).count();
+    let calls = cluster.ask("/calls").unwrap();
+    let calls = calls["calls"].as_array().unwrap();
+    let moved = calls.iter().filter(|c| c["state"] == "active" && c["relay"] == "rtp-relay-2").count();
+    assert_eq!((moved, deaf), (count, 0), "{:#}", cluster.failure("was there"));
+    assert!(worst <= SILENCE, "{worst:?}");
+    assert!(killed.elapsed() < Duration::from_secs(30));
+}
