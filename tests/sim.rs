@@ -226,7 +226,11 @@ impl World {
             let port = if alive || self.random.chance(70) { 10 * self.sessions as u16 + 10 } else { 1 };
             self.sessions += 1;
             let ends = vec![vec![end(port)], vec![end(port + 1)]];
-            let to = Move { from: from.clone(), alive, grant: Grant { session: session.clone(), ends } };
+            let to = Move {
+                from: from.clone(),
+                alive,
+                grant: Grant { session: session.clone(), ends, transcodes: false },
+            };
             let before = self.stored.call.relay.clone();
             self.decide(Event::Moved(to));
             if self.stored.call.relay == before {
