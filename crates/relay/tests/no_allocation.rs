@@ -295,7 +295,16 @@ fn calls_between_phones_allocate_nothing_per_packet() {
             let Credentials { ufrag, pwd } = credentials(10 + id.index as usize);
             let crypto = vec![own(Suite::AesCm128Sha1_80), own(Suite::AeadAes128Gcm)];
             let address = address(0).ip();
-            Ok::<_, ()>(Local { address, rtp_port: 1, rtcp_port: 2, ufrag, pwd, tie_breaker: 5, crypto })
+            Ok::<_, ()>(Local {
+                address,
+                rtp_port: 1,
+                rtcp_port: 2,
+                ufrag,
+                pwd,
+                tie_breaker: 5,
+                preference: 1,
+                crypto,
+            })
         };
         worker.allocate("call", "", 1, START, make).unwrap();
         let mut keys = [near, far].map(|suite| suite.map(|s| contexts(&line(s, 5), &own(s))));
@@ -343,6 +352,7 @@ fn rtcp_allocates_nothing() {
             ufrag,
             pwd,
             tie_breaker: 5,
+            preference: 1,
             crypto: vec![],
         })
     };
@@ -396,7 +406,16 @@ fn a_transcoded_call_allocates_nothing_on_the_media_thread() {
         ids.push(id);
         let Credentials { ufrag, pwd } = credentials(10 + id.index as usize);
         let (address, tie_breaker) = (address(0).ip(), 5);
-        Ok::<_, ()>(Local { address, rtp_port: 1, rtcp_port: 2, ufrag, pwd, tie_breaker, crypto: vec![] })
+        Ok::<_, ()>(Local {
+            address,
+            rtp_port: 1,
+            rtcp_port: 2,
+            ufrag,
+            pwd,
+            tie_breaker,
+            preference: 1,
+            crypto: vec![],
+        })
     };
     worker.allocate("call", "", 1, START, make).unwrap();
     let plain =

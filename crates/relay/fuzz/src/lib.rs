@@ -158,6 +158,7 @@ pub fn stun(data: &[u8]) {
         addresses: vec![at("203.0.113.1:30000")],
         controlling: true,
         tie_breaker: 7,
+        preference: 1,
     };
     let peer = at("198.51.100.7:7000");
     let mut end = End::new(&config, &certificate(), base(), START).unwrap();
@@ -199,6 +200,7 @@ pub fn worker(data: &[u8]) {
                 ufrag,
                 pwd: PWD.into(),
                 tie_breaker: u64::from(id.index),
+                preference: 1,
                 crypto: vec![],
             })
         };
