@@ -85,6 +85,7 @@ impl Peers {
                 addresses: vec![address],
                 controlling: false,
                 tie_breaker: call as u64,
+                preference: 1,
             };
             let end = End::new(&config, &certificate, base.0, base.1)?;
             let active = call % 2 == 0;

@@ -79,6 +79,7 @@ impl Stream {
                 contents: 1,
                 trace: String::new(),
                 webrtc: webrtc.map(|(leg, _)| leg).collect(),
+                state: vec![],
             })
         };
         let replies = self.perform((first..).zip(calls).map(allocate).collect())?;
