@@ -1,7 +1,7 @@
 //! Relays that die or drain under calls: the sound of both parties goes on at another one, and nobody runs DTLS again.
 
 use crate::rig::{PROMPT, Rig};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Longest silence that the death of a relay may cause.
 const SILENCE: Duration = Duration::from_secs(3);
@@ -88,7 +88,7 @@ fn missed(rig: &mut Rig, before: testkit::baresip::Recorded, most: Duration) {
 fn dies(rig: &mut Rig, call: &str) {
     let relay = rig.relay(call);
     let before = begin(rig);
-    let killed = Instant::now();
+    let killed = runtime::clock::instant();
     rig.cluster.kill(&relay).unwrap();
     rig.see("the call at another relay", |rig| rig.moved(call, &relay));
     println!("the record names another relay after {:?}", killed.elapsed());

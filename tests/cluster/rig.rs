@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use testkit::{Baresip, Cluster, Gateway, Phone, Prosody, baresip, gateway, phone, ports};
 
 /// How long anything may take that should come at once.
@@ -103,8 +103,8 @@ impl Rig {
 
     /// Waits until another relay than this one carries the call.
     pub fn moved(&mut self, call: &str, from: &str) -> anyhow::Result<()> {
-        let until = Instant::now() + SOON;
-        while Instant::now() < until {
+        let until = runtime::clock::instant() + SOON;
+        while runtime::clock::instant() < until {
             let shown = self.cluster.ask(&format!("/calls/{call}"))?;
             if shown["relay"].as_str().is_some_and(|relay| relay != from) {
                 return Ok(());

@@ -53,6 +53,7 @@ pub async fn watch(calls: Calls, relays: Relays, instance: String) {
             match found {
                 Found::Dead(card) => {
                     asking.remove(&name(&card));
+                    known.retain(|_, other| name(other) != name(&card));
                     relays.bury(&card);
                     gone.push(card);
                 }
@@ -69,15 +70,17 @@ pub async fn watch(calls: Calls, relays: Relays, instance: String) {
             let before = known.insert(card.instance.clone(), card.clone());
             // Started anew it knows nothing of the sessions that it had.
             gone.extend(before.filter(|before| before.started_ms != card.started_ms));
-            if *silent < SILENT {
-                if relays.is_buried(card) {
-                    // Its host had only stood still.
-                    relays.unbury(card);
-                    tokio::spawn(tidy(calls.clone(), relays.clone(), session(card)));
-                }
-                continue;
+            if *silent < SILENT && relays.is_buried(card) {
+                // Its host had only stood still.
+                relays.unbury(card);
+                tokio::spawn(tidy(calls.clone(), relays.clone(), session(card)));
             }
-            if !relays.is_buried(card) && asking.insert(name(card)) {
+        }
+        // Whoever has said good-bye, or was silent for longer than the directory remembers, is asked, too: it may be us who hear
+        // nothing.
+        let speaks = |card: &Card| cards.iter().any(|(c, silent)| name(c) == name(card) && *silent < SILENT);
+        for card in known.values().filter(|card| !speaks(card) && !relays.is_buried(card)) {
+            if asking.insert(name(card)) {
                 let (relays, card, tell) = (relays.clone(), card.clone(), tell.clone());
                 tokio::spawn(async move {
                     let found = ask(&relays, card).await;
@@ -85,13 +88,6 @@ pub async fn watch(calls: Calls, relays: Relays, instance: String) {
                 });
             }
         }
-        // It has said good-bye, or was silent for longer than the directory remembers.
-        let left: Vec<String> = known
-            .keys()
-            .filter(|name| !cards.iter().any(|(card, _)| card.instance == **name))
-            .cloned()
-            .collect();
-        gone.extend(left.iter().filter_map(|name| known.remove(name)));
         let draining = known.values().filter(|card| card.draining && others(&cards, card));
         let leave =
             gone.into_iter().map(|card| (card, false)).chain(draining.cloned().map(|card| (card, true)));
@@ -119,6 +115,8 @@ fn others(cards: &[(Card, Duration)], card: &Card) -> bool {
 async fn ask(relays: &Relays, card: Card) -> Found {
     for _ in 0..ASKED {
         if relays.answers(&card, ANSWER).await {
+            // Not asked again at once.
+            tokio::time::sleep(ROUND).await;
             return Found::Alive(card);
         }
     }
