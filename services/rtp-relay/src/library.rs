@@ -20,9 +20,6 @@ const LARGEST: u64 = 64 << 20;
 /// Characters of a name.
 const NAME: usize = 128;
 
-/// A track by the name of its file and the codec that it is in.
-type Known = ((String, Kind), Arc<Track>);
-
 /// The sounds of a relay.
 #[derive(Debug)]
 pub struct Library {

@@ -17,7 +17,13 @@ use std::time::Duration;
 use tonic::Code;
 
 fn codec(kind: Kind) -> Codec {
-    let codec = |pt, name: &str, clock, channels| Codec { pt, name: name.into(), clock, channels };
+    let codec = |pt, name: &str, clock, channels| Codec {
+        pt,
+        name: name.into(),
+        clock,
+        channels,
+        ..Codec::default()
+    };
     match kind {
         Kind::Opus => codec(111, "opus", 48_000, 2),
         Kind::G722 => codec(9, "G722", 8_000, 1),
