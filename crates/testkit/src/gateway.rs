@@ -37,6 +37,8 @@ pub struct Options {
     pub sip_port: u16,
     /// Port for the admin API; 0 = a free one.
     pub admin_port: u16,
+    /// A sound file that a held party hears.
+    pub music: Option<PathBuf>,
     /// Lines for the end of the file: whole sections.
     pub more: String,
 }
@@ -161,6 +163,10 @@ ports = "{media}-{}"
         options.media.unwrap_or(Ipv4Addr::LOCALHOST.into()),
         media + MEDIA_PORTS - 1
     );
+    let music = options.music.as_deref().and_then(|file| Some((file.parent()?, file.file_name()?)));
+    if let Some((folder, _)) = music {
+        writeln!(out, "sounds = {:?}", folder.display().to_string())?;
+    }
     if let Some(trunk) = options.trunk {
         let transport = if options.transport.is_empty() { "udp" } else { options.transport.as_str() };
         write!(
@@ -175,8 +181,14 @@ ports = "{media}-{}"
     for (number, user) in &options.aliases {
         write!(out, "\n[[alias]]\nnumber = \"{number}\"\njid = \"{user}@{DOMAIN}\"\n")?;
     }
+    if options.ring_s > 0 || music.is_some() {
+        writeln!(out, "\n[call]")?;
+    }
     if options.ring_s > 0 {
-        write!(out, "\n[call]\nring_s = {}\n", options.ring_s)?;
+        writeln!(out, "ring_s = {}", options.ring_s)?;
+    }
+    if let Some((_, name)) = music {
+        writeln!(out, "hold_music = {:?}", name.to_string_lossy())?;
     }
     Ok(out + &options.more)
 }
