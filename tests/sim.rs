@@ -12,7 +12,11 @@
     reason = "a test says what is wrong by failing"
 )]
 
+#[path = "sim/random.rs"]
+mod random;
+
 use media::{LocalEnd, Policy, Profile};
+use random::Random;
 use session::Machine;
 use session::call::{
     Admission, Call, Effect, Event, Fact, Grant, MediaEvent, Move, Offer, Phase, Place, Placement,
@@ -586,26 +590,5 @@ fn end(port: u16) -> LocalEnd {
         fingerprint: Fingerprint { hash: "sha-256".into(), digest: vec![0; 32] },
         other: None,
         crypto: vec![],
-    }
-}
-
-/// xorshift64*: enough for a walk, and the same everywhere.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
-    }
-    fn below(&mut self, n: u64) -> u64 {
-        (self.next() >> 33) % n
-    }
-    fn index(&mut self, n: usize) -> usize {
-        usize::try_from(self.below(n as u64)).unwrap_or(0)
-    }
-    fn chance(&mut self, percent: u64) -> bool {
-        self.below(100) < percent
     }
 }

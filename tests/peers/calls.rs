@@ -77,13 +77,19 @@ fn what_both_sides_hear_is_known_while_they_talk() {
         assert!(end["heard"]["packets"].as_u64() > Some(50) && end["heard"]["lost"] == 0, "{last:#}");
     }
     println!("{last:#}");
-    let (_, metrics) = testkit::http::get(rig.gateway.admin, "/metrics").unwrap();
-    for name in ["loss_ratio", "jitter_seconds", "round_trip_seconds", "mos"] {
-        let count = format!("tandem_relay_{name}_count");
-        let line = metrics.lines().find(|line| line.starts_with(&count));
-        assert!(line.is_some_and(|line| !line.ends_with(" 0")), "{count}: {line:?}");
-        assert!(metrics.contains(&format!("tandem_relay_{name}_bucket{{le=\"+Inf\"}}")));
-    }
+    // Figures of a second are counted when it is over.
+    let mut metrics = String::new();
+    let counted = poll(std::time::Duration::from_secs(10), || {
+        metrics = testkit::http::get(rig.gateway.admin, "/metrics").ok()?.1;
+        let told = |name: &str| {
+            let count = format!("tandem_relay_{name}_count");
+            let line = metrics.lines().find(|line| line.starts_with(&count));
+            line.is_some_and(|line| !line.ends_with(" 0"))
+                && metrics.contains(&format!("tandem_relay_{name}_bucket{{le=\"+Inf\"}}"))
+        };
+        ["loss_ratio", "jitter_seconds", "round_trip_seconds", "mos"].into_iter().all(told).then_some(())
+    });
+    assert!(counted.is_some(), "{metrics}");
     rig.desk_hangs_up();
 }
 

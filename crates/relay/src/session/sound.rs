@@ -151,7 +151,7 @@ impl Worker {
 
     /// Opens, changes or closes the stream of an end after it was fitted to its peer.
     pub(super) fn turn(&mut self, index: u32, peer: u32, now: Time) -> Result<(), Refusal> {
-        let Some((near, far)) = super::pair(&mut self.ends, index as usize, peer as usize) else {
+        let Some((near, far)) = super::table::pair(&mut self.ends, index as usize, peer as usize) else {
             return Ok(());
         };
         // A track in a codec that is spoken there no more.
@@ -230,7 +230,7 @@ impl Worker {
         let Key { end, generation, .. } = parcel.key;
         let index = self.live(super::EndId { index: end, generation })?;
         let peer = self.end(index)?.peer;
-        let (near, far) = super::pair(&mut self.ends, index as usize, peer)?;
+        let (near, far) = super::table::pair(&mut self.ends, index as usize, peer)?;
         if near.track.as_ref().is_some_and(|track| track.key == parcel.key) {
             if parcel.ended {
                 close(&mut self.sounds, &mut near.track);
