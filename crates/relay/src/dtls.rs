@@ -1,23 +1,17 @@
 //! DTLS-SRTP (RFC 5763, RFC 5764), sans IO: datagrams in, datagrams and at last keys out.
 //!
-//! One rule: no key leaves here before the peer's certificate has one of the fingerprints that were signalled. [`Engine`] is the
-//! boundary to whatever library does the handshake: [`OpenSsl`] takes every certificate that peers in the field have, RSA too,
-//! but no DTLS 1.3; [`Dtls13`] serves a client whose first flight asks for that. [`AnyEngine`] is what picks one of them.
+//! One rule: no key leaves here before the peer's certificate has one of the fingerprints that were signalled. [`Engine`] is one
+//! association, run by BoringSSL: versions 1.2 and 1.3 in either role, peers with certificates of every kind.
 //! Certificates are self-signed: the fingerprint is all that is believed.
 
-mod association;
 mod certificate;
 mod derived;
-mod dtls13;
-mod openssl;
+mod engine;
 
-pub(crate) use association::AnyEngine;
 pub use certificate::Certificate;
-pub use dtls13::Dtls13;
-pub use openssl::OpenSsl;
+pub use engine::Engine;
 
 use crate::srtp::{Context, SrtpError, Suite};
-use signal::Time;
 use signal::media::Setup;
 
 /// A handshake that takes longer has failed, ms.
@@ -31,12 +25,9 @@ pub enum DtlsError {
     /// No certificate and key of P-256 in the PEM text.
     #[error("the certificate must be PEM with an EC P-256 key beside it: {0}")]
     Certificate(&'static str),
-    /// The engine of DTLS 1.3 does not take its settings.
-    #[error("DTLS 1.3 cannot be served")]
-    Version,
     /// The library refused.
-    #[error("OpenSSL: {0}")]
-    Library(#[from] ::openssl::error::ErrorStack),
+    #[error("BoringSSL: {0}")]
+    Library(#[from] boring::error::ErrorStack),
 }
 
 /// Who sends the ClientHello.
@@ -129,20 +120,6 @@ pub enum Outcome {
 const LABEL: &str = "EXTRACTOR-dtls_srtp";
 /// Datagrams waiting in one direction; further ones are lost, as on any network.
 const QUEUE: usize = 32;
-
-/// One DTLS association.
-pub trait Engine: Send {
-    /// A datagram from the validated path; also after the handshake (lost final flights, close_notify).
-    fn receive(&mut self, datagram: &[u8], now: Time) -> Option<Outcome>;
-    /// Time has passed.
-    fn tick(&mut self, now: Time) -> Option<Outcome>;
-    /// When to [`Engine::tick`] next.
-    fn deadline(&self) -> Option<Time>;
-    /// The next datagram to send.
-    fn poll(&mut self) -> Option<Vec<u8>>;
-    /// Says close_notify; the datagram is polled.
-    fn close(&mut self);
-}
 
 #[cfg(test)]
 mod tests;

@@ -337,10 +337,6 @@ impl Agent {
         self.clock.instant(now)
     }
 
-    pub(crate) fn clock(&self) -> Clock {
-        self.clock
-    }
-
     /// Takes what the agent tells and settles the state.
     fn follow(&mut self, now: Time) {
         while let Some(event) = self.agent.poll_event() {

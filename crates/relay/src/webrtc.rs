@@ -5,7 +5,7 @@
 //! readies one for the peer; whatever else is to be sent comes from [`End::poll_transmit`]. Call [`End::tick`] at
 //! [`End::deadline`], which every call may change.
 
-use crate::dtls::{AnyEngine, Certificate, DtlsError, Engine, Keys, Outcome, Role};
+use crate::dtls::{Certificate, DtlsError, Engine, Keys, Outcome, Role};
 use crate::ice::{Agent, Config, Credentials, Datagram, IceError, Pair, State};
 use crate::packet::{self, Class};
 use crate::srtp::{Context, Index, SrtpError, Suite};
@@ -119,7 +119,7 @@ pub struct End {
     certificate: Certificate,
     /// The peer's role and fingerprints, once known.
     peer: Option<(Role, Vec<Fingerprint>)>,
-    dtls: Option<Box<AnyEngine>>,
+    dtls: Option<Box<Engine>>,
     /// Where DTLS goes while no pair is nominated: where it last came from.
     reply: Option<Pair>,
     keys: Option<Keys>,
@@ -375,7 +375,7 @@ impl End {
     fn begin(&mut self, now: Time) {
         // Keys without an association are those of another relay.
         let (None, None, Some((role, fingerprints))) = (&self.dtls, &self.keys, &self.peer) else { return };
-        match AnyEngine::new(&self.certificate, *role, fingerprints, self.ice.clock(), now) {
+        match Engine::new(&self.certificate, *role, fingerprints, now) {
             Ok(engine) => self.dtls = Some(Box::new(engine)),
             Err(_) => self.tell(Event::Unreachable),
         }

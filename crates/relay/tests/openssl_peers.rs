@@ -8,11 +8,8 @@
     reason = "a test says what is wrong by failing"
 )]
 
-use openssl::asn1::Asn1Time;
-use openssl::hash::MessageDigest;
-use openssl::nid::Nid;
-use openssl::pkey::{PKey, Private};
-use openssl::x509::X509;
+use boring::hash::MessageDigest;
+use boring::x509::X509;
 use signal::Time;
 use signal::media::Fingerprint;
 use std::io::Read;
@@ -20,7 +17,7 @@ use std::net::{SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
-use tandem_relay::dtls::{Certificate, Engine, Keys, OpenSsl, Outcome, Role};
+use tandem_relay::dtls::{Certificate, Engine, Keys, Outcome, Role};
 use tandem_relay::packet::{Class, classify};
 use tandem_relay::srtp::Suite;
 
@@ -40,33 +37,31 @@ impl Drop for Peer {
     }
 }
 
-fn key(kind: &str) -> PKey<Private> {
-    let ec = |nid| {
-        let group = openssl::ec::EcGroup::from_curve_name(nid).unwrap();
-        PKey::from_ec_key(openssl::ec::EcKey::generate(&group).unwrap()).unwrap()
-    };
+/// How the command is told to make a key.
+fn key(kind: &str) -> Vec<&str> {
     match kind {
-        "rsa" => PKey::from_rsa(openssl::rsa::Rsa::generate(2048).unwrap()).unwrap(),
-        "ed25519" => PKey::generate_ed25519().unwrap(),
-        "p384" => ec(Nid::SECP384R1),
-        _ => ec(Nid::X9_62_PRIME256V1),
+        "rsa" => vec!["rsa:2048"],
+        "ed25519" => vec!["ed25519"],
+        "p384" => vec!["ec", "-pkeyopt", "ec_paramgen_curve:secp384r1"],
+        "p521" => vec!["ec", "-pkeyopt", "ec_paramgen_curve:secp521r1"],
+        _ => vec!["ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"],
     }
 }
 
 impl Peer {
     fn new(name: &str, kind: &str, directory: &Path, arguments: &[String]) -> Peer {
-        let key = key(kind);
-        let mut builder = X509::builder().unwrap();
-        builder.set_version(2).unwrap();
-        builder.set_pubkey(&key).unwrap();
-        builder.set_not_before(&Asn1Time::from_unix(0).unwrap()).unwrap();
-        builder.set_not_after(&Asn1Time::from_unix(4_000_000_000).unwrap()).unwrap();
-        let hash = if kind == "ed25519" { MessageDigest::null() } else { MessageDigest::sha256() };
-        builder.sign(&key, hash).unwrap();
-        let certificate = builder.build();
         let (cert_file, key_file) = (directory.join("cert.pem"), directory.join("key.pem"));
-        std::fs::write(&cert_file, certificate.to_pem().unwrap()).unwrap();
-        std::fs::write(&key_file, key.private_key_to_pem_pkcs8().unwrap()).unwrap();
+        let made = Command::new("openssl")
+            .args(["req", "-x509", "-nodes", "-subj", "/CN=peer", "-newkey"])
+            .args(key(kind))
+            .arg("-keyout")
+            .arg(&key_file)
+            .arg("-out")
+            .arg(&cert_file)
+            .output()
+            .expect("the openssl command is needed for this test");
+        assert!(made.status.success(), "{kind}: {}", String::from_utf8_lossy(&made.stderr));
+        let certificate = X509::from_pem(&std::fs::read(&cert_file).unwrap()).unwrap();
         let said = directory.join("said.txt");
         let out = std::fs::File::create(&said).unwrap();
         let program = Command::new("openssl")
@@ -108,7 +103,7 @@ fn use_srtp(profile: &str, length: usize) -> Vec<String> {
 }
 
 /// Runs the engine on a socket until something comes of it.
-fn run(engine: &mut OpenSsl, socket: &UdpSocket, mut peer: Option<SocketAddr>) -> Outcome {
+fn run(engine: &mut Engine, socket: &UdpSocket, mut peer: Option<SocketAddr>) -> Outcome {
     socket.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
     let begun = Instant::now();
     let mut buffer = [0; 2_048];
@@ -142,7 +137,7 @@ fn against_server(kind: &str, arguments: &[String]) -> (Outcome, Peer, tempfile:
     let peer = Peer::new("s_server", kind, directory.path(), &[&listen[..], arguments].concat());
     let ours = Certificate::generate(Time(1_700_000_000_000)).unwrap();
     let mut engine =
-        OpenSsl::new(&ours, Role::Client, std::slice::from_ref(&peer.fingerprint), Time(1_000_000)).unwrap();
+        Engine::new(&ours, Role::Client, std::slice::from_ref(&peer.fingerprint), Time(1_000_000)).unwrap();
     let outcome = run(&mut engine, &socket, Some(SocketAddr::from(([127, 0, 0, 1], port))));
     (outcome, peer, directory)
 }
@@ -155,7 +150,7 @@ fn against_client(kind: &str, arguments: &[String], wrong: bool) -> (Outcome, Pe
     let ours = Certificate::generate(Time(1_700_000_000_000)).unwrap();
     let mut fingerprint = peer.fingerprint.clone();
     fingerprint.digest[31] ^= u8::from(wrong);
-    let mut engine = OpenSsl::new(&ours, Role::Server, &[fingerprint], Time(1_000_000)).unwrap();
+    let mut engine = Engine::new(&ours, Role::Server, &[fingerprint], Time(1_000_000)).unwrap();
     let outcome = run(&mut engine, &socket, None);
     (outcome, peer, directory)
 }
@@ -168,7 +163,9 @@ const PROFILES: [(&str, Suite); 3] = [
 
 #[test]
 fn servers_of_every_kind_of_certificate_and_profile_share_our_keys() {
-    for (kind, (profile, suite)) in ["p256", "rsa", "p384"].into_iter().zip(PROFILES) {
+    for (kind, (profile, suite)) in
+        ["p256", "rsa", "p384", "p521"].into_iter().zip(PROFILES.into_iter().cycle())
+    {
         let length = 2 * (suite.lengths().0 + suite.lengths().1);
         let (outcome, peer, _directory) = against_server(kind, &use_srtp(profile, length));
         let wanted = Keys::of(suite, &peer.material(), Role::Client).unwrap();
@@ -178,7 +175,9 @@ fn servers_of_every_kind_of_certificate_and_profile_share_our_keys() {
 
 #[test]
 fn clients_of_every_kind_of_certificate_and_profile_share_our_keys() {
-    for (kind, (profile, suite)) in ["rsa", "ed25519", "p256"].into_iter().zip(PROFILES) {
+    for (kind, (profile, suite)) in
+        ["rsa", "ed25519", "p256", "p521"].into_iter().zip(PROFILES.into_iter().cycle())
+    {
         let length = 2 * (suite.lengths().0 + suite.lengths().1);
         let (outcome, peer, _directory) = against_client(kind, &use_srtp(profile, length), false);
         let wanted = Keys::of(suite, &peer.material(), Role::Server).unwrap();

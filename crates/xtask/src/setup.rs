@@ -21,10 +21,15 @@ const fn wanted(name: &'static str, probe: &'static [&'static str], why: &'stati
 }
 
 const WANTED: &[Wanted] = &[
-    wanted("gcc", &["cc", "--version"], "to link", true),
-    wanted("pkg-config", &["pkg-config", "--version"], "to find OpenSSL", true),
-    wanted("libssl-dev", &["pkg-config", "--exists", "openssl"], "DTLS in the relay", true),
-    wanted("cmake", &["cmake", "--version"], "to build the cryptographic library", true),
+    wanted("g++", &["c++", "--version"], "to link, and to build BoringSSL, the relay's DTLS", true),
+    wanted("cmake", &["cmake", "--version"], "to build the cryptographic libraries", true),
+    wanted("git", &["git", "--version"], "the build of BoringSSL patches it", true),
+    wanted(
+        "libclang-dev",
+        &["sh", "-c", "ls /usr/lib/llvm-*/lib/libclang.so"],
+        "to read BoringSSL's headers",
+        true,
+    ),
     wanted("prosody", &["sh", "-c", "command -v prosody"], "a real XMPP server for tests and demo", true),
     wanted("openssl", &["openssl", "version"], "that server's certificate", true),
     wanted("baresip-core", &["sh", "-c", "command -v baresip"], "a real SIP phone for tests and demo", true),

@@ -9,7 +9,7 @@ const CHARS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0
 #[must_use]
 pub fn octets<const N: usize>() -> [u8; N] {
     let mut octets = [0; N];
-    if openssl::rand::rand_bytes(&mut octets).is_err() {
+    if aws_lc_rs::rand::fill(&mut octets).is_err() {
         // Words that can be guessed are worse than no relay: the process ends, another takes over.
         tracing::error!("the system gives no random numbers");
         std::process::abort();

@@ -1,21 +1,37 @@
 //! Our certificate: one for all ends of a cluster, so that it outlives a relay.
 
 use super::DtlsError;
-use openssl::asn1::Asn1Time;
-use openssl::bn::{BigNum, MsbOption};
-use openssl::ec::{EcGroup, EcKey};
-use openssl::hash::MessageDigest;
-use openssl::nid::Nid;
-use openssl::pkey::{PKey, Private};
-use openssl::ssl::{
-    SslContext, SslMethod, SslMode, SslOptions, SslSessionCacheMode, SslVerifyMode, SslVersion,
+use super::engine::by_our_clock;
+use boring::asn1::Asn1Time;
+use boring::bn::{BigNum, MsbOption};
+use boring::ec::{EcGroup, EcKey};
+use boring::hash::MessageDigest;
+use boring::nid::Nid;
+use boring::pkey::{PKey, Private};
+use boring::ssl::{
+    SslContext, SslMethod, SslOptions, SslSessionCacheMode, SslSignatureAlgorithm, SslVerifyMode, SslVersion,
 };
-use openssl::x509::{X509, X509NameBuilder, X509Ref};
+use boring::x509::{X509, X509NameBuilder, X509Ref};
 use signal::Time;
 use signal::media::Fingerprint;
 
 /// In order of preference (interworking §12.5); the 32-bit tag is not offered.
 const PROFILES: &str = "SRTP_AEAD_AES_128_GCM:SRTP_AEAD_AES_256_GCM:SRTP_AES128_CM_SHA1_80";
+/// P-256 first: every peer has it, and nothing is faster here.
+const CURVES: &str = "P-256:X25519:P-384:P-521";
+/// Of certificates of every kind that peers are known to have.
+const SIGNATURES: [SslSignatureAlgorithm; 10] = [
+    SslSignatureAlgorithm::ECDSA_SECP256R1_SHA256,
+    SslSignatureAlgorithm::RSA_PSS_RSAE_SHA256,
+    SslSignatureAlgorithm::RSA_PKCS1_SHA256,
+    SslSignatureAlgorithm::ECDSA_SECP384R1_SHA384,
+    SslSignatureAlgorithm::ECDSA_SECP521R1_SHA512,
+    SslSignatureAlgorithm::ED25519,
+    SslSignatureAlgorithm::RSA_PSS_RSAE_SHA384,
+    SslSignatureAlgorithm::RSA_PKCS1_SHA384,
+    SslSignatureAlgorithm::RSA_PSS_RSAE_SHA512,
+    SslSignatureAlgorithm::RSA_PKCS1_SHA512,
+];
 const DAY: i64 = 86_400;
 
 /// A self-signed P-256 certificate with its key, ready for any number of associations.
@@ -34,7 +50,7 @@ impl std::fmt::Debug for Certificate {
 }
 
 impl Certificate {
-    /// A new key and a certificate valid from the day before `now` for ten years. The key comes from OpenSSL's random source.
+    /// A new key and a certificate valid from the day before `now` for ten years. The key comes from BoringSSL's random source.
     ///
     /// # Errors
     /// [`DtlsError::Library`]
@@ -81,13 +97,6 @@ impl Certificate {
         self.fingerprint.clone()
     }
 
-    pub(super) fn der(&self) -> Result<dimpl::DtlsCertificate, DtlsError> {
-        Ok(dimpl::DtlsCertificate {
-            certificate: self.certificate.to_der()?,
-            private_key: self.key.private_key_to_pkcs8()?,
-        })
-    }
-
     pub(super) fn context(&self) -> &SslContext {
         &self.context
     }
@@ -97,25 +106,43 @@ impl Certificate {
     /// # Errors
     /// [`DtlsError::Library`]: they do not belong together.
     pub fn of(certificate: X509, key: PKey<Private>) -> Result<Certificate, DtlsError> {
-        let mut context = SslContext::builder(SslMethod::dtls())?;
-        context.set_min_proto_version(Some(SslVersion::DTLS1_2))?;
-        context.set_certificate(&certificate)?;
-        context.set_private_key(&key)?;
-        context.check_private_key()?;
-        // Whoever it is has to show a certificate; which one is settled by its fingerprint, after the handshake.
-        context.set_verify(SslVerifyMode::PEER | SslVerifyMode::FAIL_IF_NO_PEER_CERT);
-        super::openssl::without_chains(&mut context);
-        context.set_tlsext_use_srtp(PROFILES)?;
-        context.set_options(SslOptions::NO_QUERY_MTU | SslOptions::NO_TICKET | SslOptions::NO_RENEGOTIATION);
-        context.set_mode(SslMode::RELEASE_BUFFERS);
-        context.set_session_cache_mode(SslSessionCacheMode::OFF);
-        context.set_session_id_context(b"tandem")?;
+        let context = context(&certificate, &key, (SslVersion::DTLS1_2, SslVersion::DTLS1_3))?;
         let fingerprint = Fingerprint {
             hash: "sha-256".into(),
             digest: certificate.digest(MessageDigest::sha256())?.to_vec(),
         };
-        Ok(Certificate { certificate, key, context: context.build(), fingerprint })
+        Ok(Certificate { certificate, key, context, fingerprint })
     }
+
+    /// The same of a peer that speaks this version alone.
+    #[cfg(test)]
+    pub(super) fn only(mut self, version: SslVersion) -> Certificate {
+        self.context = context(&self.certificate, &self.key, (version, version)).unwrap();
+        self
+    }
+}
+
+/// What all associations of a certificate have in common.
+fn context(
+    certificate: &X509,
+    key: &PKey<Private>,
+    versions: (SslVersion, SslVersion),
+) -> Result<SslContext, DtlsError> {
+    let mut context = SslContext::builder(SslMethod::dtls())?;
+    context.set_min_proto_version(Some(versions.0))?;
+    context.set_max_proto_version(Some(versions.1))?;
+    context.set_certificate(certificate)?;
+    context.set_private_key(key)?;
+    context.check_private_key()?;
+    // Whoever it is has to show a certificate; which one is settled by its fingerprint, after the handshake.
+    context.set_custom_verify_callback(SslVerifyMode::PEER | SslVerifyMode::FAIL_IF_NO_PEER_CERT, |_| Ok(()));
+    context.set_verify_algorithm_prefs(&SIGNATURES)?;
+    context.set_curves_list(CURVES)?;
+    context.set_tlsext_use_srtp(PROFILES)?;
+    context.set_options(SslOptions::NO_TICKET);
+    context.set_session_cache_mode(SslSessionCacheMode::OFF);
+    by_our_clock(&mut context);
+    Ok(context.build())
 }
 
 /// A certificate of this key, signed with it.

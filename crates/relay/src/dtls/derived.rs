@@ -1,19 +1,19 @@
 //! A certificate that follows from a secret: whoever knows the secret shows the same one, octet by octet.
 //!
-//! Peers believe a fingerprint, and that is one of the whole certificate, its signature too. OpenSSL signs with a random number, so
+//! Peers believe a fingerprint, and that is one of the whole certificate, its signature too. BoringSSL signs with a random number, so
 //! the signature is made here with one that follows from the secret and from what is signed (the idea of RFC 6979).
 
 use super::certificate::signed;
 use super::{Certificate, DtlsError};
 use aws_lc_rs::hmac::{HMAC_SHA512, Key, sign};
-use openssl::bn::{BigNum, BigNumContext};
-use openssl::ec::{EcGroup, EcKey, EcPoint};
-use openssl::ecdsa::EcdsaSig;
-use openssl::error::ErrorStack;
-use openssl::nid::Nid;
-use openssl::pkey::PKey;
-use openssl::sha::sha256;
-use openssl::x509::X509;
+use boring::bn::{BigNum, BigNumContext};
+use boring::ec::{EcGroup, EcKey, EcPoint};
+use boring::ecdsa::EcdsaSig;
+use boring::error::ErrorStack;
+use boring::nid::Nid;
+use boring::pkey::PKey;
+use boring::sha::sha256;
+use boring::x509::X509;
 
 /// Validity, seconds: 2024-01-01 to 2049-12-31. Peers of DTLS-SRTP do not look (RFC 8122 §5): it has to be the same everywhere.
 const VALID: (i64, i64) = (1_704_067_200, 2_524_521_600);
@@ -30,11 +30,11 @@ impl Certificate {
         let mut context = BigNumContext::new()?;
         let number = scalar(secret, b"key", &[], &group)?;
         let mut public = EcPoint::new(&group)?;
-        public.mul_generator2(&group, &number, &mut context)?;
+        public.mul_generator(&group, &number, &mut context)?;
         let key = PKey::from_ec_key(EcKey::from_private_components(&group, &number, &public)?)?;
         let serial = BigNum::from_slice(expand(secret, b"serial", &[]).get(..15).unwrap_or_default())?;
         let random = signed(&key, &serial, VALID)?.to_der()?;
-        let body = body(&random).ok_or(DtlsError::Certificate("OpenSSL wrote one that has no body"))?;
+        let body = body(&random).ok_or(DtlsError::Certificate("BoringSSL wrote one that has no body"))?;
         let signature = signature(secret, body, &number, &group)?;
         let mut bits = vec![0];
         bits.extend(signature.to_der()?);
@@ -51,7 +51,7 @@ fn signature(secret: &[u8; 32], body: &[u8], key: &BigNum, group: &EcGroup) -> R
     let digest = sha256(body);
     let once = scalar(secret, b"signature", &digest, group)?;
     let mut point = EcPoint::new(group)?;
-    point.mul_generator2(group, &once, &mut context)?;
+    point.mul_generator(group, &once, &mut context)?;
     point.affine_coordinates(group, &mut x, &mut y, &mut context)?;
     let (mut r, mut s, mut product, mut sum, mut inverse) =
         (BigNum::new()?, BigNum::new()?, BigNum::new()?, BigNum::new()?, BigNum::new()?);

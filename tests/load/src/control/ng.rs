@@ -2,6 +2,8 @@
 
 use super::{KEY, Local, Party};
 use anyhow::{Context, Result, bail};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD as BASE64;
 use std::collections::HashMap;
 use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
@@ -157,7 +159,7 @@ fn answer(call: usize, from: &Party, tag: u32) -> String {
 fn sdp(party: &Party, tag: u32) -> String {
     let (address, profile, more) = match party {
         Party::Sdes(address, key) => {
-            let line = format!("a=crypto:{tag} {SUITE} inline:{}\r\n", openssl::base64::encode_block(key));
+            let line = format!("a=crypto:{tag} {SUITE} inline:{}\r\n", BASE64.encode(key));
             (*address, "RTP/SAVP", line)
         }
         Party::Plain(address) => (*address, "RTP/AVP", String::new()),
@@ -181,7 +183,7 @@ fn local(reply: &str) -> Result<Local> {
             let text = rest.split(['|', ' ', '\r']).next().unwrap_or_default();
             // Written without padding at times.
             let text = format!("{text}{}", "=".repeat((4 - text.len() % 4) % 4));
-            let octets = openssl::base64::decode_block(&text)?;
+            let octets = BASE64.decode(&text)?;
             Some(<[u8; KEY]>::try_from(octets).map_err(|_| anyhow::anyhow!("a key of another length"))?)
         }
         None => None,
@@ -195,7 +197,7 @@ mod tests {
 
     #[test]
     fn replies_give_address_and_key_of_our_suite() {
-        let key = openssl::base64::encode_block(&[7; KEY]);
+        let key = BASE64.encode([7; KEY]);
         let sdp = format!(
             "c=IN IP4 127.0.0.2\r\nm=audio 31006 RTP/SAVP 0\r\na=crypto:1 AEAD_AES_256_GCM inline:AAAA\r\na=crypto:5 {SUITE} inline:{}\r\n",
             key.trim_end_matches('=')

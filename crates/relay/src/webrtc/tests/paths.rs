@@ -1,7 +1,7 @@
 //! Paths that come late, move, fail, or are not the peer's.
 
 use super::*;
-use crate::dtls::OpenSsl;
+use crate::dtls::Engine;
 use crate::ice::{LOST, NEVER};
 
 fn describe_both(net: &mut Net) {
@@ -79,7 +79,7 @@ fn a_hello_that_overtakes_the_check_is_kept() {
     describe_both(&mut net);
     // Side 0 hears an authentic check and right behind it a hello, before any check of its own is answered.
     let dtls = net.dtls(0, Setup::Passive);
-    let mut other = OpenSsl::new(&net.certificates[1], Role::Client, &dtls.fingerprints, START).unwrap();
+    let mut other = Engine::new(&net.certificates[1], Role::Client, &dtls.fingerprints, START).unwrap();
     let hello = other.poll().unwrap();
     let check = net.ends[1].poll_transmit().unwrap();
     for octets in [hello.clone(), check.octets.clone(), hello] {

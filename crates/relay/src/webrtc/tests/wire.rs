@@ -1,12 +1,12 @@
 //! Wires that lose, and wires that lie.
 
 use super::*;
+use boring::pkey::PKey;
+use boring::rsa::Rsa;
+use boring::x509::X509;
 use is::DefaultSha1HmacProvider;
 use is::Sha1HmacProvider;
 use is::stun::{StunMessage, TransId};
-use openssl::pkey::PKey;
-use openssl::rsa::Rsa;
-use openssl::x509::X509;
 use proptest::prelude::*;
 
 /// A certificate as GStreamer and baresip make them.
@@ -14,9 +14,9 @@ pub(super) fn rsa(bits: u32) -> Certificate {
     let key = PKey::from_rsa(Rsa::generate(bits).unwrap()).unwrap();
     let mut builder = X509::builder().unwrap();
     builder.set_pubkey(&key).unwrap();
-    builder.set_not_before(&openssl::asn1::Asn1Time::from_unix(0).unwrap()).unwrap();
-    builder.set_not_after(&openssl::asn1::Asn1Time::from_unix(4_000_000_000).unwrap()).unwrap();
-    builder.sign(&key, openssl::hash::MessageDigest::sha256()).unwrap();
+    builder.set_not_before(&boring::asn1::Asn1Time::from_unix(0).unwrap()).unwrap();
+    builder.set_not_after(&boring::asn1::Asn1Time::from_unix(4_000_000_000).unwrap()).unwrap();
+    builder.sign(&key, boring::hash::MessageDigest::sha256()).unwrap();
     Certificate::of(builder.build(), key).unwrap()
 }
 
@@ -60,17 +60,16 @@ fn handshakes_survive_loss_reordering_and_repetition() {
     assert!(took[12] < 1_500, "half of them at once: {took:?}");
 }
 
-/// The last flight is lost: whoever is done answers the repeated one before it.
+/// The last flight is lost, of which only who sent it knows that it is done: the client, with DTLS 1.3, repeats it.
 #[test]
 fn a_lost_last_flight_is_sent_again() {
     let mut net = Net::new([true, false]);
     net.real = true;
     net.describe(1, Setup::Passive);
     net.describe(0, Setup::Active);
-    // Side 1 is the client; side 0 has keys as soon as it sends its last flight, which is lost.
-    assert!(net.run(2_000, |net| !net.events[0].is_empty()));
+    assert!(net.run(2_000, |net| !net.events[0].is_empty() || !net.events[1].is_empty()));
     net.flying.clear();
-    assert!(net.events[1].is_empty());
+    assert!(net.events[0].is_empty(), "side 1 is the client");
     assert!(net.run(3_000, Net::connected), "{:?}", net.events);
     net.talk(1);
 }
