@@ -30,6 +30,19 @@ fn a_call_that_rosa_made_outlives_its_relay_and_she_ends_it() {
     rig.released();
 }
 
+/// A phone that encrypts under keys of signalling (SDES) keeps them, wherever its media is (R-RTP-16).
+#[test]
+fn a_call_under_keys_of_signalling_outlives_its_relay() {
+    let mut rig = Rig::secure(2);
+    let call = rig.desk_calls();
+    rig.sealed(&call);
+    dies(&mut rig, &call);
+    rig.sealed(&call);
+    rig.desk.hang_up().unwrap();
+    rig.see("the end at rosa", |rig| rig.rosa.expect("ended", PROMPT).map(drop));
+    rig.released();
+}
+
 /// A relay drains: its call leaves without a gap, and then it leaves.
 #[test]
 fn a_call_leaves_a_relay_that_drains_without_a_gap() {
@@ -56,14 +69,39 @@ fn a_relay_started_anew_has_its_calls_again() {
     let call = rig.desk_calls();
     let relay = rig.relay(&call);
     let before = begin(&mut rig);
-    let stanzas = rig.rosa.trace().len();
+    let (stanzas, said) = (rig.rosa.trace().len(), rig.desk.trace().len());
     rig.cluster.restart(&relay).unwrap();
     rig.see("sound", |rig| rig.heard_within(SILENCE + Duration::from_secs(1)));
     missed(&mut rig, before, SILENCE);
     assert_eq!(rig.rosa.trace().len(), stanzas, "rosa was told nothing");
+    untold(&rig, said);
     rig.desk.hang_up().unwrap();
     rig.see("the end at rosa", |rig| rig.rosa.expect("ended", PROMPT).map(drop));
     rig.released();
+}
+
+/// The same under keys of signalling: the phone is asked nothing, and hears and is heard under the old ones.
+#[test]
+fn a_relay_started_anew_has_its_encrypted_calls_again() {
+    let mut rig = Rig::secure(1);
+    let call = rig.rosa_calls();
+    let relay = rig.relay(&call);
+    rig.sealed(&call);
+    let (before, said) = (begin(&mut rig), rig.desk.trace().len());
+    rig.cluster.restart(&relay).unwrap();
+    rig.see("sound", |rig| rig.heard_within(SILENCE + Duration::from_secs(1)));
+    missed(&mut rig, before, SILENCE);
+    rig.sealed(&call);
+    untold(&rig, said);
+    rig.desk.hang_up().unwrap();
+    rig.see("the end at rosa", |rig| rig.rosa.expect("ended", PROMPT).map(drop));
+    rig.released();
+}
+
+/// The phone was told nothing since.
+fn untold(rig: &Rig, since: usize) {
+    let told = rig.desk.trace().split_off(since);
+    assert!(told.is_empty(), "the phone was told {told:?}");
 }
 
 fn begin(rig: &mut Rig) -> testkit::baresip::Recorded {

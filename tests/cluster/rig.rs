@@ -29,17 +29,27 @@ impl Rig {
 
     /// With so many instances of each service.
     pub fn with(more: &str, each: usize) -> Rig {
+        Rig::speaking("", "", more, each)
+    }
+
+    /// The desk phone speaks SRTP under keys of signalling, and nothing else.
+    pub fn secure(each: usize) -> Rig {
+        Rig::speaking("srtp-mand", "required", "", each)
+    }
+
+    fn speaking(encryption: &str, srtp: &str, more: &str, each: usize) -> Rig {
         let server = Prosody::start(&["rosa"]).unwrap();
         let sip_port = ports::one();
         let proxy = Some(SocketAddr::from(([127, 0, 0, 1], sip_port)));
         let codecs = "pcmu,pcma".into();
-        let desk =
-            Baresip::start("2041", &baresip::Options { tone: 700, proxy, codecs, ..Default::default() })
-                .unwrap();
+        let encryption = encryption.into();
+        let options = baresip::Options { tone: 700, proxy, codecs, encryption, ..Default::default() };
+        let desk = Baresip::start("2041", &options).unwrap();
         let options = gateway::Options {
             trunk: Some(desk.address),
             aliases: vec![("2700".into(), "rosa".into())],
             sip_port,
+            srtp: srtp.into(),
             more: more.into(),
             ..Default::default()
         };
@@ -99,6 +109,14 @@ impl Rig {
     pub fn relay(&mut self, call: &str) -> String {
         let call = self.cluster.ask(&format!("/calls/{call}")).unwrap();
         call["relay"].as_str().unwrap().to_owned()
+    }
+
+    /// The desk's media is under keys of signalling.
+    pub fn sealed(&mut self, call: &str) {
+        let call = self.cluster.ask(&format!("/calls/{call}")).unwrap();
+        let ends = call["media"].as_array().unwrap();
+        let sealed = ends.iter().any(|end| end["form"] == "sdes" && end["security"] != "");
+        assert!(sealed, "{call:#}");
     }
 
     /// Waits until another relay than this one carries the call.

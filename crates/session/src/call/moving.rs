@@ -47,9 +47,7 @@ pub(super) fn moved(call: &mut Call, to: Move, now: Time, effects: &mut Effects)
             // Of an offer of theirs `before` is their own description, in which nothing of ours is found.
             media::readdress(spoken, &before, &leg.ends);
         }
-        // Keys of signalling are another relay's, and those of one that was started anew.
-        let keyed = leg.says(|transport| !transport.crypto.is_empty());
-        if (keyed || !same_place(&before, &leg.ends)) && !leg.phase.is_over() {
+        if !same_place(leg, &before) && !leg.phase.is_over() {
             let tries = match leg.place {
                 Place::Known => 0,
                 Place::Moved { tries, .. } | Place::Told { tries } => tries,
@@ -64,13 +62,15 @@ pub(super) fn moved(call: &mut Call, to: Move, now: Time, effects: &mut Effects)
     }
 }
 
-/// A relay that was started anew on its old ports: no peer has to hear of that.
-fn same_place(before: &[LocalEnd], now: &[LocalEnd]) -> bool {
+/// A relay that was started anew on its old ports, with the keys of signalling if there are any: no peer has to hear of that.
+fn same_place(leg: &Leg, before: &[LocalEnd]) -> bool {
+    let keyed = leg.heard.iter().flat_map(|heard| &heard.contents).any(|c| !c.transport.crypto.is_empty());
     let place = |end: &LocalEnd| {
         let candidates: Vec<_> = end.ice.candidates.iter().map(|candidate| candidate.address).collect();
-        (end.address, end.rtp_port, end.rtcp_port, candidates, end.ice.ufrag.clone())
+        let keys = keyed.then(|| end.crypto.clone());
+        (end.address, end.rtp_port, end.rtcp_port, candidates, end.ice.ufrag.clone(), keys)
     };
-    before.iter().map(place).eq(now.iter().map(place))
+    before.iter().map(place).eq(leg.ends.iter().map(place))
 }
 
 /// The end of this leg has met its peer.
