@@ -1,7 +1,8 @@
 //! Relays that die or drain under calls: the sound of both parties goes on at another one, and nobody runs DTLS again.
 
-use crate::rig::{PROMPT, Rig};
+use crate::rig::{PROMPT, Rig, SOON};
 use std::time::Duration;
+use testkit::tone::Wav;
 
 /// Longest silence that the death of a relay may cause.
 const SILENCE: Duration = Duration::from_secs(3);
@@ -38,6 +39,31 @@ fn a_call_under_keys_of_signalling_outlives_its_relay() {
     rig.sealed(&call);
     dies(&mut rig, &call);
     rig.sealed(&call);
+    rig.desk.hang_up().unwrap();
+    rig.see("the end at rosa", |rig| rig.rosa.expect("ended", PROMPT).map(drop));
+    rig.released();
+}
+
+/// Held, and the relay that plays the music dies: the other one plays it on.
+#[test]
+fn music_outlives_its_relay() {
+    const MUSIC: f64 = 1_000.0;
+    let folder = tempfile::TempDir::with_prefix("tandem-music-").unwrap();
+    let file = folder.path().join("hold.wav");
+    Wav::tone(MUSIC).write(&file).unwrap();
+    let mut rig = Rig::with_music(file);
+    let call = rig.desk_calls();
+    rig.desk.order("hold", "").unwrap();
+    rig.see("hold at rosa", |rig| rig.rosa.expect("hold", SOON).map(drop));
+    rig.see("music", |rig| rig.rosa.hears(MUSIC, 1.0, SOON).map(drop));
+    let relay = rig.relay(&call);
+    rig.cluster.kill(&relay).unwrap();
+    rig.see("the call at another relay", |rig| rig.moved(&call, &relay));
+    std::thread::sleep(SILENCE);
+    rig.see("music again", |rig| rig.rosa.hears(MUSIC, 0.5, Duration::from_secs(1)).map(drop));
+    rig.desk.order("resume", "").unwrap();
+    rig.see("the end of hold at rosa", |rig| rig.rosa.expect("unhold", SOON).map(drop));
+    rig.sound();
     rig.desk.hang_up().unwrap();
     rig.see("the end at rosa", |rig| rig.rosa.expect("ended", PROMPT).map(drop));
     rig.released();

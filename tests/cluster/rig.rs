@@ -29,29 +29,33 @@ impl Rig {
 
     /// With so many instances of each service.
     pub fn with(more: &str, each: usize) -> Rig {
-        Rig::speaking("", "", more, each)
+        Rig::speaking("", gateway::Options { more: more.into(), ..Default::default() }, each)
+    }
+
+    /// Whoever is held hears this file.
+    pub fn with_music(music: std::path::PathBuf) -> Rig {
+        Rig::speaking("", gateway::Options { music: Some(music), ..Default::default() }, 2)
     }
 
     /// The desk phone speaks SRTP under keys of signalling, and nothing else.
     pub fn secure(each: usize) -> Rig {
-        Rig::speaking("srtp-mand", "required", "", each)
+        let options = gateway::Options { srtp: "required".into(), ..Default::default() };
+        Rig::speaking("srtp-mand", options, each)
     }
 
-    fn speaking(encryption: &str, srtp: &str, more: &str, each: usize) -> Rig {
+    fn speaking(encryption: &str, options: gateway::Options, each: usize) -> Rig {
         let server = Prosody::start(&["rosa"]).unwrap();
         let sip_port = ports::one();
         let proxy = Some(SocketAddr::from(([127, 0, 0, 1], sip_port)));
         let codecs = "pcmu,pcma".into();
         let encryption = encryption.into();
-        let options = baresip::Options { tone: 700, proxy, codecs, encryption, ..Default::default() };
-        let desk = Baresip::start("2041", &options).unwrap();
+        let spoken = baresip::Options { tone: 700, proxy, codecs, encryption, ..Default::default() };
+        let desk = Baresip::start("2041", &spoken).unwrap();
         let options = gateway::Options {
             trunk: Some(desk.address),
             aliases: vec![("2700".into(), "rosa".into())],
             sip_port,
-            srtp: srtp.into(),
-            more: more.into(),
-            ..Default::default()
+            ..options
         };
         let cluster = Cluster::start(&server, &options, each).unwrap();
         let rosa =

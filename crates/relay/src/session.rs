@@ -265,7 +265,7 @@ impl Worker {
     }
 
     /// Another relay goes on with the session: what comes is still forwarded, but no path is checked or nominated any more, lest the
-    /// peer come back to one that it has left.
+    /// peer come back to one that it has left; and nothing is played any more, since that one plays it now.
     ///
     /// # Errors
     /// [`Refusal`]
@@ -273,6 +273,7 @@ impl Worker {
         let at = self.names.get(session).ok_or_else(|| Refusal::UnknownSession(session.into()))?;
         let ends = self.session(*at).map(|s| s.ends.concat()).unwrap_or_default();
         for index in ends {
+            self.silence(index);
             if let Some(Link::Web(web)) = self.end_mut(index).map(|end| &mut end.link) {
                 web.leaving = true;
             }

@@ -8,10 +8,10 @@ use super::Effects;
 use super::effect::Effect;
 use super::event::Move;
 use super::record::{Call, Leaving, Leg, Offer, Phase, Place};
-use super::relay::connect;
+use super::relay::{connect, music};
 use media::LocalEnd;
 use signal::media::Transport;
-use signal::{LegId, Reason, Signal, Time};
+use signal::{LegId, Media, Reason, Signal, Time};
 
 /// Peers that switch at once wait so long for those that need checks, ms.
 const PATIENCE_MS: u64 = 3_000;
@@ -57,9 +57,19 @@ pub(super) fn moved(call: &mut Call, to: Move, now: Time, effects: &mut Effects)
     }
     let active: Vec<LegId> =
         call.legs.iter().filter(|leg| leg.phase == Phase::Active).map(|leg| leg.id).collect();
-    for leg in active {
-        connect(call, leg, effects);
+    for leg in &active {
+        connect(call, *leg, effects);
     }
+    // What plays is no part of what a relay leaves behind: who is held and hears music hears it again.
+    for leg in active.into_iter().filter(|id| call.leg(*id).is_some_and(holds)) {
+        music(call, leg, true, effects);
+    }
+}
+
+/// Its peer holds, an offer that is still open left aside.
+fn holds(leg: &Leg) -> bool {
+    let settled = leg.before.as_ref().filter(|_| leg.offer == Offer::Theirs).or(leg.heard.as_ref());
+    settled.is_some_and(Media::holds)
 }
 
 /// A relay that was started anew on its old ports, with the keys of signalling if there are any: no peer has to hear of that.
