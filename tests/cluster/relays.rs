@@ -1,7 +1,8 @@
 //! Relays that die or drain under calls: the sound of both parties goes on at another one, and nobody runs DTLS again.
 
-use crate::rig::{PROMPT, Rig};
+use crate::rig::{PROMPT, Rig, SOON};
 use std::time::Duration;
+use testkit::tone::Wav;
 
 /// Longest silence that the death of a relay may cause.
 const SILENCE: Duration = Duration::from_secs(3);
@@ -27,6 +28,44 @@ fn a_call_that_rosa_made_outlives_its_relay_and_she_ends_it() {
     dies(&mut rig, &call);
     rig.rosa.hang_up().unwrap();
     rig.see("the end at the desk", |rig| rig.desk.expect("CALL_CLOSED", PROMPT).map(drop));
+    rig.released();
+}
+
+/// A phone that encrypts under keys of signalling (SDES) keeps them, wherever its media is (R-RTP-16).
+#[test]
+fn a_call_under_keys_of_signalling_outlives_its_relay() {
+    let mut rig = Rig::secure(2);
+    let call = rig.desk_calls();
+    rig.sealed(&call);
+    dies(&mut rig, &call);
+    rig.sealed(&call);
+    rig.desk.hang_up().unwrap();
+    rig.see("the end at rosa", |rig| rig.rosa.expect("ended", PROMPT).map(drop));
+    rig.released();
+}
+
+/// Held, and the relay that plays the music dies: the other one plays it on.
+#[test]
+fn music_outlives_its_relay() {
+    const MUSIC: f64 = 1_000.0;
+    let folder = tempfile::TempDir::with_prefix("tandem-music-").unwrap();
+    let file = folder.path().join("hold.wav");
+    Wav::tone(MUSIC).write(&file).unwrap();
+    let mut rig = Rig::with_music(file);
+    let call = rig.desk_calls();
+    rig.desk.order("hold", "").unwrap();
+    rig.see("hold at rosa", |rig| rig.rosa.expect("hold", SOON).map(drop));
+    rig.see("music", |rig| rig.rosa.hears(MUSIC, 1.0, SOON).map(drop));
+    let relay = rig.relay(&call);
+    rig.cluster.kill(&relay).unwrap();
+    rig.see("the call at another relay", |rig| rig.moved(&call, &relay));
+    std::thread::sleep(SILENCE);
+    rig.see("music again", |rig| rig.rosa.hears(MUSIC, 0.5, Duration::from_secs(1)).map(drop));
+    rig.desk.order("resume", "").unwrap();
+    rig.see("the end of hold at rosa", |rig| rig.rosa.expect("unhold", SOON).map(drop));
+    rig.sound();
+    rig.desk.hang_up().unwrap();
+    rig.see("the end at rosa", |rig| rig.rosa.expect("ended", PROMPT).map(drop));
     rig.released();
 }
 
@@ -56,14 +95,39 @@ fn a_relay_started_anew_has_its_calls_again() {
     let call = rig.desk_calls();
     let relay = rig.relay(&call);
     let before = begin(&mut rig);
-    let stanzas = rig.rosa.trace().len();
+    let (stanzas, said) = (rig.rosa.trace().len(), rig.desk.trace().len());
     rig.cluster.restart(&relay).unwrap();
     rig.see("sound", |rig| rig.heard_within(SILENCE + Duration::from_secs(1)));
     missed(&mut rig, before, SILENCE);
     assert_eq!(rig.rosa.trace().len(), stanzas, "rosa was told nothing");
+    untold(&rig, said);
     rig.desk.hang_up().unwrap();
     rig.see("the end at rosa", |rig| rig.rosa.expect("ended", PROMPT).map(drop));
     rig.released();
+}
+
+/// The same under keys of signalling: the phone is asked nothing, and hears and is heard under the old ones.
+#[test]
+fn a_relay_started_anew_has_its_encrypted_calls_again() {
+    let mut rig = Rig::secure(1);
+    let call = rig.rosa_calls();
+    let relay = rig.relay(&call);
+    rig.sealed(&call);
+    let (before, said) = (begin(&mut rig), rig.desk.trace().len());
+    rig.cluster.restart(&relay).unwrap();
+    rig.see("sound", |rig| rig.heard_within(SILENCE + Duration::from_secs(1)));
+    missed(&mut rig, before, SILENCE);
+    rig.sealed(&call);
+    untold(&rig, said);
+    rig.desk.hang_up().unwrap();
+    rig.see("the end at rosa", |rig| rig.rosa.expect("ended", PROMPT).map(drop));
+    rig.released();
+}
+
+/// The phone was told nothing since.
+fn untold(rig: &Rig, since: usize) {
+    let told = rig.desk.trace().split_off(since);
+    assert!(told.is_empty(), "the phone was told {told:?}");
 }
 
 fn begin(rig: &mut Rig) -> testkit::baresip::Recorded {

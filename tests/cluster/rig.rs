@@ -29,19 +29,33 @@ impl Rig {
 
     /// With so many instances of each service.
     pub fn with(more: &str, each: usize) -> Rig {
+        Rig::speaking("", gateway::Options { more: more.into(), ..Default::default() }, each)
+    }
+
+    /// Whoever is held hears this file.
+    pub fn with_music(music: std::path::PathBuf) -> Rig {
+        Rig::speaking("", gateway::Options { music: Some(music), ..Default::default() }, 2)
+    }
+
+    /// The desk phone speaks SRTP under keys of signalling, and nothing else.
+    pub fn secure(each: usize) -> Rig {
+        let options = gateway::Options { srtp: "required".into(), ..Default::default() };
+        Rig::speaking("srtp-mand", options, each)
+    }
+
+    fn speaking(encryption: &str, options: gateway::Options, each: usize) -> Rig {
         let server = Prosody::start(&["rosa"]).unwrap();
         let sip_port = ports::one();
         let proxy = Some(SocketAddr::from(([127, 0, 0, 1], sip_port)));
         let codecs = "pcmu,pcma".into();
-        let desk =
-            Baresip::start("2041", &baresip::Options { tone: 700, proxy, codecs, ..Default::default() })
-                .unwrap();
+        let encryption = encryption.into();
+        let spoken = baresip::Options { tone: 700, proxy, codecs, encryption, ..Default::default() };
+        let desk = Baresip::start("2041", &spoken).unwrap();
         let options = gateway::Options {
             trunk: Some(desk.address),
             aliases: vec![("2700".into(), "rosa".into())],
             sip_port,
-            more: more.into(),
-            ..Default::default()
+            ..options
         };
         let cluster = Cluster::start(&server, &options, each).unwrap();
         let rosa =
@@ -99,6 +113,14 @@ impl Rig {
     pub fn relay(&mut self, call: &str) -> String {
         let call = self.cluster.ask(&format!("/calls/{call}")).unwrap();
         call["relay"].as_str().unwrap().to_owned()
+    }
+
+    /// The desk's media is under keys of signalling.
+    pub fn sealed(&mut self, call: &str) {
+        let call = self.cluster.ask(&format!("/calls/{call}")).unwrap();
+        let ends = call["media"].as_array().unwrap();
+        let sealed = ends.iter().any(|end| end["form"] == "sdes" && end["security"] != "");
+        assert!(sealed, "{call:#}");
     }
 
     /// Waits until another relay than this one carries the call.

@@ -4,6 +4,7 @@ use crate::rig::{Rig, SOON};
 use anyhow::Context;
 use serde_json::json;
 use testkit::clock::poll;
+use testkit::tone::Wav;
 use testkit::{Gateway, baresip, gateway, phone};
 
 fn g711() -> baresip::Options {
@@ -211,13 +212,7 @@ fn rosa_hears_music_while_the_desk_holds_her() {
     const MUSIC: f64 = 1_000.0;
     let folder = tempfile::TempDir::with_prefix("tandem-music-").unwrap();
     let music = folder.path().join("hold.wav");
-    let sample = |n: u32| (8_000.0 * (std::f64::consts::TAU * MUSIC * f64::from(n) / 16_000.0).sin()) as i16;
-    let samples: Vec<u8> = (0..32_000).flat_map(|n| sample(n).to_le_bytes()).collect();
-    let mut file =
-        b"RIFF\0\0\0\0WAVEfmt \x10\0\0\0\x01\0\x01\0\x80\x3e\0\0\0\x7d\0\0\x02\0\x10\0data".to_vec();
-    file.extend((samples.len() as u32).to_le_bytes());
-    file.extend(samples);
-    std::fs::write(&music, file).unwrap();
+    Wav::tone(MUSIC).write(&music).unwrap();
     let gateway = gateway::Options { music: Some(music), ..Default::default() };
     let mut rig = Rig::with(g711(), phone::Options::default(), gateway);
     rig.desk_calls(&Gateway::uri_of("rosa"));

@@ -180,7 +180,7 @@ pub fn readdress(spoken: &mut Media, from: &[LocalEnd], to: &[LocalEnd]) {
         } else if let Some(address) = end.facing(said.ip()) {
             let now = end.plain(address, said.mux);
             (said.address, said.rtcp) = (now.address, now.rtcp);
-            // Another relay, other keys.
+            // They came along, but for those that nobody had taken.
             for line in &mut said.crypto {
                 if let Some(ours) = keying::answered(&end.crypto, line) {
                     *line = ours;

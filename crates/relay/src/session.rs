@@ -33,7 +33,7 @@ pub use speak::DEPARTURE;
 
 pub use sound::Line as SoundLine;
 
-pub use snapshot::{AHEAD, EndState, Snapshot};
+pub use snapshot::{AHEAD, EndState, Keyed, Snapshot};
 
 use crate::dtls::Certificate;
 use crate::ice::Datagram;
@@ -222,12 +222,16 @@ impl Worker {
             (Some(ice), Some(dtls)) => self.describe(index, remote, ice, dtls, now)?,
             (None, Some(_)) => return Err(Refusal::DtlsWithoutIce),
             (_, None) => {
-                let Some(End { link, local, early, sockets, .. }) = self.end_mut(index) else {
+                let Some(End { link, local, early, sockets, inherited, .. }) = self.end_mut(index) else {
                     return Ok(());
                 };
                 match link {
                     Link::Plain(plain) => plain.describe(remote, &local.crypto)?,
-                    Link::Open if *sockets => *link = Link::Plain(Plain::new(remote, &local.crypto)?),
+                    Link::Open if *sockets => {
+                        let kept = inherited.as_ref().and_then(|inherited| inherited.keyed.clone());
+                        *link = Link::Plain(Plain::new(remote, &local.crypto, kept)?);
+                        *inherited = None;
+                    }
                     Link::Open | Link::Web(_) => return Err(Refusal::Settled),
                 }
                 *early = None;
@@ -261,7 +265,7 @@ impl Worker {
     }
 
     /// Another relay goes on with the session: what comes is still forwarded, but no path is checked or nominated any more, lest the
-    /// peer come back to one that it has left.
+    /// peer come back to one that it has left; and nothing is played any more, since that one plays it now.
     ///
     /// # Errors
     /// [`Refusal`]
@@ -269,6 +273,7 @@ impl Worker {
         let at = self.names.get(session).ok_or_else(|| Refusal::UnknownSession(session.into()))?;
         let ends = self.session(*at).map(|s| s.ends.concat()).unwrap_or_default();
         for index in ends {
+            self.silence(index);
             if let Some(Link::Web(web)) = self.end_mut(index).map(|end| &mut end.link) {
                 web.leaving = true;
             }

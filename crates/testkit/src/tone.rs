@@ -72,6 +72,29 @@ impl Wav {
         Wav::parse(&data).with_context(|| format!("{} is no WAV file that can be read here", path.display()))
     }
 
+    /// Two seconds of a tone of so many Hz, for [`Wav::write`].
+    #[must_use]
+    pub fn tone(hz: f64) -> Wav {
+        let rate = 16_000;
+        let sample = |n: u32| (std::f64::consts::TAU * hz * f64::from(n) / f64::from(rate)).sin();
+        Wav { rate, samples: (0..2 * rate).map(|n| (8_000.0 * sample(n)) as i16).collect() }
+    }
+
+    /// Writes a file of one channel.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn write(&self, path: &Path) -> Result<()> {
+        let body: Vec<u8> = self.samples.iter().flat_map(|sample| sample.to_le_bytes()).collect();
+        let mut file = b"RIFF\0\0\0\0WAVEfmt \x10\0\0\0\x01\0\x01\0".to_vec();
+        file.extend(self.rate.to_le_bytes());
+        file.extend((2 * self.rate).to_le_bytes());
+        file.extend(b"\x02\0\x10\0data");
+        file.extend(u32::try_from(body.len())?.to_le_bytes());
+        file.extend(body);
+        std::fs::write(path, file).with_context(|| format!("cannot write {}", path.display()))
+    }
+
     fn parse(data: &[u8]) -> Result<Wav> {
         ensure!(data.get(..4) == Some(b"RIFF") && data.get(8..12) == Some(b"WAVE"), "no RIFF WAVE header");
         let number = |at: usize, size: usize| {

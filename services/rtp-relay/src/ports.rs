@@ -100,6 +100,9 @@ impl Ports {
 
     /// This very pair, if it is free: a session that was here before this process goes on where its peers send to.
     pub fn take_this(&mut self, port: u16) -> Option<Pair> {
+        if let Some(place) = self.spare.iter().position(|pair| pair.port == port) {
+            return self.spare.remove(place);
+        }
         let place = self.free.iter().position(|free| *free == port)?;
         let pair = bind(self.address, port).ok()?;
         self.free.swap_remove(place);
@@ -161,11 +164,14 @@ pub fn divide(config: &RelayConfig) -> anyhow::Result<Vec<Share>> {
         tracing::warn!(taken, of = pairs.len(), "[relay] ports: {range:?}: other programs hold part of it");
     }
     let mut shares: Vec<Vec<u16>> = vec![vec![]; workers];
-    for (at, port) in free.into_iter().enumerate() {
-        shares[at % workers].push(port);
+    // By its place in the range: a thread that is started anew has its ports again, whatever other programs took meanwhile.
+    for port in free {
+        shares[usize::from((port - first) / 2) % workers].push(port);
     }
     let share = |mut free: Vec<u16>| {
-        let port = free.pop().context("a worker without ports")?;
+        let port = free
+            .pop()
+            .with_context(|| format!("[relay] ports: {range:?}: other programs leave a thread none"))?;
         let shared = udp::bind(SocketAddr::new(address, port)).context("the ICE port")?;
         udp::widen(&shared);
         Ok((shared, Ports { address, free, resting: VecDeque::new(), spare: VecDeque::new() }))
@@ -215,6 +221,35 @@ mod tests {
         assert!(ports.take(30_999, || 0).is_err());
         assert!(ports.prepare(31_000, || 0));
         assert_eq!(ports.take(31_001, || 0).unwrap().port, port, "bound before");
+    }
+
+    /// Bound ahead or not: who is started anew goes on where its peers send to.
+    #[test]
+    fn a_session_has_its_old_pair_again() {
+        let config = RelayConfig { threads: 2, ..config("22200-22399") };
+        let mut first = divide(&config).unwrap();
+        let ports: Vec<u16> = first
+            .iter_mut()
+            .flat_map(|(_, ports)| [0, 7].map(|n| ports.take(0, || n).unwrap().port))
+            .collect();
+        let shared: Vec<u16> = first.iter().map(|(shared, _)| shared.local_addr().unwrap().port()).collect();
+        drop(first);
+        // Another program has taken one of them.
+        let taken = (22_200..22_400).find(|port| port % 2 == 0 && !ports.contains(port)).unwrap();
+        let _taken = UdpSocket::bind(("127.0.0.1", taken)).unwrap();
+        let mut second = divide(&config).unwrap();
+        assert_eq!(second.iter().map(|(s, _)| s.local_addr().unwrap().port()).collect::<Vec<_>>(), shared);
+        for (at, port) in ports.iter().enumerate() {
+            let (_, share) = &mut second[at / 2];
+            // One of them was bound ahead.
+            while at % 2 == 1 && share.is_short() {
+                assert!(share.prepare(0, || 3));
+            }
+            let all = share.len();
+            assert_eq!(share.take_this(*port).map(|pair| pair.port), Some(*port));
+            assert_eq!(share.take_this(*port).map(|pair| pair.port), None, "in use");
+            assert_eq!(share.len(), all - 1);
+        }
     }
 
     #[test]

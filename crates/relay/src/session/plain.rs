@@ -2,10 +2,9 @@
 
 use super::facts::{EndId, Refusal, Remote, Socket};
 use super::sdes::Sdes;
-use crate::dtls::Keys;
+use super::snapshot::Keyed;
 use crate::latch::{Allowed, Latch, Verdict};
 use crate::packet::Class;
-use crate::srtp::{Index, SrtpError};
 use signal::media::{Crypto, Suite};
 use std::net::{IpAddr, SocketAddr};
 
@@ -23,21 +22,21 @@ pub(super) struct Plain {
     known: Option<SocketAddr>,
 }
 
-#[cfg_attr(not(test), allow(dead_code, reason = "keys and indices are for whoever moves a session"))]
 impl Plain {
-    /// `ours`: keys for what is sent from here.
-    pub fn new(remote: &Remote, ours: &[Crypto]) -> Result<Plain, Refusal> {
+    /// `ours`: keys for what is sent from here; `kept`: how far they got at another relay.
+    pub fn new(remote: &Remote, ours: &[Crypto], kept: Option<Keyed>) -> Result<Plain, Refusal> {
         let (rtp, rtcp, allowed) = described(remote);
-        let theirs = remote.crypto.as_ref();
-        Ok(Plain {
+        let mut plain = Plain {
             rtp: Latch::new(rtp, allowed),
             rtcp: Latch::new(rtcp, allowed),
             mux: remote.mux,
-            sdes: theirs.map(|theirs| Sdes::new(ours, theirs).map(Box::new)).transpose()?,
-            secure: theirs.is_some(),
+            sdes: kept.map(|kept| Sdes::resume(ours, kept).map(Box::new)).transpose()?,
+            secure: false,
             announced: false,
             known: None,
-        })
+        };
+        plain.describe(remote, ours)?;
+        Ok(plain)
     }
 
     pub fn describe(&mut self, remote: &Remote, ours: &[Crypto]) -> Result<(), Refusal> {
@@ -63,36 +62,9 @@ impl Plain {
         self.sdes.as_deref_mut().filter(|_| self.secure)
     }
 
-    /// The keys in use and the octets of the peer's key identifier: what must outlive a relay, with [`Plain::outward`] and
-    /// [`Plain::inward`]. Secret.
-    pub fn keys(&self) -> Option<(&Keys, u8)> {
-        self.sdes.as_ref().filter(|_| self.secure).map(|sdes| sdes.keys())
-    }
-
-    /// How far each source got that we send.
-    pub fn outward(&self) -> impl Iterator<Item = Index> + '_ {
-        self.sdes.iter().filter(|_| self.secure).flat_map(|sdes| sdes.outward())
-    }
-
-    /// How far each source got that we receive.
-    pub fn inward(&self) -> impl Iterator<Item = Index> + '_ {
-        self.sdes.iter().filter(|_| self.secure).flat_map(|sdes| sdes.inward())
-    }
-
-    /// Goes on under the keys of another relay. `outward` must be beyond anything that relay may have sent.
-    ///
-    /// # Errors
-    /// [`SrtpError`]
-    pub fn resume(
-        &mut self,
-        keys: Keys,
-        mki: u8,
-        outward: &[Index],
-        inward: &[Index],
-    ) -> Result<(), SrtpError> {
-        self.sdes = Some(Box::new(Sdes::resume(keys, mki, outward, inward)?));
-        self.secure = true;
-        Ok(())
+    /// What must outlive a relay of its keys, in use or not.
+    pub fn state(&self) -> Option<Keyed> {
+        self.sdes.as_ref().map(|sdes| sdes.state())
     }
 
     /// Makes a packet plain in place and gives its length; `None` when it is not the peer's. Nothing is latched by it: that is
@@ -196,7 +168,7 @@ mod tests {
     #[test]
     fn rtcp_goes_to_the_next_port_the_named_port_or_along_with_rtp() {
         let mut remote = Remote { address: Some(at("192.0.2.1:4000")), ..Remote::default() };
-        let way = |remote: &Remote| Plain::new(remote, &[]).unwrap().way(end(), Class::Rtcp).unwrap();
+        let way = |remote: &Remote| Plain::new(remote, &[], None).unwrap().way(end(), Class::Rtcp).unwrap();
         assert_eq!(way(&remote), (Socket::Rtcp(end()), at("192.0.2.1:4001")));
         remote.rtcp_port = Some(5005);
         assert_eq!(way(&remote), (Socket::Rtcp(end()), at("192.0.2.1:5005")));
@@ -208,7 +180,7 @@ mod tests {
     fn rtcp_of_another_ip_than_the_locked_one_is_refused() {
         let source = Some("192.0.2.9".parse().unwrap());
         let remote = Remote { address: Some(at("10.0.0.1:4000")), source, ..Remote::default() };
-        let mut plain = Plain::new(&remote, &[]).unwrap();
+        let mut plain = Plain::new(&remote, &[], None).unwrap();
         (0..5).for_each(|n| assert!(plain.admit(Class::Rtp, at("192.0.2.9:7000"), n)));
         assert!(plain.admit(Class::Rtcp, at("192.0.2.9:7001"), 10));
         assert!(!plain.admit(Class::Rtcp, at("10.0.0.1:4001"), 10));
@@ -217,7 +189,7 @@ mod tests {
     #[test]
     fn a_zero_address_is_nowhere() {
         let remote = Remote { address: Some(at("0.0.0.0:4000")), ..Remote::default() };
-        assert_eq!(Plain::new(&remote, &[]).unwrap().way(end(), Class::Rtp), None);
+        assert_eq!(Plain::new(&remote, &[], None).unwrap().way(end(), Class::Rtp), None);
     }
 
     #[test]

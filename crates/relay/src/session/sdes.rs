@@ -1,6 +1,7 @@
 //! SDES (RFC 4568): both directions of an end at ports, each under a key of its own that signalling brought.
 
 use super::facts::Refusal;
+use super::snapshot::Keyed;
 use crate::dtls::{Keys, Master};
 use crate::packet::Class;
 use crate::srtp::{Context, Index, SrtpError};
@@ -22,7 +23,6 @@ impl std::fmt::Debug for Sdes {
     }
 }
 
-#[cfg_attr(not(test), allow(dead_code, reason = "keys and indices are for whoever moves a session"))]
 impl Sdes {
     /// Keys of the peer's line and of ours of the same suite.
     pub fn new(ours: &[Crypto], theirs: &Crypto) -> Result<Sdes, Refusal> {
@@ -56,28 +56,25 @@ impl Sdes {
         self.keys.suite
     }
 
-    /// The keys in use: what must outlive a relay, with [`Sdes::outward`] and [`Sdes::inward`]. Secret.
-    pub fn keys(&self) -> (&Keys, u8) {
-        (&self.keys, self.mki)
+    /// What must outlive a relay, beside our own lines.
+    pub fn state(&self) -> Keyed {
+        let Keys { suite, remote: Master { key, salt }, .. } = &self.keys;
+        let theirs = Crypto { tag: 1, suite: *suite, key: [&key[..], salt].concat(), mki: self.mki };
+        let used = (*suite, self.outward.indices().collect());
+        let outward = std::iter::once(used).chain(self.left.iter().cloned()).collect();
+        Keyed { theirs, outward, inward: self.inward.indices().collect() }
     }
 
-    /// How far each source got that we send.
-    pub fn outward(&self) -> impl Iterator<Item = Index> + '_ {
-        self.outward.indices()
-    }
-
-    /// How far each source got that we receive.
-    pub fn inward(&self) -> impl Iterator<Item = Index> + '_ {
-        self.inward.indices()
-    }
-
-    /// Goes on where another relay had come to, under its keys. `outward` must be beyond anything that relay may have sent.
-    pub fn resume(keys: Keys, mki: u8, outward: &[Index], inward: &[Index]) -> Result<Sdes, SrtpError> {
-        let (mut out, r#in) = keys.contexts()?;
-        let mut r#in = r#in.with_mki(mki);
-        outward.iter().try_for_each(|index| out.resume(*index))?;
-        inward.iter().try_for_each(|index| r#in.resume(*index))?;
-        Ok(Sdes { keys, mki, outward: out, inward: r#in, left: vec![] })
+    /// Goes on where another relay had come to, under our lines there. What was sent is beyond anything that relay may have sent.
+    pub fn resume(ours: &[Crypto], keyed: Keyed) -> Result<Sdes, Refusal> {
+        let Keyed { theirs, outward, inward } = keyed;
+        let mut sdes = Sdes::new(ours, &theirs)?;
+        let (used, left): (Vec<_>, Vec<_>) =
+            outward.into_iter().partition(|(suite, _)| *suite == theirs.suite);
+        let mut used = used.iter().flat_map(|(_, indices)| indices);
+        used.try_for_each(|index| sdes.outward.resume(*index)).map_err(fault)?;
+        inward.iter().try_for_each(|index| sdes.inward.resume(*index)).map_err(fault)?;
+        Ok(Sdes { left, ..sdes })
     }
 
     /// Opens a packet of the peer's in place.

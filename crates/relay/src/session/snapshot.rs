@@ -7,7 +7,9 @@ use super::end::{End, Link};
 use super::facts::Local;
 use super::{LEGS, Worker};
 use crate::packet::{Splice, Spliced};
+use crate::srtp::Index;
 use crate::webrtc::Association;
+use signal::media::{Crypto, Suite};
 use signal::{LegId, Time};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -49,6 +51,10 @@ pub struct EndState {
     pub preference: u16,
     /// Our port of plain RTP: whoever has the same address takes the same one.
     pub rtp_port: u16,
+    /// Our keys of SDES, one a suite: none unless the peer may have been told of them.
+    pub crypto: Vec<Crypto>,
+    /// How far they got.
+    pub keyed: Option<Keyed>,
     /// DTLS role, keys and indices.
     pub association: Option<Association>,
     /// Where the peer's ICE was.
@@ -67,9 +73,27 @@ impl std::fmt::Debug for EndState {
     }
 }
 
+/// SDES as it stands at an end. Secret.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Keyed {
+    /// The peer's line.
+    pub theirs: Crypto,
+    /// Of each suite of ours that was used: how far each source got that we send.
+    pub outward: Vec<(Suite, Vec<Index>)>,
+    /// How far each source got that we receive.
+    pub inward: Vec<Index>,
+}
+
+impl std::fmt::Debug for Keyed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Keyed").field("theirs", &self.theirs).finish_non_exhaustive()
+    }
+}
+
 /// What an end goes on with once it is connected.
 #[derive(Debug)]
 pub(super) struct Inherited {
+    pub keyed: Option<Keyed>,
     pub association: Option<Association>,
     pub path: Option<SocketAddr>,
 }
@@ -117,6 +141,9 @@ impl EndState {
             Link::Web(web) => (web.end.association(), web.end.pair().map(|pair| pair.remote)),
             Link::Open | Link::Plain(_) => (None, None),
         };
+        let keyed = if let Link::Plain(plain) = &end.link { plain.state() } else { None };
+        // Who described itself and took none of them has no use for them.
+        let told = matches!(end.link, Link::Open) || keyed.is_some();
         // Not connected yet here either.
         let inherited = end.inherited.as_deref();
         EndState {
@@ -126,6 +153,8 @@ impl EndState {
             pwd: end.local.pwd.clone(),
             preference: end.local.preference,
             rtp_port: end.local.rtp_port,
+            crypto: if told { end.local.crypto.clone() } else { vec![] },
+            keyed: keyed.or_else(|| inherited?.keyed.clone()),
             association: association.or_else(|| inherited?.association.clone()),
             path: path.or_else(|| inherited?.path),
             splice: end.splice.as_ref().map(Splice::state),
@@ -197,7 +226,14 @@ impl Worker {
             end.local.pwd = state.pwd;
             end.local.preference = state.preference.saturating_add(1);
             end.splice = state.splice.map(|splice| Splice::resume(splice, AHEAD));
-            let inherited = Inherited { association: state.association.map(ahead), path: state.path };
+            if end.sockets && !state.crypto.is_empty() {
+                end.local.crypto = state.crypto;
+            }
+            let inherited = Inherited {
+                keyed: state.keyed.map(keyed_ahead),
+                association: state.association.map(ahead),
+                path: state.path,
+            };
             end.inherited = Some(Box::new(inherited));
             self.ufrags.remove(&old);
             self.ufrags.insert(state.ufrag, index);
@@ -229,6 +265,15 @@ impl Worker {
 
 /// The keys are used for the first time where the other relay cannot have come to.
 fn ahead(association: Association) -> Association {
-    let outward = association.outward.iter().map(|index| index.ahead(AHEAD - 1)).collect();
-    Association { outward, ..association }
+    Association { outward: beyond(&association.outward), ..association }
+}
+
+/// As [`ahead`].
+fn keyed_ahead(keyed: Keyed) -> Keyed {
+    let outward = keyed.outward.iter().map(|(suite, indices)| (*suite, beyond(indices))).collect();
+    Keyed { outward, ..keyed }
+}
+
+fn beyond(indices: &[Index]) -> Vec<Index> {
+    indices.iter().map(|index| index.ahead(AHEAD - 1)).collect()
 }

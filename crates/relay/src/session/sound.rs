@@ -265,6 +265,13 @@ impl Worker {
         Some(departure)
     }
 
+    /// Nothing is played in place of this end any more.
+    pub(super) fn silence(&mut self, index: u32) {
+        if let Some(end) = self.ends.get_mut(index as usize).and_then(|slot| slot.end.as_mut()) {
+            close(&mut self.sounds, &mut end.track);
+        }
+    }
+
     /// Nothing speaks for an end that goes.
     pub(super) fn hush(&mut self, end: &mut End) {
         close(&mut self.sounds, &mut end.stream);

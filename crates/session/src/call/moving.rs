@@ -8,10 +8,10 @@ use super::Effects;
 use super::effect::Effect;
 use super::event::Move;
 use super::record::{Call, Leaving, Leg, Offer, Phase, Place};
-use super::relay::connect;
+use super::relay::{connect, music};
 use media::LocalEnd;
 use signal::media::Transport;
-use signal::{LegId, Reason, Signal, Time};
+use signal::{LegId, Media, Reason, Signal, Time};
 
 /// Peers that switch at once wait so long for those that need checks, ms.
 const PATIENCE_MS: u64 = 3_000;
@@ -47,9 +47,7 @@ pub(super) fn moved(call: &mut Call, to: Move, now: Time, effects: &mut Effects)
             // Of an offer of theirs `before` is their own description, in which nothing of ours is found.
             media::readdress(spoken, &before, &leg.ends);
         }
-        // Keys of signalling are another relay's, and those of one that was started anew.
-        let keyed = leg.says(|transport| !transport.crypto.is_empty());
-        if (keyed || !same_place(&before, &leg.ends)) && !leg.phase.is_over() {
+        if !same_place(leg, &before) && !leg.phase.is_over() {
             let tries = match leg.place {
                 Place::Known => 0,
                 Place::Moved { tries, .. } | Place::Told { tries } => tries,
@@ -59,18 +57,30 @@ pub(super) fn moved(call: &mut Call, to: Move, now: Time, effects: &mut Effects)
     }
     let active: Vec<LegId> =
         call.legs.iter().filter(|leg| leg.phase == Phase::Active).map(|leg| leg.id).collect();
-    for leg in active {
-        connect(call, leg, effects);
+    for leg in &active {
+        connect(call, *leg, effects);
+    }
+    // What plays is no part of what a relay leaves behind: who is held and hears music hears it again.
+    for leg in active.into_iter().filter(|id| call.leg(*id).is_some_and(holds)) {
+        music(call, leg, true, effects);
     }
 }
 
-/// A relay that was started anew on its old ports: no peer has to hear of that.
-fn same_place(before: &[LocalEnd], now: &[LocalEnd]) -> bool {
+/// Its peer holds, an offer that is still open left aside.
+fn holds(leg: &Leg) -> bool {
+    let settled = leg.before.as_ref().filter(|_| leg.offer == Offer::Theirs).or(leg.heard.as_ref());
+    settled.is_some_and(Media::holds)
+}
+
+/// A relay that was started anew on its old ports, with the keys of signalling if there are any: no peer has to hear of that.
+fn same_place(leg: &Leg, before: &[LocalEnd]) -> bool {
+    let keyed = leg.heard.iter().flat_map(|heard| &heard.contents).any(|c| !c.transport.crypto.is_empty());
     let place = |end: &LocalEnd| {
         let candidates: Vec<_> = end.ice.candidates.iter().map(|candidate| candidate.address).collect();
-        (end.address, end.rtp_port, end.rtcp_port, candidates, end.ice.ufrag.clone())
+        let keys = keyed.then(|| end.crypto.clone());
+        (end.address, end.rtp_port, end.rtcp_port, candidates, end.ice.ufrag.clone(), keys)
     };
-    before.iter().map(place).eq(now.iter().map(place))
+    before.iter().map(place).eq(leg.ends.iter().map(place))
 }
 
 /// The end of this leg has met its peer.

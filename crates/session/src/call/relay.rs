@@ -209,7 +209,7 @@ fn accept(call: &mut Call, from: LegId, theirs: Media, peers: &Media, now: Time,
 }
 
 /// Whom `from` holds hears music, if there is some; no more when it resumes.
-fn music(call: &Call, from: LegId, holds: bool, effects: &mut Effects) {
+pub(super) fn music(call: &Call, from: LegId, holds: bool, effects: &mut Effects) {
     let (Some(music), Some(leg)) = (&call.policy.music, call.peer(from)) else { return };
     let contents = call.leg(from).and_then(|leg| leg.heard.as_ref()).map(|media| media.contents.iter());
     let audio = contents.and_then(|mut contents| contents.position(|c| c.kind == Kind::Audio && !c.rejected));

@@ -4,9 +4,10 @@ use prost::Message as _;
 use proto::v1;
 use relay::dtls::{Keys, Master, Role};
 use relay::packet::Spliced;
-use relay::session::{CONTENTS, EndState, LEGS, Snapshot};
+use relay::session::{CONTENTS, EndState, Keyed, LEGS, Snapshot};
 use relay::srtp::{Index, SOURCES, Suite};
 use relay::webrtc::Association;
+use signal::media::Crypto;
 use signal::{LegId, Time};
 
 /// Octets of a credential.
@@ -29,8 +30,22 @@ fn end(end: &EndState) -> v1::EndState {
         rtp_port: end.rtp_port.into(),
         preference: end.preference.into(),
         path: end.path.map(|path| path.to_string()).unwrap_or_default(),
+        crypto: end.crypto.iter().map(v1::Crypto::from).collect(),
+        keyed: end.keyed.as_ref().map(keyed),
         association: end.association.as_ref().map(association),
         splice: end.splice.map(splice),
+    }
+}
+
+fn keyed(keyed: &Keyed) -> v1::Keyed {
+    let sent = |(suite, sources): &(Suite, Vec<Index>)| v1::keyed::Used {
+        suite: suite.name().into(),
+        sources: sources.iter().map(index).collect(),
+    };
+    v1::Keyed {
+        theirs: Some((&keyed.theirs).into()),
+        outward: keyed.outward.iter().map(sent).collect(),
+        inward: keyed.inward.iter().map(index).collect(),
     }
 }
 
@@ -93,6 +108,15 @@ fn read_end(end: v1::EndState) -> Option<EndState> {
         rtp_port: end.rtp_port.try_into().ok()?,
         preference: end.preference.try_into().ok()?,
         path: if end.path.is_empty() { None } else { Some(end.path.parse().ok()?) },
+        crypto: if end.crypto.len() > Suite::ALL.len() {
+            return None;
+        } else {
+            end.crypto.into_iter().map(|line| Crypto::try_from(line).ok()).collect::<Option<_>>()?
+        },
+        keyed: match end.keyed {
+            Some(keyed) => Some(read_keyed(keyed)?),
+            None => None,
+        },
         association: match end.association {
             Some(association) => Some(read_association(association)?),
             None => None,
@@ -104,6 +128,23 @@ fn read_end(end: v1::EndState) -> Option<EndState> {
     })
 }
 
+fn read_keyed(from: v1::Keyed) -> Option<Keyed> {
+    if from.outward.len() > Suite::ALL.len() {
+        return None;
+    }
+    let sent = |sent: v1::keyed::Used| Some((Suite::named(&sent.suite)?, indices(sent.sources)?));
+    Some(Keyed {
+        theirs: from.theirs?.try_into().ok()?,
+        outward: from.outward.into_iter().map(sent).collect::<Option<_>>()?,
+        inward: indices(from.inward)?,
+    })
+}
+
+fn indices(from: Vec<v1::SourceIndex>) -> Option<Vec<Index>> {
+    let index = |i: v1::SourceIndex| Index { ssrc: i.ssrc, rtp: i.rtp, rtcp: i.rtcp };
+    (from.len() <= SOURCES).then(|| from.into_iter().map(index).collect())
+}
+
 fn read_association(from: v1::Association) -> Option<Association> {
     let suite = match from.profile {
         1 => Suite::AesCm128Sha1_80,
@@ -111,12 +152,9 @@ fn read_association(from: v1::Association) -> Option<Association> {
         8 => Suite::AeadAes256Gcm,
         _ => return None,
     };
-    if from.fingerprints.len() > FINGERPRINTS || from.outward.len().max(from.inward.len()) > SOURCES {
+    if from.fingerprints.len() > FINGERPRINTS {
         return None;
     }
-    let indices = |from: Vec<v1::SourceIndex>| {
-        from.into_iter().map(|i| Index { ssrc: i.ssrc, rtp: i.rtp, rtcp: i.rtcp }).collect()
-    };
     Some(Association {
         role: if from.client { Role::Client } else { Role::Server },
         fingerprints: from.fingerprints.into_iter().map(Into::into).collect(),
@@ -125,8 +163,8 @@ fn read_association(from: v1::Association) -> Option<Association> {
             local: Master { key: from.local_key, salt: from.local_salt },
             remote: Master { key: from.remote_key, salt: from.remote_salt },
         },
-        outward: indices(from.outward),
-        inward: indices(from.inward),
+        outward: indices(from.outward)?,
+        inward: indices(from.inward)?,
     })
 }
 
@@ -150,6 +188,11 @@ mod tests {
     use super::*;
     use signal::media::Fingerprint;
 
+    fn line(suite: Suite, octet: u8) -> Crypto {
+        let (key, salt) = suite.lengths();
+        Crypto { tag: 1, suite, key: vec![octet; key + salt], mki: 0 }
+    }
+
     fn snapshot() -> Snapshot {
         let end = |leg: u8, suite: Option<Suite>| EndState {
             leg: LegId(leg),
@@ -159,6 +202,15 @@ mod tests {
             rtp_port: 30_002,
             preference: 7,
             path: suite.map(|_| "[2001:db8::1]:5000".parse().unwrap()),
+            crypto: suite.map(|suite| line(suite, 1)).into_iter().collect(),
+            keyed: suite.map(|suite| Keyed {
+                theirs: Crypto { mki: 4, ..line(suite, 3) },
+                outward: vec![
+                    (suite, vec![Index { ssrc: 5, rtp: Some(0x0002_ffff), rtcp: 9 }]),
+                    (Suite::AesCm256Sha1_32, vec![]),
+                ],
+                inward: vec![Index { ssrc: 6, rtp: Some(7), rtcp: 0 }],
+            }),
             association: suite.map(|suite| Association {
                 role: if leg == 0 { Role::Client } else { Role::Server },
                 fingerprints: vec![Fingerprint { hash: "sha-256".into(), digest: vec![7; 32] }],

@@ -259,34 +259,137 @@ fn a_line_without_a_key_of_ours_is_refused_and_changes_nothing() {
     assert_eq!(out, Some((Socket::Rtp(b), other(), packet)));
 }
 
-/// What another relay needs to go on: keys and indices (R-RTP-7).
+/// What [`Worker::take`] states of the call, given to another worker whose ends have other keys of their own.
+fn replaced(first: &mut Worker, now: u64) -> (Worker, EndId, EndId) {
+    let taken = first.take(Time(now), 64);
+    let (_, snapshot) = taken.iter().find(|(name, _)| name == "call").unwrap();
+    let mut second = worker(Limits::default());
+    // The ends have other places, and other keys with them.
+    allocate(&mut second, "another", 1);
+    let ids = allocate(&mut second, "call", 1);
+    let fresh = second.end(ids[0].index).unwrap().local.crypto.clone();
+    let kept = first.ends.iter().flat_map(|slot| &slot.end).rfind(|end| end.leg.0 == 0).unwrap();
+    let ends = second.inherit("call", snapshot.clone(), Time(now));
+    assert_eq!(ends[0].2.crypto, kept.local.crypto, "the call hears of no other keys");
+    assert_ne!(ends[0].2.crypto, fresh);
+    (second, ids[0], ids[1])
+}
+
+/// How many reports of the next half minute the phone opens; all of them.
+fn reported(worker: &mut Worker, phone: &mut Secure, from: u64) -> usize {
+    let mut opened = 0;
+    for now in (from..from + 30_000).step_by(10) {
+        worker.tick(Time(now));
+        for (_, to, packet) in departures(worker, now) {
+            if to == at("192.0.2.30:16401") {
+                phone.open(packet).expect("not seen before");
+                opened += 1;
+            }
+        }
+    }
+    opened
+}
+
+/// A phone that encrypts hears and is heard by another relay under the same keys: indices ahead outwards, and inwards with the
+/// roll-over counter that only the dead one knew (R-RTP-7, R-RTP-16).
 #[test]
-fn an_end_goes_on_elsewhere() {
+fn another_relay_goes_on_under_the_keys_of_signalling() {
     for suite in Suite::ALL {
         let mut first = worker(Limits::default());
         let (a, b, mut secure) = call(&mut first, suite);
+        let mut last = 0;
         for n in 65_400..65_600u32 {
             let wire = secure.seal(&rtp(0, n as u16, 7));
             give(&mut first, Socket::Rtp(a), phone(), u64::from(n), &wire).unwrap();
             let (.., wire) =
                 give(&mut first, Socket::Rtp(b), other(), u64::from(n), &rtp(0, n as u16, 9)).unwrap();
+            last = u16::from_be_bytes([wire[2], wire[3]]);
             secure.open(wire).unwrap();
         }
-        let Link::Plain(left) = &first.end(a.index).unwrap().link else { panic!() };
-        let (keys, mki) = left.keys().unwrap();
-        let mut outward: Vec<_> = left.outward().collect();
-        outward.iter_mut().for_each(|index| index.rtp = index.rtp.map(|at| at + 1_000));
-
-        let mut second = worker(Limits::default());
-        let (a, b, _) = call(&mut second, suite);
-        let inward: Vec<_> = left.inward().collect();
-        let Link::Plain(plain) = &mut second.end_mut(a.index).unwrap().link else { panic!() };
-        plain.resume(keys.clone(), mki, &outward, &inward).unwrap();
+        let report = secure.seal(&receiver_report(7));
+        give(&mut first, Socket::Rtcp(a), at("192.0.2.30:16401"), 65_600, &report);
+        let now = 70_000;
+        let (mut second, a, b) = replaced(&mut first, now);
+        // What the dead one has sent since nobody knows.
+        let more = reported(&mut first, &mut secure, now);
+        assert!(more > 1, "{more}");
+        second.connect("call", 0, 0, &secure.remote(phone()), Time(now)).unwrap();
+        second.connect("call", 1, 0, &plain(), Time(now)).unwrap();
+        let old = give(&mut second, Socket::Rtcp(a), at("192.0.2.30:16401"), now, &report);
+        assert_eq!((old, figures(&second)[0].dropped), (None, 1), "{suite:?}: seen before");
         let packet = rtp(0, 100, 7);
-        let out = give(&mut second, Socket::Rtp(a), phone(), 0, &secure.seal(&packet));
-        assert_eq!(out, Some((Socket::Rtp(b), other(), packet)), "{suite:?}");
-        let back = rtp(0, 1_100, 9);
-        let (.., wire) = give(&mut second, Socket::Rtp(b), other(), 0, &back).unwrap();
-        assert_eq!(secure.open(wire), Some(back), "{suite:?}");
+        let (socket, to, heard) =
+            give(&mut second, Socket::Rtp(a), phone(), now, &secure.seal(&packet)).expect("opened");
+        assert_eq!((socket, to), (Socket::Rtp(b), other()), "{suite:?}");
+        assert_eq!(heard[12..], packet[12..], "{suite:?}");
+        let back = rtp(0, 5, 77);
+        let (.., wire) = give(&mut second, Socket::Rtp(b), other(), now, &back).unwrap();
+        let heard = secure.open(wire).expect("the phone has made no new context");
+        assert_eq!(u16::from_be_bytes([heard[2], heard[3]]), last.wrapping_add(AHEAD as u16), "{suite:?}");
+        assert_eq!(heard[12..], back[12..]);
+        assert!(reported(&mut second, &mut secure, now) > 1, "{suite:?}");
+        // It moves once more.
+        let (mut third, a, _) = replaced(&mut second, now + 40_000);
+        third.connect("call", 0, 0, &secure.remote(phone()), Time(now + 40_000)).unwrap();
+        third.connect("call", 1, 0, &plain(), Time(now + 40_000)).unwrap();
+        let wire = secure.seal(&rtp(0, 101, 7));
+        assert!(give(&mut third, Socket::Rtp(a), phone(), now + 40_000, &wire).is_some());
     }
+}
+
+/// The phone makes new keys with the offer that tells it of the move, or has gone to another suite before: nothing of ours is
+/// used twice.
+#[test]
+fn keys_that_change_with_the_move_begin_anew_inwards_alone() {
+    let mut first = worker(Limits::default());
+    let (a, b, mut secure) = call(&mut first, Suite::AesCm128Sha1_80);
+    let mut gcm = Secure::new(a, key(Suite::AeadAes128Gcm, 5));
+    let say = |worker: &mut Worker, b: EndId, seq: u16, now: u64| {
+        give(worker, Socket::Rtp(b), other(), now, &rtp(0, seq, 9)).map(|(.., wire)| wire)
+    };
+    let first_wire = say(&mut first, b, 1, 0).unwrap();
+    secure.open(first_wire).unwrap();
+    first.connect("call", 0, 0, &gcm.remote(phone()), Time(10)).unwrap();
+    gcm.open(say(&mut first, b, 2, 20).unwrap()).unwrap();
+    let (mut second, a, b) = replaced(&mut first, 5_000);
+    let renewed = Crypto { key: vec![0x77; 28], ..gcm.line.clone() };
+    let ours = second.end(a.index).unwrap().local.crypto.clone();
+    let mut renewed = Secure {
+        outward: context(&renewed),
+        inward: context(ours.iter().find(|line| line.suite == renewed.suite).unwrap()),
+        line: renewed,
+    };
+    second.connect("call", 0, 0, &renewed.remote(phone()), Time(5_000)).unwrap();
+    second.connect("call", 1, 0, &plain(), Time(5_000)).unwrap();
+    let wire = renewed.seal(&rtp(0, 9, 7));
+    assert!(give(&mut second, Socket::Rtp(a), phone(), 5_000, &wire).is_some());
+    assert!(renewed.open(say(&mut second, b, 3, 5_000).unwrap()).is_some());
+    // Back to the suite of the beginning: its key goes on beyond what it has protected.
+    second.connect("call", 0, 0, &secure.remote(phone()), Time(5_020)).unwrap();
+    assert!(secure.open(say(&mut second, b, 4, 5_020).unwrap()).is_some());
+    let Link::Plain(link) = &second.end(a.index).unwrap().link else { panic!() };
+    let outward = link.state().unwrap().outward;
+    assert_eq!(
+        outward.iter().map(|(suite, _)| *suite).collect::<Vec<_>>(),
+        [Suite::AesCm128Sha1_80, Suite::AeadAes128Gcm]
+    );
+    assert!(outward.iter().all(|(_, indices)| indices[0].rtp >= Some(u64::from(AHEAD))), "{outward:?}");
+}
+
+/// An offer was made, and its relay dies before the answer; a phone that took none of the keys costs no room.
+#[test]
+fn keys_that_were_offered_or_never_taken() {
+    let mut first = worker(Limits::default());
+    let ids = allocate(&mut first, "call", 1);
+    let mut secure = Secure::new(ids[0], key(Suite::AeadAes256Gcm, 9));
+    let (mut second, a, b) = replaced(&mut first, 1_000);
+    second.connect("call", 0, 0, &secure.remote(phone()), Time(1_000)).unwrap();
+    second.connect("call", 1, 0, &plain(), Time(1_000)).unwrap();
+    let (.., wire) = give(&mut second, Socket::Rtp(b), other(), 1_000, &rtp(0, 1, 9)).unwrap();
+    assert!(secure.open(wire).is_some());
+    let wire = secure.seal(&rtp(0, 1, 7));
+    assert!(give(&mut second, Socket::Rtp(a), phone(), 1_000, &wire).is_some());
+    let taken = second.take(Time(4_000), 64);
+    let (_, snapshot) = taken.iter().find(|(name, _)| name == "call").unwrap();
+    assert!(snapshot.ends[1].crypto.is_empty() && snapshot.ends[1].keyed.is_none());
 }

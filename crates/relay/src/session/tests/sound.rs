@@ -261,6 +261,15 @@ fn an_announcement_ends_by_itself_and_music_when_it_is_told() {
     rig.left.clear();
     rig.pass(200);
     assert_eq!((rig.left.len(), rig.sources()), (0, 2));
+
+    // Another relay goes on with the call, and plays.
+    rig.worker.play("call", 1, 0, Some((track(kind, 1), pt)), (true, false), rig.now()).unwrap();
+    rig.pass(200);
+    rig.worker.leave("call").unwrap();
+    assert!(!rig.worker.plays("call", 1, 0));
+    rig.left.clear();
+    rig.pass(200);
+    assert_eq!((rig.left.len(), rig.sources()), (0, 2));
     assert!(matches!(
         rig.worker.play("call", 2, 0, None, (false, false), rig.now()),
         Err(Refusal::UnknownEnd(2, 0))
