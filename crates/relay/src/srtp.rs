@@ -10,6 +10,7 @@ pub use signal::media::Suite;
 
 use crate::packet::rtp;
 use cipher::Keys;
+use smallvec::SmallVec;
 use window::Window;
 
 /// Octets that a packet may grow by: tag, SRTCP index.
@@ -58,7 +59,8 @@ pub struct Context {
     mki: usize,
     rtp: Keys,
     rtcp: Keys,
-    sources: [Option<Source>; SOURCES],
+    /// At most [`SOURCES`]; sound and pictures find room without an allocation.
+    sources: SmallVec<[Source; 2]>,
 }
 
 /// What is known of one SSRC.
@@ -84,7 +86,7 @@ impl Context {
     /// [`SrtpError::Key`] when the lengths are not the suite's.
     pub fn new(suite: Suite, key: &[u8], salt: &[u8]) -> Result<Context, SrtpError> {
         let (rtp, rtcp) = cipher::derive(suite, key, salt).ok_or(SrtpError::Key)?;
-        Ok(Context { suite, mki: 0, rtp, rtcp, sources: [const { None }; SOURCES] })
+        Ok(Context { suite, mki: 0, rtp, rtcp, sources: SmallVec::new() })
     }
 
     /// The packets that are opened name their key in so many octets (RFC 3711 §3.1). There is one key, so what they say is
@@ -125,7 +127,7 @@ impl Context {
             return Err(SrtpError::Malformed);
         }
         // A source is remembered only once a packet of its was authentic.
-        let (index, known, unsure) = match self.sources.iter().flatten().find(|s| s.ssrc == header.ssrc) {
+        let (index, known, unsure) = match self.sources.iter().find(|s| s.ssrc == header.ssrc) {
             Some(source) => {
                 let index = source.estimate(header.seq);
                 if source.window.has(index) && !source.unsure {
@@ -135,7 +137,7 @@ impl Context {
             }
             None => (u64::from(header.seq), false, false),
         };
-        if !known && self.sources.iter().all(Option::is_some) {
+        if !known && self.sources.len() >= SOURCES {
             return Err(SrtpError::TooManySources);
         }
         let (length, index) = if unsure {
@@ -161,7 +163,7 @@ impl Context {
         ssrc: u32,
         nearest: u64,
     ) -> Result<(usize, u64), SrtpError> {
-        let last = self.sources.iter().flatten().find(|s| s.ssrc == ssrc).and_then(|s| s.index).unwrap_or(0);
+        let last = self.sources.iter().find(|s| s.ssrc == ssrc).and_then(|s| s.index).unwrap_or(0);
         let here = last & !0xffff | nearest & 0xffff;
         let mut kept = [0u8; GUESSED];
         let kept = kept.get_mut(..packet.len()).ok_or(SrtpError::Malformed)?;
@@ -174,7 +176,7 @@ impl Context {
             // What was refused under one guess is spoiled for the next.
             packet.copy_from_slice(kept);
             if let Some(length) = self.rtp.open(self.suite, packet, header, ssrc, index) {
-                let seen = self.sources.iter().flatten().any(|s| s.ssrc == ssrc && s.window.has(index));
+                let seen = self.sources.iter().any(|s| s.ssrc == ssrc && s.window.has(index));
                 return if seen { Err(SrtpError::Replayed) } else { Ok((length, index)) };
             }
         }
@@ -200,7 +202,7 @@ impl Context {
         let packet = self.anonymous(packet, cipher::rtcp_tag_length(self.suite))?;
         let ssrc = rtcp_ssrc(packet)?;
         let index = cipher::rtcp_index(self.suite, packet).ok_or(SrtpError::Malformed)?;
-        if self.sources.iter().flatten().any(|s| s.ssrc == ssrc && s.rtcp_window.has(u64::from(index))) {
+        if self.sources.iter().any(|s| s.ssrc == ssrc && s.rtcp_window.has(u64::from(index))) {
             return Err(SrtpError::Replayed);
         }
         let length = self.rtcp.open_rtcp(self.suite, packet, ssrc, index).ok_or(SrtpError::Forged)?;
@@ -224,7 +226,7 @@ impl Context {
 
     /// How far each source got: what must outlive a relay (R-RTP-7).
     pub fn indices(&self) -> impl Iterator<Item = Index> + '_ {
-        self.sources.iter().flatten().map(|s| Index { ssrc: s.ssrc, rtp: s.index, rtcp: s.rtcp_index })
+        self.sources.iter().map(|s| Index { ssrc: s.ssrc, rtp: s.index, rtcp: s.rtcp_index })
     }
 
     /// Goes on where another relay had come to. Whoever sends on must be sure to be beyond what that one sent last: an index
@@ -255,18 +257,22 @@ fn rtcp_ssrc(packet: &[u8]) -> Result<u32, SrtpError> {
     }
 }
 
-fn source(sources: &mut [Option<Source>; SOURCES], ssrc: u32) -> Result<&mut Source, SrtpError> {
-    let at = sources.iter().position(|s| s.as_ref().is_some_and(|s| s.ssrc == ssrc));
-    let at = at.or_else(|| sources.iter().position(Option::is_none)).ok_or(SrtpError::TooManySources)?;
-    let place = sources.get_mut(at).ok_or(SrtpError::TooManySources)?;
-    Ok(place.get_or_insert(Source {
-        ssrc,
-        index: None,
-        window: Window::default(),
-        rtcp_index: 0,
-        rtcp_window: Window::default(),
-        unsure: false,
-    }))
+fn source(sources: &mut SmallVec<[Source; 2]>, ssrc: u32) -> Result<&mut Source, SrtpError> {
+    let at = sources.iter().position(|s| s.ssrc == ssrc).unwrap_or(sources.len());
+    if at == sources.len() {
+        if at >= SOURCES {
+            return Err(SrtpError::TooManySources);
+        }
+        sources.push(Source {
+            ssrc,
+            index: None,
+            window: Window::default(),
+            rtcp_index: 0,
+            rtcp_window: Window::default(),
+            unsure: false,
+        });
+    }
+    sources.get_mut(at).ok_or(SrtpError::TooManySources)
 }
 
 impl Index {

@@ -37,14 +37,20 @@ pub(super) struct Keys {
 }
 
 enum Transform {
-    CounterMode { cipher: Cipher, mac: Hmac<Sha1> },
+    CounterMode(Box<CounterMode>),
     Gcm(LessSafeKey),
+}
+
+/// Nearly a kilobyte, as the schedule has room for that of a processor without AES: boxed, it is no burden to GCM.
+struct CounterMode {
+    cipher: Cipher,
+    mac: Hmac<Sha1>,
 }
 
 /// A key schedule; counter mode only ever encrypts.
 enum Cipher {
     Aes128(Aes128Enc),
-    Aes256(Aes256Enc),
+    Aes256(Box<Aes256Enc>),
 }
 
 /// Session keys for SRTP (labels 0–2) and SRTCP (labels 3–5); `None` for wrong lengths.
@@ -82,14 +88,14 @@ impl Keys {
         let gcm = |algorithm| Some(Transform::Gcm(LessSafeKey::new(UnboundKey::new(algorithm, key).ok()?)));
         let counter = |cipher| {
             let mac = <Hmac<Sha1> as Mac>::new_from_slice(mac).ok()?;
-            Some(Transform::CounterMode { cipher, mac })
+            Some(Transform::CounterMode(Box::new(CounterMode { cipher, mac })))
         };
         let transform = match suite {
             Suite::AesCm128Sha1_80 | Suite::AesCm128Sha1_32 => {
                 counter(Cipher::Aes128(Aes128Enc::new_from_slice(key).ok()?))?
             }
             Suite::AesCm256Sha1_80 | Suite::AesCm256Sha1_32 => {
-                counter(Cipher::Aes256(Aes256Enc::new_from_slice(key).ok()?))?
+                counter(Cipher::Aes256(Box::new(Aes256Enc::new_from_slice(key).ok()?)))?
             }
             Suite::AeadAes128Gcm => gcm(&AES_128_GCM)?,
             Suite::AeadAes256Gcm => gcm(&AES_256_GCM)?,
@@ -127,9 +133,9 @@ impl Keys {
         let end = length + tag_length(suite);
         let (packet, rest) = buffer.get_mut(..end)?.split_at_mut(length);
         match &self.transform {
-            Transform::CounterMode { cipher, mac } => {
-                cipher.apply(&self.counter(ssrc, index), packet.get_mut(header..)?);
-                let tag = tag(mac, packet, ((index >> 16) as u32).to_be_bytes());
+            Transform::CounterMode(mode) => {
+                mode.cipher.apply(&self.counter(ssrc, index), packet.get_mut(header..)?);
+                let tag = tag(&mode.mac, packet, ((index >> 16) as u32).to_be_bytes());
                 rest.copy_from_slice(tag.get(..tag_length(suite))?);
             }
             Transform::Gcm(key) => {
@@ -157,13 +163,13 @@ impl Keys {
     ) -> Option<usize> {
         let length = packet.len().checked_sub(tag_length(suite))?;
         match &self.transform {
-            Transform::CounterMode { cipher, mac } => {
+            Transform::CounterMode(mode) => {
                 let (body, found) = packet.split_at_mut_checked(length)?;
-                let wanted = tag(mac, body, ((index >> 16) as u32).to_be_bytes());
+                let wanted = tag(&mode.mac, body, ((index >> 16) as u32).to_be_bytes());
                 if !equal(wanted.get(..tag_length(suite))?, found) {
                     return None;
                 }
-                cipher.apply(&self.counter(ssrc, index), body.get_mut(header..)?);
+                mode.cipher.apply(&self.counter(ssrc, index), body.get_mut(header..)?);
             }
             Transform::Gcm(key) => {
                 let (aad, body) = packet.split_at_mut_checked(header)?;
@@ -191,10 +197,10 @@ impl Keys {
         let word = (index | 0x8000_0000).to_be_bytes();
         let (packet, rest) = buffer.get_mut(..end)?.split_at_mut(length);
         match &self.transform {
-            Transform::CounterMode { cipher, mac } => {
-                cipher.apply(&self.counter(ssrc, u64::from(index)), packet.get_mut(8..)?);
+            Transform::CounterMode(mode) => {
+                mode.cipher.apply(&self.counter(ssrc, u64::from(index)), packet.get_mut(8..)?);
                 rest[..4].copy_from_slice(&word);
-                rest[4..].copy_from_slice(&tag(mac, packet, word));
+                rest[4..].copy_from_slice(&tag(&mode.mac, packet, word));
             }
             Transform::Gcm(key) => {
                 let (head, body) = packet.split_at_mut_checked(8)?;
@@ -212,12 +218,12 @@ impl Keys {
         let length = packet.len().checked_sub(4 + rtcp_tag_length(suite)).filter(|l| *l >= 8)?;
         let word = (index | 0x8000_0000).to_be_bytes();
         match &self.transform {
-            Transform::CounterMode { cipher, mac } => {
+            Transform::CounterMode(mode) => {
                 let (body, rest) = packet.split_at_mut_checked(length)?;
-                if !equal(&tag(mac, body, word), rest.get(4..)?) {
+                if !equal(&tag(&mode.mac, body, word), rest.get(4..)?) {
                     return None;
                 }
-                cipher.apply(&self.counter(ssrc, u64::from(index)), body.get_mut(8..)?);
+                mode.cipher.apply(&self.counter(ssrc, u64::from(index)), body.get_mut(8..)?);
             }
             Transform::Gcm(key) => {
                 let (head, body) = packet.get_mut(..length + 16)?.split_at_mut_checked(8)?;
@@ -257,7 +263,7 @@ impl Cipher {
         }
         match self {
             Cipher::Aes128(cipher) => run(cipher, iv, body),
-            Cipher::Aes256(cipher) => run(cipher, iv, body),
+            Cipher::Aes256(cipher) => run(&**cipher, iv, body),
         }
     }
 }
