@@ -31,7 +31,20 @@ impl Poll {
     /// # Errors
     /// Those of the system.
     pub fn add(&self, fd: RawFd, number: u64) -> io::Result<()> {
-        let events = (libc::EPOLLIN | libc::EPOLLET) as u32;
+        self.watch(fd, number, libc::EPOLLIN | libc::EPOLLET)
+    }
+
+    /// Watches a descriptor, told as long as there is something to read: for sockets of which one packet is read at a time. The
+    /// second look of the kernel costs less than a second read.
+    ///
+    /// # Errors
+    /// Those of the system.
+    pub fn add_level(&self, fd: RawFd, number: u64) -> io::Result<()> {
+        self.watch(fd, number, libc::EPOLLIN)
+    }
+
+    fn watch(&self, fd: RawFd, number: u64, events: libc::c_int) -> io::Result<()> {
+        let events = events as u32;
         let mut event = libc::epoll_event { events, u64: number };
         // SAFETY: `event` lives for the call, which copies it.
         check(unsafe { libc::epoll_ctl(self.epoll.as_raw_fd(), libc::EPOLL_CTL_ADD, fd, &mut event) })

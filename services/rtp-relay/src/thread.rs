@@ -93,6 +93,8 @@ struct Thread {
     started: (u64, Instant),
     /// When the spread of its streams was told.
     told: Time,
+    /// Counts the turns of its loop.
+    look: u64,
 }
 
 /// The sockets of an end.
@@ -101,6 +103,8 @@ struct Held {
     pair: Pair,
     /// Whom the kernel knows as the only peer of the RTP socket.
     peer: Option<SocketAddr>,
+    /// The look at which its RTP socket was read last.
+    look: u64,
 }
 
 /// A batch that is being performed.
@@ -147,6 +151,7 @@ pub fn run(parts: Parts) -> std::io::Result<()> {
         pending: None,
         started,
         told: Time(0),
+        look: 0,
     };
     let (number, lines) = thread.parts.sounds.clone();
     thread.worker.make_sound(number, lines);
@@ -162,6 +167,7 @@ pub fn run(parts: Parts) -> std::io::Result<()> {
         let sleep = if ready.is_empty() && thread.pending.is_none() && !short { sleep } else { 0 };
         ready.extend_from_slice(thread.poll.wait(sleep));
         let at = thread.now();
+        thread.look += 1;
         let mut used = 0;
         for number in &ready {
             match *number {
@@ -230,6 +236,11 @@ impl Thread {
             self.send();
             used = 0;
         }
+        if let Some(from) = self.only(number) {
+            let Some(length) = self.batch.receive_one(fd, used) else { return used };
+            let left = self.worker.receive(socket, from, at, self.batch.buffer(used), length);
+            return used + usize::from(left.is_some_and(|departure| self.leave(used, departure)));
+        }
         let count = self.batch.receive(fd, used, TURN);
         if count == TURN {
             self.unread.push(number);
@@ -244,6 +255,13 @@ impl Thread {
             }
         }
         free
+    }
+
+    /// The peer of a connected socket of which one packet is read now: whoever had one at the look before, too, has many.
+    fn only(&mut self, number: u64) -> Option<SocketAddr> {
+        let held = self.pairs.get_mut((number >> 1) as usize)?.as_mut().filter(|_| number & 1 == 0)?;
+        let before = std::mem::replace(&mut held.look, self.look);
+        held.peer.filter(|_| before + 1 != self.look)
     }
 
     /// Sends a packet, or keeps it at its place until [`Thread::send`]: true.
@@ -407,13 +425,13 @@ impl Thread {
                 }
                 let number = u64::from(id.index) << 1;
                 let watched = poll
-                    .add(pair.rtp.as_raw_fd(), number)
+                    .add_level(pair.rtp.as_raw_fd(), number)
                     .and_then(|()| poll.add(pair.rtcp.as_raw_fd(), number | 1));
                 if watched.is_err() {
                     ports.give_back(port, now.0);
                     return Err(NoPort);
                 }
-                pairs[place] = Some(Held { id, pair, peer: None });
+                pairs[place] = Some(Held { id, pair, peer: None, look: 0 });
             }
             Ok(Local {
                 address: advertise,
