@@ -59,7 +59,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     ("tandem-testkit", &[]),
     ("tandem-xtask", &["tandem-testkit"]),
-    ("tandem-load", &["tandem-signal", "tandem-relay", "tandem-proto"]),
+    ("tandem-load", &["tandem-signal", "tandem-relay", "tandem-proto", "tandem-bus"]),
     (
         "tandem-tests",
         &["tandem-signal", "tandem-address", "tandem-media", "tandem-sip", "tandem-xmpp", "tandem-session"],

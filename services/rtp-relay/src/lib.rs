@@ -44,8 +44,8 @@ use tonic::transport::server::TcpIncoming;
 
 /// Reports that may wait for the bus.
 const REPORTS: usize = 1_024;
-/// States of sessions that may wait to be sealed.
-const STATES: usize = 1_024;
+/// States of sessions that may wait to be sealed; others wait in their sessions, where they take no room.
+const STATES: usize = 256;
 /// Control calls of one connection at a time.
 const CALLS: usize = 256;
 /// How often the state of the relay is looked at and told.

@@ -37,35 +37,31 @@ const PAUSE: Duration = Duration::from_millis(250);
 /// Tells what the media threads tell until they are gone.
 pub async fn run(bus: Bus, instance: String, sealer: Sealer, mut told: mpsc::Receiver<Told>) {
     let mut waiting: HashMap<String, Option<Vec<u8>>> = HashMap::new();
-    let mut news = vec![];
+    let keep = |waiting: &mut HashMap<String, Option<Vec<u8>>>, told| match told {
+        Told::Gone(session) => {
+            waiting.insert(session, None);
+        }
+        Told::State(session, snapshot) => {
+            let octets = words::write(&snapshot).encode_to_vec();
+            match sealer.seal(&session, &octets) {
+                Some(sealed) => {
+                    waiting.insert(session, Some(sealed));
+                }
+                None => tracing::error!(call.id = session, "a session could not be sealed"),
+            }
+        }
+    };
     loop {
         if waiting.is_empty() {
             match told.recv().await {
-                Some(first) => news.push(first),
+                Some(first) => keep(&mut waiting, first),
                 None => return,
             }
             tokio::time::sleep(GATHER).await;
         }
-        while news.len() < 4 * SESSIONS
-            && let Ok(more) = told.try_recv()
-        {
-            news.push(more);
-        }
-        for told in news.drain(..) {
-            match told {
-                Told::Gone(session) => {
-                    waiting.insert(session, None);
-                }
-                Told::State(session, snapshot) => {
-                    let octets = words::write(&snapshot).encode_to_vec();
-                    match sealer.seal(&session, &octets) {
-                        Some(sealed) => {
-                            waiting.insert(session, Some(sealed));
-                        }
-                        None => tracing::error!(call.id = session, "a session could not be sealed"),
-                    }
-                }
-            }
+        for _ in 0..4 * SESSIONS {
+            let Ok(more) = told.try_recv() else { break };
+            keep(&mut waiting, more);
         }
         let batch = batch(&mut waiting);
         if !tell(&bus, &instance, &batch).await {

@@ -5,6 +5,7 @@
 
 mod control;
 mod handshakes;
+mod keeper;
 mod play;
 mod process;
 mod web;
@@ -60,6 +61,9 @@ struct Arguments {
     /// [cluster] secret, for our own control API
     #[arg(long, default_value = "")]
     secret: String,
+    /// NATS of our relay, whose states are kept for it
+    #[arg(long)]
+    bus: Option<String>,
     /// Process of the relay
     #[arg(long)]
     pid: u32,
@@ -101,6 +105,9 @@ fn run(arguments: &Arguments) -> Result<serde_json::Value> {
     if !process::lives(*pid) {
         bail!("--pid {pid}: no such process");
     }
+    if let Some(bus) = &arguments.bus {
+        keeper::start(bus)?;
+    }
     let mut control = Control::connect(*way, *control, secret).context("the control of the relay")?;
     match arguments.task {
         Task::Play => {
@@ -125,4 +132,11 @@ fn run(arguments: &Arguments) -> Result<serde_json::Value> {
 #[allow(clippy::disallowed_methods, reason = "a measuring tool reads the clock")]
 pub fn now() -> std::time::Instant {
     std::time::Instant::now()
+}
+
+/// Milliseconds since the Unix epoch.
+#[allow(clippy::disallowed_methods, reason = "a measuring tool reads the clock")]
+pub fn now_ms() -> u64 {
+    let passed = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(passed.as_millis()).unwrap_or(u64::MAX)
 }

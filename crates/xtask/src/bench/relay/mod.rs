@@ -169,6 +169,9 @@ impl Stage {
         let mut command: Command = self.engine.on(Core::Load, "tandem-load");
         command.arg(load.task).args(["--control", &relay.control.to_string(), "--way", who.way()]);
         command.args(["--pid", &relay.pid()?.to_string(), "--secret", programs::SECRET]).args(&load.switches);
+        if who == Who::Ours {
+            command.args(["--bus", &self.engine.bus()]);
+        }
         let out = command.output().context("tandem-load")?;
         let said = String::from_utf8_lossy(&out.stderr);
         ensure!(out.status.success(), "{}\n{}", said.trim(), relay.last_words());

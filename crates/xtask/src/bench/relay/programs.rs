@@ -195,6 +195,11 @@ impl Engine {
         Ok(Running { program, control })
     }
 
+    /// What our relay announces itself on.
+    pub fn bus(&self) -> String {
+        self.nats.url()
+    }
+
     fn ours(
         &self,
         core: Core,
