@@ -96,11 +96,20 @@ impl Relays {
         Ok(())
     }
 
-    /// Tells it more.
-    pub fn update(&mut self, relay: usize, request: UpdateRequest) -> Result<()> {
+    /// Tells a relay that another one goes on with the session.
+    pub fn leaving(&mut self, relay: usize, session: &str) -> Result<()> {
         let Relays { relays, runtime, .. } = self;
+        let request = UpdateRequest { session: session.into(), leaving: true, ..Default::default() };
         runtime.block_on(relays[relay].1.update(request))?;
         Ok(())
+    }
+
+    /// Waits until an end has met its peer.
+    pub fn met(&mut self, relay: usize, session: &str, leg: u32) -> Result<()> {
+        let met = poll(Duration::from_secs(5), || {
+            self.figures(relay, session, leg).ok().filter(|end| !end.peer.is_empty())
+        });
+        met.map(drop).ok_or_else(|| self.failure("has not met its peer"))
     }
 
     /// The figures of an end.

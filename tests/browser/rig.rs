@@ -41,6 +41,8 @@ pub struct Call {
     pub phone: Phone,
     /// What the relay was told of both ends, for telling another one.
     facts: Vec<v1::ConnectRequest>,
+    /// Where the phone sends to.
+    target: SocketAddr,
 }
 
 impl Call {
@@ -90,8 +92,9 @@ impl Call {
         for facts in &facts {
             relays.connect(relay, facts.clone())?;
         }
-        phone.call(rtp(&ends, 0)?);
-        Ok(Call { plan, phone, facts })
+        let call = Call { plan, phone, facts, target: rtp(&ends, 0)? };
+        call.redirect();
+        Ok(call)
     }
 
     /// The browser told no address.
@@ -106,16 +109,32 @@ impl Call {
         self.phone.hears(browsers, SOON).with_context(|| browser.failure(self.plan.name))
     }
 
+    /// The longest silence at the browser and at the phone since they were asked last.
+    pub fn gaps(&self, browser: &mut Browser) -> Result<(Duration, Duration)> {
+        Ok((browser.gap(self.plan.name)?, self.phone.gap()))
+    }
+
     /// Goes on at another relay with what the first one left; gives the line of the candidate that the browser is to be told.
-    pub fn go_on(&self, relays: &mut Relays, relay: usize) -> Result<String> {
+    pub fn go_on(&mut self, relays: &mut Relays, relay: usize) -> Result<String> {
         let state = relays.state(self.plan.name).context("nothing was kept of the session")?;
         let ends = relays.allocate(relay, self.plan.name, 1, state)?;
         for facts in &self.facts {
             relays.connect(relay, facts.clone())?;
         }
-        self.phone.call(rtp(&ends, 0)?);
+        self.target = rtp(&ends, 0)?;
         let ice = end_of(&ends, WEB, 0)?.ice.as_ref().context("no ICE")?;
         candidate_line(ice.candidates.first().context("no candidate")?)
+    }
+
+    /// Tells the browser a candidate, by trickle.
+    pub fn tell(&self, browser: &mut Browser, candidate: &str) -> Result<()> {
+        let order = json!({ "do": "candidate", "call": self.plan.name, "mid": "0", "candidate": candidate });
+        browser.ask(&order, "added").map(drop)
+    }
+
+    /// The phone speaks to the relay that it was told last.
+    pub fn redirect(&self) {
+        self.phone.call(self.target);
     }
 }
 

@@ -31,6 +31,13 @@ pub fn priority(preference: u16) -> u32 {
     126 << 24 | u32::from(preference) << 8 | 255
 }
 
+/// A candidate whose checks carry its own priority, not that of a peer-reflexive one (RFC 8445 §7.1.1): the first check often
+/// overtakes the description, and libwebrtc checks no pair any more that it once found worse than the one in use.
+fn insisting(address: SocketAddr, priority: u32) -> is::Candidate {
+    let (foundation, kind) = (address.ip().to_string(), is::CandidateKind::Host);
+    is::Candidate::from_parts(foundation, 1, Protocol::Udp, priority, address, kind, None, None, None)
+}
+
 /// Why an agent cannot work with what it was told.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum IceError {
@@ -165,7 +172,9 @@ impl Agent {
         for address in &config.addresses {
             let host =
                 is::Candidate::host(*address, Protocol::Udp).map_err(|_| IceError::Address(*address))?;
-            agent.add_local_candidate(host);
+            let moved = config.preference > PREFERENCE;
+            let insists = moved.then(|| insisting(*address, priority(config.preference)));
+            agent.add_local_candidate(insists.unwrap_or(host));
         }
         Ok(Agent {
             agent,

@@ -119,3 +119,37 @@ fn an_agent_that_has_nothing_to_do_sleeps() {
     // Two pairs a side, a check of each every three seconds or so.
     assert!(woken < 2 * 2 * 60 / 2, "{woken} wakes in a minute");
 }
+
+/// RFC 8445 §7.1.1; interworking §12.2.
+#[test]
+#[allow(clippy::disallowed_methods, reason = "a base for the standard clock; it is not looked at again")]
+fn checks_of_an_end_that_moved_carry_the_priority_of_its_candidate() {
+    for (preference, expected) in [
+        (PREFERENCE, 110 << 24 | u32::from(PREFERENCE) << 8 | 255),
+        (PREFERENCE + 1, priority(PREFERENCE + 1)),
+    ] {
+        let config = Config {
+            credentials: credentials(0),
+            addresses: addresses(0),
+            controlling: true,
+            tie_breaker: 1,
+            preference,
+        };
+        let mut agent = Agent::new(&config, Instant::now(), START).unwrap();
+        let Credentials { ufrag, pwd } = credentials(1);
+        let host = Candidate {
+            foundation: "1".into(),
+            component: 1,
+            priority: 1,
+            address: addresses(1)[0],
+            kind: CandidateKind::Host,
+            related: None,
+            generation: 0,
+        };
+        agent.remote(&Ice { ufrag, pwd, candidates: vec![host], lite: false, trickle: false }, START).unwrap();
+        agent.tick(START + 100);
+        let check = agent.poll_transmit().expect("a check");
+        assert_eq!(check.pair.local, addresses(0)[0]);
+        assert_eq!(StunMessage::parse(&check.octets).unwrap().prio(), Some(expected));
+    }
+}
