@@ -46,21 +46,25 @@ fn chromium_and_a_phone_hear_each_other_in_every_role() {
     if !namespace::entered("calls::chromium_and_a_phone_hear_each_other_in_every_role").unwrap() {
         return;
     }
-    let (mut relays, mut browser) = (Relays::start(1).unwrap(), Browser::start(true).unwrap());
+    let (mut relays, mut browser) = (Relays::start(1).unwrap(), Browser::start().unwrap());
     let calls = PLANS.map(|plan| Call::place(&mut relays, 0, &mut browser, plan).unwrap());
     for call in &calls {
-        call.sound(&mut browser).unwrap_or_else(|error| panic!("{error:#}\n{:#}", relays.failure("was there")));
+        call.sound(&mut browser)
+            .unwrap_or_else(|error| panic!("{error:#}\n{:#}", relays.failure("was there")));
     }
     for Call { plan, .. } in &calls {
         let figures = browser.figures(plan.name).unwrap();
         let seen = transport(&figures);
         let role = if plan.setup == Active { "client" } else { "server" };
         let ice = if plan.browser_offers { "controlling" } else { "controlled" };
-        assert_eq!((seen["dtlsRole"].as_str(), seen["iceRole"].as_str()), (Some(role), Some(ice)), "{seen:#}");
+        assert_eq!(
+            (seen["dtlsRole"].as_str(), seen["iceRole"].as_str()),
+            (Some(role), Some(ice)),
+            "{seen:#}"
+        );
         // As getStats writes it: DTLS 1.3.
         assert_eq!(seen["tlsVersion"], "FEFC", "{seen:#}");
         let end = relays.figures(0, plan.name, WEB).unwrap();
-        println!("{}: {seen:#}\n{end:?}", plan.name);
         assert_eq!(end.form, "webrtc");
         assert_eq!(end.dropped, 0, "{end:?}");
     }
@@ -72,7 +76,7 @@ fn a_browser_that_hides_its_addresses_is_found_by_its_checks() {
     if !namespace::entered("calls::a_browser_that_hides_its_addresses_is_found_by_its_checks").unwrap() {
         return;
     }
-    let (mut relays, mut browser) = (Relays::start(1).unwrap(), Browser::start(false).unwrap());
+    let (mut relays, mut browser) = (Relays::start(1).unwrap(), Browser::shy().unwrap());
     for (plan, name) in [(PLANS[0], "hidden-offers"), (PLANS[3], "hidden-answers")] {
         let call = Call::place(&mut relays, 0, &mut browser, Plan { name, ..plan }).unwrap();
         let told = browser.expect(name, "described", crate::rig::SOON).unwrap();

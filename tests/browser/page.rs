@@ -43,8 +43,17 @@ pub struct Browser {
 }
 
 impl Browser {
-    /// Starts one. `hosts`: it shows the addresses of its host; else it hides them behind mDNS names.
-    pub fn start(hosts: bool) -> Result<Browser> {
+    /// Starts one that shows the addresses of its host.
+    pub fn start() -> Result<Browser> {
+        Browser::with("?hosts", &["--use-fake-ui-for-media-stream"])
+    }
+
+    /// One that hides them behind mDNS names.
+    pub fn shy() -> Result<Browser> {
+        Browser::with("", &[])
+    }
+
+    fn with(query: &str, switches: &[&str]) -> Result<Browser> {
         let server = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         let address = server.local_addr()?;
         let (orders, inbox) = channel();
@@ -53,10 +62,7 @@ impl Browser {
         let profile = TempDir::with_prefix("tandem-chromium-")?;
         let mut command = Command::new("chromium");
         command.args(SWITCHES).arg(format!("--user-data-dir={}", profile.path().display()));
-        if hosts {
-            command.arg("--use-fake-ui-for-media-stream");
-        }
-        command.arg(format!("http://{address}/{}", if hosts { "?hosts" } else { "" }));
+        command.args(switches).arg(format!("http://{address}/{query}"));
         let program = Program::start("Chromium", command)?;
         let mut browser = Browser { program, events, orders, _profile: profile };
         browser.expect("", "ready", START)?;

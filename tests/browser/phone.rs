@@ -125,7 +125,8 @@ fn speak(socket: &UdpSocket, target: &Mutex<Option<SocketAddr>>, hz: f64, over: 
         packet.extend((number as u16).to_be_bytes());
         packet.extend((number * FRAME).to_be_bytes());
         packet.extend(0x7a11_u32.to_be_bytes());
-        let samples = (number * FRAME..).take(FRAME as usize).map(|at| (step * f64::from(at)).sin() * 8_000.0);
+        let samples =
+            (number * FRAME..).take(FRAME as usize).map(|at| (step * f64::from(at)).sin() * 8_000.0);
         packet.extend(samples.map(|sample| g711::encode(Law::Mu, sample as i16)));
         let _ = socket.send_to(&packet, target);
     }

@@ -80,11 +80,11 @@ impl Call {
             dtls.setup = plan.setup;
         }
         ensure!(dtls.setup == plan.setup, "the browser chose {:?}", dtls.setup);
-        let pcmu = vec![Codec::new(0, "PCMU", 8_000, 1)];
+        let pcmu = Codec::new(0, "PCMU", 8_000, 1);
         let facts = vec![
             v1::ConnectRequest {
                 address: phone.address()?.to_string(),
-                codecs: pcmu.iter().map(codec).collect(),
+                codecs: vec![codec(&pcmu)],
                 ..facts(plan.name, PHONE, 0)
             },
             v1::ConnectRequest { ours: !plan.browser_offers, ..web(plan.name, 0, content, &dtls, &codecs)? },

@@ -46,6 +46,12 @@ const WANTED: &[Wanted] = &[
         false,
     ),
     wanted(
+        "chromium",
+        &["sh", "-c", "command -v chromium"],
+        "a real WebRTC client (libwebrtc) at the relay",
+        false,
+    ),
+    wanted(
         "redis-server",
         &["redis-server", "--version"],
         "the store's contract tests run on a real Redis",

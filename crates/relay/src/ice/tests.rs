@@ -146,7 +146,9 @@ fn checks_of_an_end_that_moved_carry_the_priority_of_its_candidate() {
             related: None,
             generation: 0,
         };
-        agent.remote(&Ice { ufrag, pwd, candidates: vec![host], lite: false, trickle: false }, START).unwrap();
+        agent
+            .remote(&Ice { ufrag, pwd, candidates: vec![host], lite: false, trickle: false }, START)
+            .unwrap();
         agent.tick(START + 100);
         let check = agent.poll_transmit().expect("a check");
         assert_eq!(check.pair.local, addresses(0)[0]);
