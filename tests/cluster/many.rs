@@ -3,7 +3,7 @@
 //! Relays and orchestrators are processes of their own over real NATS and Redis. The edges are this test: it answers every order as a
 //! phone and a client would, and its parties speak RTP, ICE, DTLS and SRTP.
 
-use crate::parties::{Order, Parties};
+use crate::parties::{Hearing, Order, Parties};
 use bus::{Bus, Message, NatsConfig};
 use proto::wire::Wire;
 use signal::media::{Codec, Dtls, Ice, Kind, Setup};
@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::time::Duration;
 use testkit::Cluster;
+use testkit::clock::poll;
 use testkit::cluster::DOMAIN;
 
 /// `CALLS=n` sets another number. Built without optimisation, parties and relay are the bottleneck of more.
@@ -181,11 +182,18 @@ fn many_calls_outlive_the_death_of_their_relay() {
     parties.until(Duration::from_secs(60), |heard| heard.iter().all(|h| h.packets > 3));
     // Only now is there another relay: all calls are at this one.
     cluster.add("rtp-relay").unwrap();
-    std::thread::sleep(Duration::from_secs(2));
+    let known = || cluster.ask("/instances").is_ok_and(|cards| cards.to_string().contains("rtp-relay-2"));
+    assert!(
+        poll(Duration::from_secs(20), || known().then_some(())).is_some(),
+        "nobody knows of the second relay"
+    );
     parties.begin();
     std::thread::sleep(Duration::from_secs(1));
     cluster.kill("rtp-relay-1").unwrap();
-    std::thread::sleep(Duration::from_secs(7));
+    let killed = runtime::clock::instant();
+    // Who hears something later than what was on its way.
+    let again = |heard: &[Hearing]| heard.iter().all(|h| h.last > killed + Duration::from_millis(300));
+    parties.becomes(Duration::from_secs(15), again);
     let mut heard = parties.heard();
     let side = |side: usize| {
         heard.iter().skip(side).step_by(2).filter(|h| h.last.elapsed() > Duration::from_secs(1)).count()

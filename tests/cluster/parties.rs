@@ -111,15 +111,23 @@ impl Parties {
         heard.into_iter().map(|h| Hearing { gap: h.gap.max(h.last.elapsed()), ..h }).collect()
     }
 
-    pub fn until(&self, within: Duration, what: impl Fn(&[Hearing]) -> bool) {
+    /// Whether it comes to be so in time.
+    pub fn becomes(&self, within: Duration, what: impl Fn(&[Hearing]) -> bool) -> bool {
         let begun = runtime::clock::instant();
         while !what(&self.heard()) {
             if begun.elapsed() > within {
-                let heard = self.heard();
-                let deaf = heard.iter().filter(|h| h.packets == 0).count();
-                panic!("{deaf} of {} parties hear nothing", heard.len());
+                return false;
             }
-            std::thread::sleep(Duration::from_millis(50));
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        true
+    }
+
+    pub fn until(&self, within: Duration, what: impl Fn(&[Hearing]) -> bool) {
+        if !self.becomes(within, what) {
+            let heard = self.heard();
+            let deaf = heard.iter().filter(|h| h.packets == 0).count();
+            panic!("{deaf} of {} parties hear nothing", heard.len());
         }
     }
 }

@@ -38,7 +38,9 @@ fn a_quick_round_measures_every_line_and_loses_nothing() {
             figures["missing"].as_object().unwrap().keys().any(|line| name.contains(line.as_str()))
                 || name.contains("SDES")
                 || name.starts_with("memory");
-        assert!(may_miss || goal["tandem"].as_f64().unwrap() > 0.0, "{goal}");
+        // A difference of two costs may be below nought where both are tiny.
+        let measured = |value: f64| value > 0.0 || name.contains("over our own plain");
+        assert!(may_miss || measured(goal["tandem"].as_f64().unwrap()), "{goal}");
     }
     for line in figures["runs"].as_array().unwrap() {
         for run in line["runs"].as_array().unwrap().iter().filter(|run| run["received"].is_u64()) {
