@@ -29,6 +29,10 @@ pub struct Hearing {
     pub last: Instant,
     /// The longest silence since [`Parties::begin`].
     pub gap: Duration,
+    /// Packets that never came since then, or came late.
+    pub lost: u64,
+    /// The number that is to come next.
+    next: Option<u16>,
 }
 
 /// All of them. Places: the phone of call `n` is `2 n`, its client `2 n + 1`.
@@ -53,7 +57,7 @@ impl Parties {
         let certificate = Certificate::generate(Time(runtime::clock::now_ms())).unwrap();
         let started = runtime::clock::instant();
         let (orders, given) = channel();
-        let nothing = Hearing { packets: 0, last: started, gap: Duration::ZERO };
+        let nothing = Hearing { packets: 0, last: started, gap: Duration::ZERO, lost: 0, next: None };
         let heard = Arc::new(Mutex::new(vec![nothing; 2 * calls]));
         let (mut all, mut phones, mut clients) = (vec![], vec![], vec![]);
         for call in 0..calls {
@@ -101,7 +105,7 @@ impl Parties {
     /// Silences count from now on.
     pub fn begin(&self) {
         for party in self.heard.lock().unwrap().iter_mut() {
-            party.gap = Duration::ZERO;
+            (party.gap, party.lost) = (Duration::ZERO, 0);
         }
     }
 
@@ -153,19 +157,14 @@ fn run(mut calls: Vec<Call>, started: Instant, given: &Receiver<Order>, heard: &
         let mut came = vec![];
         for (place, call) in calls.iter_mut().enumerate() {
             while let Ok((length, _)) = call.phone.recv_from(&mut buffer) {
-                if packet::rtp(&buffer[..length])
-                    .is_some_and(|rtp| buffer[rtp.header..length] == sound(1, place))
-                {
-                    came.push(2 * place);
-                }
+                came.extend(heard_of(&buffer[..length], 1, place).map(|number| (2 * place, number)));
             }
             while let Ok((length, from)) = call.client.recv_from(&mut buffer) {
                 if let Received::Rtp(length) =
                     call.end.receive(&mut buffer[..length], from, call.address, now)
-                    && packet::rtp(&buffer[..length])
-                        .is_some_and(|rtp| buffer[rtp.header..length] == sound(0, place))
+                    && let Some(number) = heard_of(&buffer[..length], 0, place)
                 {
-                    came.push(2 * place + 1);
+                    came.push((2 * place + 1, number));
                 }
             }
             if call.end.deadline().is_some_and(|at| at <= now) {
@@ -191,9 +190,15 @@ fn run(mut calls: Vec<Call>, started: Instant, given: &Receiver<Order>, heard: &
         }
         let mut heard = heard.lock().unwrap();
         let at = runtime::clock::instant();
-        for place in came {
+        for (place, number) in came {
             let party = &mut heard[place];
             let gap = at.duration_since(party.last);
+            // One that comes late or twice counts as one that did not come.
+            party.lost += match number.wrapping_sub(party.next.unwrap_or(number)) {
+                ahead @ 0..0x8000 => u64::from(ahead),
+                _ => 1,
+            };
+            party.next = Some(number.wrapping_add(1));
             (party.packets, party.last, party.gap) = (party.packets + 1, at, party.gap.max(gap));
         }
         drop(heard);
@@ -201,9 +206,16 @@ fn run(mut calls: Vec<Call>, started: Instant, given: &Receiver<Order>, heard: &
     }
 }
 
-/// 20 ms of G.711 that only this side of this call sends.
+/// The number of a packet, if this side of this call has sent it.
+fn heard_of(packet: &[u8], side: usize, call: usize) -> Option<u16> {
+    let payload = packet.get(packet::rtp(packet)?.header..)?;
+    let (sound_of, number) = payload.split_at_checked(158)?;
+    (*sound_of == sound(side, call)).then_some(u16::from_be_bytes(number.try_into().ok()?))
+}
+
+/// 20 ms of G.711 that only this side of this call sends, but for its number.
 fn sound(side: usize, call: usize) -> Vec<u8> {
-    (0..160).map(|n| (n ^ call ^ (call >> 8) << 4 ^ side << 7) as u8).collect()
+    (0..158).map(|n| (n ^ call ^ (call >> 8) << 4 ^ side << 7) as u8).collect()
 }
 
 fn speech(side: usize, call: usize, seq: u16) -> Vec<u8> {
@@ -212,5 +224,6 @@ fn speech(side: usize, call: usize, seq: u16) -> Vec<u8> {
     packet.extend((u32::from(seq) * 800).to_be_bytes());
     packet.extend(((call * 2 + side) as u32 + 1_000).to_be_bytes());
     packet.extend(sound(side, call));
+    packet.extend(seq.to_be_bytes());
     packet
 }
