@@ -237,9 +237,9 @@ impl Stage {
         self.count.delays_us.reserve(2 * all as usize);
         let mut place = 0;
         while place < all {
+            let heard = self.listen()?;
             let at = began.elapsed();
             let ready = (place..all.min(place + SLICE)).take_while(|place| due(*place) <= at).count() as u64;
-            let heard = self.listen()?;
             if ready > 0 {
                 self.count.behind = self.count.behind.max(at - due(place));
                 self.count.late +=
