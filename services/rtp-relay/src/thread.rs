@@ -14,7 +14,7 @@ use relay::session::{
     Arrival, Departure, EndId, Host, Latched, Limits, Local, Report, Snapshot, Socket, SoundLine, Worker,
 };
 use signal::{LegId, Time};
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -26,8 +26,14 @@ const WAKE: u64 = u64::MAX;
 const SHARED: u64 = u64::MAX - 1;
 /// Datagrams read from one socket before the next one has its turn.
 const TURN: usize = 32;
+/// Datagrams that are read before they are looked at and sent, if each comes at a socket of its own: their buffers stay in the
+/// processor's first cache, and so does each of the three paths while it is taken so often (measured: 5 to 10 % of a packet).
+const TOGETHER: usize = 16;
+const _: () = assert!(TOGETHER + TURN <= BATCH);
 /// Orders performed before media has its turn again: some hundred microseconds' worth.
 const ORDERS: usize = 16;
+/// In place of an address that is not known.
+const NOBODY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 /// Pairs bound ahead in one idle moment.
 const AHEAD: usize = 4;
 /// Finished packets of the sound threads sent before media has its turn again.
@@ -84,8 +90,12 @@ struct Thread {
     pairs: Vec<Option<Held>>,
     /// Sockets that may have more to read.
     unread: Vec<u64>,
+    /// Packets in the batch that came and are yet to be looked at.
+    came: Vec<Came>,
     /// Packets in the batch that leave by the shared port: place, address, length.
     out: Vec<(usize, SocketAddr, usize)>,
+    /// Packets in the batch that leave by ports of their own.
+    own: Vec<Own>,
     /// Orders that wait for their turn.
     pending: Option<Pending>,
     /// Sockets of ends are bound to one address: connected, they hear what they heard before.
@@ -95,6 +105,22 @@ struct Thread {
     told: Time,
     /// Counts the turns of its loop.
     look: u64,
+}
+
+/// A packet that was read.
+struct Came {
+    place: usize,
+    socket: Socket,
+    from: SocketAddr,
+    length: usize,
+}
+
+/// A packet that is to be sent by the socket of an end, to an address unless it is connected with that.
+struct Own {
+    place: usize,
+    fd: RawFd,
+    to: Option<SocketAddr>,
+    length: usize,
 }
 
 /// The sockets of an end.
@@ -147,7 +173,9 @@ pub fn run(parts: Parts) -> std::io::Result<()> {
         batch: Batch::new(both),
         pairs: vec![],
         unread: Vec::with_capacity(BATCH),
+        came: Vec::with_capacity(BATCH),
         out: Vec::with_capacity(BATCH),
+        own: Vec::with_capacity(BATCH),
         pending: None,
         started,
         told: Time(0),
@@ -168,14 +196,13 @@ pub fn run(parts: Parts) -> std::io::Result<()> {
         ready.extend_from_slice(thread.poll.wait(sleep));
         let at = thread.now();
         thread.look += 1;
-        let mut used = 0;
         for number in &ready {
             match *number {
                 WAKE => thread.parts.waker.clear(),
-                number => used = thread.read(number, at, used),
+                number => thread.read(number, at),
             }
         }
-        thread.send();
+        thread.pass_on(at);
         thread.finish(at);
         // Sockets are closed only from here on: no number above was stale.
         if thread.perform(at.time()) {
@@ -228,33 +255,40 @@ impl Thread {
         }
     }
 
-    /// Reads one socket into the places from `used` on; gives where the free ones begin.
-    fn read(&mut self, number: u64, at: Arrival, used: usize) -> usize {
-        let Some((fd, socket)) = self.socket(number) else { return used };
-        let mut used = used;
-        if BATCH - used < TURN {
-            self.send();
-            used = 0;
+    /// Reads one socket into the next places.
+    fn read(&mut self, number: u64, at: Arrival) {
+        let Some((fd, socket)) = self.socket(number) else { return };
+        if self.came.len() >= TOGETHER {
+            self.pass_on(at);
         }
+        let place = self.came.len();
         if let Some(from) = self.only(number) {
-            let Some(length) = self.batch.receive_one(fd, used) else { return used };
-            let left = self.worker.receive(socket, from, at, self.batch.buffer(used), length);
-            return used + usize::from(left.is_some_and(|departure| self.leave(used, departure)));
+            if let Some(length) = self.batch.receive_one(fd, place) {
+                self.came.push(Came { place, socket, from, length });
+            }
+            return;
         }
-        let count = self.batch.receive(fd, used, TURN);
+        let count = self.batch.receive(fd, place, TURN);
         if count == TURN {
             self.unread.push(number);
         }
-        let mut free = used;
-        for place in used..used + count {
-            let Some((from, length)) = self.batch.read(place) else { continue };
-            let buffer = self.batch.buffer(place);
-            let left = self.worker.receive(socket, from, at, buffer, length);
-            if left.is_some_and(|departure| self.leave(place, departure)) {
-                free = place + 1;
+        for place in place..place + count {
+            // What was cut short is nobody's, and takes up its place all the same.
+            let (from, length) = self.batch.read(place).unwrap_or((NOBODY, 0));
+            self.came.push(Came { place, socket, from, length });
+        }
+    }
+
+    /// Looks at what was read, and sends what leaves for it.
+    fn pass_on(&mut self, at: Arrival) {
+        let mut came = std::mem::take(&mut self.came);
+        for Came { place, socket, from, length } in came.drain(..) {
+            if let Some(departure) = self.worker.receive(socket, from, at, self.batch.buffer(place), length) {
+                self.leave(place, departure);
             }
         }
-        free
+        self.came = came;
+        self.send();
     }
 
     /// The peer of a connected socket of which one packet is read now: whoever had one at the look before, too, has many.
@@ -264,18 +298,14 @@ impl Thread {
         held.peer.filter(|_| before + 1 != self.look)
     }
 
-    /// Sends a packet, or keeps it at its place until [`Thread::send`]: true.
-    fn leave(&mut self, place: usize, departure: Departure) -> bool {
+    /// Keeps a packet at its place until [`Thread::send`].
+    fn leave(&mut self, place: usize, departure: Departure) {
         let Departure { socket, to, length } = departure;
         if socket == Socket::Shared {
             self.out.push((place, to, length));
-            return true;
+        } else if let Some((fd, peer)) = self.way(socket) {
+            self.own.push(Own { place, fd, to: Some(to).filter(|to| peer != Some(*to)), length });
         }
-        if let Some((fd, peer)) = self.way(socket) {
-            // One packet a socket is the rule: nothing to gain from gathering them.
-            self.batch.send_one(fd, place, Some(to).filter(|to| peer != Some(*to)), length);
-        }
-        false
     }
 
     fn socket(&self, number: u64) -> Option<(RawFd, Socket)> {
@@ -299,8 +329,12 @@ impl Thread {
         }
     }
 
-    /// Sends what is to leave by the shared port.
+    /// Sends what is to leave.
     fn send(&mut self) {
+        for Own { place, fd, to, length } in self.own.drain(..) {
+            // One packet a socket is the rule: nothing to gain from gathering them.
+            self.batch.send_one(fd, place, to, length);
+        }
         if !self.out.is_empty() {
             self.batch.send(self.parts.shared.as_raw_fd(), &self.out);
             self.out.clear();
@@ -321,8 +355,10 @@ impl Thread {
                 self.send();
                 used = 0;
             }
-            let left = self.worker.finished(&parcel, at, self.batch.buffer(used));
-            used += usize::from(left.is_some_and(|departure| self.leave(used, departure)));
+            if let Some(departure) = self.worker.finished(&parcel, at, self.batch.buffer(used)) {
+                self.leave(used, departure);
+                used += 1;
+            }
         }
         self.send();
     }
@@ -490,7 +526,8 @@ impl Thread {
     fn speak(&mut self, at: Arrival) {
         let mut place = 0;
         while let Some(departure) = self.worker.poll_departure(at, self.batch.buffer(place)) {
-            place += usize::from(self.leave(place, departure));
+            self.leave(place, departure);
+            place += 1;
             if place == BATCH {
                 self.send();
                 place = 0;

@@ -6,8 +6,10 @@
 mod control;
 mod handshakes;
 mod keeper;
+mod packet;
 mod play;
 mod process;
+mod udp;
 mod web;
 
 use anyhow::{Context, Result, bail};

@@ -1,7 +1,7 @@
 //! Peers that speak ICE and DTLS-SRTP, each behind a socket of its own: the core's own ends, with certificates of any kind.
 
 use crate::control::{Local, Party};
-use crate::play::is_report;
+use crate::packet::is_report;
 use crate::{Key, now};
 use anyhow::{Context, Result, ensure};
 use boring::asn1::Asn1Time;
