@@ -2,7 +2,7 @@
 //!
 //! One rule: who must be told is told once nothing else is open with them, by an update that changes nothing but the address. A
 //! relay that still forwards (a drain) is left in this order: first the peers that must find the new one by checks, then, when
-//! those have, the others, who switch at once; then it is released. One that is dead is left by everybody at once.
+//! those have, the others, who switch at once; then, a moment later, it is released. One that is dead is left by everybody at once.
 
 use super::Effects;
 use super::effect::Effect;
@@ -15,6 +15,8 @@ use signal::{LegId, Media, Reason, Signal, Time};
 
 /// Peers that switch at once wait so long for those that need checks, ms.
 const PATIENCE_MS: u64 = 3_000;
+/// What was on its way to a relay when everybody knew the new one still comes through, ms.
+const LINGER_MS: u64 = 500;
 /// From an update that was refused to the next, ms; RFC 3261 §14.1 wants 2.1 to 4 s of who owns the Call-ID, 0 to 2 s of the other.
 const AGAIN_MS: u64 = 2_100;
 /// From an answer to an update.
@@ -34,7 +36,7 @@ pub(super) fn moved(call: &mut Call, to: Move, now: Time, effects: &mut Effects)
     }
     if alive && from != grant.session {
         effects.push(Effect::Leave(from.clone()));
-        call.leaving = Some(Leaving { session: from, since: now });
+        call.leaving = Some(Leaving { session: from, since: now, until: None });
     }
     call.relay = Some(grant.session);
     for (leg, mut ends) in call.legs.iter_mut().zip(grant.ends) {
@@ -149,10 +151,14 @@ pub(super) fn tell(call: &mut Call, now: Time, effects: &mut Effects) {
         call.say(id, Signal::Update(offered(spoken)), effects);
     }
     let known = |leg: &Leg| leg.place == Place::Known || leg.phase.is_over();
-    if call.legs.iter().all(known)
-        && let Some(leaving) = call.leaving.take()
-    {
-        effects.push(Effect::Release(leaving.session));
+    if !call.legs.iter().all(known) {
+        return;
+    }
+    if let Some(leaving) = &mut call.leaving {
+        leaving.until.get_or_insert(now + LINGER_MS);
+    }
+    if let Some(left) = call.leaving.take_if(|leaving| leaving.until.is_some_and(|until| until <= now)) {
+        effects.push(Effect::Release(left.session));
     }
 }
 
@@ -164,7 +170,8 @@ pub(super) fn deadline(call: &Call) -> Option<Time> {
         }
         _ => None,
     };
-    call.legs.iter().filter_map(due).min()
+    let left = call.leaving.as_ref().and_then(|leaving| leaving.until);
+    call.legs.iter().filter_map(due).chain(left).min()
 }
 
 /// Until when a peer that switches at once waits for the others; `None`: it does not.

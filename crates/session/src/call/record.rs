@@ -61,6 +61,8 @@ pub struct Leaving {
     pub session: RelaySession,
     /// Since when.
     pub since: Time,
+    /// Everybody knows the new one: it is released then.
+    pub until: Option<Time>,
 }
 
 /// Whether a leg's peer knows where its media is to go.
