@@ -5,6 +5,7 @@
 
 mod turn;
 
+use crate::bundle;
 use crate::codec::{defaults, served, static_number};
 use crate::keying;
 use serde::{Deserialize, Serialize};
@@ -102,7 +103,7 @@ pub fn offer(heard: &Media, local: &[LocalEnd], profile: Profile, policy: &Polic
             transport,
         });
     }
-    bundled(contents, profile)
+    bundle::offered(contents)
 }
 
 /// What the offerer of `offered`, as far as it was admitted ([`crate::admit`]), is told when its peer answered `heard`.
@@ -147,11 +148,7 @@ pub fn answer(
     if contents.iter().all(|c| c.rejected) {
         return Err(Mismatch);
     }
-    let mut media = bundled(contents, profile);
-    if offered.bundle.is_empty() {
-        media.bundle.clear();
-    }
-    Ok(media)
+    Ok(bundle::answered(offered, contents))
 }
 
 /// What a leg is told that describes itself only after it was answered: like [`answer`].
@@ -285,13 +282,6 @@ fn refusal(offered: &Content, end: Option<&LocalEnd>, profile: Profile) -> Conte
         codecs,
         transport,
     }
-}
-
-fn bundled(contents: Vec<Content>, profile: Profile) -> Media {
-    // Clients on max-bundle need the group even around a single content (peers: Movim).
-    let grouped = |c: &&Content| profile == Profile::Webrtc || c.transport.dtls.is_some();
-    let bundle = contents.iter().filter(grouped).map(|c| c.name.clone()).collect();
-    Media { contents, bundle }
 }
 
 impl LocalEnd {

@@ -5,11 +5,13 @@
 //! [`sdp`] and [`jingle`] for the two notations.
 
 mod anchor;
+mod bundle;
 mod codec;
 pub mod jingle;
 mod keying;
 pub mod sdp;
 
 pub use anchor::{LocalEnd, Mismatch, Policy, Profile, answer, offer, readdress, same_session, settle};
+pub use bundle::carrier;
 pub use codec::{defaults, served};
 pub use keying::{accept, admit};

@@ -4,6 +4,7 @@
 //! `n` of one leg goes out at content `n` of the other. RTCP ends here: each leg has its own. Sockets, ports and random words are the shell's: it is told by
 //! [`Worker::poll_closed`] which sockets are of no use any more.
 
+mod bundle;
 mod cache;
 mod checks;
 mod end;
@@ -218,10 +219,14 @@ impl Worker {
         now: Time,
     ) -> Result<(), Refusal> {
         let index = self.find(session, leg, content)?;
-        match (&remote.ice, &remote.dtls) {
-            (Some(ice), Some(dtls)) => self.describe(index, remote, ice, dtls, now)?,
-            (None, Some(_)) => return Err(Refusal::DtlsWithoutIce),
-            (_, None) => {
+        if remote.bundled.is_none() {
+            self.distinct(index, index, remote)?;
+        }
+        match (&remote.ice, &remote.dtls, remote.bundled) {
+            (_, _, Some(tag)) => self.ride(index, tag, remote)?,
+            (Some(ice), Some(dtls), _) => self.describe(index, remote, ice, dtls, now)?,
+            (None, Some(_), _) => return Err(Refusal::DtlsWithoutIce),
+            (_, None, _) => {
                 let Some(End { link, local, early, sockets, inherited, .. }) = self.end_mut(index) else {
                     return Ok(());
                 };
@@ -232,7 +237,7 @@ impl Worker {
                         *link = Link::Plain(Plain::new(remote, &local.crypto, kept)?);
                         *inherited = None;
                     }
-                    Link::Open | Link::Web(_) => return Err(Refusal::Settled),
+                    Link::Open | Link::Web(_) | Link::Riding(_) => return Err(Refusal::Settled),
                 }
                 *early = None;
                 self.relock(index);
@@ -241,6 +246,7 @@ impl Worker {
         if let Some(end) = self.end_mut(index) {
             end.agree(remote);
         }
+        self.enrol(index);
         self.meet(index, now)?;
         if let Some(session) = self.end(index).map(|end| end.session) {
             self.changed(session, now);
@@ -318,7 +324,11 @@ impl Worker {
     #[must_use]
     pub fn figures(&self, session: &str) -> Option<Vec<Figures>> {
         let session = self.session(*self.names.get(session)?)?;
-        Some(session.ends.iter().flatten().filter_map(|end| self.end(*end)).map(End::figures).collect())
+        let figures = |index: &u32| {
+            let carrier = self.end(bundle::carrier(&self.ends, *index))?;
+            Some(self.end(*index)?.figures(&carrier.link))
+        };
+        Some(session.ends.iter().flatten().filter_map(figures).collect())
     }
 
     /// Sessions, packets forwarded, packets dropped since the start.
@@ -349,13 +359,10 @@ impl Worker {
                 index
             }
         };
-        let local = self.facing(from);
-        let peer = self.end(index)?.peer;
-        let (near, far) = table::pair(&mut self.ends, index as usize, peer)?;
-        let before = near.refused();
-        let departure = path::cross((near, far), from, at, local, (buffer, length), &mut self.sounds);
-        let refused = near.refused() - before;
-        let asked = [near.reports.asked, far.reports.asked];
+        let before = self.end(index)?.refused();
+        let departure = self.cross(index, from, at, buffer, length);
+        let near = self.ends.get_mut(index as usize)?.end.as_mut()?;
+        self.dropped += near.refused() - before;
         if let Link::Plain(plain) = &mut near.link
             && let Some(locked) = plain.relocked()
         {
@@ -366,13 +373,6 @@ impl Worker {
                 self.report(index, Happening::Connected);
             }
         }
-        if asked != [false; 2] {
-            [(index, asked[0]), (peer as u32, asked[1])]
-                .into_iter()
-                .filter(|(_, asked)| *asked)
-                .for_each(|(end, _)| self.ask(end));
-        }
-        self.dropped += refused;
         self.forwarded += u64::from(departure.is_some());
         departure
     }

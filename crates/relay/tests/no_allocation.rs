@@ -255,6 +255,41 @@ fn a_call_between_a_phone_and_a_client_allocates_nothing_per_packet() {
     }
 }
 
+/// The client's second content rides on the transport of its first.
+#[test]
+fn a_content_that_rides_on_another_allocates_nothing_per_packet() {
+    let (mut worker, _, mut client) = call(None);
+    let mut ids = vec![];
+    let make = |id: EndId, _| {
+        ids.push(id);
+        let Credentials { ufrag, pwd } = credentials(10 + id.index as usize);
+        let (tie_breaker, preference, crypto) = (7, 1, vec![]);
+        let address = address(0).ip();
+        Ok::<_, ()>(Local { address, rtp_port: 3, rtcp_port: 4, ufrag, pwd, tie_breaker, preference, crypto })
+    };
+    worker.allocate("call", "", 2, START, make).unwrap();
+    let codecs = vec![Codec::new(96, "VP8", 90_000, 1)];
+    let plain = Remote { address: Some(address(3)), codecs: codecs.clone(), ..Remote::default() };
+    worker.connect("call", 0, 1, &plain, START).unwrap();
+    let rider = Remote { bundled: Some(0), codecs, ..Remote::default() };
+    worker.connect("call", 1, 1, &rider, START).unwrap();
+    for seq in 0..1_000u16 {
+        let at = Arrival((START.0 + 2_000 + u64::from(seq) * 20) * 1_000);
+        let (mut there, mut back) = (rtp(seq), rtp(seq));
+        (there[1], back[1]) = (96, 96);
+        let (length, _) = client.protect(&mut back, 172).unwrap();
+        let before = ALLOCATIONS.get();
+        let out = worker.receive(Socket::Rtp(ids[0]), address(3), at, &mut there, 172).unwrap();
+        let home = worker.receive(Socket::Shared, address(1), at, &mut back, length).unwrap();
+        // The fifth packet locks the phone's address; the first of a source makes room for its keys' index.
+        let told = ALLOCATIONS.get() - before;
+        assert!(told == 0 || seq == 4 && told == 1 || seq == 0, "packet {seq}: {told}");
+        assert_eq!((out.to, home.socket, home.to), (address(1), Socket::Rtp(ids[0]), address(3)));
+        let got = client.receive(&mut there[..out.length], address(0), address(1), at.time());
+        assert_eq!(got, Received::Rtp(172));
+    }
+}
+
 #[test]
 fn a_call_between_an_encrypting_phone_and_a_client_allocates_nothing_per_packet() {
     let theirs = line(Suite::AesCm128Sha1_80, 5);

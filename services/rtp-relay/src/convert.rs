@@ -71,6 +71,7 @@ pub fn remote(request: v1::ConnectRequest) -> Result<Remote, Status> {
         mux: request.mux,
         ice: request.ice.map(ice).transpose()?,
         dtls: request.dtls.map(dtls).transpose()?,
+        bundled: request.bundled,
         crypto: crypto(request.crypto)?,
         codecs: request.codecs.into_iter().map(codec).collect::<Result<_, _>>()?,
         direction: Direction::of(request.sends, request.receives),

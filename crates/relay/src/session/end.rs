@@ -1,5 +1,6 @@
 //! One end: one content of one leg, its form, what it may say and what it has counted.
 
+use super::bundle::Rider;
 use super::facts::{EndId, Figures, Form, Local, Remote, Seen};
 use super::feedback::Feedback;
 use super::plain::Plain;
@@ -25,6 +26,8 @@ pub(super) struct End {
     pub content: u16,
     pub local: Local,
     pub link: Link,
+    /// Contents of its leg that its transport carries too.
+    pub riders: Vec<Rider>,
     /// What came before the peer was described.
     pub early: Option<Box<Early>>,
     /// What another relay had come to, until the end is connected.
@@ -72,6 +75,8 @@ pub(super) enum Link {
     Open,
     Plain(Plain),
     Web(Box<Web>),
+    /// On the transport of the end at this place ([`super::bundle`]).
+    Riding(u32),
 }
 
 /// ICE that came before the peer was described; bounded.
@@ -103,6 +108,7 @@ impl End {
             content,
             local,
             link: Link::Open,
+            riders: vec![],
             early: None,
             inherited: None,
             sockets,
@@ -187,9 +193,10 @@ impl End {
         self.count.dropped + if let Link::Web(web) = &self.link { web.dropped() } else { 0 }
     }
 
-    pub fn figures(&self) -> Figures {
-        let (form, peer, suite) = match &self.link {
-            Link::Open => (Form::Open, None, None),
+    /// `link`: its own, or that of the end whose transport carries it.
+    pub fn figures(&self, link: &Link) -> Figures {
+        let (form, peer, suite) = match link {
+            Link::Open | Link::Riding(_) => (Form::Open, None, None),
             Link::Plain(plain) => {
                 let suite = plain.suite();
                 (suite.map_or(Form::Plain, |_| Form::Sdes), plain.locked(), suite)

@@ -68,6 +68,8 @@ pub struct Remote {
     pub ice: Option<Ice>,
     /// Fingerprints and role of the peer.
     pub dtls: Option<Dtls>,
+    /// The content whose transport carries this one too (BUNDLE, RFC 9143); this one's own facts of transport are then void.
+    pub bundled: Option<u32>,
     /// Without `dtls`: SRTP at ports, under this key of the peer's and ours of the same suite.
     pub crypto: Option<Crypto>,
     /// Payload numbers in use on this leg.
@@ -238,6 +240,9 @@ pub enum Refusal {
     /// The DTLS part makes no sense, or no association can be made.
     #[error("dtls: {0}")]
     Dtls(String),
+    /// The content cannot share that transport.
+    #[error("bundled: {0}")]
+    Bundle(String),
     /// No key for the suite, or one of the wrong length.
     #[error("crypto: {0}")]
     Crypto(String),

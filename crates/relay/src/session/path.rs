@@ -3,79 +3,117 @@
 use super::end::{End, Link};
 use super::facts::{Arrival, Departure, Socket};
 use super::sound::{Sounds, gives_way};
+use super::{Slot, Worker, bundle, table};
 use crate::packet::{self, Class, Rtp, Splice};
 use crate::rtcp::{self, Item};
 use crate::webrtc::Received;
 use std::net::SocketAddr;
 
-/// A packet of `near`'s peer: the first `length` octets of `buffer`. Gives what leaves at `far`.
-pub(super) fn cross(
-    (near, far): (&mut End, &mut End),
-    from: SocketAddr,
-    at: Arrival,
-    local: SocketAddr,
-    (buffer, length): (&mut [u8], usize),
-    sounds: &mut Sounds,
-) -> Option<Departure> {
-    let class = packet::classify(buffer.get(..length)?);
-    match &mut near.link {
-        Link::Web(web) => match web.end.receive(buffer.get_mut(..length)?, from, local, at.time()) {
-            Received::Rtp(length) => {
-                let rtp = packet::rtp(buffer.get(..length)?)?;
-                if near.numbers >> rtp.pt & 1 == 0 {
-                    near.count.dropped += 1;
-                    return None;
-                }
-                media(near, far, rtp, at, (buffer, length), sounds)
+/// A packet that was accepted: the first octets of its buffer, in the clear.
+enum Opened {
+    Rtp(Rtp, usize),
+    Rtcp(usize),
+}
+
+impl Worker {
+    /// A packet that came in on the transport of the end at `index`: the first `length` octets of `buffer`. Gives what leaves for it.
+    pub(super) fn cross(
+        &mut self,
+        index: u32,
+        from: SocketAddr,
+        at: Arrival,
+        buffer: &mut [u8],
+        length: usize,
+    ) -> Option<Departure> {
+        let local = self.facing(from);
+        let Worker { ends, sounds, .. } = self;
+        let carrier = ends.get_mut(index as usize)?.end.as_mut()?;
+        match open(carrier, from, at, local, buffer.get_mut(..length)?)? {
+            Opened::Rtp(rtp, length) => {
+                let near = carrier.addressee(rtp.pt, index)?;
+                let near = if near == index { carrier } else { ends.get_mut(near as usize)?.end.as_mut()? };
+                let (near, far, new) = (near.id.index, near.peer, near.splice.is_none());
+                let taken = new && bundle::taken(ends, far as u32, rtp.ssrc);
+                let (near, end) = table::pair(ends, near as usize, far)?;
+                let (said, length) = media(near, end, (rtp, taken), at, (buffer, length), sounds)?;
+                leave_media(ends, far as u32, &said, at, buffer, length)
             }
-            Received::Rtcp(length) => {
-                if !rtcp::valid(buffer.get(..length)?) {
-                    near.count.dropped += 1;
-                    return None;
+            Opened::Rtcp(length) => {
+                let compound = buffer.get(..length)?;
+                self.report_to(index, at, compound);
+                for rider in 0..self.end(index).map_or(0, |carrier| carrier.riders.len()) {
+                    if let Some(rider) = self.end(index).and_then(|carrier| carrier.riders.get(rider)) {
+                        self.report_to(rider.end, at, compound);
+                    }
                 }
-                report(near, far, at, buffer.get(..length)?);
                 None
             }
-            Received::Nothing => None,
-        },
-        Link::Open => None,
-        Link::Plain(plain) => match class {
-            Class::Rtp => {
-                let packet = buffer.get_mut(..length)?;
-                // Only agreed payload numbers latch (rule 2), and only what was opened (rule 7).
-                let agreed = packet::rtp(packet).filter(|rtp| near.numbers >> rtp.pt & 1 == 1);
-                let opened = agreed.and_then(|rtp| Some((rtp, plain.open(class, from, packet)?)));
-                let Some((rtp, length)) = opened.filter(|_| plain.admit(class, from, at.time().0)) else {
-                    near.count.dropped += 1;
-                    return None;
-                };
-                media(near, far, rtp, at, (buffer, length), sounds)
-            }
-            Class::Rtcp => {
-                let opened = plain.open(class, from, buffer.get_mut(..length)?);
-                let valid = opened.filter(|length| buffer.get(..*length).is_some_and(rtcp::valid));
-                let Some(length) = valid.filter(|_| plain.admit(class, from, at.time().0)) else {
-                    near.count.dropped += 1;
-                    return None;
-                };
-                report(near, far, at, buffer.get(..length)?);
-                None
-            }
-            // Checks of a phone that tries ICE without DTLS, keep-alives: neither wrong nor of use.
-            _ => None,
-        },
+        }
+    }
+
+    /// RTCP for the end at `index`, and whoever is to be asked for something by it.
+    fn report_to(&mut self, index: u32, at: Arrival, compound: &[u8]) {
+        let Some(peer) = self.end(index).map(|end| end.peer) else { return };
+        let Some((near, far)) = self.pair(index as usize, peer) else { return };
+        report(near, far, at, compound);
+        let asked = [(index, near.reports.asked), (peer as u32, far.reports.asked)];
+        asked.into_iter().filter(|(_, asked)| *asked).for_each(|(end, _)| self.ask(end));
     }
 }
 
-/// RTP that was accepted and lies open in the buffer.
+/// Opens a packet of the peer of `carrier`'s transport; `None`: it is refused, and counted, or nobody's concern.
+fn open(
+    carrier: &mut End,
+    from: SocketAddr,
+    at: Arrival,
+    local: SocketAddr,
+    packet: &mut [u8],
+) -> Option<Opened> {
+    let class = packet::classify(packet);
+    let opened = match &mut carrier.link {
+        Link::Web(web) => match web.end.receive(packet, from, local, at.time()) {
+            Received::Rtp(length) => {
+                let rtp = packet::rtp(packet.get(..length)?)?;
+                carrier.addressee(rtp.pt, 0).map(|_| Opened::Rtp(rtp, length))
+            }
+            Received::Rtcp(length) => {
+                packet.get(..length).filter(|packet| rtcp::valid(packet)).map(|_| Opened::Rtcp(length))
+            }
+            Received::Nothing => return None,
+        },
+        Link::Open | Link::Riding(_) => return None,
+        Link::Plain(_) => match class {
+            Class::Rtp => {
+                // Only agreed payload numbers latch (rule 2), and only what was opened (rule 7).
+                let agreed = packet::rtp(packet).filter(|rtp| carrier.addressee(rtp.pt, 0).is_some());
+                let Link::Plain(plain) = &mut carrier.link else { return None };
+                let opened = agreed.and_then(|rtp| Some((rtp, plain.open(class, from, packet)?)));
+                let opened = opened.filter(|_| plain.admit(class, from, at.time().0));
+                opened.map(|(rtp, length)| Opened::Rtp(rtp, length))
+            }
+            Class::Rtcp => {
+                let Link::Plain(plain) = &mut carrier.link else { return None };
+                let opened = plain.open(class, from, packet);
+                let valid = opened.filter(|length| packet.get(..*length).is_some_and(rtcp::valid));
+                valid.filter(|_| plain.admit(class, from, at.time().0)).map(Opened::Rtcp)
+            }
+            // Checks of a phone that tries ICE without DTLS, keep-alives: neither wrong nor of use.
+            _ => return None,
+        },
+    };
+    carrier.count.dropped += u64::from(opened.is_none());
+    opened
+}
+
+/// RTP that was accepted and lies open in the buffer; `taken`: another stream has its name where it goes. Gives it as it is said there.
 fn media(
     near: &mut End,
     far: &mut End,
-    mut rtp: Rtp,
+    (mut rtp, taken): (Rtp, bool),
     at: Arrival,
     (buffer, length): (&mut [u8], usize),
     sounds: &mut Sounds,
-) -> Option<Departure> {
+) -> Option<(Rtp, usize)> {
     near.heard = Some(at.time());
     near.silent = false;
     near.count.packets_in += 1;
@@ -92,22 +130,25 @@ fn media(
     }
     let pt = near.payloads.get(rtp.pt)?;
     let splice = near.splice.get_or_insert_with(|| {
-        Splice::new(far.reports.name_for(rtp.ssrc, far.reception.source()), near.clock)
+        let taken = taken || far.reception.source() == Some(rtp.ssrc);
+        Splice::new(far.reports.name_for(rtp.ssrc, taken), near.clock)
     });
     let said = splice.map(Rtp { pt, ..rtp }, at.time().0);
     packet::rewrite(buffer, &said);
-    leave_media(far, &said, at, buffer, length)
+    Some((said, length))
 }
 
-/// RTP that leaves, counted, and kept where it may be asked for again.
+/// RTP that leaves by the end at `far`, counted, and kept where it may be asked for again.
 pub(super) fn leave_media(
-    far: &mut End,
+    ends: &mut [Slot],
+    far: u32,
     said: &Rtp,
     at: Arrival,
     buffer: &mut [u8],
     length: usize,
 ) -> Option<Departure> {
-    let departure = leave(far, Class::Rtp, buffer, length)?;
+    let departure = leave(ends, far, Class::Rtp, buffer, length)?;
+    let far = ends.get_mut(far as usize)?.end.as_mut()?;
     far.count.packets_out += 1;
     far.count.octets_out += departure.length as u64;
     far.reports.octets = far.reports.octets.wrapping_add(length.saturating_sub(said.header) as u32);
@@ -163,22 +204,30 @@ fn report(near: &mut End, far: &mut End, at: Arrival, compound: &[u8]) {
     });
 }
 
-/// A packet that left before and leaves again: the first `length` octets of its buffer.
-pub(super) fn repeated(near: &End, length: usize) -> Option<Departure> {
-    match &near.link {
-        Link::Open => None,
+/// A packet that left by the end at `index` before and leaves again: the first `length` octets of its buffer.
+pub(super) fn repeated(ends: &[Slot], index: u32, length: usize) -> Option<Departure> {
+    let carrier = ends.get(bundle::carrier(ends, index) as usize)?.end.as_ref()?;
+    match &carrier.link {
+        Link::Open | Link::Riding(_) => None,
         Link::Web(web) => Some(Departure { socket: Socket::Shared, to: web.end.pair()?.remote, length }),
         Link::Plain(plain) => {
-            let (socket, to) = plain.way(near.id, Class::Rtp)?;
+            let (socket, to) = plain.way(carrier.id, Class::Rtp)?;
             Some(Departure { socket, to, length })
         }
     }
 }
 
-/// Puts a packet into the form of the end that it leaves by.
-pub(super) fn leave(far: &mut End, class: Class, buffer: &mut [u8], length: usize) -> Option<Departure> {
-    match &mut far.link {
-        Link::Open => None,
+/// Puts a packet into the form of the end that it leaves by, the one at `far`.
+pub(super) fn leave(
+    ends: &mut [Slot],
+    far: u32,
+    class: Class,
+    buffer: &mut [u8],
+    length: usize,
+) -> Option<Departure> {
+    let carrier = ends.get_mut(bundle::carrier(ends, far) as usize)?.end.as_mut()?;
+    match &mut carrier.link {
+        Link::Open | Link::Riding(_) => None,
         Link::Web(web) => {
             let (length, pair) = match class {
                 Class::Rtcp => web.end.protect_rtcp(buffer, length)?,
@@ -187,7 +236,7 @@ pub(super) fn leave(far: &mut End, class: Class, buffer: &mut [u8], length: usiz
             Some(Departure { socket: Socket::Shared, to: pair.remote, length })
         }
         Link::Plain(plain) => {
-            let (socket, to) = plain.way(far.id, class)?;
+            let (socket, to) = plain.way(carrier.id, class)?;
             Some(Departure { socket, to, length: plain.seal(class, buffer, length)? })
         }
     }

@@ -67,9 +67,9 @@ impl Reports {
         said.map_or(self.spare, Splice::ssrc)
     }
 
-    /// A name for a stream whose source calls itself so, when the peer's own stream is `taken`.
-    pub fn name_for(&self, source: u32, taken: Option<u32>) -> u32 {
-        if taken == Some(source) { self.spare } else { source }
+    /// A name for a stream whose source calls itself so; `taken`: another stream on the same transport does, too.
+    pub fn name_for(&self, source: u32, taken: bool) -> u32 {
+        if taken { self.spare } else { source }
     }
 
     /// CNAME: 96 bits are advised, the figures of 64 fit the words of the packet.
@@ -349,7 +349,7 @@ mod tests {
     #[test]
     fn a_name_is_that_of_the_source_unless_the_hearer_has_it_itself() {
         let ours = Reports::new(2, 0x0123_4567_89ab_cdef);
-        assert_eq!((ours.name_for(9, Some(8)), ours.name_for(9, Some(9)), ours.ssrc(None)), (9, 2, 2));
+        assert_eq!((ours.name_for(9, false), ours.name_for(9, true), ours.ssrc(None)), (9, 2, 2));
         assert_eq!(&ours.cname(), b"0123456789abcdef");
     }
 }

@@ -139,7 +139,7 @@ impl EndState {
     fn of(end: &End) -> EndState {
         let (association, path) = match &end.link {
             Link::Web(web) => (web.end.association(), web.end.pair().map(|pair| pair.remote)),
-            Link::Open | Link::Plain(_) => (None, None),
+            Link::Open | Link::Plain(_) | Link::Riding(_) => (None, None),
         };
         let keyed = if let Link::Plain(plain) = &end.link { plain.state() } else { None };
         // Who described itself and took none of them has no use for them.

@@ -4,10 +4,10 @@
 //! was made beforehand, and takes the finished packet back as if it came from a source of its own, so that the splice keeps
 //! what the receiver sees continuous (R-RTP-2). Names are never used twice: what comes back late meets nobody.
 
-use super::Worker;
 use super::end::End;
 use super::facts::{Arrival, Departure, Refusal};
 use super::path;
+use super::{Worker, bundle};
 use crate::packet::{self, Rtp, Splice};
 use signal::Time;
 use sound::codec::Kind;
@@ -230,7 +230,7 @@ impl Worker {
         let Key { end, generation, .. } = parcel.key;
         let index = self.live(super::EndId { index: end, generation })?;
         let peer = self.end(index)?.peer;
-        let (near, far) = super::table::pair(&mut self.ends, index as usize, peer)?;
+        let (near, _) = super::table::pair(&mut self.ends, index as usize, peer)?;
         if near.track.as_ref().is_some_and(|track| track.key == parcel.key) {
             if parcel.ended {
                 close(&mut self.sounds, &mut near.track);
@@ -253,14 +253,14 @@ impl Worker {
             ssrc: source.ssrc,
             header: 12,
         };
-        let splice = near.splice.get_or_insert_with(|| {
-            let name = far.reports.name_for(rtp.ssrc ^ OTHER, far.reception.source());
-            Splice::new(name, source.clock)
-        });
-        splice.retime(source.clock);
+        let (name, clock) = (rtp.ssrc ^ OTHER, source.clock);
+        let taken = near.splice.is_none() && bundle::taken(&self.ends, peer as u32, name);
+        let (near, far) = super::table::pair(&mut self.ends, index as usize, peer)?;
+        let splice = near.splice.get_or_insert_with(|| Splice::new(far.reports.name_for(name, taken), clock));
+        splice.retime(clock);
         let said = splice.map(rtp, at.time().0);
         packet::rewrite(buffer, &said);
-        let departure = path::leave_media(far, &said, at, buffer, length)?;
+        let departure = path::leave_media(&mut self.ends, peer as u32, &said, at, buffer, length)?;
         self.forwarded += 1;
         Some(departure)
     }

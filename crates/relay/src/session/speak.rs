@@ -5,7 +5,7 @@ use super::facts::{Arrival, Departure, Happening, Refusal};
 use super::feedback::Picture;
 use super::path;
 use super::quality::{Scale, Spread, mos};
-use super::{Session, Slot, Worker};
+use super::{Session, Slot, Worker, bundle};
 use crate::packet::Class;
 use crate::rtcp::Writer;
 use crate::srtp::ROOM;
@@ -84,11 +84,12 @@ impl Worker {
     fn speak(&mut self, index: u32, at: Arrival, buffer: &mut [u8]) -> Option<Departure> {
         let now = at.time();
         let peer = self.end(index)?.peer;
+        let carrier = self.end(bundle::carrier(&self.ends, index));
+        let plain = carrier.is_some_and(|carrier| matches!(carrier.link, Link::Plain(_)));
         let (near, far) = self.pair(index as usize, peer)?;
         if let Some(length) = near.feedback.as_mut().and_then(|feedback| feedback.repeat(now, buffer)) {
-            return path::repeated(near, length);
+            return path::repeated(&self.ends, index, length);
         }
-        let plain = matches!(near.link, Link::Plain(_));
         let picture = near.feedback.as_mut().and_then(|feedback| feedback.picture(plain, now));
         let later = match (picture, &mut near.feedback) {
             (Some(Picture::Later(at)), Some(feedback)) => {
@@ -96,7 +97,9 @@ impl Worker {
             }
             _ => None,
         };
-        let departure = compound(near, far, picture, at, buffer);
+        let compound = compound(near, far, picture, at, buffer);
+        let departure =
+            compound.and_then(|length| path::leave(&mut self.ends, index, Class::Rtcp, buffer, length));
         if picture == Some(Picture::Signal) {
             self.report(index, Happening::Picture);
         }
@@ -124,14 +127,14 @@ impl Worker {
     }
 }
 
-/// A compound packet of what there is to say to the peer of `near`; `None`: there is nothing, or no way to it.
+/// Writes a compound packet of what there is to say to the peer of `near` and gives its length; `None`: there is nothing.
 fn compound(
     near: &mut End,
     far: &End,
     picture: Option<Picture>,
     at: Arrival,
     buffer: &mut [u8],
-) -> Option<Departure> {
+) -> Option<usize> {
     let (lost, estimate) = near.feedback.as_mut().map(|feedback| feedback.take()).unwrap_or_default();
     let lost = lost.as_slice();
     let asks =
@@ -169,7 +172,7 @@ fn compound(
     }
     let length = writer.finish()?;
     near.reports.made(at.time());
-    path::leave(near, Class::Rtcp, buffer, length)
+    Some(length)
 }
 
 impl End {

@@ -1,6 +1,6 @@
 //! The tables of a worker: sessions by name, their ends by place. A place that is freed gets another generation.
 
-use super::end::End;
+use super::end::{End, Link};
 use super::facts::{EndId, Local, Refusal};
 use super::{LEGS, SWEEP_MS, Session, Slot, Worker, snapshot};
 use signal::{LegId, Time};
@@ -97,6 +97,14 @@ impl Worker {
         }
         if end.sockets {
             self.closed.push_back(end.id);
+        }
+        if let Link::Riding(carrier) = end.link {
+            self.dismount(index, carrier);
+        }
+        for rider in &end.riders {
+            if let Some(rider) = self.end_mut(rider.end) {
+                rider.link = Link::Open;
+            }
         }
         self.unbind(index, &mut end);
         self.hush(&mut end);

@@ -5,6 +5,7 @@ use signal::media::{Codec, Direction};
 use std::convert::Infallible;
 
 mod bleed;
+mod bundle;
 mod moved;
 mod network;
 mod rtcp;

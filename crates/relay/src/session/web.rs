@@ -166,11 +166,14 @@ impl Worker {
             (host, *other),
             now,
         )?;
-        end.link = Link::Web(Box::new(web));
+        let was = std::mem::replace(&mut end.link, Link::Web(Box::new(web)));
         let early = std::mem::take(&mut end.early);
         if std::mem::take(&mut end.sockets) {
             let id = end.id;
             self.closed.push_back(id);
+        }
+        if let Link::Riding(carrier) = was {
+            self.dismount(index, carrier);
         }
         let Early { checks, candidates } = *early.unwrap_or_default();
         if let Some(Link::Web(web)) = self.end_mut(index).map(|end| &mut end.link) {
@@ -197,6 +200,11 @@ impl Worker {
                 let early = end.early.get_or_insert_default();
                 let room = CANDIDATES.saturating_sub(early.candidates.len());
                 early.candidates.extend(ice.candidates.iter().take(room).cloned());
+            }
+            // A client may name any content of the bundle.
+            Link::Riding(carrier) => {
+                let carrier = *carrier;
+                return if carrier == index { Ok(()) } else { self.trickle(carrier, ice, now) };
             }
             // A phone that tries ICE on its own.
             Link::Plain(_) => {}
@@ -244,8 +252,7 @@ impl Worker {
     /// An authentic check came from there: what else comes from there is this end's.
     fn bind(&mut self, index: u32, from: SocketAddr, now: Time) {
         let holder = self.addresses.get(&from).copied();
-        if holder == Some(index) || holder.and_then(|at| self.end(at)).is_some_and(|end| end.uses(from, now))
-        {
+        if holder == Some(index) || holder.is_some_and(|holder| self.uses(holder, from, now)) {
             return;
         }
         let Some(Link::Web(web)) = self.end_mut(index).map(|end| &mut end.link) else { return };
@@ -336,16 +343,18 @@ impl Worker {
     pub fn poll_transmit(&mut self) -> Option<Datagram> {
         self.transmits.pop_front()
     }
+
+    /// Media of the end at `index`, or of its riders, comes from this address.
+    fn uses(&self, index: u32, address: SocketAddr, now: Time) -> bool {
+        let Some(end) = self.end(index) else { return false };
+        let Link::Web(web) = &end.link else { return false };
+        let riders = end.riders.iter().filter_map(|rider| self.end(rider.end)?.heard);
+        web.end.pair().is_some_and(|pair| pair.remote == address)
+            && end.heard.into_iter().chain(riders).any(|heard| now.since(heard) < IN_USE)
+    }
 }
 
 impl End {
-    /// Media flows to this address.
-    fn uses(&self, address: SocketAddr, now: Time) -> bool {
-        let Link::Web(web) = &self.link else { return false };
-        web.end.pair().is_some_and(|pair| pair.remote == address)
-            && self.heard.is_some_and(|heard| now.since(heard) < IN_USE)
-    }
-
     /// The peer closed its association and did not hang up; told once.
     pub fn abandoned(&mut self, now: Time) -> bool {
         let Link::Web(web) = &mut self.link else { return false };

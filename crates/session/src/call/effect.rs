@@ -73,6 +73,9 @@ pub struct Connect {
     pub content: u16,
     /// Where and how the peer receives.
     pub remote: Transport,
+    /// The content whose transport carries this one too (BUNDLE, RFC 9143); `remote` means nothing then.
+    #[serde(default)]
+    pub bundled: Option<u16>,
     /// The payload numbers in use on this leg.
     pub codecs: Vec<Codec>,
     /// From the peer's view: whether it sends and receives.

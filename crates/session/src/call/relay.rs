@@ -281,6 +281,13 @@ pub(super) fn connect(call: &Call, id: LegId, effects: &mut Effects) {
         if content.rejected || content.codecs.is_empty() || leg.ends.get(place).is_none() {
             continue;
         }
+        let (offer, answer) = match &leg.spoken {
+            Some(spoken) if leg.inbound => (theirs, spoken),
+            Some(spoken) => (spoken, theirs),
+            None => (theirs, theirs),
+        };
+        let carrier = leg.spoken.as_ref().and_then(|_| media::carrier(offer, answer, index));
+        let carrier = carrier.map(|carrier| call.facing(leg, theirs, carrier));
         // In use are the codecs that stand in both descriptions, in the numbers of the answer.
         let ours = leg.spoken.as_ref().and_then(|m| m.contents.get(index));
         let codecs = match ours {
@@ -291,6 +298,7 @@ pub(super) fn connect(call: &Call, id: LegId, effects: &mut Effects) {
             leg: id,
             content: u16::try_from(place).unwrap_or(u16::MAX),
             remote: content.transport.clone(),
+            bundled: carrier.and_then(|carrier| u16::try_from(carrier).ok()),
             codecs,
             direction: content.direction,
             ours: !leg.inbound,

@@ -63,6 +63,7 @@ pub fn connect(session: &str, connect: &Connect, trace: &str) -> v1::ConnectRequ
         receives: connect.direction.receives(),
         ours: connect.ours,
         trace: trace.to_owned(),
+        bundled: connect.bundled.map(u32::from),
         source: remote.source.map(|ip| ip.to_string()).unwrap_or_default(),
     }
 }
@@ -86,6 +87,7 @@ mod tests {
             leg: LegId(0),
             content: 0,
             remote,
+            bundled: None,
             codecs: vec![],
             direction: Direction::Both,
             ours: false,

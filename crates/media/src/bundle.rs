@@ -1,0 +1,116 @@
+//! Contents that share one transport (BUNDLE, RFC 9143, XEP-0338): who is offered to, who was taken, and who carries whom.
+//!
+//! One rule: only what speaks ICE and DTLS shares, only what both sides have grouped, and the first of the answer's group that lives
+//! carries the others (RFC 9143 §7.3).
+
+use signal::media::{Content, Media};
+
+/// An offer of these contents: those that can share are grouped, even a single one (clients on max-bundle need the group).
+pub(crate) fn offered(contents: Vec<Content>) -> Media {
+    let bundle =
+        contents.iter().filter(|content| shares(content)).map(|content| content.name.clone()).collect();
+    Media { contents, bundle }
+}
+
+/// The answer of these contents to `offer`: what it had grouped and can share stays a group, on the transport of the first that lives.
+pub(crate) fn answered(offer: &Media, contents: Vec<Content>) -> Media {
+    let kept = |name: &&String| contents.iter().any(|content| content.name == **name && shares(content));
+    let bundle = offer.bundle.iter().filter(kept).cloned().collect();
+    let mut answer = Media { contents, bundle };
+    for index in 0..answer.contents.len() {
+        let carrier = carrier(offer, &answer, index).and_then(|carrier| answer.contents.get(carrier));
+        let shared = carrier.map(|carrier| carrier.transport.clone());
+        if let (Some(shared), Some(content)) = (shared, answer.contents.get_mut(index)) {
+            content.transport = shared;
+        }
+    }
+    answer
+}
+
+/// The place of the content whose transport carries the content at `index`; `None`: it has its own.
+#[must_use]
+pub fn carrier(offer: &Media, answer: &Media, index: usize) -> Option<usize> {
+    let place = |name: &String| answer.contents.iter().position(|content| content.name == *name);
+    let lives = |place: &usize| {
+        let taken = answer.contents.get(*place).is_some_and(|content| !content.rejected);
+        taken && offer.contents.get(*place).is_some_and(|content| offer.bundle.contains(&content.name))
+    };
+    let mut group = answer.bundle.iter().filter_map(place).filter(lives);
+    let first = group.next()?;
+    group.any(|rider| rider == index).then_some(first)
+}
+
+fn shares(content: &Content) -> bool {
+    content.transport.ice.is_some() && content.transport.dtls.is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use signal::media::{Direction, Dtls, Ice, Kind, Setup, Transport};
+
+    fn content(name: &str, ufrag: &str) -> Content {
+        Content {
+            name: name.into(),
+            kind: if name == "a" { Kind::Audio } else { Kind::Video },
+            direction: Direction::Both,
+            rejected: false,
+            codecs: vec![],
+            transport: Transport {
+                ice: Some(Ice { ufrag: ufrag.into(), ..Ice::default() }),
+                dtls: Some(Dtls { fingerprints: vec![], setup: Setup::Active }),
+                ..Transport::default()
+            },
+        }
+    }
+
+    fn group(names: &[&str]) -> Media {
+        let contents = [content("a", "one"), content("b", "two"), content("c", "three")];
+        Media { contents: contents.into(), bundle: names.iter().map(|name| (*name).into()).collect() }
+    }
+
+    #[test]
+    fn the_first_of_the_answer_that_lives_carries_the_others() {
+        let of = |offer: &Media, answer: &Media| [0, 1, 2].map(|index| carrier(offer, answer, index));
+        let all = group(&["a", "b", "c"]);
+        assert_eq!(of(&all, &all), [None, Some(0), Some(0)]);
+        assert_eq!(
+            of(&all, &group(&["c", "a", "b"])),
+            [Some(2), Some(2), None],
+            "in the order of the answer"
+        );
+        assert_eq!(of(&all, &group(&["a", "c"])), [None, None, Some(0)]);
+        assert_eq!(of(&group(&["b", "c"]), &all), [None, None, Some(1)]);
+        assert_eq!(of(&all, &group(&[])), [None; 3], "Dino: a transport for each");
+        assert_eq!(of(&group(&[]), &all), [None; 3]);
+        let mut refused = all.clone();
+        refused.contents[0].rejected = true;
+        assert_eq!(of(&all, &refused), [None, None, Some(1)], "R-SDP: what is rejected carries nobody");
+        assert_eq!(of(&all, &group(&["a", "stranger", "b"])), [None, Some(0), None]);
+    }
+
+    #[test]
+    fn an_answer_groups_what_was_grouped_and_says_one_transport() {
+        let ufrags = |media: &Media| -> Vec<String> {
+            media
+                .contents
+                .iter()
+                .map(|c| c.transport.ice.as_ref().map(|ice| ice.ufrag.clone()).unwrap_or_default())
+                .collect()
+        };
+        let said = answered(&group(&["a", "b"]), group(&[]).contents);
+        assert_eq!(
+            (said.bundle.as_slice(), ufrags(&said)),
+            (&["a".into(), "b".into()][..], vec!["one".into(), "one".into(), "three".into()])
+        );
+        let apart = answered(&group(&[]), group(&[]).contents);
+        assert_eq!(
+            (apart.bundle.len(), ufrags(&apart)),
+            (0, vec!["one".into(), "two".into(), "three".into()])
+        );
+        let mut plain = group(&[]).contents;
+        plain[1].transport = Transport::default();
+        assert_eq!(answered(&group(&["a", "b", "c"]), plain.clone()).bundle, ["a", "c"]);
+        assert_eq!(offered(plain).bundle, ["a", "c"], "ports of their own are never shared");
+    }
+}
