@@ -12,6 +12,7 @@
 )]
 
 mod asked;
+mod bundled;
 mod calls;
 mod camera;
 mod describe;

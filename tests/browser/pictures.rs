@@ -46,12 +46,12 @@ const WORDS: [Option<Asked>; 3] = [Some(Asked::Picture), Some(Asked::Intra), Non
 const ASKED: Duration = Duration::from_secs(8);
 
 /// What a call's phone was asked for so far.
-fn asked(relays: &Relays, call: &Call) -> (usize, usize) {
+pub fn asked(relays: &Relays, call: &Call) -> (usize, usize) {
     (call.camera().unwrap().asked().len(), relays.pictures(call.plan.name, (0, VIDEO)))
 }
 
 /// Waits until the phone is asked for a picture in its words, not counting what it was asked `before`.
-fn picture_is_wanted(relays: &Relays, call: &Call, word: Option<Asked>, before: (usize, usize)) {
+pub fn picture_is_wanted(relays: &Relays, call: &Call, word: Option<Asked>, before: (usize, usize)) {
     let camera = call.camera().unwrap();
     match word {
         Some(word) => camera.is_asked(before.0, word, ASKED).unwrap(),
@@ -99,7 +99,7 @@ fn chromium_and_a_phone_see_each_other_and_ask_for_pictures() {
 }
 
 /// The browser sends a picture that stands for itself when the phone asks for one, and only then.
-fn the_phone_asks(relays: &mut Relays, browser: &mut Browser, call: &Call) {
+pub fn the_phone_asks(relays: &mut Relays, browser: &mut Browser, call: &Call) {
     let (camera, name) = (call.camera().unwrap(), call.plan.name);
     let before = camera.keys();
     camera.sees(10, SOON).unwrap();
@@ -117,7 +117,7 @@ fn the_phone_asks(relays: &mut Relays, browser: &mut Browser, call: &Call) {
 }
 
 /// A packet that was lost, and what was before.
-struct Lost {
+pub struct Lost {
     seq: u16,
     at: Instant,
     asked: (usize, usize),
@@ -126,7 +126,7 @@ struct Lost {
 }
 
 /// A packet of the phone's is lost on its way to the relay.
-fn lose(relays: &Relays, browser: &mut Browser, call: &Call) -> Lost {
+pub fn lose(relays: &Relays, browser: &mut Browser, call: &Call) -> Lost {
     let asked = asked(relays, call);
     let (keys, frames) = decoded(browser, call);
     let seq = call.camera().unwrap().lose(SOON).unwrap();
@@ -141,7 +141,7 @@ fn decoded(browser: &mut Browser, call: &Call) -> (u64, u64) {
 }
 
 /// What was lost is sent again where that was agreed, and else a new picture comes.
-fn is_made_good(relays: &Relays, browser: &mut Browser, call: &Call, word: Option<Asked>, lost: &Lost) {
+pub fn is_made_good(relays: &Relays, browser: &mut Browser, call: &Call, word: Option<Asked>, lost: &Lost) {
     let (camera, name) = (call.camera().unwrap(), call.plan.name);
     let again = call.plan.pictures.unwrap().feedback.contains(&"nack");
     if again {

@@ -141,6 +141,8 @@ impl Call {
         ensure!(theirs.contents.len() == parts.len(), "{theirs:?}");
         let mut all = vec![];
         for (place, (part, content)) in (0..).zip(parts.iter().zip(&theirs.contents)) {
+            // Of a transport that is shared, the first content tells.
+            let content = if plan.bundled { &theirs.contents[0] } else { content };
             let mut dtls = content.transport.dtls.clone().context("a description without DTLS")?;
             if plan.browser_offers {
                 ensure!(dtls.setup == Setup::ActPass, "{dtls:?}");
@@ -158,7 +160,8 @@ impl Call {
                 ..describe::facts(plan.name, PHONE, place)
             });
             let web = describe::web(plan.name, place, content, &dtls, &part.web)?;
-            all.push(v1::ConnectRequest { ours: !plan.browser_offers, ..web });
+            let bundled = (plan.bundled && place > 0).then_some(0);
+            all.push(v1::ConnectRequest { ours: !plan.browser_offers, bundled, ..web });
         }
         Ok(all)
     }
@@ -239,7 +242,7 @@ impl Call {
     }
 
     /// The browser takes other ICE credentials (RFC 8445 §9); the relay is told, and the browser what it answers. Gives what the
-    /// browser calls itself now, by content.
+    /// browser calls itself now, by transport.
     pub fn restart(
         &mut self,
         relays: &mut Relays,
@@ -249,7 +252,8 @@ impl Call {
         let name = self.plan.name;
         let told = browser.ask(&json!({ "do": "restart", "call": name }), "described")?;
         let mut all = vec![];
-        for (content, described) in (0..).zip(describe::read(&told)?.contents) {
+        let transports = if self.plan.bundled { 1 } else { self.parts.len() };
+        for (content, described) in (0..).zip(describe::read(&told)?.contents).take(transports) {
             let ice = v1::Ice::from(described.transport.ice.as_ref().context("no ICE")?);
             let facts = self.facts.iter_mut().find(|facts| (facts.leg, facts.content) == (WEB, content));
             let before = facts.context("no such content")?.ice.replace(ice.clone()).context("no ICE")?;
