@@ -6,6 +6,7 @@ use crate::page::{Browser, Colour, candidate_line, css, shows};
 use crate::phone::Phone;
 use crate::relays::Relays;
 use anyhow::{Context, Result, ensure};
+use prost::Message as _;
 use proto::v1::{self, LocalEnd};
 use serde_json::{Value, json};
 use signal::Media;
@@ -267,7 +268,7 @@ impl Call {
             };
             let reply = relays.update(relay, request)?;
             let end = self.ends.iter_mut().find(|end| (end.leg, end.content) == (WEB, content));
-            if let (Some(end), Some(ours)) = (end, renewed(reply)) {
+            if let (Some(end), Some(ours)) = (end, renewed(&reply)?) {
                 end.ice = Some(ours);
             }
             all.push(ice);
@@ -303,9 +304,16 @@ impl Call {
     }
 }
 
-/// The relay's own credentials after a restart of its peer, where it has taken others.
-fn renewed(v1::UpdateReply {}: v1::UpdateReply) -> Option<v1::Ice> {
-    None
+/// What an update is answered with, as far as it matters here.
+#[derive(Clone, PartialEq, prost::Message)]
+struct Renewed {
+    /// The relay's own credentials, where it took others for a restart of its peer (R-RTP-17); absent: they are as they were.
+    #[prost(message, optional, tag = "1")]
+    ice: Option<v1::Ice>,
+}
+
+fn renewed(reply: &v1::UpdateReply) -> Result<Option<v1::Ice>> {
+    Ok(Renewed::decode(reply.encode_to_vec().as_slice())?.ice)
 }
 
 /// What the browser calls itself on the pairs that it has selected.
