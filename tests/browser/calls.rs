@@ -1,8 +1,9 @@
 //! Chromium and a phone hear each other, whoever offers, whoever begins DTLS, with certificates of both kinds.
 
+use crate::describe::WEB;
 use crate::page::Browser;
 use crate::relays::Relays;
-use crate::rig::{Call, Plan, WEB, transport};
+use crate::rig::{Call, Plan, transport};
 use signal::media::Setup::{Active, Passive};
 use testkit::namespace;
 
@@ -14,6 +15,7 @@ const PLANS: [Plan; 4] = [
         certificate: "ec",
         opus: false,
         tones: (440.0, 700.0),
+        ..Plan::SOUND
     },
     Plan {
         name: "offers-passive-rsa",
@@ -22,6 +24,7 @@ const PLANS: [Plan; 4] = [
         certificate: "rsa",
         opus: true,
         tones: (480.0, 760.0),
+        ..Plan::SOUND
     },
     Plan {
         name: "answers-passive-ec",
@@ -30,6 +33,7 @@ const PLANS: [Plan; 4] = [
         certificate: "ec",
         opus: true,
         tones: (520.0, 820.0),
+        ..Plan::SOUND
     },
     Plan {
         name: "answers-active-rsa",
@@ -38,6 +42,7 @@ const PLANS: [Plan; 4] = [
         certificate: "rsa",
         opus: false,
         tones: (560.0, 880.0),
+        ..Plan::SOUND
     },
 ];
 
@@ -64,7 +69,7 @@ fn chromium_and_a_phone_hear_each_other_in_every_role() {
         );
         // As getStats writes it: DTLS 1.3.
         assert_eq!(seen["tlsVersion"], "FEFC", "{seen:#}");
-        let end = relays.figures(0, plan.name, WEB).unwrap();
+        let end = relays.figures(0, plan.name, (WEB, 0)).unwrap();
         assert_eq!(end.form, "webrtc");
         assert_eq!(end.dropped, 0, "{end:?}");
     }

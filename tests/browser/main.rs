@@ -11,9 +11,16 @@
     reason = "a test says what is wrong by failing"
 )]
 
+mod asked;
+mod bundled;
 mod calls;
+mod camera;
+mod describe;
 mod moved;
 mod page;
 mod phone;
+mod pictures;
 mod relays;
+mod restarted;
 mod rig;
+mod vp8;

@@ -1,10 +1,10 @@
 //! A relay dies or drains under a browser: another one goes on under the old credentials and keys, and libwebrtc follows, in
 //! whichever ICE role it was.
 
+use crate::describe::WEB;
 use crate::page::Browser;
 use crate::relays::Relays;
-use crate::rig::{Call, Plan, WEB, transport};
-use serde_json::Value;
+use crate::rig::{Call, Plan, transport};
 use signal::media::Setup::{Active, Passive};
 use std::time::Duration;
 use testkit::namespace;
@@ -17,6 +17,7 @@ const PLANS: [Plan; 2] = [
         certificate: "ec",
         opus: false,
         tones: (440.0, 700.0),
+        ..Plan::SOUND
     },
     Plan {
         name: "controlled",
@@ -25,6 +26,7 @@ const PLANS: [Plan; 2] = [
         certificate: "ec",
         opus: false,
         tones: (480.0, 760.0),
+        ..Plan::SOUND
     },
 ];
 /// How long a cluster needs to see that a relay died.
@@ -57,20 +59,16 @@ fn followed(relays: &Relays, browser: &mut Browser, call: &Call, most: Duration)
         let figures = browser.figures(name).map(|figures| format!("{figures:#}"));
         panic!("{error:#}\n{:#}\n{figures:?}", relays.failure("was there"))
     });
-    let (browsers, phones) = call.gaps(browser).unwrap();
+    let (browsers, phones) = call.gaps(browser).unwrap().heard;
     println!("{name}: the browser heard nothing for {browsers:?}, the phone for {phones:?}");
     assert!(browsers.max(phones) <= most, "{name}: the browser missed {browsers:?}, the phone {phones:?}");
     let figures = browser.figures(name).unwrap();
     assert_eq!(transport(&figures)["iceRole"], "controlled", "who goes on takes control: {figures:#}");
-    let mut states = vec![];
-    let is_state = |event: &Value| {
-        if event["event"] == "state" {
-            states.push(event["state"].as_str().unwrap_or("").to_owned());
-        }
-        None::<()>
-    };
-    browser.find(0, name, "nothing", Duration::ZERO, is_state).unwrap_err();
-    assert_eq!(states, ["connecting", "connected"], "DTLS is not run again, and no path was given up");
+    assert_eq!(
+        call.states(browser),
+        ["connecting", "connected"],
+        "DTLS is not run again, and no path was given up"
+    );
 }
 
 /// The checks of the relay that goes on are enough; the candidate, which signalling brings later, changes nothing.
@@ -84,7 +82,7 @@ fn a_browser_follows_when_its_relay_dies() {
     std::thread::sleep(SEEN);
     let candidates = calls.each_mut().map(|call| {
         let candidate = call.go_on(&mut relays, 1).unwrap();
-        call.redirect();
+        call.redirect().unwrap();
         candidate
     });
     for call in &calls {
@@ -111,8 +109,8 @@ fn a_browser_follows_without_a_gap_when_its_relay_drains() {
     }
     // The phones are told when the new relay has met the browser.
     for call in &calls {
-        relays.met(1, call.plan.name, WEB).unwrap();
-        call.redirect();
+        relays.met(1, call.plan.name, (WEB, 0)).unwrap();
+        call.redirect().unwrap();
     }
     for call in &calls {
         followed(&relays, &mut browser, call, SMOOTH);

@@ -69,45 +69,64 @@ function listen(call, name, track) {
   call.player.play();
   call.ear = new AudioWorkletNode(sound, "ear");
   call.ear.port.onmessage = ({ data }) => {
-    if (data.heard) tell("heard", name, pitch(data.heard));
-    else tell("gap", name, { ms: data.gap });
+    if (data.heard) return tell("heard", name, pitch(data.heard));
+    const now = performance.now();
+    tell("gap", name, { ms: data.gap, unseen: Math.max(call.unseen, now - call.seen) });
+    [call.unseen, call.seen] = [0, call.seen && now];
   };
   sound.createMediaStreamSource(stream).connect(call.ear).connect(sound.destination);
 }
 
+const [WIDTH, HEIGHT] = [320, 240];
 // A picture in one colour, with a bar that moves.
+function paint(brush, colour, number) {
+  brush.fillStyle = colour;
+  brush.fillRect(0, 0, WIDTH, HEIGHT);
+  brush.fillStyle = "#fff";
+  brush.fillRect(number * 8 % WIDTH, HEIGHT - 40, 16, 40);
+}
+
 function picture(colour) {
-  const canvas = Object.assign(document.createElement("canvas"), { width: 320, height: 240 });
+  const canvas = Object.assign(document.createElement("canvas"), { width: WIDTH, height: HEIGHT });
   const brush = canvas.getContext("2d");
-  let at = 0;
-  setInterval(() => {
-    brush.fillStyle = colour;
-    brush.fillRect(0, 0, 320, 240);
-    brush.fillStyle = "#fff";
-    brush.fillRect(at = (at + 8) % 320, 200, 16, 40);
-  }, 50);
-  return canvas.captureStream(20).getVideoTracks()[0];
+  let number = 0;
+  setInterval(() => paint(brush, colour, number++), 50);
+  const [track] = canvas.captureStream(20).getVideoTracks();
+  // Rather fewer pictures than smaller ones.
+  track.contentHint = "detail";
+  return track;
 }
 
-function watch(call, name, track) {
-  call.screen = document.createElement("video");
-  Object.assign(call.screen, { muted: true, srcObject: new MediaStream([track]) });
-  call.screen.play();
-  const canvas = Object.assign(document.createElement("canvas"), { width: 16, height: 12 });
-  const brush = canvas.getContext("2d", { willReadFrequently: true });
-  call.looking = setInterval(() => {
-    if (!call.screen.videoWidth) return;
-    brush.drawImage(call.screen, 0, 0, 16, 12);
-    // The upper half: the bar is below.
-    const { data } = brush.getImageData(0, 0, 16, 6);
-    const mean = [0, 1, 2].map(part => data.filter((_, i) => i % 4 === part).reduce((a, b) => a + b) / 96);
-    tell("seen", name, { colour: mean.map(Math.round), width: call.screen.videoWidth });
-  }, 200);
+const glass = new OffscreenCanvas(16, 12).getContext("2d", { willReadFrequently: true });
+// The mean colour of the upper half, for the bar is below.
+function look(frame) {
+  glass.drawImage(frame, 0, 0, 16, 12);
+  const { data } = glass.getImageData(0, 0, 16, 6);
+  const colour = [0, 1, 2].map(part => Math.round(data.filter((_, i) => i % 4 === part).reduce((a, b) => a + b) / 96));
+  return { colour, size: [frame.displayWidth, frame.displayHeight] };
 }
 
-async function gathered(pc) {
-  const until = Date.now() + 3000;
-  while (pc.iceGatheringState !== "complete" && Date.now() < until) await new Promise(r => setTimeout(r, 20));
+async function watch(call, name, track) {
+  const pictures = new MediaStreamTrackProcessor({ track }).readable.getReader();
+  for (let number = 0; ; number++) {
+    const { done, value: frame } = await pictures.read();
+    if (done) return;
+    const now = performance.now();
+    if (call.seen) call.unseen = Math.max(call.unseen, now - call.seen);
+    call.seen = now;
+    if (number % 4 === 0) tell("seen", name, look(frame));
+    frame.close();
+  }
+}
+
+const hex = octets => Array.from(octets, octet => octet.toString(16).padStart(2, "0")).join("");
+const unhex = text => Uint8Array.from(text.match(/../g), pair => parseInt(pair, 16));
+
+// Describes itself with all its candidates; `null` is the last one, of a restart too.
+async function described(pc) {
+  const last = new Promise(done => pc.onicecandidate = ({ candidate }) => candidate || done());
+  await pc.setLocalDescription();
+  await Promise.race([last, new Promise(late => setTimeout(late, 3000))]);
   return pc.localDescription.sdp;
 }
 
@@ -115,10 +134,10 @@ const RSA = { name: "RSASSA-PKCS1-v1_5", modulusLength: 2048, publicExponent: ne
 const EC = { name: "ECDSA", namedCurve: "P-256" };
 
 const orders = {
-  async open({ call: name, hz, certificate, offer, colour }) {
+  async open({ call: name, hz, certificate, offer, colour, bundled }) {
     const certificates = [await RTCPeerConnection.generateCertificate(certificate === "rsa" ? RSA : EC)];
-    const pc = new RTCPeerConnection({ certificates });
-    const call = { pc };
+    const pc = new RTCPeerConnection({ certificates, bundlePolicy: bundled ? "max-bundle" : "max-compat" });
+    const call = { pc, unseen: 0 };
     calls.set(name, call);
     pc.ontrack = ({ track }) => (track.kind === "audio" ? listen : watch)(call, name, track);
     pc.onconnectionstatechange = () => tell("state", name, { state: pc.connectionState });
@@ -126,8 +145,7 @@ const orders = {
     pc.addTrack(tone(hz));
     if (colour) pc.addTrack(picture(colour));
     if (offer) await pc.setRemoteDescription({ type: "offer", sdp: offer });
-    await pc.setLocalDescription();
-    tell("described", name, { sdp: await gathered(pc) });
+    tell("described", name, { sdp: await described(pc) });
   },
   async meet({ call, sdp }) {
     await calls.get(call).pc.setRemoteDescription({ type: "answer", sdp });
@@ -140,8 +158,44 @@ const orders = {
   async restart({ call }) {
     const { pc } = calls.get(call);
     pc.restartIce();
-    await pc.setLocalDescription();
-    tell("described", call, { sdp: await gathered(pc) });
+    tell("described", call, { sdp: await described(pc) });
+  },
+  // A film as a phone's camera would send it: one key frame, then what changes.
+  async film({ call, colour, pictures }) {
+    const brush = new OffscreenCanvas(WIDTH, HEIGHT).getContext("2d");
+    const film = [];
+    const encoder = new VideoEncoder({
+      output: chunk => {
+        const octets = new Uint8Array(chunk.byteLength);
+        chunk.copyTo(octets);
+        film.push(hex(octets));
+      },
+      error: error => tell("fault", call, { order: "film", error: `${error}` }),
+    });
+    encoder.configure({ codec: "vp8", width: WIDTH, height: HEIGHT, bitrate: 200000, framerate: 20 });
+    for (let number = 0; number < pictures; number++) {
+      paint(brush, colour, number);
+      const frame = new VideoFrame(brush.canvas, { timestamp: number * 50000 });
+      encoder.encode(frame, { keyFrame: number === 0 });
+      frame.close();
+    }
+    await encoder.flush();
+    encoder.close();
+    tell("film", call, { film });
+  },
+  // Looks at a key frame that came elsewhere.
+  async develop({ call, picture }) {
+    const decoder = new VideoDecoder({
+      output: frame => {
+        tell("developed", call, look(frame));
+        frame.close();
+      },
+      error: error => tell("fault", call, { order: "develop", error: `${error}` }),
+    });
+    decoder.configure({ codec: "vp8" });
+    decoder.decode(new EncodedVideoChunk({ type: "key", timestamp: 0, data: unhex(picture) }));
+    await decoder.flush();
+    decoder.close();
   },
   async gap({ call }) {
     calls.get(call).ear.port.postMessage("gap");

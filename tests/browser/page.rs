@@ -1,7 +1,7 @@
 //! Chromium with the page of this directory in it: orders go in, events come out, over HTTP on loopback.
 
 use anyhow::{Context, Result, bail, ensure};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::process::Command;
@@ -33,6 +33,30 @@ const POLL: Duration = Duration::from_secs(10);
 const EVENT: u64 = 1024 * 1024;
 /// How long Chromium may take to start, on a busy machine.
 const START: Duration = Duration::from_secs(25);
+
+/// Characters of an event in an error.
+const WIDTH: usize = 2_000;
+/// How far a part of a colour may be off, of 255: who encodes VP8 and who decodes it may mean different colour spaces.
+const OFF: u64 = 40;
+
+/// Red, green, blue.
+pub type Colour = [u8; 3];
+
+/// As a canvas is told it.
+pub fn css([red, green, blue]: Colour) -> String {
+    format!("rgb({red},{green},{blue})")
+}
+
+/// An event about a picture tells of this colour and size.
+pub fn shows(event: &Value, colour: Colour, (width, height): (u16, u16)) -> bool {
+    let part = |place: usize| event["colour"][place].as_u64().unwrap_or(u64::MAX);
+    event["size"] == json!([width, height])
+        && (0..3).all(|place| part(place).abs_diff(colour[place].into()) <= OFF)
+}
+
+fn unhex(text: &str) -> Result<Vec<u8>> {
+    text.as_bytes().chunks(2).map(|pair| Ok(u8::from_str_radix(std::str::from_utf8(pair)?, 16)?)).collect()
+}
 
 /// A browser with one page.
 pub struct Browser {
@@ -124,20 +148,46 @@ impl Browser {
         })
     }
 
-    /// The longest silence since it was asked last.
-    pub fn gap(&mut self, call: &str) -> Result<Duration> {
-        let told = self.ask(&serde_json::json!({ "do": "gap", "call": call }), "gap")?;
-        Ok(Duration::from_millis(told["ms"].as_f64().context("no number")? as u64))
+    /// Waits until a call sees this colour, in this size, from now on.
+    pub fn sees(&mut self, call: &str, colour: Colour, size: (u16, u16), within: Duration) -> Result<()> {
+        let from = self.mark();
+        self.find(from, call, &format!("a picture of {colour:?}, {size:?}"), within, |event| {
+            (event["event"] == "seen" && shows(event, colour, size)).then_some(())
+        })
+    }
+
+    /// The longest silence since it was asked last, and the longest time without a picture; `None`: none has come yet.
+    pub fn gap(&mut self, call: &str) -> Result<(Duration, Option<Duration>)> {
+        let told = self.ask(&json!({ "do": "gap", "call": call }), "gap")?;
+        let of = |key: &str| told[key].as_f64().map(|ms| Duration::from_millis(ms as u64));
+        Ok((of("ms").context("no number")?, of("unseen")))
+    }
+
+    /// A film in one colour, encoded as VP8: the first picture is its only key frame.
+    pub fn film(&mut self, call: &str, colour: Colour, pictures: usize) -> Result<Vec<Vec<u8>>> {
+        let order = json!({ "do": "film", "call": call, "colour": css(colour), "pictures": pictures });
+        let told = self.ask(&order, "film")?;
+        let film = told["film"].as_array().context("no film")?;
+        film.iter().map(|picture| unhex(picture.as_str().context("no picture")?)).collect()
+    }
+
+    /// What a key frame that came elsewhere shows.
+    pub fn develop(&mut self, call: &str, picture: &[u8]) -> Result<Value> {
+        let hex: String = picture.iter().map(|octet| format!("{octet:02x}")).collect();
+        self.ask(&json!({ "do": "develop", "call": call, "picture": hex }), "developed")
     }
 
     /// What `getStats` says.
     pub fn figures(&mut self, call: &str) -> Result<Value> {
-        self.ask(&serde_json::json!({ "do": "figures", "call": call }), "figures")
+        self.ask(&json!({ "do": "figures", "call": call }), "figures")
     }
 
     /// An error with what page and browser said last.
     pub fn failure(&self, what: &str) -> anyhow::Error {
+        // Descriptions and films are long.
         let page = self.events.tail(30);
+        let page: Vec<String> = page.lines().map(|line| line.chars().take(WIDTH).collect()).collect();
+        let page = page.join("\n");
         self.program.failure(&format!("{what}; the last events of its page:\n{page}\n"))
     }
 }

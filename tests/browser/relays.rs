@@ -10,7 +10,7 @@ use signal::{Secret, subjects};
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::Command;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tempfile::TempDir;
 use testkit::clock::poll;
@@ -24,12 +24,22 @@ const SECRET: &str = "a secret of these relays alone";
 const PORTS: u16 = 40;
 
 type Client = RelayClient<InterceptedService<Channel, Pass>>;
-type States = Arc<Mutex<HashMap<String, Vec<u8>>>>;
+
+/// What the relays have told the orchestrators.
+#[derive(Default)]
+struct Told {
+    /// The newest state of each session.
+    states: HashMap<String, Vec<u8>>,
+    /// Pictures that are to be asked for by signalling.
+    pictures: Vec<v1::RelayEvent>,
+}
+
+type Kept = Arc<Mutex<Told>>;
 
 /// Some relays of one cluster.
 pub struct Relays {
     relays: Vec<(Program, Client)>,
-    states: States,
+    told: Kept,
     runtime: Runtime,
     _nats: Nats,
     _directory: TempDir,
@@ -40,8 +50,8 @@ impl Relays {
     pub fn start(count: usize) -> Result<Relays> {
         let (nats, directory) = (Nats::start()?, TempDir::with_prefix("tandem-relays-")?);
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-        let states = States::default();
-        runtime.block_on(keep(nats.url(), Arc::clone(&states)))?;
+        let told = Kept::default();
+        runtime.block_on(keep(nats.url(), Arc::clone(&told)))?;
         let path = directory.path().join("tandem.toml");
         // A relay has no use for the store, but a cluster must name one.
         let config = format!(
@@ -72,7 +82,7 @@ impl Relays {
             let pass = Pass::new(&Secret::new(SECRET.as_bytes()));
             relays.push((program, RelayClient::with_interceptor(channel, pass)));
         }
-        Ok(Relays { relays, states, runtime, _nats: nats, _directory: directory })
+        Ok(Relays { relays, told, runtime, _nats: nats, _directory: directory })
     }
 
     /// A session of so many contents at one of the relays, or what another left of it.
@@ -96,28 +106,52 @@ impl Relays {
         Ok(())
     }
 
+    /// Tells it more.
+    pub fn update(&mut self, relay: usize, request: UpdateRequest) -> Result<v1::UpdateReply> {
+        let Relays { relays, runtime, .. } = self;
+        Ok(runtime.block_on(relays[relay].1.update(request))?.into_inner())
+    }
+
     /// Tells a relay that another one goes on with the session.
     pub fn leaving(&mut self, relay: usize, session: &str) -> Result<()> {
-        let Relays { relays, runtime, .. } = self;
         let request = UpdateRequest { session: session.into(), leaving: true, ..Default::default() };
-        runtime.block_on(relays[relay].1.update(request))?;
-        Ok(())
+        self.update(relay, request).map(drop)
+    }
+
+    /// Tells a relay that a picture is wanted of an end's peer.
+    pub fn picture(&mut self, relay: usize, session: &str, (leg, content): (u32, u32)) -> Result<()> {
+        let base = UpdateRequest { session: session.into(), leg, content, ..Default::default() };
+        self.update(relay, UpdateRequest { picture: true, ..base }).map(drop)
+    }
+
+    /// How often a relay wanted a picture to be asked for by signalling.
+    pub fn pictures(&self, session: &str, (leg, content): (u32, u32)) -> usize {
+        let told = lock(&self.told);
+        let of = |event: &&v1::RelayEvent| {
+            (event.session.as_str(), event.leg, event.content) == (session, leg, content)
+        };
+        told.pictures.iter().filter(of).count()
     }
 
     /// Waits until an end has met its peer.
-    pub fn met(&mut self, relay: usize, session: &str, leg: u32) -> Result<()> {
+    pub fn met(&mut self, relay: usize, session: &str, end: (u32, u32)) -> Result<()> {
         let met = poll(Duration::from_secs(5), || {
-            self.figures(relay, session, leg).ok().filter(|end| !end.peer.is_empty())
+            self.figures(relay, session, end).ok().filter(|end| !end.peer.is_empty())
         });
         met.map(drop).ok_or_else(|| self.failure("has not met its peer"))
     }
 
-    /// The figures of an end.
-    pub fn figures(&mut self, relay: usize, session: &str, leg: u32) -> Result<v1::EndStatistics> {
+    /// The figures of an end, named by leg and content.
+    pub fn figures(
+        &mut self,
+        relay: usize,
+        session: &str,
+        (leg, content): (u32, u32),
+    ) -> Result<v1::EndStatistics> {
         let Relays { relays, runtime, .. } = self;
         let ask = StatisticsRequest { session: session.into() };
         let reply = runtime.block_on(relays[relay].1.statistics(ask))?.into_inner();
-        reply.ends.into_iter().find(|end| end.leg == leg).context("no such end")
+        reply.ends.into_iter().find(|end| (end.leg, end.content) == (leg, content)).context("no such end")
     }
 
     /// kill -9.
@@ -127,7 +161,7 @@ impl Relays {
 
     /// What must outlive the relay of a session, as it was told last.
     pub fn state(&self, session: &str) -> Option<Vec<u8>> {
-        self.states.lock().unwrap_or_else(PoisonError::into_inner).get(session).cloned()
+        lock(&self.told).states.get(session).cloned()
     }
 
     /// An error with what the relays said last.
@@ -142,17 +176,30 @@ fn here() -> SocketAddr {
     SocketAddr::from((Ipv4Addr::LOCALHOST, ports::one()))
 }
 
-/// Keeps the newest state of each session.
-async fn keep(url: String, states: States) -> Result<()> {
+fn lock(of: &Mutex<Told>) -> MutexGuard<'_, Told> {
+    of.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Keeps what the relays tell.
+async fn keep(url: String, told: Kept) -> Result<()> {
     let config = NatsConfig { url, name: "keeper".into(), now: runtime::clock::now_ms };
     let bus = Bus::nats(&config).await?;
-    let mut inbox = bus.serve(subjects::RELAY_STATE, "orchestrators").await?;
+    let mut states = bus.serve(subjects::RELAY_STATE, "orchestrators").await?;
+    let mut pictures = bus.subscribe(subjects::RELAY_PICTURE).await?;
     bus.flush().await?;
+    let too = Arc::clone(&told);
     tokio::spawn(async move {
-        while let Some(request) = inbox.next().await {
-            if let Ok(told) = v1::RelayState::decode(request.message.payload.clone()) {
-                let sealed = told.sessions.into_iter().map(|state| (state.session, state.sealed));
-                states.lock().unwrap_or_else(PoisonError::into_inner).extend(sealed);
+        while let Some(message) = pictures.next().await {
+            if let Ok(event) = v1::RelayEvent::decode(message.payload) {
+                lock(&too).pictures.push(event);
+            }
+        }
+    });
+    tokio::spawn(async move {
+        while let Some(request) = states.next().await {
+            if let Ok(state) = v1::RelayState::decode(request.message.payload.clone()) {
+                let sealed = state.sessions.into_iter().map(|state| (state.session, state.sealed));
+                lock(&told).states.extend(sealed);
             }
             let _ = request.reply(vec![]).await;
         }

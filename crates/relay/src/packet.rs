@@ -243,6 +243,12 @@ impl Splice {
         self.interrupted = true;
     }
 
+    /// What comes next follows a break: the receiver does not have what was sent last.
+    #[must_use]
+    pub fn is_interrupted(&self) -> bool {
+        self.interrupted
+    }
+
     /// What the receiver calls the stream.
     #[must_use]
     pub fn ssrc(&self) -> u32 {

@@ -34,9 +34,15 @@ impl Worker {
                 let near = if near == index { carrier } else { ends.get_mut(near as usize)?.end.as_mut()? };
                 let (near, far, new) = (near.id.index, near.peer, near.splice.is_none());
                 let taken = new && bundle::taken(ends, far as u32, rtp.ssrc);
-                let (near, end) = table::pair(ends, near as usize, far)?;
-                let (said, length) = media(near, end, (rtp, taken), at, (buffer, length), sounds)?;
-                leave_media(ends, far as u32, &said, at, buffer, length)
+                let (end, peer) = table::pair(ends, near as usize, far)?;
+                let broken =
+                    end.feedback.is_some() && end.splice.as_ref().is_some_and(Splice::is_interrupted);
+                let (said, length) = media(end, peer, (rtp, taken), at, (buffer, length), sounds)?;
+                let departure = leave_media(ends, far as u32, &said, at, buffer, length);
+                if broken {
+                    self.mend(near, departure.is_some());
+                }
+                departure
             }
             Opened::Rtcp(length) => {
                 let compound = buffer.get(..length)?;
@@ -48,6 +54,18 @@ impl Worker {
                 }
                 None
             }
+        }
+    }
+
+    /// Pictures of the peer of the end at `index` go on after a break: they stand on some that never arrived, so one is asked for
+    /// that stands for itself. Receivers would wait for those (libwebrtc: 3 s) before they ask. `left`: else it is still broken.
+    fn mend(&mut self, index: u32, left: bool) {
+        let Some(end) = self.end_mut(index) else { return };
+        if !left {
+            end.splice.iter_mut().for_each(Splice::interrupt);
+        } else if let Some(feedback) = &mut end.feedback {
+            feedback.want_picture();
+            self.ask(index);
         }
     }
 

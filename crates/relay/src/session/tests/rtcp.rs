@@ -321,6 +321,40 @@ fn a_picture_is_asked_for_by_control_too() {
     assert!(worker.refresh("call", 2, 0).is_err() && worker.refresh("no call", 0, 0).is_err());
 }
 
+/// What comes first at another relay stands on pictures that its receiver does not have; so does what comes first after a hold.
+#[test]
+fn a_picture_is_asked_for_after_a_break() {
+    let mut first = worker(Limits::default());
+    let (_, b) = video_call(&mut first, ALL, ALL);
+    send(&mut first, b, 0, 0, 10);
+    let taken = first.take(Time(2_000), 64);
+    let mut next = worker(Limits::default());
+    allocate(&mut next, "call", 1);
+    next.inherit("call", taken[0].1.clone(), Time(2_000));
+    let connect = |next: &mut Worker, leg, address, direction| {
+        let facts = Remote { codecs: vec![video(96, ALL)], mux: true, ..remote(phone(), &[]) };
+        next.connect("call", leg, 0, &Remote { address, direction, ..facts }, Time(2_000)).unwrap();
+    };
+    let (_, b) = (connect(&mut next, 0, None, Direction::Both), next.find("call", 1, 0).unwrap());
+    connect(&mut next, 1, Some(other()), Direction::Both);
+    let b = next.end(b).unwrap().id;
+    let asked = |next: &mut Worker, ms| {
+        let said = departures(next, ms);
+        said.iter().filter(|(.., packet)| items(packet).contains(&Item::Picture { media: 9 })).count()
+    };
+    // There is no way to the receiver yet: what is lost now is part of the break.
+    assert_eq!(give(&mut next, Socket::Rtp(b), other(), 2_010, &rtp(96, 20, 9)), None);
+    assert_eq!(asked(&mut next, 2_010), 0);
+    connect(&mut next, 0, Some(phone()), Direction::Both);
+    send(&mut next, b, 2_020, 21, 2);
+    assert_eq!(asked(&mut next, 2_020), 1);
+    connect(&mut next, 0, Some(phone()), Direction::Send);
+    connect(&mut next, 0, Some(phone()), Direction::Both);
+    assert_eq!(asked(&mut next, 5_000), 0, "before it goes on");
+    send(&mut next, b, 5_000, 30, 2);
+    assert_eq!(asked(&mut next, 5_000), 1);
+}
+
 fn block_of(compound: &[u8]) -> Block {
     items(compound).iter().find_map(|i| if let Item::Block(b) = i { Some(*b) } else { None }).unwrap()
 }
