@@ -20,7 +20,7 @@ use random::Random;
 use session::Machine;
 use session::call::{
     Admission, Call, Effect, Event, Fact, Grant, MediaEvent, Move, Offer, Phase, Place, Placement,
-    RelaySession, Route,
+    RelaySession, Renewal, Route,
 };
 use signal::media::{Codec, Direction, Fingerprint, Ice, Kind};
 use signal::{
@@ -292,6 +292,15 @@ impl World {
                 self.released.entry(session.started_ms).or_default().insert(id);
                 self.perform_done(id);
             }
+            Effect::Restart { leg, .. } => {
+                self.perform_done(id);
+                // Its reply may be about the relay that the call was at when it was asked.
+                let Some(relay) = self.stored.call.relay.clone() else { return };
+                let ice = Ice { ufrag: format!("ours{}", self.events), ..Ice::default() };
+                let ends = if self.random.chance(90) { vec![(0, ice)] } else { vec![] };
+                self.events += 1;
+                self.decide(Event::Renewed(leg, Renewal { relay, ends }));
+            }
             Effect::Connect(_)
             | Effect::Candidates { .. }
             | Effect::Play { .. }
@@ -517,6 +526,8 @@ impl World {
                 }
             }
             if round == 20 && self.stored.call.ended.is_none() {
+                let waits = |leg: &session::call::Leg| leg.offer == Offer::Restarting;
+                assert!(!self.stored.call.legs.iter().any(waits), "a restart was not answered");
                 if self.stored.call.is_established() {
                     let call = &self.stored.call;
                     let unknown =
@@ -576,6 +587,11 @@ fn described_media(random: &mut Random) -> Media {
         [Codec::new(0, "PCMU", 8000, 1), Codec::new(8, "PCMA", 8000, 1), Codec::new(111, "opus", 48000, 2)];
     let first = random.index(3);
     media.contents[0].codecs = all.iter().cycle().skip(first).take(1 + random.index(3)).cloned().collect();
+    // Who speaks ICE restarts it now and then.
+    if random.chance(50) {
+        let ice = Ice { ufrag: format!("theirs{}", random.index(3)), ..Ice::default() };
+        media.contents[0].transport.ice = Some(ice);
+    }
     media.contents[0].direction =
         [Direction::Both, Direction::Both, Direction::Send, Direction::None][random.index(4)];
     media

@@ -83,6 +83,8 @@ pub struct Remote {
     pub source: Option<IpAddr>,
     /// Words drawn at random, for our side should this be an ICE restart; `None`: it keeps those that it has.
     pub fresh: Option<Credentials>,
+    /// What the peer was told of our side after a restart, and after how many: an end made from a state of before takes it over.
+    pub told: Option<(Credentials, u32)>,
 }
 
 /// What an end reports to the orchestrators.

@@ -169,12 +169,18 @@ impl Worker {
         if matches!(end.link, Link::Web(_)) {
             return self.renew(index, ice, Some(dtls), remote.fresh.clone(), now);
         }
-        // It restarted, and the relay before did not hear of that any more.
+        // It restarted, and the relay before did not hear of that any more, or could not state it any more.
         let stale = end.inherited.as_ref().is_some_and(|inherited| inherited.restarted(ice));
-        if let Some(fresh) = remote.fresh.clone().filter(|_| stale) {
+        let fresh = remote
+            .fresh
+            .clone()
+            .filter(|_| stale)
+            .map(|fresh| (fresh, end.local.generation.saturating_add(1)));
+        let told = remote.told.clone().filter(|(_, generation)| *generation > end.local.generation);
+        if let Some((ours, generation)) = told.or(fresh) {
             ufrags.remove(&end.local.ufrag);
-            ufrags.insert(fresh.ufrag.clone(), index);
-            end.local.renew(fresh);
+            ufrags.insert(ours.ufrag.clone(), index);
+            end.local.renew(ours, generation);
         }
         let local = end.local.credentials();
         let inherited = end.inherited.take();
@@ -233,7 +239,8 @@ impl Worker {
             });
             web.parting = kept;
             ufrags.insert(fresh.ufrag.clone(), index);
-            end.local.renew(fresh);
+            let generation = end.local.generation.saturating_add(1);
+            end.local.renew(fresh, generation);
         }
         let session = end.session;
         if restarted {
@@ -429,9 +436,8 @@ impl Local {
     }
 
     /// Others take their place.
-    fn renew(&mut self, fresh: Credentials) {
-        (self.ufrag, self.pwd) = (fresh.ufrag, fresh.pwd);
-        self.generation = self.generation.saturating_add(1);
+    fn renew(&mut self, fresh: Credentials, generation: u32) {
+        (self.ufrag, self.pwd, self.generation) = (fresh.ufrag, fresh.pwd, generation);
     }
 }
 

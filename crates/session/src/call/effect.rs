@@ -45,6 +45,14 @@ pub enum Effect {
     Record(Fact),
     /// Ask the relay whether it still has the session.
     Probe,
+    /// The peer at these ends has restarted ICE: tell the relay as by `Connect`, and the call what credentials the ends answer
+    /// with ([`super::Event::Renewed`]).
+    Restart {
+        /// The leg.
+        leg: LegId,
+        /// Its ends, by content.
+        ends: Vec<Connect>,
+    },
 }
 
 impl Effect {
@@ -60,6 +68,7 @@ impl Effect {
             Effect::Release(_) => "release",
             Effect::Record(_) => "record",
             Effect::Probe => "probe",
+            Effect::Restart { .. } => "restart",
         }
     }
 }

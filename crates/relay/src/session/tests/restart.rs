@@ -138,7 +138,8 @@ fn a_restart_that_makes_no_sense_changes_nothing() {
 /// heard of is one there.
 #[test]
 fn another_relay_goes_on_with_the_credentials_of_a_restart() {
-    for heard in [true, false] {
+    // What the client was told may have come to the orchestrators but not into the state.
+    for (heard, told) in [(true, None), (false, None), (false, Some((words("first"), 1)))] {
         let (mut net, ..) = connected();
         let kept = |net: &mut Net| {
             let [(_, snapshot)] = &net.worker.take(net.now + 2_000, 64)[..] else { panic!() };
@@ -156,9 +157,9 @@ fn another_relay_goes_on_with_the_credentials_of_a_restart() {
         net.worker
             .connect("call", 0, 0, &remote(phone(), &[(0, "PCMU"), (101, "telephone-event")]), net.now)
             .unwrap();
-        let facts = said(&net, "again", "second");
+        let facts = Remote { told: told.clone(), ..said(&net, "again", "second") };
         net.worker.connect("call", 1, 0, &facts, net.now).unwrap();
-        let ours = if heard { "first" } else { "second" };
+        let ours = if heard || told.is_some() { "first" } else { "second" };
         assert_eq!((answer(&net), names(&net, ids[1])), (Some((ours.into(), 1)), vec![ours]));
         net.address = there;
         let local = net.worker.end(ids[1].index).unwrap().local.clone();
