@@ -45,12 +45,14 @@ impl Performed {
     fn renew(&mut self, call: &Call, leg: LegId, content: u16, told: Option<Ice>) {
         let news = told.filter(|told| ice(call, leg, content).is_none_or(|known| known.ufrag != told.ufrag));
         if let (Some(told), Some(relay)) = (news, &call.relay) {
-            self.renewed(leg, relay, vec![(content, told)]);
+            self.renewed(leg, relay, &[], vec![(content, told)]);
         }
     }
 
-    fn renewed(&mut self, leg: LegId, relay: &RelaySession, ends: Vec<(u16, Ice)>) {
-        self.events.push(Event::Renewed(leg, Renewal { relay: relay.clone(), ends }));
+    /// What the relay answered to `asked`, or told unasked.
+    fn renewed(&mut self, leg: LegId, relay: &RelaySession, asked: &[Connect], ends: Vec<(u16, Ice)>) {
+        let theirs = asked.iter().map(Connect::ufrag).collect();
+        self.events.push(Event::Renewed(leg, Renewal { relay: relay.clone(), theirs, ends }));
     }
 }
 
@@ -248,7 +250,7 @@ impl Performer {
                 }
                 (Effect::Restart { leg, ends }, Some(session)) => {
                     let outcome = self.restart(call, session, ends, &trace).await;
-                    (session, outcome.map(|ends| performed.renewed(*leg, session, ends)))
+                    (session, outcome.map(|renewed| performed.renewed(*leg, session, ends, renewed)))
                 }
                 // Nobody loses anything by silence: once, and no more.
                 (Effect::Play { leg, content, sound }, Some(session)) => {
@@ -281,9 +283,9 @@ impl Performer {
                         performed.lost = Some(session.clone());
                     }
                     let given_up = !gone && age >= GIVE_UP_MS;
-                    if let (true, Effect::Restart { leg, .. }) = (given_up, effect) {
+                    if let (true, Effect::Restart { leg, ends }) = (given_up, effect) {
                         // The peer waits for an answer.
-                        performed.renewed(*leg, session, vec![]);
+                        performed.renewed(*leg, session, ends, vec![]);
                     }
                     gone || given_up
                 }

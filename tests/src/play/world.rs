@@ -9,7 +9,7 @@ use super::{Fault, fault, show};
 use media::Profile;
 use minidom::Element;
 use session::Machine;
-use session::call::{Admission, Call, Effect, Event, MediaEvent, Move, Placement, Renewal};
+use session::call::{Admission, Call, Connect, Effect, Event, MediaEvent, Move, Placement, Renewal};
 use signal::{Ask, CallId, EffectId, Heard, LegId, Protocol, Reason, Said, Say, Secret, Time, Verdict};
 use sip::message::Message;
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -492,7 +492,7 @@ impl World {
             record.outbox.retain(|(other, _)| *other != id);
             self.save_as_is(&record)?;
             return match effect {
-                Effect::Restart { leg, .. } => self.renews(&record.call, leg),
+                Effect::Restart { leg, ends } => self.renews(&record.call, leg, &ends),
                 _ => Ok(()),
             };
         };
@@ -509,10 +509,11 @@ impl World {
     }
 
     /// The relay answers a restart with its next credentials.
-    fn renews(&mut self, call: &Call, leg: LegId) -> Result<(), Fault> {
+    fn renews(&mut self, call: &Call, leg: LegId, asked: &[Connect]) -> Result<(), Fault> {
         let (Some(relay), Some(party)) = (call.relay.clone(), call.leg(leg)) else { return Ok(()) };
         let ends = party.ends.iter().zip(0..).map(|(end, content)| (content, renewed(&end.ice)));
-        let renewal = Renewal { relay, ends: ends.collect() };
+        let theirs = asked.iter().map(Connect::ufrag).collect();
+        let renewal = Renewal { relay, theirs, ends: ends.collect() };
         self.decide(call.id, Event::Renewed(leg, renewal))
     }
 

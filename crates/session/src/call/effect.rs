@@ -90,6 +90,14 @@ pub struct Connect {
     pub ours: bool,
 }
 
+impl Connect {
+    /// The peer's, empty without ICE.
+    #[must_use]
+    pub fn ufrag(&self) -> String {
+        self.remote.ice.as_ref().map(|ice| ice.ufrag.clone()).unwrap_or_default()
+    }
+}
+
 /// A fact of a call.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Fact {

@@ -1,3 +1,5 @@
+#[cfg(doc)]
+use super::effect::Connect;
 use media::{LocalEnd, Policy, Profile};
 use serde::{Deserialize, Serialize};
 use signal::media::Ice;
@@ -84,6 +86,8 @@ pub struct Grant {
 pub struct Renewal {
     /// Which relay; a call that is elsewhere has other ends.
     pub relay: RelaySession,
+    /// The peer's ufrags that it was asked about ([`Connect::ufrag`]); empty: nobody waits for this.
+    pub theirs: Vec<String>,
     /// Credentials and candidates by content; empty: it keeps those that it had.
     pub ends: Vec<(u16, Ice)>,
 }

@@ -4,7 +4,7 @@
 //! outbox until its reply is in the record, and asked again the relay gives the same one.
 
 use super::Effects;
-use super::effect::Effect;
+use super::effect::{Connect, Effect};
 use super::event::Renewal;
 use super::moving;
 use super::record::{Call, Leg, Offer};
@@ -37,15 +37,18 @@ pub(super) fn renewed(call: &mut Call, id: LegId, renewal: Renewal, effects: &mu
         // It moved meanwhile; the other relay was asked too.
         return;
     }
+    let current: Vec<String> = connects(call, id).iter().map(Connect::ufrag).collect();
     let Some(leg) = call.leg_mut(id).filter(|leg| !leg.phase.is_over()) else { return };
     let before = leg.ends.clone();
     for (content, ice) in renewal.ends {
-        if let Some(end) = leg.ends.get_mut(usize::from(content)) {
+        // Told late, of a restart before the last one, it is no news.
+        let end = leg.ends.get_mut(usize::from(content));
+        if let Some(end) = end.filter(|end| ice.generation() >= end.ice.generation()) {
             end.ice = ice;
         }
     }
     readdress(leg, &before);
-    if leg.offer != Offer::Restarting {
+    if leg.offer != Offer::Restarting || renewal.theirs != current {
         return;
     }
     leg.offer = Offer::Settled;
