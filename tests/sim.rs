@@ -16,6 +16,8 @@
 mod parts;
 #[path = "sim/random.rs"]
 mod random;
+#[path = "sim/restarts.rs"]
+mod restarts;
 
 use media::{Policy, Profile};
 use parts::{described_media, end, number, number_of};
