@@ -179,3 +179,34 @@ fn another_relay_goes_on_with_the_credentials_of_a_restart() {
         assert!(net.say(0, &rtp(0, 2_000, 9), false).is_some());
     }
 }
+
+/// A client that wanders on and on is still heard where it has come to.
+#[test]
+fn of_many_addresses_those_heard_of_last_and_the_one_in_use_are_kept() {
+    let (mut net, a, b) = connected();
+    for generation in 0..4u16 {
+        restarts(&mut net, &format!("again{generation}"), &format!("fresh{generation}"));
+        net.clients[0].meets(&net.worker, b, Setup::Passive, net.now);
+        net.run(1_000);
+        let mut check = loop {
+            net.now = net.now + 50;
+            net.clients[0].end.tick(net.now);
+            let sent = net.clients[0].end.poll_transmit().map(|sent| sent.octets);
+            if let Some(check) = sent.filter(|octets| octets.starts_with(&[0, 1])) {
+                break check;
+            }
+        };
+        let length = check.len();
+        check.resize(length + crate::srtp::ROOM, 0);
+        for host in 1..=50 {
+            let from = at(&format!("198.51.100.{host}:{}", 9_000 + generation));
+            let arrival = Arrival(net.now.0 * 1_000);
+            net.worker.receive(Socket::Shared, from, arrival, &mut check.clone(), length);
+            assert_eq!(net.worker.addressed(from, &[128; 40]), Some(b.index), "{from}");
+        }
+        assert!(net.worker.addresses.len() <= 64, "{}", net.worker.addresses.len());
+        talk(&mut net, a, generation);
+    }
+    net.worker.release("call").unwrap();
+    assert!(net.worker.addresses.is_empty());
+}
