@@ -161,7 +161,7 @@ impl EndState {
         let inherited = end.inherited.as_deref();
         let theirs = match &end.link {
             Link::Web(web) => web.theirs(),
-            Link::Open | Link::Plain(_) => inherited.map_or("", |inherited| &inherited.theirs),
+            _ => inherited.map_or("", |inherited| &inherited.theirs),
         };
         EndState {
             leg: end.leg,
