@@ -12,17 +12,22 @@
     reason = "a test says what is wrong by failing"
 )]
 
+#[path = "sim/parts.rs"]
+mod parts;
 #[path = "sim/random.rs"]
 mod random;
+#[path = "sim/restarts.rs"]
+mod restarts;
 
-use media::{LocalEnd, Policy, Profile};
+use media::{Policy, Profile};
+use parts::{described_media, end, number, number_of};
 use random::Random;
 use session::Machine;
 use session::call::{
-    Admission, Call, Effect, Event, Fact, Grant, MediaEvent, Move, Offer, Phase, Place, Placement,
-    RelaySession, Route,
+    Admission, Call, Connect, Effect, Event, Fact, Grant, MediaEvent, Move, Offer, Phase, Place, Placement,
+    RelaySession, Renewal, Route,
 };
-use signal::media::{Codec, Direction, Fingerprint, Ice, Kind};
+use signal::media::{Codec, Ice, Kind};
 use signal::{
     CallId, EffectId, End, EventId, Heard, LegId, LegRef, Media, Opening, Party, Reason, Said, Signal, Time,
 };
@@ -292,6 +297,19 @@ impl World {
                 self.released.entry(session.started_ms).or_default().insert(id);
                 self.perform_done(id);
             }
+            Effect::Restart { leg, ends: asked } => {
+                self.perform_done(id);
+                let Some(relay) = self.stored.call.relay.clone() else { return };
+                let theirs = asked.iter().map(Connect::ufrag).collect();
+                if self.random.chance(20) {
+                    // What it tells is of no use any more.
+                    self.leave();
+                }
+                let ice = Ice { ufrag: format!("ours{}", self.events), ..Ice::default() };
+                let ends = if self.random.chance(90) { vec![(0, ice)] } else { vec![] };
+                self.events += 1;
+                self.decide(Event::Renewed(leg, Renewal { relay, theirs, ends }));
+            }
             Effect::Connect(_)
             | Effect::Candidates { .. }
             | Effect::Play { .. }
@@ -517,6 +535,8 @@ impl World {
                 }
             }
             if round == 20 && self.stored.call.ended.is_none() {
+                let waits = |leg: &session::call::Leg| leg.offer == Offer::Restarting;
+                assert!(!self.stored.call.legs.iter().any(waits), "a restart was not answered");
                 if self.stored.call.is_established() {
                     let call = &self.stored.call;
                     let unknown =
@@ -554,41 +574,5 @@ impl World {
             assert!(side.gone || side.lost || !side.opened, "leg {at} was left alone");
         }
         assert!(self.stored.call.finished(self.now + 60_000));
-    }
-}
-
-/// What gives back a session that was never the call's.
-fn number_of(session: &RelaySession) -> EffectId {
-    EffectId { call: CallId([7; 10]), version: u64::MAX - session.started_ms, index: 0 }
-}
-
-fn number(call: CallId, version: u64, effects: Vec<Effect>) -> Vec<(EffectId, Effect)> {
-    effects
-        .into_iter()
-        .zip(0u16..)
-        .map(|(effect, index)| (EffectId { call, version, index }, effect))
-        .collect()
-}
-
-fn described_media(random: &mut Random) -> Media {
-    let mut media = Media::undescribed(&[Kind::Audio]);
-    let all =
-        [Codec::new(0, "PCMU", 8000, 1), Codec::new(8, "PCMA", 8000, 1), Codec::new(111, "opus", 48000, 2)];
-    let first = random.index(3);
-    media.contents[0].codecs = all.iter().cycle().skip(first).take(1 + random.index(3)).cloned().collect();
-    media.contents[0].direction =
-        [Direction::Both, Direction::Both, Direction::Send, Direction::None][random.index(4)];
-    media
-}
-
-fn end(port: u16) -> LocalEnd {
-    LocalEnd {
-        address: [127, 0, 0, 1].into(),
-        rtp_port: port,
-        rtcp_port: port + 1,
-        ice: Ice::default(),
-        fingerprint: Fingerprint { hash: "sha-256".into(), digest: vec![0; 32] },
-        other: None,
-        crypto: vec![],
     }
 }

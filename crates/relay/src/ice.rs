@@ -65,7 +65,8 @@ impl std::fmt::Debug for Credentials {
 }
 
 impl Credentials {
-    fn checked(&self) -> Result<IceCreds, IceError> {
+    /// As ICE allows them.
+    pub(crate) fn checked(&self) -> Result<IceCreds, IceError> {
         if !(4..=256).contains(&self.ufrag.len()) || !(22..=256).contains(&self.pwd.len()) {
             return Err(IceError::Credentials);
         }
@@ -124,7 +125,7 @@ pub enum State {
 pub struct Agent {
     agent: IceAgent,
     clock: Clock,
-    addresses: Vec<SocketAddr>,
+    config: Config,
     state: State,
     pair: Option<Pair>,
     /// Where authentic checks came from.
@@ -134,8 +135,8 @@ pub struct Agent {
     since: Option<Time>,
     /// Checks that came before the peer's credentials.
     early: usize,
-    /// Checks of a restart run while the old pair is still in use.
-    restarting: bool,
+    /// After a restart: the agent before, which keeps its path, answers its checks and has its consent until this one has a path.
+    former: Option<Box<Agent>>,
 }
 
 /// The ufrag of ours that a check is meant for: tells the ends behind one socket apart. Not authenticated.
@@ -163,6 +164,10 @@ impl Agent {
     /// # Errors
     /// [`IceError`]
     pub fn new(config: &Config, base: Instant, now: Time) -> Result<Agent, IceError> {
+        Agent::begin(config, Clock::new(base, now))
+    }
+
+    fn begin(config: &Config, clock: Clock) -> Result<Agent, IceError> {
         let mut agent = IceAgent::new(config.credentials.checked()?);
         agent.set_controlling(config.controlling);
         agent.set_control_tie_breaker(config.tie_breaker);
@@ -178,15 +183,15 @@ impl Agent {
         }
         Ok(Agent {
             agent,
-            clock: Clock::new(base, now),
-            addresses: config.addresses.clone(),
+            clock,
+            config: config.clone(),
             state: State::Checking,
             pair: None,
             sources: vec![],
             candidates: 0,
             since: None,
             early: 0,
-            restarting: false,
+            former: None,
         })
     }
 
@@ -217,7 +222,7 @@ impl Agent {
     pub fn add(&mut self, candidate: &Candidate, now: Time) {
         if candidate.component != 1
             || self.candidates >= CANDIDATES
-            || refused(candidate.address, &self.addresses)
+            || refused(candidate.address, &self.config.addresses)
         {
             return;
         }
@@ -242,24 +247,39 @@ impl Agent {
         self.follow(now);
     }
 
-    /// New credentials of ours (RFC 8445 §9): media keeps to the old pair until a new one works. [`Agent::remote`] follows.
+    /// New credentials of ours (RFC 8445 §9), the role stays. Media keeps to the old path, and checks under the old credentials are
+    /// answered, until a new one works. [`Agent::remote`] follows.
     ///
     /// # Errors
     /// [`IceError::Credentials`]
     pub fn restart(&mut self, ours: &Credentials, now: Time) -> Result<(), IceError> {
-        self.agent.ice_restart(ours.checked()?, true);
-        self.sources.clear();
-        (self.candidates, self.early) = (0, 0);
-        self.restarting = self.state == State::Connected;
-        if !self.restarting {
-            self.state = State::Checking;
-        }
+        let config = Config {
+            credentials: ours.clone(),
+            addresses: self.config.addresses.clone(),
+            controlling: self.agent.controlling(),
+            ..self.config
+        };
+        let mut old = std::mem::replace(self, Agent::begin(&config, self.clock)?);
         self.since = Some(now);
+        // Restarted once more before the last restart came to a path: the path is the one from before that.
+        let before = old.former.take().filter(|_| old.state == State::Checking);
+        self.former = before.or_else(|| (old.state != State::Unreachable).then(|| Box::new(old)));
         Ok(())
+    }
+
+    /// The ufrag of ours under which the path from before a restart is still there.
+    #[must_use]
+    pub fn former(&self) -> Option<&str> {
+        self.former.as_ref().map(|former| former.config.credentials.ufrag.as_str())
     }
 
     /// A STUN message; true when it was authentic.
     pub fn receive(&mut self, datagram: &[u8], from: SocketAddr, to: SocketAddr, now: Time) -> bool {
+        self.hear(datagram, from, to, now)
+            || self.former.as_mut().is_some_and(|former| former.hear(datagram, from, to, now))
+    }
+
+    fn hear(&mut self, datagram: &[u8], from: SocketAddr, to: SocketAddr, now: Time) -> bool {
         let Ok(message) = StunMessage::parse(datagram) else { return false };
         let known = self.sources.contains(&from);
         if !known && self.sources.len() >= CANDIDATES {
@@ -286,6 +306,11 @@ impl Agent {
 
     /// Time has passed.
     pub fn tick(&mut self, now: Time) {
+        if let Some(former) = &mut self.former
+            && former.deadline().is_some_and(|at| at <= now)
+        {
+            former.tick(now);
+        }
         self.agent.handle_timeout(self.instant(now));
         self.follow(now);
     }
@@ -293,49 +318,50 @@ impl Agent {
     /// When to [`Agent::tick`] next.
     #[must_use]
     pub fn deadline(&mut self) -> Option<Time> {
-        if self.state == State::Unreachable
-            || self.since.is_none() && self.agent.remote_credentials().is_none()
-        {
-            return None;
-        }
-        let patience = self.since.filter(|_| self.state != State::Connected || self.restarting);
+        let former = self.former.as_mut().and_then(|former| former.deadline());
+        let patience = self.since.filter(|_| !matches!(self.state, State::Connected | State::Unreachable));
         let patience = patience.map(|since| since + self.patience());
-        let next = self.agent.remote_credentials().is_some().then(|| self.agent.poll_timeout()).flatten();
+        let checks = self.state != State::Unreachable && self.agent.remote_credentials().is_some();
+        let next = checks.then(|| self.agent.poll_timeout()).flatten();
         let next = next.map(|at| self.clock.time(at));
-        [patience, next].into_iter().flatten().min()
+        [former, patience, next].into_iter().flatten().min()
     }
 
     /// The next datagram to send.
     pub fn poll_transmit(&mut self) -> Option<Datagram> {
-        let said = self.agent.poll_transmit()?;
+        let Some(said) = self.agent.poll_transmit() else { return self.former.as_mut()?.poll_transmit() };
         Some(Datagram {
             pair: Pair { local: said.source, remote: said.destination },
             octets: said.contents.into(),
         })
     }
 
-    /// How it stands.
+    /// How it stands; while a restart has no path yet, how the old path does.
     #[must_use]
     pub fn state(&self) -> State {
-        self.state
+        let old = self.former.as_ref().filter(|_| self.state == State::Checking).map(|former| former.state);
+        old.filter(|old| *old != State::Unreachable).unwrap_or(self.state)
     }
 
     /// Where media goes: the nominated pair while it has consent.
     #[must_use]
     pub fn pair(&self) -> Option<Pair> {
-        self.pair.filter(|_| self.state == State::Connected)
+        let own = self.pair.filter(|_| self.state == State::Connected);
+        own.or_else(|| self.former.as_ref()?.pair())
     }
 
     /// A check of ours to this address was answered.
     #[must_use]
     pub fn is_valid(&self, remote: SocketAddr) -> bool {
-        self.pair.is_some_and(|pair| pair.remote == remote) || self.agent.has_viable_remote_candidate(remote)
+        self.pair.is_some_and(|pair| pair.remote == remote)
+            || self.agent.has_viable_remote_candidate(remote)
+            || self.former.as_ref().is_some_and(|former| former.is_valid(remote))
     }
 
     /// An authentic check or answer came from this address.
     #[must_use]
     pub fn is_known(&self, remote: SocketAddr) -> bool {
-        self.sources.contains(&remote)
+        self.sources.contains(&remote) || self.former.as_ref().is_some_and(|former| former.is_known(remote))
     }
 
     fn patience(&self) -> u64 {
@@ -355,19 +381,19 @@ impl Agent {
         }
         if self.agent.state().is_connected() && self.pair.is_some() {
             if self.state != State::Unreachable {
-                (self.state, self.since, self.restarting) = (State::Connected, None, false);
+                (self.state, self.since, self.former) = (State::Connected, None, None);
             }
             return;
         }
         let overdue = self.since.is_some_and(|since| now.since(since) >= self.patience());
         match self.state {
-            State::Connected if !self.restarting => {
+            State::Connected => {
                 // All pairs are gone by now; new ones of the same candidates find a peer that comes back.
                 self.agent.recreate_candidate_pairs();
                 (self.state, self.since) = (State::Disconnected, Some(now));
             }
-            State::Checking | State::Disconnected | State::Connected if overdue => {
-                (self.state, self.restarting) = (State::Unreachable, false);
+            State::Checking | State::Disconnected if overdue => {
+                (self.state, self.former) = (State::Unreachable, None);
             }
             _ => {}
         }

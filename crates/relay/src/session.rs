@@ -37,7 +37,7 @@ pub use sound::Line as SoundLine;
 pub use snapshot::{AHEAD, EndState, Keyed, Snapshot};
 
 use crate::dtls::Certificate;
-use crate::ice::Datagram;
+use crate::ice::{Credentials, Datagram};
 use crate::packet::{Class, classify};
 use end::{End, Link};
 use plain::Plain;
@@ -254,7 +254,7 @@ impl Worker {
         Ok(())
     }
 
-    /// Further candidates of a connected peer.
+    /// Further candidates of a connected peer, or its ICE restart: see [`Remote::fresh`].
     ///
     /// # Errors
     /// [`Refusal`]
@@ -263,11 +263,11 @@ impl Worker {
         session: &str,
         leg: u32,
         content: u32,
-        ice: &Ice,
+        (ice, fresh): (&Ice, Option<Credentials>),
         now: Time,
     ) -> Result<(), Refusal> {
         let index = self.find(session, leg, content)?;
-        self.trickle(index, ice, now)
+        self.trickle(index, ice, fresh, now)
     }
 
     /// Another relay goes on with the session: what comes is still forwarded, but no path is checked or nominated any more, lest the

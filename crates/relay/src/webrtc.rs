@@ -190,7 +190,8 @@ impl End {
         self.follow(now);
     }
 
-    /// New ICE credentials of ours; the association and its keys stay, media keeps to the old path until another works.
+    /// New ICE credentials of ours; the association and its keys stay, media keeps to the old path until another works, and the
+    /// peer's checks of that are answered.
     /// [`End::remote`] with the peer's new ones follows.
     ///
     /// # Errors
@@ -199,6 +200,12 @@ impl End {
         self.ice.restart(ours, now)?;
         self.told = self.ice.state();
         Ok(())
+    }
+
+    /// The ufrag of ours from before a restart, until that has come to a path.
+    #[must_use]
+    pub fn former(&self) -> Option<&str> {
+        self.ice.former()
     }
 
     /// Takes a datagram that came `from` the network on our socket `to`; media is decrypted in place, without an allocation.

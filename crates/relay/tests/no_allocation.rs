@@ -182,6 +182,7 @@ fn call(crypto: Option<Crypto>) -> (Worker, EndId, End) {
             rtcp_port: 2,
             ufrag,
             pwd,
+            generation: 0,
             tie_breaker,
             preference: 1,
             crypto,
@@ -265,7 +266,17 @@ fn a_content_that_rides_on_another_allocates_nothing_per_packet() {
         let Credentials { ufrag, pwd } = credentials(10 + id.index as usize);
         let (tie_breaker, preference, crypto) = (7, 1, vec![]);
         let address = address(0).ip();
-        Ok::<_, ()>(Local { address, rtp_port: 3, rtcp_port: 4, ufrag, pwd, tie_breaker, preference, crypto })
+        Ok::<_, ()>(Local {
+            address,
+            rtp_port: 3,
+            rtcp_port: 4,
+            ufrag,
+            pwd,
+            generation: 0,
+            tie_breaker,
+            preference,
+            crypto,
+        })
     };
     worker.allocate("call", "", 2, START, make).unwrap();
     let codecs = vec![Codec::new(96, "VP8", 90_000, 1)];
@@ -336,6 +347,7 @@ fn calls_between_phones_allocate_nothing_per_packet() {
                 rtcp_port: 2,
                 ufrag,
                 pwd,
+                generation: 0,
                 tie_breaker: 5,
                 preference: 1,
                 crypto,
@@ -386,6 +398,7 @@ fn rtcp_allocates_nothing() {
             rtcp_port: 2,
             ufrag,
             pwd,
+            generation: 0,
             tie_breaker: 5,
             preference: 1,
             crypto: vec![],
@@ -447,6 +460,7 @@ fn a_transcoded_call_allocates_nothing_on_the_media_thread() {
             rtcp_port: 2,
             ufrag,
             pwd,
+            generation: 0,
             tie_breaker,
             preference: 1,
             crypto: vec![],

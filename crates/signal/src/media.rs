@@ -366,6 +366,14 @@ impl Media {
     }
 }
 
+impl Ice {
+    /// How many restarts it follows, by its candidates.
+    #[must_use]
+    pub fn generation(&self) -> u32 {
+        self.candidates.first().map_or(0, |candidate| candidate.generation)
+    }
+}
+
 impl Transport {
     /// The IP that the description names, if any.
     #[must_use]

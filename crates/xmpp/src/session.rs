@@ -108,6 +108,8 @@ pub struct Session {
     pub holding: bool,
     /// The peer's hold or unhold waits for an open offer to close.
     pub wish: bool,
+    /// The peer has restarted ICE and waits for credentials of ours; as a wish, it may have to wait.
+    pub renewing: bool,
     /// We told the peer that it is held.
     pub held: bool,
     /// When the peer's first ringing was heard.
@@ -143,6 +145,7 @@ impl Session {
             asking: None,
             holding: false,
             wish: false,
+            renewing: false,
             held: false,
             rang: None,
             ringing: false,
@@ -165,6 +168,11 @@ impl Session {
     #[must_use]
     pub fn is_open(&self) -> bool {
         matches!(self.state, State::Incoming | State::Outgoing | State::Active)
+    }
+    /// Something waits for an open offer to close.
+    #[must_use]
+    pub fn wishes(&self) -> bool {
+        self.wish || self.renewing
     }
     /// The side of the session that we are.
     #[must_use]

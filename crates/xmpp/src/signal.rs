@@ -51,14 +51,15 @@ pub fn hear(session: &mut Session, stanza: &Element, id: &str, now: Time) -> Hea
     heard
 }
 
-/// A hold or unhold of the peer's that has waited for an open offer to close (interworking §2.11).
+/// What the peer wishes and cannot be refused: a hold or unhold (interworking §2.11), an ICE restart. It has waited for an open
+/// offer to close.
 pub fn wish(session: &mut Session) -> Option<Signal> {
-    let free = session.wish && session.asked.is_none() && session.asking.is_none();
+    let free = session.wishes() && session.asked.is_none() && session.asking.is_none();
     if !free || session.state != State::Active {
         return None;
     }
-    session.wish = false;
-    session.asked = Some(Asked::Hold);
+    session.asked = Some(if session.renewing { Asked::Restart } else { Asked::Hold });
+    (session.wish, session.renewing) = (false, false);
     Some(Signal::Update(session.description()))
 }
 
@@ -352,6 +353,10 @@ fn refused(session: &mut Session, why: Reason, id: &str) -> Vec<Element> {
         }
         Some(Asked::Hold) => {
             session.wish = why == Reason::Glare;
+            vec![]
+        }
+        Some(Asked::Restart) => {
+            session.renewing = why == Reason::Glare;
             vec![]
         }
         Some(Asked::Replace) => {

@@ -233,6 +233,66 @@ fn candidates_trickle_before_and_after_the_accept() {
     assert_eq!(b.kinds(), ["result", "transport-info"]);
 }
 
+/// R-RTP-17: new credentials of ours and a candidate in one transport-info, as soon as nothing else is open.
+#[test]
+fn a_restart_is_answered_when_nothing_else_is_open() {
+    let restart = |ufrag: &str| {
+        let transport = format!(
+            "<transport xmlns='urn:xmpp:jingle:transports:ice-udp:1' ufrag='{ufrag}' pwd='a-new-password-of-rosa'/>"
+        );
+        action("transport-info", SID, &format!("<content creator='initiator' name='0'>{transport}</content>"))
+    };
+    let restarts = |heard: &Heard, ufrag: &str| match heard.signals.as_slice() {
+        [Signal::Update(m)] => m.contents[0].transport.ice.as_ref().unwrap().ufrag == ufrag,
+        _ => false,
+    };
+    let mut b = bench();
+    let (leg, us) = rosa_is_answered(&mut b);
+    b.sent.clear();
+    // The form of the Conversations family: no candidate yet.
+    b.jingle(ROSA, &us, &restart("second"));
+    assert!(restarts(&b.commit(), "second"));
+    // Another one while we still ask: it waits for its turn.
+    b.jingle(ROSA, &us, &restart("third"));
+    assert!(b.commit().signals.is_empty());
+    let mut ours = media();
+    let ice = ours.contents[0].transport.ice.as_mut().unwrap();
+    ice.ufrag = "ours2".into();
+    ice.candidates.truncate(1);
+    ice.candidates[0].generation = 1;
+    assert_eq!(b.kinds(), ["result", "result"]);
+    b.say(leg, Signal::Updated(ours.clone()));
+    let info = b.last("transport-info");
+    assert_eq!(b.kinds(), ["transport-info"]);
+    let content = info.children().next().unwrap().children().next().unwrap();
+    let transport = content.children().next().unwrap();
+    let candidates: Vec<_> =
+        transport.children().filter(|c| c.name() == "candidate").map(|c| c.attr("generation")).collect();
+    assert_eq!((transport.attr("ufrag"), &candidates[..]), (Some("ours2"), &[Some("1")][..]));
+    b.after(1_000);
+    assert!(restarts(&b.commit(), "third"));
+    // It met an open offer of the other side: tried again.
+    b.say(leg, Signal::Refused(Reason::Glare));
+    b.after(1_000);
+    assert!(restarts(&b.commit(), "third"));
+    b.say(leg, Signal::Updated(ours.clone()));
+    assert_eq!(b.kinds(), ["transport-info"]);
+    // While an update of ours is open.
+    let mut held = ours.clone();
+    held.contents[0].direction = Direction::Send;
+    b.say(leg, Signal::Update(held));
+    let hold = b.last("hold");
+    b.jingle(ROSA, &us, &restart("fourth"));
+    assert!(b.commit().signals.is_empty());
+    b.reply(&hold, None);
+    let heard = b.commit();
+    let [Signal::Updated(_), Signal::Update(m)] = heard.signals.as_slice() else { panic!("{heard:?}") };
+    assert_eq!(m.contents[0].transport.ice.as_ref().unwrap().ufrag, "fourth");
+    b.sent.clear();
+    b.say(leg, Signal::Updated(ours));
+    assert_eq!(b.kinds(), ["transport-info"]);
+}
+
 /// R-CALL-19: hold from each side.
 #[test]
 fn hold_from_both_sides() {

@@ -117,6 +117,8 @@ pub enum Done {
     Allocated(Ends),
     /// An end was told.
     Told,
+    /// An end was told, and its ICE credentials are others than it was made with.
+    Renewed(Box<Local>),
     /// The number and the codec that are spoken at an end; `None`: it is not connected, or speaks none of ours.
     Voice(Option<(u8, Kind)>),
     /// Figures of a session; `None` when it is not known.

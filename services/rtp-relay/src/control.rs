@@ -218,13 +218,20 @@ impl Service {
                     })
                     .collect(),
             }),
-            (Kind::Update, _) => Answer::Update(v1::UpdateReply {}),
+            (kind, Done::Renewed(local)) => {
+                let ice = Some(convert::ours(&local, (member.shared, member.other)));
+                match kind {
+                    Kind::Update => Answer::Update(v1::UpdateReply { ice }),
+                    _ => Answer::Connect(v1::ConnectReply { ice }),
+                }
+            }
+            (Kind::Update, _) => Answer::Update(v1::UpdateReply::default()),
             (Kind::Release, Done::Figures(last)) => Answer::Release(v1::ReleaseReply { ends: told(last) }),
             (_, Done::Figures(figures)) => {
                 Answer::Statistics(v1::StatisticsReply { ends: told(figures), ..self.totals() })
             }
             // Only asked for within the process.
-            (_, Done::Told | Done::Voice(_)) => Answer::Connect(v1::ConnectReply {}),
+            (_, Done::Told | Done::Voice(_)) => Answer::Connect(v1::ConnectReply::default()),
         };
         v1::Reply { id: ticket.id, reply: Some(answer) }
     }
@@ -366,11 +373,17 @@ impl Relay for Service {
         &self,
         request: Request<v1::ConnectRequest>,
     ) -> Result<Response<v1::ConnectReply>, Status> {
-        self.one(Asked::Connect(request.into_inner())).await.map(|_| Response::new(v1::ConnectReply {}))
+        match self.one(Asked::Connect(request.into_inner())).await? {
+            Answer::Connect(reply) => Ok(Response::new(reply)),
+            _ => Err(Status::internal("the reply is another order's")),
+        }
     }
 
     async fn update(&self, request: Request<v1::UpdateRequest>) -> Result<Response<v1::UpdateReply>, Status> {
-        self.one(Asked::Update(request.into_inner())).await.map(|_| Response::new(v1::UpdateReply {}))
+        match self.one(Asked::Update(request.into_inner())).await? {
+            Answer::Update(reply) => Ok(Response::new(reply)),
+            _ => Err(Status::internal("the reply is another order's")),
+        }
     }
 
     async fn play(&self, request: Request<v1::PlayRequest>) -> Result<Response<v1::PlayReply>, Status> {

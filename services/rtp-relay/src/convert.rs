@@ -1,6 +1,7 @@
 //! Between `relay.proto` and the core; what makes no sense is told by the name of its field.
 
 use proto::v1;
+use relay::ice::Credentials;
 use relay::session::{Figures, Form, LEGS, Local, Remote};
 use signal::LegId;
 use signal::media::{Codec, Crypto, Direction, Dtls, Fingerprint, Ice};
@@ -77,6 +78,9 @@ pub fn remote(request: v1::ConnectRequest) -> Result<Remote, Status> {
         direction: Direction::of(request.sends, request.receives),
         ours: request.ours,
         source,
+        // The thread draws it.
+        fresh: None,
+        told: request.told.map(told).transpose()?,
     })
 }
 
@@ -126,16 +130,16 @@ fn crypto(mut lines: Vec<v1::Crypto>) -> Result<Option<Crypto>, Status> {
     lines.pop().map(Crypto::try_from).transpose().map_err(|error| bad(error.field, error.why))
 }
 
-/// An end as it is offered: plain ports, and the shared port as a host candidate.
+/// What the peer was told of our ICE after a restart, and after how many.
+fn told(told: v1::Ice) -> Result<(Credentials, u32), Status> {
+    let Ice { ufrag, pwd, candidates, .. } = ice(told)?;
+    let generation = candidates.first().map_or(0, |candidate| candidate.generation);
+    Ok((Credentials { ufrag, pwd }, generation))
+}
+
+/// The ICE of an end: its credentials, and the shared port as a host candidate of each family.
 #[must_use]
-pub fn end(
-    leg: LegId,
-    content: u16,
-    local: Local,
-    shared: (SocketAddr, Option<SocketAddr>),
-    print: &Fingerprint,
-) -> v1::LocalEnd {
-    let (shared, other) = shared;
+pub fn ours(local: &Local, (shared, other): (SocketAddr, Option<SocketAddr>)) -> v1::Ice {
     let candidate = |(place, address): (u16, SocketAddr)| v1::Candidate {
         foundation: (place + 1).to_string(),
         component: 1,
@@ -144,16 +148,30 @@ pub fn end(
         address: address.to_string(),
         kind: v1::CandidateKind::Host.into(),
         related: String::new(),
-        generation: 0,
+        generation: local.generation,
     };
     let candidates = (0..).zip(std::iter::once(shared).chain(other)).map(candidate).collect();
+    let (ufrag, pwd) = (local.ufrag.clone(), local.pwd.clone());
+    v1::Ice { ufrag, pwd, candidates, lite: false, trickle: false }
+}
+
+/// An end as it is offered: plain ports, and the shared port.
+#[must_use]
+pub fn end(
+    leg: LegId,
+    content: u16,
+    local: Local,
+    shared: (SocketAddr, Option<SocketAddr>),
+    print: &Fingerprint,
+) -> v1::LocalEnd {
+    let (ice, other) = (ours(&local, shared), shared.1);
     v1::LocalEnd {
         leg: leg.0.into(),
         content: content.into(),
         address: local.address.to_string(),
         rtp_port: local.rtp_port.into(),
         rtcp_port: local.rtcp_port.into(),
-        ice: Some(v1::Ice { ufrag: local.ufrag, pwd: local.pwd, candidates, lite: false, trickle: false }),
+        ice: Some(ice),
         fingerprint: Some(v1::Fingerprint { hash: print.hash.clone(), digest: print.digest.clone() }),
         crypto: local.crypto.iter().map(v1::Crypto::from).collect(),
         other_address: other.map(|other| other.ip().to_string()).unwrap_or_default(),

@@ -1,5 +1,6 @@
 //! Numbers and words from the system's random source.
 
+use relay::ice::Credentials;
 use signal::media::{Crypto, Suite};
 
 /// ice-chars (RFC 8839 §5.4) that no notation has to escape; 64 of them, so each carries six bits.
@@ -45,6 +46,12 @@ pub fn number() -> u32 {
 pub fn word(chars: usize) -> String {
     let octets: [u8; 32] = octets();
     octets.iter().take(chars).map(|octet| char::from(CHARS[usize::from(octet & 63)])).collect()
+}
+
+/// ICE credentials: more than RFC 8445 §5.3 asks for, 48 and 144 bits.
+#[must_use]
+pub fn credentials() -> Credentials {
+    Credentials { ufrag: word(8), pwd: word(24) }
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use crate::udp::{BATCH, Batch};
 use crate::{cpu, random, udp};
 use ::sound::room::Parcel;
 use relay::dtls::Certificate;
-use relay::ice::PREFERENCE;
+use relay::ice::{Credentials, PREFERENCE};
 use relay::session::{
     Arrival, Departure, EndId, Host, Latched, Limits, Local, Report, Snapshot, Socket, SoundLine, Worker,
 };
@@ -404,16 +404,18 @@ impl Thread {
                 }
                 Done::Allocated(self.allocate(&session, &trace, contents, webrtc, state, now)?)
             }
-            Order::Connect { session, end: (leg, content), remote } => {
+            Order::Connect { session, end: (leg, content), mut remote } => {
+                remote.fresh = remote.ice.is_some().then(random::credentials);
                 worker.connect(&session, leg, content, &remote, now)?;
-                Done::Told
+                told(worker, &session, leg, content)
             }
             Order::Update { session, end: (leg, content), ice, picture } => {
-                worker.update(&session, leg, content, &ice, now)?;
+                let fresh = (!ice.pwd.is_empty()).then(random::credentials);
+                worker.update(&session, leg, content, (&ice, fresh), now)?;
                 if picture {
                     worker.refresh(&session, leg, content)?;
                 }
-                Done::Told
+                told(worker, &session, leg, content)
             }
             Order::Voice { session, end: (leg, content) } => {
                 Done::Voice(worker.voice(&session, leg, content)?)
@@ -469,12 +471,14 @@ impl Thread {
                 }
                 pairs[place] = Some(Held { id, pair, peer: None, look: 0 });
             }
+            let Credentials { ufrag, pwd } = random::credentials();
             Ok(Local {
                 address: advertise,
                 rtp_port: port,
                 rtcp_port: if port == 0 { 0 } else { port + 1 },
-                ufrag: random::word(8),
-                pwd: random::word(24),
+                ufrag,
+                pwd,
+                generation: 0,
                 tie_breaker: random::number().into(),
                 // Only who describes itself with an address describes itself with keys.
                 crypto: if port == 0 { vec![] } else { random::keys() },
@@ -566,4 +570,10 @@ impl Thread {
         gauges.dropped.store(dropped, Ordering::Relaxed);
         gauges.turned.store(self.worker.turned().0, Ordering::Relaxed);
     }
+}
+
+/// What is told of an end that heard of its peer.
+fn told(worker: &Worker, session: &str, leg: u32, content: u32) -> Done {
+    let local = worker.renewed(session, leg, content);
+    local.map_or(Done::Told, |local| Done::Renewed(Box::new(local.clone())))
 }

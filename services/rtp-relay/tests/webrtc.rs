@@ -230,6 +230,60 @@ async fn a_phone_and_a_browser_hear_each_other_and_rtcp_is_muxed() {
     relay.stop().await;
 }
 
+/// R-RTP-17, over the control API: the credentials that a restart is answered with, and sound all the while.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_is_answered_with_new_credentials() {
+    let mut relay = start(config("24250-24269"));
+    let (ends, phone, mut browser) = call(&mut relay, "call", 1, false).await;
+    let before = ends[1].ice.clone().unwrap();
+    let under = |browser: &Browser, ufrag: &str| {
+        let mut facts = browser.describes("call", 1, true);
+        facts.ice.as_mut().unwrap().ufrag = ufrag.into();
+        facts
+    };
+    let generations = |ice: &v1::Ice| ice.candidates.iter().map(|c| c.generation).collect::<Vec<_>>();
+    let told = relay.client.connect(under(&browser, "browser")).await.unwrap().into_inner();
+    assert_eq!(told.ice, None, "nothing has changed");
+    for (generation, ufrag) in [(1, "again"), (2, "once-more")] {
+        let words = Credentials { ufrag: ufrag.into(), pwd: PWD.into() };
+        let now = browser.now();
+        browser.end.restart(&words, now).unwrap();
+        let facts = under(&browser, ufrag);
+        let ice = match generation {
+            1 => relay.client.connect(facts.clone()).await.unwrap().into_inner().ice,
+            _ => {
+                let ice = facts.ice.clone();
+                let update = v1::UpdateRequest { session: "call".into(), leg: 1, ice, ..Default::default() };
+                relay.client.update(update).await.unwrap().into_inner().ice
+            }
+        };
+        let ice = ice.expect("new credentials");
+        assert!(ice.ufrag != before.ufrag && ice.pwd != before.pwd && ice.pwd.len() >= 22, "{}", ice.ufrag);
+        assert_eq!(generations(&ice), [generation]);
+        assert_eq!(ice.candidates[0].address, before.candidates[0].address);
+        let again = relay.client.connect(facts).await.unwrap().into_inner().ice;
+        assert_eq!(again.as_ref(), Some(&ice), "asked again, the same");
+        // The client has not heard of it yet, then it has.
+        let end = LocalEnd { ice: Some(ice), ..ends[1].clone() };
+        let (to, rtp_socket) = (rtp_port(&ends[0]), phone.rtp.try_clone().unwrap());
+        let spoken = tokio::task::spawn_blocking(move || {
+            let talk = |browser: &mut Browser, seq: u16| {
+                rtp_socket.send_to(&rtp(0, seq, 1), to).unwrap();
+                browser.hears(&rtp(0, seq, 1));
+                browser.say(&rtp(0, seq, 2), false);
+                assert_eq!(hear(&rtp_socket).0, rtp(0, seq, 2));
+            };
+            talk(&mut browser, 10 * generation as u16);
+            browser.meets(&end);
+            browser.until("the new path", |browser| browser.end.former().is_none());
+            talk(&mut browser, 10 * generation as u16 + 1);
+            browser
+        });
+        browser = spoken.await.unwrap();
+    }
+    relay.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn several_browsers_share_the_port_call_in_either_direction_and_trickle() {
     let mut relay = start(config("24220-24249"));

@@ -11,7 +11,8 @@ use bus::directory::Directory;
 use bus::{Bus, BusError, Message};
 use proto::v1::EndStatistics;
 use proto::wire::Wire;
-use session::call::{Call, Connect, Effect, Event, Fact, RelaySession};
+use session::call::{Call, Connect, Effect, Event, Fact, RelaySession, Renewal};
+use signal::media::Ice;
 use signal::{EffectId, LegId, LegState, Protocol, Said, Say, Signal, Time, subjects};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -37,6 +38,27 @@ pub struct Performed {
     pub events: Vec<Event>,
     /// This relay does not have the session any more.
     pub lost: Option<RelaySession>,
+}
+
+impl Performed {
+    /// An end answers with this ICE; the call hears it where it is news.
+    fn renew(&mut self, call: &Call, leg: LegId, content: u16, told: Option<Ice>) {
+        let news = told.filter(|told| ice(call, leg, content).is_none_or(|known| known.ufrag != told.ufrag));
+        if let (Some(told), Some(relay)) = (news, &call.relay) {
+            self.renewed(leg, relay, &[], vec![(content, told)]);
+        }
+    }
+
+    /// What the relay answered to `asked`, or told unasked.
+    fn renewed(&mut self, leg: LegId, relay: &RelaySession, asked: &[Connect], ends: Vec<(u16, Ice)>) {
+        let theirs = asked.iter().map(Connect::ufrag).collect();
+        self.events.push(Event::Renewed(leg, Renewal { relay: relay.clone(), theirs, ends }));
+    }
+}
+
+/// What the peer of an end knows of its ICE.
+fn ice(call: &Call, leg: LegId, content: u16) -> Option<&Ice> {
+    Some(&call.leg(leg)?.ends.get(usize::from(content))?.ice)
 }
 
 /// Performs effects.
@@ -121,7 +143,7 @@ impl Performer {
                         }
                     }
                 }
-                other => self.order(call, &entry, &other, &mut performed.lost).await,
+                other => self.order(call, &entry, &other, &mut performed).await,
             };
             if !done {
                 break;
@@ -202,7 +224,7 @@ impl Performer {
         call: &Call,
         entry: &Entry<Effect>,
         effect: &Effect,
-        lost: &mut Option<RelaySession>,
+        performed: &mut Performed,
     ) -> bool {
         let span = info_span!("call.media", otel.name = effect.name(), call.id = %call.id);
         runtime::trace::adopt(&span, &call.trace);
@@ -222,7 +244,13 @@ impl Performer {
                 }
                 (Effect::Leave(session), _) => (session, self.relays.leave(session, call.id, &trace).await),
                 (Effect::Connect(connect), Some(session)) => {
-                    (session, self.relays.connect(session, call.id, connect, &trace).await)
+                    let told = ice(call, connect.leg, connect.content);
+                    let outcome = self.relays.connect(session, call.id, connect, told, &trace).await;
+                    (session, outcome.map(|ice| performed.renew(call, connect.leg, connect.content, ice)))
+                }
+                (Effect::Restart { leg, ends }, Some(session)) => {
+                    let outcome = self.restart(call, session, ends, &trace).await;
+                    (session, outcome.map(|renewed| performed.renewed(*leg, session, ends, renewed)))
                 }
                 // Nobody loses anything by silence: once, and no more.
                 (Effect::Play { leg, content, sound }, Some(session)) => {
@@ -232,18 +260,19 @@ impl Performer {
                 }
                 (Effect::Candidates { leg, content, ice }, Some(session)) => {
                     let end = (*leg, *content);
-                    (session, self.relays.candidates(session, call.id, end, ice, &trace).await)
+                    let outcome = self.relays.candidates(session, call.id, end, ice, &trace).await;
+                    (session, outcome.map(|ice| performed.renew(call, *leg, *content, ice)))
                 }
                 // The call has ended meanwhile.
                 _ => return true,
             };
-            let needed = matches!(effect, Effect::Connect(_) | Effect::Probe);
+            let needed = matches!(effect, Effect::Connect(_) | Effect::Restart { .. } | Effect::Probe);
             match outcome {
                 Ok(()) => true,
                 // The session is gone with its relay; another may go on with it.
                 Err(Failure::Lost) => {
                     if needed {
-                        *lost = Some(session.clone());
+                        performed.lost = Some(session.clone());
                     }
                     true
                 }
@@ -251,14 +280,36 @@ impl Performer {
                     let age = (self.now)().since(entry.since);
                     let gone = age >= OPEN_BY_MS && !self.relays.lives(session);
                     if gone && needed {
-                        *lost = Some(session.clone());
+                        performed.lost = Some(session.clone());
                     }
-                    gone || age >= GIVE_UP_MS
+                    let given_up = !gone && age >= GIVE_UP_MS;
+                    if let (true, Effect::Restart { leg, ends }) = (given_up, effect) {
+                        // The peer waits for an answer.
+                        performed.renewed(*leg, session, ends, vec![]);
+                    }
+                    gone || given_up
                 }
             }
         }
         .instrument(span)
         .await
+    }
+
+    /// Tells a relay that a peer has restarted ICE; what its ends answer with.
+    async fn restart(
+        &self,
+        call: &Call,
+        session: &RelaySession,
+        ends: &[Connect],
+        trace: &str,
+    ) -> Result<Vec<(u16, Ice)>, Failure> {
+        let mut renewed = vec![];
+        for connect in ends {
+            let told = ice(call, connect.leg, connect.content);
+            let ice = self.relays.connect(session, call.id, connect, told, trace).await?;
+            renewed.extend(ice.map(|ice| (connect.content, ice)));
+        }
+        Ok(renewed)
     }
 
     /// False: the bus does not take it; it stays in the outbox.
@@ -309,9 +360,10 @@ fn count(fact: &Fact) {
 pub fn lane(effect: &Effect) -> Lane {
     match effect {
         Effect::Say { leg, .. } => Lane::Leg(*leg),
-        Effect::Connect(Connect { leg, .. }) | Effect::Candidates { leg, .. } | Effect::Play { leg, .. } => {
-            Lane::Media(*leg)
-        }
+        Effect::Connect(Connect { leg, .. })
+        | Effect::Restart { leg, .. }
+        | Effect::Candidates { leg, .. }
+        | Effect::Play { leg, .. } => Lane::Media(*leg),
         // An order that comes after it finds no session, and nobody is left to miss it.
         Effect::Leave(_) | Effect::Release(_) | Effect::Probe => Lane::Relay,
         Effect::Record(_) => Lane::Facts,

@@ -13,7 +13,7 @@ mod common;
 use bus::Message;
 use common::{World, described, heard, invite};
 use proto::wire::Wire;
-use signal::media::Codec;
+use signal::media::{Codec, Dtls, Fingerprint, Ice, Setup};
 use signal::{Ask, End, Heard, LegId, Protocol, Reason, Said, Say, Signal, Verdict, subjects};
 use std::time::Duration;
 use tonic::Status;
@@ -116,6 +116,52 @@ async fn a_relay_that_lost_the_session_ends_the_call() {
     *world.books.1.lock().unwrap() = Some(Status::not_found("no such session"));
     world.ask(Ask::Heard(heard(1, 1, 2, vec![Signal::Answer(described())]))).await;
     world.until(|w| w.said().iter().filter(|(_, what)| *what == "end").count() == 2).await;
+}
+
+/// R-RTP-17: a client's restart is answered with what the relay answers it with, once, whoever dies on the way.
+#[tokio::test]
+async fn a_restart_is_answered_with_the_credentials_of_the_relay() {
+    let restarted = |ufrag: &str| {
+        let mut media = described();
+        let transport = &mut media.contents[0].transport;
+        (transport.address, transport.mux) = (None, true);
+        transport.ice = Some(Ice { ufrag: ufrag.into(), pwd: "p".repeat(22), ..Ice::default() });
+        let fingerprints = vec![Fingerprint { hash: "sha-256".into(), digest: vec![3; 32] }];
+        transport.dtls = Some(Dtls { fingerprints, setup: Setup::Active });
+        media
+    };
+    let world = World::new().await;
+    let _edges = world.edges().await;
+    let one = world.orchestrator().await;
+    world.ask(Ask::Heard(invite("sip:2700@gw.example"))).await;
+    world.until(|w| w.said().len() == 1).await;
+    world.ask(Ask::Heard(heard(1, 1, 2, vec![Signal::Answer(restarted("hers"))]))).await;
+    world.until(|w| w.books.count("connect") == 2).await;
+    let update = |base, event, ufrag| {
+        world.ask(Ask::Heard(heard(1, base, event, vec![Signal::Update(restarted(ufrag))])))
+    };
+    let answers = |w: &World| -> Vec<(String, usize, u32)> {
+        let said = w.said.lock().unwrap();
+        let answers = said.iter().filter_map(|say| match &say.signal {
+            Signal::Updated(media) if say.state.leg.leg == LegId(1) => {
+                media.contents[0].transport.ice.as_ref()
+            }
+            _ => None,
+        });
+        answers.map(|ice| (ice.ufrag.clone(), ice.candidates.len(), ice.generation())).collect()
+    };
+    assert!(matches!(update(2, 3, "again").await, Some(Verdict::Committed { .. })));
+    world.until(|w| answers(w) == [("ours1".into(), 1, 1)]).await;
+    // The relay takes the next one, and its reply is lost with the orchestrator.
+    *world.books.1.lock().unwrap() = Some(Status::unavailable("the reply is lost"));
+    let Some(Verdict::Leg(leg)) = world.ask(Ask::Recall(heard(1, 0, 0, vec![]).leg)).await else { panic!() };
+    assert!(matches!(update(leg.revision, 4, "once more").await, Some(Verdict::Committed { .. })));
+    world.until(|w| w.books.4.lock().unwrap().get(&1) == Some(&("once more".into(), 2))).await;
+    drop(one);
+    *world.books.1.lock().unwrap() = None;
+    let _two = world.orchestrator().await;
+    world.until(|w| answers(w).len() > 1).await;
+    assert_eq!(answers(&world)[1], ("ours2".into(), 1, 2), "asked again, the same answer");
 }
 
 /// R-RTP-14: whichever side falls silent, both hear that the call is over, and why.

@@ -140,6 +140,15 @@ pub fn grant_of(relay: u8, transcodes: bool) -> Grant {
     Grant { session, ends: vec![end(0), end(1)], transcodes }
 }
 
+/// What an end answers with after one more restart of its peer.
+#[must_use]
+pub fn renewed(ice: &Ice) -> Ice {
+    let (name, generation) = (ice.ufrag.split('g').next().unwrap_or_default(), ice.generation() + 1);
+    let mut ice = Ice { ufrag: format!("{name}g{generation}"), ..ice.clone() };
+    ice.candidates.iter_mut().for_each(|candidate| candidate.generation = generation);
+    ice
+}
+
 fn key(suite: Suite) -> Crypto {
     let (key, salt) = suite.lengths();
     Crypto { tag: 1, suite, key: vec![0xcd; key + salt], mki: 0 }

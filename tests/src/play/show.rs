@@ -1,7 +1,7 @@
 //! How messages and decisions stand in a flow.
 
 use minidom::Element;
-use session::call::{Effect, Event, Fact};
+use session::call::{Connect, Effect, Event, Fact};
 use signal::{Media, Signal};
 use sip::message::{Message, Start};
 
@@ -95,6 +95,7 @@ pub fn event(event: &Event) -> Option<String> {
         Event::GivenUp(leg) => format!("{} given up", leg.0),
         Event::Media(leg, event) => format!("{} media {event:?}", leg.0).to_lowercase(),
         Event::Moved(to) => format!("moved{}", if to.alive { ", the old relay lives" } else { "" }),
+        Event::Renewed(leg, _) => format!("{} renewed", leg.0),
         Event::Deadline => "time is up".into(),
         Event::HangUp(reason) => format!("hang up ({reason:?})").to_lowercase(),
     })
@@ -105,26 +106,11 @@ pub fn event(event: &Event) -> Option<String> {
 pub fn effect(effect: &Effect) -> (String, Option<String>) {
     match effect {
         Effect::Say { leg, signal: said, .. } => (format!("{} {}", leg.0, signal(said)), None),
-        Effect::Connect(connect) => {
-            let remote = &connect.remote;
-            let place = match (&remote.ice, remote.address) {
-                (Some(ice), _) => format!("ICE {} with {} candidates", ice.ufrag, ice.candidates.len()),
-                (None, Some(address)) => address.to_string(),
-                (None, None) => "nowhere".into(),
-            };
-            let keys = remote
-                .crypto
-                .first()
-                .map_or_else(String::new, |line| format!(" under {}", line.suite.name()));
-            let codecs: Vec<String> = connect.codecs.iter().map(|c| format!("{} {}", c.pt, c.name)).collect();
-            let direction = format!("{:?}", connect.direction).to_lowercase();
-            let detail = format!(
-                "relay: {} is at {place}{keys}; {}; sends {direction}",
-                connect.leg.0,
-                codecs.join(", ")
-            );
-            (format!("connect {}", connect.leg.0), Some(detail))
+        Effect::Restart { leg, ends } => {
+            let details: Vec<String> = ends.iter().map(whereabouts).collect();
+            (format!("restart {}", leg.0), Some(details.join("\n")))
         }
+        Effect::Connect(connect) => (format!("connect {}", connect.leg.0), Some(whereabouts(connect))),
         Effect::Candidates { leg, ice, .. } => {
             let places: Vec<String> = ice.candidates.iter().map(|c| c.address.to_string()).collect();
             let detail = format!("relay: {} may be at {}", leg.0, places.join(", "));
@@ -143,4 +129,18 @@ pub fn effect(effect: &Effect) -> (String, Option<String>) {
         Effect::Record(Fact::Answered) => ("answered".into(), None),
         Effect::Record(Fact::Ended { end, .. }) => (format!("ended({:?})", end.reason).to_lowercase(), None),
     }
+}
+
+/// Where a relay is told that a peer is, and what with it was agreed.
+fn whereabouts(connect: &Connect) -> String {
+    let remote = &connect.remote;
+    let place = match (&remote.ice, remote.address) {
+        (Some(ice), _) => format!("ICE {} with {} candidates", ice.ufrag, ice.candidates.len()),
+        (None, Some(address)) => address.to_string(),
+        (None, None) => "nowhere".into(),
+    };
+    let keys = remote.crypto.first().map_or_else(String::new, |line| format!(" under {}", line.suite.name()));
+    let codecs: Vec<String> = connect.codecs.iter().map(|c| format!("{} {}", c.pt, c.name)).collect();
+    let direction = format!("{:?}", connect.direction).to_lowercase();
+    format!("relay: {} is at {place}{keys}; {}; sends {direction}", connect.leg.0, codecs.join(", "))
 }

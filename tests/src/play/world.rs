@@ -4,12 +4,12 @@ use super::client::Client;
 use super::flow::{Flow, Kind, Step};
 use super::names::Names;
 use super::phone::Phone;
-use super::record::{Record, grant, grant_of, plan, route};
+use super::record::{Record, grant, grant_of, plan, renewed, route};
 use super::{Fault, fault, show};
 use media::Profile;
 use minidom::Element;
 use session::Machine;
-use session::call::{Admission, Call, Effect, Event, MediaEvent, Move, Placement};
+use session::call::{Admission, Call, Connect, Effect, Event, MediaEvent, Move, Placement, Renewal};
 use signal::{Ask, CallId, EffectId, Heard, LegId, Protocol, Reason, Said, Say, Secret, Time, Verdict};
 use sip::message::Message;
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -490,7 +490,11 @@ impl World {
         let mut record = Record::from_bytes(octets)?;
         let Effect::Say { leg, count, signal, opening } = effect else {
             record.outbox.retain(|(other, _)| *other != id);
-            return self.save_as_is(&record);
+            self.save_as_is(&record)?;
+            return match effect {
+                Effect::Restart { leg, ends } => self.renews(&record.call, leg, &ends),
+                _ => Ok(()),
+            };
         };
         let (Some(state), Some(party)) = (record.call.state(leg), record.call.leg(leg)) else {
             return fault(format!("there is no leg {}", leg.0));
@@ -502,6 +506,15 @@ impl World {
             Protocol::Xmpp => self.xmpp.say(order, self.now),
         }
         Ok(())
+    }
+
+    /// The relay answers a restart with its next credentials.
+    fn renews(&mut self, call: &Call, leg: LegId, asked: &[Connect]) -> Result<(), Fault> {
+        let (Some(relay), Some(party)) = (call.relay.clone(), call.leg(leg)) else { return Ok(()) };
+        let ends = party.ends.iter().zip(0..).map(|(end, content)| (content, renewed(&end.ice)));
+        let theirs = asked.iter().map(Connect::ufrag).collect();
+        let renewal = Renewal { relay, theirs, ends: ends.collect() };
+        self.decide(call.id, Event::Renewed(leg, renewal))
     }
 
     fn said(&mut self, said: Said) -> Result<(), Fault> {

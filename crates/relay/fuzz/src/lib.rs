@@ -199,6 +199,7 @@ pub fn worker(data: &[u8]) {
                 rtcp_port: 2,
                 ufrag,
                 pwd: PWD.into(),
+                generation: 0,
                 tie_breaker: u64::from(id.index),
                 preference: 1,
                 crypto: vec![],

@@ -1,5 +1,6 @@
 //! What control tells a worker and what it is told: plain values, no behaviour.
 
+use crate::ice::Credentials;
 use signal::media::{Codec, Crypto, Direction, Dtls, Ice};
 use signal::{LegId, Time};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -38,6 +39,8 @@ pub struct Local {
     pub ufrag: String,
     /// ICE password.
     pub pwd: String,
+    /// How often the two were replaced: once with each ICE restart of the peer.
+    pub generation: u32,
     /// Settles a conflict of ICE roles.
     pub tie_breaker: u64,
     /// ICE local preference: a session that moves is preferred where it is now.
@@ -80,6 +83,10 @@ pub struct Remote {
     pub ours: bool,
     /// Where the leg's signalling comes from.
     pub source: Option<IpAddr>,
+    /// Words drawn at random, for our side should this be an ICE restart; `None`: it keeps those that it has.
+    pub fresh: Option<Credentials>,
+    /// What the peer was told of our side after a restart, and after how many: an end made from a state of before takes it over.
+    pub told: Option<(Credentials, u32)>,
 }
 
 /// What an end reports to the orchestrators.

@@ -9,7 +9,7 @@ use super::{LEGS, Worker};
 use crate::packet::{Splice, Spliced};
 use crate::srtp::Index;
 use crate::webrtc::Association;
-use signal::media::{Crypto, Suite};
+use signal::media::{Crypto, Ice, Suite};
 use signal::{LegId, Time};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -47,6 +47,10 @@ pub struct EndState {
     pub ufrag: String,
     /// Its password.
     pub pwd: String,
+    /// How often the two were replaced.
+    pub generation: u32,
+    /// The peer's ICE user fragment that they answer; empty: none was known.
+    pub theirs: String,
     /// ICE local preference of our candidate.
     pub preference: u16,
     /// Our port of plain RTP: whoever has the same address takes the same one.
@@ -96,6 +100,15 @@ pub(super) struct Inherited {
     pub keyed: Option<Keyed>,
     pub association: Option<Association>,
     pub path: Option<SocketAddr>,
+    /// The peer's ufrag then; empty: none was known.
+    pub theirs: String,
+}
+
+impl Inherited {
+    /// The peer has other credentials now.
+    pub fn restarted(&self, ice: &Ice) -> bool {
+        !self.theirs.is_empty() && self.theirs != ice.ufrag
+    }
 }
 
 /// Which sessions are to be taken next.
@@ -146,11 +159,17 @@ impl EndState {
         let told = matches!(end.link, Link::Open) || keyed.is_some();
         // Not connected yet here either.
         let inherited = end.inherited.as_deref();
+        let theirs = match &end.link {
+            Link::Web(web) => web.theirs(),
+            _ => inherited.map_or("", |inherited| &inherited.theirs),
+        };
         EndState {
             leg: end.leg,
             content: end.content,
             ufrag: end.local.ufrag.clone(),
             pwd: end.local.pwd.clone(),
+            generation: end.local.generation,
+            theirs: theirs.into(),
             preference: end.local.preference,
             rtp_port: end.local.rtp_port,
             crypto: if told { end.local.crypto.clone() } else { vec![] },
@@ -223,7 +242,7 @@ impl Worker {
             let Ok(index) = self.find(session, state.leg.0.into(), state.content.into()) else { continue };
             let Some(end) = self.end_mut(index).filter(|end| end.is_open()) else { continue };
             let old = std::mem::replace(&mut end.local.ufrag, state.ufrag.clone());
-            end.local.pwd = state.pwd;
+            (end.local.pwd, end.local.generation) = (state.pwd, state.generation);
             end.local.preference = state.preference.saturating_add(1);
             end.splice = state.splice.map(|splice| Splice::resume(splice, AHEAD));
             if end.sockets && !state.crypto.is_empty() {
@@ -233,6 +252,7 @@ impl Worker {
                 keyed: state.keyed.map(keyed_ahead),
                 association: state.association.map(ahead),
                 path: state.path,
+                theirs: state.theirs,
             };
             end.inherited = Some(Box::new(inherited));
             self.ufrags.remove(&old);

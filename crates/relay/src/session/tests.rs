@@ -8,6 +8,7 @@ mod bleed;
 mod bundle;
 mod moved;
 mod network;
+mod restart;
 mod rtcp;
 mod sdes;
 mod sound;
@@ -50,6 +51,7 @@ pub(super) fn allocate(worker: &mut Worker, name: &str, contents: u32) -> Vec<En
             rtcp_port: 30_001 + 2 * id.index as u16,
             ufrag: format!("ufrag{}", id.index),
             pwd: "p".repeat(24),
+            generation: 0,
             tie_breaker: 7,
             preference: crate::ice::PREFERENCE,
             crypto: sdes::ours(id.index as u8),

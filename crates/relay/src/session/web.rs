@@ -1,7 +1,7 @@
 //! The WebRTC form of an end, and how the datagrams of one shared port find theirs.
 
 use super::end::{Early, End, Link};
-use super::facts::{Happening, Refusal, Remote};
+use super::facts::{Happening, Local, Refusal, Remote};
 use super::snapshot::Inherited;
 use super::{Host, Worker};
 use crate::ice::{Config, Credentials, Datagram, addressee};
@@ -38,7 +38,12 @@ pub(super) struct Web {
     /// Another relay has them now: it checks and nominates, not we.
     pub leaving: bool,
     pub closed: Option<Time>,
+    /// The peer's.
     ufrag: String,
+    /// The peer's before its last restart: what comes of those is late.
+    past: Option<String>,
+    /// Ours of before, while it still leads here.
+    parting: Option<String>,
     dtls: Dtls,
     addresses: Vec<SocketAddr>,
     timer: Option<Time>,
@@ -97,21 +102,31 @@ impl Web {
             leaving: false,
             closed: None,
             ufrag: ice.ufrag.clone(),
+            past: None,
+            parting: None,
             dtls: dtls.clone(),
             addresses: vec![],
             timer: None,
         })
     }
 
-    /// The peer described itself again; other credentials mean a restart (RFC 8445 §9).
-    fn describe(&mut self, local: &Credentials, ice: &Ice, dtls: &Dtls, now: Time) -> Result<(), Refusal> {
-        if ice.ufrag != self.ufrag {
+    /// The peer's ufrag.
+    pub fn theirs(&self) -> &str {
+        &self.ufrag
+    }
+
+    /// The peer described itself again; other credentials mean a restart (RFC 8445 §9), for which ours are `local`. True: it was one.
+    fn describe(&mut self, local: &Credentials, ice: &Ice, dtls: &Dtls, now: Time) -> Result<bool, Refusal> {
+        let restarts = ice.ufrag != self.ufrag;
+        if restarts {
+            let theirs = Credentials { ufrag: ice.ufrag.clone(), pwd: ice.pwd.clone() };
+            theirs.checked().map_err(|error| Refusal::Ice(error.to_string()))?;
             self.end.restart(local, now).map_err(refusal)?;
+            self.past = Some(std::mem::replace(&mut self.ufrag, theirs.ufrag));
         }
         self.end.remote(ice, dtls, now).map_err(refusal)?;
-        self.ufrag.clone_from(&ice.ufrag);
         self.dtls = dtls.clone();
-        Ok(())
+        Ok(restarts)
     }
 }
 
@@ -147,16 +162,27 @@ impl Worker {
         dtls: &Dtls,
         now: Time,
     ) -> Result<(), Refusal> {
-        let Worker { ends, host, other, .. } = self;
+        let Worker { ends, host, other, ufrags, .. } = self;
         let Some(end) = ends.get_mut(index as usize).and_then(|slot| slot.end.as_mut()) else {
             return Ok(());
         };
-        let local = Credentials { ufrag: end.local.ufrag.clone(), pwd: end.local.pwd.clone() };
-        if let Link::Web(web) = &mut end.link {
-            web.describe(&local, ice, dtls, now)?;
-            self.settle(index, now);
-            return Ok(());
+        if matches!(end.link, Link::Web(_)) {
+            return self.renew(index, ice, Some(dtls), remote.fresh.clone(), now);
         }
+        // It restarted, and the relay before did not hear of that any more, or could not state it any more.
+        let stale = end.inherited.as_ref().is_some_and(|inherited| inherited.restarted(ice));
+        let fresh = remote
+            .fresh
+            .clone()
+            .filter(|_| stale)
+            .map(|fresh| (fresh, end.local.generation.saturating_add(1)));
+        let told = remote.told.clone().filter(|(_, generation)| *generation > end.local.generation);
+        if let Some((ours, generation)) = told.or(fresh) {
+            ufrags.remove(&end.local.ufrag);
+            ufrags.insert(ours.ufrag.clone(), index);
+            end.local.renew(ours, generation);
+        }
+        let local = end.local.credentials();
         let inherited = end.inherited.take();
         let web = Web::new(
             &local,
@@ -186,14 +212,59 @@ impl Worker {
         Ok(())
     }
 
+    /// What the peer of a WebRTC end says anew; a restart is answered with `fresh` credentials of ours. Both they and those before
+    /// lead to the end until the new path works.
+    fn renew(
+        &mut self,
+        index: u32,
+        ice: &Ice,
+        dtls: Option<&Dtls>,
+        fresh: Option<Credentials>,
+        now: Time,
+    ) -> Result<(), Refusal> {
+        let Worker { ends, ufrags, .. } = self;
+        let Some(end) = ends.get_mut(index as usize).and_then(|slot| slot.end.as_mut()) else {
+            return Ok(());
+        };
+        let Link::Web(web) = &mut end.link else { return Ok(()) };
+        if web.past.as_ref() == Some(&ice.ufrag) {
+            // An order from before the restart, given again.
+            return Ok(());
+        }
+        let fresh = fresh.unwrap_or_else(|| end.local.credentials());
+        let dtls = dtls.unwrap_or(&web.dtls).clone();
+        let restarted = web.describe(&fresh, ice, &dtls, now)?;
+        if restarted && fresh.ufrag != end.local.ufrag {
+            let kept = web.end.former().map(str::to_owned);
+            let before = [Some(end.local.ufrag.clone()), web.parting.take()];
+            before.iter().flatten().filter(|name| kept.as_ref() != Some(*name)).for_each(|name| {
+                ufrags.remove(name);
+            });
+            web.parting = kept;
+            ufrags.insert(fresh.ufrag.clone(), index);
+            let generation = end.local.generation.saturating_add(1);
+            end.local.renew(fresh, generation);
+        }
+        let session = end.session;
+        if restarted {
+            self.changed(session, now);
+        }
+        self.settle(index, now);
+        Ok(())
+    }
+
     /// Further candidates, or a restart, of the peer.
-    pub(super) fn trickle(&mut self, index: u32, ice: &Ice, now: Time) -> Result<(), Refusal> {
+    pub(super) fn trickle(
+        &mut self,
+        index: u32,
+        ice: &Ice,
+        fresh: Option<Credentials>,
+        now: Time,
+    ) -> Result<(), Refusal> {
         let Some(end) = self.end_mut(index) else { return Ok(()) };
-        let local = Credentials { ufrag: end.local.ufrag.clone(), pwd: end.local.pwd.clone() };
         match &mut end.link {
             Link::Web(web) if !ice.pwd.is_empty() && ice.ufrag != web.ufrag => {
-                let dtls = web.dtls.clone();
-                web.describe(&local, ice, &dtls, now)?;
+                return self.renew(index, ice, None, fresh, now);
             }
             Link::Web(web) => ice.candidates.iter().for_each(|candidate| web.end.candidate(candidate, now)),
             Link::Open => {
@@ -204,13 +275,21 @@ impl Worker {
             // A client may name any content of the bundle.
             Link::Riding(carrier) => {
                 let carrier = *carrier;
-                return if carrier == index { Ok(()) } else { self.trickle(carrier, ice, now) };
+                return if carrier == index { Ok(()) } else { self.trickle(carrier, ice, fresh, now) };
             }
             // A phone that tries ICE on its own.
             Link::Plain(_) => {}
         }
         self.settle(index, now);
         Ok(())
+    }
+
+    /// What an end answers its peer's ICE restarts with: its credentials where they are no more those that it was made with; those
+    /// of the end that carries it, if one does.
+    #[must_use]
+    pub fn renewed(&self, session: &str, leg: u32, content: u32) -> Option<&Local> {
+        let index = super::bundle::carrier(&self.ends, self.find(session, leg, content).ok()?);
+        self.end(index).map(|end| &end.local).filter(|local| local.generation > 0)
     }
 
     /// The end that a datagram on the shared port is for.
@@ -256,18 +335,28 @@ impl Worker {
             return;
         }
         let Some(Link::Web(web)) = self.end_mut(index).map(|end| &mut end.link) else { return };
-        if web.addresses.len() >= ADDRESSES {
-            return;
-        }
+        // A peer that wanders leaves many behind: the oldest that is not in use gives way.
+        let used = web.end.pair().map(|pair| pair.remote);
+        let full = web.addresses.len() >= ADDRESSES;
+        let oldest = web.addresses.iter().position(|address| Some(*address) != used).filter(|_| full);
+        let left = oldest.map(|place| web.addresses.remove(place));
         web.addresses.push(from);
         self.addresses.insert(from, index);
+        if let Some(left) = left.filter(|left| self.addresses.get(left) == Some(&index)) {
+            self.addresses.remove(&left);
+        }
     }
 
     /// Takes from an end what it has to send, to tell, and when it wants to be woken.
     pub(super) fn settle(&mut self, index: u32, now: Time) {
-        let Worker { ends, transmits, timers, checks, .. } = self;
+        let Worker { ends, transmits, timers, checks, ufrags, .. } = self;
         let Some(end) = ends.get_mut(index as usize).and_then(|slot| slot.end.as_mut()) else { return };
         let Link::Web(web) = &mut end.link else { return };
+        if web.end.former().is_none()
+            && let Some(name) = web.parting.take()
+        {
+            ufrags.remove(&name);
+        }
         while let Some(datagram) = web.end.poll_transmit() {
             if web.leaving && datagram.octets.starts_with(&REQUEST) {
                 continue;
@@ -329,6 +418,9 @@ impl Worker {
     pub(super) fn unbind(&mut self, index: u32, end: &mut End) {
         self.ufrags.remove(&end.local.ufrag);
         let Link::Web(web) = &mut end.link else { return };
+        if let Some(name) = &web.parting {
+            self.ufrags.remove(name);
+        }
         for address in &web.addresses {
             if self.addresses.get(address) == Some(&index) {
                 self.addresses.remove(address);
@@ -351,6 +443,18 @@ impl Worker {
         let riders = end.riders.iter().filter_map(|rider| self.end(rider.end)?.heard);
         web.end.pair().is_some_and(|pair| pair.remote == address)
             && end.heard.into_iter().chain(riders).any(|heard| now.since(heard) < IN_USE)
+    }
+}
+
+impl Local {
+    /// ICE credentials.
+    fn credentials(&self) -> Credentials {
+        Credentials { ufrag: self.ufrag.clone(), pwd: self.pwd.clone() }
+    }
+
+    /// Others take their place.
+    fn renew(&mut self, fresh: Credentials, generation: u32) {
+        (self.ufrag, self.pwd, self.generation) = (fresh.ufrag, fresh.pwd, generation);
     }
 }
 

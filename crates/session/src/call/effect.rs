@@ -45,6 +45,14 @@ pub enum Effect {
     Record(Fact),
     /// Ask the relay whether it still has the session.
     Probe,
+    /// The peer at these ends has restarted ICE: tell the relay as by `Connect`, and the call what credentials the ends answer
+    /// with ([`super::Event::Renewed`]).
+    Restart {
+        /// The leg.
+        leg: LegId,
+        /// Its ends, by content.
+        ends: Vec<Connect>,
+    },
 }
 
 impl Effect {
@@ -60,6 +68,7 @@ impl Effect {
             Effect::Release(_) => "release",
             Effect::Record(_) => "record",
             Effect::Probe => "probe",
+            Effect::Restart { .. } => "restart",
         }
     }
 }
@@ -82,6 +91,14 @@ pub struct Connect {
     pub direction: Direction,
     /// We opened this leg: ICE controlling (RFC 8445 §6.1.1), and the peer chose the DTLS role.
     pub ours: bool,
+}
+
+impl Connect {
+    /// The peer's, empty without ICE.
+    #[must_use]
+    pub fn ufrag(&self) -> String {
+        self.remote.ice.as_ref().map(|ice| ice.ufrag.clone()).unwrap_or_default()
+    }
 }
 
 /// A fact of a call.

@@ -1,5 +1,8 @@
+#[cfg(doc)]
+use super::effect::Connect;
 use media::{LocalEnd, Policy, Profile};
 use serde::{Deserialize, Serialize};
+use signal::media::Ice;
 use signal::{Heard, LegId, Opening, Reason, Said};
 
 /// What can happen to a call.
@@ -15,6 +18,8 @@ pub enum Event {
     Media(LegId, MediaEvent),
     /// Another relay has taken the session of one that is gone, or that wants to go.
     Moved(Move),
+    /// A relay told the ICE of these ends of a leg, which are others than before: their peer has restarted.
+    Renewed(LegId, Renewal),
     /// The record's deadline has passed.
     Deadline,
     /// An operator or a drain ends the call.
@@ -74,6 +79,17 @@ pub struct Grant {
     pub ends: Vec<Vec<LocalEnd>>,
     /// It has room to turn one codec into another.
     pub transcodes: bool,
+}
+
+/// What a relay answers an ICE restart with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Renewal {
+    /// Which relay; a call that is elsewhere has other ends.
+    pub relay: RelaySession,
+    /// The peer's ufrags that it was asked about ([`Connect::ufrag`]); empty: nobody waits for this.
+    pub theirs: Vec<String>,
+    /// Credentials and candidates by content; empty: it keeps those that it had.
+    pub ends: Vec<(u16, Ice)>,
 }
 
 /// A relay session that goes on at another relay, or at the same one started anew.

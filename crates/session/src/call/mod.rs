@@ -11,9 +11,10 @@ mod moving;
 mod place;
 mod record;
 mod relay;
+mod restart;
 
 pub use effect::{Connect, Effect, Fact};
-pub use event::{Event, Grant, MediaEvent, Move, Placement, RelaySession, Route};
+pub use event::{Event, Grant, MediaEvent, Move, Placement, RelaySession, Renewal, Route};
 pub use record::{Admission, Call, FORMAT, Leaving, Leg, Offer, Phase, Place, Profiles};
 
 use crate::Machine;
@@ -31,6 +32,7 @@ impl Machine for Call {
             Event::GivenUp(leg) => self.given_up(leg, now, &mut effects),
             Event::Media(leg, event) => self.media(leg, event, now, &mut effects),
             Event::Moved(to) => moving::moved(&mut self, to, now, &mut effects),
+            Event::Renewed(leg, renewal) => restart::renewed(&mut self, leg, renewal, &mut effects),
             Event::Deadline => self.expire(now, &mut effects),
             Event::HangUp(reason) => end::everybody(&mut self, reason.into(), now, &mut effects),
         }

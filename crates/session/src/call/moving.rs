@@ -9,6 +9,7 @@ use super::effect::Effect;
 use super::event::Move;
 use super::record::{Call, Leaving, Leg, Offer, Phase, Place};
 use super::relay::{connect, music};
+use super::restart;
 use media::LocalEnd;
 use signal::media::Transport;
 use signal::{LegId, Media, Reason, Signal, Time};
@@ -43,12 +44,10 @@ pub(super) fn moved(call: &mut Call, to: Move, now: Time, effects: &mut Effects)
         if leg.ends.iter().any(|end| end.address.is_ipv6()) {
             ends.iter_mut().for_each(LocalEnd::prefer_ipv6);
         }
+        restart::keep(&leg.ends, &mut ends);
         let before = std::mem::replace(&mut leg.ends, ends);
         leg.met = false;
-        for spoken in [&mut leg.spoken, &mut leg.before].into_iter().flatten() {
-            // Of an offer of theirs `before` is their own description, in which nothing of ours is found.
-            media::readdress(spoken, &before, &leg.ends);
-        }
+        restart::readdress(leg, &before);
         if !same_place(leg, &before) && !leg.phase.is_over() {
             let tries = match leg.place {
                 Place::Known => 0,
@@ -59,8 +58,12 @@ pub(super) fn moved(call: &mut Call, to: Move, now: Time, effects: &mut Effects)
     }
     let active: Vec<LegId> =
         call.legs.iter().filter(|leg| leg.phase == Phase::Active).map(|leg| leg.id).collect();
-    for leg in &active {
-        connect(call, *leg, effects);
+    for id in &active {
+        match call.leg(*id).map(|leg| leg.offer) {
+            // Whether the other one still took it is not known.
+            Some(Offer::Restarting) => restart::begin(call, *id, effects),
+            _ => connect(call, *id, effects),
+        }
     }
     // What plays is no part of what a relay leaves behind: who is held and hears music hears it again.
     for leg in active.into_iter().filter(|id| call.leg(*id).is_some_and(holds)) {

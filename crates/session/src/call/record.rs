@@ -166,6 +166,8 @@ pub enum Offer {
     Ours,
     /// They offered.
     Theirs,
+    /// They offered an ICE restart that we take: the answer waits for the relay's new credentials.
+    Restarting,
 }
 
 /// Whether something heard may be decided on.

@@ -2,7 +2,7 @@
 
 use super::effect::{Connect, Effect, Fact};
 use super::record::{Call, DESCRIBE_MS, Leg, Offer, Phase};
-use super::{Effects, end, moving};
+use super::{Effects, end, moving, restart};
 use signal::media::Kind;
 use signal::{End, LegId, Media, Reason, Signal, Time};
 
@@ -179,20 +179,27 @@ fn carry(
 /// Answers an update ourselves.
 fn accept(call: &mut Call, from: LegId, theirs: Media, peers: &Media, now: Time, effects: &mut Effects) {
     let Some(leg) = call.leg(from) else { return };
-    let (holds, held) =
-        (theirs.holds(), leg.before.as_ref().or(leg.heard.as_ref()).is_some_and(Media::holds));
+    let was = leg.before.as_ref().or(leg.heard.as_ref());
+    let (holds, held) = (theirs.holds(), was.is_some_and(Media::holds));
     match media::answer(&theirs, peers, &leg.ends, leg.profile, &call.policy) {
         Ok(agreed) => {
+            let restarts = was.is_some_and(|was| restart::restarts(was, &theirs, &agreed));
             if let Some(leg) = call.leg_mut(from) {
                 (leg.offer, leg.heard, leg.spoken) = (Offer::Settled, Some(theirs), Some(agreed.clone()));
                 leg.before = None;
                 moving::known(leg);
             }
-            connect(call, from, effects);
+            if restarts {
+                restart::begin(call, from, effects);
+            } else {
+                connect(call, from, effects);
+            }
             if holds != held {
                 music(call, from, holds, effects);
             }
-            call.say(from, Signal::Updated(agreed), effects);
+            if !restarts {
+                call.say(from, Signal::Updated(agreed), effects);
+            }
         }
         Err(_) if call.leg(from).is_some_and(|l| l.phase == Phase::Answered) => {
             end::everybody(call, End::from(Reason::IncompatibleMedia), now, effects)
@@ -273,8 +280,14 @@ fn refused(call: &mut Call, from: LegId, peer: LegId, reason: Reason, now: Time,
 
 /// Tells the relay what a leg agreed, content by content.
 pub(super) fn connect(call: &Call, id: LegId, effects: &mut Effects) {
+    connects(call, id).into_iter().map(Effect::Connect).for_each(|told| effects.push(told));
+}
+
+/// What a leg agreed, content by content.
+pub(super) fn connects(call: &Call, id: LegId) -> Vec<Connect> {
+    let mut connects = vec![];
     let Some((leg, theirs)) = call.leg(id).and_then(|leg| leg.heard.as_ref().map(|m| (leg, m))) else {
-        return;
+        return connects;
     };
     for (index, content) in theirs.contents.iter().enumerate() {
         let place = call.facing(leg, theirs, index);
@@ -294,7 +307,7 @@ pub(super) fn connect(call: &Call, id: LegId, effects: &mut Effects) {
             Some(ours) if leg.inbound => ours.codecs.clone(),
             _ => content.codecs.clone(),
         };
-        effects.push(Effect::Connect(Connect {
+        connects.push(Connect {
             leg: id,
             content: u16::try_from(place).unwrap_or(u16::MAX),
             remote: content.transport.clone(),
@@ -302,6 +315,7 @@ pub(super) fn connect(call: &Call, id: LegId, effects: &mut Effects) {
             codecs,
             direction: content.direction,
             ours: !leg.inbound,
-        }));
+        });
     }
+    connects
 }

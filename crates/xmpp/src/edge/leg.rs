@@ -44,7 +44,7 @@ pub(super) enum Alarm {
     Ringing,
     /// Our own ringing to a caller whose client would give up without (R-CALL-41).
     Ring,
-    /// A hold that met an open offer.
+    /// A hold or a restart that met an open offer.
     Wish,
     /// Both proposed at once and ours is taken back.
     Crossed,

@@ -53,7 +53,7 @@ impl Edge {
         let id = self.secret.derive_text("stanza", &[&order.id.to_bytes()], 24);
         let stanzas = say(&mut session, &order.signal, &id);
         said.dialog = Some(session.to_bytes());
-        let wish = session.wish;
+        let wish = session.wishes();
         leg.session = Some(session);
         leg.revision = base + 1;
         self.pair(name);

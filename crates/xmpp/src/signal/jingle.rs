@@ -188,10 +188,11 @@ fn accepted(session: &mut Session, iq: &Element, jingle: &Element, id: &str) -> 
     heard
 }
 
-/// XEP-0176 §5.5; new credentials are an ICE restart (interworking §2.17).
+/// XEP-0176 §5.5; new credentials are an ICE restart (interworking §2.17), with or without a candidate: the answer to it is
+/// [`Asked::Restart`].
 fn transport_info(session: &mut Session, iq: &Element, jingle: &Element) -> Hearing {
     let mut heard = acknowledged(iq);
-    let (mut trickles, mut restarted) = (vec![], false);
+    let mut trickles = vec![];
     for content in jingle.children().filter(|c| c.is("content", JINGLE)).take(32) {
         let (Some(name), Some(transport)) = (content.attr("name"), content.get_child("transport", ICE))
         else {
@@ -202,8 +203,9 @@ fn transport_info(session: &mut Session, iq: &Element, jingle: &Element) -> Hear
         let known = session.heard.contents.iter_mut().find(|c| c.name == name);
         if let Some(current) = known.and_then(|c| c.transport.ice.as_mut()) {
             if !ice.pwd.is_empty() && (&ice.ufrag, &ice.pwd) != (&current.ufrag, &current.pwd) {
-                restarted = true;
                 *current = ice;
+                session.renewing |= session.state == State::Active;
+                heard.keep |= session.renewing;
                 continue;
             }
             if !ice.candidates.is_empty() {
@@ -218,10 +220,7 @@ fn transport_info(session: &mut Session, iq: &Element, jingle: &Element) -> Hear
             heard.keep = true;
         }
     }
-    if restarted && session.state == State::Active && session.asked.is_none() && session.asking.is_none() {
-        session.asked = Some(Asked::Restart);
-        heard.signals.push(Signal::Update(session.description()));
-    } else if !trickles.is_empty() {
+    if !trickles.is_empty() {
         heard.signals.push(Signal::Candidates(trickles));
     }
     heard

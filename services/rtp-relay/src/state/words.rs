@@ -27,6 +27,8 @@ fn end(end: &EndState) -> v1::EndState {
         content: end.content.into(),
         ufrag: end.ufrag.clone(),
         pwd: end.pwd.clone(),
+        theirs: end.theirs.clone(),
+        generation: end.generation,
         rtp_port: end.rtp_port.into(),
         preference: end.preference.into(),
         path: end.path.map(|path| path.to_string()).unwrap_or_default(),
@@ -97,7 +99,7 @@ pub fn read(octets: &[u8]) -> Option<Snapshot> {
 }
 
 fn read_end(end: v1::EndState) -> Option<EndState> {
-    if end.ufrag.len() > TEXT || end.pwd.len() > TEXT {
+    if [&end.ufrag, &end.pwd, &end.theirs].iter().any(|text| text.len() > TEXT) {
         return None;
     }
     Some(EndState {
@@ -105,6 +107,8 @@ fn read_end(end: v1::EndState) -> Option<EndState> {
         content: end.content.try_into().ok()?,
         ufrag: end.ufrag,
         pwd: end.pwd,
+        theirs: end.theirs,
+        generation: end.generation,
         rtp_port: end.rtp_port.try_into().ok()?,
         preference: end.preference.try_into().ok()?,
         path: if end.path.is_empty() { None } else { Some(end.path.parse().ok()?) },
@@ -199,6 +203,8 @@ mod tests {
             content: 1,
             ufrag: "abcd".into(),
             pwd: "0123456789012345678901".into(),
+            theirs: suite.map_or("", |_| "efgh").into(),
+            generation: leg.into(),
             rtp_port: 30_002,
             preference: 7,
             path: suite.map(|_| "[2001:db8::1]:5000".parse().unwrap()),

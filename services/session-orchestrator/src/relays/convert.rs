@@ -35,8 +35,8 @@ fn local_end(end: &v1::LocalEnd) -> Option<LocalEnd> {
     })
 }
 
-/// What an end is told of its peer.
-pub fn connect(session: &str, connect: &Connect, trace: &str) -> v1::ConnectRequest {
+/// What an end is told of its peer, and what that was told of the end where it has restarted.
+pub fn connect(session: &str, connect: &Connect, told: Option<&Ice>, trace: &str) -> v1::ConnectRequest {
     let remote = &connect.remote;
     v1::ConnectRequest {
         session: session.to_owned(),
@@ -65,6 +65,7 @@ pub fn connect(session: &str, connect: &Connect, trace: &str) -> v1::ConnectRequ
         trace: trace.to_owned(),
         bundled: connect.bundled.map(u32::from),
         source: remote.source.map(|ip| ip.to_string()).unwrap_or_default(),
+        told: told.filter(|ice| ice.generation() > 0).map(v1::Ice::from),
     }
 }
 
@@ -92,8 +93,8 @@ mod tests {
             direction: Direction::Both,
             ours: false,
         };
-        assert_eq!(connect("s", &told, "").source, "198.51.100.9");
+        assert_eq!(connect("s", &told, None, "").source, "198.51.100.9");
         let open = Connect { remote: Transport::default(), ..told };
-        assert_eq!(connect("s", &open, "").source, "");
+        assert_eq!(connect("s", &open, None, "").source, "");
     }
 }

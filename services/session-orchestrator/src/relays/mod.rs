@@ -184,7 +184,7 @@ impl Relays {
         line.ask(order).await.map_err(|status| self.failure(session, &status))
     }
 
-    /// Tells an end who its peer is.
+    /// Tells an end who its peer is; `told`: what that knows of the end's ICE. Gives that which it is to know after a restart.
     ///
     /// # Errors
     /// [`Failure`]
@@ -193,13 +193,14 @@ impl Relays {
         session: &RelaySession,
         call: CallId,
         connect: &Connect,
+        told: Option<&Ice>,
         trace: &str,
-    ) -> Result<(), Failure> {
-        let request = convert::connect(&call.to_string(), connect, trace);
-        self.order(session, Order::Connect(request)).await.map(drop)
+    ) -> Result<Option<Ice>, Failure> {
+        let request = convert::connect(&call.to_string(), connect, told, trace);
+        self.order(session, Order::Connect(request)).await.map(renewed)
     }
 
-    /// Gives an end further candidates of its peer.
+    /// Gives an end further candidates of its peer; as [`Relays::connect`].
     ///
     /// # Errors
     /// [`Failure`]
@@ -210,7 +211,7 @@ impl Relays {
         (leg, content): (LegId, u16),
         ice: &Ice,
         trace: &str,
-    ) -> Result<(), Failure> {
+    ) -> Result<Option<Ice>, Failure> {
         let request = UpdateRequest {
             session: call.to_string(),
             leg: leg.0.into(),
@@ -220,7 +221,7 @@ impl Relays {
             picture: false,
             leaving: false,
         };
-        self.order(session, Order::Update(request)).await.map(drop)
+        self.order(session, Order::Update(request)).await.map(renewed)
     }
 
     /// Lets the party at an end hear a sound over and over until there is live media; `None`: no more.
@@ -385,6 +386,16 @@ impl Relays {
             _ => Failure::Later,
         }
     }
+}
+
+/// The ICE that an end answers restarts of its peer with; `None`: there were none.
+fn renewed(reply: Reply) -> Option<Ice> {
+    let ice = match reply {
+        Reply::Connect(reply) => reply.ice,
+        Reply::Update(reply) => reply.ice,
+        _ => None,
+    };
+    ice.and_then(|ice| Ice::try_from(ice).ok())
 }
 
 /// A session at this relay.

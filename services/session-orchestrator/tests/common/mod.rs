@@ -7,9 +7,9 @@ use futures::{Stream, StreamExt};
 use proto::pipe::{Dialer, pipe};
 use proto::v1::relay_server::{Relay, RelayServer};
 use proto::v1::{
-    AllocateReply, AllocateRequest, ConnectReply, ConnectRequest, EndStatistics, Fingerprint, Ice, LocalEnd,
-    Orders, PlayReply, PlayRequest, Refused, RelayEvent, ReleaseReply, ReleaseRequest, Replies, Reply,
-    StatisticsReply, StatisticsRequest, UpdateReply, UpdateRequest, order, relay_event, reply,
+    AllocateReply, AllocateRequest, Candidate, ConnectReply, ConnectRequest, EndStatistics, Fingerprint, Ice,
+    LocalEnd, Orders, PlayReply, PlayRequest, Refused, RelayEvent, ReleaseReply, ReleaseRequest, Replies,
+    Reply, StatisticsReply, StatisticsRequest, UpdateReply, UpdateRequest, order, relay_event, reply,
 };
 use proto::wire::Wire;
 use runtime::config::{AliasConfig, ComponentConfig, TrunkConfig};
@@ -19,6 +19,7 @@ use signal::{
     Ask, CallId, EventId, Heard, LegId, LegRef, Media, Opening, Party, Protocol, Said, Say, Signal, Verdict,
     subjects,
 };
+use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -26,19 +27,39 @@ use store::Store;
 use tandem_orchestrator::{Dial, run};
 use tonic::{Request, Response, Status, Streaming};
 
-/// A relay that keeps books, refuses when told to, allocates as slowly as it is told to, and has these figures.
+/// A relay that keeps books, refuses when told to, allocates as slowly as it is told to, and has these figures; of each leg it
+/// knows the peer's ufrag and how often that has changed.
 #[derive(Clone, Default)]
 pub struct Books(
     pub Arc<Mutex<Vec<String>>>,
     pub Arc<Mutex<Option<Status>>>,
     pub Arc<Mutex<Duration>>,
     pub Arc<Mutex<Vec<EndStatistics>>>,
+    pub Arc<Mutex<BTreeMap<u32, (String, u32)>>>,
 );
 
 impl Books {
     fn note(&self, line: String) -> Result<(), Status> {
         self.0.lock().unwrap().push(line);
         self.1.lock().unwrap().clone().map_or(Ok(()), Err)
+    }
+    /// What an end answers with whose peer has this ufrag.
+    fn renew(&self, leg: u32, ufrag: String) -> Option<Ice> {
+        let mut known = self.4.lock().unwrap();
+        let (theirs, generation) = known.entry(leg).or_insert_with(|| (ufrag.clone(), 0));
+        if *theirs != ufrag {
+            (*theirs, *generation) = (ufrag, *generation + 1);
+        }
+        let candidate = Candidate {
+            foundation: "1".into(),
+            component: 1,
+            address: "203.0.113.1:30100".into(),
+            generation: *generation,
+            ..Candidate::default()
+        };
+        let ufrag = format!("ours{generation}");
+        let pwd = "0123456789012345678901".into();
+        (*generation > 0).then(|| Ice { ufrag, pwd, candidates: vec![candidate], ..Ice::default() })
     }
     pub fn count(&self, what: &str) -> usize {
         self.0.lock().unwrap().iter().filter(|line| line.starts_with(what)).count()
@@ -112,12 +133,14 @@ impl Relay for Books {
     }
     async fn connect(&self, request: Request<ConnectRequest>) -> Result<Response<ConnectReply>, Status> {
         let request = request.into_inner();
+        // It takes the order even where its reply is lost.
+        let ice = request.ice.and_then(|ice| self.renew(request.leg, ice.ufrag));
         self.note(format!("connect {} {}", request.leg, request.address))?;
-        Ok(Response::new(ConnectReply {}))
+        Ok(Response::new(ConnectReply { ice }))
     }
     async fn update(&self, _: Request<UpdateRequest>) -> Result<Response<UpdateReply>, Status> {
         self.note("update".into())?;
-        Ok(Response::new(UpdateReply {}))
+        Ok(Response::new(UpdateReply::default()))
     }
     async fn play(&self, request: Request<PlayRequest>) -> Result<Response<PlayReply>, Status> {
         let request = request.into_inner();

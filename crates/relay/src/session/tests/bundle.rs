@@ -199,7 +199,7 @@ fn candidates_for_a_rider_are_its_carriers() {
     net.worker.connect("call", 1, 0, &facts, Time(0)).unwrap();
     net.worker.connect("call", 1, 1, &riding(video(facts, 96, &[])), Time(0)).unwrap();
     assert!(net.worker.poll_transmit().is_none(), "nowhere to go yet");
-    net.worker.update("call", 1, 1, &Ice { candidates, ..Ice::default() }, Time(0)).unwrap();
+    net.worker.update("call", 1, 1, (&Ice { candidates, ..Ice::default() }, None), Time(0)).unwrap();
     let checked = (5..500).find_map(|ms| {
         net.worker.tick(Time(ms));
         net.worker.poll_transmit()

@@ -275,7 +275,7 @@ fn checks_and_candidates_that_come_before_the_description_are_not_lost() {
     let mut facts = net.clients[0].remote(&[(0, "PCMU")]);
     let candidates = std::mem::take(&mut facts.ice.as_mut().unwrap().candidates);
     let trickled = Ice { candidates, ..Ice::default() };
-    net.worker.update("call", 1, 0, &trickled, net.now).unwrap();
+    net.worker.update("call", 1, 0, (&trickled, None), net.now).unwrap();
     // The client stays silent from now on: only what was kept can lead to it.
     net.worker.connect("call", 1, 0, &facts, net.now).unwrap();
     let mut sent = vec![];
