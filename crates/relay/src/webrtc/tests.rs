@@ -67,7 +67,7 @@ fn rtp(seq: u16) -> Vec<u8> {
 /// Two ends and the wire between them.
 struct Net {
     now: Time,
-    /// Real time goes by as the wire's does (OpenSSL repeats flights by it).
+    /// Real time goes by as the wire's does (flights are repeated by it).
     real: bool,
     ends: [End; 2],
     certificates: [Certificate; 2],

@@ -31,7 +31,7 @@ fn a_peer_with_an_rsa_certificate_connects_in_either_role() {
     }
 }
 
-/// A tenth is lost each way, a tenth overtaken, a twentieth repeated. Runs in real time, for OpenSSL's timers; side by side.
+/// A tenth is lost each way, a tenth overtaken, a twentieth repeated. Runs in real time, side by side.
 #[test]
 fn handshakes_survive_loss_reordering_and_repetition() {
     let certificates = [Certificate::generate(START).unwrap(), rsa(2048)];
