@@ -6,9 +6,9 @@
 /// How often the share is taken, us.
 const PERIOD: u64 = 100_000;
 /// Thousandths of a core: where waiting begins …
-const BUSY: u32 = 300;
+const BUSY: u32 = 150;
 /// … and ends; in between is what a thread gains by waiting.
-const IDLE: u32 = 150;
+const IDLE: u32 = 75;
 /// Least wait that is worth a sleep, us.
 const LEAST: u64 = 250;
 /// Share at which the cap is reached, thousandths.
@@ -89,20 +89,20 @@ mod tests {
     fn an_idle_thread_never_waits_a_busy_one_does_and_stays_at_it() {
         let mut pace = Pace::new(1_000);
         pace.used(0, 0);
-        after(&mut pace, 280, 20);
+        after(&mut pace, 140, 20);
         assert_eq!((pace.look(5_000_000), pace.look(5_000_001)), (0, 0));
-        after(&mut pace, 320, 20);
+        after(&mut pace, 160, 20);
         let at = 9_000_000;
         assert_eq!(pace.look(at), 0, "nothing was looked at for long");
         let wait = pace.look(at + 1);
         assert!((250..=1_000).contains(&wait), "{wait}");
         // Waiting makes it cheaper; that is no reason to stop.
-        after(&mut pace, 200, 20);
+        after(&mut pace, 100, 20);
         assert!(pace.wait >= LEAST);
         after(&mut pace, 600, 20);
         assert_eq!(pace.wait, 1_000);
-        after(&mut pace, 100, 20);
-        assert_eq!((pace.wait, pace.busy), (0, 100));
+        after(&mut pace, 50, 20);
+        assert_eq!((pace.wait, pace.busy), (0, 50));
     }
 
     #[test]
