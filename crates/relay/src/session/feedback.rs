@@ -93,9 +93,11 @@ impl Feedback {
         }
     }
 
-    /// The peer is to send this packet again.
-    pub fn want(&mut self, seq: u16) {
+    /// The peer is to send this packet again. One that cannot is asked for a picture: a receiver that waits for the packet (libwebrtc:
+    /// for 3 s) stands still. A picture that may be on its way serves as well.
+    pub fn want(&mut self, seq: u16, now: Time) {
         if !self.takes.nack {
+            self.picture |= self.asked.is_none_or(|asked| now.since(asked) >= PICTURE);
             return;
         }
         if let Some((first, mask)) = self.lost.last() {
@@ -267,16 +269,24 @@ mod tests {
 
         let mut far = video(&["nack"]);
         for seq in [0, 15, 16, 16, 17, 40_000] {
-            far.want(seq);
+            far.want(seq, Time(0));
         }
         let (lost, estimate) = far.take();
         assert_eq!(lost.as_slice(), [(0, 1 << 14 | 1 << 15), (17, 0), (40_000, 0)]);
         assert_eq!(estimate, None);
-        (0..1_000).for_each(|n| far.want(n * 20));
+        (0..1_000).for_each(|n| far.want(n * 20, Time(0)));
         assert_eq!(far.take().0.as_slice().len(), LOST);
-        let mut deaf = video(&["nack pli"]);
-        deaf.want(1);
-        deaf.limit(5);
-        assert!(deaf.take().0.as_slice().is_empty());
+        assert!(!far.picture);
+        let mut old = video(&["nack pli"]);
+        let mut pictures = vec![];
+        // Missed again and again until the picture is there: it is asked for once, and once more when it did not come.
+        for ms in (0..1_500).step_by(100) {
+            old.want(1, Time(ms));
+            pictures.extend(old.picture(false, Time(ms)).map(|how| (ms, how)));
+        }
+        assert_eq!(pictures, [(0, Picture::Pli), (1_000, Picture::Pli)]);
+        old.limit(5);
+        let (lost, estimate) = old.take();
+        assert_eq!((lost.as_slice(), estimate), (&[][..], None));
     }
 }

@@ -199,7 +199,7 @@ fn report(near: &mut End, far: &mut End, at: Arrival, compound: &[u8]) {
                 let (Some(here), there) = (&mut near.feedback, &mut far.feedback) else { return };
                 here.missed(first, mask, now, |seq| {
                     if let Some(there) = there {
-                        there.want(seq.wrapping_sub(offset));
+                        there.want(seq.wrapping_sub(offset), now);
                         far.reports.asked = true;
                     }
                 });

@@ -250,7 +250,7 @@ fn a_storm_of_requests_is_one_a_second_in_the_words_of_the_other_side() {
 
 #[test]
 fn missed_packets_are_sent_again_as_they_were_and_others_asked_for() {
-    for far in [ALL, &[]] {
+    for far in [ALL, &["nack pli"], &[]] {
         let mut worker = worker(Limits::default());
         let (a, b) = video_call(&mut worker, ALL, far);
         // Before it, another source: the stream is numbered on from there.
@@ -268,9 +268,18 @@ fn missed_packets_are_sent_again_as_they_were_and_others_asked_for() {
         assert_eq!(again, [sent[3].clone(), sent[13].clone()]);
         let asked: Vec<_> =
             said.iter().filter(|(_, to, _)| *to == other()).flat_map(|d| items(&d.2)).collect();
-        let nacks: Vec<_> = asked.into_iter().filter(|item| matches!(item, Item::Nack { .. })).collect();
-        let wanted = Item::Nack { media: 9, first: 160, mask: 0 };
-        assert_eq!(nacks, if far.is_empty() { vec![] } else { vec![wanted] }, "in the source's numbers");
+        let asked: Vec<_> =
+            asked.into_iter().filter(|i| matches!(i, Item::Nack { .. } | Item::Picture { .. })).collect();
+        let wanted = match far.len() {
+            // Who keeps none sends a picture that needs none; by signalling, where RTCP does not serve.
+            0 => vec![],
+            1 => vec![Item::Picture { media: 9 }],
+            _ => vec![Item::Nack { media: 9, first: 160, mask: 0 }],
+        };
+        assert_eq!(asked, wanted, "in the source's numbers");
+        let reports = std::iter::from_fn(|| worker.poll_report());
+        let told = reports.filter(|r| r.happening == Happening::Picture && r.leg.0 == 1).count();
+        assert_eq!(told, usize::from(far.is_empty()));
         // At once again: not so soon. Too old: never.
         give(&mut worker, Socket::Rtp(a), phone(), 22, &nack);
         assert!(departures(&mut worker, 22).iter().all(|(_, to, _)| *to == other()));
