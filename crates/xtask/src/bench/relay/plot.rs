@@ -9,6 +9,8 @@ use std::path::Path;
 /// Points of a curve.
 const CALLS: [u32; 9] = [1, 10, 50, 100, 250, 500, 1_000, 2_000, 4_000];
 const QUICK: [u32; 2] = [1, 4];
+/// What the axis of us is marked with.
+const STEPS: [f64; 10] = [1.0, 2.0, 3.0, 5.0, 10.0, 20.0, 30.0, 50.0, 100.0, 200.0];
 /// Size and margins of the drawing.
 const WIDE: f64 = 720.0;
 const HIGH: f64 = 420.0;
@@ -66,25 +68,23 @@ pub fn draw(stage: &Stage, relay: &Relay, file: &Path) -> Result<()> {
 fn svg(curves: &[Curve]) -> String {
     let points = || curves.iter().flat_map(|curve| &curve.points);
     let most_calls = points().map(|(calls, _)| *calls).max().unwrap_or(1).max(10);
-    let most_us = points().map(|(_, us)| *us).fold(1.0, f64::max);
-    // A little above, in steps that people count in.
-    let step = [1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0]
-        .into_iter()
-        .find(|step| most_us / step <= 8.0)
-        .unwrap_or(500.0);
-    let top = (most_us / step).ceil() * step;
+    let us = || points().map(|(_, us)| *us);
+    // As far as the curves go, to the next number that people count in.
+    let least = STEPS.into_iter().rev().find(|step| us().all(|us| us >= *step)).unwrap_or(STEPS[0]);
+    let most = STEPS.into_iter().find(|step| *step > least && us().all(|us| us <= *step));
+    let most = most.unwrap_or_else(|| us().fold(STEPS[9], f64::max));
     let x =
         |calls: u32| LEFT + (WIDE - LEFT - RIGHT) * f64::from(calls).log10() / f64::from(most_calls).log10();
-    let y = |us: f64| HIGH - BOTTOM - (HIGH - TOP - BOTTOM) * us / top;
+    let y = |us: f64| HIGH - BOTTOM - (HIGH - TOP - BOTTOM) * (us / least).log10() / (most / least).log10();
     let mut out = String::new();
-    let _ = write(&mut out, curves, (most_calls, step, top), x, y);
+    let _ = write(&mut out, curves, (most_calls, least, most), x, y);
     out
 }
 
 fn write(
     out: &mut String,
     curves: &[Curve],
-    (most_calls, step, top): (u32, f64, f64),
+    (most_calls, least, most): (u32, f64, f64),
     x: impl Fn(u32) -> f64,
     y: impl Fn(f64) -> f64,
 ) -> std::fmt::Result {
@@ -94,15 +94,13 @@ fn write(
     )?;
     writeln!(out, "<rect width=\"{WIDE}\" height=\"{HIGH}\" fill=\"white\"/>")?;
     let (right, bottom) = (WIDE - RIGHT, HIGH - BOTTOM);
-    let mut us = 0.0;
-    while us <= top {
+    for us in STEPS.into_iter().filter(|us| (least..=most).contains(us)) {
         let at = y(us);
         writeln!(
             out,
             "<line x1=\"{LEFT}\" y1=\"{at:.1}\" x2=\"{right}\" y2=\"{at:.1}\" stroke=\"#dddddd\"/>"
         )?;
         writeln!(out, "<text x=\"{}\" y=\"{:.1}\" text-anchor=\"end\">{us}</text>", LEFT - 8.0, at + 4.0)?;
-        us += step;
     }
     for calls in
         [1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 4_000].into_iter().filter(|c| *c <= most_calls)
