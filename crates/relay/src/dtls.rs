@@ -5,6 +5,7 @@
 //! Certificates are self-signed: the fingerprint is all that is believed.
 
 mod certificate;
+mod chain;
 mod derived;
 mod engine;
 

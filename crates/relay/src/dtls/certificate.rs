@@ -1,17 +1,17 @@
 //! Our certificate: one for all ends of a cluster, so that it outlives a relay.
 
-use super::DtlsError;
 use super::engine::by_our_clock;
+use super::{DtlsError, chain};
 use boring::asn1::Asn1Time;
 use boring::bn::{BigNum, MsbOption};
 use boring::ec::{EcGroup, EcKey};
-use boring::hash::MessageDigest;
+use boring::hash::{MessageDigest, hash};
 use boring::nid::Nid;
 use boring::pkey::{PKey, Private};
 use boring::ssl::{
-    SslContext, SslMethod, SslOptions, SslSessionCacheMode, SslSignatureAlgorithm, SslVerifyMode, SslVersion,
+    SslContext, SslOptions, SslSessionCacheMode, SslSignatureAlgorithm, SslVerifyMode, SslVersion,
 };
-use boring::x509::{X509, X509NameBuilder, X509Ref};
+use boring::x509::{X509, X509NameBuilder};
 use signal::Time;
 use signal::media::Fingerprint;
 
@@ -128,12 +128,10 @@ fn context(
     key: &PKey<Private>,
     versions: (SslVersion, SslVersion),
 ) -> Result<SslContext, DtlsError> {
-    let mut context = SslContext::builder(SslMethod::dtls())?;
+    let mut context = SslContext::builder(chain::method())?;
     context.set_min_proto_version(Some(versions.0))?;
     context.set_max_proto_version(Some(versions.1))?;
-    context.set_certificate(certificate)?;
-    context.set_private_key(key)?;
-    context.check_private_key()?;
+    chain::show(&mut context, &certificate.to_der()?, key)?;
     // Whoever it is has to show a certificate; which one is settled by its fingerprint, after the handshake.
     context.set_custom_verify_callback(SslVerifyMode::PEER | SslVerifyMode::FAIL_IF_NO_PEER_CERT, |_| Ok(()));
     context.set_verify_algorithm_prefs(&SIGNATURES)?;
@@ -168,12 +166,12 @@ pub(super) fn signed(
     Ok(builder.build())
 }
 
-/// One of the fingerprints is this certificate's. Where a strong one is given, SHA-1 ones do not count (RFC 8122 §5.1).
-pub(super) fn matches(certificate: &X509Ref, fingerprints: &[Fingerprint]) -> bool {
+/// One of the fingerprints is this certificate's (DER). Where a strong one is given, SHA-1 ones do not count (RFC 8122 §5.1).
+pub(super) fn matches(certificate: &[u8], fingerprints: &[Fingerprint]) -> bool {
     let strong = |f: &&Fingerprint| !f.hash.eq_ignore_ascii_case("sha-1");
     let only_strong = fingerprints.iter().any(|f| strong(&f) && digest(&f.hash).is_some());
     fingerprints.iter().filter(|f| !only_strong || strong(f)).any(|wanted| {
-        let digest = digest(&wanted.hash).and_then(|hash| certificate.digest(hash).ok());
+        let digest = digest(&wanted.hash).and_then(|digest| hash(digest, certificate).ok());
         digest.is_some_and(|digest| *digest == *wanted.digest)
     })
 }

@@ -1,7 +1,7 @@
 //! One association over BoringSSL: its socket is a pair of datagram queues in memory, its clock the time that a caller names.
 
 use super::certificate::matches;
-use super::{Certificate, DEADLINE, DtlsError, Keys, LABEL, MTU, Outcome, QUEUE, Role};
+use super::{Certificate, DEADLINE, DtlsError, Keys, LABEL, MTU, Outcome, QUEUE, Role, chain};
 use crate::srtp::Suite;
 use boring::ssl::{ErrorCode, Ssl, SslContextBuilder, SslRef, SslStream};
 use boring_sys::{
@@ -76,7 +76,6 @@ enum Phase {
 }
 
 /// One DTLS association, of version 1.2 or 1.3 as the peer likes.
-#[derive(Debug)]
 pub struct Engine {
     stream: SslStream<Queues>,
     role: Role,
@@ -84,6 +83,12 @@ pub struct Engine {
     phase: Phase,
     /// When a flight is to be repeated, or an acknowledgement sent.
     timer: Option<Time>,
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine").field("role", &self.role).field("phase", &self.phase).finish_non_exhaustive()
+    }
 }
 
 impl Engine {
@@ -193,7 +198,7 @@ impl Engine {
     /// The handshake is over: who is it, and what are the keys?
     fn settle(&mut self) -> Outcome {
         let ssl = self.stream.ssl();
-        let known = ssl.peer_certificate().is_some_and(|peer| matches(&peer, &self.fingerprints));
+        let known = chain::shown(ssl).is_some_and(|peer| matches(peer, &self.fingerprints));
         if !known {
             // It is told, or it would go on sending media that nobody can read.
             let _ = self.stream.shutdown();
