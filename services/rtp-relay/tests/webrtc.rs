@@ -173,6 +173,12 @@ async fn call(relay: &mut Relay, session: &str, leg: u32, trickle: bool) -> (Vec
         let update = v1::UpdateRequest { session: session.into(), leg, ice, ..v1::UpdateRequest::default() };
         relay.client.update(update).await.unwrap();
     }
+    let browser = connected(relay, session, leg, browser).await;
+    (ends, phone, browser)
+}
+
+/// Lives until both sides have a path and keys.
+async fn connected(relay: &mut Relay, session: &str, leg: u32, mut browser: Browser) -> Browser {
     let browser = tokio::task::spawn_blocking(move || {
         browser.until("a path and keys", |browser| browser.end.pair().is_some());
         browser
@@ -183,7 +189,7 @@ async fn call(relay: &mut Relay, session: &str, leg: u32, trickle: bool) -> (Vec
         let ask = StatisticsRequest { session: session.into() };
         let figures = relay.client.statistics(ask).await.unwrap().into_inner();
         if !figures.ends[leg as usize].peer.is_empty() {
-            return (ends, phone, browser);
+            return browser;
         }
         let mut turns = 0;
         browser.until("the relay's path", |_| {
@@ -281,6 +287,35 @@ async fn a_restart_is_answered_with_new_credentials() {
         });
         browser = spoken.await.unwrap();
     }
+    relay.stop().await;
+}
+
+/// R-RTP-17, at a relay whose state is older than the restart: the end goes by what its peer was told elsewhere.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_end_answers_to_the_credentials_that_its_peer_was_told() {
+    let mut relay = start(config("24270-24289"));
+    let ends = relay.allocate("call").await;
+    let (phone, mut browser) = (Phone::new(), Browser::new(false));
+    relay.client.connect(plain("call", 0, phone.address())).await.unwrap();
+    let allocated = ends[1].ice.clone().unwrap();
+    let mut told =
+        v1::Ice { ufrag: "elsewhere".into(), pwd: "a-password-told-elsewhere".into(), ..allocated };
+    told.candidates.iter_mut().for_each(|candidate| candidate.generation = 2);
+    browser.meets(&LocalEnd { ice: Some(told.clone()), ..ends[1].clone() });
+    let facts = v1::ConnectRequest { told: Some(told.clone()), ..browser.describes("call", 1, true) };
+    for _ in 0..2 {
+        let ice = relay.client.connect(facts.clone()).await.unwrap().into_inner().ice.unwrap();
+        assert_eq!((&ice.ufrag, &ice.pwd), (&told.ufrag, &told.pwd), "asked again, the same");
+        assert_eq!(ice.candidates[0].generation, 2);
+    }
+    let (to, mut browser) = (rtp_port(&ends[0]), connected(&mut relay, "call", 1, browser).await);
+    let spoken = tokio::task::spawn_blocking(move || {
+        browser.say(&rtp(0, 1, 2), false);
+        assert_eq!(hear(&phone.rtp).0, rtp(0, 1, 2));
+        phone.rtp.send_to(&rtp(0, 1, 1), to).unwrap();
+        browser.hears(&rtp(0, 1, 1));
+    });
+    spoken.await.unwrap();
     relay.stop().await;
 }
 
