@@ -1,5 +1,5 @@
-//! Certificates as octets. BoringSSL can do without X.509: it takes the key out of the peer's certificate and leaves the rest alone,
-//! which is all that a fingerprint wants. A parsed one costs a handshake a tenth of its memory, for the life of the association.
+//! Certificates as octets. BoringSSL can do without X.509: it takes the key out of the peer's certificate and looks at little else,
+//! and a fingerprint wants no more. A parsed one would take 2 KiB for the life of the association.
 
 use boring::error::ErrorStack;
 use boring::pkey::{PKeyRef, Private};
@@ -13,14 +13,14 @@ use std::ptr;
 
 /// DTLS without X.509.
 pub(super) fn method() -> SslMethod {
-    // SAFETY: the library's method is static. Nothing of X.509 is asked of what is made with it: `SslMethod` knows.
+    // SAFETY: the library's method is static. Nothing of X.509 may be asked of what is made with it: `SslMethod` knows, and nobody here does.
     unsafe { SslMethod::from_ptr(DTLS_with_buffers_method()) }
 }
 
 /// All associations of the context show this certificate (DER), whose key is `key`.
 ///
 /// # Errors
-/// They do not belong together.
+/// They do not belong together, or the certificate is none.
 pub(super) fn show(
     context: &mut SslContextBuilder,
     der: &[u8],
@@ -42,8 +42,8 @@ pub(super) fn show(
 
 /// The peer's certificate (DER), once it has shown one.
 pub(super) fn shown(ssl: &SslRef) -> Option<&[u8]> {
-    // SAFETY: the chain belongs to the association, as does what is in it; neither changes while that is borrowed. The library
-    // never returns an empty chain (null: the peer has shown none), and takes null for an empty one.
+    // SAFETY: the chain belongs to the association, as does what is in it; neither changes while that is borrowed. Without a
+    // certificate the chain is null, and the first of null is null.
     let first = unsafe { OPENSSL_sk_value(SSL_get0_peer_certificates(ssl.as_ptr()).cast(), 0) };
     let first: *const CRYPTO_BUFFER = first.cast();
     // SAFETY: as above; a buffer's octets live as long as itself.

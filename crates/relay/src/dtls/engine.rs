@@ -85,6 +85,7 @@ pub struct Engine {
     timer: Option<Time>,
 }
 
+// Not derived: the stream's own would ask for X.509, which there is none of, and show what came.
 impl std::fmt::Debug for Engine {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Engine").field("role", &self.role).field("phase", &self.phase).finish_non_exhaustive()
