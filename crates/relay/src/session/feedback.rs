@@ -58,6 +58,8 @@ pub(super) struct Feedback {
     /// A picture is wanted of the peer.
     picture: bool,
     asked: Option<Time>,
+    /// The newest packet that a picture was last wanted in place of, and when.
+    replaced: Option<(u16, Time)>,
     command: u8,
     /// A look at the time of [`Picture::Later`] is on its way.
     pub waiting: bool,
@@ -94,10 +96,14 @@ impl Feedback {
     }
 
     /// The peer is to send this packet again. One that cannot is asked for a picture: a receiver that waits for the packet (libwebrtc:
-    /// for 3 s) stands still. A picture that may be on its way serves as well.
+    /// for 3 s) stands still.
     pub fn want(&mut self, seq: u16, now: Time) {
         if !self.takes.nack {
-            self.picture |= self.asked.is_none_or(|asked| now.since(asked) >= PICTURE);
+            // Missed once more is no further loss, as long as the picture may be on its way.
+            let again = |(last, at): (u16, Time)| last.wrapping_sub(seq) < 0x8000 && now.since(at) < PICTURE;
+            if !self.replaced.is_some_and(again) {
+                (self.picture, self.replaced) = (true, Some((seq, now)));
+            }
             return;
         }
         if let Some((first, mask)) = self.lost.last() {
@@ -285,6 +291,10 @@ mod tests {
             pictures.extend(old.picture(false, Time(ms)).map(|how| (ms, how)));
         }
         assert_eq!(pictures, [(0, Picture::Pli), (1_000, Picture::Pli)]);
+        // Another loss is made good as well, though a picture was asked for a moment ago and it is missed only once.
+        old.want(2, Time(1_500));
+        assert_eq!(old.picture(false, Time(1_500)), Some(Picture::Later(Time(2_000))));
+        assert_eq!(old.picture(false, Time(2_000)), Some(Picture::Pli));
         old.limit(5);
         let (lost, estimate) = old.take();
         assert_eq!((lost.as_slice(), estimate), (&[][..], None));
