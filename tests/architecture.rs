@@ -1,4 +1,4 @@
-//! The dependency rules of docs/architecture.md §2, checked on `cargo metadata`.
+//! The dependency rules (architecture §2.2), checked on `cargo metadata`.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -1,4 +1,4 @@
-//! The one configuration file that all services read, each its own sections (docs/architecture.md §12).
+//! The one configuration file that all services read, each its own sections.
 //!
 //! One rule: a fault names the key, the value and the remedy. Start at [`Config`].
 
