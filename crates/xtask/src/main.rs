@@ -4,6 +4,7 @@
 
 mod bench;
 mod demo;
+mod requirements;
 mod setup;
 mod steps;
 
@@ -30,6 +31,8 @@ enum Task {
     /// What the gateway costs beside Kamailio, and its relay beside rtpengine
     #[command(subcommand)]
     Bench(bench::Bench),
+    /// Each requirement of docs/interworking.md with the tests that cite it
+    Requirements(requirements::Requirements),
 }
 
 fn main() -> ExitCode {
@@ -37,6 +40,7 @@ fn main() -> ExitCode {
         Task::Setup => setup::setup(),
         Task::Demo(demo) => demo.run(),
         Task::Bench(bench) => bench.run(),
+        Task::Requirements(requirements) => requirements.run(),
         Task::Check => steps::check(),
         Task::Test => setup::setup().and_then(|()| steps::check()).and_then(|()| steps::test()),
     };

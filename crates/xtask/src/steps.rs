@@ -1,11 +1,13 @@
 //! Steps that run cargo, with the time that each took.
 
+use crate::requirements;
 use anyhow::{Context, Result, ensure};
 use std::process::Command;
 use std::time::SystemTime;
 
-/// Formatting and lints.
+/// Formatting, citations and lints.
 pub fn check() -> Result<()> {
+    requirements::check()?;
     step("formatting", &["fmt", "--all", "--check"], "run `cargo fmt --all`")?;
     step(
         "lints",
