@@ -106,7 +106,7 @@ pub fn offer(heard: &Media, local: &[LocalEnd], profile: Profile, policy: &Polic
     bundle::offered(contents)
 }
 
-/// What the offerer of `offered`, as far as it was admitted ([`crate::admit`]), is told when its peer answered `heard`.
+/// Answers `offered`, as far as it was admitted ([`crate::admit`]), by what its peer answered, `heard`.
 ///
 /// # Errors
 /// [`Mismatch`] when no content has a codec in common.
@@ -117,18 +117,35 @@ pub fn answer(
     profile: Profile,
     policy: &Policy,
 ) -> Result<Media, Mismatch> {
+    answer_again(offered, heard, None, local, profile, policy)
+}
+
+/// Answers a later offer of a leg as [`answer`] does, and changes no codec without need.
+///
+/// A codec of `in_use`, the last answer on the same leg, is kept where it is offered again: a re-INVITE that changes nothing
+/// changes no codec either (RFC 3264 §8.3.2).
+///
+/// # Errors
+/// [`Mismatch`] when no content has a codec in common.
+pub fn answer_again(
+    offered: &Media,
+    heard: &Media,
+    in_use: Option<&Media>,
+    local: &[LocalEnd],
+    profile: Profile,
+    policy: &Policy,
+) -> Result<Media, Mismatch> {
     let mut live = 0;
     let mut contents = vec![];
-    for theirs in &offered.contents {
+    for (index, theirs) in offered.contents.iter().enumerate() {
         let served = !theirs.rejected && policy.kinds.contains(&theirs.kind);
         // The peer knows only the served contents, numbered in their own order.
         let peer = if served { heard.contents.get(live) } else { None };
         let transport = local.get(live).and_then(|end| end.answer(theirs, profile));
         live += usize::from(served);
-        let agreed = peer.filter(|p| !p.rejected).map(|p| match agree(&theirs.codecs, &p.codecs) {
-            none if none.is_empty() && policy.turns(theirs.kind) => turn::agree(&theirs.codecs, &p.codecs),
-            agreed => agreed,
-        });
+        let kept = in_use.and_then(|media| media.contents.get(index)).filter(|c| !c.rejected);
+        let kept = kept.map(|content| content.codecs.as_slice()).unwrap_or_default();
+        let agreed = peer.filter(|p| !p.rejected).map(|p| crossing(&theirs.codecs, kept, p, policy));
         let agreed = agreed.unwrap_or_default();
         match (peer, transport) {
             (Some(peer), Some(transport)) if !agreed.is_empty() => contents.push(Content {
@@ -151,18 +168,32 @@ pub fn answer(
     Ok(bundle::answered(offered, contents))
 }
 
-/// What a leg is told that describes itself only after it was answered: like [`answer`].
-///
-/// # Errors
-/// [`Mismatch`] when what it describes has no codec of those that its peer took.
-pub fn settle(
-    late_offer: &Media,
-    agreed: &Media,
-    local: &[LocalEnd],
-    profile: Profile,
-    policy: &Policy,
-) -> Result<Media, Mismatch> {
-    answer(late_offer, agreed, local, profile, policy)
+/// The codecs of an answer to `offered`: those in use, else what the peer takes as it is, else what can be transcoded.
+fn crossing(offered: &[Codec], in_use: &[Codec], peer: &Content, policy: &Policy) -> Vec<Codec> {
+    let shared = [in_use, &peer.codecs].into_iter().map(|taken| agree(offered, taken));
+    match shared.into_iter().find(|agreed| !agreed.is_empty()) {
+        None if policy.turns(peer.kind) => turn::agree(offered, &peer.codecs),
+        agreed => agreed.unwrap_or_default(),
+    }
+}
+
+/// Leaves in `media` the codecs that the same content of `other` names too: a re-offer of nothing but what is in use, an answer
+/// without what was not offered.
+pub fn narrow(media: &mut Media, other: &Media) {
+    for (content, other) in media.contents.iter_mut().zip(&other.contents) {
+        if !content.rejected && !other.rejected {
+            content.codecs.retain(|codec| other.codecs.iter().any(|named| named.same(codec)));
+        }
+    }
+}
+
+/// Returns true if every content of `offer` can be answered while its peer keeps the codecs of `media`: passed on as they are or,
+/// where `policy` allows, transcoded.
+#[must_use]
+pub fn can_answer(offer: &Media, media: &Media, policy: &Policy) -> bool {
+    let live = offer.contents.iter().filter(|c| !c.rejected && policy.kinds.contains(&c.kind));
+    live.zip(&media.contents)
+        .all(|(theirs, peer)| peer.rejected || !crossing(&theirs.codecs, &[], peer, policy).is_empty())
 }
 
 /// The relay's ends have moved: what was said of `from` is said of `to` now, in the same form. Everything else of it stays as it was.

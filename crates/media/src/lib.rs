@@ -11,7 +11,10 @@ pub mod jingle;
 mod keying;
 pub mod sdp;
 
-pub use anchor::{LocalEnd, Mismatch, Policy, Profile, answer, offer, readdress, same_session, settle};
+pub use anchor::{
+    LocalEnd, Mismatch, Policy, Profile, answer, answer_again, can_answer, narrow, offer, readdress,
+    same_session,
+};
 pub use bundle::carrier;
 pub use codec::{defaults, served};
 pub use keying::{accept, admit};

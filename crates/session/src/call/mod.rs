@@ -15,7 +15,7 @@ mod restart;
 
 pub use effect::{Connect, Effect, Fact};
 pub use event::{Event, Grant, MediaEvent, Move, Placement, RelaySession, Renewal, Route};
-pub use record::{Admission, Call, FORMAT, Leaving, Leg, Offer, Phase, Place, Profiles};
+pub use record::{Admission, Call, FORMAT, Leaving, Leg, Offer, Offerer, Phase, Place, Profiles};
 
 use crate::Machine;
 use signal::{Heard, LegId, Reason, Said, Time};

@@ -146,12 +146,12 @@ pub(super) fn tell(call: &mut Call, now: Time, effects: &mut Effects) {
         if tries >= TRIES {
             return super::end::everybody(call, Reason::Connectivity.into(), now, effects);
         }
-        let Some(spoken) = leg.spoken.clone() else { continue };
+        let Some(ours) = leg.offer_again() else { continue };
         if let Some(leg) = call.leg_mut(id) {
             (leg.offer, leg.place) = (Offer::Ours, Place::Told { tries: tries + 1 });
-            leg.before = leg.spoken.clone();
+            leg.before = leg.spoken.replace(ours.clone());
         }
-        call.say(id, Signal::Update(offered(spoken)), effects);
+        call.say(id, Signal::Update(ours), effects);
     }
     let known = |leg: &Leg| leg.place == Place::Known || leg.phase.is_over();
     if !call.legs.iter().all(known) {
@@ -190,14 +190,4 @@ impl Leg {
     fn says(&self, so: impl Fn(&Transport) -> bool) -> bool {
         self.spoken.iter().flat_map(|spoken| &spoken.contents).any(|content| so(&content.transport))
     }
-}
-
-/// An offer again (RFC 8842 §5.2: the role once agreed stays, whatever it says).
-fn offered(mut spoken: signal::Media) -> signal::Media {
-    for content in &mut spoken.contents {
-        if let Some(dtls) = &mut content.transport.dtls {
-            dtls.setup = signal::media::Setup::ActPass;
-        }
-    }
-    spoken
 }

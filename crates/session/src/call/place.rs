@@ -3,7 +3,7 @@
 use super::Effects;
 use super::effect::{Effect, Fact};
 use super::event::Placement;
-use super::record::{Call, FORMAT, Leg, Offer, Phase, Place};
+use super::record::{Call, FORMAT, Leg, Offer, Offerer, Phase, Place};
 use signal::{End, LegId, Media, Opening, Reason, Signal, Time};
 
 const CALLER: LegId = LegId(0);
@@ -81,6 +81,7 @@ fn leg(
         inbound,
         phase: Phase::Calling,
         offer: if inbound { Offer::Theirs } else { Offer::Ours },
+        offerer: if inbound { Offerer::Remote } else { Offerer::Local },
         heard,
         spoken,
         before: None,

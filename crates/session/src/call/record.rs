@@ -101,6 +101,8 @@ pub struct Leg {
     pub phase: Phase,
     /// Whose offer is open.
     pub offer: Offer,
+    /// The last offer that was answered was ours, and `heard` its answer; else `spoken` is the answer to theirs.
+    pub offerer: Offerer,
     /// What the peer last described.
     pub heard: Option<Media>,
     /// What we last described to it.
@@ -170,6 +172,15 @@ pub enum Offer {
     Restarting,
 }
 
+/// The side of a leg that made its last answered offer: the other description is the answer (RFC 3264 §4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Offerer {
+    /// We offered; `heard` is the answer.
+    Local,
+    /// The peer offered; `spoken` is the answer.
+    Remote,
+}
+
 /// Whether something heard may be decided on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Admission {
@@ -186,6 +197,43 @@ pub enum Admission {
 }
 
 impl Leg {
+    /// Offer and answer as they were last agreed, whoever offered; an offer that is open is none yet.
+    pub(super) fn agreed(&self) -> Option<(&Media, &Media)> {
+        let (mut remote, mut local) = (self.heard.as_ref(), self.spoken.as_ref());
+        match self.offer {
+            Offer::Theirs => remote = self.before.as_ref(),
+            Offer::Ours => local = self.before.as_ref(),
+            Offer::Settled | Offer::Restarting => {}
+        }
+        match self.offerer {
+            Offerer::Local => local.zip(remote),
+            Offerer::Remote => remote.zip(local),
+        }
+    }
+
+    /// The peer's description with no other codecs than those in use.
+    pub(super) fn in_use(&self) -> Option<Media> {
+        let (offer, answer) = self.agreed()?;
+        let mut media = if self.offerer == Offerer::Local { answer } else { offer }.clone();
+        media::narrow(&mut media, answer);
+        Some(media)
+    }
+
+    /// What we last described to the peer, as an offer that changes no codec.
+    pub(super) fn offer_again(&self) -> Option<Media> {
+        let mut ours = self.spoken.clone()?;
+        if let Some((_, answer)) = self.agreed() {
+            media::narrow(&mut ours, answer);
+        }
+        for content in &mut ours.contents {
+            // A new offer says actpass again; the role once agreed stays (RFC 8842 §5.2).
+            if let Some(dtls) = &mut content.transport.dtls {
+                dtls.setup = signal::media::Setup::ActPass;
+            }
+        }
+        Some(ours)
+    }
+
     /// Takes over what the edge knows after an event.
     pub(super) fn note(&mut self, heard: &Heard) {
         self.dialog.clone_from(&heard.dialog);

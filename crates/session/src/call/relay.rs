@@ -1,7 +1,7 @@
 //! The default rule: what a leg says, its peer hears, in the words that fit the hearer's state.
 
 use super::effect::{Connect, Effect, Fact};
-use super::record::{Call, DESCRIBE_MS, Leg, Offer, Phase};
+use super::record::{Call, DESCRIBE_MS, Leg, Offer, Offerer, Phase};
 use super::{Effects, end, moving, restart};
 use signal::media::Kind;
 use signal::{End, LegId, Media, Reason, Signal, Time};
@@ -65,6 +65,7 @@ fn answer(call: &mut Call, from: LegId, peer: LegId, media: Media, now: Time, ef
     };
     let media = taken(leg, media);
     (leg.phase, leg.offer, leg.heard) = (Phase::Active, Offer::Settled, Some(media.clone()));
+    leg.offerer = Offerer::Local;
     moving::begun(leg, now);
     let Some(hearer) = call.leg(peer).filter(|leg| leg.phase.is_early()) else {
         return answered(call, now, effects);
@@ -102,12 +103,12 @@ fn answer(call: &mut Call, from: LegId, peer: LegId, media: Media, now: Time, ef
     }
 }
 
-/// What holds of an answer to what we offered this leg.
+/// Narrows an answer to what we offered this leg: a codec that was not offered is not in use (RFC 3264 §6.1).
 fn taken(leg: &Leg, media: Media) -> Media {
-    match &leg.spoken {
-        Some(ours) => media::accept(ours, media, leg.profile),
-        None => media,
-    }
+    let Some(ours) = &leg.spoken else { return media };
+    let mut media = media::accept(ours, media, leg.profile);
+    media::narrow(&mut media, ours);
+    media
 }
 
 /// Every content is rejected.
@@ -138,10 +139,17 @@ fn update(call: &mut Call, from: LegId, peer: LegId, theirs: Media, now: Time, e
     if is_nothing(&theirs) {
         return call.say(from, Signal::Refused(Reason::IncompatibleMedia), effects);
     }
-    let Some(peers) = hearer.heard.clone() else { return };
-    let ours = carry(&theirs, &peers, hearer.spoken.as_ref(), hearer, &call.policy);
-    let unchanged = hearer.spoken.as_ref().is_some_and(|spoken| media::same_session(spoken, &ours));
-    if unchanged {
+    let (Some(peers), Some(said)) = (hearer.in_use(), hearer.offer_again()) else { return };
+    let mut ours = said.clone();
+    if !media::can_answer(&theirs, &peers, &call.policy) && !keeps(leg, &theirs) {
+        // The hearer would have to change its codec. Jingle has no word for that which clients take (XEP-0167 §8.2).
+        if hearer.profile == media::Profile::Webrtc {
+            return call.say(from, Signal::Refused(Reason::IncompatibleMedia), effects);
+        }
+        ours.contents = media::offer(&theirs, &hearer.ends, hearer.profile, &call.policy).contents;
+    }
+    carry(&theirs, &mut ours);
+    if media::same_session(&said, &ours) {
         // New address, new candidates, another order of codecs: the relay takes it, the peer need not know.
         accept(call, from, theirs, &peers, now, effects);
         return;
@@ -155,25 +163,22 @@ fn update(call: &mut Call, from: LegId, peer: LegId, theirs: Media, now: Time, e
     call.say(peer, Signal::Update(ours), effects);
 }
 
-/// What the hearer is offered when its peer changes something: the codecs in use, the new direction, our transport.
-fn carry(
-    theirs: &Media,
-    peers: &Media,
-    spoken: Option<&Media>,
-    hearer: &Leg,
-    policy: &media::Policy,
-) -> Media {
-    let mut ours =
-        spoken.cloned().unwrap_or_else(|| media::offer(peers, &hearer.ends, hearer.profile, policy));
+/// Returns true if the leg's new offer names a codec that it uses in each content: its peer need not change then.
+fn keeps(leg: &Leg, theirs: &Media) -> bool {
+    let Some((_, in_use)) = leg.agreed() else { return false };
+    let live = theirs.contents.iter().zip(&in_use.contents).filter(|(offered, _)| !offered.rejected);
+    live.filter(|(_, used)| !used.rejected).all(|(offered, used)| {
+        let mut codecs = used.codecs.iter().filter(|codec| !codec.is_auxiliary());
+        codecs.any(|used| offered.codecs.iter().any(|codec| codec.same(used)))
+    })
+}
+
+/// Carries what a peer changed into the offer to its hearer: directions and contents that go.
+fn carry(theirs: &Media, ours: &mut Media) {
     for (content, wish) in ours.contents.iter_mut().zip(&theirs.contents) {
         content.direction = wish.direction;
         content.rejected |= wish.rejected;
-        // A new offer says actpass again; the role once agreed stays (RFC 8842 §5.2).
-        if let Some(dtls) = &mut content.transport.dtls {
-            dtls.setup = signal::media::Setup::ActPass;
-        }
     }
-    ours
 }
 
 /// Answers an update ourselves.
@@ -181,12 +186,13 @@ fn accept(call: &mut Call, from: LegId, theirs: Media, peers: &Media, now: Time,
     let Some(leg) = call.leg(from) else { return };
     let was = leg.before.as_ref().or(leg.heard.as_ref());
     let (holds, held) = (theirs.holds(), was.is_some_and(Media::holds));
-    match media::answer(&theirs, peers, &leg.ends, leg.profile, &call.policy) {
+    let in_use = leg.agreed().map(|(_, answer)| answer);
+    match media::answer_again(&theirs, peers, in_use, &leg.ends, leg.profile, &call.policy) {
         Ok(agreed) => {
             let restarts = was.is_some_and(|was| restart::restarts(was, &theirs, &agreed));
             if let Some(leg) = call.leg_mut(from) {
                 (leg.offer, leg.heard, leg.spoken) = (Offer::Settled, Some(theirs), Some(agreed.clone()));
-                leg.before = None;
+                (leg.offerer, leg.before) = (Offerer::Remote, None);
                 moving::known(leg);
             }
             if restarts {
@@ -228,9 +234,10 @@ pub(super) fn music(call: &Call, from: LegId, holds: bool, effects: &mut Effects
 fn describe(call: &mut Call, from: LegId, peer: LegId, theirs: Media, now: Time, effects: &mut Effects) {
     let Some(peers) = call.leg(peer).and_then(|leg| leg.heard.clone()) else { return };
     let Some(leg) = call.leg(from) else { return };
-    match media::settle(&theirs, &peers, &leg.ends, leg.profile, &call.policy) {
+    match media::answer(&theirs, &peers, &leg.ends, leg.profile, &call.policy) {
         Ok(agreed) => {
             if let Some(leg) = call.leg_mut(from) {
+                leg.offerer = Offerer::Remote;
                 (leg.phase, leg.offer, leg.heard, leg.spoken) =
                     (Phase::Active, Offer::Settled, Some(theirs), Some(agreed.clone()));
                 moving::known(leg);
@@ -250,7 +257,7 @@ fn updated(call: &mut Call, from: LegId, peer: LegId, media: Media, now: Time, e
     let media = taken(leg, media);
     let moved = moving::heard(leg, now);
     (leg.phase, leg.offer, leg.heard) = (Phase::Active, Offer::Settled, Some(media.clone()));
-    leg.before = None;
+    (leg.offerer, leg.before) = (Offerer::Local, None);
     connect(call, from, effects);
     if late || moved {
         return;
@@ -289,24 +296,20 @@ pub(super) fn connects(call: &Call, id: LegId) -> Vec<Connect> {
     let Some((leg, theirs)) = call.leg(id).and_then(|leg| leg.heard.as_ref().map(|m| (leg, m))) else {
         return connects;
     };
+    let agreed = leg.agreed();
     for (index, content) in theirs.contents.iter().enumerate() {
         let place = call.facing(leg, theirs, index);
         if content.rejected || content.codecs.is_empty() || leg.ends.get(place).is_none() {
             continue;
         }
-        let (offer, answer) = match &leg.spoken {
-            Some(spoken) if leg.inbound => (theirs, spoken),
-            Some(spoken) => (spoken, theirs),
-            None => (theirs, theirs),
-        };
-        let carrier = leg.spoken.as_ref().and_then(|_| media::carrier(offer, answer, index));
+        let carrier = agreed.and_then(|(offer, answer)| media::carrier(offer, answer, index));
         let carrier = carrier.map(|carrier| call.facing(leg, theirs, carrier));
-        // In use are the codecs that stand in both descriptions, in the numbers of the answer.
-        let ours = leg.spoken.as_ref().and_then(|m| m.contents.get(index));
-        let codecs = match ours {
-            Some(ours) if leg.inbound => ours.codecs.clone(),
-            _ => content.codecs.clone(),
-        };
+        // The numbers of the answer are those in use in both directions.
+        let answered = agreed.and_then(|(_, answer)| answer.contents.get(index));
+        if answered.is_some_and(|content| content.rejected) {
+            continue;
+        }
+        let codecs = answered.map_or_else(|| content.codecs.clone(), |answered| answered.codecs.clone());
         connects.push(Connect {
             leg: id,
             content: u16::try_from(place).unwrap_or(u16::MAX),
