@@ -1,4 +1,4 @@
-//! What anybody may ask of us outside a call: discovery (XEP-0030), caps (XEP-0115), ping (XEP-0199), version (XEP-0092),
+//! Requests outside any call: discovery (XEP-0030), caps (XEP-0115), ping (XEP-0199), version (XEP-0092),
 //! and presence as far as call buttons need it.
 //!
 //! One rule: every number gives the same answer, assigned or not (R-XMPP-8); every IQ gets exactly one.
@@ -14,13 +14,13 @@ const DISCO_ITEMS: &str = "http://jabber.org/protocol/disco#items";
 const CAPS: &str = "http://jabber.org/protocol/caps";
 const PING: &str = "urn:xmpp:ping";
 const VERSION: &str = "jabber:iq:version";
-/// Names this software in caps (XEP-0115 §4: a constant URI).
+/// Constant URI of this software in caps (XEP-0115 §4).
 const NODE: &str = "urn:tandem:gateway";
-/// Resource that our users' presence is of.
+/// Resource of our users' presence.
 const RESOURCE: &str = "phone";
 
 const GATEWAY: &[&str] = &[DISCO_INFO, DISCO_ITEMS, "jid\\20escaping", PING, VERSION];
-/// What a SIP user can do (interworking §11.4). `urn:ietf:rfc:3264` makes clients put all candidates into one stanza.
+/// Features of a SIP user (interworking §11.4). `urn:ietf:rfc:3264` makes clients put all candidates into one stanza.
 const PHONE: &[&str] = &[
     DISCO_INFO,
     CAPS,
@@ -42,7 +42,7 @@ const PHONE: &[&str] = &[
 ];
 const VIDEO: &str = "urn:xmpp:jingle:apps:rtp:video";
 
-/// Category and type of the one identity, and the features, sorted.
+/// Returns category and type of the one identity, and the sorted features.
 fn capabilities(user: bool, component: &Component) -> ((&'static str, &'static str), Vec<&'static str>) {
     let mut features = if user { PHONE.to_vec() } else { GATEWAY.to_vec() };
     if user && component.video {
@@ -52,7 +52,7 @@ fn capabilities(user: bool, component: &Component) -> ((&'static str, &'static s
     (if user { ("client", "phone") } else { ("gateway", "sip") }, features)
 }
 
-/// The verification string of our users' capabilities (XEP-0115 §5.1).
+/// Returns the verification string of our users' capabilities (XEP-0115 §5.1).
 #[must_use]
 pub fn caps(component: &Component) -> String {
     let ((category, kind), features) = capabilities(true, component);
@@ -60,7 +60,7 @@ pub fn caps(component: &Component) -> String {
     base64::engine::general_purpose::STANDARD.encode(Sha1::digest(text.as_bytes()))
 }
 
-/// The answer to an IQ that belongs to no call: one for every get and set, an error for what is not served.
+/// Answers an IQ that belongs to no call: every get and set once, with an error where it is not served.
 #[must_use]
 pub fn answer(iq: &Element, component: &Component) -> Element {
     let to = iq.attr("to").unwrap_or("");
@@ -91,7 +91,7 @@ pub fn answer(iq: &Element, component: &Component) -> Element {
             }
             with(stanza::result(iq), query)
         }
-        // Numbers are not listed.
+        // Numbers are never listed.
         ("get", "query", DISCO_ITEMS) => with(stanza::result(iq), Element::bare("query", DISCO_ITEMS)),
         ("get", "ping", PING) => stanza::result(iq),
         ("get", "query", VERSION) => {
@@ -105,8 +105,8 @@ pub fn answer(iq: &Element, component: &Component) -> Element {
     }
 }
 
-/// Presence from somebody: SIP users are always there and may be subscribed to by anybody, so that clients show their call
-/// buttons. Bounded: at most two stanzas for one, and none that could be answered in turn without end.
+/// Answers presence: SIP users are always available and accept every subscription, so that clients show their call buttons.
+/// At most two stanzas answer one, and none of them can start a loop.
 #[must_use]
 pub fn presence(stanza: &Element, component: &Component) -> Vec<Element> {
     let (Some(from), Some(to)) = (stanza.attr("from"), stanza.attr("to")) else { return vec![] };
@@ -148,7 +148,7 @@ mod tests {
         answer(&with(iq, payload), &component())
     }
 
-    /// R-XMPP-2: what is said in presence is what disco answers, by the algorithm of XEP-0115 §5.1.
+    /// R-XMPP-2: the caps of our presence are the hash of our disco answer, by the algorithm of XEP-0115 §5.1.
     #[test]
     fn caps_name_what_disco_says() {
         let node = format!("{NODE}#{}", caps(&component()));

@@ -4,7 +4,7 @@ use crate::stanza::{self, JINGLE};
 use minidom::Element;
 use signal::{End, Reason};
 
-/// How a reason is said: the Jingle reason (XEP-0166 §7.4; JMI uses the same), and as a stanza error its type and condition.
+/// Each reason as a Jingle reason (XEP-0166 §7.4; JMI uses the same) and as type and condition of a stanza error.
 const SAID: &[(Reason, &str, &str, &str)] = &[
     (Reason::Normal, "success", "wait", "recipient-unavailable"),
     (Reason::Cancelled, "cancel", "wait", "recipient-unavailable"),
@@ -38,31 +38,31 @@ fn row(reason: Reason) -> &'static (Reason, &'static str, &'static str, &'static
     SAID.iter().find(|s| s.0 == reason).unwrap_or(&LAST)
 }
 
-/// The Jingle reason that says this.
+/// Returns the Jingle reason for a [`Reason`].
 #[must_use]
 pub fn said(reason: Reason) -> &'static str {
     row(reason).1
 }
 
-/// Type and condition of the stanza error that says this.
+/// Returns type and condition of the stanza error for a [`Reason`].
 #[must_use]
 pub fn condition(reason: Reason) -> (&'static str, &'static str) {
     let row = row(reason);
     (row.2, row.3)
 }
 
-/// When a Jingle reason was heard: it means different things before and after the answer.
+/// Phase of the session in which a Jingle reason was heard: its meaning depends on that.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct When {
     /// The session was accepted.
     pub answered: bool,
-    /// The callee's ringing was heard before.
+    /// The callee was heard ringing.
     pub rang: bool,
-    /// The speaker is the one who calls.
+    /// The speaker is the caller.
     pub caller: bool,
 }
 
-/// What a Jingle reason means (interworking §4.4).
+/// Returns the meaning of a Jingle reason (interworking §4.4).
 #[must_use]
 pub fn heard(name: Option<&str>, when: When) -> Reason {
     match (name.unwrap_or(""), when.answered) {
@@ -90,7 +90,7 @@ pub fn heard(name: Option<&str>, when: When) -> Reason {
     }
 }
 
-/// What the condition of a stanza error in answer to a call means (interworking §4.4).
+/// Returns the meaning of a stanza error's condition in answer to a call (interworking §4.4).
 #[must_use]
 pub fn bounced(condition: Option<&str>, jingle: Option<&str>) -> Reason {
     match (condition.unwrap_or(""), jingle) {
@@ -113,14 +113,14 @@ pub fn bounced(condition: Option<&str>, jingle: Option<&str>) -> Reason {
         ("gone" | "redirect", _) => Reason::Gone,
         ("item-not-found" | "remote-server-not-found", _) => Reason::NotFound,
         ("not-acceptable", _) => Reason::IncompatibleMedia,
-        // Also what a server says of a user who blocked the caller: it looks like offline (R-CODE-5).
+        // A server says the same of a user who blocked the caller: that looks like offline (R-CODE-5).
         ("recipient-unavailable" | "service-unavailable", _) => Reason::Offline,
         ("remote-server-timeout", _) => Reason::Timeout,
         _ => Reason::General,
     }
 }
 
-/// The `<reason/>` of a session-terminate, reject, retract or finish.
+/// Writes the `<reason/>` of a session-terminate, reject, retract or finish.
 #[must_use]
 pub fn element(end: &End) -> Element {
     let mut reason = Element::bare("reason", JINGLE);
@@ -137,7 +137,7 @@ pub fn element(end: &End) -> Element {
     reason
 }
 
-/// The end that the `<reason/>` within `parent` means.
+/// Reads the `<reason/>` within `parent`.
 #[must_use]
 pub fn end(parent: &Element, when: When) -> End {
     let reason = parent.children().find(|c| c.is("reason", JINGLE));
@@ -147,7 +147,7 @@ pub fn end(parent: &Element, when: When) -> End {
     End { reason: heard(name, when), sip: None, text }
 }
 
-/// True where a `<reason/>` is there.
+/// Returns true if `parent` has a `<reason/>`.
 #[must_use]
 pub fn given(parent: &Element) -> bool {
     parent.children().any(|c| c.is("reason", JINGLE))
@@ -178,7 +178,7 @@ mod tests {
         "unsupported-transports",
     ];
 
-    /// R-CODE-1: what is said is heard again as the same, but for what Jingle has no word for.
+    /// R-CODE-1: every reason is heard again as it was said, except those that Jingle has no word for.
     #[test]
     fn what_is_said_is_heard() {
         let near = [

@@ -1,16 +1,16 @@
-//! A Jingle session (XEP-0166, XEP-0353) as the call record keeps it: whoever holds these octets can act for the leg.
+//! A Jingle session (XEP-0166, XEP-0353) as the call record keeps it: any edge that holds these octets can act for the leg.
 
 use serde::{Deserialize, Serialize};
 use signal::media::{Direction, Trickle};
 use signal::{Media, Time};
 
-/// IQs and messages of ours whose answer is remembered.
+/// Most stanzas of ours whose answer is remembered.
 const MAX_PENDING: usize = 16;
 
-/// Where the leg stands.
+/// State of the session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum State {
-    /// Made for a stanza that is about to be heard or said.
+    /// Created for the first stanza, which is still to be heard or said.
     New,
     /// The peer's propose waits for our proceed or reject.
     Proposed,
@@ -28,7 +28,7 @@ pub enum State {
     Ended,
 }
 
-/// What a stanza of ours was, whose answer may come.
+/// Kind of a stanza of ours that may be answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Sent {
     /// JMI propose: only an error comes back.
@@ -39,118 +39,118 @@ pub enum Sent {
     Initiate,
     /// session-accept
     Accept,
-    /// What says the open [`Session::asking`].
+    /// Stanza that carries the open [`Session::local_offer`].
     Update,
-    /// Anything whose answer changes nothing.
+    /// Stanza whose answer changes nothing.
     Notice,
 }
 
-/// An offer of the peer's that is open.
+/// Open offer of the peer's.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Asked {
+pub enum RemoteOffer {
     /// The session-initiate that follows our proceed.
     Initiate,
     /// content-add of these contents.
     Add(Vec<String>),
-    /// content-modify, content-remove: acknowledged already, nothing more to say.
+    /// content-modify or content-remove: acknowledged already, no further answer.
     Change,
-    /// hold, unhold: a wish, acknowledged already; tried again when it meets an open offer.
+    /// hold or unhold: acknowledged already; deferred while another offer is open.
     Hold,
-    /// New credentials in a transport-info: ours are said back.
+    /// ICE restart (new credentials in a transport-info): answered with new ones of ours.
     Restart,
-    /// transport-replace: accepted with our transport.
+    /// transport-replace: answered with our transport.
     Replace,
 }
 
-/// An offer of ours that is open.
+/// Open offer of ours.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Asking {
-    /// hold, unhold, or an empty session-info: done once acknowledged.
+pub enum LocalOffer {
+    /// hold, unhold, or an empty session-info: closed by its acknowledgement.
     Info,
-    /// content-add of these contents: done by content-accept or content-reject.
+    /// content-add of these contents: closed by content-accept or content-reject.
     Add(Vec<String>),
-    /// content-remove: done once acknowledged.
+    /// content-remove: closed by its acknowledgement.
     Remove,
 }
 
-/// One leg's Jingle state.
+/// Jingle state of one leg.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Session {
-    /// Where it stands.
+    /// State of the session.
     pub state: State,
-    /// It began with a propose.
+    /// The session began with a propose.
     pub jmi: bool,
-    /// We called.
-    pub ours: bool,
+    /// We are the initiator.
+    pub initiator: bool,
     /// Our full JID.
     pub local: String,
-    /// The peer: bare until a device has proceeded, then full.
+    /// Peer's JID: bare until a device has proceeded, then full.
     pub peer: String,
-    /// Name of the caller, for the propose.
+    /// Caller's display name, for the propose.
     pub nick: Option<String>,
     /// Session id, and id of the propose.
     pub sid: String,
-    /// Session id for one more propose, should the device that proceeded be gone.
-    pub spare: Option<String>,
-    /// What we described last.
-    pub spoken: Media,
-    /// What the peer described last, as it is before hold.
-    pub heard: Media,
-    /// Names of contents that the responder added (`creator`).
-    pub added: Vec<String>,
-    /// Candidates that came before their description.
-    pub early: Vec<Trickle>,
-    /// The peer's open offer.
-    pub asked: Option<Asked>,
-    /// Our open offer, and what we had described before it.
-    pub asking: Option<(Asking, Media)>,
+    /// Session id of a second propose, in case the device that proceeded is gone.
+    pub spare_sid: Option<String>,
+    /// Our last description.
+    pub local_description: Media,
+    /// Peer's last description, before its hold is applied.
+    pub remote_description: Media,
+    /// Names of contents whose `creator` is the responder.
+    pub responder_contents: Vec<String>,
+    /// Candidates received before their description.
+    pub early_candidates: Vec<Trickle>,
+    /// Peer's open offer.
+    pub remote_offer: Option<RemoteOffer>,
+    /// Our open offer, and our description before it (to roll back to).
+    pub local_offer: Option<(LocalOffer, Media)>,
     /// The peer holds us.
-    pub holding: bool,
-    /// The peer's hold or unhold waits for an open offer to close.
-    pub wish: bool,
-    /// The peer has restarted ICE and waits for credentials of ours; as a wish, it may have to wait.
-    pub renewing: bool,
-    /// We told the peer that it is held.
-    pub held: bool,
-    /// When the peer's first ringing was heard.
-    pub rang: Option<Time>,
-    /// We said ringing.
-    pub ringing: bool,
+    pub remote_hold: bool,
+    /// The peer's hold or unhold waits until the open offer closes.
+    pub deferred_hold: bool,
+    /// The peer's ICE restart waits until the open offer closes.
+    pub ice_restart_pending: bool,
+    /// We told the peer that it is on hold.
+    pub local_hold: bool,
+    /// Time of the peer's first ringing.
+    pub remote_ringing: Option<Time>,
+    /// We sent ringing.
+    pub local_ringing: bool,
     /// The peer acknowledged our session-initiate.
-    pub acked: bool,
-    /// Devices that proceeded after another one.
-    pub late: Vec<String>,
-    /// Stanzas of ours whose answer is awaited, oldest first.
+    pub initiate_acked: bool,
+    /// Devices that proceeded after another device had.
+    pub late_devices: Vec<String>,
+    /// Unanswered stanzas of ours by id, oldest first.
     pub pending: Vec<(String, Sent)>,
 }
 
 impl Session {
-    /// A session before its first stanza.
+    /// Creates a session before its first stanza.
     #[must_use]
-    pub fn new(local: String, peer: String, sid: String, ours: bool) -> Session {
+    pub fn new(local: String, peer: String, sid: String, initiator: bool) -> Session {
         Session {
             state: State::New,
             jmi: false,
-            ours,
+            initiator,
             local,
             peer,
             nick: None,
             sid,
-            spare: None,
-            spoken: Media::default(),
-            heard: Media::default(),
-            added: vec![],
-            early: vec![],
-            asked: None,
-            asking: None,
-            holding: false,
-            wish: false,
-            renewing: false,
-            held: false,
-            rang: None,
-            ringing: false,
-            acked: false,
-            late: vec![],
+            spare_sid: None,
+            local_description: Media::default(),
+            remote_description: Media::default(),
+            responder_contents: vec![],
+            early_candidates: vec![],
+            remote_offer: None,
+            local_offer: None,
+            remote_hold: false,
+            deferred_hold: false,
+            ice_restart_pending: false,
+            local_hold: false,
+            remote_ringing: None,
+            local_ringing: false,
+            initiate_acked: false,
+            late_devices: vec![],
             pending: vec![],
         }
     }
@@ -159,45 +159,45 @@ impl Session {
     pub fn from_bytes(octets: &[u8]) -> Option<Session> {
         postcard::from_bytes(octets).ok()
     }
-    /// For the record.
+    /// Serialises the session for the record.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
         postcard::to_stdvec(self).unwrap_or_default()
     }
-    /// A Jingle session exists: session-initiate was said or heard, and no terminate.
+    /// Returns true from the session-initiate to the session-terminate.
     #[must_use]
     pub fn is_open(&self) -> bool {
         matches!(self.state, State::Incoming | State::Outgoing | State::Active)
     }
-    /// Something waits for an open offer to close.
+    /// Returns true if an offer of the peer's waits until the open one closes.
     #[must_use]
-    pub fn wishes(&self) -> bool {
-        self.wish || self.renewing
+    pub fn has_deferred_offer(&self) -> bool {
+        self.deferred_hold || self.ice_restart_pending
     }
-    /// The side of the session that we are.
+    /// Returns our side of the session.
     #[must_use]
     pub fn role(&self) -> media::jingle::Role {
-        if self.ours { media::jingle::Role::Initiator } else { media::jingle::Role::Responder }
+        if self.initiator { media::jingle::Role::Initiator } else { media::jingle::Role::Responder }
     }
-    /// The side that the peer is.
+    /// Returns the peer's side of the session.
     #[must_use]
     pub fn peer_role(&self) -> media::jingle::Role {
-        if self.ours { media::jingle::Role::Responder } else { media::jingle::Role::Initiator }
+        if self.initiator { media::jingle::Role::Responder } else { media::jingle::Role::Initiator }
     }
-    /// The peer's description as it stands, with its hold in it.
+    /// Returns the peer's description with its hold applied.
     #[must_use]
     pub fn description(&self) -> Media {
-        let mut media = self.heard.clone();
-        for content in media.contents.iter_mut().filter(|c| self.holding && !c.rejected) {
+        let mut media = self.remote_description.clone();
+        for content in media.contents.iter_mut().filter(|c| self.remote_hold && !c.rejected) {
             content.direction = Direction::of(content.direction.sends(), false);
         }
         media
     }
-    /// What the peer's description comes to as an answer to what we described last (RFC 3264 §6.1).
+    /// Returns the peer's description as an answer to our last one (RFC 3264 §6.1).
     #[must_use]
     pub fn agreed(&self) -> Media {
         let mut media = self.description();
-        for (content, ours) in media.contents.iter_mut().zip(&self.spoken.contents) {
+        for (content, ours) in media.contents.iter_mut().zip(&self.local_description.contents) {
             let theirs = content.direction;
             content.direction = Direction::of(
                 theirs.sends() && ours.direction.receives(),
@@ -207,16 +207,16 @@ impl Session {
         }
         media
     }
-    /// Remembers a stanza of ours; the oldest is forgotten when there are too many.
+    /// Remembers a stanza of ours that may be answered; forgets the oldest when there are too many.
     pub fn expect(&mut self, id: &str, sent: Sent) {
         if self.pending.len() >= MAX_PENDING {
             self.pending.remove(0);
         }
         self.pending.push((id.to_owned(), sent));
     }
-    /// The stanza of ours that an answer with this id belongs to, once.
+    /// Takes the stanza of ours that an answer with this id belongs to.
     pub fn answered(&mut self, id: &str) -> Option<Sent> {
-        let place = self.pending.iter().position(|(known, _)| known == id)?;
-        Some(self.pending.remove(place).1)
+        let index = self.pending.iter().position(|(known, _)| known == id)?;
+        Some(self.pending.remove(index).1)
     }
 }

@@ -1,10 +1,10 @@
-//! Jingle and JMI ⇄ [`Signal`]: what a stanza means, and how a signal is said. Beside it: the same file of the sip crate.
+//! Translation between Jingle or JMI and [`Signal`]: [`hear`] up, [`say`] down. The sip crate has the same file.
 //!
-//! One rule: both functions are pure in session and stanza. The edge decides when the result leaves: `now`, or `after` the
-//! commit where it promises something. [`hear`] goes on in `signal/{proposal,jingle,change,reply}.rs`.
+//! One rule: both functions are pure in session and stanza. The edge sends what they return: at once, or after the commit
+//! where a stanza promises something. [`hear`] continues in `signal/{proposal,jingle,change,reply}.rs`.
 
 use crate::reason;
-use crate::session::{Asked, Asking, Sent, Session, State};
+use crate::session::{LocalOffer, RemoteOffer, Sent, Session, State};
 use crate::stanza::{self, COMPONENT, DTMF, HINTS, INFO, JINGLE, JMI, NICK, RTP, element, with};
 use minidom::Element;
 use signal::media::{Candidate, Content, Ice, Kind, Trickle};
@@ -17,182 +17,187 @@ mod reply;
 
 pub(crate) use jingle::{is_call, unknown_session};
 
-/// What a stanza came to.
+/// Outcome of a stanza or timer.
 #[derive(Debug, Default)]
-pub struct Hearing {
-    /// For the call.
+pub struct Outcome {
+    /// Signals for the call.
     pub signals: Vec<Signal>,
-    /// Leaves at once.
-    pub now: Vec<Element>,
-    /// Leaves after the commit.
-    pub after: Vec<Element>,
-    /// The session's change must be in the record before `after` leaves, though the call has nothing to hear.
-    pub keep: bool,
+    /// Stanzas to send at once.
+    pub send_now: Vec<Element>,
+    /// Stanzas to send after the commit.
+    pub send_after_commit: Vec<Element>,
+    /// Commits the session before `send_after_commit` even without signals.
+    pub must_commit: bool,
 }
 
-impl Hearing {
-    fn reply(element: Element) -> Hearing {
-        Hearing { now: vec![element], ..Hearing::default() }
+impl Outcome {
+    fn reply(element: Element) -> Outcome {
+        Outcome { send_now: vec![element], ..Outcome::default() }
     }
 }
 
-/// What a peer's stanza within this session means. `id` is for stanzas that must be sent in turn.
-pub fn hear(session: &mut Session, stanza: &Element, id: &str, now: Time) -> Hearing {
-    let mut heard = match (stanza.name(), stanza.attr("type")) {
+/// Translates a stanza of this session's peer. `id` becomes the id of stanzas sent in response.
+pub fn hear(session: &mut Session, stanza: &Element, id: &str, now: Time) -> Outcome {
+    let mut outcome = match (stanza.name(), stanza.attr("type")) {
         ("iq", Some("set")) => match stanza.children().find(|c| c.is("jingle", JINGLE)) {
             Some(jingle) => jingle::hear(session, stanza, jingle, id, now),
-            None => Hearing::reply(stanza::error(stanza, "cancel", "service-unavailable", None)),
+            None => Outcome::reply(stanza::error(stanza, "cancel", "service-unavailable", None)),
         },
         ("iq", Some("result" | "error")) | ("message", Some("error")) => reply::hear(session, stanza, id),
         ("message", _) => proposal::hear(session, stanza, id, now),
-        _ => Hearing::default(),
+        _ => Outcome::default(),
     };
-    heard.signals.extend(wish(session));
-    heard
+    outcome.signals.extend(take_deferred_offer(session));
+    outcome
 }
 
-/// What the peer wishes and cannot be refused: a hold or unhold (interworking §2.11), an ICE restart. It has waited for an open
-/// offer to close.
-pub fn wish(session: &mut Session) -> Option<Signal> {
-    let free = session.wishes() && session.asked.is_none() && session.asking.is_none();
+/// Takes the peer's deferred offer, a hold or unhold (interworking §2.11) or an ICE restart, once no other offer is open.
+pub fn take_deferred_offer(session: &mut Session) -> Option<Signal> {
+    let free =
+        session.has_deferred_offer() && session.remote_offer.is_none() && session.local_offer.is_none();
     if !free || session.state != State::Active {
         return None;
     }
-    session.asked = Some(if session.renewing { Asked::Restart } else { Asked::Hold });
-    (session.wish, session.renewing) = (false, false);
+    session.remote_offer =
+        Some(if session.ice_restart_pending { RemoteOffer::Restart } else { RemoteOffer::Hold });
+    (session.deferred_hold, session.ice_restart_pending) = (false, false);
     Some(Signal::Update(session.description()))
 }
 
-/// Nothing came in answer to the stanza of ours with the id `asked`.
-pub fn silence(session: &mut Session, asked: &str, id: &str) -> Hearing {
-    session.answered(asked).map_or_else(Hearing::default, |sent| reply::missing(session, sent, id))
+/// Handles the missing answer to our stanza `unanswered`.
+pub fn reply_timeout(session: &mut Session, unanswered: &str, id: &str) -> Outcome {
+    session.answered(unanswered).map_or_else(Outcome::default, |sent| reply::timed_out(session, sent, id))
 }
 
-/// Both proposed at once and their id is the lower one: ours is taken back (XEP-0353 §7.3). The caller hears busy.
-pub fn crossed(session: &mut Session, id: &str) -> Hearing {
+/// Retracts our propose, which lost the tie-break to one of the peer's with a lower id (XEP-0353 §7.3). The caller hears busy.
+pub fn tie_break_lost(session: &mut Session, id: &str) -> Outcome {
     if session.state != State::Proposing {
-        return Hearing::default();
+        return Outcome::default();
     }
     session.state = State::Ended;
     let retract = with(jmi(session, "retract"), reason::element(&Reason::Expired.into()));
     let retract = with(retract, Element::bare("tie-break", JMI));
-    let now = vec![tell(session, stanza::bare(&session.peer), retract, id)];
-    Hearing { now, signals: vec![Signal::End(Reason::Busy.into())], ..Hearing::default() }
+    let send_now = vec![jmi_message(session, stanza::bare(&session.peer), retract, id)];
+    Outcome { send_now, signals: vec![Signal::End(Reason::Busy.into())], ..Outcome::default() }
 }
 
-/// No session-accept came of the device that proceeded: the terminate says `timeout`, the call hears a failure (cause 41).
-pub fn unestablished(session: &mut Session, id: &str) -> Hearing {
+/// Ends a session whose device proceeded and never accepted: session-terminate says `timeout`, the call hears a failure (cause 41).
+pub fn accept_timeout(session: &mut Session, id: &str) -> Outcome {
     if session.state != State::Outgoing {
-        return Hearing::default();
+        return Outcome::default();
     }
-    let now = terminate(session, &Reason::Timeout.into(), id);
-    Hearing { now, signals: vec![Signal::End(Reason::Connectivity.into())], ..Hearing::default() }
+    let send_now = terminate(session, &Reason::Timeout.into(), id);
+    Outcome { send_now, signals: vec![Signal::End(Reason::Connectivity.into())], ..Outcome::default() }
 }
 
-/// The callee's client may never say that it rings: what the caller is told instead, if it still waits (interworking §2.4).
+/// Reports progress to a caller whose callee's client has not said that it rings, and may never do (interworking §2.4).
 #[must_use]
-pub fn presumed_ringing(session: &Session) -> Hearing {
-    let waits = match session.state {
-        State::Proposing => session.rang.is_none(),
-        State::Outgoing => !session.jmi && session.acked && session.rang.is_none(),
+pub fn presumed_ringing(session: &Session) -> Outcome {
+    let silent = match session.state {
+        State::Proposing => session.remote_ringing.is_none(),
+        State::Outgoing => !session.jmi && session.initiate_acked && session.remote_ringing.is_none(),
         _ => false,
     };
-    Hearing { signals: waits.then_some(Signal::Progress(None)).into_iter().collect(), ..Hearing::default() }
+    Outcome { signals: silent.then_some(Signal::Progress(None)).into_iter().collect(), ..Outcome::default() }
 }
 
 fn jingle(session: &Session, action: &str) -> Element {
     element("jingle", JINGLE, &[("action", action), ("sid", &session.sid)])
 }
 
-/// An IQ set of this session whose answer is awaited.
-fn ask(session: &mut Session, jingle: Element, id: &str, sent: Sent) -> Element {
+/// Builds an IQ set of this session and remembers it for its answer.
+fn request(session: &mut Session, jingle: Element, id: &str, sent: Sent) -> Element {
     session.expect(id, sent);
     stanza::iq(&session.local, &session.peer, id, jingle)
 }
 
-/// A session-info with this payload.
+/// Builds a session-info with this payload.
 fn info(session: &mut Session, payload: Option<Element>, id: &str, sent: Sent) -> Element {
     let mut info = jingle(session, "session-info");
     info.extend(payload);
-    ask(session, info, id, sent)
+    request(session, info, id, sent)
 }
 
-/// A JMI element of this session.
+/// Builds a JMI element of this session.
 fn jmi(session: &Session, name: &str) -> Element {
     element(name, JMI, &[("id", &session.sid)])
 }
 
-fn tell(session: &Session, to: &str, element: Element, id: &str) -> Element {
+fn jmi_message(session: &Session, to: &str, element: Element, id: &str) -> Element {
     stanza::message(&session.local, to, id, element)
 }
 
-/// Contents as we write them; `creator` names who added each (XEP-0166 §7.3).
+/// Writes contents; `creator` names the side that added each (XEP-0166 §7.3).
 fn contents(session: &Session, media: &Media) -> Vec<Element> {
     let mut children = media::jingle::write(media, session.role());
     for content in children.iter_mut().filter(|c| c.is("content", JINGLE)) {
-        if content.attr("name").is_some_and(|name| session.added.iter().any(|a| a == name)) {
+        if content.attr("name").is_some_and(|name| session.responder_contents.iter().any(|a| a == name)) {
             stanza::set(content, "creator", "responder");
         }
     }
     children
 }
 
-/// A content that is only named.
-fn named(session: &Session, content: &Content) -> Element {
-    let responder = session.added.contains(&content.name);
+/// Builds a content element that only names the content.
+fn content_ref(session: &Session, content: &Content) -> Element {
+    let responder = session.responder_contents.contains(&content.name);
     let creator = if responder { "responder" } else { "initiator" };
     element("content", JINGLE, &[("creator", creator), ("name", &content.name)])
 }
 
-fn only(media: &Media, names: &[String], rejected: bool) -> Media {
+fn select(media: &Media, names: &[String], rejected: bool) -> Media {
     let chosen = |c: &&Content| names.contains(&c.name) && c.rejected == rejected;
     Media { contents: media.contents.iter().filter(chosen).cloned().collect(), bundle: vec![] }
 }
 
-/// session-initiate with all that was offered; the peer is known in full.
+/// Builds the session-initiate with our whole offer; the peer's JID is full by now.
 fn initiate(session: &mut Session, id: &str) -> Element {
     let mut initiate = jingle(session, "session-initiate");
     stanza::set(&mut initiate, "initiator", &session.local);
-    initiate.extend(contents(session, &session.spoken));
+    initiate.extend(contents(session, &session.local_description));
     session.state = State::Outgoing;
-    ask(session, initiate, id, Sent::Initiate)
+    request(session, initiate, id, Sent::Initiate)
 }
 
 fn accept(session: &mut Session, media: &Media, id: &str) -> Element {
-    session.spoken = media.clone();
+    session.local_description = media.clone();
     session.state = State::Active;
     let mut accept = jingle(session, "session-accept");
     stanza::set(&mut accept, "responder", &session.local);
-    // What was no RTP has no description that we could write: left out, it is not taken.
+    // A content without RTP has no description that we could write: leaving it out refuses it.
     let served = |content: &&Content| {
-        !session.heard.contents.iter().any(|h| h.name == content.name && h.rejected && h.codecs.is_empty())
+        !session
+            .remote_description
+            .contents
+            .iter()
+            .any(|h| h.name == content.name && h.rejected && h.codecs.is_empty())
     };
     let taken = Media {
         contents: media.contents.iter().filter(served).cloned().collect(),
         bundle: media.bundle.clone(),
     };
     accept.extend(contents(session, &taken));
-    ask(session, accept, id, Sent::Accept)
+    request(session, accept, id, Sent::Accept)
 }
 
-/// The session is over for us: session-terminate where there is one, finish where the call began with a propose.
+/// Ends the session: session-terminate if one is open, finish if the call began with a propose.
 fn terminate(session: &mut Session, end: &End, id: &str) -> Vec<Element> {
-    let mut said = vec![];
+    let mut stanzas = vec![];
     if session.is_open() {
         let terminate = with(jingle(session, "session-terminate"), reason::element(end));
-        said.push(ask(session, terminate, id, Sent::Notice));
+        stanzas.push(request(session, terminate, id, Sent::Notice));
     }
     session.state = State::Ended;
-    said.extend(finish(session, end, id));
-    said
+    stanzas.extend(finish(session, end, id));
+    stanzas
 }
 
 fn finish(session: &Session, end: &End, id: &str) -> Option<Element> {
     let finish = with(jmi(session, "finish"), reason::element(end));
-    session.jmi.then(|| tell(session, &session.peer, finish, &format!("{id}f")))
+    session.jmi.then(|| jmi_message(session, &session.peer, finish, &format!("{id}f")))
 }
 
-/// Tells a device that another one took the call, where no carbon of it can reach that one (interworking §2.4).
+/// Tells a device that another one took the call, without a carbon to that one (interworking §2.4).
 fn too_late(session: &Session, device: &str, id: &str) -> Element {
     let end = End { text: Some("answered elsewhere".into()), ..Reason::Cancelled.into() };
     let retract = with(jmi(session, "retract"), reason::element(&end));
@@ -202,28 +207,30 @@ fn too_late(session: &Session, device: &str, id: &str) -> Element {
     with(with(with(element("message", COMPONENT, to), retract), private), Element::bare("no-copy", HINTS))
 }
 
-/// How a signal is said to the peer of this session; nothing where the leg's state has no use for it any more.
+/// Translates a signal for the peer of this session; returns nothing where the session's state has no use for it.
 pub fn say(session: &mut Session, signal: &Signal, id: &str) -> Vec<Element> {
     match (signal, session.state) {
-        (Signal::Offer(media), State::New) if session.ours => {
-            session.spoken = media.clone();
+        (Signal::Offer(media), State::New) if session.initiator => {
+            session.local_description = media.clone();
             vec![if session.jmi { propose(session, id) } else { initiate(session, id) }]
         }
-        (Signal::Ringing | Signal::Progress(_), State::Proposed | State::Incoming) if !session.ringing => {
-            session.ringing = true;
+        (Signal::Ringing | Signal::Progress(_), State::Proposed | State::Incoming)
+            if !session.local_ringing =>
+        {
+            session.local_ringing = true;
             if session.state == State::Proposed {
-                return vec![tell(session, &session.peer, jmi(session, "ringing"), id)];
+                return vec![jmi_message(session, &session.peer, jmi(session, "ringing"), id)];
             }
-            // A client that was told to proceed hears no ringing any more.
-            let due = !session.jmi;
-            let ringing = due.then(|| info(session, Some(Element::bare("ringing", INFO)), id, Sent::Notice));
+            // After a proceed the client expects no ringing.
+            let ringing =
+                (!session.jmi).then(|| info(session, Some(Element::bare("ringing", INFO)), id, Sent::Notice));
             ringing.into_iter().collect()
         }
         (Signal::Answer(media), State::Proposed) => {
-            session.spoken = media.clone();
+            session.local_description = media.clone();
             session.state = State::Proceeded;
             session.expect(id, Sent::Proceed);
-            vec![tell(session, &session.peer, jmi(session, "proceed"), id)]
+            vec![jmi_message(session, &session.peer, jmi(session, "proceed"), id)]
         }
         (Signal::Answer(media), State::Incoming) if !session.jmi => vec![accept(session, media, id)],
         (Signal::Update(media) | Signal::Answer(media), State::Active) => update(session, media, id),
@@ -237,7 +244,7 @@ pub fn say(session: &mut Session, signal: &Signal, id: &str) -> Vec<Element> {
             let dtmf = element("dtmf", DTMF, &[("code", &code), ("duration", &duration)]);
             vec![info(session, Some(dtmf), id, Sent::Notice)]
         }
-        // Jingle's redirect is an answer to session-initiate alone, which was acknowledged long ago.
+        // Jingle has a redirect only as the answer to a session-initiate, which is acknowledged long before.
         (Signal::Moved(_), State::Proposed | State::Incoming) => say_end(session, &Reason::Gone.into(), id),
         (Signal::End(end), _) => say_end(session, end, id),
         _ => vec![],
@@ -249,11 +256,11 @@ fn propose(session: &mut Session, id: &str) -> Element {
     session.state = State::Proposing;
     session.expect(id, Sent::Propose);
     let mut propose = jmi(session, "propose");
-    for kind in session.spoken.kinds() {
+    for kind in session.local_description.kinds() {
         let name = if kind == Kind::Audio { "audio" } else { "video" };
         propose.append_child(element("description", RTP, &[("media", name)]));
     }
-    let mut message = tell(session, &session.peer, propose, id);
+    let mut message = jmi_message(session, &session.peer, propose, id);
     if let Some(nick) = session.nick.as_deref().filter(|n| !n.is_empty()) {
         let mut child = Element::bare("nick", NICK);
         child.append_text(stanza::clean(nick));
@@ -263,108 +270,107 @@ fn propose(session: &mut Session, id: &str) -> Element {
 }
 
 fn update(session: &mut Session, media: &Media, id: &str) -> Vec<Element> {
-    let before = std::mem::replace(&mut session.spoken, media.clone());
-    let known = |c: &Content| before.contents.iter().find(|b| b.name == c.name);
+    let previous = std::mem::replace(&mut session.local_description, media.clone());
+    let known = |c: &Content| previous.contents.iter().find(|p| p.name == c.name);
     let live = media.contents.iter().filter(|c| !c.rejected);
     let new: Vec<String> = live.filter(|c| known(c).is_none()).map(|c| c.name.clone()).collect();
-    let gone: Vec<&Content> =
-        media.contents.iter().filter(|c| c.rejected && known(c).is_some_and(|b| !b.rejected)).collect();
+    let removed: Vec<&Content> =
+        media.contents.iter().filter(|c| c.rejected && known(c).is_some_and(|p| !p.rejected)).collect();
     let holds = media.holds();
-    let (asking, said) = if !new.is_empty() {
-        if !session.ours {
-            session.added.extend(new.iter().cloned());
+    let (offer, stanza) = if !new.is_empty() {
+        if !session.initiator {
+            session.responder_contents.extend(new.iter().cloned());
         }
         let mut add = jingle(session, "content-add");
-        add.extend(contents(session, &only(media, &new, false)));
-        (Asking::Add(new), ask(session, add, id, Sent::Update))
-    } else if !gone.is_empty() {
+        add.extend(contents(session, &select(media, &new, false)));
+        (LocalOffer::Add(new), request(session, add, id, Sent::Update))
+    } else if !removed.is_empty() {
         let mut remove = jingle(session, "content-remove");
-        remove.extend(gone.into_iter().map(|c| named(session, c)));
-        (Asking::Remove, ask(session, remove, id, Sent::Update))
-    } else if let Some(trickles) = moved(&before, media) {
-        // The old credentials and a new candidate: every client takes that, and no other form is taken by all (interworking
-        // §2.17). The relay sees to it that the new path is nominated.
-        let said = candidates(session, &trickles, id, Sent::Update);
-        session.asking = Some((Asking::Info, before));
-        let mut said = vec![said];
-        if session.held != holds {
-            session.held = holds;
+        remove.extend(removed.into_iter().map(|c| content_ref(session, c)));
+        (LocalOffer::Remove, request(session, remove, id, Sent::Update))
+    } else if let Some(trickles) = new_candidates(&previous, media) {
+        // The old credentials with a new candidate: the only form that all clients take (interworking §2.17). The relay
+        // nominates the new path.
+        let mut stanzas = vec![candidates(session, &trickles, id, Sent::Update)];
+        session.local_offer = Some((LocalOffer::Info, previous));
+        if session.local_hold != holds {
+            session.local_hold = holds;
             let payload = Element::bare(if holds { "hold" } else { "unhold" }, INFO);
-            said.push(info(session, Some(payload), &format!("{id}h"), Sent::Notice));
+            stanzas.push(info(session, Some(payload), &format!("{id}h"), Sent::Notice));
         }
-        return said;
+        return stanzas;
     } else {
-        // Hold is told by session-info alone, the relay does the direction: a content-modify ends the call at the clients of
-        // one family (interworking §2.9). What a client need not know is an empty session-info: it shows that it is there.
-        let payload = match (session.held, holds) {
+        // Hold is a session-info alone, and the relay applies the direction: a content-modify ends the call at the clients of
+        // one family (interworking §2.9). A change that the client need not know is an empty session-info, as a ping.
+        let payload = match (session.local_hold, holds) {
             (false, true) => Some(Element::bare("hold", INFO)),
             (true, false) => Some(Element::bare("unhold", INFO)),
             _ => None,
         };
-        session.held = holds;
-        (Asking::Info, info(session, payload, id, Sent::Update))
+        session.local_hold = holds;
+        (LocalOffer::Info, info(session, payload, id, Sent::Update))
     };
-    session.asking = Some((asking, before));
-    vec![said]
+    session.local_offer = Some((offer, previous));
+    vec![stanza]
 }
 
 fn updated(session: &mut Session, media: &Media, id: &str) -> Vec<Element> {
-    let Some(asked) = session.asked.take() else { return vec![] };
-    session.spoken = media.clone();
-    match asked {
-        Asked::Initiate => vec![accept(session, media, id)],
-        Asked::Add(names) => {
-            let (taken, left) = (only(media, &names, false), only(media, &names, true));
-            for content in session.heard.contents.iter_mut() {
-                content.rejected |= left.contents.iter().any(|l| l.name == content.name);
+    let Some(offer) = session.remote_offer.take() else { return vec![] };
+    session.local_description = media.clone();
+    match offer {
+        RemoteOffer::Initiate => vec![accept(session, media, id)],
+        RemoteOffer::Add(names) => {
+            let (taken, refused) = (select(media, &names, false), select(media, &names, true));
+            for content in session.remote_description.contents.iter_mut() {
+                content.rejected |= refused.contents.iter().any(|r| r.name == content.name);
             }
-            let mut said = vec![];
+            let mut stanzas = vec![];
             if !taken.contents.is_empty() {
                 let mut accept = jingle(session, "content-accept");
                 accept.extend(contents(session, &taken));
-                said.push(ask(session, accept, id, Sent::Notice));
+                stanzas.push(request(session, accept, id, Sent::Notice));
             }
-            said.extend(reject(session, &left, &format!("{id}r")));
-            said
+            stanzas.extend(reject(session, &refused, &format!("{id}r")));
+            stanzas
         }
-        Asked::Restart | Asked::Replace => {
-            let replace = asked == Asked::Replace;
+        RemoteOffer::Restart | RemoteOffer::Replace => {
+            let replace = offer == RemoteOffer::Replace;
             let mut info = jingle(session, if replace { "transport-accept" } else { "transport-info" });
             for content in media.contents.iter().filter(|c| !c.rejected) {
                 info.append_child(with(
-                    named(session, content),
+                    content_ref(session, content),
                     media::jingle::transport(&content.transport),
                 ));
             }
-            vec![ask(session, info, id, Sent::Notice)]
+            vec![request(session, info, id, Sent::Notice)]
         }
-        Asked::Change | Asked::Hold => vec![],
+        RemoteOffer::Change | RemoteOffer::Hold => vec![],
     }
 }
 
 fn refused(session: &mut Session, why: Reason, id: &str) -> Vec<Element> {
-    match session.asked.take() {
-        Some(Asked::Add(names)) => {
-            let refused = only(&session.heard, &names, false);
-            for content in session.heard.contents.iter_mut() {
+    match session.remote_offer.take() {
+        Some(RemoteOffer::Add(names)) => {
+            let refused = select(&session.remote_description, &names, false);
+            for content in session.remote_description.contents.iter_mut() {
                 content.rejected |= names.contains(&content.name);
             }
             reject(session, &refused, id).into_iter().collect()
         }
-        Some(Asked::Hold) => {
-            session.wish = why == Reason::Glare;
+        Some(RemoteOffer::Hold) => {
+            session.deferred_hold = why == Reason::Glare;
             vec![]
         }
-        Some(Asked::Restart) => {
-            session.renewing = why == Reason::Glare;
+        Some(RemoteOffer::Restart) => {
+            session.ice_restart_pending = why == Reason::Glare;
             vec![]
         }
-        Some(Asked::Replace) => {
+        Some(RemoteOffer::Replace) => {
             let mut reject = jingle(session, "transport-reject");
-            for content in session.heard.contents.iter().filter(|c| !c.rejected) {
-                reject.append_child(named(session, content));
+            for content in session.remote_description.contents.iter().filter(|c| !c.rejected) {
+                reject.append_child(content_ref(session, content));
             }
-            vec![ask(session, reject, id, Sent::Notice)]
+            vec![request(session, reject, id, Sent::Notice)]
         }
         _ => vec![],
     }
@@ -375,13 +381,13 @@ fn reject(session: &mut Session, refused: &Media, id: &str) -> Option<Element> {
         return None;
     }
     let mut reject = jingle(session, "content-reject");
-    reject.extend(refused.contents.iter().map(|c| named(session, c)));
+    reject.extend(refused.contents.iter().map(|c| content_ref(session, c)));
     reject.append_child(reason::element(&Reason::IncompatibleMedia.into()));
-    Some(ask(session, reject, id, Sent::Notice))
+    Some(request(session, reject, id, Sent::Notice))
 }
 
-/// The candidates that differ between two descriptions of ours, where our media has moved.
-fn moved(before: &Media, now: &Media) -> Option<Vec<Trickle>> {
+/// Returns the candidates of `now` that `before` lacks, after our media has moved to another relay.
+fn new_candidates(before: &Media, now: &Media) -> Option<Vec<Trickle>> {
     let trickles = now.contents.iter().filter(|c| !c.rejected).filter_map(|content| {
         let was = before.contents.iter().find(|b| b.name == content.name)?.transport.ice.as_ref()?;
         let ice = content.transport.ice.as_ref()?;
@@ -397,13 +403,15 @@ fn moved(before: &Media, now: &Media) -> Option<Vec<Trickle>> {
 fn candidates(session: &mut Session, trickles: &[Trickle], id: &str, sent: Sent) -> Element {
     let mut info = jingle(session, "transport-info");
     for trickle in trickles {
-        let Some(content) = session.spoken.contents.iter().find(|c| c.name == trickle.name) else { continue };
+        let Some(content) = session.local_description.contents.iter().find(|c| c.name == trickle.name) else {
+            continue;
+        };
         let mut transport = content.transport.clone();
         transport.dtls = None;
         transport.ice = Some(trickle.ice.clone());
-        info.append_child(with(named(session, content), media::jingle::transport(&transport)));
+        info.append_child(with(content_ref(session, content), media::jingle::transport(&transport)));
     }
-    ask(session, info, id, sent)
+    request(session, info, id, sent)
 }
 
 fn say_end(session: &mut Session, end: &End, id: &str) -> Vec<Element> {
@@ -412,14 +420,14 @@ fn say_end(session: &mut Session, end: &End, id: &str) -> Vec<Element> {
         State::Proposed => {
             session.state = State::Ended;
             let reject = with(jmi(session, "reject"), reason::element(&end));
-            vec![tell(session, &session.peer, reject, id)]
+            vec![jmi_message(session, &session.peer, reject, id)]
         }
         State::Proposing => {
             session.state = State::Ended;
-            // A caller who hangs up before anybody came has cancelled.
+            // A caller who hangs up before any device proceeded has cancelled.
             let end = if end.reason == Reason::Normal { Reason::Cancelled.into() } else { end };
             let retract = with(jmi(session, "retract"), reason::element(&end));
-            vec![tell(session, stanza::bare(&session.peer), retract, id)]
+            vec![jmi_message(session, stanza::bare(&session.peer), retract, id)]
         }
         State::Proceeded | State::Incoming | State::Outgoing | State::Active => {
             let early = session.state == State::Outgoing && end.reason == Reason::Normal;
@@ -433,7 +441,7 @@ fn say_end(session: &mut Session, end: &End, id: &str) -> Vec<Element> {
     }
 }
 
-/// Element has no `extend` of its own.
+/// Adds `extend` to [`Element`].
 trait Extend {
     fn extend(&mut self, children: impl IntoIterator<Item = Element>);
 }

@@ -1,12 +1,12 @@
-//! Stanzas: the pieces that everything we send is made of (RFC 6120 §8, XEP-0166 §7, XEP-0353 §5).
+//! Stanzas: the parts of everything that we send (RFC 6120 §8, XEP-0166 §7, XEP-0353 §5).
 
 pub use media::jingle::clean;
 use minidom::Element;
 use minidom::rxml::{Namespace, NcName};
 
-/// Of stanzas on a component link (XEP-0114).
+/// Namespace of stanzas on a component link (XEP-0114).
 pub const COMPONENT: &str = "jabber:component:accept";
-/// Of stanzas between clients and servers (RFC 6120 §4.8.2); read too.
+/// Namespace of stanzas between clients and servers (RFC 6120 §4.8.2); read as well.
 pub const CLIENT: &str = "jabber:client";
 /// Jingle (XEP-0166).
 pub const JINGLE: &str = "urn:xmpp:jingle:1";
@@ -33,7 +33,7 @@ pub const DELAY: &str = "urn:xmpp:delay";
 /// User nickname (XEP-0172).
 pub const NICK: &str = "http://jabber.org/protocol/nick";
 
-/// An element with attributes.
+/// Builds an element with attributes.
 #[must_use]
 pub fn element(name: &str, namespace: &str, attributes: &[(&'static str, &str)]) -> Element {
     let mut element = Element::bare(name, namespace);
@@ -43,34 +43,34 @@ pub fn element(name: &str, namespace: &str, attributes: &[(&'static str, &str)])
     element
 }
 
-/// Sets an attribute; characters that XML cannot hold are left out.
+/// Sets an attribute, without the characters that XML cannot hold.
 pub fn set(element: &mut Element, name: &'static str, value: &str) {
     if let Ok(name) = NcName::try_from(name) {
         element.set_attr(Namespace::NONE, name, clean(value));
     }
 }
 
-/// The same element with a child more.
+/// Appends a child and returns the element.
 #[must_use]
 pub fn with(mut element: Element, child: Element) -> Element {
     element.append_child(child);
     element
 }
 
-/// An IQ set from us.
+/// Builds an IQ set.
 #[must_use]
 pub fn iq(from: &str, to: &str, id: &str, child: Element) -> Element {
     with(element("iq", COMPONENT, &[("type", "set"), ("from", from), ("to", to), ("id", id)]), child)
 }
 
-/// A message of type chat, kept by archives (XEP-0353 §3: `<store/>` is a MUST).
+/// Builds a message of type chat that archives keep (XEP-0353 §3: `<store/>` is a MUST).
 #[must_use]
 pub fn message(from: &str, to: &str, id: &str, child: Element) -> Element {
     let message = element("message", COMPONENT, &[("type", "chat"), ("from", from), ("to", to), ("id", id)]);
     with(with(message, child), Element::bare("store", HINTS))
 }
 
-fn back(stanza: &Element, kind: &str) -> Element {
+fn reply(stanza: &Element, kind: &str) -> Element {
     let mut reply = Element::bare(stanza.name(), stanza.ns());
     set(&mut reply, "type", kind);
     for (ours, theirs) in [("from", "to"), ("to", "from"), ("id", "id")] {
@@ -81,13 +81,13 @@ fn back(stanza: &Element, kind: &str) -> Element {
     reply
 }
 
-/// The empty result of an IQ.
+/// Builds the empty result of an IQ.
 #[must_use]
 pub fn result(iq: &Element) -> Element {
-    back(iq, "result")
+    reply(iq, "result")
 }
 
-/// A stanza error: type, condition, and Jingle's own condition where there is one.
+/// Builds a stanza error: type, condition, and Jingle's own condition where there is one.
 #[must_use]
 pub fn error(stanza: &Element, kind: &str, condition: &str, jingle: Option<&str>) -> Element {
     let mut error =
@@ -95,10 +95,10 @@ pub fn error(stanza: &Element, kind: &str, condition: &str, jingle: Option<&str>
     if let Some(jingle) = jingle {
         error.append_child(Element::bare(jingle, ERRORS));
     }
-    with(back(stanza, "error"), error)
+    with(reply(stanza, "error"), error)
 }
 
-/// The condition and Jingle's own condition of an error stanza.
+/// Returns the condition and Jingle's own condition of an error stanza.
 #[must_use]
 pub fn condition(stanza: &Element) -> (Option<String>, Option<String>) {
     let Some(error) = stanza.children().find(|c| c.name() == "error") else { return (None, None) };
@@ -109,32 +109,32 @@ pub fn condition(stanza: &Element) -> (Option<String>, Option<String>) {
     (named(STANZAS), named(ERRORS))
 }
 
-/// The JID without its resource.
+/// Returns the JID without its resource.
 #[must_use]
 pub fn bare(jid: &str) -> &str {
     jid.split_once('/').map_or(jid, |(bare, _)| bare)
 }
 
-/// The resource of a JID.
+/// Returns the resource of a JID.
 #[must_use]
 pub fn resource(jid: &str) -> Option<&str> {
     jid.split_once('/').map(|(_, resource)| resource).filter(|r| !r.is_empty())
 }
 
-/// The domain of a JID.
+/// Returns the domain of a JID.
 #[must_use]
 pub fn domain(jid: &str) -> &str {
     let bare = bare(jid);
     bare.split_once('@').map_or(bare, |(_, domain)| domain)
 }
 
-/// The local part of a JID.
+/// Returns the local part of a JID.
 #[must_use]
 pub fn local(jid: &str) -> Option<&str> {
     bare(jid).split_once('@').map(|(local, _)| local).filter(|l| !l.is_empty())
 }
 
-/// Milliseconds since the epoch that an XEP-0082 timestamp names (`2026-11-22T22:06:09.5Z`); UTC, or an offset.
+/// Reads an XEP-0082 timestamp (`2026-11-22T22:06:09.5Z`, in UTC or with an offset) as milliseconds since the epoch.
 #[must_use]
 pub fn moment(stamp: &str) -> Option<u64> {
     let number = |from: usize, to: usize| stamp.get(from..to)?.parse::<i64>().ok().filter(|n| *n >= 0);
@@ -152,7 +152,7 @@ pub fn moment(stamp: &str) -> Option<u64> {
         }
         _ => return None,
     };
-    // Days since the epoch in the proleptic Gregorian calendar, the year taken to begin in March.
+    // Days since the epoch in the proleptic Gregorian calendar, with years that begin in March.
     let (y, m) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
     let era_day =
         y * 365 + y.div_euclid(4) - y.div_euclid(100) + y.div_euclid(400) + (m * 153 + 2) / 5 + day - 1;
@@ -189,7 +189,7 @@ mod tests {
         );
     }
 
-    /// What a display name or a reason text holds can never break the stream.
+    /// A display name or a reason text can never break the stream.
     #[test]
     fn what_xml_cannot_hold_is_left_out() {
         let text = with(element("a", "b", &[("c", "x\u{0}\u{1b}<y\u{ffff}")]), Element::bare("d", "b"));

@@ -1,14 +1,14 @@
-//! Elements to text: what goes onto a stream, and what a stanza is known by.
+//! Elements as text: for the stream, and as the identity of a stanza.
 //!
-//! One rule: whatever an element holds, nothing here panics and what comes out is XML. minidom's own writer asserts, about
-//! declared prefixes and about characters; it is for tests.
+//! One rule: for every element nothing here panics and the output is XML. minidom's own writer asserts about declared
+//! prefixes and about characters; it is for tests.
 
 use minidom::rxml::NcName;
 use minidom::{Element, Node};
 use std::fmt::Write;
 
-/// A stanza of ours as it goes onto the stream; `None` if a name in it is no XML name. Namespaces are declared without
-/// prefixes; attributes in a namespace are left out, for we have none; characters that XML cannot hold too.
+/// Writes a stanza for the stream; `None` if a name in it is no XML name. Namespaces are declared without prefixes.
+/// Attributes in a namespace (we send none) and characters that XML cannot hold are left out.
 #[must_use]
 pub fn write(stanza: &Element) -> Option<String> {
     let mut text = String::new();
@@ -50,7 +50,7 @@ fn element(element: &Element, around: &str, text: &mut String) -> Option<()> {
     Some(())
 }
 
-/// XML 1.0 §2.2, §2.4: without what cannot be said, and with references for what would be read as something else.
+/// Leaves out the characters that XML cannot hold and writes references for those with another meaning (XML 1.0 §2.2, §2.4).
 fn escape(words: &str, text: &mut String) {
     for c in words.chars() {
         match c {
@@ -59,7 +59,7 @@ fn escape(words: &str, text: &mut String) {
             '&' => text.push_str("&amp;"),
             '\'' => text.push_str("&apos;"),
             '"' => text.push_str("&quot;"),
-            // Else attributes would lose them (§3.3.3), and text the carriage return (§2.11).
+            // Readers would normalise them in attributes (§3.3.3), and the carriage return in text (§2.11).
             '\t' | '\n' | '\r' => {
                 let _ = write!(text, "&#{};", u32::from(c));
             }
@@ -69,8 +69,8 @@ fn escape(words: &str, text: &mut String) {
     }
 }
 
-/// All that an element says, to be hashed: names, namespaces, attributes, text; not how it was written (prefixes, order of
-/// attributes). Two elements give the same only if they say the same.
+/// Returns the content of an element in one canonical form, to be hashed: names, namespaces, attributes and text, independent
+/// of prefixes and the order of attributes. Different elements have different digests.
 #[must_use]
 pub fn digest(element: &Element) -> String {
     let mut text = String::new();
@@ -80,7 +80,7 @@ pub fn digest(element: &Element) -> String {
 
 fn walk(element: &Element, text: &mut String) {
     let mut piece = |kind: char, words: &str| {
-        // The length says where a piece ends, whatever is in it.
+        // The length delimits a piece of any content.
         let _ = write!(text, "{kind}{}:{words}", words.len());
     };
     piece('e', &element.ns());
@@ -134,7 +134,7 @@ mod tests {
         assert_eq!(write(&with(iq, Element::bare("no name", COMPONENT))), None);
     }
 
-    /// What minidom's writer asserts about.
+    /// minidom's own writer asserts about these.
     #[test]
     fn declarations_of_the_xml_prefix_harm_nobody() {
         let foreign: Element =

@@ -1,4 +1,4 @@
-//! Whatever comes, in whatever order: no panic, every IQ answered exactly once, nothing kept for ever.
+//! Any input in any order: no panic, every IQ answered exactly once, nothing kept for ever.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -144,7 +144,7 @@ fn signal(what: usize) -> Signal {
     }
 }
 
-/// What the orchestrator holds: the last dialog that was committed or said, per leg.
+/// Record of the orchestrator: the last dialog of each leg that was committed or said.
 type Record = std::collections::BTreeMap<LegRef, LegState>;
 
 fn decide(b: &mut Bench, record: &mut Record, what: usize) {

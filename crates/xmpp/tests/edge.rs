@@ -310,7 +310,7 @@ fn ringing_by_session_info_is_ringing() {
     assert_eq!(b.commit().signals, [Signal::End(Reason::NoAnswer.into())]);
 }
 
-/// Whoever sends many candidates at a time has no more of them kept than others.
+/// Many candidates in one stanza are bounded like many stanzas.
 #[test]
 fn early_candidates_are_bounded() {
     let mut b = bench();

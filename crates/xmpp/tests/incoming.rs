@@ -1,4 +1,4 @@
-//! Calls of XMPP users through the sans-IO edge, and what changes a running session.
+//! Calls of XMPP users through the sans-IO edge, and changes of a running session.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -422,7 +422,7 @@ fn a_call_that_migrates_is_not_hung_up() {
     assert!(matches!(b.commit().signals.as_slice(), [Signal::End(_)]));
 }
 
-/// What is no RTP cannot be described by us: it is left out of the answer, not called audio.
+/// A content without RTP is left out of the answer, not called audio.
 #[test]
 fn what_is_no_rtp_is_left_out() {
     let mut b = bench();
@@ -450,7 +450,7 @@ fn what_is_no_rtp_is_left_out() {
     assert_eq!(names, [Some("audio")]);
 }
 
-/// What was refused or removed may be offered again, in its old place.
+/// A refused or removed content may be offered again, in its old place.
 #[test]
 fn video_comes_again() {
     let mut b = bench();

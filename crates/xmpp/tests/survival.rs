@@ -1,4 +1,4 @@
-//! What the sans-IO edge makes of other edges, lost links, repetition, draining and strangers.
+//! The sans-IO edge beside other edges, lost links, repetition, draining and strangers.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -134,7 +134,7 @@ fn a_link_that_is_down() {
     assert_eq!(said.failed.map(|e| e.reason), Some(Reason::Connectivity));
 }
 
-/// What the peer will not repeat is brought to the record again; what it waits for is refused.
+/// A stanza that the peer will not repeat is committed again; one that it waits for is refused.
 #[test]
 fn nobody_can_commit_for_a_while() {
     let mut b = bench();
@@ -292,7 +292,7 @@ fn what_waits_behind_a_refused_call_is_answered() {
     assert_eq!(b.kinds(), ["result", "session-terminate", "unknown-session"]);
 }
 
-/// What no stanza of ours would hold, and what minidom's own writer asserts about.
+/// Namespaces that no stanza of ours would hold, and that minidom's own writer asserts about.
 #[test]
 fn odd_namespaces_harm_nobody() {
     let mut b = bench();

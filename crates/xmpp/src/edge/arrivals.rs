@@ -1,44 +1,44 @@
-//! Which leg a stanza means, and what is answered without any.
+//! Incoming stanzas: routed to their leg, or answered without one.
 
 use super::Edge;
-use super::leg::{Alarm, Job, Leg};
+use super::leg::{Leg, Timer, Work};
 use super::open::opening;
 use crate::disco;
 use crate::session::State;
-use crate::signal::{is_call, proposal, unknown_session};
+use crate::signal::{is_call, proposal};
 use crate::stanza::{self, CLIENT, COMPONENT, DELAY, JINGLE};
 use minidom::Element;
 use signal::{LegId, LegRef, Reason, Time, Token};
 
-/// Longest session id that is taken (interworking §2.1).
+/// Longest accepted session id (interworking §2.1).
 const MAX_SID: usize = 256;
-/// A JMI message that was stored longer than this is history, ms (R-CALL-36).
+/// Age from which a stored JMI message is ignored, ms (R-CALL-36).
 const MAX_AGE: u64 = 60_000;
 
 impl Edge {
-    /// A stanza of one of our component links.
+    /// Takes a stanza from one of our component links.
     pub fn receive(&mut self, stanza: &Element, now: Time) {
         let (Some(from), Some(to)) = (stanza.attr("from"), stanza.attr("to")) else { return };
-        // An answer in a namespace that is no stanza's would break the link.
+        // An answer in a namespace that no stanza has would break the link.
         if !matches!(stanza.ns().as_str(), COMPONENT | CLIENT) {
             return;
         }
-        // And so would one from a domain that is not ours.
+        // An answer from a domain that is not ours would do the same.
         if from.is_empty() || !self.serves(stanza::domain(to)) {
             return;
         }
         match (stanza.name(), stanza.attr("type")) {
-            ("iq", Some("result" | "error")) => self.answer(stanza, now),
+            ("iq", Some("result" | "error")) => self.handle_reply(stanza, now),
             ("iq", Some("set")) => match stanza.children().find(|c| c.is("jingle", JINGLE)) {
                 Some(jingle) => self.jingle(stanza, jingle, now),
-                None => self.other(stanza),
+                None => self.answer_other(stanza),
             },
-            ("iq", _) => self.other(stanza),
-            ("message", Some("error")) => self.answer(stanza, now),
+            ("iq", _) => self.answer_other(stanza),
+            ("message", Some("error")) => self.handle_reply(stanza, now),
             ("message", kind) => match proposal::element(stanza) {
                 Some(jmi) => self.jmi(stanza, jmi, now),
-                // Text is not served: its sender shall know.
-                None if self.typed(stanza, now) => {}
+                // Text is not served, and its sender is told.
+                None if self.digits_from_text(stanza, now) => {}
                 None if matches!(kind, None | Some("chat" | "normal"))
                     && stanza.children().any(|c| c.name() == "body") =>
                 {
@@ -55,47 +55,47 @@ impl Edge {
         }
     }
 
-    /// Digits typed as text to the number that one is in a call with are pressed keys (R-DTMF-6).
-    fn typed(&mut self, message: &Element, now: Time) -> bool {
+    /// Takes digits typed as text to the number that the sender is in a call with as pressed keys (R-DTMF-6).
+    fn digits_from_text(&mut self, message: &Element, now: Time) -> bool {
         let (from, to) = (message.attr("from").unwrap_or(""), message.attr("to").unwrap_or(""));
-        let Some((leg, _)) = self.between(to, from, State::Active) else { return false };
+        let Some((leg, _)) = self.leg_between(to, from, State::Active) else { return false };
         let pressed = !proposal::digits(message).is_empty();
         if pressed {
-            self.job(leg, Job::Hear(message.clone()), now);
+            self.enqueue(leg, Work::Hear(message.clone()), now);
         }
         pressed
     }
 
-    fn other(&mut self, iq: &Element) {
+    fn answer_other(&mut self, iq: &Element) {
         let component = self.component(stanza::domain(iq.attr("to").unwrap_or("")));
         if let Some(reply) = component.map(|component| disco::answer(iq, component)) {
             self.send(reply);
         }
     }
 
-    /// The answer to a stanza of ours.
-    fn answer(&mut self, stanza: &Element, now: Time) {
-        let awaited = stanza.attr("id").and_then(|id| self.awaited.remove(id)).map(|a| a.leg);
-        let named = stanza.attr("to").and_then(stanza::resource).and_then(|r| self.own(r));
+    /// Handles the answer to a stanza of ours.
+    fn handle_reply(&mut self, stanza: &Element, now: Time) {
+        let awaited = stanza.attr("id").and_then(|id| self.pending_iqs.remove(id)).map(|a| a.leg);
+        let named = stanza.attr("to").and_then(stanza::resource).and_then(|r| self.leg_of_token(r));
         if let Some(leg) = awaited.or(named) {
-            self.job(leg, Job::Hear(stanza.clone()), now);
+            self.enqueue(leg, Work::Hear(stanza.clone()), now);
         }
     }
 
-    fn own(&self, text: &str) -> Option<LegRef> {
+    fn leg_of_token(&self, text: &str) -> Option<LegRef> {
         Some(self.secret.open(Token::parse(text)?)?.0)
     }
 
-    /// Our own ids carry their leg; the others' are found by who called.
-    fn named(&self, from: &str, sid: &str) -> (LegRef, bool) {
-        match self.own(sid) {
+    /// Returns the leg of a session id, and true if the id is ours: our ids carry their leg, others are hashed with their initiator.
+    fn leg_named(&self, from: &str, sid: &str) -> (LegRef, bool) {
+        match self.leg_of_token(sid) {
             Some(leg) => (leg, true),
             None => (LegRef { call: self.secret.call_of_jingle(from, sid), leg: LegId(0) }, false),
         }
     }
 
-    /// Too much is held already to look for a leg that may not exist, or to begin one.
-    fn full(&self) -> bool {
+    /// Returns true if too much is held already to recall an unknown leg or to open one.
+    fn is_full(&self) -> bool {
         self.legs.len() >= self.config.max_legs.saturating_mul(2)
             || self.pending.len() >= self.config.max_legs.saturating_mul(2)
     }
@@ -106,24 +106,24 @@ impl Edge {
         if sid.is_empty() || sid.len() > MAX_SID {
             return self.refuse(iq, Reason::BadRequest);
         }
-        let (leg, ours) = self.named(from, sid);
+        let (leg, ours) = self.leg_named(from, sid);
         if self.legs.contains_key(&leg) {
-            return self.job(leg, Job::Hear(iq.clone()), now);
+            return self.enqueue(leg, Work::Hear(iq.clone()), now);
         }
-        if self.full() {
+        if self.is_full() {
             return self.refuse(iq, Reason::Unavailable);
         }
         let initiate = jingle.attr("action") == Some("session-initiate");
-        // Sent to the resource that our proceed came from: the record knows the call, perhaps.
-        let proposed = stanza::resource(to).and_then(|r| self.own(r)) == Some(leg);
+        // Sent to the resource that our proceed came from: the record may know the call.
+        let proposed = stanza::resource(to).and_then(|r| self.leg_of_token(r)) == Some(leg);
         if initiate && !ours && !proposed {
-            return self.begin(iq, leg, sid, now);
+            return self.begin_call(iq, leg, sid, now);
         }
-        self.job(leg, Job::Hear(iq.clone()), now);
+        self.enqueue(leg, Work::Hear(iq.clone()), now);
     }
 
-    /// A session-initiate of nobody we know of is a direct call.
-    pub(super) fn begin(&mut self, iq: &Element, leg: LegRef, sid: &str, now: Time) {
+    /// Opens a direct call for a session-initiate without a proposal.
+    pub(super) fn begin_call(&mut self, iq: &Element, leg: LegRef, sid: &str, now: Time) {
         let (from, to) = (iq.attr("from").unwrap_or(""), iq.attr("to").unwrap_or(""));
         let jingle = iq.children().find(|c| c.is("jingle", JINGLE));
         if !jingle.is_some_and(is_call) || stanza::resource(from).is_none() {
@@ -132,55 +132,55 @@ impl Edge {
         if self.draining || self.legs.len() >= self.config.max_legs {
             return self.refuse(iq, Reason::Unavailable);
         }
-        // Both called at once: the lower sid goes on; the peer says the same of the other one (R-CALL-4).
-        let crossing = self.between(to, from, State::Outgoing).filter(|(_, s)| !s.jmi && s.peer == from);
-        if crossing.is_some_and(|(_, session)| session.sid.as_str() < sid) {
+        // Both called at once: the lower sid wins; the peer decides the same about the other one (R-CALL-4).
+        let rival = self.leg_between(to, from, State::Outgoing).filter(|(_, s)| !s.jmi && s.peer == from);
+        if rival.is_some_and(|(_, session)| session.sid.as_str() < sid) {
             let error = stanza::error(iq, "cancel", "conflict", Some("tie-break"));
             return self.send(error);
         }
         let session = self.incoming(from, to, sid, false, leg);
         self.legs.insert(leg, Leg { session: Some(session), opening: true, ..Leg::default() });
-        self.job(leg, Job::Hear(iq.clone()), now);
+        self.enqueue(leg, Work::Hear(iq.clone()), now);
         self.forget_unopened(leg);
     }
 
     fn jmi(&mut self, message: &Element, jmi: &Element, now: Time) {
         let (from, to) = (message.attr("from").unwrap_or(""), message.attr("to").unwrap_or(""));
         let id = jmi.attr("id").unwrap_or("");
-        if id.is_empty() || id.len() > MAX_SID || is_history(message, now) {
+        if id.is_empty() || id.len() > MAX_SID || is_delayed(message, now) {
             return;
         }
-        let (leg, ours) = self.named(from, id);
+        let (leg, ours) = self.leg_named(from, id);
         if self.legs.contains_key(&leg) {
-            return self.job(leg, Job::Hear(message.clone()), now);
+            return self.enqueue(leg, Work::Hear(message.clone()), now);
         }
         match jmi.name() {
             "propose" if !ours && stanza::resource(from).is_some() => {
                 if self.draining || self.legs.len() >= self.config.max_legs || opening(message).is_none() {
                     return self.reject(message, &Reason::Unavailable.into());
                 }
-                if let Some((other, session)) = self.between(to, from, State::Proposing) {
-                    // R-CALL-13: the lower id goes on.
+                if let Some((other, session)) = self.leg_between(to, from, State::Proposing) {
+                    // The lower id wins (R-CALL-13).
                     if session.sid.as_str() < id {
-                        return self.tie_break(message);
+                        return self.reject_with_tie_break(message);
                     }
-                    self.job(other, Job::Alarm(Alarm::Crossed), now);
+                    self.enqueue(other, Work::Timer(Timer::TieBreakLost), now);
                 }
                 let session = self.incoming(from, to, id, true, leg);
                 self.legs.insert(leg, Leg { session: Some(session), opening: true, ..Leg::default() });
-                self.job(leg, Job::Hear(message.clone()), now);
+                self.enqueue(leg, Work::Hear(message.clone()), now);
                 self.forget_unopened(leg);
             }
-            // What a caller says of its own proposal, and a callee of ours.
-            "retract" | "finish" if !self.full() => self.job(leg, Job::Hear(message.clone()), now),
-            "ringing" | "proceed" | "reject" if ours && !self.full() => {
-                self.job(leg, Job::Hear(message.clone()), now);
+            // Caller about its own proposal; below, callee about ours.
+            "retract" | "finish" if !self.is_full() => self.enqueue(leg, Work::Hear(message.clone()), now),
+            "ringing" | "proceed" | "reject" if ours && !self.is_full() => {
+                self.enqueue(leg, Work::Hear(message.clone()), now);
             }
             _ => {}
         }
     }
 
-    /// What was refused before it became a call leaves nothing behind.
+    /// Drops a leg that was refused before it became a call.
     fn forget_unopened(&mut self, name: LegRef) {
         let Some(leg) = self.legs.get(&name) else { return };
         if leg.opening && !leg.busy && (leg.is(State::Ended) || leg.is(State::New)) {
@@ -189,13 +189,8 @@ impl Edge {
     }
 }
 
-/// Stored messages never start, answer or end a call (R-CALL-36).
-fn is_history(message: &Element, now: Time) -> bool {
+/// Returns true for a stored message: those never start, answer or end a call (R-CALL-36).
+fn is_delayed(message: &Element, now: Time) -> bool {
     let mut delays = message.children().filter(|c| c.is("delay", DELAY));
     delays.any(|d| d.attr("stamp").and_then(stanza::moment).is_none_or(|at| now.since(Time(at)) > MAX_AGE))
-}
-
-/// An answer to a session that is gone.
-pub(super) fn gone(iq: &Element) -> Element {
-    unknown_session(iq)
 }

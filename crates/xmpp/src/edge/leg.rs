@@ -1,4 +1,4 @@
-//! A leg in the edge's memory, and how its work is kept in order.
+//! Legs in the edge's memory and the order of their work.
 
 use super::{Edge, Output};
 use crate::reason;
@@ -9,47 +9,47 @@ use minidom::Element;
 use signal::{Ask, EffectId, LegRef, Reason, Say, Time};
 use std::collections::VecDeque;
 
-/// Events of one leg that wait.
+/// Most waiting work of one leg.
 const MAX_WAITING: usize = 32;
-/// Effects remembered per leg.
+/// Most effects remembered per leg.
 pub(super) const MAX_SEEN: usize = 16;
-/// Alarms of one leg.
-const MAX_ALARMS: usize = 32;
-/// An idle leg leaves the cache after this time, ms; the record brings it back.
+/// Most timers of one leg.
+const MAX_TIMERS: usize = 32;
+/// Time after which an idle leg leaves the cache, ms; the record brings it back.
 const IDLE: u64 = 600_000;
-/// While people talk nothing need be said for hours, yet digits typed as text must find their call.
-const TALK: u64 = 12 * 3_600_000;
-/// Legs remembered between a number of ours and a user.
-const MAX_PAIR: usize = 16;
-/// An ended leg is kept this long, ms, so that late stanzas get their answer (R-CALL-5).
+/// The same for an active leg: a call may be silent for hours, yet digits typed as text must find it.
+const IDLE_ACTIVE: u64 = 12 * 3_600_000;
+/// Most legs indexed between a number of ours and a user.
+const MAX_LEGS_OF_PARTIES: usize = 16;
+/// Time that an ended leg is kept, ms, so that late stanzas get their answer (R-CALL-5).
 const TOMBSTONE: u64 = 60_000;
 
 #[derive(Clone, Debug)]
-pub(super) enum Job {
+pub(super) enum Work {
     Hear(Element),
-    /// Heard before and answered since; only the record does not know it yet.
-    Answered(Element),
+    /// A stanza that is answered already, but not yet in the record.
+    Acknowledged(Element),
     Say(Say),
-    Alarm(Alarm),
+    Timer(Timer),
 }
 
-/// What a leg waits for.
+/// Timer of a leg.
 #[derive(Clone, Debug)]
-pub(super) enum Alarm {
-    /// The answer to our IQ of this id.
+pub(super) enum Timer {
+    /// Our IQ of this id was not answered.
     Reply(String),
-    /// The session-accept of the device that proceeded, in the session of this id.
-    Establish(String),
-    /// The callee's ringing.
-    Ringing,
-    /// Our own ringing to a caller whose client would give up without (R-CALL-41).
-    Ring,
-    /// A hold or a restart that met an open offer.
-    Wish,
-    /// Both proposed at once and ours is taken back.
-    Crossed,
-    /// What nobody could commit.
-    Again(Box<Job>),
+    /// The device that proceeded sent no session-accept in the session of this id.
+    Accept(String),
+    /// The callee's client did not say that it rings.
+    PresumeRinging,
+    /// The caller's client gives up soon unless it hears ringing (R-CALL-41).
+    RingCaller,
+    /// A hold or an ICE restart met an open offer and is tried again.
+    DeferredOffer,
+    /// Both proposed at once, and ours lost.
+    TieBreakLost,
+    /// Work that could not be committed is tried again.
+    Retry(Box<Work>),
 }
 
 #[derive(Debug, Default)]
@@ -57,46 +57,46 @@ pub(super) struct Leg {
     pub(super) session: Option<Session>,
     pub(super) revision: u32,
     pub(super) busy: bool,
-    pub(super) waiting: VecDeque<Job>,
+    pub(super) waiting: VecDeque<Work>,
     pub(super) seen: VecDeque<EffectId>,
-    pub(super) alarms: Vec<(Time, Alarm)>,
-    pub(super) idle: Time,
-    pub(super) wake: Option<Time>,
+    pub(super) timers: Vec<(Time, Timer)>,
+    pub(super) idle_at: Time,
+    pub(super) deadline: Option<Time>,
     pub(super) opening: bool,
-    /// It was Active when last looked at.
-    pub(super) talks: bool,
-    /// Ids of its stanzas whose answer is awaited.
-    pub(super) ids: VecDeque<String>,
-    pub(super) pair: Option<(String, String)>,
-    /// Times that its last event could not be committed.
+    /// The leg has been Active.
+    pub(super) was_active: bool,
+    /// Ids of its unanswered stanzas.
+    pub(super) pending_iqs: VecDeque<String>,
+    pub(super) parties: Option<(String, String)>,
+    /// Number of failed commits of its last event.
     pub(super) retries: u8,
 }
 
 #[derive(Debug)]
 pub(super) struct Pending {
     pub(super) leg: LegRef,
-    pub(super) job: Job,
+    pub(super) work: Work,
     pub(super) session: Option<Session>,
     pub(super) after: Vec<Element>,
     pub(super) tries: u8,
-    /// What leaves at once has left.
-    pub(super) told: bool,
-    /// Without a verdict by then there is none.
+    /// The stanzas to send at once have been sent.
+    pub(super) sent_now: bool,
+    /// Deadline of the verdict.
     pub(super) due: Time,
 }
 
-impl Job {
-    /// Its sender waits for an answer, or may try again.
+impl Work {
+    /// Returns true if the sender waits for an answer, or may try again.
     pub(super) fn can_be_refused(&self) -> bool {
         match self {
             // Nobody hangs up twice.
-            Job::Hear(stanza) if terminates(stanza) => false,
-            Job::Hear(stanza) => {
+            Work::Hear(stanza) if terminates(stanza) => false,
+            Work::Hear(stanza) => {
                 stanza.attr("type") == Some("set")
                     || proposal::element(stanza).is_some_and(|j| j.name() == "propose")
             }
-            Job::Say(_) => true,
-            Job::Answered(_) | Job::Alarm(_) => false,
+            Work::Say(_) => true,
+            Work::Acknowledged(_) | Work::Timer(_) => false,
         }
     }
 }
@@ -111,46 +111,46 @@ impl Leg {
         self.session.as_ref().is_some_and(|s| s.state == state)
     }
 
-    /// Its call goes on, or its end is in no record yet.
+    /// Returns true if the call goes on, or its end is in no record yet.
     pub(super) fn is_live(&self) -> bool {
         self.busy
-            || self.alarms.iter().any(|(_, alarm)| matches!(alarm, Alarm::Again(_)))
+            || self.timers.iter().any(|(_, timer)| matches!(timer, Timer::Retry(_)))
             || self.session.as_ref().is_some_and(|s| s.state != State::Ended)
     }
 }
 
 impl Edge {
-    pub(super) fn job(&mut self, name: LegRef, job: Job, now: Time) {
+    pub(super) fn enqueue(&mut self, name: LegRef, work: Work, now: Time) {
         let leg = self.legs.entry(name).or_default();
-        leg.idle = leg.idle.max(now + if leg.talks { TALK } else { IDLE });
-        if let Job::Say(order) = &job
-            && leg.waiting.iter().any(|waits| matches!(waits, Job::Say(other) if other.id == order.id))
+        leg.idle_at = leg.idle_at.max(now + if leg.was_active { IDLE_ACTIVE } else { IDLE });
+        if let Work::Say(order) = &work
+            && leg.waiting.iter().any(|waits| matches!(waits, Work::Say(other) if other.id == order.id))
         {
-            // Given again while it waits, it is said once.
+            // An order given again while it waits is said once.
             return;
         }
         if leg.busy || !leg.waiting.is_empty() {
-            // A full queue answers what must be answered; the orchestrator repeats what it said.
-            // What comes again cannot come yet again.
-            if leg.waiting.len() < MAX_WAITING || matches!(job, Job::Alarm(Alarm::Again(_))) {
-                leg.waiting.push_back(job);
-            } else if let Job::Hear(stanza) = job {
+            // A full queue refuses what must be answered; the orchestrator repeats its orders.
+            // A retry has no other chance.
+            if leg.waiting.len() < MAX_WAITING || matches!(work, Work::Timer(Timer::Retry(_))) {
+                leg.waiting.push_back(work);
+            } else if let Work::Hear(stanza) = work {
                 self.refuse(&stanza, Reason::Unavailable);
             }
             return;
         }
-        self.run(name, job, 0, false, now);
-        self.next(name, now);
+        self.run(name, work, 0, false, now);
+        self.run_waiting(name, now);
     }
 
-    pub(super) fn next(&mut self, name: LegRef, now: Time) {
+    pub(super) fn run_waiting(&mut self, name: LegRef, now: Time) {
         while let Some(leg) = self.legs.get_mut(&name)
             && !leg.busy
-            && let Some(job) = leg.waiting.pop_front()
+            && let Some(work) = leg.waiting.pop_front()
         {
-            self.run(name, job, 0, false, now);
+            self.run(name, work, 0, false, now);
         }
-        self.rest(name, now);
+        self.schedule(name, now);
     }
 
     pub(super) fn ask(&mut self, ask: Ask, pending: Pending) {
@@ -162,7 +162,7 @@ impl Edge {
         self.out.push_back(Output::Ask(self.tickets, ask));
     }
 
-    /// An IQ that came to nothing gets its error; nothing else is answered (R-CODE-7).
+    /// Answers an IQ get or set with an error; nothing else is answered (R-CODE-7).
     pub(super) fn refuse(&mut self, stanza: &Element, reason: Reason) {
         if stanza.name() == "iq" && matches!(stanza.attr("type"), Some("get" | "set")) {
             let (kind, condition) = reason::condition(reason);
@@ -171,54 +171,54 @@ impl Edge {
         }
     }
 
-    pub(super) fn alarm(&mut self, name: LegRef, at: Time, alarm: Alarm, now: Time) {
+    pub(super) fn set_timer(&mut self, name: LegRef, at: Time, timer: Timer, now: Time) {
         if let Some(leg) = self.legs.get_mut(&name) {
-            if leg.alarms.len() >= MAX_ALARMS {
-                leg.alarms.remove(0);
+            if leg.timers.len() >= MAX_TIMERS {
+                leg.timers.remove(0);
             }
-            leg.alarms.push((at, alarm));
+            leg.timers.push((at, timer));
         }
-        self.rest(name, now);
+        self.schedule(name, now);
     }
 
-    /// Sets when the leg is looked at next.
-    pub(super) fn rest(&mut self, name: LegRef, now: Time) {
+    /// Sets the leg's next deadline.
+    pub(super) fn schedule(&mut self, name: LegRef, now: Time) {
         let Some(leg) = self.legs.get_mut(&name) else { return };
-        if leg.is(State::Active) && !leg.talks {
-            leg.talks = true;
-            leg.idle = leg.idle.max(now + TALK);
+        if leg.is(State::Active) && !leg.was_active {
+            leg.was_active = true;
+            leg.idle_at = leg.idle_at.max(now + IDLE_ACTIVE);
         }
         if leg.is(State::Ended) {
-            leg.idle = leg.idle.min(now + TOMBSTONE);
+            leg.idle_at = leg.idle_at.min(now + TOMBSTONE);
         }
-        let at = leg.alarms.iter().map(|(at, _)| *at).chain([leg.idle]).min().unwrap_or(leg.idle);
-        if leg.wake != Some(at) {
-            if let Some(old) = leg.wake.replace(at) {
-                self.wakes.remove(&(old, name));
+        let at = leg.timers.iter().map(|(at, _)| *at).chain([leg.idle_at]).min().unwrap_or(leg.idle_at);
+        if leg.deadline != Some(at) {
+            if let Some(old) = leg.deadline.replace(at) {
+                self.deadlines.remove(&(old, name));
             }
-            self.wakes.insert((at, name));
+            self.deadlines.insert((at, name));
         }
     }
 
-    /// Nothing of the leg is kept.
+    /// Forgets the leg.
     pub(super) fn remove(&mut self, name: LegRef) {
         let Some(leg) = self.legs.remove(&name) else { return };
-        if let Some(at) = leg.wake {
-            self.wakes.remove(&(at, name));
+        if let Some(at) = leg.deadline {
+            self.deadlines.remove(&(at, name));
         }
-        for id in &leg.ids {
-            self.awaited.remove(id);
+        for id in &leg.pending_iqs {
+            self.pending_iqs.remove(id);
         }
-        if let Some(pair) = leg.pair
-            && let Some(legs) = self.pairs.get_mut(&pair)
+        if let Some(pair) = leg.parties
+            && let Some(legs) = self.legs_by_parties.get_mut(&pair)
         {
             legs.retain(|leg| *leg != name);
             if legs.is_empty() {
-                self.pairs.remove(&pair);
+                self.legs_by_parties.remove(&pair);
             }
         }
-        for job in leg.waiting {
-            if let Job::Hear(stanza) = job
+        for work in leg.waiting {
+            if let Work::Hear(stanza) = work
                 && stanza.attr("type") == Some("set")
             {
                 self.send(unknown_session(&stanza));
@@ -226,24 +226,24 @@ impl Edge {
         }
     }
 
-    /// Notes between whom the leg is.
-    pub(super) fn pair(&mut self, name: LegRef) {
+    /// Indexes the leg by its two parties.
+    pub(super) fn index_parties(&mut self, name: LegRef) {
         let Some(leg) = self.legs.get_mut(&name) else { return };
-        if let (Some(session), None) = (&leg.session, &leg.pair) {
+        if let (Some(session), None) = (&leg.session, &leg.parties) {
             let pair = (stanza::bare(&session.local).to_owned(), stanza::bare(&session.peer).to_owned());
-            leg.pair = Some(pair.clone());
-            let legs = self.pairs.entry(pair).or_default();
-            if legs.len() >= MAX_PAIR {
+            leg.parties = Some(pair.clone());
+            let legs = self.legs_by_parties.entry(pair).or_default();
+            if legs.len() >= MAX_LEGS_OF_PARTIES {
                 legs.remove(0);
             }
             legs.push(name);
         }
     }
 
-    /// The last leg between a number of ours and a user that is in this state; one with this very device goes before.
-    pub(super) fn between(&self, us: &str, them: &str, state: State) -> Option<(LegRef, &Session)> {
+    /// Returns the newest leg between a number of ours and a user in this state, preferably one with this very device.
+    pub(super) fn leg_between(&self, us: &str, them: &str, state: State) -> Option<(LegRef, &Session)> {
         let pair = (stanza::bare(us).to_owned(), stanza::bare(them).to_owned());
-        let legs = self.pairs.get(&pair)?.iter().rev();
+        let legs = self.legs_by_parties.get(&pair)?.iter().rev();
         let sessions = legs.filter_map(|name| Some((*name, self.legs.get(name)?.session.as_ref()?)));
         let mut found = sessions.filter(|(_, session)| session.state == state).peekable();
         let last = found.peek().copied();

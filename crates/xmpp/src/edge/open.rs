@@ -1,4 +1,4 @@
-//! How sessions begin, and how what was heard is named.
+//! Beginnings of sessions, and ids of events.
 
 use super::Edge;
 use crate::session::Session;
@@ -8,8 +8,8 @@ use minidom::Element;
 use signal::{EventId, LegRef, Opening, Party};
 
 impl Edge {
-    /// A session for a propose or session-initiate of a peer. A proposal gets a resource of its own; a session-initiate is
-    /// answered from the JID that it was sent to.
+    /// Creates the session of a peer's propose or session-initiate. A propose is answered from a resource of its own, a
+    /// session-initiate from the JID that it was sent to.
     pub(super) fn incoming(&self, from: &str, to: &str, sid: &str, jmi: bool, leg: LegRef) -> Session {
         let local = if jmi {
             format!("{}/{}", stanza::bare(to), self.secret.token(leg, 0).tag())
@@ -19,7 +19,8 @@ impl Edge {
         Session::new(local, from.to_owned(), sid.to_owned(), false)
     }
 
-    /// A session for a call of ours: by propose to a bare JID, at once to a full one (interworking §2.4, §2.5).
+    /// Creates the session of a call of ours: by propose to a bare JID, by session-initiate to a full one (interworking §2.4,
+    /// §2.5).
     pub(super) fn outgoing(&self, leg: LegRef, opening: &Opening) -> Option<Session> {
         let from = stanza::bare(&opening.from.address);
         let served = stanza::domain(from).eq_ignore_ascii_case(&opening.link) && self.serves(&opening.link);
@@ -30,17 +31,17 @@ impl Edge {
         let to = opening.to.address.clone();
         let jmi = stanza::resource(&to).is_none();
         let session = Session::new(format!("{from}/{}", token.tag()), to, token.uuid(), true);
-        let spare = jmi.then(|| self.secret.token(leg, 1).uuid());
-        Some(Session { jmi, spare, nick: opening.from.display.clone(), ..session })
+        let spare_sid = jmi.then(|| self.secret.token(leg, 1).uuid());
+        Some(Session { jmi, spare_sid, nick: opening.from.display.clone(), ..session })
     }
 }
 
-/// A stanza is known by all that it says.
+/// Returns the id of a stanza: a hash of its whole content.
 pub(super) fn event(stanza: &Element) -> EventId {
     EventId::of(&[&writer::digest(stanza)])
 }
 
-/// Who calls whom: the server vouches for `from`.
+/// Reads caller and callee; the server vouches for `from`.
 pub(super) fn opening(stanza: &Element) -> Option<Opening> {
     let (from, to) = (stanza.attr("from")?, stanza.attr("to")?);
     let nick = stanza.get_child("nick", NICK).map(|n| n.text().chars().take(128).collect::<String>());

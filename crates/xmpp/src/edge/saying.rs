@@ -1,18 +1,18 @@
-//! Down: what an orchestrator orders to be said.
+//! Down: orders of the orchestrators.
 
-use super::leg::{Alarm, Job, MAX_SEEN};
+use super::leg::{MAX_SEEN, Timer, Work};
 use super::{Edge, Output};
 use crate::session::Session;
 use crate::signal::say;
 use signal::{LegRef, Reason, Said, Say, Time};
 
-/// A hold that met an open offer is tried again after this time, ms.
-const AGAIN: u64 = 1_000;
+/// Pause before a hold that met an open offer is tried again, ms.
+const RETRY: u64 = 1_000;
 
 impl Edge {
-    /// An order of an orchestrator; yields one [`Output::Said`].
+    /// Takes an order of an orchestrator; yields one [`Output::Said`].
     pub fn say(&mut self, order: Say, now: Time) {
-        self.job(order.state.leg, Job::Say(order), now);
+        self.enqueue(order.state.leg, Work::Say(order), now);
     }
 
     pub(super) fn run_say(&mut self, name: LegRef, order: Say, now: Time) {
@@ -53,14 +53,14 @@ impl Edge {
         let id = self.secret.derive_text("stanza", &[&order.id.to_bytes()], 24);
         let stanzas = say(&mut session, &order.signal, &id);
         said.dialog = Some(session.to_bytes());
-        let wish = session.wishes();
+        let deferred = session.has_deferred_offer();
         leg.session = Some(session);
         leg.revision = base + 1;
-        self.pair(name);
-        self.perform(name, stanzas, now);
+        self.index_parties(name);
+        self.send_all(name, stanzas, now);
         self.out.push_back(Output::Said(said));
-        if wish {
-            self.alarm(name, now + AGAIN, Alarm::Wish, now);
+        if deferred {
+            self.set_timer(name, now + RETRY, Timer::DeferredOffer, now);
         }
     }
 }

@@ -1,47 +1,47 @@
-//! What time does to legs: verdicts and answers that never came, legs forgotten.
+//! Timers: missing verdicts and answers, idle legs.
 
 use super::Edge;
-use super::leg::{Alarm, Job};
+use super::leg::{Timer, Work};
 use signal::{Time, Verdict};
 
 impl Edge {
-    /// Timers that are due.
+    /// Fires the timers that are due.
     pub fn tick(&mut self, now: Time) {
         while let Some((ticket, _)) = self.pending.first_key_value().filter(|(_, asked)| asked.due <= now) {
             self.verdict(*ticket, Verdict::Unavailable, now);
         }
-        while let Some((at, name)) = self.wakes.first().copied().filter(|(at, _)| *at <= now) {
-            self.wakes.remove(&(at, name));
+        while let Some((at, name)) = self.deadlines.first().copied().filter(|(at, _)| *at <= now) {
+            self.deadlines.remove(&(at, name));
             let Some(leg) = self.legs.get_mut(&name) else { continue };
-            leg.wake = None;
-            let due: Vec<Alarm> =
-                leg.alarms.extract_if(.., |(at, _)| *at <= now).map(|(_, alarm)| alarm).collect();
-            if due.is_empty() && leg.idle <= now {
+            leg.deadline = None;
+            let due: Vec<Timer> =
+                leg.timers.extract_if(.., |(at, _)| *at <= now).map(|(_, timer)| timer).collect();
+            if due.is_empty() && leg.idle_at <= now {
                 if !leg.busy {
                     self.remove(name);
                     continue;
                 }
-                leg.idle = now + 1_000;
+                leg.idle_at = now + 1_000;
             }
-            let idle = leg.idle;
-            for alarm in due {
-                if let Alarm::Reply(id) = &alarm {
-                    self.awaited.remove(id);
+            let idle = leg.idle_at;
+            for timer in due {
+                if let Timer::Reply(id) = &timer {
+                    self.pending_iqs.remove(id);
                 }
-                self.job(name, Job::Alarm(alarm), now);
+                self.enqueue(name, Work::Timer(timer), now);
             }
-            // An alarm is no sign of life.
+            // A timer is no sign of life.
             if let Some(leg) = self.legs.get_mut(&name) {
-                leg.idle = leg.idle.min(idle.max(now));
+                leg.idle_at = leg.idle_at.min(idle.max(now));
             }
-            self.rest(name, now);
+            self.schedule(name, now);
         }
     }
 
-    /// When to tick next.
+    /// Returns the time of the next tick.
     #[must_use]
     pub fn deadline(&self) -> Option<Time> {
         let asked = self.pending.first_key_value().map(|(_, asked)| asked.due);
-        self.wakes.first().map(|w| w.0).into_iter().chain(asked).min()
+        self.deadlines.first().map(|w| w.0).into_iter().chain(asked).min()
     }
 }

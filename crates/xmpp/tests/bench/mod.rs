@@ -50,7 +50,7 @@ pub fn bench() -> Bench {
 }
 
 impl Drop for Bench {
-    /// Whatever a test is about: every IQ was answered, once.
+    /// Every test checks that every IQ was answered once.
     fn drop(&mut self) {
         if !std::thread::panicking() {
             for (question, answers) in &self.questions {
@@ -162,7 +162,7 @@ impl Bench {
         assert_eq!(self.said.len(), 1);
         self.said.remove(0)
     }
-    /// What was sent since the last look, by kind.
+    /// Takes the kinds of the stanzas sent since the last call.
     pub fn kinds(&mut self) -> Vec<String> {
         let kinds = self.sent.iter().map(kind).collect();
         self.sent.clear();
@@ -212,7 +212,7 @@ pub fn action(action: &str, sid: &str, inner: &str) -> String {
     format!("<jingle xmlns='{JINGLE}' action='{action}' sid='{sid}'>{inner}</jingle>")
 }
 
-/// What the call layer says to an XMPP leg: the relay's ends.
+/// Media as the call layer says them to an XMPP leg: the relay's ends.
 pub fn media() -> Media {
     let address = "192.0.2.1:30000".parse().unwrap();
     let candidate = Candidate {

@@ -1,4 +1,4 @@
-//! The links: what is held while one is down, and what is said again once it is back (interworking §11.1).
+//! Stanzas buffered while a component link is down, and sent again once it is back (interworking §11.1).
 
 use super::{Edge, Output};
 use crate::session::State;
@@ -8,33 +8,33 @@ use minidom::Element;
 use signal::{LegRef, Time};
 use std::collections::VecDeque;
 
-/// Stanzas held for a link that is down; older ones give way.
-const MAX_HELD: usize = 1_024;
-/// A link that stays down longer than this, ms, makes what was held worthless.
+/// Most stanzas buffered for a link that is down; the oldest are dropped.
+const MAX_BUFFERED: usize = 1_024;
+/// Longest outage, ms, after which the buffer is still sent.
 const MAX_DOWN: u64 = 30_000;
-/// A propose or proceed sent so shortly before the loss may not have arrived, ms.
+/// Time before an outage, ms, in which a propose or proceed may have been lost.
 const UNCERTAIN: u64 = 2_000;
-/// Stanzas of one leg whose answer is awaited.
+/// Most unanswered stanzas of one leg.
 const MAX_AWAITED: usize = 32;
 
-/// The link of a component domain.
+/// Link of a component domain.
 #[derive(Debug, Default)]
 pub(super) struct Link {
     pub(super) up: bool,
     down: Time,
-    held: VecDeque<Element>,
+    buffered: VecDeque<Element>,
 }
 
-/// A stanza of ours whose answer has not come.
+/// Unanswered stanza of ours: an IQ, or a message that an error may answer.
 #[derive(Debug)]
-pub(super) struct Awaited {
+pub(super) struct PendingIq {
     pub(super) leg: LegRef,
     stanza: Element,
     sent: Time,
 }
 
 impl Edge {
-    /// The link of a component domain is there, or lost. Before the first call it is lost.
+    /// Takes the news that the link of a component domain is up or down. It starts as down.
     pub fn linked(&mut self, domain: &str, up: bool, now: Time) {
         let Some(link) = self.links.get_mut(&domain.to_ascii_lowercase()) else { return };
         if link.up == up {
@@ -45,25 +45,25 @@ impl Edge {
             link.down = now;
             return;
         }
-        let (down, held) = (link.down, std::mem::take(&mut link.held));
+        let (down, buffered) = (link.down, std::mem::take(&mut link.buffered));
         if now.since(down) > MAX_DOWN {
             return;
         }
-        let mut again: Vec<&Awaited> = self
-            .awaited
+        let mut resend: Vec<&PendingIq> = self
+            .pending_iqs
             .values()
             .filter(|a| stanza::domain(a.stanza.attr("from").unwrap_or("")).eq_ignore_ascii_case(domain))
-            // A message has no answer to wait for: it is repeated only if it may have been lost.
+            // A message has no answer, so it is repeated only if it may have been lost.
             .filter(|a| a.stanza.name() == "iq" || a.sent + UNCERTAIN >= down)
             .filter(|a| self.is_needed(a))
             .collect();
-        again.sort_by_key(|a| (a.sent, a.stanza.attr("id").map(str::to_owned)));
-        let again: Vec<Element> = again.into_iter().map(|a| a.stanza.clone()).collect();
-        self.out.extend(again.into_iter().chain(held).map(Output::Send));
+        resend.sort_by_key(|a| (a.sent, a.stanza.attr("id").map(str::to_owned)));
+        let resend: Vec<Element> = resend.into_iter().map(|a| a.stanza.clone()).collect();
+        self.out.extend(resend.into_iter().chain(buffered).map(Output::Send));
     }
 
-    /// The leg is still where this stanza was said: no phone shall ring for a call that is over.
-    fn is_needed(&self, awaited: &Awaited) -> bool {
+    /// Returns true if the leg is still in the state in which the stanza was sent: no phone rings for a call that is over.
+    fn is_needed(&self, awaited: &PendingIq) -> bool {
         let leg = self.legs.get(&awaited.leg);
         let Some(session) = leg.and_then(|leg| leg.session.as_ref()) else { return false };
         let stands = |state, sid: Option<&str>| session.state == state && sid == Some(&session.sid);
@@ -79,25 +79,25 @@ impl Edge {
         }
     }
 
-    pub(super) fn hold(&mut self, stanza: Element) {
-        let awaited = stanza.attr("id").is_some_and(|id| self.awaited.contains_key(id));
+    pub(super) fn buffer(&mut self, stanza: Element) {
+        let awaited = stanza.attr("id").is_some_and(|id| self.pending_iqs.contains_key(id));
         let domain = stanza::domain(stanza.attr("from").unwrap_or("")).to_ascii_lowercase();
         let Some(link) = self.links.get_mut(&domain).filter(|_| !awaited) else { return };
-        if link.held.len() >= MAX_HELD {
-            link.held.pop_front();
+        if link.buffered.len() >= MAX_BUFFERED {
+            link.buffered.pop_front();
         }
-        link.held.push_back(stanza);
+        link.buffered.push_back(stanza);
     }
 
-    pub(super) fn await_answer(&mut self, id: String, leg: LegRef, stanza: Element, now: Time) {
+    pub(super) fn expect_reply(&mut self, id: String, leg: LegRef, stanza: Element, now: Time) {
         if let Some(leg) = self.legs.get_mut(&leg) {
-            if leg.ids.len() >= MAX_AWAITED
-                && let Some(old) = leg.ids.pop_front()
+            if leg.pending_iqs.len() >= MAX_AWAITED
+                && let Some(old) = leg.pending_iqs.pop_front()
             {
-                self.awaited.remove(&old);
+                self.pending_iqs.remove(&old);
             }
-            leg.ids.push_back(id.clone());
+            leg.pending_iqs.push_back(id.clone());
         }
-        self.awaited.insert(id, Awaited { leg, stanza, sent: now });
+        self.pending_iqs.insert(id, PendingIq { leg, stanza, sent: now });
     }
 }
