@@ -1,29 +1,29 @@
-//! Octets of a component stream, cut into stanzas before any of them is parsed.
+//! Framing of a component stream: octets are cut into stanzas before any of them is parsed.
 //!
-//! One rule: what a stranger puts into one stanza ends that stanza, never the stream. Here only tags and quotes are seen, which
-//! the server writes and no stranger can unbalance; what is inside is for the reader, stanza by stanza.
+//! One rule: the content of one stanza can end that stanza, never the stream. The framer sees only tags and quotes, which the
+//! server writes and no stranger can unbalance; the reader parses the content, stanza by stanza.
 
 use crate::reader::Unreadable;
 use std::mem::take;
 
-/// Largest stanza that is kept, octets. Servers take 256 KiB at most from a client; written again it may have grown.
+/// Largest stanza that is read, octets. Servers take at most 256 KiB from a client, and may write more than they read.
 pub const MAX_STANZA: usize = 512 * 1024;
-/// A stanza that goes on beyond this ends the stream. Six octets for one is the worst that a server makes of a client's text.
-const MAX_ENDLESS: usize = 8 * 1024 * 1024;
+/// Largest stanza that is skipped, octets; a larger one ends the stream. A server makes at most six octets of one of a client's.
+const MAX_SKIPPED: usize = 8 * 1024 * 1024;
 /// Deepest nesting of elements within a stanza.
 pub const MAX_DEPTH: usize = 64;
-/// So much of an element's name is compared with that of its end.
+/// Octets of an element's name that are compared with its end tag.
 const MAX_NAME: usize = 256;
 
-/// A piece of the stream.
+/// Part of the stream.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Frame {
     /// The stream header, its root element still open.
     Header(Vec<u8>),
     /// A stanza from `<` to `>`.
     Stanza(Vec<u8>),
-    /// The first tag of a stanza that was too large or too deep to be kept; empty if it was the tag itself.
-    Head(Vec<u8>),
+    /// First tag of a stanza that is too large or too deep to be read; empty if the tag itself is.
+    Truncated(Vec<u8>),
     /// The end of the root element.
     Footer,
 }
@@ -33,34 +33,34 @@ enum State {
     Text,
     /// After `<`.
     Open,
-    /// After `<!`; so many octets of `[CDATA[` have come.
-    Bang(usize),
-    /// In a CDATA section; so many octets of `]]>` have come.
-    Data(usize),
-    /// In `<?…?>`; a `?` was the last octet.
+    /// After `<!` and so many octets of `[CDATA[`.
+    Markup(usize),
+    /// In a CDATA section, after so many octets of `]]>`.
+    Cdata(usize),
+    /// In `<?…?>`; true if the last octet was a `?`.
     Declaration(bool),
     Tag,
-    /// Behind the root element.
-    Over,
+    /// After the root element.
+    End,
 }
 
-/// Cuts one stream.
+/// Framer of one stream.
 #[derive(Debug)]
-pub struct Frames {
+pub struct Framer {
     state: State,
-    /// Names of the open elements; those too deep to be kept are counted in `deeper`.
+    /// Names of the open elements; deeper ones are only counted, in `unnamed`.
     names: Vec<Vec<u8>>,
-    deeper: usize,
+    unnamed: usize,
     tag: Tag,
-    /// What is kept of the stanza, and how long it is so far.
-    kept: Vec<u8>,
+    /// Octets of the stanza so far, and their true number.
+    buffer: Vec<u8>,
     length: usize,
-    /// Length of its first tag, once that is over.
+    /// Length of its first tag, once that is complete.
     head: usize,
-    spoiled: bool,
+    truncated: bool,
 }
 
-/// The tag that is being read.
+/// Tag that is being read.
 #[derive(Debug, Default)]
 struct Tag {
     name: Vec<u8>,
@@ -70,52 +70,52 @@ struct Tag {
     last: u8,
 }
 
-impl Frames {
-    /// For a new stream.
-    pub fn new() -> Frames {
-        Frames {
+impl Framer {
+    /// Creates the framer of a new stream.
+    pub fn new() -> Framer {
+        Framer {
             state: State::Text,
             names: vec![],
-            deeper: 0,
+            unnamed: 0,
             tag: Tag::default(),
-            kept: vec![],
+            buffer: vec![],
             length: 0,
             head: 0,
-            spoiled: false,
+            truncated: false,
         }
     }
 
-    /// Octets that are kept of a stanza that is not over.
+    /// Capacity of the buffer.
     #[cfg(test)]
-    pub fn kept(&self) -> usize {
-        self.kept.capacity()
+    pub fn buffered(&self) -> usize {
+        self.buffer.capacity()
     }
 
     fn depth(&self) -> usize {
-        self.names.len() + self.deeper
+        self.names.len() + self.unnamed
     }
 
-    /// Takes one octet, and gives what it completes.
+    /// Takes one octet and returns the frame that it completes.
     ///
     /// # Errors
-    /// [`Unreadable`]: what no server writes.
+    /// [`Unreadable`]: no server writes that.
     pub fn push(&mut self, octet: u8) -> Result<Option<Frame>, Unreadable> {
         if self.state == State::Text && self.depth() < 2 && octet != b'<' {
-            // White space between stanzas keeps connections alive and means nothing.
+            // White space between stanzas is a keep-alive.
             return match self.depth() == 0 && !octet.is_ascii_whitespace() {
                 true => Err(Unreadable("text instead of a stream header".into())),
                 false => Ok(None),
             };
         }
-        if self.state == State::Over {
+        if self.state == State::End {
             return Ok(None);
         }
-        self.keep(octet)?;
+        self.append(octet)?;
         self.state = match (self.state, octet) {
             (State::Text, b'<') => State::Open,
-            (State::Text, _) | (State::Over, _) => self.state,
+            (State::Text, _) | (State::End, _) => self.state,
             (State::Open, b'?') if self.depth() == 0 => State::Declaration(false),
-            (State::Open, b'!') if self.depth() > 1 => State::Bang(0),
+            (State::Open, b'!') if self.depth() > 1 => State::Markup(0),
             // RFC 6120 §11.1
             (State::Open, b'?' | b'!') => return Err(Unreadable("a comment or declaration".into())),
             (State::Open, b'/') => {
@@ -124,47 +124,47 @@ impl Frames {
             }
             (State::Open, _) => {
                 self.tag = Tag::default();
-                return self.tag(octet);
+                return self.push_tag(octet);
             }
-            (State::Bang(seen), _) => match b"[CDATA[".get(seen) == Some(&octet) {
-                true if seen == 6 => State::Data(0),
-                true => State::Bang(seen + 1),
+            (State::Markup(seen), _) => match b"[CDATA[".get(seen) == Some(&octet) {
+                true if seen == 6 => State::Cdata(0),
+                true => State::Markup(seen + 1),
                 false => return Err(Unreadable("a comment or declaration".into())),
             },
-            (State::Data(2), b'>') => State::Text,
-            (State::Data(seen), b']') => State::Data((seen + 1).min(2)),
-            (State::Data(_), _) => State::Data(0),
+            (State::Cdata(2), b'>') => State::Text,
+            (State::Cdata(seen), b']') => State::Cdata((seen + 1).min(2)),
+            (State::Cdata(_), _) => State::Cdata(0),
             (State::Declaration(true), b'>') => State::Text,
             (State::Declaration(_), _) => State::Declaration(octet == b'?'),
-            (State::Tag, _) => return self.tag(octet),
+            (State::Tag, _) => return self.push_tag(octet),
         };
         Ok(None)
     }
 
-    fn keep(&mut self, octet: u8) -> Result<(), Unreadable> {
+    fn append(&mut self, octet: u8) -> Result<(), Unreadable> {
         self.length += 1;
-        if self.spoiled {
-            if self.length > MAX_ENDLESS {
-                return Err(Unreadable(format!("a stanza of over {MAX_ENDLESS} octets")));
+        if self.truncated {
+            if self.length > MAX_SKIPPED {
+                return Err(Unreadable(format!("a stanza of over {MAX_SKIPPED} octets")));
             }
-        } else if self.kept.len() < MAX_STANZA {
-            self.kept.push(octet);
+        } else if self.buffer.len() < MAX_STANZA {
+            self.buffer.push(octet);
         } else if self.names.is_empty() {
             return Err(Unreadable(format!("a stream header of over {MAX_STANZA} octets")));
         } else {
-            self.spoil();
+            self.truncate();
         }
         Ok(())
     }
 
-    /// From here on the stanza is only counted.
-    fn spoil(&mut self) {
-        self.spoiled = true;
-        self.kept.truncate(self.head);
-        self.kept.shrink_to_fit();
+    /// Drops all but the first tag of the stanza; its further octets are only counted.
+    fn truncate(&mut self) {
+        self.truncated = true;
+        self.buffer.truncate(self.head);
+        self.buffer.shrink_to_fit();
     }
 
-    fn tag(&mut self, octet: u8) -> Result<Option<Frame>, Unreadable> {
+    fn push_tag(&mut self, octet: u8) -> Result<Option<Frame>, Unreadable> {
         self.state = State::Tag;
         let tag = &mut self.tag;
         let last = std::mem::replace(&mut tag.last, octet);
@@ -173,7 +173,7 @@ impl Frames {
             (Some(_), _) => {}
             (None, b'>') => {
                 self.state = State::Text;
-                return if self.tag.ends { self.close() } else { self.open(last == b'/') };
+                return if self.tag.ends { self.close_tag() } else { self.open_tag(last == b'/') };
             }
             (None, b'\'' | b'"') => tag.quote = Some(octet),
             (None, b'/') => tag.named = true,
@@ -184,17 +184,17 @@ impl Frames {
         Ok(None)
     }
 
-    fn open(&mut self, empty: bool) -> Result<Option<Frame>, Unreadable> {
+    fn open_tag(&mut self, empty: bool) -> Result<Option<Frame>, Unreadable> {
         let depth = self.depth();
-        if depth == 1 && !self.spoiled {
-            self.head = self.kept.len();
+        if depth == 1 && !self.truncated {
+            self.head = self.buffer.len();
         }
         if !empty {
-            // The stream's root is not part of a stanza.
+            // The root of the stream is not part of a stanza.
             if depth > MAX_DEPTH {
-                self.deeper += 1;
-                if !self.spoiled {
-                    self.spoil();
+                self.unnamed += 1;
+                if !self.truncated {
+                    self.truncate();
                 }
             } else {
                 self.names.push(take(&mut self.tag.name));
@@ -204,16 +204,16 @@ impl Frames {
             0 if empty => return Err(Unreadable("a stream without end or beginning".into())),
             0 => {
                 self.length = 0;
-                Some(Frame::Header(take(&mut self.kept)))
+                Some(Frame::Header(take(&mut self.buffer)))
             }
             1 if empty => Some(self.stanza()),
             _ => None,
         })
     }
 
-    fn close(&mut self) -> Result<Option<Frame>, Unreadable> {
-        if self.deeper > 0 {
-            self.deeper -= 1;
+    fn close_tag(&mut self) -> Result<Option<Frame>, Unreadable> {
+        if self.unnamed > 0 {
+            self.unnamed -= 1;
             return Ok(None);
         }
         if self.names.pop().is_none_or(|name| name != self.tag.name) {
@@ -221,7 +221,7 @@ impl Frames {
         }
         Ok(match self.names.len() {
             0 => {
-                self.state = State::Over;
+                self.state = State::End;
                 Some(Frame::Footer)
             }
             1 => Some(self.stanza()),
@@ -231,7 +231,7 @@ impl Frames {
 
     fn stanza(&mut self) -> Frame {
         (self.length, self.head) = (0, 0);
-        let octets = take(&mut self.kept);
-        if take(&mut self.spoiled) { Frame::Head(octets) } else { Frame::Stanza(octets) }
+        let octets = take(&mut self.buffer);
+        if take(&mut self.truncated) { Frame::Truncated(octets) } else { Frame::Stanza(octets) }
     }
 }

@@ -1,4 +1,4 @@
-//! The lease of a component domain: of all edges one holds its link. Orchestrators keep it in the store.
+//! Lease of a component domain: one of all edges holds the domain's link. Orchestrators keep the lease in the store.
 
 use bus::{Bus, Message};
 use serde_json::json;
@@ -9,24 +9,24 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tracing::debug;
 
-/// A lease that is not renewed for this long is free.
+/// Time after which a lease that is not renewed is free.
 const TTL: Duration = Duration::from_millis(2_000);
 const RENEW: Duration = Duration::from_millis(500);
-/// A claim that is not answered in this time has failed.
+/// Longest wait for the answer to a claim.
 const ANSWER: Duration = Duration::from_millis(450);
 
-/// Whether we hold it.
+/// Claim to a lease.
 pub struct Lease {
     held: watch::Receiver<bool>,
-    rests: mpsc::Sender<Duration>,
+    releases: mpsc::Sender<Duration>,
     task: JoinHandle<()>,
 }
 
 impl Lease {
-    /// Claims the lease of `domain` for `instance`, again and again.
+    /// Claims the lease of `domain` for `instance` until dropped.
     pub fn claim(bus: Bus, domain: &str, instance: &str) -> Lease {
         let (sender, held) = watch::channel(false);
-        let (rests, mut resting) = mpsc::channel::<Duration>(1);
+        let (releases, mut releasing) = mpsc::channel::<Duration>(1);
         let (domain, instance) = (domain.to_owned(), instance.to_owned());
         let claim = json!({ "name": domain, "holder": instance, "ttl_ms": TTL.as_millis() as u64 });
         let message = Message { trace: String::new(), payload: claim.to_string().into() };
@@ -35,11 +35,11 @@ impl Lease {
             loop {
                 tokio::select! {
                     biased;
-                    Some(rest) = resting.recv() => {
+                    Some(pause_claims) = releasing.recv() => {
                         if sender.send_replace(false) {
-                            give_back(&bus, &domain, &instance).await;
+                            release(&bus, &domain, &instance).await;
                         }
-                        tokio::time::sleep(rest).await;
+                        tokio::time::sleep(pause_claims).await;
                         pause = Duration::ZERO;
                         continue;
                     }
@@ -60,7 +60,8 @@ impl Lease {
                     }
                     Err(error) => {
                         debug!(%error, "nobody decides on the lease");
-                        // Before it runs out there: two links of one domain would be worse than none. The next answer is so far off.
+                        // Given up before it expires there, counting the time to the next answer: two links of one domain
+                        // would be worse than none.
                         if renewed.elapsed() + RENEW + ANSWER >= TTL {
                             sender.send_replace(false);
                         }
@@ -68,33 +69,33 @@ impl Lease {
                 }
             }
         });
-        Lease { held, rests, task }
+        Lease { held, releases, task }
     }
 
-    /// Now.
+    /// Returns true if the lease is ours now.
     pub fn held(&self) -> bool {
         *self.held.borrow()
     }
 
-    /// Waits until it is ours.
+    /// Waits until the lease is ours.
     pub async fn granted(&self) {
         self.until(true).await;
     }
 
-    /// Waits until it is ours no more.
+    /// Waits until the lease is no longer ours.
     pub async fn lost(&self) {
         self.until(false).await;
     }
 
-    /// Gives it back, and claims it no more for so long: another edge may have it.
-    pub async fn rest(&self, pause: Duration) {
-        // The task lives as long as this does.
-        let _ = self.rests.send(pause).await;
+    /// Releases the lease and does not claim it for `pause`, so that another edge may have it.
+    pub async fn release_for(&self, pause: Duration) {
+        // The task lives as long as `self`.
+        let _ = self.releases.send(pause).await;
         self.lost().await;
     }
 
     async fn until(&self, held: bool) {
-        // The task lives as long as this does.
+        // The task lives as long as `self`.
         let _ = self.held.clone().wait_for(|now| *now == held).await;
     }
 }
@@ -105,8 +106,8 @@ impl Drop for Lease {
     }
 }
 
-/// Gives it back at once, so that another edge need not wait.
-pub async fn give_back(bus: &Bus, domain: &str, instance: &str) {
+/// Releases the lease at once, so that another edge need not wait.
+pub async fn release(bus: &Bus, domain: &str, instance: &str) {
     let claim = json!({ "name": domain, "holder": instance, "ttl_ms": 0, "release": true });
     let message = Message { trace: String::new(), payload: claim.to_string().into() };
     let _ = bus.request(subjects::CLAIM, message, ANSWER).await;

@@ -1,9 +1,9 @@
 //! The XMPP edge's shell: component links, clock and bus around `xmpp::Edge`.
 //!
-//! One rule: one task owns the edge; links and the bus reach it by bounded channels. What a stanza means is decided in
-//! `crates/xmpp`. Start at [`run`], then [`link`] for how a link is kept.
+//! One rule: one task owns the edge; links and the bus reach it by bounded channels. Stanzas are understood in
+//! `crates/xmpp` alone. Start at [`run`], then [`link`] for how a link is kept.
 
-mod frames;
+mod framer;
 mod lease;
 mod link;
 mod reader;
@@ -13,7 +13,7 @@ use bus::Bus;
 use bus::directory::{Card, Directory, announce, asked_to_drain};
 use bus::edge::{Inbound, Line, Name, Served, Tracing};
 use lease::Lease;
-use link::{Input, Others};
+use link::{LinkEvent, OtherEdges};
 use minidom::Element;
 use runtime::drain::Stage;
 use runtime::{Config, Drain};
@@ -24,27 +24,27 @@ use tokio::sync::{mpsc, watch};
 use tracing::{info, warn};
 use xmpp::edge::{Component, Edge, Output};
 
-/// Stanzas that wait for the edge; then the link waits, and TCP makes the server wait.
+/// Most stanzas that wait for the edge; beyond that the link waits, and TCP makes the server wait.
 const QUEUE: usize = 4_096;
-/// Verdicts and orders taken along at once.
+/// Most verdicts and orders handled in one go.
 const BURST: usize = 256;
-/// Heartbeat and drain are looked at this often.
+/// Interval of heartbeat and drain checks.
 const BEAT: Duration = Duration::from_secs(1);
-/// A draining edge waits so many beats for verdicts before it hands over.
+/// Most beats that a draining edge waits for verdicts before it hands over.
 const MAX_BEATS: u32 = 3;
-/// Legs held at once.
+/// Most legs held at once.
 const MAX_LEGS: usize = 100_000;
-/// A callee's client that says nothing is taken to ring after this time, ms (interworking §2.4).
+/// Time after which a silent client of the callee is taken to ring, ms (interworking §2.4).
 const PRESUME_RINGING: u64 = 3_000;
 const TRACING: Tracing = Tracing { adopt: runtime::trace::adopt, parent_of: runtime::trace::parent_of };
 
-/// A link that is up: where its stanzas go, and its subject on the bus.
+/// Link that is up: the sender of its stanzas, and its subject on the bus.
 struct Link {
     sender: mpsc::Sender<Element>,
     _served: Served,
 }
 
-/// Runs one XMPP edge until the drain says stop, or it drains and nothing is left that needs it.
+/// Runs one XMPP edge until the drain says stop, or the edge has drained and nothing needs it any more.
 ///
 /// # Errors
 /// No component is configured, or no link to the bus.
@@ -66,14 +66,21 @@ pub async fn run(config: Config, bus: Bus, drain: Drain) -> Result<()> {
     );
     let mut line = Line::open(bus.clone(), TRACING);
     let own_subject = subjects::edge(&instance);
-    let mut own = Some(line.serve(&own_subject, "edge").await.context("cannot serve the orchestrators")?);
+    let mut own_orders =
+        Some(line.serve(&own_subject, "edge").await.context("cannot serve the orchestrators")?);
     let edges = Directory::watch(&bus, "xmpp-edge").await.context("cannot see the other edges")?;
-    let (others_sender, others) = watch::channel(Others::default());
-    let (inputs, mut input) = mpsc::channel(QUEUE);
-    let mut keeping = tokio::task::JoinSet::new();
+    let (others_sender, others) = watch::channel(OtherEdges::default());
+    let (events, mut link_events) = mpsc::channel(QUEUE);
+    let mut link_tasks = tokio::task::JoinSet::new();
     for component in components {
         let lease = Lease::claim(bus.clone(), &component.domain, &instance);
-        keeping.spawn(link::keep(component.clone(), lease, inputs.clone(), drain.clone(), others.clone()));
+        link_tasks.spawn(link::keep_linked(
+            component.clone(),
+            lease,
+            events.clone(),
+            drain.clone(),
+            others.clone(),
+        ));
     }
     let card = Card {
         kind: "xmpp-edge".into(),
@@ -82,8 +89,8 @@ pub async fn run(config: Config, bus: Bus, drain: Drain) -> Result<()> {
         started_ms: runtime::clock::now_ms(),
         ..Card::default()
     };
-    let here = announce(&bus, card);
-    let told = tokio::spawn({
+    let announcement = announce(&bus, card);
+    let drain_orders = tokio::spawn({
         let (bus, instance, drain) = (bus.clone(), instance.clone(), drain.clone());
         async move {
             if asked_to_drain(&bus, &instance).await.is_ok() {
@@ -94,25 +101,25 @@ pub async fn run(config: Config, bus: Bus, drain: Drain) -> Result<()> {
     info!(instance, "the XMPP edge runs");
 
     let mut links: HashMap<String, Link> = HashMap::new();
-    // Domains whose link is ours, be it up or down.
+    // Domains whose link is ours to hold, up or down.
     let mut ours = BTreeSet::new();
-    let mut draining_beats = 0u32;
+    let mut drain_beats = 0u32;
     let mut beat = tokio::time::interval(BEAT);
     loop {
         let wait = edge.deadline().map_or(BEAT, |at| Duration::from_millis(at.since(now())));
         tokio::select! {
             () = drain.stopping() => break,
             () = tokio::time::sleep(wait) => edge.tick(now()),
-            Some(input) = input.recv() => match input {
-                Input::Stanza(stanza) => {
+            Some(event) = link_events.recv() => match event {
+                LinkEvent::Stanza(stanza) => {
                     metrics::counter!("tandem_xmpp_stanzas_in_total").increment(1);
                     edge.receive(&stanza, now());
                 }
-                Input::Up(domain, sender) => {
+                LinkEvent::Up(domain, sender) => {
                     ours.insert(domain.clone());
-                    if own.is_none() {
+                    if own_orders.is_none() {
                         let served = line.serve(&own_subject, "edge").await;
-                        own = served.inspect_err(|error| warn!(%error, "the bus does not take us")).ok();
+                        own_orders = served.inspect_err(|error| warn!(%error, "the bus does not take us")).ok();
                     }
                     let subject = subjects::say(Protocol::Xmpp, &domain);
                     match line.serve(&subject, "link").await {
@@ -124,45 +131,45 @@ pub async fn run(config: Config, bus: Bus, drain: Drain) -> Result<()> {
                         Err(error) => warn!(%error, domain, "the bus does not take the link"),
                     }
                 }
-                Input::Down(domain, still_ours) => {
+                LinkEvent::Down(domain, still_ours) => {
                     links.remove(&domain);
                     edge.linked(&domain.to_lowercase(), false, now());
                     if !still_ours {
                         ours.remove(&domain);
                     }
-                    // What we were told to say now would stay here.
+                    // Orders that came now could not be sent.
                     if ours.is_empty() {
-                        own = None;
+                        own_orders = None;
                     }
                 }
             },
-            inbound = line.next() => come(&mut edge, inbound),
+            inbound = line.next() => handle_inbound(&mut edge, inbound),
             _ = beat.tick() => {
                 let legs = edge.legs();
                 metrics::gauge!("tandem_xmpp_legs").set(legs as f64);
                 let draining = drain.stage() > Stage::Running;
-                here.update(|card| (card.load, card.draining) = (legs as u64, draining));
+                announcement.update(|card| (card.load, card.draining) = (legs as u64, draining));
                 let live = edges.list().iter().any(|card| card.instance != instance && !card.draining);
-                draining_beats = if draining { draining_beats + 1 } else { 0 };
-                // Any edge serves the calls that we know. What is being committed is seen through, if it does not take long.
-                let seen_through = edge.asks() == 0 || draining_beats > MAX_BEATS;
-                let relieve = draining && live && seen_through;
+                drain_beats = if draining { drain_beats + 1 } else { 0 };
+                // Any edge serves the calls that we know; commits under way are finished first if that takes only moments.
+                let commits_done = edge.asks() == 0 || drain_beats > MAX_BEATS;
+                let take_over = draining && live && commits_done;
                 others_sender.send_if_modified(|others| {
-                    std::mem::replace(others, Others { live, relieve }) != Others { live, relieve }
+                    std::mem::replace(others, OtherEdges { live, take_over }) != OtherEdges { live, take_over }
                 });
                 if draining && !live {
                     // Nobody else would take new calls: they are refused, and live ones served.
                     edge.drain();
                 }
-                if draining && edge.live() == 0 || relieve && links.is_empty() {
+                if draining && edge.live() == 0 || take_over && links.is_empty() {
                     break;
                 }
             }
         }
-        // What waits already is taken along, so that a flood of stanzas keeps no verdict waiting.
+        // Handles everything that waits on the bus, so that a flood of stanzas delays no verdict.
         for _ in 0..BURST {
             match line.try_next() {
-                Some(inbound) => come(&mut edge, inbound),
+                Some(inbound) => handle_inbound(&mut edge, inbound),
                 None => break,
             }
         }
@@ -182,17 +189,17 @@ pub async fn run(config: Config, bus: Bus, drain: Drain) -> Result<()> {
             }
         }
     }
-    told.abort();
-    keeping.shutdown().await;
+    drain_orders.abort();
+    link_tasks.shutdown().await;
     for component in components {
-        lease::give_back(&bus, &component.domain, &instance).await;
+        lease::release(&bus, &component.domain, &instance).await;
     }
-    here.leave().await;
+    announcement.leave().await;
     info!(instance, "the XMPP edge leaves");
     Ok(())
 }
 
-/// By the domain of its `from`.
+/// Sends a stanza on the link of the domain of its `from`.
 fn send(links: &HashMap<String, Link>, stanza: Element) {
     metrics::counter!("tandem_xmpp_stanzas_out_total").increment(1);
     let from = stanza.attr("from").unwrap_or_default();
@@ -208,7 +215,7 @@ fn send(links: &HashMap<String, Link>, stanza: Element) {
     }
 }
 
-fn come(edge: &mut Edge, inbound: Inbound) {
+fn handle_inbound(edge: &mut Edge, inbound: Inbound) {
     match inbound {
         Inbound::Verdict(ticket, verdict) => edge.verdict(ticket, verdict, now()),
         Inbound::Say(say) => edge.say(say, now()),

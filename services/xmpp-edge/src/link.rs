@@ -1,7 +1,7 @@
-//! One component link (XEP-0114): claimed, connected, kept alive, and made again when it is lost.
+//! Component link (XEP-0114): claimed, connected, kept alive, and connected again when lost.
 
 use crate::lease::Lease;
-use crate::reader::{Piece, Reader};
+use crate::reader::{Reader, StreamEvent};
 use anyhow::{Context, Result, bail, ensure};
 use minidom::Element;
 use runtime::Drain;
@@ -17,79 +17,79 @@ use tracing::{debug, info, warn};
 const CONNECT: Duration = Duration::from_secs(5);
 const HANDSHAKE: Duration = Duration::from_secs(10);
 const WRITE: Duration = Duration::from_secs(10);
-/// Silence after which we ask whether the server is still there.
-const QUIET: Duration = Duration::from_secs(30);
-/// Silence after that question.
-const DEAD: Duration = Duration::from_secs(15);
-/// Stanzas that wait for a slow server.
+/// Silence after which the server is pinged.
+const PING_AFTER: Duration = Duration::from_secs(30);
+/// Silence after the ping that ends the link.
+const PING_TIMEOUT: Duration = Duration::from_secs(15);
+/// Most stanzas that wait for a slow server.
 const QUEUE: usize = 4_096;
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
-/// The server may take so long to notice that the link of a dead edge is dead; until then ours is refused (R-XMPP-3).
-const CONFLICT: Duration = Duration::from_secs(60);
-/// Attempts in a row that fail before another edge may try.
+/// Time that a server may take to notice the dead link of a dead edge; until then it refuses ours (R-XMPP-3).
+const CONFLICT_PATIENCE: Duration = Duration::from_secs(60);
+/// Failed attempts in a row after which another edge may try.
 const ATTEMPTS: u32 = 3;
-/// Then the lease is left to the others for so long.
-const LEFT: Duration = Duration::from_secs(4);
-/// A draining edge looks this often whether another still lives; its lease is free for twice as long.
-const LOOK: Duration = Duration::from_secs(1);
-/// Ids of our own pings to ourselves.
+/// Time that the lease is then left to the others.
+const RELEASE_AFTER_FAILURES: Duration = Duration::from_secs(4);
+/// Interval at which a draining edge looks for another live one; its lease is free for twice as long.
+const POLL: Duration = Duration::from_secs(1);
+/// Id of our pings to ourselves.
 const PING: &str = "tandem-link";
 
-/// What links bring.
+/// Event of a link.
 #[derive(Debug)]
-pub enum Input {
-    /// The link of a domain is there; stanzas for it go here.
+pub enum LinkEvent {
+    /// The link of a domain is up; its stanzas go to this sender.
     Up(String, mpsc::Sender<Element>),
-    /// It is lost; true: it is still ours to make.
+    /// The link is lost; true: still ours to make again.
     Down(String, bool),
-    /// A stanza came in.
+    /// A stanza was received.
     Stanza(Element),
 }
 
-/// The other edges, as far as a link is concerned.
+/// Other edges, as far as a link is concerned.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Others {
-    /// One lives that takes new calls.
+pub struct OtherEdges {
+    /// Another edge lives and takes new calls.
     pub live: bool,
-    /// It shall take over now.
-    pub relieve: bool,
+    /// Another edge shall take over now.
+    pub take_over: bool,
 }
 
-/// The stream error by which a server refuses the component, in words for the operator.
+/// Stream error by which a server refuses the component, in words for the operator.
 #[derive(Debug, thiserror::Error)]
 #[error("{text}")]
 struct Refusal {
     text: String,
-    /// Somebody else is linked.
+    /// Another component is linked under this name.
     conflict: bool,
 }
 
 /// Keeps the link of one domain for as long as this edge holds its lease.
-pub async fn keep(
+pub async fn keep_linked(
     component: ComponentConfig,
     lease: Lease,
-    inputs: mpsc::Sender<Input>,
+    events: mpsc::Sender<LinkEvent>,
     drain: Drain,
-    mut others: watch::Receiver<Others>,
+    mut others: watch::Receiver<OtherEdges>,
 ) {
     let domain = component.domain.clone();
     let part = format!("xmpp {domain}");
     let (mut pause, mut failed, mut conflict) = (FIRST_PAUSE, 0, None::<Instant>);
     loop {
-        while others.borrow().relieve {
+        while others.borrow().take_over {
             runtime::admin::ready(&part, None);
             tokio::select! {
                 () = drain.stopping() => return,
-                () = async { lease.rest(2 * LOOK).await; tokio::time::sleep(LOOK).await } => {}
+                () = async { lease.release_for(2 * POLL).await; tokio::time::sleep(POLL).await } => {}
             }
         }
         if !lease.held() {
-            // Another edge holds the link: that is how it should be.
+            // Another edge holds the link, as it should.
             runtime::admin::ready(&part, None);
             tokio::select! {
                 () = drain.stopping() => return,
-                () = relieved(&mut others) => continue,
+                () = handed_over(&mut others) => continue,
                 () = lease.granted() => {}
             }
         }
@@ -101,14 +101,14 @@ pub async fn keep(
                 warn!(domain, "another edge holds the lease of the link");
                 Ok(())
             }
-            () = relieved(&mut others) => {
+            () = handed_over(&mut others) => {
                 info!(domain, "another edge takes over the link");
                 Ok(())
             }
-            outcome = connected(&component, &inputs, &part, &mut linked) => outcome,
+            outcome = connected(&component, &events, &part, &mut linked) => outcome,
         };
-        let ours = lease.held() && !others.borrow().relieve;
-        let _ = inputs.send(Input::Down(domain.clone(), ours)).await;
+        let ours = lease.held() && !others.borrow().take_over;
+        let _ = events.send(LinkEvent::Down(domain.clone(), ours)).await;
         if !ours {
             (pause, failed) = (FIRST_PAUSE, 0);
             continue;
@@ -116,19 +116,19 @@ pub async fn keep(
         runtime::admin::ready(&part, Some("no link to the XMPP server"));
         let mut refused = false;
         if let Err(error) = outcome {
-            // A link that was made and then lost to somebody else is another matter: two would throw each other out.
+            // Not so for a link that was made and then lost to somebody else: two would throw each other out.
             refused = !linked && error.downcast_ref::<Refusal>().is_some_and(|refusal| refusal.conflict);
             warn!(domain, server = component.server, "{error:#}");
         }
         conflict = if refused { conflict.or_else(|| Some(Instant::now())) } else { None };
-        let waits = conflict.is_some_and(|since| since.elapsed() < CONFLICT);
+        let waits = conflict.is_some_and(|since| since.elapsed() < CONFLICT_PATIENCE);
         let lasted = began.elapsed() > LONGEST_PAUSE;
         pause = if waits || lasted { FIRST_PAUSE } else { (pause * 2).min(LONGEST_PAUSE) };
         failed = if linked { 0 } else { failed + 1 };
         if failed >= ATTEMPTS && !waits && others.borrow().live {
             info!(domain, "no link from here: another edge may try");
-            let _ = inputs.send(Input::Down(domain.clone(), false)).await;
-            lease.rest(LEFT).await;
+            let _ = events.send(LinkEvent::Down(domain.clone(), false)).await;
+            lease.release_for(RELEASE_AFTER_FAILURES).await;
             (pause, failed) = (FIRST_PAUSE, 0);
             continue;
         }
@@ -140,14 +140,14 @@ pub async fn keep(
 }
 
 /// Waits until another edge shall take over.
-async fn relieved(others: &mut watch::Receiver<Others>) {
-    // Without news this edge goes on by itself.
-    if others.wait_for(|others| others.relieve).await.is_err() {
+async fn handed_over(others: &mut watch::Receiver<OtherEdges>) {
+    // Without news this edge keeps the link.
+    if others.wait_for(|others| others.take_over).await.is_err() {
         std::future::pending::<()>().await;
     }
 }
 
-/// Between the given time and twice it, so that many edges do not come back at once.
+/// Returns a time between `pause` and twice that, so that many edges do not return at once.
 fn jittered(pause: Duration) -> Duration {
     let share = runtime::clock::now_ms() % 1_000;
     pause + pause.mul_f64(share as f64 / 1_000.0)
@@ -156,7 +156,7 @@ fn jittered(pause: Duration) -> Duration {
 /// One connection from the first octet to the last.
 async fn connected(
     component: &ComponentConfig,
-    inputs: &mpsc::Sender<Input>,
+    events: &mpsc::Sender<LinkEvent>,
     part: &str,
     linked: &mut bool,
 ) -> Result<()> {
@@ -174,16 +174,16 @@ async fn connected(
     runtime::admin::ready(part, None);
     *linked = true;
     let (sender, mut outgoing) = mpsc::channel::<Element>(QUEUE);
-    inputs.send(Input::Up(component.domain.clone(), sender)).await?;
+    events.send(LinkEvent::Up(component.domain.clone(), sender)).await?;
 
     let (mut from, mut to) = stream.into_split();
     let mut buffer = vec![0; 32 * 1024];
     let (mut heard, mut asked) = (Instant::now(), false);
     loop {
-        for piece in early.drain(..) {
-            pass(piece, component, inputs).await?;
+        for event in early.drain(..) {
+            forward(event, component, events).await?;
         }
-        let patience = heard + if asked { QUIET + DEAD } else { QUIET };
+        let patience = heard + if asked { PING_AFTER + PING_TIMEOUT } else { PING_AFTER };
         tokio::select! {
             read = from.read(&mut buffer) => {
                 let length = read.context("the link broke")?;
@@ -192,9 +192,9 @@ async fn connected(
                 early = reader.push(&buffer[..length])?;
             }
             stanza = outgoing.recv() => {
-                // Else we would hear and could not speak.
+                // Without the bus we would hear and could not speak.
                 let mut text = written(&stanza.context("the bus does not take the link")?);
-                // Whatever waits already goes into the same write.
+                // Everything that waits goes into the same write.
                 while text.len() < 64 * 1024 && let Ok(more) = outgoing.try_recv() {
                     text.push_str(&written(&more));
                 }
@@ -203,7 +203,7 @@ async fn connected(
             () = tokio::time::sleep_until(patience) => {
                 ensure!(!asked, "the XMPP server fell silent");
                 asked = true;
-                // To ourselves and back: the server must be alive to route it.
+                // A ping to ourselves: only a live server routes it back.
                 let domain = &component.domain;
                 let ping = format!(
                     "<iq type='get' id='{PING}' from='{domain}' to='{domain}'><ping xmlns='urn:xmpp:ping'/></iq>"
@@ -214,7 +214,7 @@ async fn connected(
     }
 }
 
-/// As text; what cannot be written is no reason to lose the link.
+/// Writes a stanza as text; one that is no XML is left out rather than losing the link.
 fn written(stanza: &Element) -> String {
     xmpp::writer::write(stanza).unwrap_or_else(|| {
         warn!(to = stanza.attr("to"), "a stanza that is no XML is left out");
@@ -227,12 +227,12 @@ async fn write(to: &mut (impl AsyncWriteExt + Unpin), octets: &[u8]) -> Result<(
     Ok(())
 }
 
-/// Stream header and handshake (XEP-0114 §3); gives what came right behind.
+/// Sends stream header and handshake (XEP-0114 §3); returns the events that followed in the same read.
 async fn handshake(
     stream: &mut TcpStream,
     reader: &mut Reader,
     component: &ComponentConfig,
-) -> Result<Vec<Piece>> {
+) -> Result<Vec<StreamEvent>> {
     let domain = &component.domain;
     let header = format!(
         "<?xml version='1.0'?><stream:stream xmlns='jabber:component:accept' \
@@ -244,22 +244,22 @@ async fn handshake(
     loop {
         let length = stream.read(&mut buffer).await?;
         ensure!(length > 0, "the XMPP server closed the connection at the handshake");
-        let mut pieces = reader.push(&buffer[..length])?.into_iter();
-        while let Some(piece) = pieces.next() {
-            match piece {
-                Piece::Opened { id } => {
+        let mut events = reader.push(&buffer[..length])?.into_iter();
+        while let Some(event) = events.next() {
+            match event {
+                StreamEvent::Opened { id } => {
                     let secret = component.secret.as_deref().unwrap_or_default();
                     let digest = Sha1::digest(format!("{id}{secret}"));
                     let proof: String = digest.iter().map(|octet| format!("{octet:02x}")).collect();
                     stream.write_all(format!("<handshake>{proof}</handshake>").as_bytes()).await?;
                     proven = true;
                 }
-                Piece::Stanza(element) if element.name() == "handshake" && proven => {
-                    return Ok(pieces.collect());
+                StreamEvent::Stanza(element) if element.name() == "handshake" && proven => {
+                    return Ok(events.collect());
                 }
-                Piece::Stanza(error) if error.name() == "error" => bail!(refusal(&error, domain)),
-                Piece::Closed => bail!("the XMPP server closed the stream at the handshake"),
-                Piece::Stanza(_) | Piece::Spoiled(_) => {}
+                StreamEvent::Stanza(error) if error.name() == "error" => bail!(refusal(&error, domain)),
+                StreamEvent::Closed => bail!("the XMPP server closed the stream at the handshake"),
+                StreamEvent::Stanza(_) | StreamEvent::Unparsable(_) => {}
             }
         }
     }
@@ -287,18 +287,22 @@ fn refusal(error: &Element, domain: &str) -> Refusal {
     Refusal { text, conflict: condition == "conflict" }
 }
 
-async fn pass(piece: Piece, component: &ComponentConfig, inputs: &mpsc::Sender<Input>) -> Result<()> {
-    match piece {
-        Piece::Stanza(error) if error.name() == "error" => bail!(refusal(&error, &component.domain)),
-        Piece::Stanza(stanza) if is_own_ping(&stanza, &component.domain) => {}
-        Piece::Stanza(stanza) => inputs.send(Input::Stanza(stanza)).await?,
-        Piece::Spoiled(stanza) => {
+async fn forward(
+    event: StreamEvent,
+    component: &ComponentConfig,
+    events: &mpsc::Sender<LinkEvent>,
+) -> Result<()> {
+    match event {
+        StreamEvent::Stanza(error) if error.name() == "error" => bail!(refusal(&error, &component.domain)),
+        StreamEvent::Stanza(stanza) if is_own_ping(&stanza, &component.domain) => {}
+        StreamEvent::Stanza(stanza) => events.send(LinkEvent::Stanza(stanza)).await?,
+        StreamEvent::Unparsable(stanza) => {
             debug!(from = stanza.attr("from"), "a stanza that is too large, too deep or no XML");
             metrics::counter!("tandem_xmpp_stanzas_spoiled_total").increment(1);
-            inputs.send(Input::Stanza(stanza)).await?;
+            events.send(LinkEvent::Stanza(stanza)).await?;
         }
-        Piece::Closed => bail!("the XMPP server closed the stream"),
-        Piece::Opened { .. } => bail!("a second stream header"),
+        StreamEvent::Closed => bail!("the XMPP server closed the stream"),
+        StreamEvent::Opened { .. } => bail!("a second stream header"),
     }
     Ok(())
 }
@@ -312,7 +316,7 @@ mod tests {
     use super::*;
     use tokio::net::TcpListener;
 
-    async fn linked() -> (mpsc::Receiver<Input>, tokio::task::JoinHandle<Result<()>>, TcpStream) {
+    async fn linked() -> (mpsc::Receiver<LinkEvent>, tokio::task::JoinHandle<Result<()>>, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let component = ComponentConfig {
             domain: "sip.example.net".into(),
@@ -321,19 +325,19 @@ mod tests {
             secret_file: None,
             users: None,
         };
-        let (sender, inputs) = mpsc::channel(8);
+        let (sender, events) = mpsc::channel(8);
         let link = tokio::spawn(async move { connected(&component, &sender, "test", &mut false).await });
         let (mut server, _) = listener.accept().await.unwrap();
         let welcome = "<stream:stream xmlns='jabber:component:accept' xmlns:stream='http://etherx.jabber.org/streams' id='1'><handshake/>";
         server.write_all(welcome.as_bytes()).await.unwrap();
-        (inputs, link, server)
+        (events, link, server)
     }
 
-    /// Else it would hear and could not speak.
+    /// Such a link would hear and could not speak.
     #[tokio::test]
     async fn a_link_that_nobody_speaks_on_ends() {
-        let (mut inputs, link, _server) = linked().await;
-        let Some(Input::Up(_, sender)) = inputs.recv().await else { panic!() };
+        let (mut events, link, _server) = linked().await;
+        let Some(LinkEvent::Up(_, sender)) = events.recv().await else { panic!() };
         drop(sender);
         let ended = timeout(Duration::from_secs(5), link).await.unwrap().unwrap();
         assert!(ended.is_err());
@@ -341,8 +345,8 @@ mod tests {
 
     #[tokio::test]
     async fn what_cannot_be_written_is_left_out() {
-        let (mut inputs, link, mut server) = linked().await;
-        let Some(Input::Up(_, sender)) = inputs.recv().await else { panic!() };
+        let (mut events, link, mut server) = linked().await;
+        let Some(LinkEvent::Up(_, sender)) = events.recv().await else { panic!() };
         for name in ["no name", "iq"] {
             sender.send(Element::bare(name, "jabber:component:accept")).await.unwrap();
         }

@@ -1,15 +1,15 @@
-//! Octets of a component stream to stanzas, within limits: whatever a stranger puts into a stanza, the stream goes on.
+//! Reading of a component stream, within limits: no content of a stanza ends the stream.
 
-use crate::frames::{Frame, Frames, MAX_STANZA};
+use crate::framer::{Frame, Framer, MAX_STANZA};
 use minidom::Element;
 use minidom::tree_builder::TreeBuilder;
 use rxml::error::EndOrError;
 use rxml::{Namespace, Options, Parse, RawEvent, RawParser, WithOptions};
 use xmpp::stanza::COMPONENT;
 
-/// What a stream gives.
+/// Event of a stream.
 #[derive(Debug, PartialEq)]
-pub enum Piece {
+pub enum StreamEvent {
     /// The server's stream header.
     Opened {
         /// Its stream id.
@@ -17,62 +17,62 @@ pub enum Piece {
     },
     /// A stanza or another element of the stream.
     Stanza(Element),
-    /// A stanza that is not read (too large, too deep, no XML): as much of its first tag as its answer needs.
-    Spoiled(Element),
+    /// A stanza that is too large, too deep or no XML: as much of its first tag as its answer needs.
+    Unparsable(Element),
     /// The server has closed the stream.
     Closed,
 }
 
-/// The stream cannot be read on: it must be closed.
+/// Error after which the stream must be closed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the stream cannot be read: {0}")]
 pub struct Unreadable(pub String);
 
-/// Reads one stream.
+/// Reader of one stream.
 pub struct Reader {
-    frames: Frames,
-    /// The stream header: what it declares holds for all stanzas.
+    framer: Framer,
+    /// Stream header; its declarations hold for all stanzas.
     root: Element,
 }
 
 impl Reader {
-    /// For a new stream.
+    /// Creates the reader of a new stream.
     pub fn new() -> Reader {
-        Reader { frames: Frames::new(), root: nothing() }
+        Reader { framer: Framer::new(), root: unparsable() }
     }
 
-    /// Takes octets and gives what they complete.
+    /// Takes octets and returns the events that they complete.
     ///
     /// # Errors
-    /// [`Unreadable`]: not a stream of stanzas, or one without end.
-    pub fn push(&mut self, octets: &[u8]) -> Result<Vec<Piece>, Unreadable> {
-        let mut pieces = vec![];
+    /// [`Unreadable`]: not a stream of stanzas, or a stanza without end.
+    pub fn push(&mut self, octets: &[u8]) -> Result<Vec<StreamEvent>, Unreadable> {
+        let mut events = vec![];
         for octet in octets {
-            if let Some(frame) = self.frames.push(*octet)? {
-                pieces.push(self.piece(frame)?);
+            if let Some(frame) = self.framer.push(*octet)? {
+                events.push(self.read(frame)?);
             }
         }
-        Ok(pieces)
+        Ok(events)
     }
 
-    fn piece(&mut self, frame: Frame) -> Result<Piece, Unreadable> {
+    fn read(&mut self, frame: Frame) -> Result<StreamEvent, Unreadable> {
         Ok(match frame {
             Frame::Header(octets) => {
                 let mut tree = TreeBuilder::new();
                 parse(&octets, &mut tree).map_err(Unreadable)?;
                 let root = tree.top().ok_or_else(|| Unreadable("no stream header".into()))?;
                 self.root = root.clone();
-                Piece::Opened { id: root.attr("id").unwrap_or_default().to_owned() }
+                StreamEvent::Opened { id: root.attr("id").unwrap_or_default().to_owned() }
             }
             Frame::Stanza(octets) => {
                 let mut tree = TreeBuilder::new().with_prefixes_stack(vec![self.root.prefixes.clone()]);
                 match (parse(&octets, &mut tree), tree.root.take()) {
-                    (Ok(()), Some(stanza)) => Piece::Stanza(stanza),
-                    _ => Piece::Spoiled(head(&octets)),
+                    (Ok(()), Some(stanza)) => StreamEvent::Stanza(stanza),
+                    _ => StreamEvent::Unparsable(first_tag(&octets)),
                 }
             }
-            Frame::Head(octets) => Piece::Spoiled(head(&octets)),
-            Frame::Footer => Piece::Closed,
+            Frame::Truncated(octets) => StreamEvent::Unparsable(first_tag(&octets)),
+            Frame::Footer => StreamEvent::Closed,
         })
     }
 }
@@ -97,20 +97,19 @@ fn parse(mut octets: &[u8], tree: &mut TreeBuilder) -> Result<(), String> {
     Ok(())
 }
 
-/// `xmlns:xml` may be declared and need not be (Namespaces in XML §3); as a declared prefix it is one that nobody may write.
+/// Returns true for a declaration of `xmlns:xml`, which is allowed and redundant (Namespaces in XML §3).
 fn is_redundant(event: &RawEvent) -> bool {
     matches!(event, RawEvent::Attribute(_, (Some(prefix), name), _) if prefix == "xmlns" && name == "xml")
 }
 
-fn nothing() -> Element {
-    Element::bare("spoiled", COMPONENT)
+fn unparsable() -> Element {
+    Element::bare("unparsable", COMPONENT)
 }
 
-/// As much of a stanza's first tag as its answer needs: without its content no feature is found in it, and it is refused as any
-/// unknown request is.
-fn head(mut octets: &[u8]) -> Element {
-    let (mut parser, mut head) = (parser(), nothing());
-    // What cannot be read of it stays away: it is then let go like any stanza without sender.
+/// Reads as much of a stanza's first tag as its answer needs. Without content the stanza is refused as an unknown request.
+fn first_tag(mut octets: &[u8]) -> Element {
+    let (mut parser, mut head) = (parser(), unparsable());
+    // An unreadable attribute is left out; a stanza without sender is then ignored.
     while let Ok(Some(event)) = parser.parse(&mut octets, false) {
         match event {
             RawEvent::ElementHeadOpen(_, (None, name)) => head = Element::bare(name.as_str(), COMPONENT),
@@ -133,7 +132,7 @@ mod tests {
     const HEAD: &str = "<?xml version='1.0'?><stream:stream xmlns='jabber:component:accept' \
                         xmlns:stream='http://etherx.jabber.org/streams' id='abc' from='sip.example.net'>";
 
-    fn all(chunks: &[&str]) -> Vec<Piece> {
+    fn all(chunks: &[&str]) -> Vec<StreamEvent> {
         let mut reader = Reader::new();
         chunks.iter().flat_map(|chunk| reader.push(chunk.as_bytes()).unwrap()).collect()
     }
@@ -147,7 +146,12 @@ mod tests {
         let bytes: Vec<String> = text.chars().map(String::from).collect();
         let cut = all(&bytes.iter().map(String::as_str).collect::<Vec<_>>());
         assert_eq!(whole, cut);
-        let [Piece::Opened { id }, Piece::Stanza(message), Piece::Stanza(iq), Piece::Closed] = &whole[..]
+        let [
+            StreamEvent::Opened { id },
+            StreamEvent::Stanza(message),
+            StreamEvent::Stanza(iq),
+            StreamEvent::Closed,
+        ] = &whole[..]
         else {
             panic!("{whole:?}")
         };
@@ -160,8 +164,10 @@ mod tests {
     #[test]
     fn a_stanza_that_is_too_deep_is_refused_and_the_stream_goes_on() {
         let deep = format!("{}{}", "<a>".repeat(50_000), "</a>".repeat(50_000));
-        let pieces = all(&[HEAD, "<iq type='set' id='7' from='m@e'>", &deep, "</iq><presence/>"]);
-        let [Piece::Opened { .. }, Piece::Spoiled(iq), Piece::Stanza(presence)] = &pieces[..] else {
+        let events = all(&[HEAD, "<iq type='set' id='7' from='m@e'>", &deep, "</iq><presence/>"]);
+        let [StreamEvent::Opened { .. }, StreamEvent::Unparsable(iq), StreamEvent::Stanza(presence)] =
+            &events[..]
+        else {
             panic!()
         };
         assert_eq!((iq.attr("id"), presence.name()), (Some("7"), "presence"));
@@ -192,9 +198,11 @@ mod tests {
     #[test]
     fn a_stanza_that_is_too_large_is_refused_and_the_stream_goes_on() {
         let large = format!("<body>{}</body>", "&quot;".repeat(256 * 1024));
-        let pieces =
+        let events =
             all(&[HEAD, "<iq type='set' id='7' from='m@e' to='d' x='y'>", &large, "</iq><presence/>"]);
-        let [Piece::Opened { .. }, Piece::Spoiled(iq), Piece::Stanza(presence)] = &pieces[..] else {
+        let [StreamEvent::Opened { .. }, StreamEvent::Unparsable(iq), StreamEvent::Stanza(presence)] =
+            &events[..]
+        else {
             panic!()
         };
         let attributes = ["type", "id", "from", "to", "x"].map(|name| iq.attr(name));
@@ -203,11 +211,11 @@ mod tests {
         let mut reader = Reader::new();
         reader.push(HEAD.as_bytes()).unwrap();
         assert!(reader.push(format!("<iq a='{}'/>", "x".repeat(600_000)).as_bytes()).unwrap().len() == 1);
-        assert!(reader.frames.kept() < 1_024, "nothing of it is kept");
+        assert!(reader.framer.buffered() < 1_024, "nothing of it is kept");
         assert!(Reader::new().push(format!("<stream a='{}'>", "x".repeat(600_000)).as_bytes()).is_err());
     }
 
-    /// What any user can put into a stanza and a server passes on.
+    /// Any user can put these into a stanza, and a server passes them on.
     #[test]
     fn hostile_stanzas_are_refused_one_by_one() {
         let xml = "http://www.w3.org/XML/1998/namespace";
@@ -230,26 +238,31 @@ mod tests {
             "<a xmlns:b=''><b:c/></a>",
         ] {
             let iq = format!("<iq type='set' id='7' from='m@e' to='d'>{inner}</iq>");
-            let pieces = all(&[HEAD, &iq, "<presence/>"]);
-            let [_, Piece::Stanza(iq) | Piece::Spoiled(iq), Piece::Stanza(presence)] = &pieces[..] else {
-                panic!("{inner}: {pieces:?}")
+            let events = all(&[HEAD, &iq, "<presence/>"]);
+            let [_, StreamEvent::Stanza(iq) | StreamEvent::Unparsable(iq), StreamEvent::Stanza(presence)] =
+                &events[..]
+            else {
+                panic!("{inner}: {events:?}")
             };
             assert_eq!(
                 (iq.attr("id"), iq.attr("from"), presence.name()),
                 (Some("7"), Some("m@e"), "presence")
             );
-            // Neither to know it again nor to answer it needs more than it can give.
+            // The stanza can be hashed and answered.
             assert!(!xmpp::writer::digest(iq).is_empty());
             assert!(xmpp::writer::write(&xmpp::stanza::result(iq)).is_some());
         }
-        let pieces = all(&[HEAD, "<iq from='m@e' to='d' nobody:declared='x' id='7'/>"]);
-        assert!(matches!(&pieces[1], Piece::Spoiled(iq) if iq.attr("id") == Some("7")), "{pieces:?}");
+        let events = all(&[HEAD, "<iq from='m@e' to='d' nobody:declared='x' id='7'/>"]);
+        assert!(
+            matches!(&events[1], StreamEvent::Unparsable(iq) if iq.attr("id") == Some("7")),
+            "{events:?}"
+        );
     }
 
-    /// Whatever comes: no panic.
+    /// No octets make the reader panic.
     #[test]
     fn any_octets_are_read_or_told() {
-        let pieces = [
+        let events = [
             "<",
             ">",
             "/",
@@ -276,7 +289,7 @@ mod tests {
             reader.push(HEAD.as_bytes()).unwrap();
             for _ in 0..12 {
                 seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-                if reader.push(pieces[(seed >> 33) as usize % pieces.len()].as_bytes()).is_err() {
+                if reader.push(events[(seed >> 33) as usize % events.len()].as_bytes()).is_err() {
                     break;
                 }
             }
@@ -287,8 +300,10 @@ mod tests {
     fn octets_that_are_no_text_spoil_their_stanza() {
         let mut reader = Reader::new();
         reader.push(HEAD.as_bytes()).unwrap();
-        let pieces = reader.push(b"<iq id='1' from='m@e'><a>\xff\xfe</a></iq><presence/>").unwrap();
-        assert!(matches!(&pieces[..], [Piece::Spoiled(iq), Piece::Stanza(_)] if iq.attr("id") == Some("1")));
+        let events = reader.push(b"<iq id='1' from='m@e'><a>\xff\xfe</a></iq><presence/>").unwrap();
+        assert!(
+            matches!(&events[..], [StreamEvent::Unparsable(iq), StreamEvent::Stanza(_)] if iq.attr("id") == Some("1"))
+        );
     }
 
     #[test]

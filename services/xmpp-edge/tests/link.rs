@@ -229,7 +229,7 @@ async fn a_link_serves_and_survives_whatever_a_stranger_sends() {
     stranger.served("still").await;
 }
 
-/// What a client may send and a server passes on, in its own words: other namespaces, and references for characters.
+/// Stanzas that a client may send and a server passes on in its own words: other namespaces, references for characters.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_link_survives_odd_namespaces_and_large_stanzas() {
     let (server, bus) = (prosody(), Bus::in_process());
@@ -332,7 +332,7 @@ async fn an_edge_that_drains_alone_keeps_its_link() {
     assert!(stranger.rings("first").await && !one.is_finished());
 }
 
-/// Its lease is worth nothing to an edge that cannot reach the server.
+/// An edge that cannot reach the server leaves the lease to another.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_edge_without_a_way_to_the_server_lets_another_try() {
     let (server, bus) = (prosody(), Bus::in_process());
