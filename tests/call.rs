@@ -38,6 +38,7 @@ fn edge(instance: &str) -> Edge {
         host: host.into(),
         flow: flow(host),
         sources: vec![(host.parse().unwrap(), 32)],
+        roaming: false,
         credentials: None,
     };
     let config = Config {

@@ -45,6 +45,7 @@ fn sip_edge() -> Edge {
         host: PHONE.into(),
         flow: flow(),
         sources: vec![(PHONE.parse().unwrap(), 32)],
+        roaming: false,
         credentials: None,
     };
     let config = Config {

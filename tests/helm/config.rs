@@ -58,6 +58,7 @@ fn values_arrive_in_the_configuration() {
     assert_eq!(edge.trunk[1].uri, "sip:carrier.example.org;transport=tcp");
     assert_eq!(edge.trunk[0].callers, None);
     assert_eq!(edge.trunk[1].callers.as_deref(), Some(["example.org".to_owned(), "*".to_owned()].as_slice()));
+    assert_eq!((edge.trunk[0].roaming, edge.trunk[1].roaming), (false, true));
     assert_eq!((edge.trunk[0].srtp, edge.trunk[1].srtp), (Srtp::Off, Srtp::Required));
     assert_eq!((&edge.trunk[0].username, &edge.trunk[0].password), (&None, &None));
     assert_eq!(edge.trunk[1].username.as_deref(), Some("2000"));

@@ -8,6 +8,10 @@ use serde::{Deserialize, Serialize};
 use signal::Media;
 use std::net::IpAddr;
 
+mod identity;
+
+pub use identity::{Membership, same_tag};
+
 /// Where the leg stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum State {
@@ -32,6 +36,8 @@ pub struct Offered {
     pub first: bool,
 }
 
+/// Early dialogs of one INVITE of ours whose tags are kept (R-CALL-29).
+pub const MAX_FORKS: usize = 8;
 /// Nonces that a dialog remembers: two realms, each by server and by proxy.
 pub const MAX_NONCES: usize = 4;
 
@@ -96,6 +102,8 @@ pub struct Dialog {
     pub ringing: bool,
     /// The description of the peer's last provisional response: the 200 may come without one.
     pub early: Vec<u8>,
+    /// Remote tags that our INVITE met, the newest last; at most [`MAX_FORKS`].
+    pub forks: Vec<String>,
     /// Nonces that we were challenged with, the newest last; at most [`MAX_NONCES`].
     pub nonces: Vec<Nonce>,
     /// CSeq of our last request that answers a stale nonce: it is not said a third time.
@@ -216,15 +224,16 @@ impl Dialog {
         if let Some(to) = response.text("To") {
             to.clone_into(&mut self.remote);
         }
+        if let Some(tag) = self.remote_tag().filter(|tag| !self.forks.contains(tag)) {
+            if self.forks.len() >= MAX_FORKS {
+                self.forks.remove(0);
+            }
+            self.forks.push(tag);
+        }
         if let Some(contact) = response.contact() {
             self.target = contact.uri.to_string();
         }
         self.route = response.list("Record-Route").into_iter().rev().map(str::to_owned).collect();
-    }
-    /// The peer's tag, once it has one.
-    #[must_use]
-    pub fn remote_tag(&self) -> Option<String> {
-        NameAddr::parse(&self.remote)?.tag().map(str::to_owned)
     }
     fn numbered(&self, method: &str, cseq: u32, branch: &str) -> Message {
         let way = if self.next.is_empty() { &self.flow } else { &self.next };

@@ -32,6 +32,16 @@ pub struct Hearing {
     pub keep: bool,
 }
 
+impl Hearing {
+    /// Returns true if a request has come to something and was not refused.
+    #[must_use]
+    pub fn accepted(&self) -> bool {
+        let refuses = |wire: &Wire| matches!(wire, Wire::Respond(_, response) if response.code().is_some_and(|code| code >= 300));
+        let nothing = self.now.is_empty() && self.after.is_empty() && self.signals.is_empty();
+        !nothing && !self.now.iter().any(refuses)
+    }
+}
+
 /// Something for the wire.
 #[derive(Clone, Debug)]
 pub enum Wire {
@@ -66,8 +76,7 @@ fn end(message: &Message, fallback: Reason) -> End {
 
 /// A response to `request` with our tag and, where the method asks for it, our Contact.
 fn respond(dialog: &Dialog, request: &Message, code: u16, phrase: &str) -> Message {
-    let tag = dialog.local.rsplit_once(";tag=").map_or("", |(_, tag)| tag);
-    let response = Message::response(request, code, phrase, tag);
+    let response = Message::response(request, code, phrase, dialog.local_tag().unwrap_or_default());
     match request.method().as_deref() {
         Some("INVITE" | "UPDATE") if code < 400 => response.with("Contact", dialog.contact.clone()),
         _ => response,

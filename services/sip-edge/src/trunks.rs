@@ -51,7 +51,7 @@ async fn look_up(trunk: &TrunkConfig) -> anyhow::Result<Trunk> {
     let credentials = trunk.username.clone().zip(trunk.password.clone());
     let credentials = credentials.map(|(username, password)| Credentials { username, password });
     let flow = if tcp { Flow::tcp(peer) } else { Flow::udp(peer) };
-    Ok(Trunk { name: trunk.name.clone(), host, flow, sources, credentials })
+    Ok(Trunk { name: trunk.name.clone(), host, flow, sources, roaming: trunk.roaming, credentials })
 }
 
 /// Host with port, and whether it is TCP, of `sip:user@host:port;transport=tcp`.

@@ -8,7 +8,7 @@
 )]
 
 use bus::directory::{Card, announce};
-use bus::{Bus, Message};
+use bus::{Bus, Inbox, Message, Request};
 use proto::wire::Wire;
 use runtime::config::{SipConfig, TrunkConfig};
 use runtime::{Config, Drain};
@@ -50,7 +50,10 @@ struct Phone(tokio::net::UdpSocket);
 
 impl Phone {
     async fn new(port: u16) -> Phone {
-        let socket = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        Phone::at("127.0.0.1", port).await
+    }
+    async fn at(host: &str, port: u16) -> Phone {
+        let socket = tokio::net::UdpSocket::bind((host, 0)).await.unwrap();
         socket.connect(("127.0.0.1", port)).await.unwrap();
         Phone(socket)
     }
@@ -163,14 +166,8 @@ async fn an_orchestrator_s_refusal_is_the_peer_s_answer() {
     assert!(last.starts_with("SIP/2.0 404 "), "{last}");
 }
 
-/// An established call keeps a draining edge for as long as no other could serve it.
-#[tokio::test]
-async fn a_draining_edge_leaves_its_calls_to_another() {
-    let (port, bus) = (free(), Bus::in_process());
-    let mut asks = bus.serve(subjects::ASK, "orchestrators").await.unwrap();
-    let (drain, running) = start(config(port), &bus);
-    up(port).await;
-    let phone = Phone::new(port).await;
+/// A call that the phone made and an orchestrator had answered: our To with its tag.
+async fn established(phone: &Phone, bus: &Bus, asks: &mut Inbox<Request>) -> String {
     let sdp =
         "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio 4000 RTP/AVP 0\r\n";
     let length = format!("Content-Type: application/sdp\r\nContent-Length: {}\r\n\r\n{sdp}", sdp.len());
@@ -195,15 +192,56 @@ async fn a_draining_edge_leaves_its_calls_to_another() {
     while !last.starts_with("SIP/2.0 200") {
         last = phone.hear().await;
     }
-    let to = last.lines().find(|line| line.starts_with("To: ")).unwrap();
+    let to = last.lines().find(|line| line.starts_with("To: ")).unwrap().to_owned();
     let ack = request("ACK", "UDP", "six").replace("z9hG4bKsix", "z9hG4bKack");
-    phone.send(&ack.replace("To: <sip:2700@gw.example>", to)).await;
+    phone.send(&ack.replace("To: <sip:2700@gw.example>", &to)).await;
+    to
+}
+
+/// An established call keeps a draining edge for as long as no other could serve it.
+#[tokio::test]
+async fn a_draining_edge_leaves_its_calls_to_another() {
+    let (port, bus) = (free(), Bus::in_process());
+    let mut asks = bus.serve(subjects::ASK, "orchestrators").await.unwrap();
+    let (drain, running) = start(config(port), &bus);
+    up(port).await;
+    let phone = Phone::new(port).await;
+    established(&phone, &bus, &mut asks).await;
     drain.drain();
     tokio::time::sleep(Duration::from_millis(2_500)).await;
     assert!(!running.is_finished(), "nobody else would serve the call");
     let card = Card { kind: "sip-edge".into(), instance: "another".into(), ..Card::default() };
     let _another = announce(&bus, card);
     tokio::time::timeout(Duration::from_secs(5), running).await.expect("it stays").unwrap().unwrap();
+}
+
+/// Whoever has seen our tag cannot hang up for the phone, neither from another address nor with another Call-ID.
+#[tokio::test]
+async fn a_stranger_who_knows_our_tag_ends_no_call() {
+    let (port, bus) = (free(), Bus::in_process());
+    let mut asks = bus.serve(subjects::ASK, "orchestrators").await.unwrap();
+    let (_drain, _running) = start(config(port), &bus);
+    up(port).await;
+    let phone = Phone::new(port).await;
+    let to = established(&phone, &bus, &mut asks).await;
+    let bye =
+        request("BYE", "UDP", "six").replace("To: <sip:2700@gw.example>", &to).replace(": 1 BYE", ": 2 BYE");
+    let stranger = Phone::at("127.0.0.2", port).await;
+    for (from, text) in [
+        (&stranger, bye.clone()),
+        (&stranger, bye.replace("Call-ID: six", "Call-ID: seven").replace("tag=asix", "tag=q")),
+        (&phone, bye.replace("Call-ID: six", "Call-ID: seven")),
+    ] {
+        from.send(&text).await;
+        let answer = from.hear().await;
+        assert!(answer.starts_with("SIP/2.0 481 "), "{answer}");
+    }
+    phone.send(&bye).await;
+    let ask = tokio::time::timeout(Duration::from_secs(5), asks.next()).await.unwrap().unwrap();
+    let Ok(Ask::Heard(heard)) = Ask::decode(&ask.message.payload) else { panic!("a BYE is heard") };
+    assert!(matches!(&heard.signals[..], [Signal::End(end)] if end.reason == Reason::Normal));
+    ask.reply(Verdict::Committed { revision: heard.base + 1, trace: String::new() }.encode()).await.unwrap();
+    assert!(phone.hear().await.starts_with("SIP/2.0 200 "));
 }
 
 #[tokio::test]

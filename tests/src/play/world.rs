@@ -68,6 +68,7 @@ fn sip_edge(instance: &str, phone: &Phone) -> sip::edge::Edge {
         host: phone.address.ip().to_string(),
         flow: flow_of(phone),
         sources: vec![(phone.address.ip(), 32)],
+        roaming: false,
         credentials: Some(sip::digest::Credentials {
             username: "gateway".into(),
             password: "of the gateway".into(),

@@ -173,6 +173,10 @@ pub struct TrunkConfig {
     /// Who may call in without digest: addresses or networks, `192.0.2.0/24`.
     #[serde(default)]
     pub sources: Vec<String>,
+    /// Its phones change networks within a call: what belongs to a call is taken from any address then, else from `uri` and
+    /// `sources` alone.
+    #[serde(default)]
+    pub roaming: bool,
     /// XMPP domains whose users may call through it, `*` = every domain; default: `users` of the component.
     pub callers: Option<Vec<String>>,
     /// Whether media with it is encrypted (SDES).

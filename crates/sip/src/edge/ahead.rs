@@ -1,19 +1,39 @@
-//! Where requests of ours go (RFC 3261 §8.1.2, §12.2.1.1).
+//! Where requests of ours go (RFC 3261 §8.1.2, §12.2.1.1), and where the peer's may come from (§12.2.2).
 //!
 //! One rule: a peer names the next hop by route or Contact only within its trunk's addresses. Names are not looked up here,
 //! and a phone behind NAT writes an address that nobody reaches: both are served where the peer's last request came from.
 
+use super::leg::Arrival;
 use super::link::PORT;
 use super::{Edge, Flow, Trunk};
-use crate::dialog::Dialog;
+use crate::dialog::{Dialog, Membership};
 use crate::message::{Message, Start};
 use crate::uri::{NameAddr, Uri};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 impl Edge {
     /// The trunk that a dialog goes by.
     pub(super) fn trunk(&self, dialog: &Dialog) -> Option<&Trunk> {
         self.config.trunks.iter().find(|trunk| trunk.name == dialog.link)
+    }
+
+    /// Returns true if messages of a dialog may come from there: from its trunk, from the address that its flow has, or from
+    /// anywhere where the trunk's phones roam.
+    pub(super) fn accepts_from(&self, dialog: &Dialog, ip: IpAddr) -> bool {
+        let trunk = self.trunk(dialog).is_some_and(|trunk| trunk.roaming || trunk.owns(ip));
+        trunk || Flow::parse(&dialog.flow).is_some_and(|flow| flow.peer.ip() == ip)
+    }
+
+    /// Tells whether a message belongs to a dialog, by what it says and by where it comes from (RFC 3261 §12.2.2). What answers
+    /// a request of a transaction here was matched with that request.
+    pub(super) fn membership(&self, dialog: &Dialog, arrival: &Arrival) -> Membership {
+        let message = &arrival.message;
+        match message.code() {
+            Some(_) if !arrival.orphan => Membership::Own,
+            _ if !self.accepts_from(dialog, arrival.flow.peer.ip()) => Membership::Foreign,
+            Some(_) => dialog.membership_of_response(message),
+            None => dialog.membership_of_request(message),
+        }
     }
 
     /// The next hop of a request, its Via made fit for it. `back`: where what it answers came from, for want of better.

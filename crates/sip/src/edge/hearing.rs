@@ -1,10 +1,11 @@
 //! What a leg's peer said, on its way to the record and back.
 
+use super::arrivals::NO_TRANSACTION;
 use super::leg::{Arrival, Job, MAX_TRIES, Pending};
 use super::open::{event, opening};
 use super::timers::{Alarm, CHANGE, TIMER_C};
 use super::{Edge, Flow, Output};
-use crate::dialog::{Dialog, State};
+use crate::dialog::{Dialog, Membership, State};
 use crate::message::{Message, Start};
 use crate::reason;
 use crate::signal::{Hearing, Lapse, Wire, challenged, hear, lapse, release};
@@ -26,6 +27,17 @@ impl Edge {
             return;
         };
         let (base, fresh) = (leg.revision, leg.opening);
+        if let Job::Hear(arrival) = &job {
+            match self.membership(&dialog, arrival) {
+                Membership::Own => {}
+                Membership::Unknown if tries == 0 => {
+                    let state = None;
+                    let pending = Pending { leg: name, job, base, dialog: None, after: vec![], tries, state };
+                    return self.ask(Ask::Recall(name), pending);
+                }
+                Membership::Foreign | Membership::Unknown => return self.disown(arrival),
+            }
+        }
         let (hearing, event) = match &job {
             Job::Hear(arrival) => (self.heard(name, &mut dialog, arrival), event(&arrival.message)),
             Job::Lapse(what) => {
@@ -37,6 +49,9 @@ impl Edge {
             Job::Say(_) => return,
         };
         let flow = source(&job);
+        if let (Job::Hear(arrival), Some(leg)) = (&job, self.legs.get_mut(&name)) {
+            leg.accepted.take_if(|_| arrival.message.method().as_deref() == Some("ACK"));
+        }
         // Again after a newer record was fetched: transactions make of it the one answer that counts.
         self.perform(name, hearing.now, flow, now);
         if let Job::Hear(arrival) = &job
@@ -90,7 +105,7 @@ impl Edge {
         for signal in &mut hearing.signals {
             seen_from(signal, arrival.flow.peer.ip());
         }
-        if message.code().is_none() {
+        if message.code().is_none() && hearing.accepted() {
             // Requests of ours follow the peer to where it is now.
             dialog.flow = arrival.flow.to_string();
             dialog.next = self.way_back(arrival.flow);
@@ -188,7 +203,9 @@ impl Edge {
     }
 
     fn adopt(&mut self, name: LegRef, state: &LegState) {
-        if let Some(leg) = self.legs.get_mut(&name) {
+        let leg =
+            self.legs.get_mut(&name).filter(|leg| leg.dialog.is_none() || state.revision > leg.revision);
+        if let Some(leg) = leg {
             (leg.dialog, leg.revision) = (Dialog::from_bytes(&state.dialog), state.revision);
         }
     }
@@ -221,7 +238,7 @@ impl Edge {
         match pending.job {
             Job::Hear(arrival) if arrival.message.code().is_none() => {
                 let (code, phrase, _) = match end.reason {
-                    Reason::NotFound if !opening => (481, "Call/Transaction Does Not Exist", 0),
+                    Reason::NotFound if !opening => (481, NO_TRANSACTION, 0),
                     other => reason::said(other),
                 };
                 let retry = (code == 503).then(|| ("Retry-After", "5".to_owned()));
@@ -245,7 +262,9 @@ impl Edge {
     fn stray(&mut self, name: LegRef, arrival: &Arrival, now: Time) {
         let message = &arrival.message;
         let (Some(cseq), Some(call_id)) = (message.cseq(), message.call_id()) else { return };
-        if !message.code().is_some_and(|c| (200..300).contains(&c)) {
+        let ip = arrival.flow.peer.ip();
+        let trunk = self.config.trunks.iter().any(|trunk| trunk.roaming || trunk.owns(ip));
+        if !trunk || !message.code().is_some_and(|c| (200..300).contains(&c)) {
             return;
         }
         let mut dialog = self.dialog(State::Active, name, arrival.flow, call_id.to_owned(), "");

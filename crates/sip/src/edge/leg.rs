@@ -2,6 +2,7 @@
 //!
 //! One rule: one event of a leg at a time; the rest waits in a short queue.
 
+use super::arrivals::NO_TRANSACTION;
 use super::timers::Alarm;
 use super::{Edge, Flow, Output};
 use crate::dialog::{Dialog, State};
@@ -133,8 +134,7 @@ impl Edge {
                 if code == 503 {
                     self.busy(&arrival.message, arrival.flow, now);
                 } else {
-                    let phrase = "Call/Transaction Does Not Exist";
-                    self.refuse(&arrival.message, arrival.flow, code, phrase, &[], now);
+                    self.refuse(&arrival.message, arrival.flow, code, NO_TRANSACTION, &[], now);
                 }
             }
             Job::Say(order) if order.opening.is_some() => {

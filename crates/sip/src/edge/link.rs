@@ -76,6 +76,8 @@ pub struct Trunk {
     pub flow: Flow,
     /// Networks whose INVITEs are taken without digest: address and prefix length.
     pub sources: Vec<(IpAddr, u8)>,
+    /// Its phones change networks: messages within a call may come from anywhere.
+    pub roaming: bool,
     /// What it knows us by, where it challenges our requests.
     pub credentials: Option<Credentials>,
 }

@@ -66,6 +66,7 @@ impl Edge {
             proceeding: false,
             ringing: false,
             early: vec![],
+            forks: vec![],
             nonces: vec![],
             stale: 0,
             ack: vec![],

@@ -1,7 +1,7 @@
 //! What the answer to our INVITE means.
 
 use super::{Hearing, Wire, bye, described, description, end, stored};
-use crate::dialog::{Dialog, State};
+use crate::dialog::{Dialog, State, same_tag};
 use crate::message::Message;
 use crate::reason;
 use signal::{Media, Reason, Signal};
@@ -32,7 +32,8 @@ pub(super) fn hear(dialog: &mut Dialog, message: &Message, code: u16, branch: &s
         }
         200..=299 => {
             let tag = message.to().and_then(|to| to.tag().map(str::to_owned));
-            if cseq.number == dialog.opened && (dialog.ack.is_empty() || tag != dialog.remote_tag()) {
+            let other = !same_tag(tag.as_deref(), dialog.remote_tag().as_deref());
+            if cseq.number == dialog.opened && (dialog.ack.is_empty() || other) {
                 heard.now.extend(release(dialog, message, cseq.number, branch));
             } else {
                 // The 2xx again: its ACK again (R-CALL-18). One that comes after we gave up its re-INVITE gets one too.

@@ -1,6 +1,8 @@
 use super::machine::{Act, Kind, Machine, State};
 use super::{Key, T1};
+use crate::dialog::same_tag;
 use crate::message::{Message, Name, Start};
+use crate::uri::NameAddr;
 use bytes::Bytes;
 use signal::Time;
 use std::cmp::Reverse;
@@ -162,7 +164,7 @@ impl<F: Clone> Table<F> {
         Some(key)
     }
 
-    /// A response came: its transaction when the user must hear it, `Ok(None)` when it was absorbed.
+    /// A response came: its transaction when the user must hear it, `Ok(None)` when it was absorbed, or is none to that request.
     ///
     /// # Errors
     /// `Err` for a response of no transaction here: drop it, or hand it to the edge that holds it.
@@ -171,6 +173,9 @@ impl<F: Clone> Table<F> {
         // More than one Via: it is not ours (§8.1.3.3).
         let key = Key::of_response(message).filter(|_| message.list("Via").len() == 1).ok_or(())?;
         let (Some(entry), Some(code)) = (self.entries.get_mut(&key), message.code()) else { return Err(()) };
+        if !entry.request.as_ref().is_some_and(|request| answers(request, message)) {
+            return Ok(None);
+        }
         let acts = entry.machine.response(code, now);
         if acts.contains(&Act::Acknowledge)
             && let Some(ack) = entry.request.as_ref().map(|invite| ack(invite, message))
@@ -255,12 +260,17 @@ impl<F: Clone> Table<F> {
             }
         }
         if entry.machine.state() == State::Terminated {
-            if let Some(merge) = self.entries.remove(key).and_then(|e| e.merge) {
-                self.merged.remove(&merge);
-            }
-            return self.sweep();
+            return self.remove(key);
         }
         self.arm(key);
+    }
+
+    /// Removes a transaction as if its request had never come.
+    pub fn remove(&mut self, key: &Key) {
+        if let Some(merge) = self.entries.remove(key).and_then(|e| e.merge) {
+            self.merged.remove(&merge);
+        }
+        self.sweep();
     }
 
     /// Timers that were passed over do not outweigh the live ones.
@@ -279,6 +289,15 @@ impl<F: Clone> Table<F> {
         }
         entry.due = due;
     }
+}
+
+/// Returns true if a response has the Call-ID and the tags of its request; a request outside a dialog has none in To.
+fn answers(request: &Message, response: &Message) -> bool {
+    let tag = |address: Option<NameAddr>| address.and_then(|a| a.tag().map(str::to_owned));
+    let (asked, answered) = (tag(request.to()), tag(response.to()));
+    request.call_id() == response.call_id()
+        && same_tag(tag(request.from()).as_deref(), tag(response.from()).as_deref())
+        && (asked.is_none() || same_tag(asked.as_deref(), answered.as_deref()))
 }
 
 fn merge_key(message: &Message) -> Option<Merge> {

@@ -27,6 +27,7 @@ pub fn trunk(flow: Flow) -> Trunk {
         host: "192.0.2.9".into(),
         flow,
         sources: vec![("192.0.2.0".parse().unwrap(), 24)],
+        roaming: false,
         credentials: None,
     }
 }

@@ -1,0 +1,93 @@
+//! Which messages belong to a dialog (RFC 3261 §12.2.2): Call-ID and both tags decide, never our tag alone.
+
+use super::{Dialog, State};
+use crate::message::Message;
+use crate::transaction::Key;
+use crate::uri::NameAddr;
+
+/// What a message with our tag is to a dialog.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Membership {
+    /// The dialog's.
+    Own,
+    /// Another's: Call-ID or tags differ.
+    Foreign,
+    /// The dialog's perhaps: another edge may have met that fork of our INVITE, or have sent that request.
+    Unknown,
+}
+
+/// Returns true for the same tag, or for none on both sides (RFC 2543 peers). Tokens have no case (§7.3.1).
+#[must_use]
+pub fn same_tag(one: Option<&str>, other: Option<&str>) -> bool {
+    match (one, other) {
+        (Some(one), Some(other)) => one.eq_ignore_ascii_case(other),
+        (None, None) => true,
+        _ => false,
+    }
+}
+
+impl Dialog {
+    /// Our tag.
+    #[must_use]
+    pub fn local_tag(&self) -> Option<&str> {
+        self.local.rsplit_once(";tag=").map(|(_, tag)| tag)
+    }
+
+    /// The peer's tag, once it has one.
+    #[must_use]
+    pub fn remote_tag(&self) -> Option<String> {
+        NameAddr::parse(&self.remote)?.tag().map(str::to_owned)
+    }
+
+    /// Tells whether a request of the peer's belongs here. The INVITE that opens a dialog and its CANCEL have no tag of ours yet;
+    /// the CANCEL must name the very transaction then (§9.2).
+    #[must_use]
+    pub fn membership_of_request(&self, request: &Message) -> Membership {
+        let (Some(from), Some(to)) = (request.from(), request.to()) else { return Membership::Foreign };
+        let ours = match to.tag() {
+            Some(tag) => same_tag(Some(tag), self.local_tag()),
+            None if request.method().as_deref() == Some("CANCEL") => {
+                let invite = self.invite().and_then(|invite| Key::of_request(&invite));
+                invite.is_some() && invite == Key::cancelled_by(request)
+            }
+            None => true,
+        };
+        match request.call_id() == Some(self.call_id.as_str()) && ours {
+            true if self.is_remote(from.tag()) => Membership::Own,
+            true if matches!(self.state, State::Outgoing | State::Cancelled) => Membership::Unknown,
+            _ => Membership::Foreign,
+        }
+    }
+
+    /// Tells whether a response answers an INVITE of this dialog, as far as that can be told without its transaction.
+    #[must_use]
+    pub fn membership_of_response(&self, response: &Message) -> Membership {
+        let (Some(from), Some(to)) = (response.from(), response.to()) else { return Membership::Foreign };
+        let Some(cseq) = response.cseq().filter(|cseq| cseq.method == "INVITE") else {
+            return Membership::Foreign;
+        };
+        if response.call_id() != Some(self.call_id.as_str()) || !same_tag(from.tag(), self.local_tag()) {
+            return Membership::Foreign;
+        }
+        let asked = match cseq.number {
+            // Every fork answers the INVITE that opens a dialog with a tag of its own.
+            number if number == self.opened => {
+                let branch = |message: &Message| message.via()?.branch().map(str::to_owned);
+                self.invite().is_some_and(|invite| branch(&invite) == branch(response))
+            }
+            // Before it was said again with credentials.
+            number if number < self.opened => true,
+            number => number <= self.local_cseq && same_tag(to.tag(), self.remote_tag().as_deref()),
+        };
+        if asked { Membership::Own } else { Membership::Unknown }
+    }
+
+    fn is_remote(&self, tag: Option<&str>) -> bool {
+        let fork = || self.forks.iter().any(|fork| same_tag(tag, Some(fork)));
+        same_tag(tag, self.remote_tag().as_deref()) || self.state != State::Active && fork()
+    }
+
+    fn invite(&self) -> Option<Message> {
+        crate::message::read(&self.invite.clone().into()).ok()
+    }
+}
