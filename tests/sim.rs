@@ -388,7 +388,7 @@ impl World {
                 8 => Signal::Refused(Reason::Glare),
                 9 => Signal::Tone(signal::Tone { digit: '5', duration: 160 }),
                 10 => Signal::Refer { target: "sip:2050@pbx.example".into(), replaces: None },
-                11 => Signal::Moved("sip:2051@pbx.example".into()),
+                11 => Signal::Redirect("sip:2051@pbx.example".into()),
                 12 => Signal::Progress(None),
                 _ => Signal::Ringing,
             },
@@ -400,7 +400,7 @@ impl World {
     fn utter(&mut self, at: usize, signal: Signal) {
         self.sides[at].rings &= !matches!(signal, Signal::Answer(_));
         // A redirection is an end too: the peer of this leg is elsewhere.
-        self.sides[at].gone |= matches!(signal, Signal::End(_) | Signal::Moved(_));
+        self.sides[at].gone |= matches!(signal, Signal::End(_) | Signal::Redirect(_));
         let leg = LegId(if at == 0 { 0 } else { 1 });
         let heard = Heard {
             leg: LegRef { call: self.stored.call.id, leg },

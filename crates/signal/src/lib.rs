@@ -55,7 +55,7 @@ pub enum Signal {
         replaces: Option<String>,
     },
     /// 3xx; Jingle redirect: the callee is to be tried elsewhere.
-    Moved(String),
+    Redirect(String),
     /// CANCEL, BYE, 4xx–6xx; retract, reject, finish, session-terminate. The leg is over for whoever says it.
     End(End),
 }
@@ -84,7 +84,7 @@ impl Signal {
             Signal::Candidates(_) => "candidates",
             Signal::Tone(_) => "tone",
             Signal::Refer { .. } => "refer",
-            Signal::Moved(_) => "moved",
+            Signal::Redirect(_) => "redirect",
             Signal::End(_) => "end",
         }
     }

@@ -166,7 +166,7 @@ pub fn say(dialog: &mut Dialog, signal: &Signal, branch: &str) -> Vec<Wire> {
             let body = format!("Signal={}\r\nDuration={}\r\n", tone.digit, tone.duration);
             vec![Wire::Request(dialog.request("INFO", branch).with_body("application/dtmf-relay", body))]
         }
-        (Signal::Moved(target), Some(invite)) => {
+        (Signal::Redirect(target), Some(invite)) => {
             dialog.state = State::Ended;
             let mut answer = respond(dialog, &invite, 302, "Moved Temporarily");
             answer.headers.retain(|h| h.name.as_str() != "Contact");

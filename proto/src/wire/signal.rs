@@ -27,7 +27,7 @@ impl From<&Signal> for v1::Signal {
             Signal::Refer { target, replaces } => {
                 Said::Refer(v1::Refer { target: target.clone(), replaces: replaces.clone() })
             }
-            Signal::Moved(target) => Said::Moved(target.clone()),
+            Signal::Redirect(target) => Said::Redirect(target.clone()),
             Signal::End(end) => Said::End(end.into()),
         };
         v1::Signal { signal: Some(signal) }
@@ -50,7 +50,7 @@ impl TryFrom<v1::Signal> for Signal {
             }
             Said::Tone(tone) => Signal::Tone(tone.try_into()?),
             Said::Refer(refer) => Signal::Refer { target: refer.target, replaces: refer.replaces },
-            Said::Moved(target) => Signal::Moved(target),
+            Said::Redirect(target) => Signal::Redirect(target),
             Said::End(end) => Signal::End(end.try_into()?),
         })
     }

@@ -169,7 +169,7 @@ fn signal() -> impl Strategy<Value = Signal> {
         vec(trickle, 0..3).prop_map(Signal::Candidates),
         tone.prop_map(Signal::Tone),
         (text(), of(text())).prop_map(|(target, replaces)| Signal::Refer { target, replaces }),
-        text().prop_map(Signal::Moved),
+        text().prop_map(Signal::Redirect),
         end().prop_map(Signal::End),
     ]
 }

@@ -39,7 +39,7 @@ pub(super) fn relay(call: &mut Call, from: LegId, signal: Signal, now: Time, eff
             }
         }
         Signal::Refer { .. } => call.say(from, Signal::Refused(Reason::NotImplemented), effects),
-        Signal::Moved(_) => end::left(call, from, Reason::Gone.into(), now, effects),
+        Signal::Redirect(_) => end::left(call, from, Reason::Gone.into(), now, effects),
         Signal::End(end) => end::left(call, from, end, now, effects),
     }
 }

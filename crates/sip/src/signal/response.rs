@@ -52,7 +52,7 @@ pub(super) fn hear(dialog: &mut Dialog, message: &Message, code: u16, branch: &s
             }
             let moved = (300..400).contains(&code).then(|| message.contact()).flatten();
             heard.signals.push(match moved {
-                Some(contact) => Signal::Moved(contact.uri.to_string()),
+                Some(contact) => Signal::Redirect(contact.uri.to_string()),
                 None => Signal::End(end(message, refusal(code, dialog.ringing))),
             });
         }
