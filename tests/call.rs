@@ -10,7 +10,7 @@
 
 use media::{LocalEnd, Policy, Profile};
 use session::Machine;
-use session::call::{Call, Effect, Event, Grant, Placement, RelaySession, Route};
+use session::call::{Allocation, Call, Effect, Event, Placement, RelaySession, Route};
 use signal::media::{Fingerprint, Ice};
 use signal::{Ask, EffectId, Opening, Party, Reason, Say, Secret, Time, Verdict};
 use sip::edge::{Config, Edge, Flow, Output, Trunk};
@@ -119,13 +119,14 @@ impl World {
                 ring_ms: 60_000,
                 unheard: Reason::Timeout,
             };
-            let grant = Grant {
+            let grant = Allocation {
                 session: RelaySession::default(),
                 ends: vec![end(30_000), end(30_002)],
                 transcodes: false,
             };
             let (call, effects) =
-                Call::place(Placement { heard, route, grant, trace: String::new() }, NOW).unwrap();
+                Call::place(Placement { heard, route, allocation: grant, trace: String::new() }, NOW)
+                    .unwrap();
             self.save(&call, effects);
         } else {
             self.decide(Event::Heard(heard));

@@ -11,7 +11,7 @@
 use media::{LocalEnd, Policy, Profile};
 use minidom::Element;
 use session::Machine;
-use session::call::{Call, Effect, Event, Grant, Placement, RelaySession, Route};
+use session::call::{Allocation, Call, Effect, Event, Placement, RelaySession, Route};
 use signal::media::{Candidate, CandidateKind, Fingerprint, Ice};
 use signal::{Ask, EffectId, LegId, Opening, Party, Protocol, Reason, Say, Secret, Time, Verdict};
 use sip::edge::{Config, Edge, Flow, Output, Trunk};
@@ -240,13 +240,14 @@ impl World {
             ring_ms: 60_000,
             unheard: Reason::Offline,
         };
-        let grant = Grant {
+        let grant = Allocation {
             session: RelaySession::default(),
             ends: vec![end(30_000), end(30_010)],
             transcodes: false,
         };
         let (call, effects) =
-            Call::place(Placement { heard, route, grant, trace: String::new() }, self.now).unwrap();
+            Call::place(Placement { heard, route, allocation: grant, trace: String::new() }, self.now)
+                .unwrap();
         self.save(&call, effects);
         Verdict::Committed { revision, trace: String::new() }
     }
@@ -422,7 +423,7 @@ fn hold_crosses_both_ways() {
         .with_body("application/sdp", sdp("recvonly", 4));
     world.phone(&ok);
     world.sip("ACK");
-    assert!(world.call().legs.iter().all(|l| l.offer == session::call::Offer::Settled));
+    assert!(world.call().legs.iter().all(|l| l.signaling == session::call::Signaling::Stable));
     world.jingle(&us, &action("session-info", &sid, "<active xmlns='urn:xmpp:jingle:apps:rtp:info:1'/>"));
     let invite = world.sip("INVITE");
     assert!(String::from_utf8_lossy(&invite.body).contains("a=sendrecv"));

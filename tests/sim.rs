@@ -24,8 +24,8 @@ use parts::{described_media, end, number, number_of};
 use random::Random;
 use session::Machine;
 use session::call::{
-    Admission, Call, Connect, Effect, Event, Fact, Grant, MediaEvent, Move, Offer, Phase, Place, Placement,
-    RelaySession, Renewal, Route,
+    AddressNotice, Admission, Allocation, Call, Connect, Effect, Event, Fact, MediaEvent, Phase, Placement,
+    RelayChange, RelaySession, Renewal, Route, Signaling,
 };
 use signal::media::{Codec, Ice, Kind};
 use signal::{
@@ -51,9 +51,9 @@ fn a_hundred_thousand_walks() {
 
 /// A call whose caller has described itself, answered with this codec or with what was offered.
 fn answered(codec: Option<Codec>) -> (Call, Vec<Effect>) {
-    let described = |call: &Call| call.legs[0].heard.as_ref().is_some_and(Media::is_described);
+    let described = |call: &Call| call.legs[0].remote_description.as_ref().is_some_and(Media::is_described);
     let call = (0..).map(|seed| World::new(seed, false).stored.call).find(described).unwrap();
-    let mut media = call.legs[0].heard.clone().unwrap();
+    let mut media = call.legs[0].remote_description.clone().unwrap();
     if let Some(codec) = codec {
         media.contents[0].codecs = vec![codec];
     }
@@ -182,7 +182,7 @@ impl World {
                 ring_ms: 60_000,
                 unheard: Reason::Offline,
             },
-            grant: Grant {
+            allocation: Allocation {
                 session: RelaySession::default(),
                 ends: vec![vec![end(1)], vec![end(2)]],
                 transcodes: able,
@@ -235,13 +235,13 @@ impl World {
             let port = if alive || self.random.chance(70) { 10 * self.sessions as u16 + 10 } else { 1 };
             self.sessions += 1;
             let ends = vec![vec![end(port)], vec![end(port + 1)]];
-            let to = Move {
+            let to = RelayChange {
                 from: from.clone(),
                 alive,
-                grant: Grant { session: session.clone(), ends, transcodes: false },
+                allocation: Allocation { session: session.clone(), ends, transcodes: false },
             };
             let before = self.stored.call.relay.clone();
-            self.decide(Event::Moved(to));
+            self.decide(Event::RelayChanged(to));
             if self.stored.call.relay == before {
                 // Nobody needs it: whoever allocated it gives it back.
                 self.released.entry(session.started_ms).or_default().insert(number_of(&session));
@@ -477,8 +477,10 @@ impl World {
         let fits = match signal {
             Signal::Offer(_) => false,
             Signal::Ringing => leg.inbound && leg.phase == Phase::Calling,
-            Signal::Answer(_) => leg.inbound && leg.phase.is_early() && leg.offer == Offer::Theirs,
-            Signal::Update(_) => leg.phase == Phase::Active && leg.offer == Offer::Settled,
+            Signal::Answer(_) => {
+                leg.inbound && leg.phase.is_early() && leg.signaling == Signaling::HaveRemoteOffer
+            }
+            Signal::Update(_) => leg.phase == Phase::Active && leg.signaling == Signaling::Stable,
             _ => !leg.phase.is_over(),
         };
         assert!(
@@ -487,7 +489,7 @@ impl World {
             signal.name(),
             leg.id.0,
             leg.phase,
-            leg.offer
+            leg.signaling
         );
     }
 
@@ -535,18 +537,20 @@ impl World {
                 }
             }
             if round == 20 && self.stored.call.ended.is_none() {
-                let waits = |leg: &session::call::Leg| leg.offer == Offer::Restarting;
+                let waits = |leg: &session::call::Leg| leg.signaling == Signaling::RestartPending;
                 assert!(!self.stored.call.legs.iter().any(waits), "a restart was not answered");
                 if self.stored.call.is_established() {
                     let call = &self.stored.call;
-                    let unknown =
-                        |leg: &session::call::Leg| leg.offer == Offer::Settled && leg.place != Place::Known;
+                    let unknown = |leg: &session::call::Leg| {
+                        leg.signaling == Signaling::Stable && leg.address_notice != AddressNotice::Current
+                    };
                     assert!(
                         !call.legs.iter().any(unknown),
                         "somebody does not know where the media is: {call:#?}"
                     );
                     assert!(
-                        call.leaving.is_none() || call.legs.iter().any(|leg| leg.offer != Offer::Settled)
+                        call.leaving.is_none()
+                            || call.legs.iter().any(|leg| leg.signaling != Signaling::Stable)
                     );
                 }
                 self.decide(Event::HangUp(Reason::Normal));

@@ -39,7 +39,7 @@ fn renewed(call: Call, relay: u64, theirs: &str, generation: u32) -> (Call, Vec<
 
 /// The caller's client restarts under this name.
 fn restarts(call: Call, theirs: &str) -> Call {
-    let mut media = call.legs[0].heard.clone().unwrap();
+    let mut media = call.legs[0].remote_description.clone().unwrap();
     media.contents[0].transport.ice.as_mut().unwrap().ufrag = theirs.into();
     let (call, effects) = hear(call, CALLER, Signal::Update(media));
     let [Effect::Restart { leg: CALLER, ends }] = &effects[..] else { panic!("{effects:?}") };
@@ -50,11 +50,12 @@ fn restarts(call: Call, theirs: &str) -> Call {
 #[test]
 fn a_reply_answers_the_restart_that_it_was_asked_about_and_no_other() {
     let suits = |call: &Call| {
-        let heard = call.legs[0].heard.as_ref().filter(|_| call.legs[0].profile == Profile::Webrtc);
+        let heard =
+            call.legs[0].remote_description.as_ref().filter(|_| call.legs[0].profile == Profile::Webrtc);
         heard.is_some_and(|heard| heard.is_described() && heard.contents[0].transport.ice.is_some())
     };
     let call = (0..).map(|seed| World::new(seed, false).stored.call).find(suits).unwrap();
-    let answer = call.legs[0].heard.clone().unwrap();
+    let answer = call.legs[0].remote_description.clone().unwrap();
     let (call, _) = hear(call, LegId(1), Signal::Answer(answer));
     assert!(call.is_established());
 
@@ -67,13 +68,17 @@ fn a_reply_answers_the_restart_that_it_was_asked_about_and_no_other() {
     };
     let ice = ours.contents[0].transport.ice.as_ref().unwrap();
     assert_eq!((ice.ufrag.as_str(), ice.generation()), ("ours1", 1));
-    assert_eq!(call.legs[0].offer, Offer::Settled);
+    assert_eq!(call.legs[0].signaling, Signaling::Stable);
     let (call, effects) = renewed(call, 0, "second", 1);
     assert_eq!(effects, [], "told once more");
 
     let call = restarts(call, "third");
     let (call, effects) = renewed(call, 0, "second", 1);
-    assert_eq!((effects, call.legs[0].offer), (vec![], Offer::Restarting), "it answers the one before");
+    assert_eq!(
+        (effects, call.legs[0].signaling),
+        (vec![], Signaling::RestartPending),
+        "it answers the one before"
+    );
     let (call, effects) = renewed(call, 0, "third", 2);
     assert!(matches!(&effects[..], [Effect::Say { signal: Signal::Updated(_), .. }]), "{effects:?}");
     let (call, _) = renewed(call, 0, "second", 1);

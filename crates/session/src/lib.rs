@@ -11,17 +11,17 @@ use signal::Time;
 
 /// A record that decides (architecture §4).
 pub trait Machine: Sized {
-    /// What can happen to it.
+    /// Event of the record.
     type Event;
-    /// What it causes.
+    /// Effect of a decision.
     type Effect;
 
     /// The next state and what follows from the event. Deterministic: a lost compare-and-set decides again.
     fn decide(self, event: Self::Event, now: Time) -> (Self, Vec<Self::Effect>);
 
-    /// When it wants to decide [`again`](Machine::decide) without having heard anything.
+    /// Returns the time of the next decision without an event.
     fn deadline(&self) -> Option<Time>;
 
-    /// True when the record may be forgotten.
+    /// Returns true if the record may be forgotten.
     fn finished(&self, now: Time) -> bool;
 }

@@ -119,7 +119,7 @@ impl Calls {
             Err(end) => return Ok(refused(id, end)),
         };
         metrics::counter!("tandem_calls_placed_total").increment(1);
-        let session = placement.grant.session.clone();
+        let session = placement.allocation.session.clone();
         let now = (self.0.now)();
         let placed = match Call::place(placement, now) {
             Err(end) => refused(id, end),

@@ -69,12 +69,12 @@ impl Gather {
             _ => return Err(Reason::BadRequest.into()),
         };
         let webrtc = [route.caller, route.callee].map(|profile| profile == Profile::Webrtc);
-        let grant = relays.allocate(heard.leg.call, &Shape { contents, webrtc }, &trace, doubtful).await;
-        let mut grant = grant.ok_or_else(|| End::from(Reason::Unavailable))?;
+        let allocation = relays.allocate(heard.leg.call, &Shape { contents, webrtc }, &trace, doubtful).await;
+        let mut allocation = allocation.ok_or_else(|| End::from(Reason::Unavailable))?;
         if self.ipv6.contains(&route.opening.link) {
-            grant.ends.iter_mut().skip(1).flatten().for_each(LocalEnd::prefer_ipv6);
+            allocation.ends.iter_mut().skip(1).flatten().for_each(LocalEnd::prefer_ipv6);
         }
-        Ok(Placement { heard, route, grant, trace })
+        Ok(Placement { heard, route, allocation, trace })
     }
 
     fn route(&self, opening: &signal::Opening) -> Result<Route, End> {

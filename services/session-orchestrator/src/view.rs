@@ -195,9 +195,9 @@ fn leg_view(leg: &Leg) -> LegView {
     let party = if leg.inbound { &leg.opening.from } else { &leg.opening.to };
     // The answer names what is in use: ours on the leg that called, theirs on the leg that was called.
     let media = if leg.inbound {
-        leg.spoken.as_ref().or(leg.heard.as_ref())
+        leg.local_description.as_ref().or(leg.remote_description.as_ref())
     } else {
-        leg.heard.as_ref().or(leg.spoken.as_ref())
+        leg.remote_description.as_ref().or(leg.local_description.as_ref())
     };
     let contents = media.into_iter().flat_map(|media| media.contents.iter().filter(|c| !c.rejected));
     let codecs = contents.flat_map(|content| &content.codecs);

@@ -3,7 +3,7 @@
 use super::{Fault, fault};
 use media::{LocalEnd, Policy, Profile};
 use serde::{Deserialize, Serialize};
-use session::call::{Call, Effect, Grant, RelaySession, Route};
+use session::call::{Allocation, Call, Effect, RelaySession, Route};
 use signal::media::{Candidate, CandidateKind, Crypto, Fingerprint, Ice, Suite};
 use signal::{EffectId, End, Opening, Protocol, Reason};
 
@@ -100,13 +100,13 @@ pub fn route(plan: &address::Plan, opening: &Opening, direct: bool, trunk: Profi
 
 /// What the relay grants: one content per leg, ports by leg; `transcodes`: codecs need not meet.
 #[must_use]
-pub fn grant(transcodes: bool) -> Grant {
+pub fn grant(transcodes: bool) -> Allocation {
     grant_of(1, transcodes)
 }
 
 /// What the relay with this number grants: each has an address of its own, and all the same names and keys.
 #[must_use]
-pub fn grant_of(relay: u8, transcodes: bool) -> Grant {
+pub fn grant_of(relay: u8, transcodes: bool) -> Allocation {
     let end = |leg: u16| {
         let candidate = Candidate {
             foundation: "1".into(),
@@ -137,7 +137,7 @@ pub fn grant_of(relay: u8, transcodes: bool) -> Grant {
         address: format!("203.0.113.{relay}"),
         started_ms: 0,
     };
-    Grant { session, ends: vec![end(0), end(1)], transcodes }
+    Allocation { session, ends: vec![end(0), end(1)], transcodes }
 }
 
 /// What an end answers with after one more restart of its peer.

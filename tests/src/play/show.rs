@@ -94,7 +94,7 @@ pub fn event(event: &Event) -> Option<String> {
         }
         Event::GivenUp(leg) => format!("{} given up", leg.0),
         Event::Media(leg, event) => format!("{} media {event:?}", leg.0).to_lowercase(),
-        Event::Moved(to) => format!("moved{}", if to.alive { ", the old relay lives" } else { "" }),
+        Event::RelayChanged(to) => format!("moved{}", if to.alive { ", the old relay lives" } else { "" }),
         Event::Renewed(leg, _) => format!("{} renewed", leg.0),
         Event::Deadline => "time is up".into(),
         Event::HangUp(reason) => format!("hang up ({reason:?})").to_lowercase(),

@@ -9,7 +9,7 @@ use super::{Fault, fault, show};
 use media::Profile;
 use minidom::Element;
 use session::Machine;
-use session::call::{Admission, Call, Connect, Effect, Event, MediaEvent, Move, Placement, Renewal};
+use session::call::{Admission, Call, Connect, Effect, Event, MediaEvent, Placement, RelayChange, Renewal};
 use signal::{Ask, CallId, EffectId, Heard, LegId, Protocol, Reason, Said, Say, Secret, Time, Verdict};
 use sip::message::Message;
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -244,7 +244,11 @@ impl World {
             let Some(from) = Record::from_bytes(&octets)?.call.relay else { continue };
             self.decide(
                 call,
-                Event::Moved(Move { from, alive, grant: grant_of(self.relays, self.transcodes) }),
+                Event::RelayChanged(RelayChange {
+                    from,
+                    alive,
+                    allocation: grant_of(self.relays, self.transcodes),
+                }),
             )?;
         }
         Ok(())
@@ -429,7 +433,7 @@ impl World {
         let placed = route(&self.plan, &opening, self.direct, self.trunk).and_then(|mut route| {
             route.policy.music = self.music.then(|| "hold.wav".into());
             Call::place(
-                Placement { heard, route, grant: grant(self.transcodes), trace: String::new() },
+                Placement { heard, route, allocation: grant(self.transcodes), trace: String::new() },
                 self.now,
             )
         });

@@ -3,50 +3,50 @@ use serde::{Deserialize, Serialize};
 use signal::media::{Codec, Direction, Ice, Transport};
 use signal::{End, LegId, Opening, Signal};
 
-/// What a decision causes. Stored with the record under an id, performed, then cleared; performing twice is harmless.
+/// Effect of a decision. Stored with the record under an id, performed, then cleared; performing twice is harmless.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Effect {
     /// Order an edge to say this.
     Say {
-        /// To whose peer.
+        /// Leg whose peer hears the signal.
         leg: LegId,
-        /// How many were said to this leg before.
+        /// Number of signals said to this leg before.
         count: u32,
-        /// What.
+        /// The signal.
         signal: Signal,
-        /// With the signal that opens the leg.
+        /// Parties, with the signal that opens the leg.
         opening: Option<Opening>,
     },
-    /// Tell the relay who is at an end and what they agreed.
+    /// Tell the relay the peer of an end and what both agreed.
     Connect(Connect),
     /// Further candidates of the peer at an end.
     Candidates {
         /// The end.
         leg: LegId,
-        /// The content's place.
+        /// Index of the content.
         content: u16,
-        /// What came.
+        /// Candidates of the peer.
         ice: Ice,
     },
-    /// Let the party at an end hear a sound, over and over until there is live media; `None`: no more.
+    /// Play a sound to the party at an end, over and over until there is live media; `None` stops it.
     Play {
         /// The end.
         leg: LegId,
-        /// The content's place.
+        /// Index of the content.
         content: u16,
         /// A file's name in the relay's sounds.
         sound: Option<String>,
     },
-    /// Tell the relay that another one goes on with the session.
+    /// Tell the relay that another one continues the session.
     Leave(RelaySession),
     /// Give the relay session back.
     Release(RelaySession),
     /// A fact for billing and monitoring.
     Record(Fact),
-    /// Ask the relay whether it still has the session.
+    /// Probe the relay for the session.
     Probe,
-    /// The peer at these ends has restarted ICE: tell the relay as by `Connect`, and the call what credentials the ends answer
-    /// with ([`super::Event::Renewed`]).
+    /// Tell the relay, as by `Connect`, that the peer at these ends has restarted ICE; its answer brings the new credentials
+    /// ([`super::Event::Renewed`]).
     Restart {
         /// The leg.
         leg: LegId,
@@ -78,23 +78,23 @@ impl Effect {
 pub struct Connect {
     /// The end.
     pub leg: LegId,
-    /// The content's place.
+    /// Index of the content.
     pub content: u16,
-    /// Where and how the peer receives.
+    /// Transport of the peer.
     pub remote: Transport,
     /// The content whose transport carries this one too (BUNDLE, RFC 9143); `remote` means nothing then.
     #[serde(default)]
     pub bundled: Option<u16>,
     /// The payload numbers in use on this leg.
     pub codecs: Vec<Codec>,
-    /// From the peer's view: whether it sends and receives.
+    /// Direction from the peer's view.
     pub direction: Direction,
     /// We opened this leg: ICE controlling (RFC 8445 §6.1.1), and the peer chose the DTLS role.
     pub ours: bool,
 }
 
 impl Connect {
-    /// The peer's, empty without ICE.
+    /// Returns the peer's ufrag, empty without ICE.
     #[must_use]
     pub fn ufrag(&self) -> String {
         self.remote.ice.as_ref().map(|ice| ice.ufrag.clone()).unwrap_or_default()
@@ -104,18 +104,18 @@ impl Connect {
 /// A fact of a call.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Fact {
-    /// Somebody calls somebody.
+    /// A call was placed.
     Placed {
-        /// Who, in their own protocol's words.
+        /// Caller in their own protocol's address form.
         from: String,
-        /// Whom.
+        /// Callee in their own protocol's address form.
         to: String,
     },
-    /// It was answered.
+    /// The call was answered.
     Answered,
-    /// It is over.
+    /// The call is over.
     Ended {
-        /// Why.
+        /// Reason of the end.
         end: End,
         /// Milliseconds from answer to end; `None` = never answered.
         talked_ms: Option<u64>,

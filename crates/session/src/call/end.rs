@@ -5,7 +5,7 @@ use super::effect::{Effect, Fact};
 use super::record::{Call, Phase};
 use signal::{End, LegId, Signal, Time};
 
-/// They left: nothing more is said to them; their peer hears it.
+/// Ends a leg that has left: nothing more is said to it; its peer hears the end.
 pub(super) fn left(call: &mut Call, id: LegId, end: End, now: Time, effects: &mut Effects) {
     let Some(leg) = call.leg_mut(id).filter(|leg| !leg.phase.is_over()) else { return };
     leg.phase = Phase::Over;
@@ -15,7 +15,7 @@ pub(super) fn left(call: &mut Call, id: LegId, end: End, now: Time, effects: &mu
     note(call, end, now);
 }
 
-/// We hang up: the leg is told and is over for us.
+/// Hangs up on a leg: it is told and is over for us.
 pub(super) fn hang_up(call: &mut Call, id: LegId, end: End, effects: &mut Effects) {
     call.say(id, Signal::End(end), effects);
     if let Some(leg) = call.leg_mut(id) {
@@ -23,7 +23,7 @@ pub(super) fn hang_up(call: &mut Call, id: LegId, end: End, effects: &mut Effect
     }
 }
 
-/// Every leg is told.
+/// Hangs up on every leg.
 pub(super) fn everybody(call: &mut Call, end: End, now: Time, effects: &mut Effects) {
     for id in (0..call.legs.len()).filter_map(|i| u8::try_from(i).ok()).map(LegId) {
         hang_up(call, id, end.clone(), effects);
@@ -36,8 +36,8 @@ fn note(call: &mut Call, end: End, _now: Time) {
     call.end.get_or_insert(end);
 }
 
-/// Everybody has gone.
-pub(super) fn conclude(call: &mut Call, now: Time, effects: &mut Effects) {
+/// Closes a call whose legs are all over: the relay is released and the end recorded.
+pub(super) fn finish(call: &mut Call, now: Time, effects: &mut Effects) {
     call.ended = Some(now);
     if let Some(session) = call.relay.take() {
         effects.push(Effect::Release(session));

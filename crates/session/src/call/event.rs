@@ -5,20 +5,20 @@ use serde::{Deserialize, Serialize};
 use signal::media::Ice;
 use signal::{Heard, LegId, Opening, Reason, Said};
 
-/// What can happen to a call.
+/// Event of a call.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
-    /// A peer said something; the runner has checked its revision with `Call::admit`.
+    /// A peer said something; `Call::admit` has checked the revision.
     Heard(Heard),
-    /// An edge has said what we ordered (or could not).
+    /// An edge has said what was ordered, or could not.
     Said(LegId, Said),
-    /// Nobody told in time whether this leg was opened: it may be ringing there.
+    /// No edge told in time that it opened this leg: it may be ringing there.
     GivenUp(LegId),
     /// The relay saw something on the end of this leg.
     Media(LegId, MediaEvent),
-    /// Another relay has taken the session of one that is gone, or that wants to go.
-    Moved(Move),
-    /// A relay told the ICE of these ends of a leg, which are others than before: their peer has restarted.
+    /// Another relay has taken over the session.
+    RelayChanged(RelayChange),
+    /// A relay told new ICE credentials of these ends: their peer has restarted.
     Renewed(LegId, Renewal),
     /// The record's deadline has passed.
     Deadline,
@@ -26,7 +26,7 @@ pub enum Event {
     HangUp(Reason),
 }
 
-/// What a relay tells of an end.
+/// Event of an end at the relay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum MediaEvent {
     /// ICE and DTLS are up, or plain RTP has latched.
@@ -39,77 +39,77 @@ pub enum MediaEvent {
     Insecure,
 }
 
-/// Everything that placing a call needs, gathered before the decision.
+/// Inputs of placing a call, gathered before the decision.
 #[derive(Clone, Debug)]
 pub struct Placement {
     /// The event that opened the call: its first signal is an `Offer`.
     pub heard: Heard,
-    /// Where it goes.
+    /// Route of the call.
     pub route: Route,
     /// The relay session allocated for it.
-    pub grant: Grant,
+    pub allocation: Allocation,
     /// W3C traceparent of the call.
     pub trace: String,
 }
 
-/// Where a call goes and under what rules.
+/// Route of a call and its rules.
 #[derive(Clone, Debug)]
 pub struct Route {
     /// The callee's leg, in the callee's protocol.
     pub opening: Opening,
-    /// How media is spoken with the caller.
+    /// Media profile spoken with the caller.
     pub caller: Profile,
-    /// How media is spoken with the callee.
+    /// Media profile spoken with the callee.
     pub callee: Profile,
-    /// What media is served.
+    /// Media that is served.
     pub policy: Policy,
-    /// How long it may ring, ms.
+    /// Longest ringing, ms.
     pub ring_ms: u64,
     /// The reason when the deadline passes and nothing was heard from the callee: `Offline` for a device that may be
     /// away (480, cause 20), `Timeout` for a next hop that should have answered.
     pub unheard: Reason,
 }
 
-/// What a relay allocated: the answer to `Allocate`.
+/// Answer of a relay to `Allocate`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Grant {
-    /// Where it lives.
+pub struct Allocation {
+    /// Session at the relay.
     pub session: RelaySession,
     /// Local ends by leg: `ends[leg][content]`.
     pub ends: Vec<Vec<LocalEnd>>,
-    /// It has room to turn one codec into another.
+    /// True if the relay has room to transcode.
     pub transcodes: bool,
 }
 
-/// What a relay answers an ICE restart with.
+/// Answer of a relay to an ICE restart.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Renewal {
-    /// Which relay; a call that is elsewhere has other ends.
+    /// The relay; a call that is elsewhere has other ends.
     pub relay: RelaySession,
-    /// The peer's ufrags that it was asked about ([`Connect::ufrag`]); empty: nobody waits for this.
+    /// Ufrags of the peer that the order named ([`Connect::ufrag`]); empty: unasked.
     pub theirs: Vec<String>,
-    /// Credentials and candidates by content; empty: it keeps those that it had.
+    /// New credentials and candidates by content; empty: unchanged.
     pub ends: Vec<(u16, Ice)>,
 }
 
-/// A relay session that goes on at another relay, or at the same one started anew.
+/// Continuation of a session at another relay, or at the same one restarted.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Move {
-    /// Where it was; a call that is not there (any more) does not move.
+pub struct RelayChange {
+    /// The former relay; a call that is not there ignores the event.
     pub from: RelaySession,
-    /// That relay still forwards, and is to do so until everybody knows the new one.
+    /// True if the former relay still forwards, until every peer knows the new one.
     pub alive: bool,
-    /// What the other one allocated for it.
-    pub grant: Grant,
+    /// Allocation of the new relay.
+    pub allocation: Allocation,
 }
 
-/// A relay session; its id is the call's.
+/// Session at a relay, named by the call's id.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RelaySession {
     /// Instance id of the relay.
     pub instance: String,
-    /// Its control address.
+    /// Control address of the relay.
     pub address: String,
-    /// When that relay was started, milliseconds since the Unix epoch: one that was started anew knows nothing of it.
+    /// Start time of the relay, milliseconds since the Unix epoch: a restarted one does not have the session.
     pub started_ms: u64,
 }

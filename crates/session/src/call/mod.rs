@@ -1,21 +1,21 @@
 //! A call: legs and a pure function.
 //!
-//! One rule: what a leg says, its peer hears ([`relay`]); `peer` is the only place that knows who hears whom.
+//! One rule: what a leg says, its peer hears ([`bridge`]); `peer` is the only place that knows who hears whom.
 //! A call is placed by [`place`], ended by [`end`]; [`record`] holds what is stored. Features that change who the peer
 //! is (forward, transfer, voicemail) are files of their own that may claim an event before the default rule.
 
+mod bridge;
 mod effect;
 mod end;
 mod event;
-mod moving;
 mod place;
 mod record;
-mod relay;
+mod relocation;
 mod restart;
 
 pub use effect::{Connect, Effect, Fact};
-pub use event::{Event, Grant, MediaEvent, Move, Placement, RelaySession, Renewal, Route};
-pub use record::{Admission, Call, FORMAT, Leaving, Leg, Offer, Offerer, Phase, Place, Profiles};
+pub use event::{Allocation, Event, MediaEvent, Placement, RelayChange, RelaySession, Renewal, Route};
+pub use record::{AddressNotice, Admission, Call, FORMAT, Leaving, Leg, Offerer, Phase, Signaling};
 
 use crate::Machine;
 use signal::{Heard, LegId, Reason, Said, Time};
@@ -31,12 +31,12 @@ impl Machine for Call {
             Event::Said(leg, said) => self.said(leg, said, now, &mut effects),
             Event::GivenUp(leg) => self.given_up(leg, now, &mut effects),
             Event::Media(leg, event) => self.media(leg, event, now, &mut effects),
-            Event::Moved(to) => moving::moved(&mut self, to, now, &mut effects),
+            Event::RelayChanged(to) => relocation::relay_changed(&mut self, to, now, &mut effects),
             Event::Renewed(leg, renewal) => restart::renewed(&mut self, leg, renewal, &mut effects),
             Event::Deadline => self.expire(now, &mut effects),
             Event::HangUp(reason) => end::everybody(&mut self, reason.into(), now, &mut effects),
         }
-        self.conclude(now, &mut effects);
+        self.finish(now, &mut effects);
         (self, effects.0)
     }
 
@@ -67,7 +67,7 @@ impl Call {
     pub fn place(placement: Placement, now: Time) -> Result<(Call, Vec<Effect>), signal::End> {
         let mut effects = Effects::default();
         let mut call = place::place(placement, now, &mut effects)?;
-        call.conclude(now, &mut effects);
+        call.finish(now, &mut effects);
         Ok((call, effects.0))
     }
 
@@ -76,7 +76,7 @@ impl Call {
         let Some(leg) = self.leg_mut(from) else { return };
         leg.note(&heard);
         for signal in heard.signals {
-            relay::relay(self, from, signal, now, effects);
+            bridge::hear(self, from, signal, now, effects);
         }
     }
 
@@ -112,7 +112,7 @@ impl Call {
             return;
         }
         let reason = match event {
-            MediaEvent::Connected => return moving::met(self, id),
+            MediaEvent::Connected => return relocation::met(self, id),
             // Interworking §12.6 rule 10, §12.5: silence and failed checks are connectivity, a wrong key is security.
             MediaEvent::TimedOut | MediaEvent::Unreachable => Reason::Connectivity,
             MediaEvent::Insecure => Reason::Security,
@@ -125,7 +125,7 @@ impl Call {
         if self.deadline.is_none_or(|deadline| deadline > now) || self.ended.is_some() {
             return;
         }
-        if moving::deadline(self).is_some_and(|at| at <= now) {
+        if relocation::deadline(self).is_some_and(|at| at <= now) {
             // What waited for its time is done in the end, as after every decision.
             return;
         }
@@ -149,10 +149,10 @@ impl Call {
     }
 
     /// After every decision: tell who does not know yet where the media is, release the relay exactly once when everybody has gone, and set the deadline.
-    fn conclude(&mut self, now: Time, effects: &mut Effects) {
-        moving::tell(self, now, effects);
+    fn finish(&mut self, now: Time, effects: &mut Effects) {
+        relocation::send_notices(self, now, effects);
         if self.ended.is_none() && self.legs.iter().all(|leg| leg.phase.is_over()) {
-            end::conclude(self, now, effects);
+            end::finish(self, now, effects);
         }
         self.deadline = match self.ended {
             Some(ended) => Some(ended + record::TOMBSTONE_MS),
@@ -161,7 +161,7 @@ impl Call {
             None => Some(self.ring_by),
         };
         if self.ended.is_none() {
-            self.deadline = [self.deadline, moving::deadline(self)].into_iter().flatten().min();
+            self.deadline = [self.deadline, relocation::deadline(self)].into_iter().flatten().min();
         }
     }
 }

@@ -3,22 +3,22 @@
 use super::Effects;
 use super::effect::{Effect, Fact};
 use super::event::Placement;
-use super::record::{Call, FORMAT, Leg, Offer, Offerer, Phase, Place};
+use super::record::{AddressNotice, Call, FORMAT, Leg, Offerer, Phase, Signaling};
 use signal::{End, LegId, Media, Opening, Reason, Signal, Time};
 
 const CALLER: LegId = LegId(0);
 const CALLEE: LegId = LegId(1);
 
 pub(super) fn place(placement: Placement, now: Time, effects: &mut Effects) -> Result<Call, End> {
-    let Placement { heard, mut route, grant, trace } = placement;
+    let Placement { heard, mut route, allocation, trace } = placement;
     // Only what the relay can do is offered.
-    route.policy.transcode &= grant.transcodes;
+    route.policy.transcode &= allocation.transcodes;
     let (Some(opening), Some(Signal::Offer(described))) =
         (heard.opening.clone(), heard.signals.first().cloned())
     else {
         return Err(Reason::BadRequest.into());
     };
-    let mut ends = grant.ends.into_iter();
+    let mut ends = allocation.ends.into_iter();
     let (Some(caller_ends), Some(callee_ends)) = (ends.next(), ends.next()) else {
         return Err(Reason::Unavailable.into());
     };
@@ -38,7 +38,7 @@ pub(super) fn place(placement: Placement, now: Time, effects: &mut Effects) -> R
         trace,
         legs: vec![caller, callee],
         bridge: (CALLER, CALLEE),
-        relay: Some(grant.session),
+        relay: Some(allocation.session),
         leaving: None,
         policy: route.policy,
         placed: now,
@@ -57,7 +57,7 @@ pub(super) fn place(placement: Placement, now: Time, effects: &mut Effects) -> R
     call.open(CALLEE, Signal::Offer(offered), Some(route.opening), effects);
     // A caller that gave up in the same breath (a propose with its retract) is heard like any other signal.
     for signal in heard.signals.into_iter().skip(1) {
-        super::relay::relay(&mut call, CALLER, signal, now, effects);
+        super::bridge::hear(&mut call, CALLER, signal, now, effects);
     }
     Ok(call)
 }
@@ -68,8 +68,8 @@ fn leg(
     inbound: bool,
     profile: media::Profile,
     mut ends: Vec<media::LocalEnd>,
-    heard: Option<Media>,
-    spoken: Option<Media>,
+    remote_description: Option<Media>,
+    local_description: Option<Media>,
 ) -> Leg {
     if profile == media::Profile::Webrtc {
         // Keys that nobody will use are not kept.
@@ -80,14 +80,14 @@ fn leg(
         opening,
         inbound,
         phase: Phase::Calling,
-        offer: if inbound { Offer::Theirs } else { Offer::Ours },
+        signaling: if inbound { Signaling::HaveRemoteOffer } else { Signaling::HaveLocalOffer },
         offerer: if inbound { Offerer::Remote } else { Offerer::Local },
-        heard,
-        spoken,
-        before: None,
+        remote_description,
+        local_description,
+        rollback: None,
         profile,
         ends,
-        place: Place::Known,
+        address_notice: AddressNotice::Current,
         met: false,
         count: 0,
         dialog: vec![],

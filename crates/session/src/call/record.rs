@@ -17,126 +17,123 @@ pub(super) const CHECK_MS: u64 = 3_600_000;
 /// Events of a leg that are remembered to tell a repetition.
 const REMEMBERED: usize = 12;
 
-/// A call as it is stored.
+/// A call record.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Call {
     /// See [`FORMAT`].
     pub format: u16,
-    /// Its name.
+    /// Id of the call.
     pub id: CallId,
     /// W3C traceparent of the span that placed it.
     pub trace: String,
-    /// Two are usual; the place in the list is the leg's id.
+    /// Legs by id: the index in the list is the id. Two are usual.
     pub legs: Vec<Leg>,
-    /// Who hears whom.
+    /// The two legs that hear each other.
     pub bridge: (LegId, LegId),
-    /// Its media anchor; `None` once released.
+    /// Relay session that anchors the media; `None` once released.
     pub relay: Option<RelaySession>,
-    /// The relay that it is leaving, which forwards until everybody knows the new one.
+    /// Relay that the call is leaving; forwards until every peer knows the new one.
     pub leaving: Option<Leaving>,
-    /// What media is served.
+    /// Media that is served.
     pub policy: Policy,
-    /// When it was placed.
+    /// Time at which the call was placed.
     pub placed: Time,
-    /// When it was answered.
+    /// Time of the answer.
     pub answered: Option<Time>,
-    /// When everybody had gone.
+    /// Time at which the last leg was over.
     pub ended: Option<Time>,
-    /// Why.
+    /// Reason of the first leg to end.
     pub end: Option<End>,
-    /// It may ring until then.
+    /// Ringing ends at this time.
     pub ring_by: Time,
-    /// An answered leg must have described its media by then.
+    /// Time by which an answered leg must have described its media.
     pub answer_by: Option<Time>,
     /// Reason when `ring_by` passes with nothing heard.
     pub unheard: Reason,
-    /// When to decide again.
+    /// Time of the next decision without an event.
     pub deadline: Option<Time>,
 }
 
 /// A relay that a call is moving away from while it still forwards.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Leaving {
-    /// Released at last.
+    /// The session that is released at last.
     pub session: RelaySession,
-    /// Since when.
+    /// Start of the move.
     pub since: Time,
-    /// Everybody knows the new one: it is released then.
+    /// Time of the release, set once every peer knows the new relay.
     pub until: Option<Time>,
 }
 
-/// Whether a leg's peer knows where its media is to go.
+/// Notice of the relay's address to a leg's peer after the media has moved.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Place {
-    /// It does.
+pub enum AddressNotice {
+    /// The peer knows the address.
     #[default]
-    Known,
-    /// The media has moved since it was told; to be told as soon as nothing else is open.
-    Moved {
-        /// It was told so often and would not hear.
+    Current,
+    /// The address has changed; the peer is told as soon as no offer is open.
+    Due {
+        /// Number of notices that the peer refused.
         tries: u8,
-        /// Not before.
+        /// Earliest time of the next notice.
         after: Time,
     },
-    /// It is being told.
-    Told {
-        /// As in `Moved`.
+    /// An update with the new address waits for its answer.
+    Sent {
+        /// As in `Due`.
         tries: u8,
     },
 }
-
-/// How media is spoken with each leg of a call that is being placed.
-pub type Profiles = (Profile, Profile);
 
 /// One party's side of a call.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Leg {
-    /// Its place.
+    /// Id of the leg.
     pub id: LegId,
-    /// Who is there and who they see, in the leg's own protocol.
+    /// Parties of the leg in its own protocol.
     pub opening: Opening,
-    /// True when the peer opened the leg, false when we did.
+    /// True if the peer opened the leg.
     pub inbound: bool,
-    /// How far it is.
+    /// Phase of the leg.
     pub phase: Phase,
-    /// Whose offer is open.
-    pub offer: Offer,
-    /// The last offer that was answered was ours, and `heard` its answer; else `spoken` is the answer to theirs.
+    /// Offer/answer state (JSEP, RFC 9429 §3.2).
+    pub signaling: Signaling,
+    /// Side that made the last answered offer; the other description is its answer.
     pub offerer: Offerer,
-    /// What the peer last described.
-    pub heard: Option<Media>,
-    /// What we last described to it.
-    pub spoken: Option<Media>,
-    /// While an offer is open: what it would replace, of `heard` (their offer) or of `spoken` (ours). A refusal brings it back
+    /// Description that the peer gave last.
+    pub remote_description: Option<Media>,
+    /// Description that we gave last.
+    pub local_description: Option<Media>,
+    /// Description that the open offer would replace: the remote one under their offer, ours under ours. A refusal brings it back
     /// (RFC 3264 §8: as if the offer had never been made).
     #[serde(default)]
-    pub before: Option<Media>,
-    /// How media is spoken with it.
+    pub rollback: Option<Media>,
+    /// Media profile spoken with the peer.
     pub profile: Profile,
-    /// The relay's ends that face it, by content.
+    /// Local ends at the relay, by content.
     pub ends: Vec<LocalEnd>,
-    /// Whether it knows them.
-    pub place: Place,
-    /// Its end has met the peer since it moved.
+    /// State of the notice of these ends to the peer.
+    pub address_notice: AddressNotice,
+    /// True once the end has met the peer since the last move.
     pub met: bool,
-    /// Signals said to it so far.
+    /// Number of signals said so far.
     pub count: u32,
     /// The edge crate's own serialised state.
     pub dialog: Vec<u8>,
-    /// How often `dialog` changed.
+    /// Number of changes of `dialog`.
     pub revision: u32,
-    /// The edge that holds its open transaction.
+    /// Edge that holds the open transaction.
     pub edge: String,
     /// Events already committed, newest last.
     pub events: Vec<EventId>,
 }
 
-/// How far a leg is.
+/// Phase of a leg.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Phase {
     /// An offer was made, by them or by us; nothing more.
     Calling,
-    /// It rings: theirs heard it from us, ours said so.
+    /// Ringing, told by the peer or to the peer.
     Ringing,
     /// Answered, but its media is still to be described (after a propose or an offerless INVITE).
     Answered,
@@ -159,29 +156,29 @@ impl Phase {
     }
 }
 
-/// Whose offer is open on a leg (RFC 3264 §4: one at a time).
+/// Offer/answer state of a leg: one offer at a time (RFC 3264 §4, RFC 9429 §3.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Offer {
-    /// None.
-    Settled,
-    /// We offered.
-    Ours,
-    /// They offered.
-    Theirs,
-    /// They offered an ICE restart that we take: the answer waits for the relay's new credentials.
-    Restarting,
+pub enum Signaling {
+    /// No offer is open.
+    Stable,
+    /// Our offer waits for its answer.
+    HaveLocalOffer,
+    /// Their offer waits for our answer.
+    HaveRemoteOffer,
+    /// Their offer restarts ICE; the answer waits for the relay's new credentials.
+    RestartPending,
 }
 
 /// The side of a leg that made its last answered offer: the other description is the answer (RFC 3264 §4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Offerer {
-    /// We offered; `heard` is the answer.
+    /// We offered; the remote description is the answer.
     Local,
-    /// The peer offered; `spoken` is the answer.
+    /// The peer offered; the local description is the answer.
     Remote,
 }
 
-/// Whether something heard may be decided on.
+/// Verdict on an event before the decision.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Admission {
     /// Decide.
@@ -197,13 +194,13 @@ pub enum Admission {
 }
 
 impl Leg {
-    /// Offer and answer as they were last agreed, whoever offered; an offer that is open is none yet.
+    /// Returns offer and answer of the last completed exchange, by either side.
     pub(super) fn agreed(&self) -> Option<(&Media, &Media)> {
-        let (mut remote, mut local) = (self.heard.as_ref(), self.spoken.as_ref());
-        match self.offer {
-            Offer::Theirs => remote = self.before.as_ref(),
-            Offer::Ours => local = self.before.as_ref(),
-            Offer::Settled | Offer::Restarting => {}
+        let (mut remote, mut local) = (self.remote_description.as_ref(), self.local_description.as_ref());
+        match self.signaling {
+            Signaling::HaveRemoteOffer => remote = self.rollback.as_ref(),
+            Signaling::HaveLocalOffer => local = self.rollback.as_ref(),
+            Signaling::Stable | Signaling::RestartPending => {}
         }
         match self.offerer {
             Offerer::Local => local.zip(remote),
@@ -211,7 +208,7 @@ impl Leg {
         }
     }
 
-    /// The peer's description with no other codecs than those in use.
+    /// Returns the peer's description with no other codecs than those in use.
     pub(super) fn in_use(&self) -> Option<Media> {
         let (offer, answer) = self.agreed()?;
         let mut media = if self.offerer == Offerer::Local { answer } else { offer }.clone();
@@ -219,9 +216,9 @@ impl Leg {
         Some(media)
     }
 
-    /// What we last described to the peer, as an offer that changes no codec.
+    /// Returns our description as a new offer that changes no codec.
     pub(super) fn offer_again(&self) -> Option<Media> {
-        let mut ours = self.spoken.clone()?;
+        let mut ours = self.local_description.clone()?;
         if let Some((_, answer)) = self.agreed() {
             media::narrow(&mut ours, answer);
         }
@@ -234,7 +231,7 @@ impl Leg {
         Some(ours)
     }
 
-    /// Takes over what the edge knows after an event.
+    /// Takes over the edge's state after an event.
     pub(super) fn note(&mut self, heard: &Heard) {
         self.dialog.clone_from(&heard.dialog);
         self.revision = heard.base + 1;
@@ -257,7 +254,7 @@ impl Call {
         self.legs.get_mut(usize::from(id.0))
     }
 
-    /// Who hears what this leg says: the only place that knows.
+    /// Returns the leg that hears this one: the only place that knows.
     #[must_use]
     pub fn peer(&self, id: LegId) -> Option<LegId> {
         match self.bridge {
@@ -285,7 +282,7 @@ impl Call {
             .all(|id| self.leg(*id).is_some_and(|leg| leg.phase == Phase::Active))
     }
 
-    /// May this be decided on? (architecture §4, "hearing is checked")
+    /// Judges an event by its id and the revision it was heard against (architecture §4, "hearing is checked").
     #[must_use]
     pub fn admit(&self, heard: &Heard) -> Admission {
         match self.leg(heard.leg.leg) {
@@ -313,7 +310,7 @@ impl Call {
         })
     }
 
-    /// Orders something to be said, unless nobody listens there any more.
+    /// Orders a signal to be said, unless the leg is over.
     pub(super) fn say(&mut self, id: LegId, signal: Signal, effects: &mut Effects) {
         self.open(id, signal, None, effects);
     }

@@ -1,37 +1,37 @@
 //! A peer restarts ICE (RFC 8445 §9; interworking §2.17): it is answered with new credentials of ours (R-RTP-17).
 //!
-//! One rule: credentials are the relay's, so the answer waits for it ([`Offer::Restarting`]); the order to the relay stays in the
+//! One rule: credentials are the relay's, so the answer waits for it ([`Signaling::RestartPending`]); the order to the relay stays in the
 //! outbox until its reply is in the record, and asked again the relay gives the same one.
 
 use super::Effects;
+use super::bridge::connects;
 use super::effect::{Connect, Effect};
 use super::event::Renewal;
-use super::moving;
-use super::record::{Call, Leg, Offer};
-use super::relay::connects;
+use super::record::{Call, Leg, Signaling};
+use super::relocation;
 use media::LocalEnd;
 use signal::{LegId, Media, Signal};
 
-/// A peer that described itself as `before` has other ICE credentials `now`, and is `answered` with ICE.
+/// Returns true if `now` restarts the ICE of `before` (RFC 8445 §9) and is answered with ICE.
 pub(super) fn restarts(before: &Media, now: &Media, answered: &Media) -> bool {
-    let ice = |media: &Media, place: usize| media.contents.get(place).and_then(|c| c.transport.ice.clone());
-    (0..answered.contents.len()).any(|place| {
+    let ice = |media: &Media, index: usize| media.contents.get(index).and_then(|c| c.transport.ice.clone());
+    (0..answered.contents.len()).any(|index| {
         let other =
-            ice(before, place).zip(ice(now, place)).is_some_and(|(before, now)| before.ufrag != now.ufrag);
-        other && ice(answered, place).is_some()
+            ice(before, index).zip(ice(now, index)).is_some_and(|(before, now)| before.ufrag != now.ufrag);
+        other && ice(answered, index).is_some()
     })
 }
 
-/// The relay is to take it, and to tell what it answers with.
+/// Orders the relay to take the restart and to tell its new credentials.
 pub(super) fn begin(call: &mut Call, id: LegId, effects: &mut Effects) {
     let ends = connects(call, id);
     if let Some(leg) = call.leg_mut(id) {
-        leg.offer = Offer::Restarting;
+        leg.signaling = Signaling::RestartPending;
         effects.push(Effect::Restart { leg: id, ends });
     }
 }
 
-/// The relay has told.
+/// Answers the peer with the credentials that the relay told.
 pub(super) fn renewed(call: &mut Call, id: LegId, renewal: Renewal, effects: &mut Effects) {
     if call.relay.as_ref() != Some(&renewal.relay) {
         // It moved meanwhile; the other relay was asked too.
@@ -48,25 +48,25 @@ pub(super) fn renewed(call: &mut Call, id: LegId, renewal: Renewal, effects: &mu
         }
     }
     readdress(leg, &before);
-    if leg.offer != Offer::Restarting || renewal.theirs != current {
+    if leg.signaling != Signaling::RestartPending || renewal.theirs != current {
         return;
     }
-    leg.offer = Offer::Settled;
-    moving::known(leg);
-    if let Some(spoken) = leg.spoken.clone() {
+    leg.signaling = Signaling::Stable;
+    relocation::drop_notice(leg);
+    if let Some(spoken) = leg.local_description.clone() {
         call.say(id, Signal::Updated(spoken), effects);
     }
 }
 
-/// What was said of the ends as they were is said of them as they are.
+/// Puts the new ends into the descriptions that named the old ones.
 pub(super) fn readdress(leg: &mut Leg, before: &[LocalEnd]) {
-    for spoken in [&mut leg.spoken, &mut leg.before].into_iter().flatten() {
+    for spoken in [&mut leg.local_description, &mut leg.rollback].into_iter().flatten() {
         // Of an offer of theirs `before` is their own description, in which nothing of ours is found.
         media::readdress(spoken, before, &leg.ends);
     }
 }
 
-/// Ends that another relay made of a state from before a restart: the peer knows what it was told since.
+/// Keeps newer credentials than those of ends that another relay restored from a state before a restart.
 pub(super) fn keep(before: &[LocalEnd], ends: &mut [LocalEnd]) {
     for (before, end) in before.iter().zip(ends) {
         let generation = before.ice.generation();

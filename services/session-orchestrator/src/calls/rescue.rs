@@ -6,7 +6,7 @@ use crate::runner::{Loaded, Step};
 use anyhow::Result;
 use media::Profile;
 use session::Machine;
-use session::call::{Call, Event, MediaEvent, Move, RelaySession};
+use session::call::{Call, Event, MediaEvent, RelayChange, RelaySession};
 use signal::{CallId, LegId};
 use std::time::Duration;
 use tracing::{Instrument, error, info_span, warn};
@@ -61,18 +61,18 @@ impl Calls {
             *webrtc = leg.profile == Profile::Webrtc;
         }
         let (shape, mut doubtful) = (Shape { contents, webrtc }, vec![]);
-        let grant = self.0.relays.resume(from, call, &shape, &state, &trace, &mut doubtful).await;
+        let allocation = self.0.relays.resume(from, call, &shape, &state, &trace, &mut doubtful).await;
         if !doubtful.is_empty() {
             self.give_back(call, doubtful, trace.clone());
         }
-        let Some(grant) = grant else { return Ok(Rescued::NoRelay) };
-        let session = grant.session.clone();
-        let to = Move { from: from.clone(), alive, grant };
+        let Some(allocation) = allocation else { return Ok(Rescued::NoRelay) };
+        let session = allocation.session.clone();
+        let to = RelayChange { from: from.clone(), alive, allocation };
         let desk = self.0.desks.open(call);
         let _held = desk.commit.lock().await;
         let step = |loaded: &Loaded<Call>| {
             if is_at(&loaded.machine, from) {
-                Step::Decide { events: vec![Event::Moved(to.clone())], done: vec![], answer: true }
+                Step::Decide { events: vec![Event::RelayChanged(to.clone())], done: vec![], answer: true }
             } else {
                 Step::Leave(false)
             }

@@ -18,7 +18,7 @@ use proto::v1::reply::Reply;
 use proto::v1::{
     AllocateRequest, EndStatistics, PlayRequest, ReleaseRequest, StatisticsRequest, UpdateRequest,
 };
-use session::call::{Connect, Grant, RelaySession};
+use session::call::{Allocation, Connect, RelaySession};
 use signal::media::Ice;
 use signal::{CallId, LegId};
 use std::collections::HashMap;
@@ -105,7 +105,7 @@ impl Relays {
         shape: &Shape,
         trace: &str,
         doubtful: &mut Vec<RelaySession>,
-    ) -> Option<Grant> {
+    ) -> Option<Allocation> {
         let cards = self.ranked(&call.to_string());
         self.first(cards, call, shape, &[], trace, doubtful).await
     }
@@ -120,7 +120,7 @@ impl Relays {
         state: &[u8],
         trace: &str,
         doubtful: &mut Vec<RelaySession>,
-    ) -> Option<Grant> {
+    ) -> Option<Allocation> {
         let mut cards = self.ranked(&call.to_string());
         cards.retain(|card| card.instance != from.instance || card.started_ms != from.started_ms);
         cards.sort_by_key(|card| card.instance != from.instance);
@@ -136,7 +136,7 @@ impl Relays {
         state: &[u8],
         trace: &str,
         doubtful: &mut Vec<RelaySession>,
-    ) -> Option<Grant> {
+    ) -> Option<Allocation> {
         let legs = shape.webrtc.len();
         let webrtc = (0..).zip(&shape.webrtc).filter(|(_, webrtc)| **webrtc).map(|(leg, _)| leg);
         let request = AllocateRequest {
@@ -153,7 +153,7 @@ impl Relays {
             match line.ask(Order::Allocate(request.clone())).await {
                 Ok(Reply::Allocate(reply)) => {
                     if let Some(ends) = convert::ends(&reply, legs, shape.contents) {
-                        return Some(Grant { session, ends, transcodes: reply.transcodes });
+                        return Some(Allocation { session, ends, transcodes: reply.transcodes });
                     }
                     warn!(relay = card.instance, "the relay granted ends that make no sense");
                 }

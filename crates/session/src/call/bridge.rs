@@ -1,13 +1,13 @@
 //! The default rule: what a leg says, its peer hears, in the words that fit the hearer's state.
 
 use super::effect::{Connect, Effect, Fact};
-use super::record::{Call, DESCRIBE_MS, Leg, Offer, Offerer, Phase};
-use super::{Effects, end, moving, restart};
+use super::record::{Call, DESCRIBE_MS, Leg, Offerer, Phase, Signaling};
+use super::{Effects, end, relocation, restart};
 use signal::media::Kind;
 use signal::{End, LegId, Media, Reason, Signal, Time};
 
-/// Decides on one signal from one leg.
-pub(super) fn relay(call: &mut Call, from: LegId, signal: Signal, now: Time, effects: &mut Effects) {
+/// Decides on a signal of one leg.
+pub(super) fn hear(call: &mut Call, from: LegId, signal: Signal, now: Time, effects: &mut Effects) {
     let (Some(leg), Some(peer)) = (call.leg(from), call.peer(from)) else { return };
     if leg.phase.is_over() {
         // A BYE that crossed ours, a late ringing: the edge has answered it, nobody else needs to know.
@@ -24,12 +24,12 @@ pub(super) fn relay(call: &mut Call, from: LegId, signal: Signal, now: Time, eff
         Signal::Refused(reason) => refused(call, from, peer, reason, now, effects),
         Signal::Candidates(trickles) => {
             for trickle in trickles {
-                let place = call.leg(from).and_then(|leg| {
-                    let heard = leg.heard.as_ref()?;
+                let end = call.leg(from).and_then(|leg| {
+                    let heard = leg.remote_description.as_ref()?;
                     let index = heard.contents.iter().position(|c| c.name == trickle.name)?;
                     Some(call.facing(leg, heard, index))
                 });
-                let content = place.and_then(|p| u16::try_from(p).ok()).unwrap_or(0);
+                let content = end.and_then(|p| u16::try_from(p).ok()).unwrap_or(0);
                 effects.push(Effect::Candidates { leg: from, content, ice: trickle.ice });
             }
         }
@@ -60,28 +60,32 @@ fn ringing(call: &mut Call, from: LegId, peer: LegId, heard: bool, effects: &mut
 
 fn answer(call: &mut Call, from: LegId, peer: LegId, media: Media, now: Time, effects: &mut Effects) {
     // Only the side that was offered to answers, and only once.
-    let Some(leg) = call.leg_mut(from).filter(|leg| leg.phase.is_early() && leg.offer == Offer::Ours) else {
+    let Some(leg) =
+        call.leg_mut(from).filter(|leg| leg.phase.is_early() && leg.signaling == Signaling::HaveLocalOffer)
+    else {
         return;
     };
     let media = taken(leg, media);
-    (leg.phase, leg.offer, leg.heard) = (Phase::Active, Offer::Settled, Some(media.clone()));
+    (leg.phase, leg.signaling, leg.remote_description) =
+        (Phase::Active, Signaling::Stable, Some(media.clone()));
     leg.offerer = Offerer::Local;
-    moving::begun(leg, now);
+    relocation::postpone_notice(leg, now);
     let Some(hearer) = call.leg(peer).filter(|leg| leg.phase.is_early()) else {
         return answered(call, now, effects);
     };
     if is_nothing(&media) {
         return end::everybody(call, Reason::IncompatibleMedia.into(), now, effects);
     }
-    match hearer.heard.clone().filter(Media::is_described) {
+    match hearer.remote_description.clone().filter(Media::is_described) {
         Some(theirs) => {
             let Ok(agreed) = media::answer(&theirs, &media, &hearer.ends, hearer.profile, &call.policy)
             else {
                 return end::everybody(call, Reason::IncompatibleMedia.into(), now, effects);
             };
             if let Some(leg) = call.leg_mut(peer) {
-                (leg.phase, leg.offer, leg.spoken) = (Phase::Active, Offer::Settled, Some(agreed.clone()));
-                moving::known(leg);
+                (leg.phase, leg.signaling, leg.local_description) =
+                    (Phase::Active, Signaling::Stable, Some(agreed.clone()));
+                relocation::drop_notice(leg);
             }
             answered(call, now, effects);
             connect(call, from, effects);
@@ -92,8 +96,9 @@ fn answer(call: &mut Call, from: LegId, peer: LegId, media: Media, now: Time, ef
         None => {
             let ours = media::offer(&media, &hearer.ends, hearer.profile, &call.policy);
             if let Some(leg) = call.leg_mut(peer) {
-                (leg.phase, leg.offer, leg.spoken) = (Phase::Answered, Offer::Ours, Some(ours.clone()));
-                moving::known(leg);
+                (leg.phase, leg.signaling, leg.local_description) =
+                    (Phase::Answered, Signaling::HaveLocalOffer, Some(ours.clone()));
+                relocation::drop_notice(leg);
             }
             call.answer_by = Some(now + DESCRIBE_MS);
             answered(call, now, effects);
@@ -105,18 +110,18 @@ fn answer(call: &mut Call, from: LegId, peer: LegId, media: Media, now: Time, ef
 
 /// Narrows an answer to what we offered this leg: a codec that was not offered is not in use (RFC 3264 §6.1).
 fn taken(leg: &Leg, media: Media) -> Media {
-    let Some(ours) = &leg.spoken else { return media };
+    let Some(ours) = &leg.local_description else { return media };
     let mut media = media::accept(ours, media, leg.profile);
     media::narrow(&mut media, ours);
     media
 }
 
-/// Every content is rejected.
+/// Returns true if every content is rejected.
 fn is_nothing(media: &Media) -> bool {
     media.contents.iter().all(|content| content.rejected)
 }
 
-/// A fact only once the media of both fits: nobody pays for a call that nobody could hear.
+/// Records the answer once the media of both fits: a call that nobody could hear is not billed.
 fn answered(call: &mut Call, now: Time, effects: &mut Effects) {
     call.answered.get_or_insert(now);
     effects.push(Effect::Record(Fact::Answered));
@@ -131,8 +136,8 @@ fn update(call: &mut Call, from: LegId, peer: LegId, theirs: Media, now: Time, e
     // Transfers and changes need settled legs; an offer that meets an open one is refused (architecture §4).
     if leg.phase != Phase::Active
         || hearer.phase != Phase::Active
-        || leg.offer != Offer::Settled
-        || hearer.offer != Offer::Settled
+        || leg.signaling != Signaling::Stable
+        || hearer.signaling != Signaling::Stable
     {
         return call.say(from, Signal::Refused(Reason::Glare), effects);
     }
@@ -155,10 +160,11 @@ fn update(call: &mut Call, from: LegId, peer: LegId, theirs: Media, now: Time, e
         return;
     }
     if let Some(leg) = call.leg_mut(from) {
-        (leg.offer, leg.before) = (Offer::Theirs, leg.heard.replace(theirs));
+        (leg.signaling, leg.rollback) = (Signaling::HaveRemoteOffer, leg.remote_description.replace(theirs));
     }
     if let Some(leg) = call.leg_mut(peer) {
-        (leg.offer, leg.before) = (Offer::Ours, leg.spoken.replace(ours.clone()));
+        (leg.signaling, leg.rollback) =
+            (Signaling::HaveLocalOffer, leg.local_description.replace(ours.clone()));
     }
     call.say(peer, Signal::Update(ours), effects);
 }
@@ -184,16 +190,17 @@ fn carry(theirs: &Media, ours: &mut Media) {
 /// Answers an update ourselves.
 fn accept(call: &mut Call, from: LegId, theirs: Media, peers: &Media, now: Time, effects: &mut Effects) {
     let Some(leg) = call.leg(from) else { return };
-    let was = leg.before.as_ref().or(leg.heard.as_ref());
+    let was = leg.rollback.as_ref().or(leg.remote_description.as_ref());
     let (holds, held) = (theirs.holds(), was.is_some_and(Media::holds));
     let in_use = leg.agreed().map(|(_, answer)| answer);
     match media::answer_again(&theirs, peers, in_use, &leg.ends, leg.profile, &call.policy) {
         Ok(agreed) => {
             let restarts = was.is_some_and(|was| restart::restarts(was, &theirs, &agreed));
             if let Some(leg) = call.leg_mut(from) {
-                (leg.offer, leg.heard, leg.spoken) = (Offer::Settled, Some(theirs), Some(agreed.clone()));
-                (leg.offerer, leg.before) = (Offerer::Remote, None);
-                moving::known(leg);
+                (leg.signaling, leg.remote_description, leg.local_description) =
+                    (Signaling::Stable, Some(theirs), Some(agreed.clone()));
+                (leg.offerer, leg.rollback) = (Offerer::Remote, None);
+                relocation::drop_notice(leg);
             }
             if restarts {
                 restart::begin(call, from, effects);
@@ -212,35 +219,36 @@ fn accept(call: &mut Call, from: LegId, theirs: Media, peers: &Media, now: Time,
         }
         Err(_) => {
             if let Some(leg) = call.leg_mut(from) {
-                leg.offer = Offer::Settled;
-                moving::begun(leg, now);
-                leg.heard = leg.before.take().or(leg.heard.take());
+                leg.signaling = Signaling::Stable;
+                relocation::postpone_notice(leg, now);
+                leg.remote_description = leg.rollback.take().or(leg.remote_description.take());
             }
             call.say(from, Signal::Refused(Reason::IncompatibleMedia), effects);
         }
     }
 }
 
-/// Whom `from` holds hears music, if there is some; no more when it resumes.
+/// Starts music for the peer of a leg that holds, or stops it.
 pub(super) fn music(call: &Call, from: LegId, holds: bool, effects: &mut Effects) {
     let (Some(music), Some(leg)) = (&call.policy.music, call.peer(from)) else { return };
-    let contents = call.leg(from).and_then(|leg| leg.heard.as_ref()).map(|media| media.contents.iter());
+    let contents =
+        call.leg(from).and_then(|leg| leg.remote_description.as_ref()).map(|media| media.contents.iter());
     let audio = contents.and_then(|mut contents| contents.position(|c| c.kind == Kind::Audio && !c.rejected));
-    let Some(content) = audio.and_then(|place| u16::try_from(place).ok()) else { return };
+    let Some(content) = audio.and_then(|end| u16::try_from(end).ok()) else { return };
     effects.push(Effect::Play { leg, content, sound: holds.then(|| music.clone()) });
 }
 
-/// The session-initiate that follows our proceed: the first description of a leg that is already answered.
+/// Answers the first description of a leg that is already answered: the session-initiate that follows our proceed.
 fn describe(call: &mut Call, from: LegId, peer: LegId, theirs: Media, now: Time, effects: &mut Effects) {
-    let Some(peers) = call.leg(peer).and_then(|leg| leg.heard.clone()) else { return };
+    let Some(peers) = call.leg(peer).and_then(|leg| leg.remote_description.clone()) else { return };
     let Some(leg) = call.leg(from) else { return };
     match media::answer(&theirs, &peers, &leg.ends, leg.profile, &call.policy) {
         Ok(agreed) => {
             if let Some(leg) = call.leg_mut(from) {
                 leg.offerer = Offerer::Remote;
-                (leg.phase, leg.offer, leg.heard, leg.spoken) =
-                    (Phase::Active, Offer::Settled, Some(theirs), Some(agreed.clone()));
-                moving::known(leg);
+                (leg.phase, leg.signaling, leg.remote_description, leg.local_description) =
+                    (Phase::Active, Signaling::Stable, Some(theirs), Some(agreed.clone()));
+                relocation::drop_notice(leg);
             }
             connect(call, from, effects);
             call.say(from, Signal::Updated(agreed), effects);
@@ -250,56 +258,64 @@ fn describe(call: &mut Call, from: LegId, peer: LegId, theirs: Media, now: Time,
 }
 
 fn updated(call: &mut Call, from: LegId, peer: LegId, media: Media, now: Time, effects: &mut Effects) {
-    let Some(leg) = call.leg_mut(from).filter(|leg| leg.offer == Offer::Ours && !leg.phase.is_early()) else {
+    let Some(leg) =
+        call.leg_mut(from).filter(|leg| leg.signaling == Signaling::HaveLocalOffer && !leg.phase.is_early())
+    else {
         return;
     };
     let late = leg.phase == Phase::Answered;
     let media = taken(leg, media);
-    let moved = moving::heard(leg, now);
-    (leg.phase, leg.offer, leg.heard) = (Phase::Active, Offer::Settled, Some(media.clone()));
-    (leg.offerer, leg.before) = (Offerer::Local, None);
+    let moved = relocation::notice_answered(leg, now);
+    (leg.phase, leg.signaling, leg.remote_description) =
+        (Phase::Active, Signaling::Stable, Some(media.clone()));
+    (leg.offerer, leg.rollback) = (Offerer::Local, None);
     connect(call, from, effects);
     if late || moved {
         return;
     }
-    let Some(asker) = call.leg(peer).filter(|leg| leg.offer == Offer::Theirs) else { return };
-    let Some(theirs) = asker.heard.clone() else { return };
+    let Some(asker) = call.leg(peer).filter(|leg| leg.signaling == Signaling::HaveRemoteOffer) else {
+        return;
+    };
+    let Some(theirs) = asker.remote_description.clone() else { return };
     accept(call, peer, theirs, &media, now, effects);
 }
 
 fn refused(call: &mut Call, from: LegId, peer: LegId, reason: Reason, now: Time, effects: &mut Effects) {
-    let Some(leg) = call.leg_mut(from).filter(|leg| leg.offer == Offer::Ours && leg.phase == Phase::Active)
+    let Some(leg) = call
+        .leg_mut(from)
+        .filter(|leg| leg.signaling == Signaling::HaveLocalOffer && leg.phase == Phase::Active)
     else {
         return;
     };
-    leg.offer = Offer::Settled;
-    if moving::refused(leg, now) {
+    leg.signaling = Signaling::Stable;
+    if relocation::notice_refused(leg, now) {
         return;
     }
-    leg.spoken = leg.before.take().or(leg.spoken.take());
-    if let Some(leg) = call.leg_mut(peer).filter(|leg| leg.offer == Offer::Theirs) {
-        leg.offer = Offer::Settled;
-        moving::begun(leg, now);
-        leg.heard = leg.before.take().or(leg.heard.take());
+    leg.local_description = leg.rollback.take().or(leg.local_description.take());
+    if let Some(leg) = call.leg_mut(peer).filter(|leg| leg.signaling == Signaling::HaveRemoteOffer) {
+        leg.signaling = Signaling::Stable;
+        relocation::postpone_notice(leg, now);
+        leg.remote_description = leg.rollback.take().or(leg.remote_description.take());
         call.say(peer, Signal::Refused(reason), effects);
     }
 }
 
-/// Tells the relay what a leg agreed, content by content.
+/// Orders the relay to take what a leg agreed, content by content.
 pub(super) fn connect(call: &Call, id: LegId, effects: &mut Effects) {
     connects(call, id).into_iter().map(Effect::Connect).for_each(|told| effects.push(told));
 }
 
-/// What a leg agreed, content by content.
+/// Returns what a leg agreed, content by content.
 pub(super) fn connects(call: &Call, id: LegId) -> Vec<Connect> {
     let mut connects = vec![];
-    let Some((leg, theirs)) = call.leg(id).and_then(|leg| leg.heard.as_ref().map(|m| (leg, m))) else {
+    let Some((leg, theirs)) = call.leg(id).and_then(|leg| leg.remote_description.as_ref().map(|m| (leg, m)))
+    else {
         return connects;
     };
     let agreed = leg.agreed();
     for (index, content) in theirs.contents.iter().enumerate() {
-        let place = call.facing(leg, theirs, index);
-        if content.rejected || content.codecs.is_empty() || leg.ends.get(place).is_none() {
+        let end = call.facing(leg, theirs, index);
+        if content.rejected || content.codecs.is_empty() || leg.ends.get(end).is_none() {
             continue;
         }
         let carrier = agreed.and_then(|(offer, answer)| media::carrier(offer, answer, index));
@@ -312,7 +328,7 @@ pub(super) fn connects(call: &Call, id: LegId) -> Vec<Connect> {
         let codecs = answered.map_or_else(|| content.codecs.clone(), |answered| answered.codecs.clone());
         connects.push(Connect {
             leg: id,
-            content: u16::try_from(place).unwrap_or(u16::MAX),
+            content: u16::try_from(end).unwrap_or(u16::MAX),
             remote: content.transport.clone(),
             bundled: carrier.and_then(|carrier| u16::try_from(carrier).ok()),
             codecs,
