@@ -19,7 +19,7 @@ const MOST: usize = 1_000;
 
 /// What the routes need.
 #[derive(Clone)]
-pub struct Desk {
+pub struct AdminState {
     /// The calls.
     pub calls: Calls,
     /// All instances.
@@ -31,14 +31,14 @@ pub struct Desk {
 }
 
 /// `GET /calls`, `GET` and `DELETE /calls/ID`, `GET /trunks`, `GET /instances`, `POST /instances/NAME/drain`.
-pub fn routes(desk: Desk) -> Router {
+pub fn routes(state: AdminState) -> Router {
     Router::new()
         .route("/calls", get(list))
         .route("/calls/{id}", get(show).delete(hang_up))
         .route("/trunks", get(trunks))
         .route("/instances", get(instances))
         .route("/instances/{name}/drain", post(drain))
-        .with_state(desk)
+        .with_state(state)
 }
 
 #[derive(Deserialize)]
@@ -46,45 +46,45 @@ struct Limit {
     limit: Option<usize>,
 }
 
-async fn list(State(desk): State<Desk>, Query(limit): Query<Limit>) -> Response {
-    match desk.calls.list(limit.limit.unwrap_or(MOST).min(MOST)).await {
+async fn list(State(state): State<AdminState>, Query(limit): Query<Limit>) -> Response {
+    match state.calls.list(limit.limit.unwrap_or(MOST).min(MOST)).await {
         Ok(calls) => Json(json!({ "calls": calls })).into_response(),
         Err(error) => unavailable(&error),
     }
 }
 
-async fn show(State(desk): State<Desk>, Path(id): Path<String>) -> Response {
+async fn show(State(state): State<AdminState>, Path(id): Path<String>) -> Response {
     let Some(id) = CallId::parse(&id) else { return unknown("not a call id: see `tandem calls`") };
-    match desk.calls.show(id).await {
+    match state.calls.show(id).await {
         Ok(Some(call)) => Json(call).into_response(),
         Ok(None) => unknown("no such call: see `tandem calls`"),
         Err(error) => unavailable(&error),
     }
 }
 
-async fn hang_up(State(desk): State<Desk>, Path(id): Path<String>) -> Response {
+async fn hang_up(State(state): State<AdminState>, Path(id): Path<String>) -> Response {
     match CallId::parse(&id) {
-        Some(id) if desk.calls.hang_up(id).await => Json(json!({ "ended": true })).into_response(),
+        Some(id) if state.calls.hang_up(id).await => Json(json!({ "ended": true })).into_response(),
         _ => unknown("no such call: see `tandem calls`"),
     }
 }
 
-async fn trunks(State(desk): State<Desk>) -> Response {
-    let trunks = desk.trunks.iter().map(|trunk| {
+async fn trunks(State(state): State<AdminState>) -> Response {
+    let trunks = state.trunks.iter().map(|trunk| {
         json!({ "name": trunk.name, "uri": trunk.uri, "domain": trunk.domain, "sources": trunk.sources })
     });
     Json(json!({ "trunks": trunks.collect::<Vec<_>>() })).into_response()
 }
 
-async fn instances(State(desk): State<Desk>) -> Response {
-    Json(json!({ "instances": desk.instances.list() })).into_response()
+async fn instances(State(state): State<AdminState>) -> Response {
+    Json(json!({ "instances": state.instances.list() })).into_response()
 }
 
-async fn drain(State(desk): State<Desk>, Path(name): Path<String>) -> Response {
-    if desk.instances.find(&name).is_none() {
+async fn drain(State(state): State<AdminState>, Path(name): Path<String>) -> Response {
+    if state.instances.find(&name).is_none() {
         return unknown("no such instance: see `tandem instances`");
     }
-    match ask_to_drain(&desk.bus, &name).await {
+    match ask_to_drain(&state.bus, &name).await {
         Ok(()) => Json(json!({ "draining": name })).into_response(),
         Err(error) => unavailable(&error.into()),
     }

@@ -1,8 +1,8 @@
 //! Calls: what edges, relays and deadlines bring, committed and then performed.
 
-use crate::desk::{Desks, Seat};
 use crate::gather::Gather;
 use crate::perform::{Performed, Performer, lane};
+use crate::queue::{QueueHandle, Queues};
 use crate::relays::{Failure, Relays};
 use crate::runner::{Loaded, Runner, Step, expired};
 use crate::view::{CallView, EndView};
@@ -15,9 +15,9 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use tracing::{Instrument, Span, debug, error, info_span, warn};
 
-mod rescue;
+mod relocate;
 
-pub use rescue::Rescued;
+pub use relocate::Relocation;
 
 /// Everything that serves calls; clones share it.
 #[derive(Clone)]
@@ -25,21 +25,21 @@ pub struct Calls(Arc<Inner>);
 
 struct Inner {
     runner: Runner,
-    desks: Desks,
+    queues: Queues,
     gather: Gather,
     relays: Relays,
     performer: Performer,
-    giving_back: Arc<Semaphore>,
+    releasing: Arc<Semaphore>,
     now: fn() -> Time,
 }
 
 /// What is left to be performed of an ended call, such as a fact that the bus does not take, keeps its record for this long.
 const OUTBOX_MS: u64 = 3_600_000;
 /// Relay sessions that nobody may need are given back after this: whoever places the same call has stored it by then.
-const GIVE_BACK_AFTER: Duration = Duration::from_secs(5);
-const GIVE_BACK_TRIES: usize = 6;
+const RELEASE_AFTER: Duration = Duration::from_secs(5);
+const RELEASE_TRIES: usize = 6;
 /// Calls whose relay sessions are being given back at once; those of others end by themselves.
-const GIVING_BACK: usize = 1_024;
+const RELEASING: usize = 1_024;
 
 impl Calls {
     /// Puts the parts together.
@@ -51,14 +51,14 @@ impl Calls {
         performer: Performer,
         now: fn() -> Time,
     ) -> Calls {
-        let giving_back = Arc::new(Semaphore::new(GIVING_BACK));
+        let releasing = Arc::new(Semaphore::new(RELEASING));
         Calls(Arc::new(Inner {
             runner,
-            desks: Desks::default(),
+            queues: Queues::default(),
             gather,
             relays,
             performer,
-            giving_back,
+            releasing,
             now,
         }))
     }
@@ -72,7 +72,7 @@ impl Calls {
     /// Calls with something on its way here.
     #[must_use]
     pub fn busy(&self) -> usize {
-        self.0.desks.busy()
+        self.0.queues.busy()
     }
 
     /// An edge heard something: the verdict says *committed* only once it is stored.
@@ -93,26 +93,27 @@ impl Calls {
 
     async fn hear(&self, heard: Heard, span: Span) -> Result<Verdict> {
         let call = heard.leg.call;
-        let desk = self.0.desks.open(call);
-        let _held = desk.commit.lock().await;
-        let mut answer = self.commit(call, &desk, |loaded| admit(loaded, &heard)).await?;
+        let queue = self.0.queues.open(call);
+        let _held = queue.commit.lock().await;
+        let mut answer = self.commit(call, &queue, |loaded| admit(loaded, &heard)).await?;
         if answer.is_none() && heard.opening.is_some() {
-            answer = match self.place(heard.clone(), span, &desk).await? {
+            answer = match self.place(heard.clone(), span, &queue).await? {
                 Placed::Here(verdict) => Some(verdict),
-                Placed::Elsewhere => self.commit(call, &desk, |loaded| admit(loaded, &heard)).await?,
+                Placed::Elsewhere => self.commit(call, &queue, |loaded| admit(loaded, &heard)).await?,
             };
         }
         Ok(answer.unwrap_or(Verdict::Gone))
     }
 
-    async fn place(&self, heard: Heard, span: Span, desk: &Seat) -> Result<Placed> {
+    async fn place(&self, heard: Heard, span: Span, queue: &QueueHandle) -> Result<Placed> {
         let (id, event) = (heard.leg.call, heard.event);
         let trace = runtime::trace::parent_of(&span);
         let verdict = Verdict::Committed { revision: heard.base + 1, trace: trace.clone() };
-        let mut doubtful = vec![];
-        let placement = self.0.gather.placement(heard, trace.clone(), &self.0.relays, &mut doubtful).await;
-        if !doubtful.is_empty() {
-            self.give_back(id, doubtful, trace.clone());
+        let mut maybe_allocated = vec![];
+        let placement =
+            self.0.gather.placement(heard, trace.clone(), &self.0.relays, &mut maybe_allocated).await;
+        if !maybe_allocated.is_empty() {
+            self.release_later(id, maybe_allocated, trace.clone());
         }
         let placement = match placement {
             Ok(placement) => placement,
@@ -125,7 +126,7 @@ impl Calls {
             Err(end) => refused(id, end),
             Ok((call, effects)) => match self.0.runner.create(id, call, effects, now).await {
                 Ok(Ok(loaded)) => {
-                    self.enqueue(id, desk, loaded);
+                    self.enqueue(id, queue, loaded);
                     return Ok(Placed::Here(verdict));
                 }
                 // The same relay gave both of us the same session: it is in use.
@@ -140,10 +141,10 @@ impl Calls {
                     if let Some(loaded) = found
                         && loaded.machine.leg(LegId(0)).is_some_and(|leg| leg.events.contains(&event))
                     {
-                        self.enqueue(id, desk, loaded);
+                        self.enqueue(id, queue, loaded);
                         return Ok(Placed::Here(verdict));
                     }
-                    self.give_back(id, vec![session], trace);
+                    self.release_later(id, vec![session], trace);
                     return Ok(Placed::Here(Verdict::Unavailable));
                 }
             },
@@ -168,12 +169,12 @@ impl Calls {
 
     /// Gives back, later, what a relay may hold for a call, unless the call uses it by then. Should that fail for long, the relay
     /// ends it by itself.
-    fn give_back(&self, call: CallId, mut sessions: Vec<RelaySession>, trace: String) {
-        let Ok(permit) = self.0.giving_back.clone().try_acquire_owned() else { return };
+    fn release_later(&self, call: CallId, mut sessions: Vec<RelaySession>, trace: String) {
+        let Ok(permit) = self.0.releasing.clone().try_acquire_owned() else { return };
         let calls = self.clone();
         tokio::spawn(async move {
-            for _ in 0..GIVE_BACK_TRIES {
-                tokio::time::sleep(GIVE_BACK_AFTER).await;
+            for _ in 0..RELEASE_TRIES {
+                tokio::time::sleep(RELEASE_AFTER).await;
                 let Ok(found) = calls.0.runner.load::<Call>(call).await else { continue };
                 let in_use = found.and_then(|loaded| loaded.machine.relay);
                 let mut left = vec![];
@@ -208,14 +209,14 @@ impl Calls {
     /// # Errors
     /// It could not be committed; the relay must tell it again.
     pub async fn media(&self, call: CallId, leg: LegId, event: MediaEvent, relay: &str) -> Result<bool> {
-        let desk = self.0.desks.open(call);
-        let _held = desk.commit.lock().await;
+        let queue = self.0.queues.open(call);
+        let _held = queue.commit.lock().await;
         // What a relay sees that the call has left is no matter of the call's.
         let step = |loaded: &Loaded<Call>| match &loaded.machine.relay {
             Some(session) if session.instance != relay => Step::Leave(()),
             _ => Step::Decide { events: vec![Event::Media(leg, event)], done: vec![], answer: () },
         };
-        Ok(self.commit(call, &desk, step).await?.is_some())
+        Ok(self.commit(call, &queue, step).await?.is_some())
     }
 
     /// Calls as operators see them, at most `limit`; those that ended in the last minute are still among them.
@@ -260,20 +261,20 @@ impl Calls {
     }
 
     async fn event(&self, call: CallId, event: Event) -> Result<bool> {
-        let desk = self.0.desks.open(call);
-        let _held = desk.commit.lock().await;
+        let queue = self.0.queues.open(call);
+        let _held = queue.commit.lock().await;
         let step = |_: &Loaded<Call>| Step::Decide { events: vec![event.clone()], done: vec![], answer: () };
-        Ok(self.commit(call, &desk, step).await?.is_some())
+        Ok(self.commit(call, &queue, step).await?.is_some())
     }
 
     /// A record is due: its deadline has passed, or its outbox was left behind by an orchestrator that died.
     pub async fn due(&self, call: CallId) -> Result<()> {
-        let desk = self.0.desks.open(call);
-        let _held = desk.commit.lock().await;
-        self.look(call, &desk).await
+        let queue = self.0.queues.open(call);
+        let _held = queue.commit.lock().await;
+        self.process_due(call, &queue).await
     }
 
-    async fn look(&self, call: CallId, desk: &Seat) -> Result<()> {
+    async fn process_due(&self, call: CallId, queue: &QueueHandle) -> Result<()> {
         let now = (self.0.now)();
         let Some(loaded) = self.0.runner.load::<Call>(call).await? else {
             // It vanished by itself and left its deadline behind.
@@ -287,9 +288,9 @@ impl Calls {
             return Ok(());
         }
         let expired = expired(&loaded.machine, now);
-        self.enqueue(call, desk, loaded);
+        self.enqueue(call, queue, loaded);
         if expired {
-            self.commit(call, desk, |_| Step::Decide {
+            self.commit(call, queue, |_| Step::Decide {
                 events: vec![Event::Deadline],
                 done: vec![],
                 answer: (),
@@ -299,53 +300,53 @@ impl Calls {
         Ok(())
     }
 
-    /// One step on the record, under the desk's commit lock; what follows is put on the desk. `None`: no such call.
+    /// One step on the record, under the queue's commit lock; what follows is put on the queue. `None`: no such call.
     async fn commit<A>(
         &self,
         call: CallId,
-        desk: &Seat,
+        queue: &QueueHandle,
         step: impl FnMut(&Loaded<Call>) -> Step<Event, A>,
     ) -> Result<Option<A>> {
-        let last = desk.latest();
+        let last = queue.latest();
         let Some(outcome) = self.0.runner.step(call, last.as_deref(), self.0.now, step).await? else {
             return Ok(None);
         };
         if let Some(loaded) = outcome.stored {
-            self.enqueue(call, desk, loaded);
+            self.enqueue(call, queue, loaded);
         }
         Ok(Some(outcome.answer))
     }
 
-    fn enqueue(&self, call: CallId, desk: &Seat, loaded: Loaded<Call>) {
-        if desk.put(Arc::new(loaded)) {
-            let (calls, desk) = (self.clone(), desk.clone());
-            tokio::spawn(async move { calls.work(call, desk).await });
+    fn enqueue(&self, call: CallId, queue: &QueueHandle, loaded: Loaded<Call>) {
+        if queue.put(Arc::new(loaded)) {
+            let (calls, queue) = (self.clone(), queue.clone());
+            tokio::spawn(async move { calls.work(call, queue).await });
         }
     }
 
-    /// The performer of one desk: performs what waits and commits what came of it, until nothing waits.
-    async fn work(&self, call: CallId, desk: Seat) {
-        while let Some((record, batch)) = desk.take() {
+    /// The performer of one queue: performs what waits and commits what came of it, until nothing waits.
+    async fn work(&self, call: CallId, queue: QueueHandle) {
+        while let Some((record, batch)) = queue.take() {
             let tried: Vec<_> = batch.iter().map(|entry| (entry.id, lane(&entry.effect))).collect();
             let performed = self.0.performer.perform(&record, batch).await;
-            if let Err(error) = self.conclude(call, &desk, &performed).await {
+            if let Err(error) = self.clear_outbox(call, &queue, &performed).await {
                 error!(%error, call.id = %call, "effects stay in the record");
             }
-            desk.tried(&tried, &performed.done);
+            queue.tried(&tried, &performed.done);
             if let Some(from) = performed.lost {
                 let calls = self.clone();
-                tokio::spawn(async move { calls.rescue_or_end(call, from).await });
+                tokio::spawn(async move { calls.relocate_or_end(call, from).await });
             }
         }
     }
 
     /// What was performed leaves the outbox, and the call hears what came of it.
-    async fn conclude(&self, call: CallId, desk: &Seat, performed: &Performed) -> Result<()> {
+    async fn clear_outbox(&self, call: CallId, queue: &QueueHandle, performed: &Performed) -> Result<()> {
         if performed.done.is_empty() && performed.events.is_empty() {
             return Ok(());
         }
-        let _held = desk.commit.lock().await;
-        self.commit(call, desk, |_| Step::Decide {
+        let _held = queue.commit.lock().await;
+        self.commit(call, queue, |_| Step::Decide {
             events: performed.events.clone(),
             done: performed.done.clone(),
             answer: (),

@@ -1,6 +1,6 @@
 //! What placing a call needs, gathered before the decision: where it goes, and a relay session.
 
-use crate::relays::{Relays, Shape};
+use crate::relays::{AllocationRequest, Relays};
 use address::{Alias, Component, Plan, Trunk};
 use anyhow::Result;
 use media::{LocalEnd, Policy, Profile};
@@ -51,7 +51,7 @@ impl Gather {
         Ok(Gather { plan, ipv6, trunks, ring_ms, policy })
     }
 
-    /// Everything that placing the call of `heard` needs. `doubtful`: see [`Relays::allocate`].
+    /// Everything that placing the call of `heard` needs. `maybe_allocated`: see [`Relays::allocate`].
     ///
     /// # Errors
     /// The reason to refuse it with.
@@ -60,7 +60,7 @@ impl Gather {
         heard: Heard,
         trace: String,
         relays: &Relays,
-        doubtful: &mut Vec<RelaySession>,
+        maybe_allocated: &mut Vec<RelaySession>,
     ) -> Result<Placement, End> {
         let Some(opening) = &heard.opening else { return Err(Reason::BadRequest.into()) };
         let route = self.route(opening)?;
@@ -69,7 +69,9 @@ impl Gather {
             _ => return Err(Reason::BadRequest.into()),
         };
         let webrtc = [route.caller, route.callee].map(|profile| profile == Profile::Webrtc);
-        let allocation = relays.allocate(heard.leg.call, &Shape { contents, webrtc }, &trace, doubtful).await;
+        let allocation = relays
+            .allocate(heard.leg.call, &AllocationRequest { contents, webrtc }, &trace, maybe_allocated)
+            .await;
         let mut allocation = allocation.ok_or_else(|| End::from(Reason::Unavailable))?;
         if self.ipv6.contains(&route.opening.link) {
             allocation.ends.iter_mut().skip(1).flatten().for_each(LocalEnd::prefer_ipv6);

@@ -5,11 +5,11 @@
 
 pub mod admin;
 pub mod calls;
-mod desk;
 mod gather;
-mod guard;
 mod perform;
+mod queue;
 mod record;
+mod relay_monitor;
 mod relays;
 pub mod runner;
 mod serve;
@@ -49,8 +49,8 @@ pub async fn run(config: Config, bus: Bus, store: Store, dial: Dial, drain: Drai
     let performer = perform::Performer::new(bus.clone(), relays.clone(), instances.clone(), now);
     let trunks = Arc::new(config.trunk.clone());
     let calls = Calls::new(runner::Runner::new(store), gather, relays.clone(), performer, now);
-    let desk = admin::Desk { calls: calls.clone(), instances, bus: bus.clone(), trunks };
-    runtime::admin::mount(admin::routes(desk));
+    let queue = admin::AdminState { calls: calls.clone(), instances, bus: bus.clone(), trunks };
+    runtime::admin::mount(admin::routes(queue));
     let card = Card {
         kind: "orchestrator".into(),
         instance: config.instance("orchestrator"),
@@ -60,8 +60,8 @@ pub async fn run(config: Config, bus: Bus, store: Store, dial: Dial, drain: Drai
     let here_name = card.instance.clone();
     let here = announce(&bus, card);
     let watching = tokio::spawn(health(relays.clone(), calls.clone()));
-    let looking = tokio::spawn(serve::look_after(calls.clone(), drain.clone()));
-    let guarding = tokio::spawn(guard::watch(calls.clone(), relays, here_name));
+    let looking = tokio::spawn(serve::poll_deadlines(calls.clone(), drain.clone()));
+    let monitoring = tokio::spawn(relay_monitor::watch(calls.clone(), relays, here_name));
     let served = serve::serve(bus, calls.clone(), drain.clone()).await;
     let _ = tokio::time::timeout(FINISH, async {
         while calls.busy() > 0 {
@@ -69,7 +69,7 @@ pub async fn run(config: Config, bus: Bus, store: Store, dial: Dial, drain: Drai
         }
     })
     .await;
-    for task in [looking, watching, guarding] {
+    for task in [looking, watching, monitoring] {
         task.abort();
     }
     here.leave().await;

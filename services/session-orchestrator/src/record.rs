@@ -7,7 +7,7 @@ use session::call::{Call, Effect, FORMAT};
 use signal::{EffectId, Time};
 
 /// A machine that is stored.
-pub trait Kept: Machine<Event: Clone, Effect: Lasting> + Clone + Serialize + DeserializeOwned {
+pub trait Stored: Machine<Event: Clone, Effect: StoredEffect> + Clone + Serialize + DeserializeOwned {
     /// The kind of its records.
     const KIND: &'static str;
     /// The newest format that this instance reads; the record begins with its format number.
@@ -15,11 +15,11 @@ pub trait Kept: Machine<Event: Clone, Effect: Lasting> + Clone + Serialize + Des
 }
 
 /// An effect that is stored.
-pub trait Lasting: Clone + Serialize + DeserializeOwned {}
+pub trait StoredEffect: Clone + Serialize + DeserializeOwned {}
 
-impl Lasting for Effect {}
+impl StoredEffect for Effect {}
 
-impl Kept for Call {
+impl Stored for Call {
     const KIND: &'static str = "call";
     const FORMAT: u16 = FORMAT;
 }

@@ -3,7 +3,7 @@
 //! A lost compare-and-set loads and decides again, which is safe since deciding is pure. Effects are stored with the record
 //! (outbox) under an id and performed after; whoever finds them there later performs them again, which is harmless.
 
-use crate::record::{Entry, Kept, Outbox};
+use crate::record::{Entry, Outbox, Stored};
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
 use session::Machine;
@@ -20,7 +20,7 @@ const FORGOTTEN: Duration = Duration::from_secs(24 * 3_600);
 
 /// A record as loaded.
 #[derive(Clone)]
-pub struct Loaded<M: Kept> {
+pub struct Loaded<M: Stored> {
     /// The machine.
     pub machine: M,
     /// Its version in the store.
@@ -45,7 +45,7 @@ pub enum Step<E, A> {
 }
 
 /// What became of a step.
-pub struct Outcome<M: Kept, A> {
+pub struct Outcome<M: Stored, A> {
     /// The record as stored now; `None` when nothing was changed.
     pub stored: Option<Loaded<M>>,
     /// What the step answered.
@@ -75,7 +75,7 @@ impl Runner {
     ///
     /// # Errors
     /// The store does not answer, or the record is of a newer format.
-    pub async fn load<M: Kept>(&self, id: CallId) -> Result<Option<Loaded<M>>> {
+    pub async fn load<M: Stored>(&self, id: CallId) -> Result<Option<Loaded<M>>> {
         let record = self.store.load(&key::<M>(id)).await?;
         record.map(|record| read(&record)).transpose()
     }
@@ -84,7 +84,7 @@ impl Runner {
     ///
     /// # Errors
     /// The store does not answer.
-    pub async fn create<M: Kept>(
+    pub async fn create<M: Stored>(
         &self,
         id: CallId,
         machine: M,
@@ -105,7 +105,7 @@ impl Runner {
     ///
     /// # Errors
     /// The store does not answer, the record is of a newer format, or others were faster every time.
-    pub async fn step<M: Kept, A>(
+    pub async fn step<M: Stored, A>(
         &self,
         id: CallId,
         last: Option<&Loaded<M>>,
@@ -155,11 +155,11 @@ impl Runner {
     ///
     /// # Errors
     /// The store does not answer.
-    pub async fn forget<M: Kept>(&self, id: CallId, version: u64) -> Result<bool, StoreError> {
+    pub async fn forget<M: Stored>(&self, id: CallId, version: u64) -> Result<bool, StoreError> {
         self.store.delete(&key::<M>(id), version).await
     }
 
-    async fn save<M: Kept>(
+    async fn save<M: Stored>(
         &self,
         id: CallId,
         expected: u64,
@@ -180,7 +180,7 @@ impl Runner {
     }
 }
 
-fn key<M: Kept>(id: CallId) -> Key {
+fn key<M: Stored>(id: CallId) -> Key {
     Key { kind: M::KIND, id: id.to_string() }
 }
 
@@ -192,7 +192,7 @@ fn entries<E>(id: CallId, version: u64, effects: Vec<E>, now: Time) -> Outbox<E>
         .collect()
 }
 
-fn read<M: Kept>(record: &store::Record) -> Result<Loaded<M>> {
+fn read<M: Stored>(record: &store::Record) -> Result<Loaded<M>> {
     // The format stands first, so that a newer record is told before it is misread.
     let (format, _) = postcard::take_from_bytes::<u16>(&record.body).context("a record without a format")?;
     if format > M::FORMAT {

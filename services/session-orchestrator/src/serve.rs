@@ -190,7 +190,7 @@ async fn answer(request: Request, octets: bytes::Bytes) {
 }
 
 /// Looks after deadlines, and after outboxes that a dead orchestrator left behind, until the drain says stop.
-pub async fn look_after(calls: Calls, drain: Drain) {
+pub async fn poll_deadlines(calls: Calls, drain: Drain) {
     let mut clock = tokio::time::interval(LOOK);
     clock.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let at_once = Arc::new(Semaphore::new(TAKE));

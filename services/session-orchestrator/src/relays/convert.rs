@@ -31,7 +31,7 @@ fn local_end(end: &v1::LocalEnd) -> Option<LocalEnd> {
         fingerprint: end.fingerprint.clone()?.into(),
         other: end.other_address.parse().ok(),
         // A newer relay may know suites that mean nothing here.
-        crypto: end.crypto.iter().filter_map(|line| Crypto::try_from(line.clone()).ok()).collect(),
+        crypto: end.crypto.iter().filter_map(|client| Crypto::try_from(client.clone()).ok()).collect(),
     })
 }
 

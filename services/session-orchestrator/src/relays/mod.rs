@@ -1,19 +1,19 @@
-//! The relays: which one takes a call ([`placement`]), and what each is told over one stream ([`line`]).
+//! The relays: which one takes a call ([`placement`]), and what each is told over one stream ([`client`]).
 //!
 //! One rule: every order is idempotent and has a deadline, so it may be given again. Start at [`Relays::allocate`].
 
+mod client;
 mod convert;
-mod line;
 mod placement;
 
 pub use placement::Wanted;
 
 use bus::directory::{Card, Directory};
-use line::Line;
+use client::RelayClient;
 use proto::pass::Pass;
 use proto::pipe::Dialer;
 use proto::v1::order::Order;
-use proto::v1::relay_client::RelayClient;
+use proto::v1::relay_client::RelayClient as GrpcClient;
 use proto::v1::reply::Reply;
 use proto::v1::{
     AllocateRequest, EndStatistics, PlayRequest, ReleaseRequest, StatisticsRequest, UpdateRequest,
@@ -32,11 +32,11 @@ use tracing::warn;
 /// Relays asked for one call before it is refused.
 const ATTEMPTS: usize = 3;
 /// Lines kept; a cluster has fewer relays than this.
-const MAX_LINES: usize = 1_024;
+const MAX_CLIENTS: usize = 1_024;
 /// A relay whose host is lost is noticed by this, not by its silence.
 const KEEPALIVE: Duration = Duration::from_secs(5);
 
-type Client = RelayClient<InterceptedService<Channel, Pass>>;
+type Client = GrpcClient<InterceptedService<Channel, Pass>>;
 
 /// How relays are reached.
 #[derive(Clone, Debug)]
@@ -63,14 +63,14 @@ pub struct Relays {
     dial: Dial,
     pass: Pass,
     wanted: Arc<Wanted>,
-    lines: Arc<Mutex<HashMap<String, Line>>>,
+    clients: Arc<Mutex<HashMap<String, RelayClient>>>,
     /// Relays that are known to be gone, though the directory shows them for a while: by when they were started.
-    buried: Arc<Mutex<HashMap<String, u64>>>,
+    dead: Arc<Mutex<HashMap<String, u64>>>,
 }
 
 /// What a call needs of a relay.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Shape {
+pub struct AllocationRequest {
     /// How many contents each leg has.
     pub contents: usize,
     /// Of each leg: it will be WebRTC for certain, and needs no ports of its own.
@@ -86,8 +86,8 @@ impl Relays {
             dial,
             pass,
             wanted: Arc::new(wanted),
-            lines: Arc::default(),
-            buried: Arc::default(),
+            clients: Arc::default(),
+            dead: Arc::default(),
         }
     }
 
@@ -98,16 +98,16 @@ impl Relays {
     }
 
     /// Local ends for both legs; `None` when no relay takes the call. Sessions that a relay may have made without our hearing of
-    /// it are added to `doubtful`: they are to be given back.
+    /// it are added to `maybe_allocated`: they are to be given back.
     pub async fn allocate(
         &self,
         call: CallId,
-        shape: &Shape,
+        request: &AllocationRequest,
         trace: &str,
-        doubtful: &mut Vec<RelaySession>,
+        maybe_allocated: &mut Vec<RelaySession>,
     ) -> Option<Allocation> {
         let cards = self.ranked(&call.to_string());
-        self.first(cards, call, shape, &[], trace, doubtful).await
+        self.first(cards, call, request, &[], trace, maybe_allocated).await
     }
 
     /// The session of a relay that is gone, or wants to go, at another one: `state` is what it has left. One that was started anew
@@ -116,15 +116,15 @@ impl Relays {
         &self,
         from: &RelaySession,
         call: CallId,
-        shape: &Shape,
+        request: &AllocationRequest,
         state: &[u8],
         trace: &str,
-        doubtful: &mut Vec<RelaySession>,
+        maybe_allocated: &mut Vec<RelaySession>,
     ) -> Option<Allocation> {
         let mut cards = self.ranked(&call.to_string());
         cards.retain(|card| card.instance != from.instance || card.started_ms != from.started_ms);
         cards.sort_by_key(|card| card.instance != from.instance);
-        self.first(cards, call, shape, state, trace, doubtful).await
+        self.first(cards, call, request, state, trace, maybe_allocated).await
     }
 
     /// The first of these relays that takes the session.
@@ -132,27 +132,27 @@ impl Relays {
         &self,
         cards: Vec<Card>,
         call: CallId,
-        shape: &Shape,
+        wanted: &AllocationRequest,
         state: &[u8],
         trace: &str,
-        doubtful: &mut Vec<RelaySession>,
+        maybe_allocated: &mut Vec<RelaySession>,
     ) -> Option<Allocation> {
-        let legs = shape.webrtc.len();
-        let webrtc = (0..).zip(&shape.webrtc).filter(|(_, webrtc)| **webrtc).map(|(leg, _)| leg);
+        let legs = wanted.webrtc.len();
+        let webrtc = (0..).zip(&wanted.webrtc).filter(|(_, webrtc)| **webrtc).map(|(leg, _)| leg);
         let request = AllocateRequest {
             session: call.to_string(),
             legs: u32::try_from(legs).ok()?,
-            contents: u32::try_from(shape.contents).ok()?,
+            contents: u32::try_from(wanted.contents).ok()?,
             trace: trace.to_owned(),
             webrtc: webrtc.collect(),
             state: state.to_vec(),
         };
         for card in cards.into_iter().take(ATTEMPTS) {
             let session = session(&card);
-            let Some(line) = self.line(&session) else { continue };
-            match line.ask(Order::Allocate(request.clone())).await {
+            let Some(client) = self.client(&session) else { continue };
+            match client.ask(Order::Allocate(request.clone())).await {
                 Ok(Reply::Allocate(reply)) => {
-                    if let Some(ends) = convert::ends(&reply, legs, shape.contents) {
+                    if let Some(ends) = convert::ends(&reply, legs, wanted.contents) {
                         return Some(Allocation { session, ends, transcodes: reply.transcodes });
                     }
                     warn!(relay = card.instance, "the relay granted ends that make no sense");
@@ -163,7 +163,7 @@ impl Relays {
                     self.forget(&session, &status);
                     let refused = [Code::ResourceExhausted, Code::InvalidArgument, Code::PermissionDenied];
                     if !refused.contains(&status.code()) {
-                        doubtful.push(session);
+                        maybe_allocated.push(session);
                     }
                 }
             }
@@ -174,14 +174,14 @@ impl Relays {
     /// The best first.
     fn ranked(&self, call: &str) -> Vec<Card> {
         let mut cards = self.directory.list();
-        cards.retain(|card| !self.is_buried(card));
+        cards.retain(|card| !self.is_marked_dead(card));
         placement::ranked(cards, &self.wanted, call)
     }
 
     /// Gives an order; `Ok` with the reply.
     async fn order(&self, session: &RelaySession, order: Order) -> Result<Reply, Failure> {
-        let line = self.line(session).ok_or(Failure::Later)?;
-        line.ask(order).await.map_err(|status| self.failure(session, &status))
+        let client = self.client(session).ok_or(Failure::Later)?;
+        client.ask(order).await.map_err(|status| self.failure(session, &status))
     }
 
     /// Tells an end who its peer is; `told`: what that knows of the end's ICE. Gives that which it is to know after a restart.
@@ -245,8 +245,8 @@ impl Relays {
             until_media: true,
             trace: trace.to_owned(),
         };
-        let line = self.line(session).ok_or(Failure::Later)?;
-        line.play(request).await.map_err(|status| self.failure(session, &status))
+        let client = self.client(session).ok_or(Failure::Later)?;
+        client.play(request).await.map_err(|status| self.failure(session, &status))
     }
 
     /// Asks whether the relay still has the session.
@@ -305,7 +305,7 @@ impl Relays {
     #[must_use]
     pub fn lives(&self, session: &RelaySession) -> bool {
         let is = |card: &Card| card.instance == session.instance && card.started_ms == session.started_ms;
-        self.directory.list().iter().any(|card| is(card) && !self.is_buried(card))
+        self.directory.list().iter().any(|card| is(card) && !self.is_marked_dead(card))
     }
 
     /// The relays that announce themselves, and for how long each has been silent.
@@ -317,8 +317,8 @@ impl Relays {
     /// Whether the relay answers at all.
     pub async fn answers(&self, card: &Card, within: Duration) -> bool {
         let session = session(card);
-        let Some(line) = self.line(&session) else { return false };
-        let asked = line.ask(Order::Statistics(StatisticsRequest::default()));
+        let Some(client) = self.client(&session) else { return false };
+        let asked = client.ask(Order::Statistics(StatisticsRequest::default()));
         let answered = matches!(tokio::time::timeout(within, asked).await, Ok(Ok(_)));
         if !answered {
             // A connection that stands may be one to nobody.
@@ -328,30 +328,30 @@ impl Relays {
     }
 
     /// This relay is gone, whatever the directory says.
-    pub fn bury(&self, card: &Card) {
-        let mut buried = self.buried.lock().unwrap_or_else(PoisonError::into_inner);
-        if buried.len() >= MAX_LINES {
-            buried.clear();
+    pub fn mark_dead(&self, card: &Card) {
+        let mut dead = self.dead.lock().unwrap_or_else(PoisonError::into_inner);
+        if dead.len() >= MAX_CLIENTS {
+            dead.clear();
         }
-        buried.insert(card.instance.clone(), card.started_ms);
+        dead.insert(card.instance.clone(), card.started_ms);
     }
 
     /// It was given up, and answers again.
-    pub fn unbury(&self, card: &Card) {
-        self.buried.lock().unwrap_or_else(PoisonError::into_inner).remove(&card.instance);
+    pub fn mark_alive(&self, card: &Card) {
+        self.dead.lock().unwrap_or_else(PoisonError::into_inner).remove(&card.instance);
     }
 
     /// This relay was found to be gone.
     #[must_use]
-    pub fn is_buried(&self, card: &Card) -> bool {
-        let buried = self.buried.lock().unwrap_or_else(PoisonError::into_inner);
-        buried.get(&card.instance) == Some(&card.started_ms)
+    pub fn is_marked_dead(&self, card: &Card) -> bool {
+        let dead = self.dead.lock().unwrap_or_else(PoisonError::into_inner);
+        dead.get(&card.instance) == Some(&card.started_ms)
     }
 
-    fn line(&self, session: &RelaySession) -> Option<Line> {
-        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(line) = lines.get(&session.instance) {
-            return Some(line.clone());
+    fn client(&self, session: &RelaySession) -> Option<RelayClient> {
+        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(client) = clients.get(&session.instance) {
+            return Some(client.clone());
         }
         let channel = match &self.dial {
             Dial::Pipe(dialer) => dialer.channel(),
@@ -363,18 +363,18 @@ impl Relays {
                 .tcp_nodelay(true)
                 .connect_lazy(),
         };
-        if lines.len() >= MAX_LINES {
-            lines.clear();
+        if clients.len() >= MAX_CLIENTS {
+            clients.clear();
         }
-        let line = Line::new(RelayClient::with_interceptor(channel, self.pass.clone()));
-        lines.insert(session.instance.clone(), line.clone());
-        Some(line)
+        let client = RelayClient::new(GrpcClient::with_interceptor(channel, self.pass.clone()));
+        clients.insert(session.instance.clone(), client.clone());
+        Some(client)
     }
 
     /// A relay that came back under its name may have another address.
     fn forget(&self, session: &RelaySession, status: &Status) {
         if matches!(status.code(), Code::Unavailable | Code::DeadlineExceeded) {
-            self.lines.lock().unwrap_or_else(PoisonError::into_inner).remove(&session.instance);
+            self.clients.lock().unwrap_or_else(PoisonError::into_inner).remove(&session.instance);
         }
     }
 

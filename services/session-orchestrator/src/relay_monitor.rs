@@ -4,7 +4,7 @@
 //! orchestrator that was itself held up finds that they all answer. All orchestrators do this side by side; a lease a call and the
 //! record's version keep them apart. Start at [`watch`].
 
-use crate::calls::{Calls, Rescued};
+use crate::calls::{Calls, Relocation};
 use crate::relays::{Relays, session};
 use bus::directory::Card;
 use session::call::RelaySession;
@@ -54,7 +54,7 @@ pub async fn watch(calls: Calls, relays: Relays, instance: String) {
                 Found::Dead(card) => {
                     asking.remove(&name(&card));
                     known.retain(|_, other| name(other) != name(&card));
-                    relays.bury(&card);
+                    relays.mark_dead(&card);
                     gone.push(card);
                 }
                 Found::Alive(card) => {
@@ -70,16 +70,16 @@ pub async fn watch(calls: Calls, relays: Relays, instance: String) {
             let before = known.insert(card.instance.clone(), card.clone());
             // Started anew it knows nothing of the sessions that it had.
             gone.extend(before.filter(|before| before.started_ms != card.started_ms));
-            if *silent < SILENT && relays.is_buried(card) {
+            if *silent < SILENT && relays.is_marked_dead(card) {
                 // Its host had only stood still.
-                relays.unbury(card);
-                tokio::spawn(tidy(calls.clone(), relays.clone(), session(card)));
+                relays.mark_alive(card);
+                tokio::spawn(release_orphans(calls.clone(), relays.clone(), session(card)));
             }
         }
         // Whoever has said good-bye, or was silent for longer than the directory remembers, is asked, too: it may be us who hear
         // nothing.
         let speaks = |card: &Card| cards.iter().any(|(c, silent)| name(c) == name(card) && *silent < SILENT);
-        for card in known.values().filter(|card| !speaks(card) && !relays.is_buried(card)) {
+        for card in known.values().filter(|card| !speaks(card) && !relays.is_marked_dead(card)) {
             if asking.insert(name(card)) {
                 let (relays, card, tell) = (relays.clone(), card.clone(), tell.clone());
                 tokio::spawn(async move {
@@ -128,13 +128,13 @@ async fn ask(relays: &Relays, card: Card) -> Found {
 async fn evacuate(calls: &Calls, card: &Card, alive: bool, me: &str) {
     let from = session(card);
     let mut moved = 0;
-    for round in 0..ROUNDS {
-        let last = round + 1 == ROUNDS;
-        match pass(calls, &from, alive, last, me).await {
+    for turn in 0..ROUNDS {
+        let last = turn + 1 == ROUNDS;
+        match round(calls, &from, alive, last, me).await {
             Ok((more, left)) => {
                 moved += more;
                 // A relay that drains takes nothing new, but what was on its way to it may still come.
-                if left == 0 && (!alive || round > 1) {
+                if left == 0 && (!alive || turn > 1) {
                     break;
                 }
             }
@@ -148,7 +148,7 @@ async fn evacuate(calls: &Calls, card: &Card, alive: bool, me: &str) {
 }
 
 /// One round: how many were moved here, and how many are still there.
-async fn pass(
+async fn round(
     calls: &Calls,
     from: &RelaySession,
     alive: bool,
@@ -165,14 +165,14 @@ async fn pass(
         let (calls, from, me) = (calls.clone(), from.clone(), me.to_owned());
         running.spawn(async move {
             let _permit = permit;
-            one(&calls, id, &from, alive, last, &me).await
+            relocate_call(&calls, id, &from, alive, last, &me).await
         });
     }
     let (mut moved, mut left, mut gone) = (0, 0, vec![]);
     while let Some(done) = running.join_next().await {
         match done {
-            Ok((_, Some(Rescued::Moved))) => moved += 1,
-            Ok((id, Some(Rescued::Elsewhere))) => gone.push(id.to_string()),
+            Ok((_, Some(Relocation::Moved))) => moved += 1,
+            Ok((id, Some(Relocation::Elsewhere))) => gone.push(id.to_string()),
             Ok(_) | Err(_) => left += 1,
         }
     }
@@ -183,7 +183,7 @@ async fn pass(
 }
 
 /// A relay that was given up and lives still holds sessions that are elsewhere by now: they go back.
-async fn tidy(calls: Calls, relays: Relays, at: RelaySession) {
+async fn release_orphans(calls: Calls, relays: Relays, at: RelaySession) {
     let Ok(ids) = calls.runner().store().kept_ids(&at.instance).await else { return };
     for call in ids.iter().filter_map(|id| CallId::parse(id)) {
         if !calls.at(call, &at).await.unwrap_or(true) {
@@ -194,34 +194,34 @@ async fn tidy(calls: Calls, relays: Relays, at: RelaySession) {
 }
 
 /// What became of a call; `None`: another orchestrator is at it, or it must be tried again.
-async fn one(
+async fn relocate_call(
     calls: &Calls,
     call: CallId,
     from: &RelaySession,
     alive: bool,
     last: bool,
     me: &str,
-) -> (CallId, Option<Rescued>) {
+) -> (CallId, Option<Relocation>) {
     let store = calls.runner().store();
     let lease = format!("move:{call}");
     match store.lease(&lease, me, runtime::clock::now_ms(), LEASE_MS).await {
         Ok(true) => {}
         Ok(false) => {
             let there = calls.at(call, from).await.unwrap_or(true);
-            return (call, (!there).then_some(Rescued::Elsewhere));
+            return (call, (!there).then_some(Relocation::Elsewhere));
         }
         Err(_) => return (call, None),
     }
-    let rescued = calls.rescue(call, from, alive).await;
+    let relocation = calls.relocate(call, from, alive).await;
     let _ = store.unlease(&lease, me).await;
-    match rescued {
-        Ok(Rescued::NoRelay) if last && !alive => {
+    match relocation {
+        Ok(Relocation::NoRelay) if last && !alive => {
             calls.unreachable(call, from).await;
-            (call, Some(Rescued::Elsewhere))
+            (call, Some(Relocation::Elsewhere))
         }
-        Ok(Rescued::NoRelay) => (call, None),
-        Ok(Rescued::Nothing) => (call, None),
-        Ok(rescued) => (call, Some(rescued)),
+        Ok(Relocation::NoRelay) => (call, None),
+        Ok(Relocation::Nothing) => (call, None),
+        Ok(relocation) => (call, Some(relocation)),
         Err(error) => {
             warn!(%error, call.id = %call, "a call cannot be moved yet");
             (call, None)

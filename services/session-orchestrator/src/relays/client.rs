@@ -30,17 +30,17 @@ struct Asked {
 
 /// The way to one relay; clones share it. It ends with the last of them.
 #[derive(Clone)]
-pub struct Line {
+pub struct RelayClient {
     asks: mpsc::Sender<Asked>,
     client: Client,
 }
 
-impl Line {
+impl RelayClient {
     /// To the relay of this client.
-    pub fn new(client: Client) -> Line {
+    pub fn new(client: Client) -> RelayClient {
         let (asked, asks) = mpsc::channel(QUEUE);
         tokio::spawn(serve(client.clone(), asks));
-        Line { asks: asked, client }
+        RelayClient { asks: asked, client }
     }
 
     /// Gives an order and waits for the reply.
@@ -63,7 +63,7 @@ impl Line {
     }
 }
 
-impl Line {
+impl RelayClient {
     /// Asks for a sound, apart from all other orders: the relay may have to read it first.
     ///
     /// # Errors
@@ -184,7 +184,7 @@ async fn converse(
 mod tests {
     use super::*;
     use proto::pipe::pipe;
-    use proto::v1::relay_client::RelayClient;
+    use proto::v1::relay_client::RelayClient as GrpcClient;
     use proto::v1::{ReleaseReply, ReleaseRequest, Replies};
 
     fn release() -> Order {
@@ -247,13 +247,13 @@ mod tests {
         let (dialer, listener) = pipe();
         drop(listener);
         let pass = proto::pass::Pass::new(&signal::Secret::new(b"secret"));
-        let line = Line::new(RelayClient::with_interceptor(dialer.channel(), pass));
+        let client = RelayClient::new(GrpcClient::with_interceptor(dialer.channel(), pass));
         for _ in 0..2 {
-            assert_eq!(line.ask(release()).await.unwrap_err().code(), Code::Unavailable);
+            assert_eq!(client.ask(release()).await.unwrap_err().code(), Code::Unavailable);
         }
         let (dialer, _silent) = pipe();
         let pass = proto::pass::Pass::new(&signal::Secret::new(b"secret"));
-        let line = Line::new(RelayClient::with_interceptor(dialer.channel(), pass));
-        assert_eq!(line.ask(release()).await.unwrap_err().code(), Code::DeadlineExceeded);
+        let client = RelayClient::new(GrpcClient::with_interceptor(dialer.channel(), pass));
+        assert_eq!(client.ask(release()).await.unwrap_err().code(), Code::DeadlineExceeded);
     }
 }

@@ -1,7 +1,7 @@
 //! A call goes on at another relay: what its relay has left is given to another, then the call decides.
 
 use super::Calls;
-use crate::relays::Shape;
+use crate::relays::AllocationRequest;
 use crate::runner::{Loaded, Step};
 use anyhow::Result;
 use media::Profile;
@@ -17,7 +17,7 @@ const PAUSE: Duration = Duration::from_millis(400);
 
 /// What became of an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Rescued {
+pub enum Relocation {
     /// It goes on elsewhere.
     Moved,
     /// It is not at that relay (any more).
@@ -33,26 +33,26 @@ impl Calls {
     ///
     /// # Errors
     /// The store does not answer.
-    pub async fn rescue(&self, call: CallId, from: &RelaySession, alive: bool) -> Result<Rescued> {
+    pub async fn relocate(&self, call: CallId, from: &RelaySession, alive: bool) -> Result<Relocation> {
         let span = info_span!("call.move", call.id = %call, relay = from.instance);
-        self.try_rescue(call, from, alive, &span).instrument(span.clone()).await
+        self.try_relocate(call, from, alive, &span).instrument(span.clone()).await
     }
 
-    async fn try_rescue(
+    async fn try_relocate(
         &self,
         call: CallId,
         from: &RelaySession,
         alive: bool,
         span: &tracing::Span,
-    ) -> Result<Rescued> {
+    ) -> Result<Relocation> {
         let name = call.to_string();
         let (loaded, kept) =
             tokio::join!(self.0.runner.load::<Call>(call), self.0.runner.store().kept(&from.instance, &name));
         let (loaded, kept) = (loaded?, kept?);
         let Some(loaded) = loaded.filter(|loaded| is_at(&loaded.machine, from)) else {
-            return Ok(Rescued::Elsewhere);
+            return Ok(Relocation::Elsewhere);
         };
-        let Some(state) = kept else { return Ok(Rescued::Nothing) };
+        let Some(state) = kept else { return Ok(Relocation::Nothing) };
         runtime::trace::adopt(span, &loaded.machine.trace);
         let trace = runtime::trace::parent_of(span);
         let contents = loaded.machine.legs.first().map_or(1, |leg| leg.ends.len());
@@ -60,16 +60,17 @@ impl Calls {
         for (webrtc, leg) in webrtc.iter_mut().zip(&loaded.machine.legs) {
             *webrtc = leg.profile == Profile::Webrtc;
         }
-        let (shape, mut doubtful) = (Shape { contents, webrtc }, vec![]);
-        let allocation = self.0.relays.resume(from, call, &shape, &state, &trace, &mut doubtful).await;
-        if !doubtful.is_empty() {
-            self.give_back(call, doubtful, trace.clone());
+        let (request, mut maybe_allocated) = (AllocationRequest { contents, webrtc }, vec![]);
+        let allocation =
+            self.0.relays.resume(from, call, &request, &state, &trace, &mut maybe_allocated).await;
+        if !maybe_allocated.is_empty() {
+            self.release_later(call, maybe_allocated, trace.clone());
         }
-        let Some(allocation) = allocation else { return Ok(Rescued::NoRelay) };
+        let Some(allocation) = allocation else { return Ok(Relocation::NoRelay) };
         let session = allocation.session.clone();
         let to = RelayChange { from: from.clone(), alive, allocation };
-        let desk = self.0.desks.open(call);
-        let _held = desk.commit.lock().await;
+        let queue = self.0.queues.open(call);
+        let _held = queue.commit.lock().await;
         let step = |loaded: &Loaded<Call>| {
             if is_at(&loaded.machine, from) {
                 Step::Decide { events: vec![Event::RelayChanged(to.clone())], done: vec![], answer: true }
@@ -77,23 +78,23 @@ impl Calls {
                 Step::Leave(false)
             }
         };
-        if self.commit(call, &desk, step).await? == Some(true) {
+        if self.commit(call, &queue, step).await? == Some(true) {
             metrics::counter!("tandem_calls_moved_total", "relay" => if alive { "drained" } else { "lost" })
                 .increment(1);
-            return Ok(Rescued::Moved);
+            return Ok(Relocation::Moved);
         }
         // Another orchestrator was faster, or the call has ended: unless it is the same relay's, the session is not needed.
-        self.give_back(call, vec![session], trace);
-        Ok(Rescued::Elsewhere)
+        self.release_later(call, vec![session], trace);
+        Ok(Relocation::Elsewhere)
     }
 
-    /// [`Calls::rescue`] from a relay that has lost the session, until it goes on or cannot.
-    pub async fn rescue_or_end(&self, call: CallId, from: RelaySession) {
+    /// [`Calls::relocate`] from a relay that has lost the session, until it goes on or cannot.
+    pub async fn relocate_or_end(&self, call: CallId, from: RelaySession) {
         for _ in 0..TRIES {
-            match self.rescue(call, &from, false).await {
-                Ok(Rescued::Moved | Rescued::Elsewhere) => return,
-                Ok(Rescued::Nothing) => break,
-                Ok(Rescued::NoRelay) => {}
+            match self.relocate(call, &from, false).await {
+                Ok(Relocation::Moved | Relocation::Elsewhere) => return,
+                Ok(Relocation::Nothing) => break,
+                Ok(Relocation::NoRelay) => {}
                 Err(error) => warn!(%error, call.id = %call, "a call cannot be moved yet"),
             }
             tokio::time::sleep(PAUSE).await;
@@ -103,8 +104,8 @@ impl Calls {
 
     /// The media of a call is lost: never in silence (R-RTP-16).
     pub async fn unreachable(&self, call: CallId, from: &RelaySession) {
-        let desk = self.0.desks.open(call);
-        let _held = desk.commit.lock().await;
+        let queue = self.0.queues.open(call);
+        let _held = queue.commit.lock().await;
         let step = |loaded: &Loaded<Call>| {
             if !is_at(&loaded.machine, from) {
                 return Step::Leave(());
@@ -113,7 +114,7 @@ impl Calls {
             let event = Event::Media(leg.map_or(LegId(0), |leg| leg.id), MediaEvent::Unreachable);
             Step::Decide { events: vec![event], done: vec![], answer: () }
         };
-        if let Err(error) = self.commit(call, &desk, step).await {
+        if let Err(error) = self.commit(call, &queue, step).await {
             error!(%error, call.id = %call, "an event could not be committed");
         }
     }

@@ -1,7 +1,7 @@
-//! Desks: the calls that this instance is busy with, one desk each, for as long as something of them is on its way.
+//! Queues: the calls that this instance is busy with, one queue each, for as long as something of them is on its way.
 //!
 //! Commits of one call follow one another here, which spares lost compare-and-sets; its effects are performed in order by one
-//! task. Nothing on a desk is needed: an instance that dies leaves everything in the record.
+//! task. Nothing on a queue is needed: an instance that dies leaves everything in the record.
 
 use crate::perform::{Lane, lane};
 use crate::record::Entry;
@@ -12,25 +12,25 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// All desks, each with how many sit there.
+/// All queues, each with how many sit there.
 #[derive(Clone, Default)]
-pub struct Desks(Arc<Mutex<Table>>);
+pub struct Queues(Arc<Mutex<Table>>);
 
 /// Effects to be performed, with the record that they are in.
 pub type Batch = (Arc<Loaded<Call>>, Vec<Entry<Effect>>);
 
-type Table = HashMap<CallId, (Arc<Desk>, usize)>;
+type Table = HashMap<CallId, (Arc<CommitQueue>, usize)>;
 
-/// A place at a desk; the last to leave clears the desk away.
-pub struct Seat {
-    desks: Desks,
+/// A place at a queue; the last to leave clears the queue away.
+pub struct QueueHandle {
+    queues: Queues,
     call: CallId,
-    desk: Arc<Desk>,
+    queue: Arc<CommitQueue>,
 }
 
-/// One call's desk.
+/// One call's queue.
 #[derive(Default)]
-pub struct Desk {
+pub struct CommitQueue {
     /// Held while loading, deciding and saving.
     pub commit: tokio::sync::Mutex<()>,
     queue: Mutex<Queue>,
@@ -50,14 +50,14 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Desks {
-    /// A seat at the desk of a call, which is made when there is none.
+impl Queues {
+    /// A seat at the queue of a call, which is made when there is none.
     #[must_use]
-    pub fn open(&self, call: CallId) -> Seat {
-        let mut desks = lock(&self.0);
-        let (desk, seats) = desks.entry(call).or_default();
-        *seats += 1;
-        Seat { desks: self.clone(), call, desk: desk.clone() }
+    pub fn open(&self, call: CallId) -> QueueHandle {
+        let mut queues = lock(&self.0);
+        let (queue, handles) = queues.entry(call).or_default();
+        *handles += 1;
+        QueueHandle { queues: self.clone(), call, queue: queue.clone() }
     }
 
     /// Calls with something on its way.
@@ -67,32 +67,32 @@ impl Desks {
     }
 }
 
-impl Clone for Seat {
-    fn clone(&self) -> Seat {
-        self.desks.open(self.call)
+impl Clone for QueueHandle {
+    fn clone(&self) -> QueueHandle {
+        self.queues.open(self.call)
     }
 }
 
-impl Deref for Seat {
-    type Target = Desk;
-    fn deref(&self) -> &Desk {
-        &self.desk
+impl Deref for QueueHandle {
+    type Target = CommitQueue;
+    fn deref(&self) -> &CommitQueue {
+        &self.queue
     }
 }
 
-impl Drop for Seat {
+impl Drop for QueueHandle {
     fn drop(&mut self) {
-        let mut desks = lock(&self.desks.0);
-        if let Some((_, seats)) = desks.get_mut(&self.call) {
-            *seats -= 1;
-            if *seats == 0 {
-                desks.remove(&self.call);
+        let mut queues = lock(&self.queues.0);
+        if let Some((_, handles)) = queues.get_mut(&self.call) {
+            *handles -= 1;
+            if *handles == 0 {
+                queues.remove(&self.call);
             }
         }
     }
 }
 
-impl Desk {
+impl CommitQueue {
     /// The record as just stored: effects that are not known yet are to be performed. True: start the performer.
     #[must_use]
     pub fn put(&self, loaded: Arc<Loaded<Call>>) -> bool {
@@ -195,48 +195,48 @@ mod tests {
 
     #[test]
     fn what_was_not_said_is_not_overtaken_by_what_waits_behind_it() {
-        let desk = Desk::default();
-        assert!(desk.put(loaded(1, &[(1, 1)])));
-        let (_, batch) = desk.take().unwrap();
+        let queue = CommitQueue::default();
+        assert!(queue.put(loaded(1, &[(1, 1)])));
+        let (_, batch) = queue.take().unwrap();
         // While the offer is tried the caller gives up, and the other leg hears something too.
-        assert!(!desk.put(loaded(2, &[(1, 1), (2, 1), (3, 0)])));
+        assert!(!queue.put(loaded(2, &[(1, 1), (2, 1), (3, 0)])));
         let tried: Vec<_> = batch.iter().map(|entry| (entry.id, lane(&entry.effect))).collect();
-        desk.tried(&tried, &[]);
-        assert_eq!(versions(&desk.take().unwrap().1), [3], "the other lane goes on");
-        assert!(desk.take().is_none());
+        queue.tried(&tried, &[]);
+        assert_eq!(versions(&queue.take().unwrap().1), [3], "the other lane goes on");
+        assert!(queue.take().is_none());
         // The redrive brings both, in the order of the record.
-        assert!(desk.put(loaded(2, &[(1, 1), (2, 1)])));
-        let (_, batch) = desk.take().unwrap();
+        assert!(queue.put(loaded(2, &[(1, 1), (2, 1)])));
+        let (_, batch) = queue.take().unwrap();
         assert_eq!(versions(&batch), [1, 2]);
         // What was said leaves nobody behind.
-        assert!(!desk.put(loaded(3, &[(2, 1), (4, 1)])));
+        assert!(!queue.put(loaded(3, &[(2, 1), (4, 1)])));
         let tried: Vec<_> = batch.iter().map(|entry| (entry.id, lane(&entry.effect))).collect();
-        desk.tried(&tried, &[tried[0].0, tried[1].0]);
-        assert_eq!(versions(&desk.take().unwrap().1), [4]);
+        queue.tried(&tried, &[tried[0].0, tried[1].0]);
+        assert_eq!(versions(&queue.take().unwrap().1), [4]);
     }
 
     #[test]
     fn a_desk_goes_with_the_last_who_sits_there() {
-        let desks = Desks::default();
-        let (one, two) = (desks.open(CALL), desks.open(CALL));
+        let queues = Queues::default();
+        let (one, two) = (queues.open(CALL), queues.open(CALL));
         let three = two.clone();
         drop(one);
         drop(two);
-        assert_eq!(desks.busy(), 1);
+        assert_eq!(queues.busy(), 1);
         drop(three);
-        assert_eq!(desks.busy(), 0);
+        assert_eq!(queues.busy(), 0);
     }
 
     #[test]
     fn no_desk_stays_when_many_leave_at_once() {
-        let desks = Desks::default();
+        let queues = Queues::default();
         for _ in 0..200 {
             std::thread::scope(|scope| {
                 for _ in 0..4 {
-                    scope.spawn(|| drop(desks.open(CALL)));
+                    scope.spawn(|| drop(queues.open(CALL)));
                 }
             });
-            assert_eq!(desks.busy(), 0);
+            assert_eq!(queues.busy(), 0);
         }
     }
 }
