@@ -2,7 +2,7 @@
 //!
 //! One rule: nothing is decided here. Start at [`v1`] (from `tandem/v1/*.proto`) and [`wire`].
 
-pub mod pass;
+pub mod auth;
 pub mod pipe;
 pub mod wire;
 

@@ -13,9 +13,9 @@ use proptest::prelude::*;
 use prost::Message;
 use signal::{Ask, Handover, Said, Say, Verdict};
 use tandem_proto::v1;
-use tandem_proto::wire::Wire;
+use tandem_proto::wire::WireFormat;
 
-fn comes_back<T: Wire + PartialEq + std::fmt::Debug>(value: &T) -> Result<(), TestCaseError> {
+fn comes_back<T: WireFormat + PartialEq + std::fmt::Debug>(value: &T) -> Result<(), TestCaseError> {
     let read = T::decode(&value.encode()).map_err(|e| TestCaseError::fail(format!("{e} in {value:?}")))?;
     prop_assert_eq!(&read, value);
     Ok(())

@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, ensure};
 use bus::{Bus, NatsConfig};
 use prost::Message as _;
-use proto::pass::Pass;
+use proto::auth::AuthToken;
 use proto::v1::relay_client::RelayClient;
 use proto::v1::{self, AllocateRequest, LocalEnd, StatisticsRequest, UpdateRequest};
 use signal::{Secret, subjects};
@@ -23,7 +23,7 @@ const SECRET: &str = "a secret of these relays alone";
 /// Media ports of one relay.
 const PORTS: u16 = 40;
 
-type Client = RelayClient<InterceptedService<Channel, Pass>>;
+type Client = RelayClient<InterceptedService<Channel, AuthToken>>;
 
 /// What the relays have told the orchestrators.
 #[derive(Default)]
@@ -79,7 +79,7 @@ impl Relays {
                 runtime.block_on(endpoint.connect()).ok().map(Some)
             });
             let Some(Some(channel)) = client else { return Err(program.failure("does not come up")) };
-            let pass = Pass::new(&Secret::new(SECRET.as_bytes()));
+            let pass = AuthToken::new(&Secret::new(SECRET.as_bytes()));
             relays.push((program, RelayClient::with_interceptor(channel, pass)));
         }
         Ok(Relays { relays, told, runtime, _nats: nats, _directory: directory })

@@ -6,7 +6,7 @@
 
 use crate::parties::{Hearing, Order, Parties};
 use bus::{Bus, Message, NatsConfig};
-use proto::wire::Wire;
+use proto::wire::WireFormat;
 use signal::media::{Codec, Dtls, Ice, Kind, Setup};
 use signal::{
     Ask, CallId, EventId, Heard, LegId, LegRef, Media, Opening, Party, Protocol, Said, Say, Signal, Verdict,

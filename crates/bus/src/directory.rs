@@ -21,7 +21,7 @@ const MAX_INSTANCES: usize = 4_096;
 /// What an instance says of itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Card {
+pub struct InstanceInfo {
     /// `sip-edge`, `xmpp-edge`, `orchestrator`, `rtp-relay`.
     pub kind: String,
     /// Unique among its kind.
@@ -60,20 +60,20 @@ fn subject(kind: &str) -> String {
 /// Keeps saying that an instance is here; says good-bye when dropped.
 #[derive(Debug)]
 pub struct Announcer {
-    card: watch::Sender<Card>,
+    card: watch::Sender<InstanceInfo>,
     beating: Option<JoinHandle<()>>,
     bus: Bus,
 }
 
 /// Announces an instance from now on: at once, each second, and when its card changes in what matters.
 #[must_use]
-pub fn announce(bus: &Bus, card: Card) -> Announcer {
+pub fn announce(bus: &Bus, card: InstanceInfo) -> Announcer {
     announce_every(BEAT, bus, card)
 }
 
 /// [`announce`] for one whose silence must be noticed sooner.
 #[must_use]
-pub fn announce_every(beat: Duration, bus: &Bus, card: Card) -> Announcer {
+pub fn announce_every(beat: Duration, bus: &Bus, card: InstanceInfo) -> Announcer {
     let (sender, mut receiver) = watch::channel(card);
     let on = bus.clone();
     let task = tokio::spawn(async move {
@@ -94,14 +94,14 @@ pub fn announce_every(beat: Duration, bus: &Bus, card: Card) -> Announcer {
     Announcer { card: sender, beating: Some(task), bus: bus.clone() }
 }
 
-async fn say(bus: &Bus, card: &Card) -> Result<(), BusError> {
+async fn say(bus: &Bus, card: &InstanceInfo) -> Result<(), BusError> {
     let payload = serde_json::to_vec(card).unwrap_or_default();
     bus.publish(&subject(&card.kind), Message { trace: String::new(), payload: payload.into() }).await
 }
 
 impl Announcer {
     /// Changes the card; told with the next beat, a drain at once.
-    pub fn update(&self, change: impl FnOnce(&mut Card)) {
+    pub fn update(&self, change: impl FnOnce(&mut InstanceInfo)) {
         self.card.send_modify(change);
     }
 
@@ -127,11 +127,11 @@ impl Drop for Announcer {
     }
 }
 
-async fn leave(bus: &Bus, card: Card, beating: JoinHandle<()>) {
+async fn leave(bus: &Bus, card: InstanceInfo, beating: JoinHandle<()>) {
     // A beat that is just being said must not come after the good-bye.
     beating.abort();
     let _ = beating.await;
-    let _ = say(bus, &Card { leaving: true, ..card }).await;
+    let _ = say(bus, &InstanceInfo { leaving: true, ..card }).await;
 }
 
 fn drain_subject(instance: &str) -> String {
@@ -159,7 +159,7 @@ pub async fn asked_to_drain(bus: &Bus, instance: &str) -> Result<(), BusError> {
     }
 }
 
-type Seen = Arc<Mutex<BTreeMap<String, (Card, Instant)>>>;
+type Seen = Arc<Mutex<BTreeMap<String, (InstanceInfo, Instant)>>>;
 
 /// The living instances of one kind (or of all).
 #[derive(Debug)]
@@ -180,7 +180,7 @@ impl Directory {
         let task = tokio::spawn(async move {
             while let Some(message) = inbox.next().await {
                 // What makes no sense is somebody else's message.
-                let Ok(card) = serde_json::from_slice::<Card>(&message.payload) else { continue };
+                let Ok(card) = serde_json::from_slice::<InstanceInfo>(&message.payload) else { continue };
                 let mut table = lock(&table);
                 let name = format!("{}/{}", card.kind, card.instance);
                 if card.leaving {
@@ -200,7 +200,7 @@ impl Directory {
 
     /// Who lives.
     #[must_use]
-    pub fn list(&self) -> Vec<Card> {
+    pub fn list(&self) -> Vec<InstanceInfo> {
         let mut table = lock(&self.seen);
         forget_silent(&mut table);
         table.values().map(|(card, _)| card.clone()).collect()
@@ -208,7 +208,7 @@ impl Directory {
 
     /// Who lives, and for how long each has been silent.
     #[must_use]
-    pub fn silences(&self) -> Vec<(Card, Duration)> {
+    pub fn silences(&self) -> Vec<(InstanceInfo, Duration)> {
         let mut table = lock(&self.seen);
         forget_silent(&mut table);
         table.values().map(|(card, at)| (card.clone(), at.elapsed())).collect()
@@ -216,7 +216,7 @@ impl Directory {
 
     /// The living instance of this name.
     #[must_use]
-    pub fn find(&self, instance: &str) -> Option<Card> {
+    pub fn find(&self, instance: &str) -> Option<InstanceInfo> {
         self.list().into_iter().find(|card| card.instance == instance)
     }
 }
@@ -227,10 +227,10 @@ impl Drop for Directory {
     }
 }
 
-fn forget_silent(table: &mut BTreeMap<String, (Card, Instant)>) {
+fn forget_silent(table: &mut BTreeMap<String, (InstanceInfo, Instant)>) {
     table.retain(|_, (_, at)| at.elapsed() < GONE);
 }
 
-fn lock(seen: &Seen) -> MutexGuard<'_, BTreeMap<String, (Card, Instant)>> {
+fn lock(seen: &Seen) -> MutexGuard<'_, BTreeMap<String, (InstanceInfo, Instant)>> {
     seen.lock().unwrap_or_else(PoisonError::into_inner)
 }

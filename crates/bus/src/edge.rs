@@ -1,13 +1,13 @@
 //! An edge's line to the orchestrators: what it asks, what it is told to say, and the answers of both.
 //!
 //! One rule: nothing waits without a deadline, and nothing is kept without a limit. The sans-IO edge sits in one task; this is
-//! all that it needs of the bus. Start at [`Line::open`].
+//! all that it needs of the bus. Start at [`EdgeClient::open`].
 
 mod orders;
 
 use crate::{Bus, BusError, Inbox, Message, Request};
 use orders::Orders;
-use proto::wire::Wire;
+use proto::wire::WireFormat;
 use signal::{Ask, CallId, LegRef, Said, Say, VERDICT_MS, Verdict, subjects};
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -53,7 +53,7 @@ pub enum Name<'a> {
 pub enum Inbound {
     /// The answer to an ask.
     Verdict(u64, Verdict),
-    /// An order; answer it with [`Line::said`].
+    /// An order; answer it with [`EdgeClient::said`].
     Say(Say),
 }
 
@@ -63,7 +63,7 @@ enum Arrival {
 }
 
 /// The line.
-pub struct Line {
+pub struct EdgeClient {
     bus: Bus,
     tracing: Tracing,
     sender: mpsc::Sender<Arrival>,
@@ -84,12 +84,12 @@ impl Drop for Served {
     }
 }
 
-impl Line {
+impl EdgeClient {
     /// A line over this bus.
     #[must_use]
-    pub fn open(bus: Bus, tracing: Tracing) -> Line {
+    pub fn open(bus: Bus, tracing: Tracing) -> EdgeClient {
         let (sender, receiver) = mpsc::channel(MAX_ASKS);
-        Line {
+        EdgeClient {
             bus,
             tracing,
             sender,

@@ -10,7 +10,7 @@
 
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
-use tandem_bus::directory::{Card, Directory, announce, ask_to_drain, asked_to_drain};
+use tandem_bus::directory::{Directory, InstanceInfo, announce, ask_to_drain, asked_to_drain};
 use tandem_bus::{Bus, BusError, Inbox, MAX_PAYLOAD, Message, NatsConfig, QUEUE, Request};
 
 /// A nats-server of our own on a free port; ends with the test.
@@ -239,12 +239,12 @@ async fn lists(here: Bus, there: Bus) {
     let relays = Directory::watch(&there, "rtp-relay").await.unwrap();
     let all = Directory::watch(&there, "*").await.unwrap();
     there.flush().await.unwrap();
-    let card = |kind: &str, instance: &str| Card {
+    let card = |kind: &str, instance: &str| InstanceInfo {
         kind: kind.into(),
         instance: instance.into(),
         address: "127.0.0.1:9".into(),
         capacity: 10,
-        ..Card::default()
+        ..InstanceInfo::default()
     };
     let first = announce(&here, card("rtp-relay", "one"));
     let second = announce(&here, card("rtp-relay", "two"));
@@ -298,7 +298,8 @@ async fn no_beat_follows_a_good_bye() {
     let bus = Bus::in_process();
     for round in 0..2_000 {
         let mut heard = bus.subscribe("tandem.here.brief").await.unwrap();
-        let card = Card { kind: "brief".into(), instance: round.to_string(), ..Card::default() };
+        let card =
+            InstanceInfo { kind: "brief".into(), instance: round.to_string(), ..InstanceInfo::default() };
         let here = announce(&bus, card);
         if round % 2 == 0 {
             tokio::task::yield_now().await;
@@ -307,7 +308,7 @@ async fn no_beat_follows_a_good_bye() {
         heard.close();
         let mut last = None;
         while let Some(message) = heard.next().await {
-            last = Some(serde_json::from_slice::<Card>(&message.payload).unwrap());
+            last = Some(serde_json::from_slice::<InstanceInfo>(&message.payload).unwrap());
         }
         assert!(last.is_some_and(|card| card.leaving), "round {round}");
     }

@@ -7,21 +7,21 @@
     reason = "a test says what is wrong by failing"
 )]
 
-use proto::wire::Wire;
+use proto::wire::WireFormat;
 use signal::{
     Ask, CallId, EffectId, End, EventId, Heard, LegId, LegRef, LegState, Opening, Party, Reason, Said, Say,
     Signal, Verdict, subjects,
 };
 use std::time::Duration;
-use tandem_bus::edge::{Inbound, Line, Name, Tracing};
+use tandem_bus::edge::{EdgeClient, Inbound, Name, Tracing};
 use tandem_bus::{Bus, Message};
 use tokio::time::{Instant, timeout};
 
 const SOON: Duration = Duration::from_secs(5);
 const LEG: LegRef = LegRef { call: CallId([7; 10]), leg: LegId(0) };
 
-fn line(bus: &Bus) -> Line {
-    Line::open(bus.clone(), Tracing { adopt: |_, _| {}, parent_of: |_| String::new() })
+fn line(bus: &Bus) -> EdgeClient {
+    EdgeClient::open(bus.clone(), Tracing { adopt: |_, _| {}, parent_of: |_| String::new() })
 }
 
 fn heard(signal: Signal, opening: Option<Opening>) -> Ask {
@@ -50,7 +50,7 @@ fn committed() -> Verdict {
     Verdict::Committed { revision: 4, trace: String::new() }
 }
 
-async fn verdict(line: &mut Line) -> (u64, Verdict) {
+async fn verdict(line: &mut EdgeClient) -> (u64, Verdict) {
     match line.next().await {
         Inbound::Verdict(ticket, verdict) => (ticket, verdict),
         Inbound::Say(say) => panic!("{say:?}"),

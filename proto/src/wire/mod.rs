@@ -30,7 +30,7 @@ impl WireError {
 }
 
 /// Something that travels on the bus.
-pub trait Wire: Sized {
+pub trait WireFormat: Sized {
     /// As octets.
     fn encode(&self) -> Bytes;
     /// Reads what `encode` wrote, here or in another version.
@@ -42,7 +42,7 @@ pub trait Wire: Sized {
 
 macro_rules! wire {
     ($($type:ident),*) => {$(
-        impl Wire for $type {
+        impl WireFormat for $type {
             fn encode(&self) -> Bytes {
                 v1::$type::from(self).encode_to_vec().into()
             }

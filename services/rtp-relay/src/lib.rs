@@ -22,11 +22,11 @@ pub mod thread;
 mod udp;
 
 use anyhow::{Context, bail};
-use bus::directory::{Announcer, Card, announce_every, asked_to_drain};
+use bus::directory::{Announcer, InstanceInfo, announce_every, asked_to_drain};
 use command::line;
 use control::{Member, Service};
 use futures::Stream;
-use proto::pass::Pass;
+use proto::auth::AuthToken;
 use proto::v1::relay_server::RelayServer;
 use relay::dtls::Certificate;
 use relay::session::{Limits, Scale, Spread};
@@ -155,7 +155,7 @@ pub async fn run(config: Config, bus: bus::Bus, control: Control, drain: Drain) 
     let members = service.members.clone();
     let (serving, address) = serve(&config, control, service, quitting)?;
     tracing::info!(instance, control = %address, threads, capacity, "relay is up");
-    let card = Card {
+    let card = InstanceInfo {
         kind: "rtp-relay".into(),
         instance,
         address,
@@ -163,7 +163,7 @@ pub async fn run(config: Config, bus: bus::Bus, control: Control, drain: Drain) 
         started_ms: runtime::clock::now_ms(),
         region: config.relay.region.clone(),
         labels: config.relay.labels.clone(),
-        ..Card::default()
+        ..InstanceInfo::default()
     };
     let asked = tokio::spawn({
         let (bus, instance, drain) = (bus.clone(), card.instance.clone(), drain.clone());
@@ -292,7 +292,7 @@ fn serve(
     quit: oneshot::Receiver<()>,
 ) -> anyhow::Result<(Serving, String)> {
     // Within the process nobody else can ask.
-    let pass = matches!(control, Control::Tcp).then(|| Pass::new(&Secret::new(&config.secret())));
+    let pass = matches!(control, Control::Tcp).then(|| AuthToken::new(&Secret::new(&config.secret())));
     let check = move |request: Request<()>| match &pass {
         Some(pass) => pass.check(request),
         None => Ok(request),

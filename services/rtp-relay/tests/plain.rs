@@ -290,7 +290,7 @@ async fn it_is_in_the_directory_and_its_control_port_answers_over_tcp() {
         let mut stranger = proto::v1::relay_client::RelayClient::new(channel.clone());
         let refused = stranger.statistics(StatisticsRequest::default()).await.unwrap_err();
         assert_eq!(refused.code(), Code::Unauthenticated);
-        let pass = proto::pass::Pass::new(&signal::Secret::new(b"a secret of these tests"));
+        let pass = proto::auth::AuthToken::new(&signal::Secret::new(b"a secret of these tests"));
         proto::v1::relay_client::RelayClient::with_interceptor(channel, pass)
     };
     let request = AllocateRequest { session: "c".into(), legs: 2, contents: 1, ..AllocateRequest::default() };

@@ -19,7 +19,7 @@ pub use relays::Dial;
 
 use anyhow::{Context, Result};
 use bus::Bus;
-use bus::directory::{Card, Directory, announce, asked_to_drain};
+use bus::directory::{Directory, InstanceInfo, announce, asked_to_drain};
 use calls::Calls;
 use runtime::{Config, Drain};
 use signal::Time;
@@ -38,7 +38,7 @@ const HEALTH: Duration = Duration::from_millis(500);
 /// The bus or the configuration does not allow it to start, or the bus is gone.
 pub async fn run(config: Config, bus: Bus, store: Store, dial: Dial, drain: Drain) -> Result<()> {
     let directory = Arc::new(Directory::watch(&bus, "rtp-relay").await.context("cannot watch the relays")?);
-    let pass = proto::pass::Pass::new(&signal::Secret::new(&config.secret()));
+    let pass = proto::auth::AuthToken::new(&signal::Secret::new(&config.secret()));
     let wanted = relays::Wanted {
         region: config.orchestrator.region.clone(),
         labels: config.orchestrator.labels.clone(),
@@ -51,11 +51,11 @@ pub async fn run(config: Config, bus: Bus, store: Store, dial: Dial, drain: Drai
     let calls = Calls::new(runner::Runner::new(store), gather, relays.clone(), performer, now);
     let queue = admin::AdminState { calls: calls.clone(), instances, bus: bus.clone(), trunks };
     runtime::admin::mount(admin::routes(queue));
-    let card = Card {
+    let card = InstanceInfo {
         kind: "orchestrator".into(),
         instance: config.instance("orchestrator"),
         started_ms: now().0,
-        ..Card::default()
+        ..InstanceInfo::default()
     };
     let here_name = card.instance.clone();
     let here = announce(&bus, card);

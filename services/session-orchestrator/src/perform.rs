@@ -10,7 +10,7 @@ use crate::view::EndView;
 use bus::directory::Directory;
 use bus::{Bus, BusError, Message};
 use proto::v1::EndStatistics;
-use proto::wire::Wire;
+use proto::wire::WireFormat;
 use session::call::{Call, Connect, Effect, Event, Fact, RelaySession, Renewal};
 use signal::media::Ice;
 use signal::{EffectId, LegId, LegState, Protocol, Said, Say, Signal, Time, subjects};

@@ -6,7 +6,7 @@
 
 use crate::calls::{Calls, Relocation};
 use crate::relays::{Relays, session};
-use bus::directory::Card;
+use bus::directory::InstanceInfo;
 use session::call::RelaySession;
 use signal::{CallId, EventId};
 use std::collections::{HashMap, HashSet};
@@ -33,15 +33,15 @@ const ROUNDS: usize = 40;
 
 /// What was found out about a relay.
 enum Found {
-    Dead(Card),
-    Alive(Card),
+    Dead(InstanceInfo),
+    Alive(InstanceInfo),
     /// Its calls have left.
     Empty(String, u64),
 }
 
 /// Watches until it is aborted.
 pub async fn watch(calls: Calls, relays: Relays, instance: String) {
-    let mut known: HashMap<String, Card> = HashMap::new();
+    let mut known: HashMap<String, InstanceInfo> = HashMap::new();
     let (mut asking, mut moving) = (HashSet::new(), HashSet::new());
     let (tell, mut told) = mpsc::channel(1_024);
     let mut clock = tokio::time::interval(LOOK);
@@ -78,7 +78,8 @@ pub async fn watch(calls: Calls, relays: Relays, instance: String) {
         }
         // Whoever has said good-bye, or was silent for longer than the directory remembers, is asked, too: it may be us who hear
         // nothing.
-        let speaks = |card: &Card| cards.iter().any(|(c, silent)| name(c) == name(card) && *silent < SILENT);
+        let speaks =
+            |card: &InstanceInfo| cards.iter().any(|(c, silent)| name(c) == name(card) && *silent < SILENT);
         for card in known.values().filter(|card| !speaks(card) && !relays.is_marked_dead(card)) {
             if asking.insert(name(card)) {
                 let (relays, card, tell) = (relays.clone(), card.clone(), tell.clone());
@@ -103,16 +104,16 @@ pub async fn watch(calls: Calls, relays: Relays, instance: String) {
     }
 }
 
-fn name(card: &Card) -> (String, u64) {
+fn name(card: &InstanceInfo) -> (String, u64) {
     (card.instance.clone(), card.started_ms)
 }
 
 /// There is a relay that could take the calls of this one.
-fn others(cards: &[(Card, Duration)], card: &Card) -> bool {
+fn others(cards: &[(InstanceInfo, Duration)], card: &InstanceInfo) -> bool {
     cards.iter().any(|(other, _)| other.instance != card.instance && !other.draining)
 }
 
-async fn ask(relays: &Relays, card: Card) -> Found {
+async fn ask(relays: &Relays, card: InstanceInfo) -> Found {
     for _ in 0..ASKED {
         if relays.answers(&card, ANSWER).await {
             // Not asked again at once.
@@ -125,7 +126,7 @@ async fn ask(relays: &Relays, card: Card) -> Found {
 }
 
 /// Moves the calls of a relay until none is left there. Of a dead one, calls that nobody takes end; of one that drains they stay.
-async fn evacuate(calls: &Calls, card: &Card, alive: bool, me: &str) {
+async fn evacuate(calls: &Calls, card: &InstanceInfo, alive: bool, me: &str) {
     let from = session(card);
     let mut moved = 0;
     for turn in 0..ROUNDS {

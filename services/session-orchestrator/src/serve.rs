@@ -6,7 +6,7 @@ use bus::{Bus, Request};
 use prost::Message as _;
 use proto::v1::relay_event::Event as Seen;
 use proto::v1::{RelayEvent, RelayState};
-use proto::wire::Wire;
+use proto::wire::WireFormat;
 use runtime::Drain;
 use serde::{Deserialize, Serialize};
 use session::call::MediaEvent;

@@ -12,7 +12,7 @@ mod common;
 
 use bus::Message;
 use common::{World, described, heard, invite};
-use proto::wire::Wire;
+use proto::wire::WireFormat;
 use signal::media::{Codec, Dtls, Fingerprint, Ice, Setup};
 use signal::{Ask, End, Heard, LegId, Protocol, Reason, Said, Say, Signal, Verdict, subjects};
 use std::time::Duration;

@@ -4,7 +4,7 @@
 //! asked goes on by itself.
 
 use bus::{Bus, BusError, Inbox, Message, Request};
-use proto::wire::Wire;
+use proto::wire::WireFormat;
 use signal::{Handover, subjects};
 use std::time::Duration;
 use tokio::sync::mpsc;

@@ -10,8 +10,8 @@ mod udp;
 
 use anyhow::{Context, Result};
 use bus::Bus;
-use bus::directory::{Card, Directory, announce, asked_to_drain};
-use bus::edge::{Inbound, Line, Name, Tracing};
+use bus::directory::{Directory, InstanceInfo, announce, asked_to_drain};
+use bus::edge::{EdgeClient, Inbound, Name, Tracing};
 use bytes::Bytes;
 use handover::{Handed, Handovers};
 use runtime::config::parse_listen;
@@ -77,7 +77,7 @@ pub async fn run(config: Config, bus: Bus, drain: Drain) -> Result<()> {
     };
     let mut edge = Edge::new(edge, Secret::new(&config.secret()));
 
-    let mut line = Line::open(bus.clone(), TRACING);
+    let mut line = EdgeClient::open(bus.clone(), TRACING);
     let _own =
         line.serve(&subjects::edge(&instance), "edge").await.context("cannot serve the orchestrators")?;
     let _any = line
@@ -86,13 +86,13 @@ pub async fn run(config: Config, bus: Bus, drain: Drain) -> Result<()> {
         .context("cannot serve the orchestrators")?;
     let mut handovers = Handovers::open(&bus, &instance).await.context("cannot serve the other edges")?;
     let edges = Directory::watch(&bus, "sip-edge").await.context("cannot see the other edges")?;
-    let card = Card {
+    let card = InstanceInfo {
         kind: "sip-edge".into(),
         instance: instance.clone(),
         address: advertise,
         capacity: config.sip.max_legs as u64,
         started_ms: runtime::clock::now_ms(),
-        ..Card::default()
+        ..InstanceInfo::default()
     };
     let here = announce(&bus, card);
     let told = tokio::spawn({

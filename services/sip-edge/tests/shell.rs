@@ -7,9 +7,9 @@
     reason = "a test says what is wrong by failing"
 )]
 
-use bus::directory::{Card, announce};
+use bus::directory::{InstanceInfo, announce};
 use bus::{Bus, Inbox, Message, Request};
-use proto::wire::Wire;
+use proto::wire::WireFormat;
 use runtime::config::{SipConfig, TrunkConfig};
 use runtime::{Config, Drain};
 use signal::{
@@ -210,7 +210,8 @@ async fn a_draining_edge_leaves_its_calls_to_another() {
     drain.drain();
     tokio::time::sleep(Duration::from_millis(2_500)).await;
     assert!(!running.is_finished(), "nobody else would serve the call");
-    let card = Card { kind: "sip-edge".into(), instance: "another".into(), ..Card::default() };
+    let card =
+        InstanceInfo { kind: "sip-edge".into(), instance: "another".into(), ..InstanceInfo::default() };
     let _another = announce(&bus, card);
     tokio::time::timeout(Duration::from_secs(5), running).await.expect("it stays").unwrap().unwrap();
 }

@@ -10,8 +10,8 @@ mod reader;
 
 use anyhow::{Context, Result, ensure};
 use bus::Bus;
-use bus::directory::{Card, Directory, announce, asked_to_drain};
-use bus::edge::{Inbound, Line, Name, Served, Tracing};
+use bus::directory::{Directory, InstanceInfo, announce, asked_to_drain};
+use bus::edge::{EdgeClient, Inbound, Name, Served, Tracing};
 use lease::Lease;
 use link::{LinkEvent, OtherEdges};
 use minidom::Element;
@@ -64,7 +64,7 @@ pub async fn run(config: Config, bus: Bus, drain: Drain) -> Result<()> {
         },
         Secret::new(&config.secret()),
     );
-    let mut line = Line::open(bus.clone(), TRACING);
+    let mut line = EdgeClient::open(bus.clone(), TRACING);
     let own_subject = subjects::edge(&instance);
     let mut own_orders =
         Some(line.serve(&own_subject, "edge").await.context("cannot serve the orchestrators")?);
@@ -82,12 +82,12 @@ pub async fn run(config: Config, bus: Bus, drain: Drain) -> Result<()> {
             others.clone(),
         ));
     }
-    let card = Card {
+    let card = InstanceInfo {
         kind: "xmpp-edge".into(),
         instance: instance.clone(),
         capacity: MAX_LEGS as u64,
         started_ms: runtime::clock::now_ms(),
-        ..Card::default()
+        ..InstanceInfo::default()
     };
     let announcement = announce(&bus, card);
     let drain_orders = tokio::spawn({

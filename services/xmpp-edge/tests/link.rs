@@ -9,7 +9,7 @@
 
 use bus::Bus;
 use proto::pipe::pipe;
-use proto::wire::Wire;
+use proto::wire::WireFormat;
 use runtime::config::{ComponentConfig, XmppConfig};
 use runtime::{Config, Drain};
 use sha1::{Digest, Sha1};

@@ -246,13 +246,13 @@ mod tests {
     async fn nobody_at_the_other_end_is_told_within_the_deadline() {
         let (dialer, listener) = pipe();
         drop(listener);
-        let pass = proto::pass::Pass::new(&signal::Secret::new(b"secret"));
+        let pass = proto::auth::AuthToken::new(&signal::Secret::new(b"secret"));
         let client = RelayClient::new(GrpcClient::with_interceptor(dialer.channel(), pass));
         for _ in 0..2 {
             assert_eq!(client.ask(release()).await.unwrap_err().code(), Code::Unavailable);
         }
         let (dialer, _silent) = pipe();
-        let pass = proto::pass::Pass::new(&signal::Secret::new(b"secret"));
+        let pass = proto::auth::AuthToken::new(&signal::Secret::new(b"secret"));
         let client = RelayClient::new(GrpcClient::with_interceptor(dialer.channel(), pass));
         assert_eq!(client.ask(release()).await.unwrap_err().code(), Code::DeadlineExceeded);
     }

@@ -8,9 +8,9 @@ mod placement;
 
 pub use placement::Wanted;
 
-use bus::directory::{Card, Directory};
+use bus::directory::{Directory, InstanceInfo};
 use client::RelayClient;
-use proto::pass::Pass;
+use proto::auth::AuthToken;
 use proto::pipe::Dialer;
 use proto::v1::order::Order;
 use proto::v1::relay_client::RelayClient as GrpcClient;
@@ -36,7 +36,7 @@ const MAX_CLIENTS: usize = 1_024;
 /// A relay whose host is lost is noticed by this, not by its silence.
 const KEEPALIVE: Duration = Duration::from_secs(5);
 
-type Client = GrpcClient<InterceptedService<Channel, Pass>>;
+type Client = GrpcClient<InterceptedService<Channel, AuthToken>>;
 
 /// How relays are reached.
 #[derive(Clone, Debug)]
@@ -61,7 +61,7 @@ pub enum Failure {
 pub struct Relays {
     directory: Arc<Directory>,
     dial: Dial,
-    pass: Pass,
+    pass: AuthToken,
     wanted: Arc<Wanted>,
     clients: Arc<Mutex<HashMap<String, RelayClient>>>,
     /// Relays that are known to be gone, though the directory shows them for a while: by when they were started.
@@ -80,7 +80,7 @@ pub struct AllocationRequest {
 impl Relays {
     /// Those that announce themselves in the directory.
     #[must_use]
-    pub fn new(directory: Arc<Directory>, dial: Dial, pass: Pass, wanted: Wanted) -> Relays {
+    pub fn new(directory: Arc<Directory>, dial: Dial, pass: AuthToken, wanted: Wanted) -> Relays {
         Relays {
             directory,
             dial,
@@ -130,7 +130,7 @@ impl Relays {
     /// The first of these relays that takes the session.
     async fn first(
         &self,
-        cards: Vec<Card>,
+        cards: Vec<InstanceInfo>,
         call: CallId,
         wanted: &AllocationRequest,
         state: &[u8],
@@ -172,7 +172,7 @@ impl Relays {
     }
 
     /// The best first.
-    fn ranked(&self, call: &str) -> Vec<Card> {
+    fn ranked(&self, call: &str) -> Vec<InstanceInfo> {
         let mut cards = self.directory.list();
         cards.retain(|card| !self.is_marked_dead(card));
         placement::ranked(cards, &self.wanted, call)
@@ -304,18 +304,19 @@ impl Relays {
     /// The relay still announces itself.
     #[must_use]
     pub fn lives(&self, session: &RelaySession) -> bool {
-        let is = |card: &Card| card.instance == session.instance && card.started_ms == session.started_ms;
+        let is =
+            |card: &InstanceInfo| card.instance == session.instance && card.started_ms == session.started_ms;
         self.directory.list().iter().any(|card| is(card) && !self.is_marked_dead(card))
     }
 
     /// The relays that announce themselves, and for how long each has been silent.
     #[must_use]
-    pub fn silences(&self) -> Vec<(Card, Duration)> {
+    pub fn silences(&self) -> Vec<(InstanceInfo, Duration)> {
         self.directory.silences()
     }
 
     /// Whether the relay answers at all.
-    pub async fn answers(&self, card: &Card, within: Duration) -> bool {
+    pub async fn answers(&self, card: &InstanceInfo, within: Duration) -> bool {
         let session = session(card);
         let Some(client) = self.client(&session) else { return false };
         let asked = client.ask(Order::Statistics(StatisticsRequest::default()));
@@ -328,7 +329,7 @@ impl Relays {
     }
 
     /// This relay is gone, whatever the directory says.
-    pub fn mark_dead(&self, card: &Card) {
+    pub fn mark_dead(&self, card: &InstanceInfo) {
         let mut dead = self.dead.lock().unwrap_or_else(PoisonError::into_inner);
         if dead.len() >= MAX_CLIENTS {
             dead.clear();
@@ -337,13 +338,13 @@ impl Relays {
     }
 
     /// It was given up, and answers again.
-    pub fn mark_alive(&self, card: &Card) {
+    pub fn mark_alive(&self, card: &InstanceInfo) {
         self.dead.lock().unwrap_or_else(PoisonError::into_inner).remove(&card.instance);
     }
 
     /// This relay was found to be gone.
     #[must_use]
-    pub fn is_marked_dead(&self, card: &Card) -> bool {
+    pub fn is_marked_dead(&self, card: &InstanceInfo) -> bool {
         let dead = self.dead.lock().unwrap_or_else(PoisonError::into_inner);
         dead.get(&card.instance) == Some(&card.started_ms)
     }
@@ -399,7 +400,7 @@ fn renewed(reply: Reply) -> Option<Ice> {
 }
 
 /// A session at this relay.
-pub fn session(card: &Card) -> RelaySession {
-    let Card { instance, address, started_ms, .. } = card.clone();
+pub fn session(card: &InstanceInfo) -> RelaySession {
+    let InstanceInfo { instance, address, started_ms, .. } = card.clone();
     RelaySession { instance, address, started_ms }
 }

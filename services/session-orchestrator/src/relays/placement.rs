@@ -3,7 +3,7 @@
 //! One rule: what counts is packets and CPU, not calls: a call may be silent, or video. Cards are a second old, so relays that are
 //! about equal share the calls by hash.
 
-use bus::directory::Card;
+use bus::directory::InstanceInfo;
 use signal::EventId;
 
 /// Packets a second that make a difference: fifty calls' worth.
@@ -19,7 +19,7 @@ pub struct Wanted {
 }
 
 /// Those that may be asked, the best first.
-pub fn ranked(mut cards: Vec<Card>, wanted: &Wanted, call: &str) -> Vec<Card> {
+pub fn ranked(mut cards: Vec<InstanceInfo>, wanted: &Wanted, call: &str) -> Vec<InstanceInfo> {
     cards.retain(|card| !card.draining && wanted.labels.iter().all(|label| card.labels.contains(label)));
     cards.sort_by_cached_key(|card| {
         let elsewhere = !wanted.region.is_empty() && card.region != wanted.region;
@@ -31,7 +31,7 @@ pub fn ranked(mut cards: Vec<Card>, wanted: &Wanted, call: &str) -> Vec<Card> {
 }
 
 /// Percent of what it can do, by CPU or by ports, whichever is scarcer.
-fn fullness(card: &Card) -> u64 {
+fn fullness(card: &InstanceInfo) -> u64 {
     let cpu = if card.max_busy == 0 { 0 } else { u64::from(card.busy) * 100 / u64::from(card.max_busy) };
     let ports = card.load.saturating_mul(100) / card.capacity.max(1);
     cpu.max(ports)
@@ -41,40 +41,48 @@ fn fullness(card: &Card) -> u64 {
 mod tests {
     use super::*;
 
-    fn card(instance: &str, busy: u32, packets: u64) -> Card {
-        Card { instance: instance.into(), busy, max_busy: 850, packets, capacity: 1_000, ..Card::default() }
+    fn card(instance: &str, busy: u32, packets: u64) -> InstanceInfo {
+        InstanceInfo {
+            instance: instance.into(),
+            busy,
+            max_busy: 850,
+            packets,
+            capacity: 1_000,
+            ..InstanceInfo::default()
+        }
     }
 
-    fn first(cards: &[Card], wanted: &Wanted) -> Vec<String> {
+    fn first(cards: &[InstanceInfo], wanted: &Wanted) -> Vec<String> {
         ranked(cards.to_vec(), wanted, "call").into_iter().map(|card| card.instance).collect()
     }
 
     #[test]
     fn who_has_the_least_to_do_comes_first_whatever_its_number_of_calls() {
-        let many_silent = Card { load: 90, ..card("silent", 10, 200) };
-        let few_loud = Card { load: 3, ..card("loud", 600, 90_000) };
-        let middle = Card { load: 20, ..card("middle", 20, 40_000) };
+        let many_silent = InstanceInfo { load: 90, ..card("silent", 10, 200) };
+        let few_loud = InstanceInfo { load: 3, ..card("loud", 600, 90_000) };
+        let middle = InstanceInfo { load: 20, ..card("middle", 20, 40_000) };
         assert_eq!(first(&[few_loud, middle, many_silent], &Wanted::default()), ["silent", "middle", "loud"]);
     }
 
     #[test]
     fn the_region_is_preferred_until_it_is_full() {
-        let near = |busy| Card { region: "north".into(), ..card("near", busy, 50_000) };
-        let far = Card { region: "south".into(), ..card("far", 0, 0) };
+        let near = |busy| InstanceInfo { region: "north".into(), ..card("near", busy, 50_000) };
+        let far = InstanceInfo { region: "south".into(), ..card("far", 0, 0) };
         let wanted = Wanted { region: "north".into(), labels: vec![] };
         assert_eq!(first(&[far.clone(), near(700)], &wanted), ["near", "far"]);
         assert_eq!(first(&[far.clone(), near(900)], &wanted), ["far", "near"], "it would refuse");
         assert_eq!(first(&[far.clone(), near(700)], &Wanted::default()), ["far", "near"], "of no region");
-        let no_ports = Card { load: 1_000, busy: 0, packets: 0, ..near(0) };
+        let no_ports = InstanceInfo { load: 1_000, busy: 0, packets: 0, ..near(0) };
         assert_eq!(first(&[far, no_ports], &wanted), ["far", "near"]);
     }
 
     #[test]
     fn labels_are_wanted_all_of_them_and_who_drains_is_not_asked() {
         let labels = |all: &[&str]| all.iter().map(|l| (*l).to_owned()).collect::<Vec<_>>();
-        let both = Card { labels: labels(&["video", "gold"]), ..card("both", 0, 0) };
-        let one = Card { labels: labels(&["video"]), ..card("one", 0, 0) };
-        let gone = Card { draining: true, ..Card { instance: "gone".into(), ..both.clone() } };
+        let both = InstanceInfo { labels: labels(&["video", "gold"]), ..card("both", 0, 0) };
+        let one = InstanceInfo { labels: labels(&["video"]), ..card("one", 0, 0) };
+        let gone =
+            InstanceInfo { draining: true, ..InstanceInfo { instance: "gone".into(), ..both.clone() } };
         let wanted = Wanted { labels: labels(&["gold", "video"]), ..Wanted::default() };
         assert_eq!(first(&[one, gone, both], &wanted), ["both"]);
     }

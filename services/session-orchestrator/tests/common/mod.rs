@@ -1,7 +1,7 @@
 //! Edges and relays that do as they are told by the test.
 #![allow(dead_code, reason = "each test file uses its part")]
 
-use bus::directory::{Announcer, Card, announce};
+use bus::directory::{Announcer, InstanceInfo, announce};
 use bus::{Bus, Message};
 use futures::{Stream, StreamExt};
 use proto::pipe::{Dialer, pipe};
@@ -11,7 +11,7 @@ use proto::v1::{
     LocalEnd, Orders, PlayReply, PlayRequest, Refused, RelayEvent, ReleaseReply, ReleaseRequest, Replies,
     Reply, StatisticsReply, StatisticsRequest, UpdateReply, UpdateRequest, order, relay_event, reply,
 };
-use proto::wire::Wire;
+use proto::wire::WireFormat;
 use runtime::config::{AliasConfig, ComponentConfig, TrunkConfig};
 use runtime::{Config, Drain};
 use signal::media::{Codec, Kind};
@@ -209,8 +209,12 @@ impl World {
             }
         });
         let bus = Bus::in_process();
-        let card =
-            Card { kind: "rtp-relay".into(), instance: "relay-1".into(), capacity: 100, ..Card::default() };
+        let card = InstanceInfo {
+            kind: "rtp-relay".into(),
+            instance: "relay-1".into(),
+            capacity: 100,
+            ..InstanceInfo::default()
+        };
         let here = announce(&bus, card);
         World { bus, store, dialer, books, said: Arc::default(), _here: here }
     }

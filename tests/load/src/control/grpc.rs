@@ -2,7 +2,7 @@
 
 use super::{Local, Party};
 use anyhow::{Context, Result, bail};
-use proto::pass::Pass;
+use proto::auth::AuthToken;
 use proto::v1;
 use proto::v1::order::Order;
 use proto::v1::relay_client::RelayClient;
@@ -31,7 +31,7 @@ pub struct Stream {
 impl Stream {
     pub fn connect(at: SocketAddr, secret: &str) -> Result<Stream> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let pass = Pass::new(&signal::Secret::new(secret.as_bytes()));
+        let pass = AuthToken::new(&signal::Secret::new(secret.as_bytes()));
         let (outward, messages) = mpsc::channel::<v1::Orders>(64);
         let messages = futures::stream::unfold(messages, |mut messages| async move {
             messages.recv().await.map(|message| (message, messages))

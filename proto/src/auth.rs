@@ -11,23 +11,23 @@ const HEADER: &str = "authorization";
 
 /// The word; never printed.
 #[derive(Clone)]
-pub struct Pass(MetadataValue<Ascii>);
+pub struct AuthToken(MetadataValue<Ascii>);
 
-impl std::fmt::Debug for Pass {
+impl std::fmt::Debug for AuthToken {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Pass")
+        f.write_str("AuthToken")
     }
 }
 
-impl Pass {
+impl AuthToken {
     /// The word of an installation.
     #[must_use]
-    pub fn new(secret: &Secret) -> Pass {
+    pub fn new(secret: &Secret) -> AuthToken {
         let word = format!("Bearer {}", secret.derive_text("grpc", &[], 51));
         // Letters and digits are always a header's value.
         let mut value = MetadataValue::try_from(word).unwrap_or_else(|_| MetadataValue::from_static("none"));
         value.set_sensitive(true);
-        Pass(value)
+        AuthToken(value)
     }
 
     /// Lets a request through that shows the word.
@@ -47,7 +47,7 @@ impl Pass {
     }
 }
 
-impl Interceptor for Pass {
+impl Interceptor for AuthToken {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
         request.metadata_mut().insert(HEADER, self.0.clone());
         Ok(request)
@@ -60,11 +60,11 @@ mod tests {
 
     #[test]
     fn only_the_same_secret_opens() {
-        let (ours, theirs) = (Pass::new(&Secret::new(b"ours")), Pass::new(&Secret::new(b"theirs")));
+        let (ours, theirs) = (AuthToken::new(&Secret::new(b"ours")), AuthToken::new(&Secret::new(b"theirs")));
         let shown = ours.clone().call(Request::new(())).unwrap();
         assert!(ours.check(shown).is_ok());
         assert!(ours.check(theirs.clone().call(Request::new(())).unwrap()).is_err());
         assert!(ours.check(Request::new(())).is_err());
-        assert_eq!(format!("{ours:?}"), "Pass");
+        assert_eq!(format!("{ours:?}"), "AuthToken");
     }
 }
