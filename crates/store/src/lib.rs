@@ -127,14 +127,6 @@ impl Store {
         either!(self, store => store.list(kind, limit))
     }
 
-    /// The outbox has been performed: clears it and sets the deadline, if the version is still that one.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the store does not answer.
-    pub async fn settle(&self, key: &Key, version: u64, deadline: Option<u64>) -> Result<bool, StoreError> {
-        either!(self, store => store.settle(key, version, deadline))
-    }
-
     /// Forgets the record if the version is still that one. Where there is none (its time to live is over), the deadline that it
     /// left behind goes.
     ///

@@ -22,7 +22,6 @@ struct Group {
     until: Instant,
 }
 
-#[derive(Clone)]
 struct Held {
     record: Record,
     deadline: Option<u64>,
@@ -56,17 +55,6 @@ impl Memory {
         let (state, now) = (self.state(), Instant::now());
         let kept = state.records.iter().filter(|(key, held)| key.kind == kind && !held.is_over(now));
         kept.take(limit).map(|(key, _)| key.id.clone()).collect()
-    }
-
-    pub fn settle(&self, key: &Key, version: u64, deadline: Option<u64>) -> bool {
-        let mut state = self.state();
-        let Some(mut held) = state.get(key).filter(|held| held.record.version == version).cloned() else {
-            return false;
-        };
-        held.record.outbox = bytes::Bytes::new();
-        held.deadline = deadline;
-        state.put(key, held);
-        true
     }
 
     pub fn delete(&self, key: &Key, expected: u64) -> bool {

@@ -133,14 +133,16 @@ async fn holds(store: Store) {
     assert_eq!(store.due("call", 250, 50, 10).await.unwrap(), ["a"]);
     assert!(store.due("chat", 9_999, 50, 10).await.unwrap().is_empty(), "another kind");
 
-    // The outbox is cleared on its own version only.
-    assert!(!store.settle(&key("a"), 1, None).await.unwrap());
-    assert!(store.settle(&key("a"), 2, Some(400)).await.unwrap());
+    // A save with an empty outbox clears the stored one and replaces a deadline that a lease has moved.
+    let cleared = NewRecord { outbox: bytes::Bytes::new(), ..new("two", Some(400)) };
+    assert_eq!(store.save(&key("a"), 2, &cleared).await.unwrap(), Saved::Stored(3));
     let record = store.load(&key("a")).await.unwrap().unwrap();
-    assert_eq!((record.version, record.outbox.len()), (2, 0));
+    assert_eq!((record.version, record.outbox.len()), (3, 0));
     assert!(store.due("call", 399, 50, 10).await.unwrap().is_empty());
-    assert!(!store.delete(&key("a"), 1).await.unwrap());
-    assert!(store.delete(&key("a"), 2).await.unwrap());
+
+    // A record is deleted on its own version only, and its deadline with it.
+    assert!(!store.delete(&key("a"), 2).await.unwrap());
+    assert!(store.delete(&key("a"), 3).await.unwrap());
     assert_eq!(store.load(&key("a")).await.unwrap(), None);
     assert!(store.due("call", 9_999, 50, 10).await.unwrap().is_empty(), "no deadline without a record");
 

@@ -24,7 +24,7 @@ pub(crate) struct Redis {
 
 struct Scripts {
     save: Script,
-    settle: Script,
+    delete: Script,
     due: Script,
     lease: Script,
 }
@@ -40,7 +40,7 @@ impl Redis {
         let link = client.get_connection_manager_with_config(manager).await.map_err(failed)?;
         let scripts = Scripts {
             save: Script::new(include_str!("save.lua")),
-            settle: Script::new(include_str!("settle.lua")),
+            delete: Script::new(include_str!("delete.lua")),
             due: Script::new(include_str!("due.lua")),
             lease: Script::new(include_str!("lease.lua")),
         };
@@ -92,15 +92,9 @@ impl Redis {
         }
     }
 
-    pub async fn settle(&self, key: &Key, version: u64, deadline: Option<u64>) -> Result<bool, StoreError> {
-        let mut call = self.scripts.settle.key(key.record_name());
-        call.key(Key::index_name(key.kind, key.shard())).arg(&key.id).arg(version).arg(text(deadline));
-        call.invoke_async(&mut self.link.clone()).await.map_err(failed)
-    }
-
     pub async fn delete(&self, key: &Key, expected: u64) -> Result<bool, StoreError> {
-        let mut call = self.scripts.settle.key(key.record_name());
-        call.key(Key::index_name(key.kind, key.shard())).arg(&key.id).arg(expected).arg("").arg("delete");
+        let mut call = self.scripts.delete.key(key.record_name());
+        call.key(Key::index_name(key.kind, key.shard())).arg(&key.id).arg(expected);
         call.invoke_async(&mut self.link.clone()).await.map_err(failed)
     }
 
