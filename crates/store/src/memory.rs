@@ -10,7 +10,7 @@ pub(crate) struct Memory(Mutex<State>);
 
 #[derive(Default)]
 struct State {
-    records: HashMap<Key, Held>,
+    records: HashMap<Key, Entry>,
     due: HashMap<&'static str, BTreeSet<(u64, String)>>,
     leases: HashMap<String, (String, u64)>,
     groups: HashMap<String, Group>,
@@ -18,15 +18,13 @@ struct State {
 
 struct Group {
     values: HashMap<String, bytes::Bytes>,
-    /// It vanishes then.
-    until: Instant,
+    expires: Instant,
 }
 
-struct Held {
+struct Entry {
     record: Record,
     deadline: Option<u64>,
-    /// It vanishes then.
-    until: Option<Instant>,
+    expires: Option<Instant>,
 }
 
 impl Memory {
@@ -36,30 +34,30 @@ impl Memory {
     }
 
     pub fn load(&self, key: &Key) -> Option<Record> {
-        self.state().get(key).map(|held| held.record.clone())
+        self.state().get(key).map(|entry| entry.record.clone())
     }
 
     pub fn save(&self, key: &Key, expected: u64, new: &NewRecord) -> Saved {
         let mut state = self.state();
-        let current = state.get(key).map(|held| held.record.clone());
+        let current = state.get(key).map(|entry| entry.record.clone());
         if current.as_ref().map_or(0, |r| r.version) != expected {
             return Saved::Conflict(current);
         }
         let record = Record { version: expected + 1, body: new.body.clone(), outbox: new.outbox.clone() };
-        let until = new.ttl.map(|ttl| Instant::now() + ttl);
-        state.put(key, Held { record, deadline: new.deadline, until });
+        let expires = new.ttl.map(|ttl| Instant::now() + ttl);
+        state.put(key, Entry { record, deadline: new.deadline, expires });
         Saved::Stored(expected + 1)
     }
 
     pub fn list(&self, kind: &'static str, limit: usize) -> Vec<String> {
         let (state, now) = (self.state(), Instant::now());
-        let kept = state.records.iter().filter(|(key, held)| key.kind == kind && !held.is_over(now));
-        kept.take(limit).map(|(key, _)| key.id.clone()).collect()
+        let live = state.records.iter().filter(|(key, entry)| key.kind == kind && !entry.has_expired(now));
+        live.take(limit).map(|(key, _)| key.id.clone()).collect()
     }
 
     pub fn delete(&self, key: &Key, expected: u64) -> bool {
         let mut state = self.state();
-        if state.get(key).is_none_or(|held| held.record.version != expected) {
+        if state.get(key).is_none_or(|entry| entry.record.version != expected) {
             return false;
         }
         state.remove(key);
@@ -77,8 +75,8 @@ impl Memory {
             index.insert((now + lease_ms, id.clone()));
         }
         for (_, id) in &taken {
-            if let Some(held) = state.records.get_mut(&Key { kind, id: id.clone() }) {
-                held.deadline = Some(now + lease_ms);
+            if let Some(entry) = state.records.get_mut(&Key { kind, id: id.clone() }) {
+                entry.deadline = Some(now + lease_ms);
             }
         }
         taken.into_iter().map(|(_, id)| id).collect()
@@ -93,32 +91,32 @@ impl Memory {
     ) {
         let mut state = self.state();
         let now = Instant::now();
-        state.groups.retain(|_, group| group.until > now);
-        let until = now + ttl;
+        state.groups.retain(|_, group| group.expires > now);
+        let expires = now + ttl;
         let group =
-            state.groups.entry(group.to_owned()).or_insert_with(|| Group { values: HashMap::new(), until });
+            state.groups.entry(group.to_owned()).or_insert_with(|| Group { values: HashMap::new(), expires });
         group.values.extend(values.iter().cloned());
         for id in gone {
             group.values.remove(id);
         }
-        group.until = until;
+        group.expires = expires;
     }
 
     pub fn kept(&self, group: &str, id: &str) -> Option<bytes::Bytes> {
         let state = self.state();
-        let group = state.groups.get(group).filter(|group| group.until > Instant::now())?;
+        let group = state.groups.get(group).filter(|group| group.expires > Instant::now())?;
         group.values.get(id).cloned()
     }
 
     pub fn kept_ids(&self, group: &str) -> Vec<String> {
         let state = self.state();
-        let group = state.groups.get(group).filter(|group| group.until > Instant::now());
+        let group = state.groups.get(group).filter(|group| group.expires > Instant::now());
         group.map(|group| group.values.keys().cloned().collect()).unwrap_or_default()
     }
 
     pub fn lease(&self, name: &str, holder: &str, now: u64, ttl_ms: u64) -> bool {
         let mut state = self.state();
-        if state.leases.get(name).is_some_and(|(other, until)| other != holder && *until > now) {
+        if state.leases.get(name).is_some_and(|(other, expires)| other != holder && *expires > now) {
             return false;
         }
         state.leases.insert(name.to_owned(), (holder.to_owned(), now + ttl_ms));
@@ -133,32 +131,32 @@ impl Memory {
     }
 }
 
-impl Held {
-    fn is_over(&self, now: Instant) -> bool {
-        self.until.is_some_and(|until| until <= now)
+impl Entry {
+    fn has_expired(&self, now: Instant) -> bool {
+        self.expires.is_some_and(|expires| expires <= now)
     }
 }
 
 impl State {
     /// What is there; a record whose time is over goes with its deadline as somebody looks.
-    fn get(&mut self, key: &Key) -> Option<&Held> {
-        if self.records.get(key)?.is_over(Instant::now()) {
+    fn get(&mut self, key: &Key) -> Option<&Entry> {
+        if self.records.get(key)?.has_expired(Instant::now()) {
             self.remove(key);
         }
         self.records.get(key)
     }
 
     fn remove(&mut self, key: &Key) {
-        if let Some(Held { deadline: Some(at), .. }) = self.records.remove(key) {
+        if let Some(Entry { deadline: Some(at), .. }) = self.records.remove(key) {
             self.due.entry(key.kind).or_default().remove(&(at, key.id.clone()));
         }
     }
 
-    fn put(&mut self, key: &Key, held: Held) {
+    fn put(&mut self, key: &Key, entry: Entry) {
         self.remove(key);
-        if let Some(at) = held.deadline {
+        if let Some(at) = entry.deadline {
             self.due.entry(key.kind).or_default().insert((at, key.id.clone()));
         }
-        self.records.insert(key.clone(), held);
+        self.records.insert(key.clone(), entry);
     }
 }

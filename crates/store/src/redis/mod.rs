@@ -106,17 +106,17 @@ impl Redis {
         limit: usize,
     ) -> Result<Vec<String>, StoreError> {
         // Orchestrators look several times a second: all shards in one round trip.
-        let mut looks = redis::pipe();
+        let mut batch = redis::pipe();
         for shard in 0..SHARDS {
             let mut call = self.scripts.due.key(Key::index_name(kind, shard));
             call.arg(now).arg(lease_ms).arg(limit);
-            looks.invoke_script(&call);
+            batch.invoke_script(&call);
         }
         let mut link = self.link.clone();
-        let mut found: Result<Vec<Vec<String>>, RedisError> = looks.query_async(&mut link).await;
+        let mut found: Result<Vec<Vec<String>>, RedisError> = batch.query_async(&mut link).await;
         if found.as_ref().is_err_and(|e| e.kind() == ErrorKind::Server(ServerErrorKind::NoScript)) {
             self.scripts.due.load_async(&mut link).await.map_err(failed)?;
-            found = looks.query_async(&mut link).await;
+            found = batch.query_async(&mut link).await;
         }
         Ok(found.map_err(failed)?.concat())
     }
