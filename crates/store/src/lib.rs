@@ -1,7 +1,7 @@
-//! Where records live: Redis, or memory for a single process.
+//! Storage of records: Redis, or memory for a single process.
 //!
 //! One rule: a record changes only by compare-and-set on its version, and its deadline and outbox change with it,
-//! atomically. Both implementations pass the same contract suite (`tests/contract.rs`). Knows nothing of calls.
+//! atomically. Both implementations pass the same contract suite (`tests/contract.rs`). Bodies and outboxes are opaque octets.
 //! Start at [`Store`].
 
 mod memory;
@@ -13,63 +13,63 @@ use bytes::Bytes;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Deadlines of one kind of record are spread over this many indices, each in the hash slot of its records.
+/// Number of deadline indices for each kind of record; each index lies in the hash slot of its records.
 pub const SHARDS: u16 = 16;
 
-/// Names a record.
+/// Key of a record.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Key {
-    /// What it is: `call`, `subscription`, …
+    /// Kind of record: `call`, `subscription`, …
     pub kind: &'static str,
-    /// Its id.
+    /// Id, unique within the kind.
     pub id: String,
 }
 
-/// A record as stored.
+/// Record as stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
-    /// Rises by one with each save; the first is 1.
+    /// Version; the first is 1, each save adds 1.
     pub version: u64,
-    /// The serialised machine.
+    /// Serialised machine.
     pub body: Bytes,
-    /// Effects still to be performed; empty when none.
+    /// Serialised effects that are still to be performed; empty = none.
     pub outbox: Bytes,
 }
 
-/// What to store.
+/// Content of a save.
 #[derive(Clone, Debug, Default)]
 pub struct NewRecord {
-    /// The serialised machine.
+    /// Serialised machine.
     pub body: Bytes,
-    /// Effects to be performed; empty when none.
+    /// Serialised effects to perform; empty = none.
     pub outbox: Bytes,
-    /// When somebody must look at it, ms since the epoch.
+    /// Time from which [`Store::due`] returns the record, ms since the Unix epoch; `None` = never.
     pub deadline: Option<u64>,
-    /// The record vanishes by itself after this; `None` = never.
+    /// Time to live, counted from this save; `None` = for ever.
     pub ttl: Option<Duration>,
 }
 
-/// What became of a save.
+/// Result of a save.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Saved {
-    /// Stored under this version.
+    /// Stored; holds the new version.
     Stored(u64),
-    /// Somebody was faster; the record as it is now (`None`: it is gone).
+    /// Not stored, the version was another one; holds the stored record (`None` = there is none).
     Conflict(Option<Record>),
 }
 
-/// Why a store does not answer.
+/// Failure of a store operation.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum StoreError {
-    /// No connection, or no answer in time: try again later, refuse new work meanwhile.
+    /// No connection, or no answer in time. Callers retry later and refuse new work meanwhile.
     #[error("the store is unavailable: {0}")]
     Unavailable(String),
-    /// It answered something that makes no sense.
+    /// Answer of an unexpected type or form.
     #[error("the store answered nonsense: {0}")]
     Protocol(String),
 }
 
-/// A handle to the store; clones share it.
+/// Handle to the store; clones share it.
 #[derive(Clone)]
 pub struct Store(Inner);
 
@@ -89,13 +89,13 @@ macro_rules! either {
 }
 
 impl Store {
-    /// In this process; gone with it.
+    /// Makes a store in the memory of this process.
     #[must_use]
     pub fn in_memory() -> Store {
         Store(Inner::Memory(Arc::default()))
     }
 
-    /// On Redis.
+    /// Connects to Redis.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] when no connection can be made.
@@ -103,7 +103,7 @@ impl Store {
         Ok(Store(Inner::Redis(redis::Redis::connect(config).await?)))
     }
 
-    /// The record, if there is one.
+    /// Loads a record; `None` if there is none.
     ///
     /// # Errors
     /// [`StoreError`] when the store does not answer.
@@ -111,15 +111,15 @@ impl Store {
         either!(self, store => store.load(key))
     }
 
-    /// Stores record, deadline and outbox if the version is still `expected` (0: there must be none).
+    /// Stores record, deadline and outbox if the stored version is `expected` (0 = no record).
     ///
     /// # Errors
-    /// [`StoreError`] when the store does not answer; whether it was stored is unknown then.
+    /// [`StoreError`] when the store does not answer; the record may or may not have been stored then.
     pub async fn save(&self, key: &Key, expected: u64, record: &NewRecord) -> Result<Saved, StoreError> {
         either!(self, store => store.save(key, expected, record))
     }
 
-    /// Ids of records of one kind, at most `limit`, in no order: for people who look, never for decisions.
+    /// Lists ids of records of one kind, at most `limit`, unordered. Serves the admin API, never decisions: the list is no snapshot.
     ///
     /// # Errors
     /// [`StoreError`] when the store does not answer.
@@ -127,8 +127,8 @@ impl Store {
         either!(self, store => store.list(kind, limit))
     }
 
-    /// Forgets the record if the version is still that one. Where there is none (its time to live is over), the deadline that it
-    /// left behind goes.
+    /// Deletes a record with its deadline if the stored version is `expected`, and returns true if it did. Also deletes the
+    /// deadline that an expired record has left behind.
     ///
     /// # Errors
     /// [`StoreError`] when the store does not answer.
@@ -136,8 +136,8 @@ impl Store {
         either!(self, store => store.delete(key, expected))
     }
 
-    /// Ids whose deadline has passed, at most `limit` a shard. Each is pushed back by `lease_ms` as it is taken, so that one
-    /// taker gets it, and another gets it again if that one dies.
+    /// Returns ids whose deadline has passed, at most `limit` a shard, and moves each deadline to `now + lease_ms`: one caller gets
+    /// an id, and another gets it again if the first one dies.
     ///
     /// # Errors
     /// [`StoreError`] when the store does not answer.
@@ -151,11 +151,11 @@ impl Store {
         either!(self, store => store.due(kind, now, lease_ms, limit))
     }
 
-    /// Keeps values beside the records, without versions: the newest counts. They belong to a group, which vanishes as a whole when
-    /// nothing was kept in it for `ttl`; those of `gone` are forgotten.
+    /// Stores values of a group beside the records, without versions: the last write counts. Deletes the values of `gone`. The whole
+    /// group expires `ttl` after its last write.
     ///
     /// # Errors
-    /// [`StoreError`] when the store does not answer; whether they were kept is unknown then.
+    /// [`StoreError`] when the store does not answer; the values may or may not have been stored then.
     pub async fn keep(
         &self,
         group: &str,
@@ -166,7 +166,7 @@ impl Store {
         either!(self, store => store.keep(group, values, gone, ttl))
     }
 
-    /// A value of a group.
+    /// Returns a value of a group.
     ///
     /// # Errors
     /// [`StoreError`] when the store does not answer.
@@ -174,7 +174,7 @@ impl Store {
         either!(self, store => store.kept(group, id))
     }
 
-    /// What a group has values of, in no order.
+    /// Lists the ids that have a value in a group, unordered.
     ///
     /// # Errors
     /// [`StoreError`] when the store does not answer.
@@ -182,7 +182,7 @@ impl Store {
         either!(self, store => store.kept_ids(group))
     }
 
-    /// Takes or renews a lease; false = somebody else holds it.
+    /// Takes or renews a lease for `ttl_ms`; returns false if another holder has it.
     ///
     /// # Errors
     /// [`StoreError`] when the store does not answer.
@@ -190,7 +190,7 @@ impl Store {
         either!(self, store => store.lease(name, holder, now, ttl_ms))
     }
 
-    /// Gives a lease back, if it is still this holder's.
+    /// Ends a lease if `holder` has it.
     ///
     /// # Errors
     /// [`StoreError`] when the store does not answer.
@@ -200,7 +200,7 @@ impl Store {
 }
 
 impl Key {
-    /// The shard: FNV-1a of the id, the same in every version and instance.
+    /// Returns the shard of the record: FNV-1a of the id, the same in every version and instance.
     #[must_use]
     pub fn shard(&self) -> u16 {
         let hash = self
@@ -210,13 +210,13 @@ impl Key {
         (hash % u64::from(SHARDS)) as u16
     }
 
-    /// The Redis key of the record. The braces put it and its deadline index into one hash slot.
+    /// Returns the Redis key of the record. The braces put it and its deadline index into one hash slot.
     #[must_use]
     pub fn record_name(&self) -> String {
         format!("tandem:{{{}:{}}}:{}", self.kind, self.shard(), self.id)
     }
 
-    /// The Redis key of the deadline index of a shard.
+    /// Returns the Redis key of a shard's deadline index.
     #[must_use]
     pub fn index_name(kind: &str, shard: u16) -> String {
         format!("tandem:{{{kind}:{shard}}}:due")

@@ -1,4 +1,4 @@
-//! The store of a single process.
+//! Store in the memory of a single process.
 
 use crate::{Key, NewRecord, Record, Saved};
 use std::collections::{BTreeSet, HashMap};
@@ -138,7 +138,7 @@ impl Entry {
 }
 
 impl State {
-    /// What is there; a record whose time is over goes with its deadline as somebody looks.
+    /// Returns an entry; removes it with its deadline if it has expired.
     fn get(&mut self, key: &Key) -> Option<&Entry> {
         if self.records.get(key)?.has_expired(Instant::now()) {
             self.remove(key);

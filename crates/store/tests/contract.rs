@@ -1,4 +1,4 @@
-//! What every store does, shown on memory and on a real Redis.
+//! Contract of every store, checked on memory and on a real Redis.
 
 #![allow(
     clippy::unwrap_used,
@@ -12,7 +12,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use tandem_store::{Key, NewRecord, RedisConfig, SHARDS, Saved, Store, StoreError};
 
-/// A redis-server of our own on a free port; ends with the test.
+/// Redis server on a free port, killed at the end of the test.
 struct Server {
     child: Child,
     port: u16,
@@ -82,8 +82,7 @@ fn new(body: &str, deadline: Option<u64>) -> NewRecord {
     NewRecord { body: body.to_owned().into(), outbox: format!("out of {body}").into(), deadline, ttl: None }
 }
 
-/// The contract.
-/// Values beside the records: the newest counts, the gone go, and the group with its time.
+/// Checks values beside the records: the last write counts, deleted ones vanish, and a group expires as a whole.
 async fn kept(store: &Store) {
     let value = |id: &str, text: &str| (id.to_owned(), bytes::Bytes::from(text.to_owned()));
     let minute = Duration::from_secs(60);
@@ -104,8 +103,9 @@ async fn kept(store: &Store) {
     assert!(store.kept_ids("relay-2").await.unwrap().is_empty());
 }
 
+/// Checks the whole contract.
 async fn holds(store: Store) {
-    // A record is made once, changed on its version alone, and a loser gets the winner's record.
+    // A record is made once and changed on its version alone; a conflict returns the stored record.
     assert_eq!(store.load(&key("a")).await.unwrap(), None);
     assert_eq!(store.save(&key("a"), 0, &new("one", Some(100))).await.unwrap(), Saved::Stored(1));
     let Saved::Conflict(Some(current)) = store.save(&key("a"), 0, &new("again", None)).await.unwrap() else {
@@ -120,13 +120,13 @@ async fn holds(store: Store) {
     let record = store.load(&key("a")).await.unwrap().unwrap();
     assert_eq!((record.version, &record.body[..]), (2, &b"two"[..]));
 
-    // Any octets come back as they went.
+    // A body may hold any octets.
     let octets: Vec<u8> = (0..=255).collect();
     let binary = NewRecord { body: octets.clone().into(), ..NewRecord::default() };
     store.save(&key("bin"), 0, &binary).await.unwrap();
     assert_eq!(store.load(&key("bin")).await.unwrap().unwrap().body[..], octets[..]);
 
-    // A deadline is told once when it has passed, and again when its taker let the lease run out.
+    // A deadline that has passed is returned once, and again when the caller has let the lease expire.
     assert!(store.due("call", 199, 50, 10).await.unwrap().is_empty(), "the deadline moved with the save");
     assert_eq!(store.due("call", 200, 50, 10).await.unwrap(), ["a"]);
     assert!(store.due("call", 240, 50, 10).await.unwrap().is_empty());
@@ -146,13 +146,13 @@ async fn holds(store: Store) {
     assert_eq!(store.load(&key("a")).await.unwrap(), None);
     assert!(store.due("call", 9_999, 50, 10).await.unwrap().is_empty(), "no deadline without a record");
 
-    // Who looks sees the ids of one kind.
+    // A list holds the ids of one kind.
     let mut listed = store.list("call", 100).await.unwrap();
     listed.sort();
     assert_eq!((listed, store.list("call", 0).await.unwrap().len()), (vec!["bin".to_owned()], 0));
     assert!(store.list("chat", 100).await.unwrap().is_empty());
 
-    // Of many who save the same version one wins.
+    // Of many saves on the same version one succeeds.
     store.save(&key("race"), 0, &new("start", None)).await.unwrap();
     let racers: Vec<_> = (0..20)
         .map(|i| {
@@ -168,7 +168,7 @@ async fn holds(store: Store) {
     }
     assert_eq!(won, 1);
 
-    // A lease has one holder; it can renew and give it back.
+    // A lease has one holder, which can renew and end it.
     assert!(store.lease("sip.example", "edge-a", 0, 60_000).await.unwrap());
     assert!(!store.lease("sip.example", "edge-b", 10, 60_000).await.unwrap());
     assert!(store.lease("sip.example", "edge-a", 20, 60_000).await.unwrap());
@@ -177,14 +177,14 @@ async fn holds(store: Store) {
     store.unlease("sip.example", "edge-a").await.unwrap();
     assert!(store.lease("sip.example", "edge-b", 40, 60_000).await.unwrap());
 
-    // One that is not renewed runs out.
+    // A lease that is not renewed expires.
     assert!(store.lease("brief.example", "edge-a", 1_000, 150).await.unwrap());
     assert!(!store.lease("brief.example", "edge-b", 1_010, 150).await.unwrap());
     tokio::time::sleep(Duration::from_millis(250)).await;
     assert!(store.lease("brief.example", "edge-b", 1_250, 60_000).await.unwrap());
     assert!(!store.lease("brief.example", "edge-a", 1_260, 60_000).await.unwrap());
 
-    // A record vanishes when nobody saves it for its time to live; each save begins that time anew.
+    // A record expires its time to live after the last save.
     let brief = |deadline| NewRecord { ttl: Some(Duration::from_millis(400)), ..new("brief", deadline) };
     assert_eq!(store.save(&key("brief"), 0, &brief(None)).await.unwrap(), Saved::Stored(1));
     tokio::time::sleep(Duration::from_millis(250)).await;
@@ -194,7 +194,7 @@ async fn holds(store: Store) {
     tokio::time::sleep(Duration::from_millis(250)).await;
     assert_eq!(store.load(&key("brief")).await.unwrap(), None);
     assert!(!store.list("call", 100).await.unwrap().contains(&"brief".to_owned()));
-    // Its deadline may be told once more; who finds nothing there forgets it.
+    // The deadline of an expired record may be returned once more; deleting the record deletes it, too.
     for id in store.due("call", 20_000, 50, 10).await.unwrap() {
         assert!(!store.delete(&key(&id), 0).await.unwrap());
     }
@@ -239,7 +239,7 @@ async fn a_redis_that_dies_is_unavailable_and_comes_back_with_everything() {
     assert_eq!(store.due("call", 10, 50, 10).await.unwrap(), ["kept"]);
 }
 
-/// Deadlines of all shards are told in one look, by a server that has forgotten our scripts too.
+/// Deadlines of all shards are returned in one round trip, also by a server that has lost its scripts.
 #[tokio::test]
 async fn deadlines_of_all_shards_are_looked_at_together() {
     let server = Server::start();
@@ -265,7 +265,7 @@ async fn no_redis_is_told_at_once_and_names_the_fault() {
     assert!(matches!(Store::redis(&config).await, Err(StoreError::Unavailable(_))));
 }
 
-/// Redis Cluster: all keys of one record hash to one slot (the part between the braces decides).
+/// Redis Cluster hashes the part between the braces: all keys of one record lie in one slot.
 #[test]
 fn the_keys_of_a_record_share_a_slot() {
     let tag = |name: &str| {

@@ -1,4 +1,4 @@
-//! The store on Redis: one script for each operation that must be atomic; all keys of a script in one hash slot.
+//! Store on Redis: one script for each operation that must be atomic; all keys of a script lie in one hash slot.
 
 use crate::{Key, NewRecord, Record, SHARDS, Saved, StoreError};
 use bytes::Bytes;
@@ -7,12 +7,12 @@ use redis::{AsyncCommands, ErrorKind, FromRedisValue, RedisError, Script, Server
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Where Redis is.
+/// Address and timeout of Redis.
 #[derive(Clone, Debug)]
 pub struct RedisConfig {
-    /// `redis://[user:password@]host:port[/db]`
+    /// URL, `redis://[user:password@]host:port[/db]`.
     pub url: String,
-    /// An operation that takes longer fails; 2 s is usual.
+    /// Time after which an operation fails; 2 s is usual.
     pub timeout: Duration,
 }
 
@@ -105,7 +105,7 @@ impl Redis {
         lease_ms: u64,
         limit: usize,
     ) -> Result<Vec<String>, StoreError> {
-        // Orchestrators look several times a second: all shards in one round trip.
+        // Orchestrators ask several times a second: all shards in one round trip.
         let mut batch = redis::pipe();
         for shard in 0..SHARDS {
             let mut call = self.scripts.due.key(Key::index_name(kind, shard));
@@ -121,7 +121,7 @@ impl Redis {
         Ok(found.map_err(failed)?.concat())
     }
 
-    /// One hash a group: a batch is one round trip, and what was kept last is found by its field.
+    /// Writes to one hash a group: a batch is one round trip, and each value is a field.
     pub async fn keep(
         &self,
         group: &str,
@@ -155,7 +155,7 @@ impl Redis {
         self.link.clone().hkeys(group_name(group)).await.map_err(failed)
     }
 
-    /// Redis measures the time to live itself; `now` serves the memory store.
+    /// Takes or renews a lease. Redis measures the time to live itself; `now` serves the memory store.
     pub async fn lease(&self, name: &str, holder: &str, _now: u64, ttl_ms: u64) -> Result<bool, StoreError> {
         let mut call = self.scripts.lease.key(format!("tandem:lease:{name}"));
         call.arg(holder).arg(ttl_ms);
