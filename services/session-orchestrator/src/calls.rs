@@ -281,9 +281,7 @@ impl Calls {
             self.0.runner.forget::<Call>(call, 0).await?;
             return Ok(());
         };
-        let waits = !loaded.outbox.is_empty()
-            && loaded.machine.ended.is_some_and(|ended| now.since(ended) < OUTBOX_MS);
-        if loaded.machine.finished(now) && !waits {
+        if is_over(&loaded, now) {
             self.0.runner.forget::<Call>(call, loaded.version).await?;
             return Ok(());
         }
@@ -356,20 +354,21 @@ impl Calls {
     }
 }
 
-fn admit(loaded: &Loaded<Call>, heard: &Heard) -> Step<Event, Verdict> {
-    let call = &loaded.machine;
-    let leg = heard.leg.leg;
-    let committed = |revision| Verdict::Committed { revision, trace: call.trace.clone() };
-    match call.admit(heard) {
-        Admission::Fresh => Step::Decide {
-            events: vec![Event::Heard(heard.clone())],
-            done: vec![],
-            answer: committed(heard.base + 1),
-        },
-        Admission::Seen => Step::Leave(call.leg(leg).map_or(Verdict::Gone, |leg| committed(leg.revision))),
-        Admission::Stale => Step::Leave(call.state(leg).map_or(Verdict::Gone, Verdict::Stale)),
-        Admission::Over | Admission::Unknown => Step::Leave(Verdict::Gone),
+/// Returns the step that an event heard by an edge takes.
+pub fn admit(loaded: &Loaded<Call>, heard: &Heard) -> Step<Event, Verdict> {
+    match loaded.machine.admit(heard) {
+        Admission::Decide(answer) => {
+            Step::Decide { events: vec![Event::Heard(heard.clone())], done: vec![], answer }
+        }
+        Admission::Leave(answer) => Step::Leave(answer),
     }
+}
+
+/// Returns true if a record may be forgotten: its machine has finished, and nothing that could still be performed waits.
+pub fn is_over(loaded: &Loaded<Call>, now: Time) -> bool {
+    let waits =
+        !loaded.outbox.is_empty() && loaded.machine.ended.is_some_and(|ended| now.since(ended) < OUTBOX_MS);
+    loaded.machine.finished(now) && !waits
 }
 
 /// What became of a call that was to be placed.

@@ -7,14 +7,15 @@ pub mod admin;
 pub mod calls;
 mod gather;
 mod perform;
-mod queue;
-mod record;
+pub mod queue;
+pub mod record;
 mod relay_monitor;
 mod relays;
 pub mod runner;
 mod serve;
 pub mod view;
 
+pub use perform::{Lane, lane};
 pub use relays::Dial;
 
 use anyhow::{Context, Result};

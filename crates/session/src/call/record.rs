@@ -2,7 +2,9 @@ use super::event::RelaySession;
 use media::{LocalEnd, Policy, Profile};
 use serde::{Deserialize, Serialize};
 use signal::media::Content;
-use signal::{CallId, End, EventId, Heard, LegId, LegRef, LegState, Media, Opening, Reason, Signal, Time};
+use signal::{
+    CallId, End, EventId, Heard, LegId, LegRef, LegState, Media, Opening, Reason, Signal, Time, Verdict,
+};
 
 use super::{Effect, Effects};
 
@@ -178,19 +180,13 @@ pub enum Offerer {
     Remote,
 }
 
-/// Verdict on an event before the decision.
+/// Answer to an event that an edge heard on a leg.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Admission {
-    /// Decide.
-    Fresh,
-    /// This very event was committed before: same verdict, no decision.
-    Seen,
-    /// The leg has changed since the edge looked: it must hear again.
-    Stale,
-    /// An answer to a leg that is over, whose edge believes that it is open: whoever answered is to be told that nobody is there.
-    Over,
-    /// No such leg.
-    Unknown,
+    /// Decide on it; the verdict once that is stored.
+    Decide(Verdict),
+    /// Leave the record as it is; the verdict now.
+    Leave(Verdict),
 }
 
 impl Leg {
@@ -285,16 +281,19 @@ impl Call {
     /// Judges an event by its id and the revision it was heard against (architecture §4, "hearing is checked").
     #[must_use]
     pub fn admit(&self, heard: &Heard) -> Admission {
+        let committed = |revision| Verdict::Committed { revision, trace: self.trace.clone() };
+        let answers = || heard.signals.iter().any(|signal| matches!(signal, Signal::Answer(_)));
         match self.leg(heard.leg.leg) {
-            None => Admission::Unknown,
-            Some(leg) if leg.events.contains(&heard.event) => Admission::Seen,
-            Some(leg) if heard.base < leg.revision => Admission::Stale,
-            Some(leg)
-                if leg.phase.is_over() && heard.signals.iter().any(|s| matches!(s, Signal::Answer(_))) =>
-            {
-                Admission::Over
+            None => Admission::Leave(Verdict::Gone),
+            // This very event was committed before: the same verdict, no decision.
+            Some(leg) if leg.events.contains(&heard.event) => Admission::Leave(committed(leg.revision)),
+            // The leg has changed since the edge looked: it must hear again.
+            Some(leg) if heard.base < leg.revision => {
+                Admission::Leave(self.state(leg.id).map_or(Verdict::Gone, Verdict::Stale))
             }
-            Some(_) => Admission::Fresh,
+            // The edge believes that the leg is open: whoever answered there is to be told that nobody is there.
+            Some(leg) if leg.phase.is_over() && answers() => Admission::Leave(Verdict::Gone),
+            Some(_) => Admission::Decide(committed(heard.base + 1)),
         }
     }
 
