@@ -62,7 +62,16 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("tandem-load", &["tandem-signal", "tandem-relay", "tandem-proto", "tandem-bus"]),
     (
         "tandem-tests",
-        &["tandem-signal", "tandem-address", "tandem-media", "tandem-sip", "tandem-xmpp", "tandem-session"],
+        &[
+            "tandem-signal",
+            "tandem-address",
+            "tandem-media",
+            "tandem-sip",
+            "tandem-xmpp",
+            "tandem-session",
+            "tandem-store",
+            "tandem-orchestrator",
+        ],
     ),
 ];
 /// Crates that decide and compute; they have no clock, socket, runtime or random source.

@@ -1,5 +1,5 @@
 //! A whole call on virtual time: wire, edge, decision, edge, wire. Both parties are SIP phones here, since SIP→SIP is the same
-//! path; the record goes through its serialised form before every decision, and a fresh edge takes over in the middle.
+//! path; the record goes through its stored form before every decision, and a fresh edge takes over in the middle.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -8,22 +8,19 @@
     reason = "a test says what is wrong by failing"
 )]
 
-use media::{LocalEnd, Policy, Profile};
-use session::Machine;
-use session::call::{Allocation, Call, Effect, Event, Placement, RelaySession, Route};
-use signal::media::{Fingerprint, Ice};
-use signal::{Ask, EffectId, Opening, Party, Reason, Say, Secret, Time, Verdict};
-use sip::edge::{Config, Edge, Flow, Output, Trunk};
+use media::{Policy, Profile};
+use session::call::{Call, Effect, Route};
+use signal::{Opening, Party, Reason, Secret, Time};
+use sip::edge::{Config, Edge, Flow, Trunk};
 use sip::message::{Message, read};
+use tandem_tests::gateway::{Gateway, Output};
 
 const CALLER: &str = "192.0.2.9";
 const CALLEE: &str = "198.51.100.9";
 const NOW: Time = Time(1_000_000);
 
 struct World {
-    edge: Edge,
-    record: Option<Vec<u8>>,
-    version: u64,
+    gateway: Gateway,
     wire: Vec<(Flow, Message)>,
     relay: Vec<Effect>,
 }
@@ -51,106 +48,53 @@ fn edge(instance: &str) -> Edge {
     Edge::new(config, Secret::new(b"cluster"))
 }
 
-fn end(port: u16) -> Vec<LocalEnd> {
-    let fingerprint = Fingerprint { hash: "sha-256".into(), digest: vec![0; 32] };
-    vec![LocalEnd {
-        address: [203, 0, 113, 1].into(),
-        rtp_port: port,
-        rtcp_port: port + 1,
-        ice: Ice::default(),
-        fingerprint,
-        other: None,
-        crypto: vec![],
-    }]
+fn route(_: &Opening) -> Result<Route, signal::End> {
+    Ok(Route {
+        opening: Opening {
+            from: Party::sip("sip:2041@gw.example"),
+            to: Party::sip(format!("sip:2050@{CALLEE}")),
+            link: "carrier".into(),
+            hops: 69,
+        },
+        caller: Profile::Plain,
+        callee: Profile::Plain,
+        policy: Policy::default(),
+        ring_ms: 60_000,
+        unheard: Reason::Timeout,
+    })
 }
 
 impl World {
     fn new() -> World {
-        World { edge: edge("one"), record: None, version: 0, wire: vec![], relay: vec![] }
+        let config = xmpp::edge::Config {
+            instance: "none".into(),
+            components: vec![],
+            max_legs: 0,
+            presume_ringing: None,
+        };
+        let nobody = xmpp::edge::Edge::new(config, Secret::new(b"cluster"));
+        let gateway = Gateway::new(NOW, edge("one"), nobody, Box::new(route));
+        World { gateway, wire: vec![], relay: vec![] }
     }
 
     /// A phone sends; everything that follows is done until nothing is left.
     fn send(&mut self, from: &str, message: &Message) {
-        self.edge.receive(&message.write(), flow(from), NOW);
-        while let Some(output) = self.edge.poll() {
+        self.gateway.sip.receive(&message.write(), flow(from), NOW);
+        while let Some(output) = self.gateway.poll().unwrap() {
             match output {
-                Output::Send(to, octets) => self.wire.push((to, read(&octets).unwrap())),
-                Output::Ask(ticket, ask) => {
-                    let verdict = self.orchestrate(ask);
-                    self.edge.verdict(ticket, verdict, NOW);
+                Output::Sip(to, octets) => self.wire.push((to, read(&octets).unwrap())),
+                Output::Decided(decision) => {
+                    let orders = decision.effects.into_iter().filter(|e| !matches!(e, Effect::Say { .. }));
+                    self.relay.extend(orders);
                 }
-                Output::Hand(ticket, _, _) => self.edge.handed(ticket, false, NOW),
-                Output::Said(said) => {
-                    let call = self.call();
-                    let leg = call.legs.iter().find(|l| {
-                        l.count > 0
-                            && l.revision == said.base
-                            && l.dialog != said.dialog.clone().unwrap_or_default()
-                    });
-                    if let Some(id) = leg.map(|l| l.id) {
-                        self.decide(Event::Said(id, said));
-                    }
-                }
+                Output::Xmpp(stanza) => panic!("nobody speaks XMPP here: {stanza:?}"),
+                Output::Refused(_, end) => panic!("refused: {end:?}"),
             }
         }
     }
 
     fn call(&self) -> Call {
-        serde_json::from_slice(self.record.as_ref().expect("there is a call")).unwrap()
-    }
-
-    fn orchestrate(&mut self, ask: Ask) -> Verdict {
-        let heard = match ask {
-            Ask::Heard(heard) => heard,
-            Ask::Recall(leg) => return self.call().state(leg.leg).map_or(Verdict::Gone, Verdict::Leg),
-        };
-        let revision = heard.base + 1;
-        if self.record.is_none() {
-            let route = Route {
-                opening: Opening {
-                    from: Party::sip("sip:2041@gw.example"),
-                    to: Party::sip(format!("sip:2050@{CALLEE}")),
-                    link: "carrier".into(),
-                    hops: 69,
-                },
-                caller: Profile::Plain,
-                callee: Profile::Plain,
-                policy: Policy::default(),
-                ring_ms: 60_000,
-                unheard: Reason::Timeout,
-            };
-            let grant = Allocation {
-                session: RelaySession::default(),
-                ends: vec![end(30_000), end(30_002)],
-                transcodes: false,
-            };
-            let (call, effects) =
-                Call::place(Placement { heard, route, allocation: grant, trace: String::new() }, NOW)
-                    .unwrap();
-            self.save(&call, effects);
-        } else {
-            self.decide(Event::Heard(heard));
-        }
-        Verdict::Committed { revision, trace: String::new() }
-    }
-
-    fn decide(&mut self, event: Event) {
-        let (call, effects) = self.call().decide(event, NOW);
-        self.save(&call, effects);
-    }
-
-    fn save(&mut self, call: &Call, effects: Vec<Effect>) {
-        self.version += 1;
-        self.record = Some(serde_json::to_vec(call).unwrap());
-        for (effect, index) in effects.into_iter().zip(0..) {
-            let id = EffectId { call: call.id, version: self.version, index };
-            match effect {
-                Effect::Say { leg, count, signal, opening } => {
-                    self.edge.say(Say { id, state: call.state(leg).unwrap(), count, signal, opening }, NOW);
-                }
-                other => self.relay.push(other),
-            }
-        }
+        self.gateway.the_call().unwrap()
     }
 
     /// The last message of this kind that went to this phone.
@@ -229,7 +173,7 @@ fn a_call_is_placed_rings_is_answered_with_the_codec_in_use_and_ended_by_the_cal
         .with("Call-ID", offered.call_id().unwrap().to_owned())
         .with("CSeq", "1 BYE");
     // The edge that knew the call is gone; another has nothing but the record.
-    world.edge = edge("two");
+    world.gateway.sip = edge("two");
     world.send(CALLEE, &bye);
     world.last(CALLEE, "200");
     world.last(CALLER, "BYE");

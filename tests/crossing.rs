@@ -1,5 +1,5 @@
 //! Whole calls between a SIP phone and a Jingle client on virtual time: wire, edge, decision, edge, wire; both ways. The
-//! client's descriptions are those of real ones; the record goes through its serialised form before every decision.
+//! client's descriptions are those of real ones; the record goes through its stored form before every decision.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -8,15 +8,13 @@
     reason = "a test says what is wrong by failing"
 )]
 
-use media::{LocalEnd, Policy, Profile};
+use media::{Policy, Profile};
 use minidom::Element;
-use session::Machine;
-use session::call::{Allocation, Call, Effect, Event, Placement, RelaySession, Route};
-use signal::media::{Candidate, CandidateKind, Fingerprint, Ice};
-use signal::{Ask, EffectId, LegId, Opening, Party, Protocol, Reason, Say, Secret, Time, Verdict};
-use sip::edge::{Config, Edge, Flow, Output, Trunk};
+use session::call::{Call, Effect, Route};
+use signal::{LegId, Opening, Party, Protocol, Reason, Secret, Time};
+use sip::edge::{Config, Edge, Flow, Trunk};
 use sip::message::{Message, read};
-use xmpp::edge::Output as XmppOutput;
+use tandem_tests::gateway::{Gateway, Output};
 
 const PHONE: &str = "192.0.2.9";
 const NUMBER: &str = "2041@sip.example.net";
@@ -24,11 +22,7 @@ const ROSA: &str = "rosa@example.net/phone";
 const SID: &str = "5e71217f-6a70-4de3-805b-34589647969f";
 
 struct World {
-    sip: Edge,
-    xmpp: xmpp::edge::Edge,
-    record: Option<Vec<u8>>,
-    version: u64,
-    now: Time,
+    gateway: Gateway,
     wire: Vec<Message>,
     stanzas: Vec<Element>,
     relay: Vec<Effect>,
@@ -71,57 +65,48 @@ fn xmpp_edge(now: Time) -> xmpp::edge::Edge {
     edge
 }
 
-fn end(port: u16) -> Vec<LocalEnd> {
-    let address = format!("203.0.113.1:{}", port + 4).parse().unwrap();
-    let candidate = Candidate {
-        foundation: "1".into(),
-        component: 1,
-        priority: 2_130_706_431,
-        address,
-        kind: CandidateKind::Host,
-        related: None,
-        generation: 0,
+fn route(opening: &Opening) -> Result<Route, signal::End> {
+    let (opening, caller, callee) = match opening.from.protocol {
+        Protocol::Sip => (
+            Opening {
+                from: Party::xmpp(NUMBER),
+                to: Party::xmpp("rosa@example.net"),
+                link: "sip.example.net".into(),
+                hops: 69,
+            },
+            Profile::Plain,
+            Profile::Webrtc,
+        ),
+        Protocol::Xmpp => (
+            Opening {
+                from: Party::sip("sip:rosa@im.example.net"),
+                to: Party::sip(format!("sip:2041@{PHONE}")),
+                link: "pbx".into(),
+                hops: 69,
+            },
+            Profile::Webrtc,
+            Profile::Plain,
+        ),
     };
-    vec![LocalEnd {
-        address: [203, 0, 113, 1].into(),
-        rtp_port: port,
-        rtcp_port: port + 1,
-        ice: Ice {
-            ufrag: "abcd".into(),
-            pwd: "0123456789012345678901".into(),
-            candidates: vec![candidate],
-            ..Ice::default()
-        },
-        fingerprint: Fingerprint { hash: "sha-256".into(), digest: vec![7; 32] },
-        other: None,
-        crypto: vec![],
-    }]
+    let (policy, unheard) = (Policy::default(), Reason::Offline);
+    Ok(Route { opening, caller, callee, policy, ring_ms: 60_000, unheard })
 }
 
 impl World {
     fn new() -> World {
         let now = Time(1_795_385_000_000);
-        World {
-            sip: sip_edge(),
-            xmpp: xmpp_edge(now),
-            record: None,
-            version: 0,
-            now,
-            wire: vec![],
-            stanzas: vec![],
-            relay: vec![],
-            ids: 0,
-        }
+        let gateway = Gateway::new(now, sip_edge(), xmpp_edge(now), Box::new(route));
+        World { gateway, wire: vec![], stanzas: vec![], relay: vec![], ids: 0 }
     }
 
     fn phone(&mut self, message: &Message) {
-        self.sip.receive(&message.write(), flow(), self.now);
+        self.gateway.sip.receive(&message.write(), flow(), self.gateway.now);
         self.settle();
     }
 
     fn client(&mut self, text: &str) {
         let stanza: Element = text.parse().unwrap_or_else(|e| panic!("{e}: {text}"));
-        self.xmpp.receive(&stanza, self.now);
+        self.gateway.xmpp.receive(&stanza, self.gateway.now);
         self.settle();
     }
 
@@ -156,125 +141,21 @@ impl World {
 
     /// Everything that follows is done until nothing is left.
     fn settle(&mut self) {
-        loop {
-            if let Some(output) = self.sip.poll() {
-                match output {
-                    Output::Send(_, octets) => self.wire.push(read(&octets).unwrap()),
-                    Output::Ask(ticket, ask) => {
-                        let verdict = self.orchestrate(ask);
-                        self.sip.verdict(ticket, verdict, self.now);
-                    }
-                    Output::Said(said) => self.said(said),
-                    Output::Hand(..) => panic!("there is no other edge to hand a message to"),
+        while let Some(output) = self.gateway.poll().unwrap() {
+            match output {
+                Output::Sip(_, octets) => self.wire.push(read(&octets).unwrap()),
+                Output::Xmpp(stanza) => self.stanzas.push(stanza),
+                Output::Decided(decision) => {
+                    let orders = decision.effects.into_iter().filter(|e| !matches!(e, Effect::Say { .. }));
+                    self.relay.extend(orders);
                 }
-            } else if let Some(output) = self.xmpp.poll() {
-                match output {
-                    XmppOutput::Send(stanza) => self.stanzas.push(stanza),
-                    XmppOutput::Ask(ticket, ask) => {
-                        let verdict = self.orchestrate(ask);
-                        self.xmpp.verdict(ticket, verdict, self.now);
-                    }
-                    XmppOutput::Said(said) => self.said(said),
-                }
-            } else {
-                return;
+                Output::Refused(_, end) => panic!("refused: {end:?}"),
             }
         }
-    }
-
-    fn said(&mut self, said: signal::Said) {
-        let call = self.call();
-        let told = call.legs.iter().find(|l| {
-            l.opening.to.protocol == if said.edge == "sip-one" { Protocol::Sip } else { Protocol::Xmpp }
-                && !l.inbound
-                || l.inbound
-                    && l.opening.from.protocol
-                        == if said.edge == "sip-one" { Protocol::Sip } else { Protocol::Xmpp }
-        });
-        let id = told.unwrap().id;
-        self.decide(Event::Said(id, said));
     }
 
     fn call(&self) -> Call {
-        serde_json::from_slice(self.record.as_ref().expect("there is a call")).unwrap()
-    }
-
-    fn orchestrate(&mut self, ask: Ask) -> Verdict {
-        let heard = match ask {
-            Ask::Heard(heard) => heard,
-            Ask::Recall(leg) => return self.call().state(leg.leg).map_or(Verdict::Gone, Verdict::Leg),
-        };
-        let revision = heard.base + 1;
-        if self.record.is_some() {
-            self.decide(Event::Heard(heard));
-            return Verdict::Committed { revision, trace: String::new() };
-        }
-        let opening = heard.opening.clone().unwrap();
-        let (to, caller, callee) = match opening.from.protocol {
-            Protocol::Sip => (
-                Opening {
-                    from: Party::xmpp(NUMBER),
-                    to: Party::xmpp("rosa@example.net"),
-                    link: "sip.example.net".into(),
-                    hops: 69,
-                },
-                Profile::Plain,
-                Profile::Webrtc,
-            ),
-            Protocol::Xmpp => (
-                Opening {
-                    from: Party::sip("sip:rosa@im.example.net"),
-                    to: Party::sip(format!("sip:2041@{PHONE}")),
-                    link: "pbx".into(),
-                    hops: 69,
-                },
-                Profile::Webrtc,
-                Profile::Plain,
-            ),
-        };
-        let route = Route {
-            opening: to,
-            caller,
-            callee,
-            policy: Policy::default(),
-            ring_ms: 60_000,
-            unheard: Reason::Offline,
-        };
-        let grant = Allocation {
-            session: RelaySession::default(),
-            ends: vec![end(30_000), end(30_010)],
-            transcodes: false,
-        };
-        let (call, effects) =
-            Call::place(Placement { heard, route, allocation: grant, trace: String::new() }, self.now)
-                .unwrap();
-        self.save(&call, effects);
-        Verdict::Committed { revision, trace: String::new() }
-    }
-
-    fn decide(&mut self, event: Event) {
-        let (call, effects) = self.call().decide(event, self.now);
-        self.save(&call, effects);
-    }
-
-    fn save(&mut self, call: &Call, effects: Vec<Effect>) {
-        self.version += 1;
-        self.record = Some(serde_json::to_vec(call).unwrap());
-        for (effect, index) in effects.into_iter().zip(0..) {
-            let id = EffectId { call: call.id, version: self.version, index };
-            match effect {
-                Effect::Say { leg, count, signal, opening } => {
-                    let recorded = call.legs.iter().find(|l| l.id == leg).unwrap();
-                    let party = if recorded.inbound { &recorded.opening.from } else { &recorded.opening.to };
-                    let say = Say { id, state: call.state(leg).unwrap(), count, signal, opening };
-                    match party.protocol {
-                        Protocol::Sip => self.sip.say(say, self.now),
-                        Protocol::Xmpp => self.xmpp.say(say, self.now),
-                    }
-                }
-                other => self.relay.push(other),
-            }
-        }
+        self.gateway.the_call().unwrap()
     }
 
     /// The last message of this kind that went to the phone.
@@ -388,7 +269,7 @@ fn a_phone_calls_rosa_and_hangs_up() {
 fn rosa_hangs_up_and_another_edge_hears_it() {
     let (mut world, _, sid, us) = rosa_answers();
     // The edge that knew the call is gone; another has nothing but the record.
-    world.xmpp = xmpp_edge(world.now);
+    world.gateway.xmpp = xmpp_edge(world.gateway.now);
     world.jingle(&us, &action("session-terminate", &sid, "<reason><success/></reason>"));
     assert_eq!(world.sip("BYE").text("Reason"), Some("Q.850;cause=16"));
     assert_eq!(world.released(), 1);

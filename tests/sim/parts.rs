@@ -1,26 +1,58 @@
-//! What the walks are made of.
+//! The parts of a walk: calls, descriptions, ends.
 
 use crate::random::Random;
-use media::LocalEnd;
-use session::call::{Effect, RelaySession};
+use media::{LocalEnd, Policy, Profile};
+use session::call::{Allocation, Call, Placement, RelaySession, Route};
 use signal::media::{Codec, Direction, Fingerprint, Ice, Kind};
-use signal::{CallId, EffectId, Media};
+use signal::{CallId, EventId, Heard, LegId, LegRef, Media, Opening, Party, Reason, Signal, Time};
 
-/// What gives back a session that was never the call's.
-pub fn number_of(session: &RelaySession) -> EffectId {
-    EffectId { call: CallId([7; 10]), version: u64::MAX - session.started_ms, index: 0 }
+/// The call of every walk.
+pub const CALL: CallId = CallId([7; 10]);
+/// The moment at which it is placed.
+pub const START: Time = Time(1_000_000);
+
+/// A call that was just placed, before anything else.
+pub fn placed(seed: u64) -> Call {
+    Call::place(placement(&mut Random::new(seed)), START).unwrap().0
 }
 
-/// Effects with their ids.
-pub fn number(call: CallId, version: u64, effects: Vec<Effect>) -> Vec<(EffectId, Effect)> {
-    effects
-        .into_iter()
-        .zip(0u16..)
-        .map(|(effect, index)| (EffectId { call, version, index }, effect))
-        .collect()
+/// An offer of a phone or of a client, described or not, and where it goes.
+pub fn placement(random: &mut Random) -> Placement {
+    let (sip_calls, described) = (random.chance(50), random.chance(50));
+    let opening = |from: Party, to: Party| Opening { from, to, link: "pbx".into(), hops: 70 };
+    let (phone, client) = (Party::sip("sip:2041@pbx.example"), Party::xmpp("rosa@xmpp.example"));
+    let (here, there) = if sip_calls { (phone, client) } else { (client, phone) };
+    // A relay that transcodes, or one that only passes on.
+    let able = random.chance(2);
+    let profile = |sip: bool| if sip { Profile::Plain } else { Profile::Webrtc };
+    let offer = if described { described_media(random) } else { Media::undescribed(&[Kind::Audio]) };
+    let heard = Heard {
+        leg: LegRef { call: CALL, leg: LegId(0) },
+        base: 0,
+        event: EventId(0),
+        signals: vec![Signal::Offer(offer)],
+        dialog: vec![0],
+        edge: "edge-a".into(),
+        opening: Some(opening(here.clone(), there.clone())),
+    };
+    let music = able.then(|| "hold.wav".into());
+    let route = Route {
+        opening: opening(here, there),
+        caller: profile(sip_calls),
+        callee: profile(!sip_calls),
+        policy: Policy { transcode: able, music, ..Policy::default() },
+        ring_ms: 60_000,
+        unheard: Reason::Offline,
+    };
+    let allocation = Allocation {
+        session: RelaySession::default(),
+        ends: vec![vec![end(1)], vec![end(2)]],
+        transcodes: able,
+    };
+    Placement { heard, route, allocation, trace: String::new() }
 }
 
-/// What a party says of itself.
+/// A party's description of itself.
 pub fn described_media(random: &mut Random) -> Media {
     let mut media = Media::undescribed(&[Kind::Audio]);
     let all =

@@ -1,9 +1,12 @@
 //! The dice of the walk: the same seed, the same walk.
 
 /// xorshift64*: enough for a walk, and the same everywhere.
-pub struct Random(pub u64);
+pub struct Random(u64);
 
 impl Random {
+    pub fn new(seed: u64) -> Random {
+        Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+    }
     pub fn next(&mut self) -> u64 {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;

@@ -1,7 +1,11 @@
 //! An ICE restart decision by decision (R-RTP-17).
 
-use super::*;
-use session::call::Renewal;
+use crate::parts::placed;
+use media::Profile;
+use session::Machine;
+use session::call::{Call, Connect, Effect, Event, RelaySession, Renewal, Signaling};
+use signal::media::Ice;
+use signal::{EventId, Heard, LegId, LegRef, Signal, Time};
 
 const CALLER: LegId = LegId(0);
 
@@ -54,7 +58,7 @@ fn a_reply_answers_the_restart_that_it_was_asked_about_and_no_other() {
             call.legs[0].remote_description.as_ref().filter(|_| call.legs[0].profile == Profile::Webrtc);
         heard.is_some_and(|heard| heard.is_described() && heard.contents[0].transport.ice.is_some())
     };
-    let call = (0..).map(|seed| World::new(seed, false).stored.call).find(suits).unwrap();
+    let call = (0..).map(placed).find(suits).unwrap();
     let answer = call.legs[0].remote_description.clone().unwrap();
     let (call, _) = hear(call, LegId(1), Signal::Answer(answer));
     assert!(call.is_established());

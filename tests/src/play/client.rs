@@ -1,6 +1,6 @@
 //! XMPP clients of text: a flow gives the element that matters, the stanza around it follows from what came before.
 
-use super::{Fault, fault};
+use crate::{Fault, fault};
 use minidom::Element;
 use xmpp::stanza::{COMPONENT, JINGLE, JMI};
 

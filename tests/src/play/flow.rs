@@ -18,7 +18,7 @@
 //! * 0 offer -> placed; 1 offer                follows, compared: what the call heard and did
 //! ```
 
-use super::{Fault, fault};
+use crate::{Fault, fault};
 
 /// One thing that is given.
 #[derive(Clone, Debug, PartialEq, Eq)]

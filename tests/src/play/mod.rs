@@ -9,23 +9,6 @@ pub mod client;
 pub mod flow;
 pub mod names;
 pub mod phone;
-pub mod record;
+pub mod plan;
 pub mod show;
 pub mod world;
-
-/// Why a flow cannot be played: a fault of the file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fault(pub String);
-
-impl std::fmt::Display for Fault {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for Fault {}
-
-/// A fault in words.
-pub fn fault<T>(text: impl Into<String>) -> Result<T, Fault> {
-    Err(Fault(text.into()))
-}

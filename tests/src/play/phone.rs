@@ -1,6 +1,6 @@
 //! A SIP phone of text: a flow gives the words that matter, the rest of each message is what its dialog demands.
 
-use super::{Fault, fault};
+use crate::{Fault, fault};
 use signal::Time;
 use sip::message::{Message, Start};
 use std::net::SocketAddr;

@@ -4,15 +4,16 @@ use super::client::Client;
 use super::flow::{Flow, Kind, Step};
 use super::names::Names;
 use super::phone::Phone;
-use super::record::{Record, grant, grant_of, plan, renewed, route};
-use super::{Fault, fault, show};
+use super::plan::{plan, route};
+use super::show;
+use crate::gateway::{Gateway, Output};
+use crate::{Fault, fault};
 use media::Profile;
 use minidom::Element;
-use session::Machine;
-use session::call::{Admission, Call, Connect, Effect, Event, MediaEvent, Placement, RelayChange, Renewal};
-use signal::{Ask, CallId, EffectId, Heard, LegId, Protocol, Reason, Said, Say, Secret, Time, Verdict};
+use session::call::{Effect, Event, MediaEvent};
+use signal::{LegId, Reason, Secret, Time};
 use sip::message::Message;
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::BTreeMap;
 use xmpp::stanza;
 
 const START: Time = Time(1_795_385_000_000);
@@ -33,19 +34,8 @@ pub struct Played {
 
 /// The world.
 pub struct World {
-    now: Time,
-    sip: sip::edge::Edge,
-    xmpp: xmpp::edge::Edge,
+    gateway: Gateway,
     instances: u32,
-    relays: u8,
-    plan: address::Plan,
-    direct: bool,
-    trunk: Profile,
-    transcodes: bool,
-    music: bool,
-    records: BTreeMap<CallId, Vec<u8>>,
-    orders: HashMap<EffectId, LegId>,
-    due: VecDeque<(EffectId, Effect)>,
     phone: Phone,
     clients: BTreeMap<String, Client>,
     names: Names,
@@ -97,6 +87,22 @@ fn xmpp_edge(instance: &str, now: Time) -> xmpp::edge::Edge {
     edge
 }
 
+/// The routes of a flow, as its settings say.
+fn routes(flow: &Flow) -> Result<crate::gateway::Plan, Fault> {
+    let (plan, direct) = (plan()?, flow.setting("direct").is_some());
+    let music = flow.setting("music").map(|_| "hold.wav".to_owned());
+    let trunk = match flow.setting("srtp") {
+        Some("required") => Profile::Sdes,
+        Some("optional") => Profile::BestEffort,
+        _ => Profile::Plain,
+    };
+    Ok(Box::new(move |opening| {
+        let mut route = route(&plan, opening, direct, trunk)?;
+        route.policy.music.clone_from(&music);
+        Ok(route)
+    }))
+}
+
 impl World {
     /// Plays a flow; `part` gives the text of `{name}`.
     ///
@@ -104,24 +110,12 @@ impl World {
     /// A step that cannot be played, with its line.
     pub fn play(flow: &Flow, part: impl Fn(&str) -> Option<String>) -> Result<Played, Fault> {
         let phone = Phone::new(([192, 0, 2, 9], 5060).into());
+        let (sip, xmpp) = (sip_edge("sip-1", &phone), xmpp_edge("xmpp-1", START));
+        let mut gateway = Gateway::new(START, sip, xmpp, routes(flow)?);
+        gateway.transcodes = flow.setting("transcodes").is_some();
         let mut world = World {
-            now: START,
-            sip: sip_edge("sip-1", &phone),
-            xmpp: xmpp_edge("xmpp-1", START),
+            gateway,
             instances: 1,
-            relays: 1,
-            plan: plan()?,
-            direct: flow.setting("direct").is_some(),
-            trunk: match flow.setting("srtp") {
-                Some("required") => Profile::Sdes,
-                Some("optional") => Profile::BestEffort,
-                _ => Profile::Plain,
-            },
-            transcodes: flow.setting("transcodes").is_some(),
-            music: flow.setting("music").is_some(),
-            records: BTreeMap::new(),
-            orders: HashMap::new(),
-            due: VecDeque::new(),
             phone,
             clients: BTreeMap::new(),
             names: Names::default(),
@@ -154,7 +148,8 @@ impl World {
         if let Some(line) = self.lines.get(shown..).and_then(|more| more.iter().find(|l| !l.is_empty())) {
             return fault(format!("after the last step: \"{line}\"; give what answers it, or wait for it"));
         }
-        let held = (self.sip.legs(), self.xmpp.legs(), self.records.len(), self.due.len());
+        let Gateway { sip, xmpp, orchestrator, .. } = &self.gateway;
+        let held = (sip.legs(), xmpp.legs(), orchestrator.calls()?.len(), orchestrator.waiting().len());
         if held == (0, 0, 0, 0) {
             Ok(())
         } else {
@@ -192,7 +187,7 @@ impl World {
     fn given(&mut self, actor: &str, block: &[String]) -> Result<(), Fault> {
         if actor == "phone" {
             let message = self.phone.message(block)?;
-            self.sip.receive(&message.write(), flow_of(&self.phone), self.now);
+            self.gateway.sip.receive(&message.write(), flow_of(&self.phone), self.gateway.now);
             return Ok(());
         }
         let (user, device) = actor.split_once('/').unwrap_or((actor, "phone"));
@@ -200,7 +195,7 @@ impl World {
         let client = self.clients.entry(bare.clone()).or_insert_with(|| Client::new(&bare));
         let stanza = client.stanza(device, block)?;
         self.names.learn("sid", super::client::SID);
-        self.xmpp.receive(&stanza, self.now);
+        self.gateway.xmpp.receive(&stanza, self.gateway.now);
         Ok(())
     }
 
@@ -208,20 +203,20 @@ impl World {
     fn act(&mut self, act: &str) -> Result<(), Fault> {
         let words: Vec<&str> = act.split(' ').collect();
         match words.as_slice() {
-            ["link", up @ ("up" | "down")] => self.xmpp.linked(DOMAIN, *up == "up", self.now),
-            ["trunk", "unreachable"] => self.sip.unreachable(flow_of(&self.phone), self.now),
+            ["link", up @ ("up" | "down")] => self.gateway.xmpp.linked(DOMAIN, *up == "up", self.gateway.now),
+            ["trunk", "unreachable"] => self.gateway.sip.unreachable(flow_of(&self.phone), self.gateway.now),
             // Another takes over that knows nothing but what is stored.
             ["sip-edge", "dies"] => {
                 self.instances += 1;
-                self.sip = sip_edge(&format!("sip-{}", self.instances), &self.phone);
+                self.gateway.sip = sip_edge(&format!("sip-{}", self.instances), &self.phone);
             }
             ["xmpp-edge", "dies"] => {
                 self.instances += 1;
-                self.xmpp = xmpp_edge(&format!("xmpp-{}", self.instances), self.now);
+                self.gateway.xmpp = xmpp_edge(&format!("xmpp-{}", self.instances), self.gateway.now);
             }
-            ["hang", "up"] => return self.every(&Event::HangUp(Reason::Normal)),
+            ["hang", "up"] => return self.gateway.decide(&Event::HangUp(Reason::Normal)),
             // Another relay takes its sessions, under the same names and keys.
-            ["relay", how @ ("dies" | "drains")] => return self.moves(*how == "drains"),
+            ["relay", how @ ("dies" | "drains")] => return self.gateway.relocate(*how == "drains"),
             ["relay", leg, what] => {
                 let event = match *what {
                     "connected" => MediaEvent::Connected,
@@ -231,59 +226,18 @@ impl World {
                     _ => return fault(format!("a relay does not say \"{what}\"")),
                 };
                 let Ok(leg) = leg.parse() else { return fault(format!("{leg} is no leg")) };
-                return self.every(&Event::Media(LegId(leg), event));
+                return self.gateway.decide(&Event::Media(LegId(leg), event));
             }
             _ => return fault(format!("\"{act}\" cannot happen")),
         }
         Ok(())
     }
 
-    fn moves(&mut self, alive: bool) -> Result<(), Fault> {
-        self.relays += 1;
-        for (call, octets) in self.records.clone() {
-            let Some(from) = Record::from_bytes(&octets)?.call.relay else { continue };
-            self.decide(
-                call,
-                Event::RelayChanged(RelayChange {
-                    from,
-                    alive,
-                    allocation: grant_of(self.relays, self.transcodes),
-                }),
-            )?;
-        }
-        Ok(())
-    }
-
-    fn every(&mut self, event: &Event) -> Result<(), Fault> {
-        for call in self.records.keys().copied().collect::<Vec<_>>() {
-            self.decide(call, event.clone())?;
-        }
-        Ok(())
-    }
-
     fn wait(&mut self, ms: u64) -> Result<(), Fault> {
-        let until = self.now + ms;
+        let until = self.gateway.now + ms;
         for _ in 0..MAX_TICKS {
-            let mut calls = vec![];
-            for (id, octets) in &self.records {
-                calls.extend(Record::from_bytes(octets)?.call.deadline().map(|at| (at, *id)));
-            }
-            let edges = [self.sip.deadline(), self.xmpp.deadline()];
-            let next = edges.into_iter().flatten().chain(calls.iter().map(|(at, _)| *at)).min();
-            let Some(next) = next.filter(|at| *at <= until) else {
-                self.now = until;
+            if !self.gateway.advance(until)? {
                 return Ok(());
-            };
-            self.now = self.now.max(next);
-            self.sip.tick(self.now);
-            self.xmpp.tick(self.now);
-            let now = self.now;
-            for (_, id) in calls.into_iter().filter(|(at, _)| *at <= now) {
-                if Record::from_bytes(&self.records[&id])?.call.finished(self.now) {
-                    self.records.remove(&id);
-                } else {
-                    self.decide(id, Event::Deadline)?;
-                }
             }
             self.settle()?;
         }
@@ -292,38 +246,23 @@ impl World {
 
     /// Until nothing is left to do.
     fn settle(&mut self) -> Result<(), Fault> {
-        loop {
-            if let Some(output) = self.sip.poll() {
-                match output {
-                    sip::edge::Output::Send(to, octets) => self.phone_hears(to, &octets)?,
-                    sip::edge::Output::Ask(ticket, ask) => {
-                        let verdict = self.ask(ask)?;
-                        self.sip.verdict(ticket, verdict, self.now);
-                    }
-                    sip::edge::Output::Said(said) => self.said(said)?,
-                    // There is only one edge at a time: the other is dead.
-                    sip::edge::Output::Hand(ticket, ..) => self.sip.handed(ticket, false, self.now),
+        while let Some(output) = self.gateway.poll()? {
+            match output {
+                Output::Sip(to, octets) => self.phone_hears(to, &octets)?,
+                Output::Xmpp(stanza) => self.client_hears(&stanza),
+                Output::Decided(decision) => self.tell(&decision.event, &decision.effects),
+                Output::Refused(heard, end) => {
+                    let heard = show::event(&Event::Heard(heard)).unwrap_or_default();
+                    self.note(format!("{heard} -> refused({:?})", end.reason).to_lowercase());
                 }
-            } else if let Some(output) = self.xmpp.poll() {
-                match output {
-                    xmpp::edge::Output::Send(stanza) => self.client_hears(&stanza),
-                    xmpp::edge::Output::Ask(ticket, ask) => {
-                        let verdict = self.ask(ask)?;
-                        self.xmpp.verdict(ticket, verdict, self.now);
-                    }
-                    xmpp::edge::Output::Said(said) => self.said(said)?,
-                }
-            } else if let Some((id, effect)) = self.due.pop_front() {
-                self.perform(id, effect)?;
-            } else {
-                return Ok(());
             }
         }
+        Ok(())
     }
 
     fn heading(&mut self, to: &str, again: Option<String>) {
         self.paragraph();
-        let ms = self.now.since(START);
+        let ms = self.gateway.now.since(START);
         let at = if ms > 0 { format!(" @ {}.{}", ms / 1_000, ms % 1_000 / 100) } else { String::new() };
         let again = again.map(|what| format!(" again {what}")).unwrap_or_default();
         self.lines.push(format!("gw > {to}{at}{again}"));
@@ -354,7 +293,7 @@ impl World {
         self.learn(&message);
         self.heading("phone", None);
         self.block(&show::sip(&message));
-        self.phone.receive(&message, self.now);
+        self.phone.receive(&message, self.gateway.now);
         Ok(())
     }
 
@@ -401,81 +340,6 @@ impl World {
         }
     }
 
-    fn ask(&mut self, ask: Ask) -> Result<Verdict, Fault> {
-        let heard = match ask {
-            Ask::Heard(heard) => heard,
-            Ask::Recall(leg) => {
-                let Some(octets) = self.records.get(&leg.call) else { return Ok(Verdict::Gone) };
-                let record = Record::from_bytes(octets)?;
-                return Ok(record.call.state(leg.leg).map_or(Verdict::Gone, Verdict::Leg));
-            }
-        };
-        let id = heard.leg.call;
-        let committed = |revision| Verdict::Committed { revision, trace: String::new() };
-        let Some(octets) = self.records.get(&id) else { return self.place(heard) };
-        let call = Record::from_bytes(octets)?.call;
-        let leg = heard.leg.leg;
-        Ok(match call.admit(&heard) {
-            Admission::Fresh => {
-                let revision = heard.base + 1;
-                self.decide(id, Event::Heard(heard))?;
-                committed(revision)
-            }
-            Admission::Seen => call.leg(leg).map_or(Verdict::Gone, |leg| committed(leg.revision)),
-            Admission::Stale => call.state(leg).map_or(Verdict::Gone, Verdict::Stale),
-            Admission::Over | Admission::Unknown => Verdict::Gone,
-        })
-    }
-
-    fn place(&mut self, heard: Heard) -> Result<Verdict, Fault> {
-        let Some(opening) = heard.opening.clone() else { return Ok(Verdict::Gone) };
-        let (revision, event) = (heard.base + 1, Event::Heard(heard.clone()));
-        let placed = route(&self.plan, &opening, self.direct, self.trunk).and_then(|mut route| {
-            route.policy.music = self.music.then(|| "hold.wav".into());
-            Call::place(
-                Placement { heard, route, allocation: grant(self.transcodes), trace: String::new() },
-                self.now,
-            )
-        });
-        match placed {
-            Ok((call, effects)) => {
-                self.tell(&event, &effects);
-                self.save(Record::placed(call, effects), 0)?;
-                Ok(Verdict::Committed { revision, trace: String::new() })
-            }
-            Err(end) => {
-                self.note(
-                    format!("{} -> refused({:?})", show::event(&event).unwrap_or_default(), end.reason)
-                        .to_lowercase(),
-                );
-                Ok(Verdict::Refused(end))
-            }
-        }
-    }
-
-    fn decide(&mut self, id: CallId, event: Event) -> Result<(), Fault> {
-        let Some(octets) = self.records.get(&id) else { return Ok(()) };
-        let Record { call, version, outbox } = Record::from_bytes(octets)?;
-        let (call, effects) = call.decide(event.clone(), self.now);
-        self.tell(&event, &effects);
-        let waiting = outbox.len();
-        let mut record = Record { call, version, outbox };
-        record.add(effects);
-        self.save(record, waiting)
-    }
-
-    /// Stores a record; the effects after the first `waiting` are new.
-    fn save(&mut self, record: Record, waiting: usize) -> Result<(), Fault> {
-        for (id, effect) in record.outbox.iter().skip(waiting) {
-            if let Effect::Say { leg, .. } = effect {
-                self.orders.insert(*id, *leg);
-            }
-            self.due.push_back((*id, effect.clone()));
-        }
-        self.records.insert(record.call.id, record.to_bytes()?);
-        Ok(())
-    }
-
     fn tell(&mut self, event: &Event, effects: &[Effect]) {
         let Some(heard) = show::event(event) else { return };
         let (kinds, details): (Vec<String>, Vec<Option<String>>) = effects.iter().map(show::effect).unzip();
@@ -488,55 +352,5 @@ impl World {
         self.paragraph();
         self.lines.push(format!("* {decision}"));
         self.decisions.push(decision);
-    }
-
-    fn perform(&mut self, id: EffectId, effect: Effect) -> Result<(), Fault> {
-        let Some(octets) = self.records.get(&id.call) else { return Ok(()) };
-        let mut record = Record::from_bytes(octets)?;
-        let Effect::Say { leg, count, signal, opening } = effect else {
-            record.outbox.retain(|(other, _)| *other != id);
-            self.save_as_is(&record)?;
-            return match effect {
-                Effect::Restart { leg, ends } => self.renews(&record.call, leg, &ends),
-                _ => Ok(()),
-            };
-        };
-        let (Some(state), Some(party)) = (record.call.state(leg), record.call.leg(leg)) else {
-            return fault(format!("there is no leg {}", leg.0));
-        };
-        let protocol = if party.inbound { party.opening.from.protocol } else { party.opening.to.protocol };
-        let order = Say { id, state, count, signal, opening };
-        match protocol {
-            Protocol::Sip => self.sip.say(order, self.now),
-            Protocol::Xmpp => self.xmpp.say(order, self.now),
-        }
-        Ok(())
-    }
-
-    /// The relay answers a restart with its next credentials.
-    fn renews(&mut self, call: &Call, leg: LegId, asked: &[Connect]) -> Result<(), Fault> {
-        let (Some(relay), Some(party)) = (call.relay.clone(), call.leg(leg)) else { return Ok(()) };
-        let ends = party.ends.iter().zip(0..).map(|(end, content)| (content, renewed(&end.ice)));
-        let theirs = asked.iter().map(Connect::ufrag).collect();
-        let renewal = Renewal { relay, theirs, ends: ends.collect() };
-        self.decide(call.id, Event::Renewed(leg, renewal))
-    }
-
-    fn said(&mut self, said: Said) -> Result<(), Fault> {
-        let id = said.id;
-        let Some(leg) = self.orders.get(&id).copied() else {
-            return fault("an edge said what nobody ordered");
-        };
-        if let Some(octets) = self.records.get(&id.call) {
-            let mut record = Record::from_bytes(octets)?;
-            record.outbox.retain(|(other, _)| *other != id);
-            self.save_as_is(&record)?;
-        }
-        self.decide(id.call, Event::Said(leg, said))
-    }
-
-    fn save_as_is(&mut self, record: &Record) -> Result<(), Fault> {
-        self.records.insert(record.call.id, record.to_bytes()?);
-        Ok(())
     }
 }

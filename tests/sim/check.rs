@@ -1,0 +1,108 @@
+//! The invariants of every walk:
+//!
+//! - nothing is said that does not fit the hearer's state: an answer answers an offer, no offer meets an open one (RFC 3264 §4);
+//! - nothing new is said to a leg that is over;
+//! - no leg is left alone, and the call ends exactly when everybody has gone;
+//! - every relay session that the call had is released exactly once, one that died with its relay never;
+//! - somebody looks after every record.
+
+use session::Machine;
+use session::call::{AddressNotice, Call, Effect, Leg, Phase, Signaling};
+use signal::{EffectId, LegId, Signal};
+use std::collections::{BTreeMap, BTreeSet};
+use tandem_tests::orchestrator::Decision;
+
+/// Everything that has been decided, as far as the invariants need it.
+#[derive(Default)]
+pub struct Checks {
+    over_at: BTreeMap<LegId, u64>,
+    /// Orders to release a session, by when its relay was started.
+    ordered: BTreeMap<u64, u32>,
+    /// Sessions that their relays have given up.
+    pub released: BTreeSet<u64>,
+    /// Sessions whose relay died.
+    pub dead: BTreeSet<u64>,
+    /// Sessions allocated for the call after its first.
+    pub moves: u64,
+}
+
+impl Checks {
+    /// Checks one decision.
+    pub fn decision(&mut self, decision: &Decision) {
+        for effect in &decision.effects {
+            match (effect, &decision.before) {
+                (Effect::Say { leg, signal, .. }, Some(before)) => fits(before, *leg, signal),
+                (Effect::Release(session), _) => self.release(session.started_ms),
+                _ => {}
+            }
+        }
+        for leg in decision.after.legs.iter().filter(|leg| leg.phase == Phase::Over) {
+            self.over_at.entry(leg.id).or_insert(decision.version);
+        }
+        call(&decision.after);
+    }
+
+    /// Somebody orders a relay to release a session.
+    pub fn release(&mut self, session: u64) {
+        let times = self.ordered.entry(session).or_default();
+        *times += 1;
+        assert!(*times == 1, "session {session} is released {times} times");
+        assert!(!self.dead.contains(&session), "session {session} died with its relay, and is released");
+    }
+
+    /// Checks an order as an edge gets it.
+    pub fn said(&self, id: EffectId, leg: LegId, signal: &Signal) {
+        let Some(over) = self.over_at.get(&leg) else { return };
+        let (what, leg) = (signal.name(), leg.0);
+        assert!(id.version <= *over, "{id}: {what} said to leg {leg} that was over at {over}");
+    }
+
+    /// Checks that no session is left, and none was released that was dead.
+    pub fn all_released(&self) {
+        for session in 0..=self.moves {
+            let (dead, ordered) = (self.dead.contains(&session), self.ordered.contains_key(&session));
+            assert_ne!(dead, ordered, "session {session} of {}", self.moves);
+            assert_eq!(ordered, self.released.contains(&session), "no relay was told to release {session}");
+        }
+    }
+}
+
+/// Checks that a signal fits its hearer as it was before the decision.
+fn fits(before: &Call, leg: LegId, signal: &Signal) {
+    let leg = &before.legs[usize::from(leg.0)];
+    let fits = match signal {
+        Signal::Offer(_) => false,
+        Signal::Ringing => leg.inbound && leg.phase == Phase::Calling,
+        Signal::Answer(_) => {
+            leg.inbound && leg.phase.is_early() && leg.signaling == Signaling::HaveRemoteOffer
+        }
+        Signal::Update(_) => leg.phase == Phase::Active && leg.signaling == Signaling::Stable,
+        _ => !leg.phase.is_over(),
+    };
+    let (what, id, phase, offer) = (signal.name(), leg.id.0, leg.phase, leg.signaling);
+    assert!(fits, "{what} does not fit leg {id} ({phase:?}, offer {offer:?})");
+}
+
+fn call(call: &Call) {
+    let over: Vec<bool> = call.legs.iter().map(|leg| leg.phase.is_over()).collect();
+    let all_gone = over.iter().all(|over| *over);
+    assert_eq!(all_gone, call.ended.is_some(), "ended exactly when everybody has gone: {over:?}");
+    assert!(over.iter().all(|o| *o == over[0]), "a leg is left alone: {over:?}");
+    assert_eq!(call.relay.is_none(), call.ended.is_some(), "the relay lives as long as the call");
+    assert!(call.deadline().is_some(), "nobody would look after this call");
+}
+
+/// Checks a call in which nothing has happened for long: nobody waits for anything, everybody knows where the media is.
+pub fn at_rest(call: &Call) {
+    let some = |so: fn(&Leg) -> bool| call.legs.iter().any(so);
+    assert!(!some(|leg| leg.signaling == Signaling::RestartPending), "a restart was not answered");
+    if call.is_established() {
+        let lost =
+            some(|leg| leg.signaling == Signaling::Stable && leg.address_notice != AddressNotice::Current);
+        assert!(!lost, "somebody does not know where the media is: {call:#?}");
+        assert!(
+            call.leaving.is_none() || some(|leg| leg.signaling != Signaling::Stable),
+            "a relay is never left"
+        );
+    }
+}

@@ -1,0 +1,358 @@
+//! One walk: two orchestrators over one store, an edge and a peer for each leg, and everything that can go wrong between them.
+
+use crate::check::{Checks, at_rest};
+use crate::parts::{CALL, START, described_media, end, placement};
+use crate::random::Random;
+use crate::side::Side;
+use session::call::{Allocation, Connect, Effect, Event, MediaEvent, RelayChange, RelaySession, Renewal};
+use signal::media::Ice;
+use signal::{EffectId, EventId, Heard, LegId, LegRef, Reason, Signal, Verdict};
+use tandem_tests::orchestrator::Orchestrator;
+
+/// The world of a walk.
+pub struct Walk {
+    random: Random,
+    now: signal::Time,
+    store: store::Store,
+    orchestrators: [Orchestrator; 2],
+    sides: Vec<Side>,
+    /// Events on their way to an orchestrator; the network may reorder and double them.
+    up: Vec<Event>,
+    /// Orders that an edge gets so late that nobody waits for its reply.
+    late: Vec<(EffectId, LegId, Signal)>,
+    checks: Checks,
+    events: u64,
+    forgotten: bool,
+    talk: bool,
+}
+
+impl Walk {
+    /// A call has just been placed.
+    pub fn new(seed: u64, talk: bool) -> Walk {
+        let mut random = Random::new(seed);
+        let placement = placement(&mut random);
+        let store = store::Store::in_memory();
+        let mut orchestrators = [(); 2].map(|()| Orchestrator::new(store.clone()));
+        let heard = placement.heard.clone();
+        let Signal::Offer(offer) = &heard.signals[0] else { panic!("a call begins with an offer") };
+        let caller = Side::caller(!offer.is_described());
+        let verdict = orchestrators[0].hear(heard, START, |_| Ok(placement)).unwrap();
+        assert!(matches!(verdict, Verdict::Committed { .. }), "what we serve is placed");
+        let mut walk = Walk {
+            random,
+            now: START,
+            store,
+            orchestrators,
+            sides: vec![caller, Side::default()],
+            up: vec![],
+            late: vec![],
+            checks: Checks::default(),
+            events: 1,
+            forgotten: false,
+            talk,
+        };
+        walk.check();
+        walk
+    }
+
+    /// Something happens.
+    pub fn step(&mut self) {
+        match self.random.below(10) {
+            0..=3 => self.perform(),
+            4..=6 => self.speak(),
+            7..=8 => self.hear(),
+            _ if self.random.chance(12) => self.leave_relay(),
+            _ if self.random.chance(30) => {
+                // Its batch is lost with it; the record's deadline brings the outbox to another.
+                let at = self.random.index(self.orchestrators.len());
+                self.orchestrators[at] = Orchestrator::new(self.store.clone());
+            }
+            _ => {
+                let pause = [900, 900, 4_000, 4_000, 70_000][self.random.index(5)];
+                self.now = self.now + self.random.below(pause);
+                self.tick();
+            }
+        }
+        self.check();
+    }
+
+    fn orchestrator(&mut self) -> &mut Orchestrator {
+        let at = self.random.index(self.orchestrators.len());
+        &mut self.orchestrators[at]
+    }
+
+    fn decide(&mut self, event: &Event) {
+        let now = self.now;
+        self.orchestrator().decide(CALL, event, now).unwrap();
+        self.check();
+    }
+
+    fn tick(&mut self) {
+        let now = self.now;
+        self.orchestrator().tick(now).unwrap();
+        if !self.forgotten && self.orchestrators[0].load(CALL).unwrap().is_none() {
+            self.forgotten = true;
+            for (side, leg) in self.sides.iter().zip((0..).map(LegId)) {
+                // Who answers a leg that was opened too late is told so.
+                let speaks = |event: &Event| matches!(event, Event::Heard(heard) if heard.leg.leg == leg);
+                let told = side.is_over() || side.rings || self.up.iter().any(speaks);
+                assert!(told, "the call is forgotten, and leg {} is left alone", leg.0);
+            }
+        }
+    }
+
+    fn check(&mut self) {
+        for orchestrator in &mut self.orchestrators {
+            while let Some(decision) = orchestrator.decision() {
+                if self.talk {
+                    let (event, effects) = (&decision.event, &decision.effects);
+                    println!("{} v{} {event:?}\n    -> {effects:?}", self.now.0, decision.version);
+                }
+                self.checks.decision(&decision);
+            }
+        }
+    }
+
+    /// The relay dies, drains, or is started anew; two orchestrators may see it and find different ones that take the session.
+    fn leave_relay(&mut self) {
+        let relay = |walk: &Walk| walk.orchestrators[0].call(CALL).unwrap().and_then(|call| call.relay);
+        let Some(from) = relay(self) else { return };
+        let alive = self.random.chance(40);
+        for _ in 0..=self.random.index(2) {
+            self.checks.moves += 1;
+            let number = self.checks.moves;
+            let session = RelaySession { started_ms: number, ..RelaySession::default() };
+            // Started anew it has its old ports, perhaps, and nobody has to hear of it.
+            let port = if alive || self.random.chance(70) { 10 * number as u16 + 10 } else { 1 };
+            let ends = vec![vec![end(port)], vec![end(port + 1)]];
+            let allocation = Allocation { session: session.clone(), ends, transcodes: false };
+            self.decide(&Event::RelayChanged(RelayChange { from: from.clone(), alive, allocation }));
+            if relay(self) != Some(session) {
+                // Nobody needs it: whoever allocated it gives it back.
+                self.checks.release(number);
+                self.checks.released.insert(number);
+            } else if !alive {
+                self.checks.dead.insert(from.started_ms);
+            }
+        }
+        if self.random.chance(50) {
+            self.up.push(Event::Media(LegId(self.random.below(2) as u8), MediaEvent::Connected));
+        }
+    }
+
+    /// One effect is performed, of those that lanes allow: it may get lost, or its reply.
+    fn perform(&mut self) {
+        if !self.late.is_empty() && self.random.chance(10) {
+            let (id, leg, signal) = self.late.remove(0);
+            self.say(id, leg, &signal);
+            return;
+        }
+        let first = self.random.index(2);
+        for at in [first, 1 - first] {
+            let waiting = self.orchestrators[at].waiting();
+            if !waiting.is_empty() {
+                let id = waiting[self.random.index(waiting.len())];
+                return self.perform_at(at, id);
+            }
+        }
+    }
+
+    fn perform_at(&mut self, at: usize, id: EffectId) {
+        let now = self.now;
+        let order = self.orchestrators[at].order(id).unwrap();
+        let (lost, unheard) = (self.random.chance(6), self.random.chance(6));
+        if lost {
+            return self.orchestrators[at].failed(id, now).unwrap();
+        }
+        let events = match order.entry.effect {
+            Effect::Say { leg, signal: signal @ Signal::Offer(_), .. } if self.random.chance(4) => {
+                // No answer in time: it is given up, and the edge may open the leg all the same, late.
+                if self.random.chance(50) {
+                    self.late.push((id, leg, signal));
+                }
+                vec![Event::GivenUp(leg)]
+            }
+            Effect::Say { leg, signal, .. } => vec![self.say(id, leg, &signal)],
+            Effect::Release(session) => {
+                self.checks.released.insert(session.started_ms);
+                vec![]
+            }
+            Effect::Restart { leg, ends } => self.restart(leg, &ends, order.record.machine.relay.clone()),
+            Effect::Connect(_)
+            | Effect::Candidates { .. }
+            | Effect::Play { .. }
+            | Effect::Record(_)
+            | Effect::Leave(_)
+            | Effect::Probe => vec![],
+        };
+        let orchestrator = &mut self.orchestrators[at];
+        if unheard { orchestrator.failed(id, now) } else { orchestrator.performed(id, events, now) }.unwrap();
+    }
+
+    /// The relay takes a restart and replies; the call may have left it by then.
+    fn restart(&mut self, leg: LegId, asked: &[Connect], relay: Option<RelaySession>) -> Vec<Event> {
+        let Some(relay) = relay else { return vec![] };
+        let theirs = asked.iter().map(Connect::ufrag).collect();
+        if self.random.chance(20) {
+            self.leave_relay();
+        }
+        let ice = Ice { ufrag: format!("ours{}", self.events), ..Ice::default() };
+        let ends = if self.random.chance(90) { vec![(0, ice)] } else { vec![] };
+        self.events += 1;
+        vec![Event::Renewed(leg, Renewal { relay, theirs, ends })]
+    }
+
+    fn say(&mut self, id: EffectId, leg: LegId, signal: &Signal) -> Event {
+        self.checks.said(id, leg, signal);
+        let fails = self.random.chance(2);
+        Event::Said(leg, self.sides[usize::from(leg.0)].say(id, leg, signal, fails))
+    }
+
+    /// A peer says something: what fits, what is late, or what makes no sense.
+    fn speak(&mut self) {
+        let at = self.random.index(self.sides.len());
+        if !self.sides[at].opened || self.sides[at].gone && self.random.chance(80) {
+            return;
+        }
+        let reacts = !self.sides[at].told.is_empty() && self.random.chance(70);
+        let told = reacts.then(|| self.sides[at].told.remove(0));
+        let media = described_media(&mut self.random);
+        let late_offer = self.sides[at].undescribed && self.sides[at].answered;
+        let signal = match told {
+            Some(Signal::Offer(_)) if self.random.chance(60) => Signal::Answer(media),
+            Some(Signal::Offer(_)) => Signal::Ringing,
+            Some(Signal::Answer(_)) if late_offer => {
+                if self.random.chance(50) {
+                    Signal::Update(media)
+                } else {
+                    Signal::Updated(media)
+                }
+            }
+            Some(Signal::Update(_)) if self.random.chance(80) => Signal::Updated(media),
+            Some(Signal::Update(_)) => Signal::Refused(Reason::IncompatibleMedia),
+            _ => match self.random.below(14) {
+                0..=1 => Signal::End(Reason::Normal.into()),
+                2 => Signal::Answer(media),
+                3..=6 => Signal::Update(media),
+                7 => Signal::Updated(media),
+                8 => Signal::Refused(Reason::Glare),
+                9 => Signal::Tone(signal::Tone { digit: '5', duration: 160 }),
+                10 => Signal::Refer { target: "sip:2050@pbx.example".into(), replaces: None },
+                11 => Signal::Redirect("sip:2051@pbx.example".into()),
+                12 => Signal::Progress(None),
+                _ => Signal::Ringing,
+            },
+        };
+        self.utter(at, signal);
+    }
+
+    /// The edge of a side brings what its peer said.
+    fn utter(&mut self, at: usize, signal: Signal) {
+        let side = &mut self.sides[at];
+        side.rings &= !matches!(signal, Signal::Answer(_));
+        // A redirection is an end too: the peer of this leg is elsewhere.
+        side.gone |= matches!(signal, Signal::End(_) | Signal::Redirect(_));
+        let leg = LegId(at as u8);
+        let heard = Heard {
+            leg: LegRef { call: CALL, leg },
+            base: side.revision,
+            event: EventId(self.events),
+            signals: vec![signal],
+            dialog: vec![leg.0, 2],
+            edge: "edge-a".into(),
+            opening: None,
+        };
+        self.events += 1;
+        if self.random.chance(3) {
+            let event =
+                [MediaEvent::Connected, MediaEvent::TimedOut, MediaEvent::Insecure][self.random.index(3)];
+            self.up.push(Event::Media(leg, event));
+        }
+        if self.random.chance(15) {
+            self.up.push(Event::Heard(heard.clone()));
+        }
+        self.up.push(Event::Heard(heard));
+    }
+
+    /// An event reaches an orchestrator.
+    fn hear(&mut self) {
+        if self.up.is_empty() {
+            return;
+        }
+        let at = self.random.index(self.up.len());
+        let mut heard = match self.up.remove(at) {
+            Event::Heard(heard) => heard,
+            event => return self.decide(&event),
+        };
+        let now = self.now;
+        let nobody = |_| panic!("nothing opens a second call");
+        let mut verdict = self.orchestrator().hear(heard.clone(), now, nobody).unwrap();
+        if let Verdict::Stale(state) = verdict {
+            // The edge hears the message again against the leg as it is now.
+            heard.base = state.revision;
+            verdict = self.orchestrator().hear(heard.clone(), now, nobody).unwrap();
+        }
+        let side = &mut self.sides[usize::from(heard.leg.leg.0)];
+        match verdict {
+            Verdict::Committed { revision, .. } => side.revision = side.revision.max(revision),
+            // Who speaks there is told that nobody is there any more.
+            Verdict::Gone => side.gone = true,
+            verdict => panic!("{verdict:?}"),
+        }
+        self.check();
+    }
+
+    fn rest(&mut self) {
+        while !self.up.is_empty() {
+            self.hear();
+        }
+        self.tick();
+        while !self.late.is_empty() || self.orchestrators.iter().any(|o| !o.waiting().is_empty()) {
+            self.perform();
+        }
+        self.check();
+    }
+
+    /// Everything comes to rest: every effect performed, every event heard, both parties hang up at last.
+    pub fn finish(&mut self) {
+        for round in 0..60 {
+            self.rest();
+            for at in 0..self.sides.len() {
+                // Who was offered something answers at last.
+                let told = std::mem::take(&mut self.sides[at].told);
+                let (updates, others): (Vec<_>, Vec<_>) =
+                    told.into_iter().partition(|signal| matches!(signal, Signal::Update(_)));
+                self.sides[at].told = others;
+                for _ in updates {
+                    let media = described_media(&mut self.random);
+                    self.utter(at, Signal::Updated(media));
+                }
+            }
+            if round == 30
+                && let Some(call) = self.orchestrators[0].call(CALL).unwrap()
+                && call.ended.is_none()
+            {
+                at_rest(&call);
+                self.decide(&Event::HangUp(Reason::Normal));
+            }
+            self.now = self.now + 5_000;
+        }
+        // Whoever still rings is answered at last.
+        for at in 0..self.sides.len() {
+            if self.sides[at].rings && !self.sides[at].gone {
+                let media = described_media(&mut self.random);
+                self.utter(at, Signal::Answer(media));
+            }
+        }
+        self.rest();
+        assert!(
+            self.forgotten,
+            "left undone: {:?}",
+            self.orchestrators[0].load(CALL).unwrap().map(|l| l.outbox)
+        );
+        self.checks.all_released();
+        for (side, leg) in self.sides.iter().zip(0..) {
+            assert!(side.is_over(), "leg {leg} was left alone");
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! A gateway in one thread on virtual time: both edges, an orchestrator, and relays that allocate fixed ends.
+//!
+//! One rule: [`Gateway::poll`] goes on by one step and returns what leaves it, until nothing is left to do; time passes only by
+//! [`Gateway::advance`]. Between decisions a call exists as octets alone, as in the store.
+
+use crate::orchestrator::{Decision, Orchestrator};
+use crate::{Fault, fault, relays};
+use bytes::Bytes;
+use minidom::Element;
+use session::call::{Effect, Event, Placement, RelayChange, Route};
+use signal::{Ask, CallId, EffectId, End, Heard, LegId, Opening, Protocol, Said, Time, Verdict};
+use store::Store;
+
+/// How a call is routed.
+pub type Plan = Box<dyn Fn(&Opening) -> Result<Route, End>>;
+
+/// The gateway.
+pub struct Gateway {
+    /// The time everywhere.
+    pub now: Time,
+    /// The SIP edge.
+    pub sip: sip::edge::Edge,
+    /// The XMPP edge.
+    pub xmpp: xmpp::edge::Edge,
+    /// The orchestrator.
+    pub orchestrator: Orchestrator,
+    /// Relays transcode.
+    pub transcodes: bool,
+    plan: Plan,
+    /// The relay that new sessions are at.
+    relay: u8,
+    /// The order that an edge has.
+    saying: Option<(EffectId, LegId)>,
+    refused: Option<(Heard, End)>,
+}
+
+/// Something that leaves the gateway, or that is worth a note.
+pub enum Output {
+    /// A datagram to a SIP peer.
+    Sip(sip::edge::Flow, Bytes),
+    /// A stanza.
+    Xmpp(Element),
+    /// A call has decided.
+    Decided(Box<Decision>),
+    /// A call was not placed.
+    Refused(Heard, End),
+}
+
+impl Gateway {
+    /// A gateway with these edges.
+    #[must_use]
+    pub fn new(now: Time, sip: sip::edge::Edge, xmpp: xmpp::edge::Edge, plan: Plan) -> Gateway {
+        Gateway {
+            now,
+            sip,
+            xmpp,
+            orchestrator: Orchestrator::new(Store::in_memory()),
+            transcodes: false,
+            plan,
+            relay: 1,
+            saying: None,
+            refused: None,
+        }
+    }
+
+    /// Does what is to be done next, until something leaves. `None`: nothing is left to do.
+    ///
+    /// # Errors
+    /// A record that cannot be read or stored.
+    pub fn poll(&mut self) -> Result<Option<Output>, Fault> {
+        loop {
+            if let Some((heard, end)) = self.refused.take() {
+                return Ok(Some(Output::Refused(heard, end)));
+            }
+            if let Some(decision) = self.orchestrator.decision() {
+                return Ok(Some(Output::Decided(Box::new(decision))));
+            }
+            if let Some(output) = self.sip.poll() {
+                match output {
+                    sip::edge::Output::Send(to, octets) => return Ok(Some(Output::Sip(to, octets))),
+                    sip::edge::Output::Ask(ticket, ask) => {
+                        let verdict = self.ask(ask)?;
+                        self.sip.verdict(ticket, verdict, self.now);
+                    }
+                    sip::edge::Output::Said(said) => self.said(said)?,
+                    // There is only one edge at a time.
+                    sip::edge::Output::Hand(ticket, ..) => self.sip.handed(ticket, false, self.now),
+                }
+            } else if let Some(output) = self.xmpp.poll() {
+                match output {
+                    xmpp::edge::Output::Send(stanza) => return Ok(Some(Output::Xmpp(stanza))),
+                    xmpp::edge::Output::Ask(ticket, ask) => {
+                        let verdict = self.ask(ask)?;
+                        self.xmpp.verdict(ticket, verdict, self.now);
+                    }
+                    xmpp::edge::Output::Said(said) => self.said(said)?,
+                }
+            } else if let Some((id, _)) = self.saying.take() {
+                // The edge has said nothing: the order comes again with the record's deadline.
+                self.orchestrator.failed(id, self.now)?;
+            } else if let Some(id) = self.orchestrator.waiting().first() {
+                self.perform(*id)?;
+            } else {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Lets time pass until something is due, at most until then. False: nothing is due before.
+    ///
+    /// # Errors
+    /// A record that cannot be read or stored.
+    pub fn advance(&mut self, until: Time) -> Result<bool, Fault> {
+        let due = [self.sip.deadline(), self.xmpp.deadline(), self.orchestrator.deadline(self.now)?];
+        let Some(next) = due.into_iter().flatten().min().filter(|at| *at <= until) else {
+            self.now = until;
+            return Ok(false);
+        };
+        self.now = self.now.max(next);
+        self.sip.tick(self.now);
+        self.xmpp.tick(self.now);
+        self.orchestrator.tick(self.now)?;
+        Ok(true)
+    }
+
+    /// Tells every call of an event.
+    ///
+    /// # Errors
+    /// A record that cannot be read or stored.
+    pub fn decide(&mut self, event: &Event) -> Result<(), Fault> {
+        for call in self.orchestrator.calls()? {
+            self.orchestrator.decide(call, event, self.now)?;
+        }
+        Ok(())
+    }
+
+    /// The sessions of every call go on at another relay; `alive`: the old one still forwards.
+    ///
+    /// # Errors
+    /// A record that cannot be read or stored.
+    pub fn relocate(&mut self, alive: bool) -> Result<(), Fault> {
+        self.relay += 1;
+        for id in self.orchestrator.calls()? {
+            let Some(from) = self.orchestrator.call(id)?.and_then(|call| call.relay) else { continue };
+            let allocation = relays::allocation(self.relay, self.transcodes);
+            self.orchestrator.decide(
+                id,
+                &Event::RelayChanged(RelayChange { from, alive, allocation }),
+                self.now,
+            )?;
+        }
+        Ok(())
+    }
+
+    fn ask(&mut self, ask: Ask) -> Result<Verdict, Fault> {
+        let heard = match ask {
+            Ask::Recall(leg) => return self.orchestrator.recall(leg),
+            Ask::Heard(heard) => heard,
+        };
+        let (plan, allocation) = (&self.plan, relays::allocation(self.relay, self.transcodes));
+        let gather = |heard: Heard| {
+            let opening = heard.opening.as_ref().ok_or(signal::Reason::BadRequest)?;
+            Ok(Placement { route: plan(opening)?, heard, allocation, trace: String::new() })
+        };
+        let verdict = self.orchestrator.hear(heard.clone(), self.now, gather)?;
+        if let Verdict::Refused(end) = &verdict {
+            self.refused = Some((heard, end.clone()));
+        }
+        Ok(verdict)
+    }
+
+    fn said(&mut self, said: Said) -> Result<(), Fault> {
+        match self.saying.take_if(|(id, _)| *id == said.id) {
+            Some((id, leg)) => self.orchestrator.performed(id, vec![Event::Said(leg, said)], self.now),
+            None => fault("an edge said what nobody ordered"),
+        }
+    }
+
+    fn perform(&mut self, id: EffectId) -> Result<(), Fault> {
+        let Some(order) = self.orchestrator.order(id) else { return fault(format!("nobody waits for {id}")) };
+        let call = &order.record.machine;
+        let events = match &order.entry.effect {
+            Effect::Say { leg, .. } => {
+                let (Some(say), Some(party)) = (order.say(), call.leg(*leg)) else {
+                    return fault(format!("there is no leg {}", leg.0));
+                };
+                let opening = &party.opening;
+                let protocol = if party.inbound { opening.from.protocol } else { opening.to.protocol };
+                match protocol {
+                    Protocol::Sip => self.sip.say(say, self.now),
+                    Protocol::Xmpp => self.xmpp.say(say, self.now),
+                }
+                self.saying = Some((id, *leg));
+                return Ok(());
+            }
+            Effect::Restart { leg, ends } => {
+                let renewal = relays::renewal(call, *leg, ends);
+                renewal.map(|renewal| Event::Renewed(*leg, renewal)).into_iter().collect()
+            }
+            _ => vec![],
+        };
+        self.orchestrator.performed(id, events, self.now)
+    }
+
+    /// The one call that is stored.
+    ///
+    /// # Errors
+    /// There is none, or several.
+    pub fn the_call(&self) -> Result<session::call::Call, Fault> {
+        let calls: Vec<CallId> = self.orchestrator.calls()?;
+        let [id] = calls.as_slice() else { return fault(format!("{} calls are stored", calls.len())) };
+        self.orchestrator.call(*id)?.map_or_else(|| fault("it is gone"), Ok)
+    }
+}
