@@ -38,9 +38,9 @@ pub enum Reason {
     Security,
     /// Media stopped or never came: `media-error`, `failed-application`.
     MediaFailed,
-    /// ICE, link or network failure: 503, 430; `connectivity-error`. Q.850 41.
+    /// ICE or network failure of one call: 480 with cause 41; `connectivity-error`. Said by a far server: 502, 503, 430.
     Connectivity,
-    /// We or the far server cannot serve now: 503 with Retry-After; `connectivity-error`.
+    /// The gateway can serve nobody now: 503 with Retry-After; `connectivity-error`. Q.850 42.
     Unavailable,
     /// 482, 483.
     Loop,

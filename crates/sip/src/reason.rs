@@ -4,7 +4,8 @@ use signal::{End, Reason};
 
 /// How a reason is said: status before the answer, phrase, and the Q.850 cause of the Reason header.
 ///
-/// Never 6xx: it would stop the PABX's ring groups (R-CODE-4).
+/// Never 6xx: it would stop the PABX's ring groups (R-CODE-4). 503 takes the whole gateway out of a carrier's rotation (RFC 3261
+/// §21.5.4): for what nobody can be served for, never for the trouble of one call (R-CODE-8).
 const SAID: &[(Reason, u16, &str, u8)] = &[
     (Reason::Normal, 480, "Temporarily Unavailable", 16),
     (Reason::Cancelled, 487, "Request Terminated", 16),
@@ -22,7 +23,7 @@ const SAID: &[(Reason, u16, &str, u8)] = &[
     (Reason::UnsupportedTransport, 488, "Not Acceptable Here", 65),
     (Reason::Security, 488, "Not Acceptable Here", 57),
     (Reason::MediaFailed, 488, "Not Acceptable Here", 88),
-    (Reason::Connectivity, 503, "Service Unavailable", 41),
+    (Reason::Connectivity, 480, "Temporarily Unavailable", 41),
     (Reason::Unavailable, 503, "Service Unavailable", 42),
     (Reason::Loop, 482, "Loop Detected", 41),
     (Reason::Glare, 491, "Request Pending", 41),
@@ -204,7 +205,7 @@ mod tests {
         assert_eq!(end(heard(503), Some(503), &["Q.850;cause=47"]).reason, Reason::General);
     }
 
-    /// R-CODE-1: every row of interworking §4.4, before the answer and after it.
+    /// R-CODE-1, R-CODE-8: every row of interworking §4.4, before the answer and after it.
     #[test]
     fn every_reason_is_said_as_its_row_says() {
         for (reason, code, before, after) in [
@@ -215,7 +216,8 @@ mod tests {
             (Reason::Timeout, 408, 102, 102),
             (Reason::Expired, 480, 31, 31),
             (Reason::Offline, 480, 20, 20),
-            (Reason::Connectivity, 503, 41, 41),
+            (Reason::Connectivity, 480, 41, 41),
+            (Reason::Unavailable, 503, 42, 42),
             (Reason::General, 500, 41, 41),
             (Reason::MediaFailed, 488, 88, 41),
             (Reason::IncompatibleMedia, 488, 88, 88),

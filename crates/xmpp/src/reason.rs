@@ -76,13 +76,13 @@ pub fn heard(name: Option<&str>, when: When) -> Reason {
         ("timeout", _) => Reason::Timeout,
         ("expired", _) => Reason::Expired,
         ("gone", false) => Reason::Offline,
-        ("gone" | "connectivity-error", _) => Reason::Connectivity,
+        ("gone" | "connectivity-error" | "failed-transport", _) => Reason::Connectivity,
         ("media-error" | "failed-application", true) => Reason::MediaFailed,
         ("media-error" | "failed-application" | "incompatible-parameters", _) => Reason::IncompatibleMedia,
         ("unsupported-applications", _) => Reason::UnsupportedMedia,
         ("unsupported-transports", _) => Reason::UnsupportedTransport,
         ("security-error", _) => Reason::Security,
-        ("failed-transport" | "general-error", _) => Reason::General,
+        ("general-error", _) => Reason::General,
         (_, true) => Reason::Normal,
         (_, false) if when.caller => Reason::Cancelled,
         // No reason, or one that is not defined: 480 with cause 31, as `expired`.
@@ -226,6 +226,9 @@ mod tests {
             (heard(Some("timeout"), before), heard(Some("timeout"), When { rang: true, ..before })),
             (Reason::Timeout, Reason::NoAnswer)
         );
+        for when in [before, after] {
+            assert_eq!(heard(Some("failed-transport"), when), Reason::Connectivity);
+        }
         for name in ALL {
             assert_ne!(heard(Some(name), before), Reason::Glare, "{name}");
         }

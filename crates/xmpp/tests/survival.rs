@@ -131,7 +131,7 @@ fn a_link_that_is_down() {
     b.edge.linked("sip.example.net", false, b.now);
     let other = LegRef { leg: LegId(2), ..leg() };
     let said = b.order(fresh(other), Signal::Offer(media()), Some(opening("rosa@example.net")));
-    assert_eq!(said.failed.map(|e| e.reason), Some(Reason::Connectivity));
+    assert_eq!(said.failed.map(|e| e.reason), Some(Reason::Unavailable));
 }
 
 /// A stanza that the peer will not repeat is committed again; one that it waits for is refused.

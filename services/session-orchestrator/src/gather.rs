@@ -72,7 +72,7 @@ impl Gather {
         let allocation = relays
             .allocate(heard.leg.call, &AllocationRequest { contents, webrtc }, &trace, maybe_allocated)
             .await;
-        let mut allocation = allocation.ok_or_else(|| End::from(Reason::Unavailable))?;
+        let mut allocation = allocation.map_err(End::from)?;
         if self.ipv6.contains(&route.opening.link) {
             allocation.ends.iter_mut().skip(1).flatten().for_each(LocalEnd::prefer_ipv6);
         }

@@ -64,6 +64,9 @@ async fn what_is_not_served_is_refused_and_leaves_nothing_behind() {
     assert_eq!((world.books.count("allocate"), world.books.count("release")), (1, 1));
     *world.books.1.lock().unwrap() = Some(Status::resource_exhausted("full"));
     assert_eq!(refused(world.ask(Ask::Heard(invite("sip:2700@gw.example"))).await), Reason::Unavailable);
+    // R-CODE-8: what is wrong with this call, or with one relay, says nothing about the next call.
+    *world.books.1.lock().unwrap() = Some(Status::invalid_argument("no"));
+    assert_eq!(refused(world.ask(Ask::Heard(invite("sip:2700@gw.example"))).await), Reason::Connectivity);
     assert_eq!(world.ask(Ask::Heard(heard(1, 1, 2, vec![]))).await, Some(Verdict::Gone));
     assert!(world.store.list("call", 10).await.unwrap().is_empty());
 }

@@ -71,7 +71,11 @@ async fn what_a_relay_may_have_allocated_is_given_back() {
     let _one = world.orchestrator().await;
     *world.books.2.lock().unwrap() = Duration::from_millis(2_500);
     let verdict = world.ask(Ask::Heard(invite("sip:2700@gw.example"))).await;
-    assert_eq!(verdict, Some(Verdict::Refused(End::from(Reason::Unavailable))));
+    assert_eq!(
+        verdict,
+        Some(Verdict::Refused(End::from(Reason::Connectivity))),
+        "R-CODE-8: one relay's trouble"
+    );
     world.until(|w| w.books.count("release") == 1).await;
 }
 

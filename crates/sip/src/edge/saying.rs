@@ -31,7 +31,7 @@ impl Edge {
             Said { id: order.id, base, dialog: None, edge: self.config.instance.clone(), failed: None };
         let Some(mut dialog) = leg.dialog.clone() else {
             self.drop_leg(name, now);
-            said.failed = Some(Reason::Unavailable.into());
+            said.failed = Some(Reason::Connectivity.into());
             return self.out.push_back(Output::Said(said));
         };
         if leg.seen.contains(&order.id) {

@@ -43,7 +43,7 @@ impl Edge {
         let opens = order.opening.is_some() && order.state.dialog.is_empty();
         if opens && !up {
             self.remove(name);
-            said.failed = Some(Reason::Connectivity.into());
+            said.failed = Some(Reason::Unavailable.into());
             return self.out.push_back(Output::Said(said));
         }
         if leg.seen.len() >= MAX_SEEN {

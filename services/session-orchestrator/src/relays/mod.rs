@@ -20,7 +20,7 @@ use proto::v1::{
 };
 use session::call::{Allocation, Connect, RelaySession};
 use signal::media::Ice;
-use signal::{CallId, LegId};
+use signal::{CallId, LegId, Reason};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -97,15 +97,18 @@ impl Relays {
         self.directory.list().iter().any(|card| !card.draining)
     }
 
-    /// Local ends for both legs; `None` when no relay takes the call. Sessions that a relay may have made without our hearing of
-    /// it are added to `maybe_allocated`: they are to be given back.
+    /// Local ends for both legs. Sessions that a relay may have made without our hearing of it are added to `maybe_allocated`: they are
+    /// to be given back.
+    ///
+    /// # Errors
+    /// `Unavailable` where there is no relay or every one is full, else `Connectivity`: the next call may find one (R-CODE-8).
     pub async fn allocate(
         &self,
         call: CallId,
         request: &AllocationRequest,
         trace: &str,
         maybe_allocated: &mut Vec<RelaySession>,
-    ) -> Option<Allocation> {
+    ) -> Result<Allocation, Reason> {
         let cards = self.ranked(&call.to_string());
         self.first(cards, call, request, &[], trace, maybe_allocated).await
     }
@@ -124,7 +127,7 @@ impl Relays {
         let mut cards = self.ranked(&call.to_string());
         cards.retain(|card| card.instance != from.instance || card.started_ms != from.started_ms);
         cards.sort_by_key(|card| card.instance != from.instance);
-        self.first(cards, call, request, state, trace, maybe_allocated).await
+        self.first(cards, call, request, state, trace, maybe_allocated).await.ok()
     }
 
     /// The first of these relays that takes the session.
@@ -136,39 +139,44 @@ impl Relays {
         state: &[u8],
         trace: &str,
         maybe_allocated: &mut Vec<RelaySession>,
-    ) -> Option<Allocation> {
+    ) -> Result<Allocation, Reason> {
         let legs = wanted.webrtc.len();
         let webrtc = (0..).zip(&wanted.webrtc).filter(|(_, webrtc)| **webrtc).map(|(leg, _)| leg);
         let request = AllocateRequest {
             session: call.to_string(),
-            legs: u32::try_from(legs).ok()?,
-            contents: u32::try_from(wanted.contents).ok()?,
+            legs: u32::try_from(legs).map_err(|_| Reason::General)?,
+            contents: u32::try_from(wanted.contents).map_err(|_| Reason::General)?,
             trace: trace.to_owned(),
             webrtc: webrtc.collect(),
             state: state.to_vec(),
         };
+        let mut why = Reason::Unavailable;
         for card in cards.into_iter().take(ATTEMPTS) {
             let session = session(&card);
             let Some(client) = self.client(&session) else { continue };
             match client.ask(Order::Allocate(request.clone())).await {
                 Ok(Reply::Allocate(reply)) => {
                     if let Some(ends) = convert::ends(&reply, legs, wanted.contents) {
-                        return Some(Allocation { session, ends, transcodes: reply.transcodes });
+                        return Ok(Allocation { session, ends, transcodes: reply.transcodes });
                     }
                     warn!(relay = card.instance, "the relay granted ends that make no sense");
                 }
                 Ok(_) => warn!(relay = card.instance, "the relay answered another question"),
                 Err(status) => {
                     warn!(relay = card.instance, %status, "the relay does not take the call");
+                    if status.code() == Code::ResourceExhausted {
+                        continue;
+                    }
                     self.forget(&session, &status);
-                    let refused = [Code::ResourceExhausted, Code::InvalidArgument, Code::PermissionDenied];
+                    let refused = [Code::InvalidArgument, Code::PermissionDenied];
                     if !refused.contains(&status.code()) {
                         maybe_allocated.push(session);
                     }
                 }
             }
+            why = Reason::Connectivity;
         }
-        None
+        Err(why)
     }
 
     /// The best first.
