@@ -14,7 +14,7 @@ use tokio::time::Instant;
 /// How often an instance says that it is here.
 pub const BEAT: Duration = Duration::from_secs(1);
 /// Silent for this long, it is gone.
-const GONE: Duration = Duration::from_millis(3_500);
+const LIVENESS_TIMEOUT: Duration = Duration::from_millis(3_500);
 /// Instances of one kind that are remembered.
 const MAX_INSTANCES: usize = 4_096;
 
@@ -60,30 +60,30 @@ fn subject(kind: &str) -> String {
 /// Keeps saying that an instance is here; says good-bye when dropped.
 #[derive(Debug)]
 pub struct Announcer {
-    card: watch::Sender<InstanceInfo>,
-    beating: Option<JoinHandle<()>>,
+    info: watch::Sender<InstanceInfo>,
+    task: Option<JoinHandle<()>>,
     bus: Bus,
 }
 
-/// Announces an instance from now on: at once, each second, and when its card changes in what matters.
+/// Announces an instance from now on: at once, each second, and when its info changes in what matters.
 #[must_use]
-pub fn announce(bus: &Bus, card: InstanceInfo) -> Announcer {
-    announce_every(BEAT, bus, card)
+pub fn announce(bus: &Bus, info: InstanceInfo) -> Announcer {
+    announce_every(BEAT, bus, info)
 }
 
 /// [`announce`] for one whose silence must be noticed sooner.
 #[must_use]
-pub fn announce_every(beat: Duration, bus: &Bus, card: InstanceInfo) -> Announcer {
-    let (sender, mut receiver) = watch::channel(card);
-    let on = bus.clone();
+pub fn announce_every(beat: Duration, bus: &Bus, info: InstanceInfo) -> Announcer {
+    let (sender, mut receiver) = watch::channel(info);
+    let publisher = bus.clone();
     let task = tokio::spawn(async move {
         loop {
-            let card = receiver.borrow_and_update().clone();
+            let info = receiver.borrow_and_update().clone();
             // A bus that is away is no news to this task: the next beat tries again.
-            let _ = say(&on, &card).await;
+            let _ = publish(&publisher, &info).await;
             tokio::select! {
                 () = tokio::time::sleep(beat) => {}
-                changed = receiver.wait_for(|new| new.draining != card.draining) => {
+                changed = receiver.wait_for(|new| new.draining != info.draining) => {
                     if changed.is_err() {
                         return;
                     }
@@ -91,25 +91,25 @@ pub fn announce_every(beat: Duration, bus: &Bus, card: InstanceInfo) -> Announce
             }
         }
     });
-    Announcer { card: sender, beating: Some(task), bus: bus.clone() }
+    Announcer { info: sender, task: Some(task), bus: bus.clone() }
 }
 
-async fn say(bus: &Bus, card: &InstanceInfo) -> Result<(), BusError> {
-    let payload = serde_json::to_vec(card).unwrap_or_default();
-    bus.publish(&subject(&card.kind), Message { trace: String::new(), payload: payload.into() }).await
+async fn publish(bus: &Bus, info: &InstanceInfo) -> Result<(), BusError> {
+    let payload = serde_json::to_vec(info).unwrap_or_default();
+    bus.publish(&subject(&info.kind), Message { trace: String::new(), payload: payload.into() }).await
 }
 
 impl Announcer {
-    /// Changes the card; told with the next beat, a drain at once.
+    /// Changes the info; told with the next beat, a drain at once.
     pub fn update(&self, change: impl FnOnce(&mut InstanceInfo)) {
-        self.card.send_modify(change);
+        self.info.send_modify(change);
     }
 
     /// Says good-bye and waits until it has left.
     pub async fn leave(mut self) {
-        if let Some(beating) = self.beating.take() {
-            let card = self.card.borrow().clone();
-            leave(&self.bus, card, beating).await;
+        if let Some(task) = self.task.take() {
+            let info = self.info.borrow().clone();
+            leave(&self.bus, info, task).await;
             let _ = self.bus.flush().await;
         }
     }
@@ -118,20 +118,20 @@ impl Announcer {
 impl Drop for Announcer {
     /// Says good-bye as far as there is a runtime to say it on; who misses it waits three beats.
     fn drop(&mut self) {
-        let Some(beating) = self.beating.take() else { return };
-        beating.abort();
+        let Some(task) = self.task.take() else { return };
+        task.abort();
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            let (bus, card) = (self.bus.clone(), self.card.borrow().clone());
-            runtime.spawn(async move { leave(&bus, card, beating).await });
+            let (bus, info) = (self.bus.clone(), self.info.borrow().clone());
+            runtime.spawn(async move { leave(&bus, info, task).await });
         }
     }
 }
 
-async fn leave(bus: &Bus, card: InstanceInfo, beating: JoinHandle<()>) {
+async fn leave(bus: &Bus, info: InstanceInfo, task: JoinHandle<()>) {
     // A beat that is just being said must not come after the good-bye.
-    beating.abort();
-    let _ = beating.await;
-    let _ = say(bus, &InstanceInfo { leaving: true, ..card }).await;
+    task.abort();
+    let _ = task.await;
+    let _ = publish(bus, &InstanceInfo { leaving: true, ..info }).await;
 }
 
 fn drain_subject(instance: &str) -> String {
@@ -139,7 +139,7 @@ fn drain_subject(instance: &str) -> String {
     format!("tandem.drain.{}", instance.chars().map(plain).collect::<String>())
 }
 
-/// Asks an instance to take nothing new; whether it does is seen on its card.
+/// Asks an instance to take nothing new; whether it does is seen on its info.
 ///
 /// # Errors
 /// [`BusError`] when it cannot be handed over.
@@ -180,18 +180,18 @@ impl Directory {
         let task = tokio::spawn(async move {
             while let Some(message) = inbox.next().await {
                 // What makes no sense is somebody else's message.
-                let Ok(card) = serde_json::from_slice::<InstanceInfo>(&message.payload) else { continue };
+                let Ok(info) = serde_json::from_slice::<InstanceInfo>(&message.payload) else { continue };
                 let mut table = lock(&table);
-                let name = format!("{}/{}", card.kind, card.instance);
-                if card.leaving {
+                let name = format!("{}/{}", info.kind, info.instance);
+                if info.leaving {
                     table.remove(&name);
                     continue;
                 }
                 if table.len() >= MAX_INSTANCES {
-                    forget_silent(&mut table);
+                    remove_silent(&mut table);
                 }
                 if table.contains_key(&name) || table.len() < MAX_INSTANCES {
-                    table.insert(name, (card, Instant::now()));
+                    table.insert(name, (info, Instant::now()));
                 }
             }
         });
@@ -202,22 +202,22 @@ impl Directory {
     #[must_use]
     pub fn list(&self) -> Vec<InstanceInfo> {
         let mut table = lock(&self.seen);
-        forget_silent(&mut table);
-        table.values().map(|(card, _)| card.clone()).collect()
+        remove_silent(&mut table);
+        table.values().map(|(info, _)| info.clone()).collect()
     }
 
     /// Who lives, and for how long each has been silent.
     #[must_use]
     pub fn silences(&self) -> Vec<(InstanceInfo, Duration)> {
         let mut table = lock(&self.seen);
-        forget_silent(&mut table);
-        table.values().map(|(card, at)| (card.clone(), at.elapsed())).collect()
+        remove_silent(&mut table);
+        table.values().map(|(info, at)| (info.clone(), at.elapsed())).collect()
     }
 
     /// The living instance of this name.
     #[must_use]
     pub fn find(&self, instance: &str) -> Option<InstanceInfo> {
-        self.list().into_iter().find(|card| card.instance == instance)
+        self.list().into_iter().find(|info| info.instance == instance)
     }
 }
 
@@ -227,8 +227,8 @@ impl Drop for Directory {
     }
 }
 
-fn forget_silent(table: &mut BTreeMap<String, (InstanceInfo, Instant)>) {
-    table.retain(|_, (_, at)| at.elapsed() < GONE);
+fn remove_silent(table: &mut BTreeMap<String, (InstanceInfo, Instant)>) {
+    table.retain(|_, (_, at)| at.elapsed() < LIVENESS_TIMEOUT);
 }
 
 fn lock(seen: &Seen) -> MutexGuard<'_, BTreeMap<String, (InstanceInfo, Instant)>> {

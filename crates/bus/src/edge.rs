@@ -18,11 +18,11 @@ use tokio::time::Instant;
 use tracing::{Instrument, Span, info_span, warn};
 
 /// One orchestrator has this long to answer.
-const ASK: Duration = Duration::from_secs(3);
+const ASK_TIMEOUT: Duration = Duration::from_secs(3);
 /// An ask that opens a call is asked so often: its peer may go elsewhere.
 const OPENING_TRIES: u32 = 2;
 /// What happened in a call is asked until it is in the record, or this time is over: nobody hangs up twice.
-const ANSWER: Duration = Duration::from_millis(VERDICT_MS);
+const RETRY_TIMEOUT: Duration = Duration::from_millis(VERDICT_MS);
 /// Between such asks; the pause doubles.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
@@ -71,7 +71,7 @@ pub struct EdgeClient {
     asks: Arc<Semaphore>,
     orders: Orders,
     traces: HashMap<CallId, String>,
-    trace_of: VecDeque<CallId>,
+    trace_order: VecDeque<CallId>,
 }
 
 /// Serves a subject until it is dropped.
@@ -97,7 +97,7 @@ impl EdgeClient {
             asks: Arc::new(Semaphore::new(MAX_ASKS)),
             orders: Orders::default(),
             traces: HashMap::new(),
-            trace_of: VecDeque::new(),
+            trace_order: VecDeque::new(),
         }
     }
 
@@ -156,7 +156,7 @@ impl EdgeClient {
         let opens = matches!(&ask, Ask::Heard(heard) if heard.opening.is_some());
         let message = Message { trace: (self.tracing.parent_of)(&span), payload: ask.encode() };
         let asking = async move {
-            let verdict = verdict(&bus, message, opens).await;
+            let verdict = request_verdict(&bus, message, opens).await;
             let _ = sender.send(Arrival::Verdict(ticket, leg, verdict)).await;
             drop(permit);
         };
@@ -169,7 +169,7 @@ impl EdgeClient {
         loop {
             // The line holds a sender itself, so the channel never ends.
             let Some(arrival) = self.receiver.recv().await else { std::future::pending().await };
-            if let Some(inbound) = self.arrived(arrival) {
+            if let Some(inbound) = self.handle(arrival) {
                 return inbound;
             }
         }
@@ -178,26 +178,26 @@ impl EdgeClient {
     /// The next that has come in already.
     pub fn try_next(&mut self) -> Option<Inbound> {
         while let Ok(arrival) = self.receiver.try_recv() {
-            if let Some(inbound) = self.arrived(arrival) {
+            if let Some(inbound) = self.handle(arrival) {
                 return Some(inbound);
             }
         }
         None
     }
 
-    fn arrived(&mut self, arrival: Arrival) -> Option<Inbound> {
+    fn handle(&mut self, arrival: Arrival) -> Option<Inbound> {
         match arrival {
             Arrival::Verdict(ticket, leg, verdict) => {
                 if let Verdict::Committed { trace, .. } = &verdict {
-                    self.remember(leg, trace);
+                    self.remember_trace(leg, trace);
                 } else if let Verdict::Stale(state) | Verdict::Leg(state) = &verdict {
-                    self.remember(leg, &state.trace);
+                    self.remember_trace(leg, &state.trace);
                 }
                 Some(Inbound::Verdict(ticket, verdict))
             }
             Arrival::Order(say, request) => {
                 let leg = say.state.leg;
-                self.remember(leg, &say.state.trace);
+                self.remember_trace(leg, &say.state.trace);
                 let adopt = self.tracing.adopt;
                 let span = |request: &Request| {
                     let span = info_span!(
@@ -209,14 +209,14 @@ impl EdgeClient {
                     adopt(&span, &request.message.trace);
                     span
                 };
-                self.orders.take(say.id, request, span, Instant::now()).then_some(Inbound::Say(say))
+                self.orders.register(say.id, request, span, Instant::now()).then_some(Inbound::Say(say))
             }
         }
     }
 
     /// Answers an order.
     pub fn said(&mut self, said: &Said) {
-        let Some((requests, span)) = self.orders.said(said.id) else { return };
+        let Some((requests, span)) = self.orders.finish(said.id) else { return };
         let octets = said.encode();
         let answering = async move {
             for request in requests {
@@ -228,28 +228,28 @@ impl EdgeClient {
         tokio::spawn(answering.instrument(span));
     }
 
-    fn remember(&mut self, leg: LegRef, trace: &str) {
+    fn remember_trace(&mut self, leg: LegRef, trace: &str) {
         if trace.is_empty() || self.traces.contains_key(&leg.call) {
             return;
         }
         if self.traces.len() >= MAX_TRACES
-            && let Some(oldest) = self.trace_of.pop_front()
+            && let Some(oldest) = self.trace_order.pop_front()
         {
             self.traces.remove(&oldest);
         }
         self.traces.insert(leg.call, trace.to_owned());
-        self.trace_of.push_back(leg.call);
+        self.trace_order.push_back(leg.call);
     }
 }
 
 /// The verdict of the orchestrators. An event that was committed but not answered gets the same verdict when it is asked again.
-async fn verdict(bus: &Bus, message: Message, opens: bool) -> Verdict {
-    let until = Instant::now() + ANSWER;
+async fn request_verdict(bus: &Bus, message: Message, opens: bool) -> Verdict {
+    let until = Instant::now() + RETRY_TIMEOUT;
     let left = || until.saturating_duration_since(Instant::now());
     let (mut tries, mut pause) = (0, FIRST_PAUSE);
     loop {
         tries += 1;
-        let again = match bus.request(subjects::ASK, message.clone(), ASK.min(left())).await {
+        let again = match bus.request(subjects::ASK, message.clone(), ASK_TIMEOUT.min(left())).await {
             Ok(octets) => match Verdict::decode(&octets) {
                 Ok(Verdict::Unavailable) => !opens,
                 Ok(verdict) => return verdict,

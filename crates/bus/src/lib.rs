@@ -60,7 +60,7 @@ pub struct Request {
 #[derive(Debug)]
 enum Reply {
     Local(tokio::sync::oneshot::Sender<Bytes>),
-    Nats(nats::Asker),
+    Nats(nats::Responder),
 }
 
 /// What comes in on a subject; dropping it ends the subscription.
@@ -73,15 +73,15 @@ pub struct Inbox<T> {
 /// Undoes the subscription.
 #[derive(Debug)]
 enum Guard {
-    Local(local::Member),
-    Nats(nats::Mover),
+    Local(local::Subscription),
+    Nats(nats::Forwarder),
 }
 
 impl Drop for Guard {
     fn drop(&mut self) {
         match self {
-            Guard::Local(member) => member.leave(),
-            Guard::Nats(mover) => mover.end(),
+            Guard::Local(subscription) => subscription.cancel(),
+            Guard::Nats(forwarder) => forwarder.abort(),
         }
     }
 }
@@ -121,7 +121,7 @@ impl Bus {
         message: Message,
         timeout: Duration,
     ) -> Result<Bytes, BusError> {
-        fits(&message.payload)?;
+        check_size(&message.payload)?;
         match &self.0 {
             Inner::Local(local) => local.request(subject, message, timeout).await,
             Inner::Nats(nats) => nats.request(subject, message, timeout).await,
@@ -144,7 +144,7 @@ impl Bus {
     /// # Errors
     /// [`BusError`] when it cannot be handed over.
     pub async fn publish(&self, subject: &str, message: Message) -> Result<(), BusError> {
-        fits(&message.payload)?;
+        check_size(&message.payload)?;
         match &self.0 {
             Inner::Local(local) => {
                 local.publish(subject, &message);
@@ -177,7 +177,7 @@ impl Bus {
     }
 }
 
-fn fits(payload: &Bytes) -> Result<(), BusError> {
+fn check_size(payload: &Bytes) -> Result<(), BusError> {
     if payload.len() > MAX_PAYLOAD { Err(BusError::TooLarge) } else { Ok(()) }
 }
 
@@ -186,8 +186,8 @@ impl<T> Inbox<T> {
     /// moment may run into its asker's deadline.
     pub fn close(&mut self) {
         match &mut self.guard {
-            Guard::Local(member) => member.leave(),
-            Guard::Nats(mover) => mover.close(),
+            Guard::Local(subscription) => subscription.cancel(),
+            Guard::Nats(forwarder) => forwarder.close(),
         }
     }
 }
@@ -204,7 +204,7 @@ impl Inbox<Request> {
     pub async fn next(&mut self) -> Option<Request> {
         loop {
             let request = self.receiver.recv().await?;
-            if !request.is_late() {
+            if !request.has_expired() {
                 return Some(request);
             }
         }
@@ -213,10 +213,10 @@ impl Inbox<Request> {
 
 impl Request {
     /// Its asker has given up: serving it would do what nobody waits for.
-    fn is_late(&self) -> bool {
+    fn has_expired(&self) -> bool {
         match &self.reply {
             Reply::Local(sender) => sender.is_closed(),
-            Reply::Nats(asker) => asker.is_late(),
+            Reply::Nats(responder) => responder.has_expired(),
         }
     }
 
@@ -226,10 +226,10 @@ impl Request {
     /// [`BusError`] when the answer cannot be handed over; the asker has perhaps given up.
     pub async fn reply(self, payload: impl Into<Bytes>) -> Result<(), BusError> {
         let payload = payload.into();
-        fits(&payload)?;
+        check_size(&payload)?;
         match self.reply {
             Reply::Local(sender) => sender.send(payload).map_err(|_| BusError::Timeout),
-            Reply::Nats(asker) => asker.reply(payload).await,
+            Reply::Nats(responder) => responder.reply(payload).await,
         }
     }
 }

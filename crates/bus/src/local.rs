@@ -20,16 +20,16 @@ struct State {
 
 #[derive(Debug, Default)]
 struct Group {
-    turn: usize,
+    last_member: usize,
     members: Vec<(u64, mpsc::Sender<Request>)>,
 }
 
 /// A subscription, to be undone.
 #[derive(Debug)]
-pub(crate) struct Member(Weak<Local>, u64);
+pub(crate) struct Subscription(Weak<Local>, u64);
 
-impl Member {
-    pub fn leave(&self) {
+impl Subscription {
+    pub fn cancel(&self) {
         let Some(local) = self.0.upgrade() else { return };
         let mut state = local.state();
         state.listeners.retain(|(id, _, _)| *id != self.1);
@@ -63,8 +63,12 @@ impl Local {
                 .get_mut(subject)
                 .and_then(|groups| groups.values_mut().next())
                 .ok_or(BusError::NoResponder)?;
-            group.turn = (group.turn + 1) % group.members.len().max(1);
-            group.members.get(group.turn).map(|(_, member)| member.clone()).ok_or(BusError::NoResponder)?
+            group.last_member = (group.last_member + 1) % group.members.len().max(1);
+            group
+                .members
+                .get(group.last_member)
+                .map(|(_, member)| member.clone())
+                .ok_or(BusError::NoResponder)?
         };
         member.try_send(Request { message, reply: Reply::Local(reply) }).map_err(
             |refused| match refused {
@@ -92,7 +96,7 @@ impl Local {
             .or_default()
             .members
             .push((id, sender));
-        Inbox { receiver, guard: Guard::Local(Member(Arc::downgrade(self), id)) }
+        Inbox { receiver, guard: Guard::Local(Subscription(Arc::downgrade(self), id)) }
     }
 
     pub fn publish(&self, subject: &str, message: &Message) {
@@ -111,7 +115,7 @@ impl Local {
         state.next += 1;
         let id = state.next;
         state.listeners.push((id, pattern.into(), sender));
-        Inbox { receiver, guard: Guard::Local(Member(Arc::downgrade(self), id)) }
+        Inbox { receiver, guard: Guard::Local(Subscription(Arc::downgrade(self), id)) }
     }
 }
 

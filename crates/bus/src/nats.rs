@@ -16,13 +16,13 @@ use tokio::time::timeout;
 
 const TRACEPARENT: &str = "traceparent";
 /// Milliseconds since the Unix epoch after which nobody waits for the answer.
-const UNTIL: &str = "tandem-until";
+const EXPIRES: &str = "tandem-until";
 /// A request is served so long after its time, ms: the clocks of two hosts differ by less.
 pub const SKEW_MS: u64 = 2_000;
 /// Handing something to a client that is linked takes no longer, or it is not linked.
-const SEND: Duration = Duration::from_secs(1);
+const SEND_TIMEOUT: Duration = Duration::from_secs(1);
 /// A subject that is never served.
-const NOBODY: &str = "tandem.nobody";
+const UNSERVED: &str = "tandem.nobody";
 
 /// Where NATS is.
 #[derive(Clone, Debug)]
@@ -43,15 +43,15 @@ pub(crate) struct Nats {
 
 /// Who waits for an answer, and until when.
 #[derive(Debug)]
-pub(crate) struct Asker {
+pub(crate) struct Responder {
     nats: Nats,
     subject: Subject,
-    until: Option<u64>,
+    expires_ms: Option<u64>,
 }
 
-impl Asker {
-    pub fn is_late(&self) -> bool {
-        let late = self.until.map_or(0, |until| (self.nats.now)().saturating_sub(until));
+impl Responder {
+    pub fn has_expired(&self) -> bool {
+        let late = self.expires_ms.map_or(0, |expires| (self.nats.now)().saturating_sub(expires));
         if late > SKEW_MS {
             tracing::warn!(late_ms = late, "a request came late; do the clocks of the hosts differ?");
         }
@@ -65,18 +65,18 @@ impl Asker {
 
 /// Moves messages into an inbox.
 #[derive(Debug)]
-pub(crate) struct Mover {
+pub(crate) struct Forwarder {
     task: JoinHandle<()>,
     /// Dropped: take nothing new.
     open: Option<oneshot::Sender<()>>,
 }
 
-impl Mover {
+impl Forwarder {
     pub fn close(&mut self) {
         self.open = None;
     }
 
-    pub fn end(&self) {
+    pub fn abort(&self) {
         self.task.abort();
     }
 }
@@ -90,11 +90,11 @@ impl Nats {
             .connection_timeout(Duration::from_secs(2))
             .ping_interval(Duration::from_secs(5))
             .reconnect_delay_callback(|attempt| Duration::from_millis((attempt as u64 * 50).min(500)));
-        let client = options.connect(servers).await.map_err(link)?;
+        let client = options.connect(servers).await.map_err(link_error)?;
         Ok(Nats { client, now: config.now })
     }
 
-    fn linked(&self) -> Result<(), BusError> {
+    fn ensure_connected(&self) -> Result<(), BusError> {
         match self.client.connection_state() {
             State::Connected => Ok(()),
             State::Pending | State::Disconnected => Err(BusError::Link("the server is away".into())),
@@ -106,29 +106,24 @@ impl Nats {
         &self,
         sending: impl Future<Output = Result<T, E>>,
     ) -> Result<T, BusError> {
-        self.linked()?;
+        self.ensure_connected()?;
         let late = |_| BusError::Link("the client takes nothing".into());
-        timeout(SEND, sending).await.map_err(late)?.map_err(link)
+        timeout(SEND_TIMEOUT, sending).await.map_err(late)?.map_err(link_error)
     }
 
-    pub async fn request(
-        &self,
-        subject: &str,
-        message: Message,
-        patience: Duration,
-    ) -> Result<Bytes, BusError> {
-        self.linked()?;
+    pub async fn request(&self, subject: &str, message: Message, limit: Duration) -> Result<Bytes, BusError> {
+        self.ensure_connected()?;
         let mut headers = headers(&message.trace);
-        let patience_ms = u64::try_from(patience.as_millis()).unwrap_or(u64::MAX);
-        headers.insert(UNTIL, (self.now)().saturating_add(patience_ms).to_string());
+        let limit_ms = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
+        headers.insert(EXPIRES, (self.now)().saturating_add(limit_ms).to_string());
         let request = async_nats::Request::new().payload(message.payload).headers(headers).timeout(None);
-        match timeout(patience, self.client.send_request(subject.to_owned(), request)).await {
+        match timeout(limit, self.client.send_request(subject.to_owned(), request)).await {
             Err(_) => Err(BusError::Timeout),
             Ok(Ok(answer)) => Ok(answer.payload),
             Ok(Err(error)) => Err(match error.kind() {
                 RequestErrorKind::NoResponders => BusError::NoResponder,
                 RequestErrorKind::TimedOut => BusError::Timeout,
-                _ => link(error),
+                _ => link_error(error),
             }),
         }
     }
@@ -137,9 +132,9 @@ impl Nats {
         let stream = self.send(self.client.queue_subscribe(subject.to_owned(), group.to_owned())).await?;
         let nats = self.clone();
         self.inbox(stream, move |message| {
-            let until = header(&message, UNTIL).and_then(|until| until.parse().ok());
-            let asker = Asker { nats: nats.clone(), subject: message.reply.clone()?, until };
-            Some(Request { message: read(message), reply: Reply::Nats(asker) })
+            let expires_ms = header(&message, EXPIRES).and_then(|text| text.parse().ok());
+            let responder = Responder { nats: nats.clone(), subject: message.reply.clone()?, expires_ms };
+            Some(Request { message: read(message), reply: Reply::Nats(responder) })
         })
         .await
     }
@@ -162,7 +157,7 @@ impl Nats {
     /// The client's own flush only empties its buffer. The server works through a connection in order, so its word that nobody
     /// serves this subject means that it has seen everything before it, subscriptions included.
     pub async fn flush(&self) -> Result<(), BusError> {
-        match self.request(NOBODY, Message::default(), Duration::from_secs(2)).await {
+        match self.request(UNSERVED, Message::default(), Duration::from_secs(2)).await {
             Ok(_) | Err(BusError::NoResponder) => Ok(()),
             Err(error) => Err(error),
         }
@@ -184,8 +179,8 @@ impl Nats {
                     message = stream.next() => message,
                     _ = &mut closed, if !draining => {
                         draining = true;
-                        // What has come already is still moved; what is on the wire just now may be lost to its asker's deadline.
-                        match timeout(SEND, stream.drain()).await {
+                        // What has come already is still moved; what is on the wire just now may be lost to its responder's deadline.
+                        match timeout(SEND_TIMEOUT, stream.drain()).await {
                             // Written now, not with whatever is written next.
                             Ok(Ok(())) => drop(nats.client.flush().await),
                             _ => return,
@@ -204,14 +199,14 @@ impl Nats {
                 }
             }
         });
-        let inbox = Inbox { receiver, guard: Guard::Nats(Mover { task, open: Some(open) }) };
+        let inbox = Inbox { receiver, guard: Guard::Nats(Forwarder { task, open: Some(open) }) };
         // The server knows the subscription when this returns: who is told to ask us next will find us.
         self.flush().await?;
         Ok(inbox)
     }
 }
 
-fn link(error: impl std::fmt::Display) -> BusError {
+fn link_error(error: impl std::fmt::Display) -> BusError {
     BusError::Link(error.to_string())
 }
 

@@ -239,20 +239,20 @@ async fn lists(here: Bus, there: Bus) {
     let relays = Directory::watch(&there, "rtp-relay").await.unwrap();
     let all = Directory::watch(&there, "*").await.unwrap();
     there.flush().await.unwrap();
-    let card = |kind: &str, instance: &str| InstanceInfo {
+    let info = |kind: &str, instance: &str| InstanceInfo {
         kind: kind.into(),
         instance: instance.into(),
         address: "127.0.0.1:9".into(),
         capacity: 10,
         ..InstanceInfo::default()
     };
-    let first = announce(&here, card("rtp-relay", "one"));
-    let second = announce(&here, card("rtp-relay", "two"));
-    let _edge = announce(&here, card("sip-edge", "three"));
+    let first = announce(&here, info("rtp-relay", "one"));
+    let second = announce(&here, info("rtp-relay", "two"));
+    let _edge = announce(&here, info("sip-edge", "three"));
     eventually(|| relays.list().len() == 2 && all.list().len() == 3).await;
-    assert_eq!(relays.find("one").unwrap(), card("rtp-relay", "one"));
-    first.update(|card| (card.load, card.draining) = (7, true));
-    eventually(|| relays.find("one").is_some_and(|card| card.draining && card.load == 7)).await;
+    assert_eq!(relays.find("one").unwrap(), info("rtp-relay", "one"));
+    first.update(|info| (info.load, info.draining) = (7, true));
+    eventually(|| relays.find("one").is_some_and(|info| info.draining && info.load == 7)).await;
     first.leave().await;
     eventually(|| relays.find("one").is_none()).await;
     drop(second);
@@ -260,7 +260,7 @@ async fn lists(here: Bus, there: Bus) {
     eventually(|| relays.list().is_empty()).await;
     assert!(began.elapsed() < Duration::from_secs(2), "a good-bye is heard at once: {:?}", began.elapsed());
     // One that dies says nothing: a single beat, then silence.
-    let beat = serde_json::to_vec(&card("rtp-relay", "four")).unwrap();
+    let beat = serde_json::to_vec(&info("rtp-relay", "four")).unwrap();
     here.publish("tandem.here.rtp-relay", Message { payload: beat.into(), ..Message::default() })
         .await
         .unwrap();
@@ -298,9 +298,9 @@ async fn no_beat_follows_a_good_bye() {
     let bus = Bus::in_process();
     for round in 0..2_000 {
         let mut heard = bus.subscribe("tandem.here.brief").await.unwrap();
-        let card =
+        let info =
             InstanceInfo { kind: "brief".into(), instance: round.to_string(), ..InstanceInfo::default() };
-        let here = announce(&bus, card);
+        let here = announce(&bus, info);
         if round % 2 == 0 {
             tokio::task::yield_now().await;
         }
@@ -310,7 +310,7 @@ async fn no_beat_follows_a_good_bye() {
         while let Some(message) = heard.next().await {
             last = Some(serde_json::from_slice::<InstanceInfo>(&message.payload).unwrap());
         }
-        assert!(last.is_some_and(|card| card.leaving), "round {round}");
+        assert!(last.is_some_and(|info| info.leaving), "round {round}");
     }
 }
 

@@ -20,7 +20,7 @@ use tokio::time::{Instant, timeout};
 const SOON: Duration = Duration::from_secs(5);
 const LEG: LegRef = LegRef { call: CallId([7; 10]), leg: LegId(0) };
 
-fn line(bus: &Bus) -> EdgeClient {
+fn client(bus: &Bus) -> EdgeClient {
     EdgeClient::open(bus.clone(), Tracing { adopt: |_, _| {}, parent_of: |_| String::new() })
 }
 
@@ -50,8 +50,8 @@ fn committed() -> Verdict {
     Verdict::Committed { revision: 4, trace: String::new() }
 }
 
-async fn verdict(line: &mut EdgeClient) -> (u64, Verdict) {
-    match line.next().await {
+async fn verdict(client: &mut EdgeClient) -> (u64, Verdict) {
+    match client.next().await {
         Inbound::Verdict(ticket, verdict) => (ticket, verdict),
         Inbound::Say(say) => panic!("{say:?}"),
     }
@@ -61,9 +61,9 @@ async fn verdict(line: &mut EdgeClient) -> (u64, Verdict) {
 #[tokio::test]
 async fn what_happened_in_a_call_is_asked_until_it_is_in_the_record() {
     let bus = Bus::in_process();
-    let mut line = line(&bus);
-    line.ask(1, hang_up(), Name::CallId("")).unwrap();
-    line.ask(2, Ask::Recall(LEG), Name::CallId("")).unwrap();
+    let mut client = client(&bus);
+    client.ask(1, hang_up(), Name::CallId("")).unwrap();
+    client.ask(2, Ask::Recall(LEG), Name::CallId("")).unwrap();
     tokio::time::sleep(Duration::from_millis(600)).await;
     let mut asks = bus.serve(subjects::ASK, "orchestrators").await.unwrap();
     for verdict in [Verdict::Unavailable, Verdict::Unavailable, committed(), committed()] {
@@ -71,7 +71,7 @@ async fn what_happened_in_a_call_is_asked_until_it_is_in_the_record() {
     }
     let mut tickets = vec![];
     for _ in 0..2 {
-        let (ticket, verdict) = timeout(SOON, verdict(&mut line)).await.unwrap();
+        let (ticket, verdict) = timeout(SOON, verdict(&mut client)).await.unwrap();
         assert_eq!(verdict, committed());
         tickets.push(ticket);
     }
@@ -82,27 +82,27 @@ async fn what_happened_in_a_call_is_asked_until_it_is_in_the_record() {
 #[tokio::test]
 async fn an_opening_fails_fast() {
     let bus = Bus::in_process();
-    let mut line = line(&bus);
+    let mut client = client(&bus);
     let began = Instant::now();
-    line.ask(1, opening(), Name::CallId("")).unwrap();
-    assert_eq!(timeout(SOON, verdict(&mut line)).await.unwrap(), (1, Verdict::Unavailable));
+    client.ask(1, opening(), Name::CallId("")).unwrap();
+    assert_eq!(timeout(SOON, verdict(&mut client)).await.unwrap(), (1, Verdict::Unavailable));
     assert!(began.elapsed() < Duration::from_millis(200), "{:?}", began.elapsed());
     let mut asks = bus.serve(subjects::ASK, "orchestrators").await.unwrap();
-    line.ask(2, opening(), Name::CallId("")).unwrap();
+    client.ask(2, opening(), Name::CallId("")).unwrap();
     let request = timeout(SOON, asks.next()).await.unwrap().unwrap();
     request.reply(Verdict::Unavailable.encode()).await.unwrap();
-    assert_eq!(timeout(SOON, verdict(&mut line)).await.unwrap(), (2, Verdict::Unavailable));
+    assert_eq!(timeout(SOON, verdict(&mut client)).await.unwrap(), (2, Verdict::Unavailable));
 }
 
 #[tokio::test]
 async fn asking_has_a_deadline() {
     let bus = Bus::in_process();
-    let mut line = line(&bus);
+    let mut client = client(&bus);
     let began = Instant::now();
     // One that takes what is asked and says nothing.
     let _silent = bus.serve(subjects::ASK, "orchestrators").await.unwrap();
-    line.ask(1, hang_up(), Name::CallId("")).unwrap();
-    assert_eq!(verdict(&mut line).await, (1, Verdict::Unavailable));
+    client.ask(1, hang_up(), Name::CallId("")).unwrap();
+    assert_eq!(verdict(&mut client).await, (1, Verdict::Unavailable));
     let took = began.elapsed();
     let deadline = Duration::from_millis(signal::VERDICT_MS);
     assert!((deadline - SOON..deadline + Duration::from_secs(1)).contains(&took), "{took:?}");
@@ -113,10 +113,10 @@ async fn asking_has_a_deadline() {
 async fn no_verdict_is_lost_under_load() {
     const ASKS: u64 = 10_000;
     let bus = Bus::in_process();
-    let mut line = line(&bus);
+    let mut client = client(&bus);
     let mut answered = std::collections::BTreeSet::new();
     for ticket in 0..ASKS / 2 {
-        if line.ask(ticket, opening(), Name::CallId("")).is_err() {
+        if client.ask(ticket, opening(), Name::CallId("")).is_err() {
             answered.insert(ticket);
         }
     }
@@ -124,12 +124,12 @@ async fn no_verdict_is_lost_under_load() {
     // The line is full of answers when further ones are asked.
     tokio::time::sleep(Duration::from_millis(200)).await;
     for ticket in ASKS / 2..ASKS {
-        if line.ask(ticket, opening(), Name::CallId("")).is_err() {
+        if client.ask(ticket, opening(), Name::CallId("")).is_err() {
             answered.insert(ticket);
         }
     }
     while answered.len() < ASKS as usize {
-        let (ticket, verdict) = timeout(SOON, verdict(&mut line)).await.expect("a verdict is lost");
+        let (ticket, verdict) = timeout(SOON, verdict(&mut client)).await.expect("a verdict is lost");
         assert_eq!(verdict, Verdict::Unavailable);
         assert!(answered.insert(ticket), "{ticket} is answered twice");
     }
@@ -139,8 +139,8 @@ async fn no_verdict_is_lost_under_load() {
 #[tokio::test]
 async fn an_order_that_got_lost_is_given_again() {
     let bus = Bus::in_process();
-    let mut line = line(&bus);
-    let _served = line.serve("t.edge", "edge").await.unwrap();
+    let mut client = client(&bus);
+    let _served = client.serve("t.edge", "edge").await.unwrap();
     let state =
         LegState { leg: LEG, revision: 3, dialog: vec![1], edge: String::new(), trace: String::new() };
     let id = EffectId { call: LEG.call, version: 9, index: 0 };
@@ -151,12 +151,12 @@ async fn an_order_that_got_lost_is_given_again() {
         tokio::spawn(async move { bus.request("t.edge", message, Duration::from_secs(2)).await })
     };
     let first = give();
-    assert!(matches!(timeout(SOON, line.next()).await, Ok(Inbound::Say(_))));
+    assert!(matches!(timeout(SOON, client.next()).await, Ok(Inbound::Say(_))));
     let second = give();
-    assert!(timeout(Duration::from_millis(500), line.next()).await.is_err(), "it is being said");
+    assert!(timeout(Duration::from_millis(500), client.next()).await.is_err(), "it is being said");
     assert!(first.await.unwrap().is_err() && second.await.unwrap().is_err());
     let third = give();
-    assert!(matches!(timeout(SOON, line.next()).await, Ok(Inbound::Say(_))), "it was swallowed");
-    line.said(&Said { id, base: 3, dialog: Some(vec![2]), edge: "edge".into(), failed: None });
+    assert!(matches!(timeout(SOON, client.next()).await, Ok(Inbound::Say(_))), "it was swallowed");
+    client.said(&Said { id, base: 3, dialog: Some(vec![2]), edge: "edge".into(), failed: None });
     assert!(third.await.unwrap().is_ok());
 }
