@@ -1,6 +1,6 @@
-//! Who lives: every instance says each second what it is and how full, on `tandem.here.<kind>`.
+//! Directory of instances: each one publishes its [`InstanceInfo`] every second on `tandem.here.<kind>`.
 //!
-//! One rule: whoever was silent for three seconds is gone. Start at [`announce`] and [`Directory::watch`].
+//! One rule: an instance that was silent for 3.5 s is gone. Start at [`announce`] and [`Directory::watch`].
 
 use crate::{Bus, BusError, Message};
 use serde::{Deserialize, Serialize};
@@ -11,44 +11,44 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-/// How often an instance says that it is here.
+/// Interval between the announcements of an instance.
 pub const BEAT: Duration = Duration::from_secs(1);
-/// Silent for this long, it is gone.
+/// Silence after which an instance counts as gone.
 const LIVENESS_TIMEOUT: Duration = Duration::from_millis(3_500);
-/// Instances of one kind that are remembered.
+/// Number of instances that a [`Directory`] holds at most.
 const MAX_INSTANCES: usize = 4_096;
 
-/// What an instance says of itself.
+/// Description of an instance, as it announces itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct InstanceInfo {
-    /// `sip-edge`, `xmpp-edge`, `orchestrator`, `rtp-relay`.
+    /// Kind: `sip-edge`, `xmpp-edge`, `orchestrator` or `rtp-relay`.
     pub kind: String,
-    /// Unique among its kind.
+    /// Id, unique within the kind.
     pub instance: String,
-    /// Where its own protocol is asked, `host:port`; empty = only on the bus.
+    /// Address of its own protocol, `host:port`; empty = reached by the bus only.
     pub address: String,
-    /// Work that it holds, in its own unit.
+    /// Load, in a unit of the kind's own.
     pub load: u64,
-    /// Most that it takes, in the same unit.
+    /// Highest load that it accepts, in the same unit.
     pub capacity: u64,
-    /// Packets that it forwards a second, where it is a relay.
+    /// Number of packets that a relay forwards per second.
     pub packets: u64,
-    /// Share of its core that its busiest media thread uses, thousandths …
+    /// Share of a core that the busiest media thread uses, in thousandths.
     pub busy: u32,
-    /// … and the share from which it takes nothing new.
+    /// Share from which a relay accepts no new sessions, in thousandths.
     pub max_busy: u32,
-    /// Where it is, in the operator's words.
+    /// Region, named by the operator.
     pub region: String,
-    /// What it is for, in the operator's words.
+    /// Labels, named by the operator.
     pub labels: Vec<String>,
-    /// It takes nothing new.
+    /// True while it accepts no new work.
     pub draining: bool,
-    /// Start, milliseconds since the Unix epoch.
+    /// Time of start, ms since the Unix epoch.
     pub started_ms: u64,
-    /// Anything else worth knowing: version, admin address.
+    /// Further facts: version, admin address.
     pub facts: BTreeMap<String, String>,
-    /// It says good-bye: forget it at once.
+    /// True in the last announcement: the directory removes the instance at once.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub leaving: bool,
 }
@@ -57,7 +57,7 @@ fn subject(kind: &str) -> String {
     format!("tandem.here.{kind}")
 }
 
-/// Keeps saying that an instance is here; says good-bye when dropped.
+/// Announces an instance until it is dropped; then announces that it leaves.
 #[derive(Debug)]
 pub struct Announcer {
     info: watch::Sender<InstanceInfo>,
@@ -65,13 +65,13 @@ pub struct Announcer {
     bus: Bus,
 }
 
-/// Announces an instance from now on: at once, each second, and when its info changes in what matters.
+/// Announces an instance at once, every second, and whenever `draining` changes.
 #[must_use]
 pub fn announce(bus: &Bus, info: InstanceInfo) -> Announcer {
     announce_every(BEAT, bus, info)
 }
 
-/// [`announce`] for one whose silence must be noticed sooner.
+/// Announces an instance as [`announce`] does, at another interval.
 #[must_use]
 pub fn announce_every(beat: Duration, bus: &Bus, info: InstanceInfo) -> Announcer {
     let (sender, mut receiver) = watch::channel(info);
@@ -79,7 +79,7 @@ pub fn announce_every(beat: Duration, bus: &Bus, info: InstanceInfo) -> Announce
     let task = tokio::spawn(async move {
         loop {
             let info = receiver.borrow_and_update().clone();
-            // A bus that is away is no news to this task: the next beat tries again.
+            // A failed announcement is not repeated: the next one follows soon.
             let _ = publish(&publisher, &info).await;
             tokio::select! {
                 () = tokio::time::sleep(beat) => {}
@@ -100,12 +100,12 @@ async fn publish(bus: &Bus, info: &InstanceInfo) -> Result<(), BusError> {
 }
 
 impl Announcer {
-    /// Changes the info; told with the next beat, a drain at once.
+    /// Changes the description; published with the next announcement, or at once if `draining` changes.
     pub fn update(&self, change: impl FnOnce(&mut InstanceInfo)) {
         self.info.send_modify(change);
     }
 
-    /// Says good-bye and waits until it has left.
+    /// Announces that the instance leaves, and waits until the bus has the message.
     pub async fn leave(mut self) {
         if let Some(task) = self.task.take() {
             let info = self.info.borrow().clone();
@@ -116,7 +116,7 @@ impl Announcer {
 }
 
 impl Drop for Announcer {
-    /// Says good-bye as far as there is a runtime to say it on; who misses it waits three beats.
+    /// Announces that the instance leaves, if there is a runtime to send it. Best effort: its silence has the same effect later.
     fn drop(&mut self) {
         let Some(task) = self.task.take() else { return };
         task.abort();
@@ -128,7 +128,7 @@ impl Drop for Announcer {
 }
 
 async fn leave(bus: &Bus, info: InstanceInfo, task: JoinHandle<()>) {
-    // A beat that is just being said must not come after the good-bye.
+    // An announcement on its way must not follow the last one.
     task.abort();
     let _ = task.await;
     let _ = publish(bus, &InstanceInfo { leaving: true, ..info }).await;
@@ -139,15 +139,15 @@ fn drain_subject(instance: &str) -> String {
     format!("tandem.drain.{}", instance.chars().map(plain).collect::<String>())
 }
 
-/// Asks an instance to take nothing new; whether it does is seen on its info.
+/// Asks an instance to accept no new work. Its `draining` shows that it has obeyed.
 ///
 /// # Errors
-/// [`BusError`] when it cannot be handed over.
+/// [`BusError`] when the message cannot be handed over.
 pub async fn ask_to_drain(bus: &Bus, instance: &str) -> Result<(), BusError> {
     bus.publish(&drain_subject(instance), Message::default()).await
 }
 
-/// Waits until somebody asks this instance to drain.
+/// Waits until an operator asks this instance to drain.
 ///
 /// # Errors
 /// [`BusError::Link`] without connection.
@@ -161,7 +161,7 @@ pub async fn asked_to_drain(bus: &Bus, instance: &str) -> Result<(), BusError> {
 
 type Seen = Arc<Mutex<BTreeMap<String, (InstanceInfo, Instant)>>>;
 
-/// The living instances of one kind (or of all).
+/// Live instances of one kind, or of all.
 #[derive(Debug)]
 pub struct Directory {
     seen: Seen,
@@ -169,7 +169,7 @@ pub struct Directory {
 }
 
 impl Directory {
-    /// Watches one kind, `*` for all. Complete after one beat.
+    /// Watches one kind, `*` for all. The list is complete after one [`BEAT`].
     ///
     /// # Errors
     /// [`BusError::Link`] without connection.
@@ -179,7 +179,7 @@ impl Directory {
         let table = seen.clone();
         let task = tokio::spawn(async move {
             while let Some(message) = inbox.next().await {
-                // What makes no sense is somebody else's message.
+                // Messages that cannot be read are ignored.
                 let Ok(info) = serde_json::from_slice::<InstanceInfo>(&message.payload) else { continue };
                 let mut table = lock(&table);
                 let name = format!("{}/{}", info.kind, info.instance);
@@ -198,7 +198,7 @@ impl Directory {
         Ok(Directory { seen, task })
     }
 
-    /// Who lives.
+    /// Returns the live instances.
     #[must_use]
     pub fn list(&self) -> Vec<InstanceInfo> {
         let mut table = lock(&self.seen);
@@ -206,7 +206,7 @@ impl Directory {
         table.values().map(|(info, _)| info.clone()).collect()
     }
 
-    /// Who lives, and for how long each has been silent.
+    /// Returns the live instances, each with the time since its last announcement.
     #[must_use]
     pub fn silences(&self) -> Vec<(InstanceInfo, Duration)> {
         let mut table = lock(&self.seen);
@@ -214,7 +214,7 @@ impl Directory {
         table.values().map(|(info, at)| (info.clone(), at.elapsed())).collect()
     }
 
-    /// The living instance of this name.
+    /// Returns the live instance with this id.
     #[must_use]
     pub fn find(&self, instance: &str) -> Option<InstanceInfo> {
         self.list().into_iter().find(|info| info.instance == instance)

@@ -1,7 +1,7 @@
-//! An edge's line to the orchestrators: what it asks, what it is told to say, and the answers of both.
+//! Client of the orchestrators in an edge: sends asks, receives orders, and carries the answers of both.
 //!
-//! One rule: nothing waits without a deadline, and nothing is kept without a limit. The sans-IO edge sits in one task; this is
-//! all that it needs of the bus. Start at [`EdgeClient::open`].
+//! One rule: every wait has a deadline and every collection a limit. The task of the sans-IO edge uses nothing else of the bus.
+//! Start at [`EdgeClient::open`].
 
 mod orders;
 
@@ -17,29 +17,31 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tracing::{Instrument, Span, info_span, warn};
 
-/// One orchestrator has this long to answer.
+/// Time that one orchestrator has for its answer.
 const ASK_TIMEOUT: Duration = Duration::from_secs(3);
-/// An ask that opens a call is asked so often: its peer may go elsewhere.
+/// Number of tries for an ask that opens a call. Few: the caller can try elsewhere.
 const OPENING_TRIES: u32 = 2;
-/// What happened in a call is asked until it is in the record, or this time is over: nobody hangs up twice.
+/// Time for which an event of an existing call is retried: a peer sends a BYE once.
 const RETRY_TIMEOUT: Duration = Duration::from_millis(VERDICT_MS);
-/// Between such asks; the pause doubles.
+/// Pause before the first retry; it doubles with each further one.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
+/// Longest pause between retries.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
-/// Asks on their way; further ones are unavailable at once.
+/// Number of asks on their way; further ones get [`Verdict::Unavailable`] at once.
 const MAX_ASKS: usize = 4_096;
-/// Traces of legs that are remembered.
+/// Number of calls whose trace is remembered.
 const MAX_TRACES: usize = 65_536;
-/// How the traces of a leg are found and named: given by the runtime, which this crate does not know.
+
+/// Functions of the runtime's tracing, which this crate does not depend on.
 #[derive(Clone, Copy, Debug)]
 pub struct Tracing {
-    /// Makes a span a child of a traceparent.
+    /// Makes a span the child of a traceparent.
     pub adopt: fn(&Span, &str),
-    /// The traceparent of a span.
+    /// Returns the traceparent of a span.
     pub parent_of: fn(&Span) -> String,
 }
 
-/// What a leg is called in its own protocol, for traces; may be empty.
+/// Name of a leg in its own protocol, for traces; may be empty.
 #[derive(Clone, Copy, Debug)]
 pub enum Name<'a> {
     /// SIP Call-ID.
@@ -48,12 +50,12 @@ pub enum Name<'a> {
     Sid(&'a str),
 }
 
-/// What comes in on the line.
+/// Message from the orchestrators.
 #[derive(Debug)]
 pub enum Inbound {
-    /// The answer to an ask.
+    /// Answer to the ask with this ticket.
     Verdict(u64, Verdict),
-    /// An order; answer it with [`EdgeClient::said`].
+    /// Order to execute; answered with [`EdgeClient::said`].
     Say(Say),
 }
 
@@ -62,7 +64,7 @@ enum Arrival {
     Order(Say, Request),
 }
 
-/// The line.
+/// Client of the orchestrators.
 pub struct EdgeClient {
     bus: Bus,
     tracing: Tracing,
@@ -74,7 +76,7 @@ pub struct EdgeClient {
     trace_order: VecDeque<CallId>,
 }
 
-/// Serves a subject until it is dropped.
+/// Subscription to the orders of a subject; ends when dropped.
 #[derive(Debug)]
 pub struct Served(JoinHandle<()>);
 
@@ -85,7 +87,7 @@ impl Drop for Served {
 }
 
 impl EdgeClient {
-    /// A line over this bus.
+    /// Makes a client on a bus.
     #[must_use]
     pub fn open(bus: Bus, tracing: Tracing) -> EdgeClient {
         let (sender, receiver) = mpsc::channel(MAX_ASKS);
@@ -101,7 +103,7 @@ impl EdgeClient {
         }
     }
 
-    /// Takes the orders of a subject from now on.
+    /// Subscribes to the orders of a subject.
     ///
     /// # Errors
     /// [`BusError::Link`] without connection.
@@ -122,10 +124,10 @@ impl EdgeClient {
         })))
     }
 
-    /// Sends an ask; its answer comes in as [`Inbound::Verdict`], once. `name` is for traces.
+    /// Sends an ask; exactly one [`Inbound::Verdict`] with its ticket follows. `name` is for traces.
     ///
     /// # Errors
-    /// Too much is asked already: the verdict, of which nothing more will come in.
+    /// The verdict itself if too many asks are on their way; none follows then.
     pub fn ask(&mut self, ticket: u64, ask: Ask, name: Name<'_>) -> Result<(), Verdict> {
         let leg = match &ask {
             Ask::Heard(heard) => heard.leg,
@@ -164,10 +166,10 @@ impl EdgeClient {
         Ok(())
     }
 
-    /// The next that comes in. Cancel-safe.
+    /// Waits for the next message. Cancel-safe.
     pub async fn next(&mut self) -> Inbound {
         loop {
-            // The line holds a sender itself, so the channel never ends.
+            // The client holds a sender itself, so the channel never ends.
             let Some(arrival) = self.receiver.recv().await else { std::future::pending().await };
             if let Some(inbound) = self.handle(arrival) {
                 return inbound;
@@ -175,7 +177,7 @@ impl EdgeClient {
         }
     }
 
-    /// The next that has come in already.
+    /// Returns the next message that has arrived, if any.
     pub fn try_next(&mut self) -> Option<Inbound> {
         while let Ok(arrival) = self.receiver.try_recv() {
             if let Some(inbound) = self.handle(arrival) {
@@ -214,7 +216,7 @@ impl EdgeClient {
         }
     }
 
-    /// Answers an order.
+    /// Answers all requests that wait for an order.
     pub fn said(&mut self, said: &Said) {
         let Some((requests, span)) = self.orders.finish(said.id) else { return };
         let octets = said.encode();
@@ -242,7 +244,7 @@ impl EdgeClient {
     }
 }
 
-/// The verdict of the orchestrators. An event that was committed but not answered gets the same verdict when it is asked again.
+/// Asks the orchestrators for a verdict, with retries. An event that was committed but not answered gets the same verdict again.
 async fn request_verdict(bus: &Bus, message: Message, opens: bool) -> Verdict {
     let until = Instant::now() + RETRY_TIMEOUT;
     let left = || until.saturating_duration_since(Instant::now());

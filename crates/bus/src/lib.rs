@@ -1,8 +1,8 @@
-//! How instances talk: NATS, or channels within a single process.
+//! Message bus between instances: NATS, or channels within a single process.
 //!
-//! One rule: a request is answered by one member of a queue group, or fails within its deadline; when nobody serves the
-//! subject, or there is no link, that is told at once. What nobody waits for any more is not served. Every queue is bounded. Both implementations pass the same contract suite
-//! (`tests/contract.rs`). Knows nothing of what the octets mean. Start at [`Bus`].
+//! One rule: a request is answered by one member of a queue group, or fails within its deadline; it fails at once when the subject
+//! has no server or the bus no connection. Expired requests are dropped. Every queue is bounded. Both implementations pass the same
+//! contract suite (`tests/contract.rs`). Payloads are opaque octets. Start at [`Bus`].
 
 pub mod directory;
 pub mod edge;
@@ -15,44 +15,44 @@ use bytes::Bytes;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Messages that may wait for one server or subscriber; further ones are refused or dropped.
+/// Number of messages that wait for one server or subscriber; further requests are refused, further messages dropped.
 pub const QUEUE: usize = 4_096;
-/// Largest payload, octets.
+/// Largest payload in octets.
 pub const MAX_PAYLOAD: usize = 512 * 1024;
 
-/// Octets with the trace that they belong to.
+/// Payload with its trace.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Message {
     /// W3C traceparent; may be empty.
     pub trace: String,
-    /// Opaque.
+    /// Opaque octets.
     pub payload: Bytes,
 }
 
-/// Why a message did not get through.
+/// Failure of a bus operation.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BusError {
-    /// Nobody serves the subject.
+    /// No instance serves the subject.
     #[error("nobody serves the subject")]
     NoResponder,
-    /// No answer within the deadline; whether it was served is unknown.
+    /// No answer within the deadline; the request may or may not have been served.
     #[error("no answer in time")]
     Timeout,
-    /// The server's queue is full.
+    /// Queue of the server is full.
     #[error("the queue is full")]
     Full,
-    /// Over [`MAX_PAYLOAD`].
+    /// Payload over [`MAX_PAYLOAD`].
     #[error("message too large")]
     TooLarge,
-    /// No connection.
+    /// No connection to the bus.
     #[error("no link to the bus: {0}")]
     Link(String),
 }
 
-/// A request to be answered. Dropped unanswered, its asker runs into the deadline.
+/// Request to be answered. The requester of one that is dropped gets [`BusError::Timeout`].
 #[derive(Debug)]
 pub struct Request {
-    /// What was asked.
+    /// Message of the requester.
     pub message: Message,
     reply: Reply,
 }
@@ -63,14 +63,14 @@ enum Reply {
     Nats(nats::Responder),
 }
 
-/// What comes in on a subject; dropping it ends the subscription.
+/// Queue of what arrives on a subject; dropping it ends the subscription.
 #[derive(Debug)]
 pub struct Inbox<T> {
     receiver: tokio::sync::mpsc::Receiver<T>,
     guard: Guard,
 }
 
-/// Undoes the subscription.
+/// Ends the subscription when dropped.
 #[derive(Debug)]
 enum Guard {
     Local(local::Subscription),
@@ -86,7 +86,7 @@ impl Drop for Guard {
     }
 }
 
-/// A handle to the bus; clones share it.
+/// Handle to the bus; clones share it.
 #[derive(Clone, Debug)]
 pub struct Bus(Inner);
 
@@ -97,13 +97,13 @@ enum Inner {
 }
 
 impl Bus {
-    /// Within this process.
+    /// Makes a bus within this process.
     #[must_use]
     pub fn in_process() -> Bus {
         Bus(Inner::Local(Arc::default()))
     }
 
-    /// On NATS.
+    /// Connects to NATS.
     ///
     /// # Errors
     /// [`BusError::Link`] when no server of the list can be reached.
@@ -111,10 +111,10 @@ impl Bus {
         Ok(Bus(Inner::Nats(nats::Nats::connect(config).await?)))
     }
 
-    /// Asks one member of the group that serves `subject` and waits for its answer.
+    /// Sends a request to one member of the group that serves `subject` and waits for its answer.
     ///
     /// # Errors
-    /// [`BusError`]; `NoResponder` at once when nobody serves it.
+    /// [`BusError`]; `NoResponder` comes at once.
     pub async fn request(
         &self,
         subject: &str,
@@ -139,10 +139,10 @@ impl Bus {
         }
     }
 
-    /// Tells everybody who subscribes; nobody is fine too.
+    /// Publishes a message to all subscribers of `subject`, if there are any.
     ///
     /// # Errors
-    /// [`BusError`] when it cannot be handed over.
+    /// [`BusError`] when the message cannot be handed over.
     pub async fn publish(&self, subject: &str, message: Message) -> Result<(), BusError> {
         check_size(&message.payload)?;
         match &self.0 {
@@ -154,7 +154,7 @@ impl Bus {
         }
     }
 
-    /// Everything published on subjects that match: `*` stands for one token, `>` at the end for the rest.
+    /// Subscribes to all subjects that match: `*` stands for one token, `>` at the end for one or more.
     ///
     /// # Errors
     /// [`BusError::Link`] without connection.
@@ -165,7 +165,7 @@ impl Bus {
         }
     }
 
-    /// Waits until what was handed over has left, and subscriptions stand at the server.
+    /// Waits until the server has all messages that were handed over before, and all subscriptions.
     ///
     /// # Errors
     /// [`BusError::Link`] without connection.
@@ -182,8 +182,8 @@ fn check_size(payload: &Bytes) -> Result<(), BusError> {
 }
 
 impl<T> Inbox<T> {
-    /// Takes nothing new from now on; what has come already is still there, then the inbox ends. What is on its way in this
-    /// moment may run into its asker's deadline.
+    /// Ends the subscription. What has arrived before is still returned, then the inbox ends. A request on its way at this moment may
+    /// run into its deadline.
     pub fn close(&mut self) {
         match &mut self.guard {
             Guard::Local(subscription) => subscription.cancel(),
@@ -193,14 +193,14 @@ impl<T> Inbox<T> {
 }
 
 impl Inbox<Message> {
-    /// The next one; `None` when the bus is gone or the inbox was closed. Cancel-safe.
+    /// Returns the next message; `None` when the bus is gone or the inbox is closed and empty. Cancel-safe.
     pub async fn next(&mut self) -> Option<Message> {
         self.receiver.recv().await
     }
 }
 
 impl Inbox<Request> {
-    /// The next one that somebody still waits for; `None` when the bus is gone or the inbox was closed. Cancel-safe.
+    /// Returns the next request that has not expired; `None` when the bus is gone or the inbox is closed and empty. Cancel-safe.
     pub async fn next(&mut self) -> Option<Request> {
         loop {
             let request = self.receiver.recv().await?;
@@ -212,7 +212,7 @@ impl Inbox<Request> {
 }
 
 impl Request {
-    /// Its asker has given up: serving it would do what nobody waits for.
+    /// Returns true if the requester no longer waits for the answer.
     fn has_expired(&self) -> bool {
         match &self.reply {
             Reply::Local(sender) => sender.is_closed(),
@@ -220,10 +220,10 @@ impl Request {
         }
     }
 
-    /// Answers it.
+    /// Answers the request.
     ///
     /// # Errors
-    /// [`BusError`] when the answer cannot be handed over; the asker has perhaps given up.
+    /// [`BusError`] when the answer cannot be handed over, for instance because the requester no longer waits.
     pub async fn reply(self, payload: impl Into<Bytes>) -> Result<(), BusError> {
         let payload = payload.into();
         check_size(&payload)?;

@@ -1,4 +1,4 @@
-//! The bus of a single process.
+//! Bus within a single process.
 
 use crate::{BusError, Guard, Inbox, Message, QUEUE, Reply, Request};
 use bytes::Bytes;
@@ -13,7 +13,7 @@ pub(crate) struct Local(Mutex<State>);
 #[derive(Debug, Default)]
 struct State {
     next: u64,
-    /// Members of each subject's queue groups. As on NATS, every group of a subject gets a request; the first answer counts.
+    /// Queue groups of each subject; a request goes to one member of one group.
     servers: HashMap<String, HashMap<String, Group>>,
     listeners: Vec<(u64, String, mpsc::Sender<Message>)>,
 }
@@ -24,7 +24,7 @@ struct Group {
     members: Vec<(u64, mpsc::Sender<Request>)>,
 }
 
-/// A subscription, to be undone.
+/// Id of a subscription or group member, for cancelling it.
 #[derive(Debug)]
 pub(crate) struct Subscription(Weak<Local>, u64);
 
@@ -78,7 +78,7 @@ impl Local {
         )?;
         match tokio::time::timeout(timeout, answer).await {
             Ok(Ok(payload)) => Ok(payload),
-            // Dropped unanswered or late: the asker cannot tell whether it was served.
+            // Dropped unanswered, or late: the request may have been served.
             Ok(Err(_)) | Err(_) => Err(BusError::Timeout),
         }
     }
@@ -119,7 +119,7 @@ impl Local {
     }
 }
 
-/// `*` matches one token, a last `>` one or more.
+/// Returns true if `subject` matches `pattern`: `*` matches one token, a last `>` one or more.
 fn matches(pattern: &str, subject: &str) -> bool {
     let (mut pattern, mut subject) = (pattern.split('.'), subject.split('.'));
     loop {

@@ -1,7 +1,7 @@
-//! The bus on NATS: core request/reply and publish; nothing here waits on JetStream.
+//! Bus on NATS: core request/reply and publish, no JetStream.
 //!
-//! One rule: nothing is sent late. While the server is away the client would keep what it is given and send it after; so it is
-//! given nothing then, and a request says until when it is of use.
+//! One rule: nothing is sent late. A client without connection would queue messages and send them after it has reconnected; so it is
+//! given none then, and each request carries its time of expiry.
 
 use crate::{BusError, Guard, Inbox, Message, QUEUE, Reply, Request};
 use async_nats::client::RequestErrorKind;
@@ -15,23 +15,23 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 const TRACEPARENT: &str = "traceparent";
-/// Milliseconds since the Unix epoch after which nobody waits for the answer.
+/// Header with a request's time of expiry, ms since the Unix epoch.
 const EXPIRES: &str = "tandem-until";
-/// A request is served so long after its time, ms: the clocks of two hosts differ by less.
+/// Tolerance for the time of expiry, ms: the clocks of two hosts differ by less.
 pub const SKEW_MS: u64 = 2_000;
-/// Handing something to a client that is linked takes no longer, or it is not linked.
+/// Time after which handing a message to the client fails: a connected client takes it sooner.
 const SEND_TIMEOUT: Duration = Duration::from_secs(1);
-/// A subject that is never served.
+/// Subject that is never served.
 const UNSERVED: &str = "tandem.nobody";
 
-/// Where NATS is.
+/// Address of NATS and name of this client.
 #[derive(Clone, Debug)]
 pub struct NatsConfig {
-    /// `nats://a:4222,nats://b:4222`: the client goes on to the next when one is lost.
+    /// URLs, `nats://a:4222,nats://b:4222`: the client connects to the next one when a connection is lost.
     pub url: String,
-    /// Shown by the server's monitoring.
+    /// Name of the connection in the server's monitoring.
     pub name: String,
-    /// Milliseconds since the Unix epoch.
+    /// Clock, ms since the Unix epoch.
     pub now: fn() -> u64,
 }
 
@@ -41,7 +41,7 @@ pub(crate) struct Nats {
     now: fn() -> u64,
 }
 
-/// Who waits for an answer, and until when.
+/// Reply subject of a request, with its time of expiry.
 #[derive(Debug)]
 pub(crate) struct Responder {
     nats: Nats,
@@ -63,11 +63,11 @@ impl Responder {
     }
 }
 
-/// Moves messages into an inbox.
+/// Task that moves messages from the client's subscription into an inbox.
 #[derive(Debug)]
 pub(crate) struct Forwarder {
     task: JoinHandle<()>,
-    /// Dropped: take nothing new.
+    /// Drains the subscription when dropped.
     open: Option<oneshot::Sender<()>>,
 }
 
@@ -101,7 +101,7 @@ impl Nats {
         }
     }
 
-    /// Hands something to the client while it is linked.
+    /// Hands a message to the client; fails if there is no connection.
     async fn send<T, E: std::fmt::Display>(
         &self,
         sending: impl Future<Output = Result<T, E>>,
@@ -154,8 +154,8 @@ impl Nats {
         self.inbox(stream, |message| Some(read(message))).await
     }
 
-    /// The client's own flush only empties its buffer. The server works through a connection in order, so its word that nobody
-    /// serves this subject means that it has seen everything before it, subscriptions included.
+    /// Waits until the server has processed everything before. The client's own flush only empties its buffer; the server answers a
+    /// request to a subject without server, and processes a connection in order, subscriptions included.
     pub async fn flush(&self) -> Result<(), BusError> {
         match self.request(UNSERVED, Message::default(), Duration::from_secs(2)).await {
             Ok(_) | Err(BusError::NoResponder) => Ok(()),
@@ -163,7 +163,7 @@ impl Nats {
         }
     }
 
-    /// Moves messages into a bounded inbox; the subscription ends with it.
+    /// Moves messages into a bounded inbox; the subscription ends when the inbox is dropped.
     async fn inbox<T: Send + 'static>(
         &self,
         mut stream: async_nats::Subscriber,
@@ -179,9 +179,9 @@ impl Nats {
                     message = stream.next() => message,
                     _ = &mut closed, if !draining => {
                         draining = true;
-                        // What has come already is still moved; what is on the wire just now may be lost to its responder's deadline.
+                        // What has arrived before is still moved; a request on the wire at this moment may run into its deadline.
                         match timeout(SEND_TIMEOUT, stream.drain()).await {
-                            // Written now, not with whatever is written next.
+                            // Sends the UNSUB now, not with the next message.
                             Ok(Ok(())) => drop(nats.client.flush().await),
                             _ => return,
                         }
@@ -200,7 +200,7 @@ impl Nats {
             }
         });
         let inbox = Inbox { receiver, guard: Guard::Nats(Forwarder { task, open: Some(open) }) };
-        // The server knows the subscription when this returns: who is told to ask us next will find us.
+        // The server has the subscription when this returns: an instance that hears of it can send requests at once.
         self.flush().await?;
         Ok(inbox)
     }

@@ -1,4 +1,4 @@
-//! What every bus does, shown within one process and on a real NATS server.
+//! Contract of every bus, checked within one process and on a real NATS server.
 
 #![allow(
     clippy::unwrap_used,
@@ -13,11 +13,11 @@ use std::time::{Duration, Instant};
 use tandem_bus::directory::{Directory, InstanceInfo, announce, ask_to_drain, asked_to_drain};
 use tandem_bus::{Bus, BusError, Inbox, MAX_PAYLOAD, Message, NatsConfig, QUEUE, Request};
 
-/// A nats-server of our own on a free port; ends with the test.
+/// NATS server on a free port, killed at the end of the test.
 struct Server(Child, u16);
 
 impl Server {
-    /// On a port that the server chose itself: no other test can have it.
+    /// Starts a server on a port that it chose itself, so that no other test has it.
     fn start() -> Server {
         let directory = std::env::temp_dir();
         let child = spawn(&["-p", "-1", "--ports_file_dir", directory.to_str().unwrap()]);
@@ -95,10 +95,10 @@ fn text(payload: &str) -> Message {
 }
 
 const SOON: Duration = Duration::from_secs(2);
-/// Clocks of two hosts are allowed to differ by less.
+/// Time after which a request has expired: more than the tolerance for clocks that differ.
 const CLOCKS: Duration = Duration::from_millis(2_200);
 
-/// Answers every request with the name of the server and what it was asked.
+/// Answers every request with the name of the server, the payload and the trace.
 fn answering(mut inbox: Inbox<Request>, name: &'static str) -> tokio::task::JoinHandle<usize> {
     tokio::spawn(async move {
         let mut served = 0;
@@ -119,14 +119,14 @@ fn answering(mut inbox: Inbox<Request>, name: &'static str) -> tokio::task::Join
     })
 }
 
-/// The contract: `here` and `there` are two handles to the same bus, as two instances have them.
+/// Checks the contract: `here` and `there` are two handles to the same bus, as two instances have them.
 async fn holds(here: Bus, there: Bus) {
-    // Nobody there: told at once.
+    // Without a server a request fails at once.
     let began = now();
     assert_eq!(here.request("t.ask", text("x"), SOON).await, Err(BusError::NoResponder));
     assert!(began.elapsed() < Duration::from_millis(500), "{:?}", began.elapsed());
 
-    // A group shares the work; the trace comes along.
+    // The members of a group share the requests; the trace travels along.
     let members = [
         answering(here.serve("t.ask", "g").await.unwrap(), "one"),
         answering(there.serve("t.ask", "g").await.unwrap(), "two"),
@@ -141,8 +141,8 @@ async fn holds(here: Bus, there: Bus) {
     }
     assert_eq!(names.len(), 2, "both members served");
 
-    // A member that leaves takes nothing with it; when all have left that is told again.
-    // The server may not yet know of the first one's leaving when the second is asked to; whoever is not answered asks again.
+    // A member that leaves loses no request; when all have left, requests fail at once again. The server may still send to the first
+    // member when the second is asked to leave, so an unanswered request is repeated.
     let mut left = 0;
     for _ in 0..40 {
         left += usize::from(here.request("t.ask", text("stop"), Duration::from_millis(250)).await.is_ok());
@@ -156,7 +156,7 @@ async fn holds(here: Bus, there: Bus) {
         served += member.await.unwrap();
     }
     assert_eq!(served, 60);
-    // Leaving takes the server a moment; then nobody is there again.
+    // The server learns of it after a moment.
     let mut after = Ok(bytes::Bytes::new());
     for _ in 0..40 {
         after = here.request("t.ask", text("x"), Duration::from_millis(50)).await;
@@ -166,11 +166,11 @@ async fn holds(here: Bus, there: Bus) {
     }
     assert_eq!(after, Err(BusError::NoResponder));
 
-    // An answer that does not come is a timeout, not a wait for ever.
+    // An answer that does not come is a timeout.
     let _silent = there.serve("t.silent", "g").await.unwrap();
     assert_eq!(here.request("t.silent", text("x"), Duration::from_millis(80)).await, Err(BusError::Timeout));
 
-    // What is published reaches everybody who listens, by pattern.
+    // A published message reaches every subscriber whose pattern matches.
     let (mut all, mut some, mut none) = (
         here.subscribe("t.>").await.unwrap(),
         there.subscribe("t.*.up").await.unwrap(),
@@ -190,7 +190,7 @@ async fn holds(here: Bus, there: Bus) {
     for _ in 0..3 * QUEUE {
         here.publish("t.flood", text("x")).await.unwrap();
     }
-    // Everything has come to the other side before anything is taken out.
+    // All messages arrive at the other handle before the first is read.
     here.flush().await.unwrap();
     there.flush().await.unwrap();
     tokio::time::sleep(Duration::from_millis(200)).await;
@@ -200,7 +200,7 @@ async fn holds(here: Bus, there: Bus) {
     }
     assert_eq!(kept, QUEUE);
 
-    // A closed inbox gives what has come already, and then ends; others are asked from then on.
+    // A closed inbox returns what has arrived, then ends; it gets no further requests.
     let mut leaving = there.serve("v.leaving", "g").await.unwrap();
     let asking = ["a", "b"].map(|payload| {
         let here = here.clone();
@@ -222,7 +222,7 @@ async fn holds(here: Bus, there: Bus) {
     }
     assert_eq!(after, Err(BusError::NoResponder));
 
-    // What nobody waits for any more is not served.
+    // Expired requests are dropped.
     let mut late = there.serve("v.late", "g").await.unwrap();
     let patience = Duration::from_millis(50);
     assert_eq!(here.request("v.late", text("stale"), patience).await, Err(BusError::Timeout));
@@ -234,7 +234,7 @@ async fn holds(here: Bus, there: Bus) {
     assert!(asking.await.unwrap().is_ok());
 }
 
-/// The directory: who announces itself is seen, who drains is seen draining, who leaves or falls silent is gone.
+/// Checks the directory: it lists announced instances, shows that they drain, and removes those that leave or fall silent.
 async fn lists(here: Bus, there: Bus) {
     let relays = Directory::watch(&there, "rtp-relay").await.unwrap();
     let all = Directory::watch(&there, "*").await.unwrap();
@@ -259,7 +259,7 @@ async fn lists(here: Bus, there: Bus) {
     let began = now();
     eventually(|| relays.list().is_empty()).await;
     assert!(began.elapsed() < Duration::from_secs(2), "a good-bye is heard at once: {:?}", began.elapsed());
-    // One that dies says nothing: a single beat, then silence.
+    // An instance that dies falls silent after its last announcement.
     let beat = serde_json::to_vec(&info("rtp-relay", "four")).unwrap();
     here.publish("tandem.here.rtp-relay", Message { payload: beat.into(), ..Message::default() })
         .await
@@ -292,7 +292,7 @@ async fn the_process_keeps_a_directory() {
     lists(bus.clone(), bus).await;
 }
 
-/// However close a beat is to the good-bye, the good-bye is the last word.
+/// Checks that the last announcement is the one that says that the instance leaves.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_beat_follows_a_good_bye() {
     let bus = Bus::in_process();
@@ -370,7 +370,7 @@ async fn a_client_comes_back_after_its_server_did() {
     assert!(answer.is_ok(), "{answer:?}");
 }
 
-/// While the server is away everything is refused at once, however much comes; and none of it is done after.
+/// Without connection every request and message is refused at once, and none is sent after a reconnect.
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_kept_for_a_server_that_is_away() {
     let server = Server::start();
@@ -378,7 +378,7 @@ async fn nothing_is_kept_for_a_server_that_is_away() {
     let (bus, there) = (Bus::nats(&config).await.unwrap(), Bus::nats(&config).await.unwrap());
     let (mut served, mut heard) =
         (there.serve("t.away", "g").await.unwrap(), there.subscribe("t.told").await.unwrap());
-    // Asked while it was there, to be answered when it is away.
+    // A request that is sent while the server is there, and answered when it is away.
     let asking = tokio::spawn({
         let bus = bus.clone();
         async move { bus.request("t.away", text("before"), SOON).await }
@@ -403,7 +403,7 @@ async fn nothing_is_kept_for_a_server_that_is_away() {
     assert!(came.is_err(), "something stale is told: {came:?}");
 }
 
-/// A server that stalls has taken a request before anybody can know: it is not served when it comes out at last.
+/// A server that stalls may hold a request: it has expired by the time it is delivered.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_stalled_server_held_back_is_not_served() {
     let server = Server::start();

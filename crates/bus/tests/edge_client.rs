@@ -1,4 +1,4 @@
-//! An edge's line: what is asked again, what is not, and that every ask has one answer.
+//! Client of an edge: which asks are retried, and that every ask gets one verdict.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -57,7 +57,7 @@ async fn verdict(client: &mut EdgeClient) -> (u64, Verdict) {
     }
 }
 
-/// No orchestrator, then one whose store does not answer, then one that can: the hang-up is in the record.
+/// First no orchestrator, then one whose store does not answer, then a working one: the hang-up is committed.
 #[tokio::test]
 async fn what_happened_in_a_call_is_asked_until_it_is_in_the_record() {
     let bus = Bus::in_process();
@@ -99,7 +99,7 @@ async fn asking_has_a_deadline() {
     let bus = Bus::in_process();
     let mut client = client(&bus);
     let began = Instant::now();
-    // One that takes what is asked and says nothing.
+    // An orchestrator that takes requests and does not answer.
     let _silent = bus.serve(subjects::ASK, "orchestrators").await.unwrap();
     client.ask(1, hang_up(), Name::CallId("")).unwrap();
     assert_eq!(verdict(&mut client).await, (1, Verdict::Unavailable));
@@ -108,7 +108,7 @@ async fn asking_has_a_deadline() {
     assert!((deadline - SOON..deadline + Duration::from_secs(1)).contains(&took), "{took:?}");
 }
 
-/// More asks than there is room for: each has one answer, here or by the line.
+/// Sends more asks than there is room for: each gets one verdict, returned or received.
 #[tokio::test]
 async fn no_verdict_is_lost_under_load() {
     const ASKS: u64 = 10_000;
@@ -121,7 +121,7 @@ async fn no_verdict_is_lost_under_load() {
         }
     }
     assert!(!answered.is_empty(), "there is a limit");
-    // The line is full of answers when further ones are asked.
+    // The channel is full of verdicts when further asks are sent.
     tokio::time::sleep(Duration::from_millis(200)).await;
     for ticket in ASKS / 2..ASKS {
         if client.ask(ticket, opening(), Name::CallId("")).is_err() {
@@ -135,7 +135,7 @@ async fn no_verdict_is_lost_under_load() {
     }
 }
 
-/// An order that the edge lost is given to it again when it comes again; one that is being said is not.
+/// An order that the edge lost is issued again when it is repeated; one that it is executing is not.
 #[tokio::test]
 async fn an_order_that_got_lost_is_given_again() {
     let bus = Bus::in_process();

@@ -1,4 +1,4 @@
-//! Orders that are being said, with those who wait for the answer.
+//! Orders that the edge is executing, with the requests that wait for the answer.
 //!
 //! One rule: an order is issued to the edge once, and again only when it must have been lost there.
 
@@ -9,11 +9,12 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::Span;
 
-/// Orders that wait for being said; further ones push the oldest out.
+/// Number of open orders; a further one removes the oldest.
 const MAX_ORDERS: usize = 4_096;
-/// Who waits for the answer to one order.
+/// Number of requests that wait for the answer to one order; a further one removes the oldest.
 const MAX_REQUESTS: usize = 8;
-/// An orchestrator waits so long for an order to be said; one that comes again later got lost in the edge (the leg's queue was full).
+/// Time that an orchestrator waits for an answer. An order that is repeated later was lost in the edge (the leg's queue
+/// was full).
 const SAY_TIMEOUT: Duration = Duration::from_secs(2);
 
 struct Order {
@@ -26,13 +27,14 @@ struct Order {
 #[derive(Default)]
 pub(super) struct Orders {
     open: HashMap<EffectId, Order>,
-    /// In the order of their coming; those that were answered meanwhile are still named.
+    /// Orders by arrival, with their serial number; may still hold answered ones.
     arrivals: VecDeque<(EffectId, u64)>,
     serial: u64,
 }
 
 impl Orders {
-    /// An order has come. True: the edge must say it. False: it is saying it, and both will get the answer.
+    /// Registers a request for an order. Returns true if the edge must execute it; false if it is executing it already, and the answer
+    /// will go to all its requests.
     pub(super) fn register(
         &mut self,
         id: EffectId,
@@ -58,7 +60,7 @@ impl Orders {
                 self.open.remove(&oldest);
             }
         }
-        // Once in so many orders, so each costs the same.
+        // Amortised: once every `MAX_ORDERS` orders.
         if self.arrivals.len() >= 2 * MAX_ORDERS {
             let mut arrivals = std::mem::take(&mut self.arrivals);
             arrivals.retain(|(id, serial)| self.is_open(*id, *serial));
@@ -71,7 +73,7 @@ impl Orders {
         true
     }
 
-    /// The order is said: who waits for that.
+    /// Removes an order that was executed and returns the requests that wait for its answer.
     pub(super) fn finish(&mut self, id: EffectId) -> Option<(Vec<Request>, Span)> {
         self.open.remove(&id).map(|order| (order.requests, order.span))
     }
