@@ -446,8 +446,8 @@ fn a_transcoded_call_allocates_nothing_on_the_media_thread() {
     let mut worker = Worker::new(Limits::default(), host);
     let (orders, told) = std::sync::mpsc::channel();
     let (packets, coming) = std::sync::mpsc::sync_channel(64);
-    let load = std::sync::Arc::new(sound::room::Load::default());
-    let mut room = sound::room::Room::new(5, load.clone());
+    let load = std::sync::Arc::new(sound::scheduler::Load::default());
+    let mut scheduler = sound::scheduler::Scheduler::new(5, load.clone());
     worker.make_sound(0, vec![SoundLine { orders, packets, load }]);
     let mut ids = vec![];
     let make = |id: EndId, _| {
@@ -471,7 +471,7 @@ fn a_transcoded_call_allocates_nothing_on_the_media_thread() {
         |side, codec| Remote { address: Some(address(side)), codecs: vec![codec], ..Remote::default() };
     worker.connect("call", 0, 0, &plain(2, Codec::new(0, "PCMU", 8_000, 1)), START).unwrap();
     worker.connect("call", 1, 0, &plain(3, Codec::new(111, "opus", 48_000, 2)), START).unwrap();
-    told.try_iter().for_each(|order| room.order(order, 0));
+    told.try_iter().for_each(|order| scheduler.order(order, 0));
     let (mut left, mut buffer, mut finished) = (0, vec![0u8; 1_500], vec![]);
     for seq in 0..500u16 {
         let at = Arrival((START.0 + u64::from(seq) * 20) * 1_000);
@@ -481,11 +481,11 @@ fn a_transcoded_call_allocates_nothing_on_the_media_thread() {
         assert_eq!(worker.receive(Socket::Rtp(ids[0]), address(2), at, &mut packet, 172), None);
         // The fifth packet locks the address; the report and the queue for it are made then.
         assert_eq!(ALLOCATIONS.get() - before, 2 * usize::from(seq == 4), "packet {seq}");
-        coming.try_iter().for_each(|parcel| room.packet(&parcel, |_| {}));
-        room.tick(u64::from(seq) * 20_000, |parcel| finished.push(parcel.clone()));
+        coming.try_iter().for_each(|frame| scheduler.packet(&frame, |_| {}));
+        scheduler.tick(u64::from(seq) * 20_000, |frame| finished.push(frame.clone()));
         let before = ALLOCATIONS.get();
-        for parcel in &finished {
-            let out = worker.finished(parcel, at, &mut buffer).unwrap();
+        for frame in &finished {
+            let out = worker.finished(frame, at, &mut buffer).unwrap();
             assert_eq!((out.to, buffer[1] & 0x7f), (address(3), 111));
             left += 1;
         }

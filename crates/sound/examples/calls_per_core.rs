@@ -1,12 +1,12 @@
 //! How many calls between Opus and another codec a core transcodes: `calls_per_core [--codec PCMU] [--complexity 5]
 //! [--calls 100] [--rounds 5] [--relay-us 4.2]`. Prints JSON.
 //!
-//! A room with so many calls, fed as media threads feed it, on virtual time; what counts is the CPU time of this thread, the
+//! A scheduler with so many calls, fed as media threads feed it, on virtual time; what counts is the CPU time of this thread, the
 //! least of all rounds. `calls_per_core` has the cost of relaying on top: two packets of `--relay-us` each per frame.
 
 use signal::media::Codec;
 use sound::codec::{Encoder, Kind};
-use sound::room::{Key, Load, Order, Parcel, Room, TICK_US};
+use sound::scheduler::{Key, Load, Order, Scheduler, SoundFrame, TICK_US};
 use sound::speech::speech;
 use sound::stream::Plan;
 use std::collections::HashMap;
@@ -41,7 +41,7 @@ fn main() {
     );
 }
 
-/// What a talker of this codec says.
+/// Encodes speech of a talker, packet by packet.
 fn packets(codec: &Codec) -> Vec<Vec<u8>> {
     let Some(kind) = Kind::of(codec) else { return vec![] };
     let rate = if codec.clock == 48_000 { 16_000 } else { kind.rate() };
@@ -59,13 +59,13 @@ fn packets(codec: &Codec) -> Vec<Vec<u8>> {
 
 /// Seconds of CPU.
 fn round(calls: u32, complexity: u8, codecs: [&Codec; 2], said: &[Vec<Vec<u8>>; 2]) -> f64 {
-    let mut room = Room::new(complexity, Arc::new(Load::default()));
-    let key = |call: u32, side: usize| Key { end: 2 * call + side as u32, ..Key::default() };
+    let mut scheduler = Scheduler::new(complexity, Arc::new(Load::default()));
+    let key = |call: u32, side: usize| Key { endpoint: 2 * call + side as u32, ..Key::default() };
     for call in 0..calls {
         for side in [0, 1] {
             let [heard, other] = [codecs[side].clone(), codecs[1 - side].clone()];
             if let Some(plan) = Plan::new(&[heard], &[other]) {
-                room.order(Order::Open(key(call, side), Box::new(plan)), 0);
+                scheduler.order(Order::Open(key(call, side), Box::new(plan)), 0);
             }
         }
     }
@@ -74,15 +74,15 @@ fn round(calls: u32, complexity: u8, codecs: [&Codec; 2], said: &[Vec<Vec<u8>>; 
     for (frame, now) in (0..SECONDS * 50).zip((0u64..).step_by(20_000)) {
         for call in 0..calls {
             for side in [0, 1] {
-                let mut parcel = Parcel::default();
-                (parcel.key, parcel.pt, parcel.seq) = (key(call, side), codecs[side].pt, frame as u16);
-                parcel.timestamp = frame as u32 * codecs[side].clock / 50;
-                parcel.fill(&said[side][frame]);
-                room.packet(&parcel, |_| {});
+                let mut packet = SoundFrame::default();
+                (packet.key, packet.pt, packet.seq) = (key(call, side), codecs[side].pt, frame as u16);
+                packet.timestamp = frame as u32 * codecs[side].clock / 50;
+                packet.fill(&said[side][frame]);
+                scheduler.packet(&packet, |_| {});
             }
         }
         for tick in (0..20_000).step_by(TICK_US as usize) {
-            room.tick(now + tick, |parcel| octets += parcel.payload().len());
+            scheduler.tick(now + tick, |frame| octets += frame.payload().len());
         }
     }
     assert!(octets > 0, "nothing was said");

@@ -1,4 +1,4 @@
-//! What came, in the order in which it was sent: a bounded place for packets that are early, late, doubled or out of order.
+//! Jitter buffer: puts packets that are early, late, doubled or out of order into the order in which they were sent; bounded.
 
 use crate::PAYLOAD;
 
@@ -20,7 +20,7 @@ pub struct Incoming<'a> {
     pub timestamp: u32,
     /// Source.
     pub ssrc: u32,
-    /// What it carries; more than [`PAYLOAD`] octets are refused.
+    /// Payload; more than [`PAYLOAD`] octets are refused.
     pub payload: &'a [u8],
 }
 
@@ -38,21 +38,21 @@ pub struct Slot {
 }
 
 impl Slot {
-    /// What it carries.
+    /// Returns the payload.
     #[must_use]
     pub fn payload(&self) -> &[u8] {
         self.octets.get(..self.length).unwrap_or_default()
     }
 }
 
-/// What became of a packet.
+/// Fate of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kept {
-    /// It waits for its turn.
+    /// Buffered.
     Waits,
-    /// It is the first of another stream: what waited is gone.
+    /// Buffered as the first of another stream; the packets of the one before are gone.
     Begins,
-    /// It was here already, or its turn is over, or it is too large.
+    /// Dropped: a duplicate, too late, or too large.
     Refused,
 }
 

@@ -45,7 +45,7 @@ fn clip(value: i32) -> i32 {
 /// The adaptive predictor and scale of one sub-band (§3.6).
 #[derive(Clone, Debug)]
 struct Band {
-    /// What is expected next, and its part by zeros.
+    /// Predicted next value, and the part of it that the zeros predict.
     predicted: i32,
     by_zeros: i32,
     poles: [i32; 2],

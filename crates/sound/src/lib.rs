@@ -2,7 +2,7 @@
 //!
 //! One rule: all that a stream needs is made when it is opened; while it runs nothing is allocated and a step has bounded
 //! work. It knows payloads and clocks, never addresses, keys or calls. Start at [`stream`], which joins [`buffer`] (what came,
-//! in order), [`codec`] (G.711, G.722, Opus), [`conceal`] (what did not come), [`noise`] (silence) and [`event`] (keys); a [`room`] gives
+//! in order), [`codec`] (G.711, G.722, Opus), [`conceal`] (what did not come), [`noise`] (silence) and [`event`] (keys); a [`scheduler`] gives
 //! many of them, and [`player`]s, their turns.
 
 pub mod buffer;
@@ -14,7 +14,7 @@ pub mod g711;
 pub mod g722;
 pub mod noise;
 pub mod player;
-pub mod room;
+pub mod scheduler;
 pub mod speech;
 pub mod stream;
 

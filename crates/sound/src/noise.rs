@@ -67,7 +67,7 @@ impl Noise {
         }
     }
 
-    /// What RFC 3389 calls this loudness.
+    /// Returns the loudness in the units of RFC 3389, −dBov.
     #[must_use]
     pub fn level(samples: &[i16]) -> u8 {
         let loudness = loudness(samples).max(0.01);

@@ -1,8 +1,8 @@
 //! One direction of a call between two codecs: packets in as they come, a packet out every 20 ms.
 //!
-//! Play-out is adaptive: what is in hand after a frame was taken, at the least over a second or two, is kept between
-//! [`SPARE_LEAST`] and [`SPARE_MOST`] by cutting out or putting in a pitch period. That follows jitter and the drift of
-//! clocks alike. What never comes is concealed; where nothing is being said there is comfort noise.
+//! Play-out is adaptive: the sound that is still buffered after a frame was taken, at the least over a second or two, is kept
+//! between [`SPARE_LEAST`] and [`SPARE_MOST`] by cutting out or putting in a pitch period. That follows jitter and the drift
+//! of clocks alike. Lost packets are concealed; silence is filled with comfort noise.
 
 mod level;
 #[cfg(test)]
@@ -17,11 +17,11 @@ use crate::{FRAME_MS, MOST_RATE, PAYLOAD};
 use level::Level;
 use signal::media::Codec;
 
-/// What is in hand before the first frame is taken, ms.
+/// Sound that is buffered before the first frame is taken, ms.
 const START_MS: u32 = 40;
 /// More than this is never held, ms.
 const MOST_MS: u32 = 200;
-/// In hand after a frame, at the least: below it (a packet that is a frame late is missed) play-out waits a little, ms.
+/// Sound buffered after a frame, at the least: below it (a packet that is a frame late is missed) play-out waits a little, ms.
 pub const SPARE_LEAST: u32 = 20;
 /// Above it, it hurries, ms.
 pub const SPARE_MOST: u32 = 45;
@@ -42,24 +42,24 @@ const ROOM: usize = LONGEST + 3 * FRAME;
 /// Codecs of one side that are understood.
 const DECODERS: usize = 4;
 
-/// What a stream is made from.
+/// Codecs on both sides of a stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
-    /// What the sender may send, in its numbers.
+    /// Codecs that the sender may send, in its payload types.
     pub heard: Vec<Codec>,
-    /// What the receiver agreed to, in its numbers.
+    /// Codecs that the receiver agreed to, in its payload types.
     pub said: Vec<Codec>,
 }
 
 impl Plan {
-    /// `None`: one of the sides has nothing that can be turned into another codec.
+    /// Returns `None` when one of the sides has no codec that can be transcoded.
     #[must_use]
     pub fn new(heard: &[Codec], said: &[Codec]) -> Option<Plan> {
         let any = |codecs: &[Codec]| codecs.iter().any(|codec| Kind::of(codec).is_some());
         (any(heard) && any(said)).then(|| Plan { heard: heard.to_vec(), said: said.to_vec() })
     }
 
-    /// The clock of what is said, Hz.
+    /// Clock of the outgoing codec, Hz.
     #[must_use]
     pub fn clock(&self) -> u32 {
         self.main().map_or(8_000, |(_, kind)| kind.clock())
@@ -74,23 +74,23 @@ impl Plan {
     }
 }
 
-/// A packet to be said, but for its sequence number and source.
+/// A packet to be sent, but for its sequence number and source.
 #[derive(Clone, Copy, Debug)]
 pub struct Outgoing<'a> {
-    /// In the receiver's numbers.
+    /// In the receiver's payload types.
     pub pt: u8,
     /// The first after a silence, or of an event.
     pub marker: bool,
-    /// In the clock of what is said; nought at the start.
+    /// In the clock of the outgoing codec; nought at the start.
     pub timestamp: u32,
-    /// What it carries.
+    /// Encoded sound.
     pub payload: &'a [u8],
 }
 
-/// What a stream has done.
+/// Counters of a stream.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Frames said.
+    /// Frames encoded.
     pub frames: u64,
     /// Milliseconds made up because a packet was lost or late.
     pub concealed_ms: u64,
@@ -193,7 +193,7 @@ impl Stream {
         })
     }
 
-    /// What it has done so far.
+    /// Returns the counters so far.
     #[must_use]
     pub fn counts(&self) -> Counts {
         self.counts

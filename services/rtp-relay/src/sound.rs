@@ -1,8 +1,8 @@
-//! Threads that make sound: each a `sound::room::Room`, its queues and a clock. Media threads never wait for them.
+//! Threads that make sound: each a `sound::scheduler::Scheduler`, its queues and a clock. Media threads never wait for them.
 
 use crate::poll::Waker;
 use relay::session::SoundLine;
-use sound::room::{Load, Order, Parcel, Room, TICK_US};
+use sound::scheduler::{Load, Order, Scheduler, SoundFrame, TICK_US};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, channel, sync_channel};
 use std::time::Duration;
@@ -16,14 +16,14 @@ const TURN: usize = 4_096;
 #[derive(Clone, Debug)]
 pub struct Taker {
     /// Finished packets.
-    pub queue: SyncSender<Parcel>,
+    pub queue: SyncSender<SoundFrame>,
     /// Wakes it for them.
     pub waker: Waker,
 }
 
 /// The queue of finished packets of one media thread.
 #[must_use]
-pub fn finished() -> (SyncSender<Parcel>, Receiver<Parcel>) {
+pub fn finished() -> (SyncSender<SoundFrame>, Receiver<SoundFrame>) {
     sync_channel(WAITING)
 }
 
@@ -37,7 +37,7 @@ pub fn start(threads: usize, complexity: u8, takers: &[Taker]) -> std::io::Resul
             let ((orders, told), (packets, coming)) = (channel(), sync_channel(WAITING));
             let load = Arc::new(Load::default());
             let maker = Maker {
-                room: Room::new(complexity, load.clone()),
+                scheduler: Scheduler::new(complexity, load.clone()),
                 told,
                 coming,
                 takers: takers.to_vec(),
@@ -50,9 +50,9 @@ pub fn start(threads: usize, complexity: u8, takers: &[Taker]) -> std::io::Resul
 }
 
 struct Maker {
-    room: Room,
+    scheduler: Scheduler,
     told: Receiver<Order>,
-    coming: Receiver<Parcel>,
+    coming: Receiver<SoundFrame>,
     takers: Vec<Taker>,
     /// Who is to be woken.
     woken: Vec<bool>,
@@ -65,22 +65,22 @@ impl Maker {
             || u64::try_from(runtime::clock::instant().duration_since(start).as_micros()).unwrap_or(u64::MAX);
         let mut tick = 0;
         loop {
-            if self.room.is_empty() {
+            if self.scheduler.is_empty() {
                 let Ok(order) = self.told.recv() else { return };
                 tick = now();
-                self.room.order(order, tick);
+                self.scheduler.order(order, tick);
             }
             let begun = now();
             loop {
                 match self.told.try_recv() {
-                    Ok(order) => self.room.order(order, begun),
+                    Ok(order) => self.scheduler.order(order, begun),
                     Err(TryRecvError::Empty) => break,
                     Err(TryRecvError::Disconnected) => return,
                 }
             }
             self.turn(begun);
             let ended = now();
-            self.room.took(ended - begun, TICK_US, ended);
+            self.scheduler.record_load(ended - begun, TICK_US, ended);
             tick += TICK_US;
             match tick.checked_sub(ended) {
                 Some(rest) => std::thread::sleep(Duration::from_micros(rest)),
@@ -91,20 +91,20 @@ impl Maker {
     }
 
     fn turn(&mut self, now: u64) {
-        let Maker { room, coming, takers, woken, .. } = self;
-        let mut emit = |parcel: &Parcel| {
-            let worker = usize::from(parcel.key.worker);
+        let Maker { scheduler, coming, takers, woken, .. } = self;
+        let mut emit = |frame: &SoundFrame| {
+            let worker = usize::from(frame.key.worker);
             if let (Some(taker), Some(woken)) = (takers.get(worker), woken.get_mut(worker)) {
                 // A media thread that does not keep up loses them, as it would lose packets of the network.
-                *woken |= taker.queue.try_send(parcel.clone()).is_ok();
+                *woken |= taker.queue.try_send(frame.clone()).is_ok();
             }
         };
-        for mut parcel in coming.try_iter().take(TURN) {
+        for mut frame in coming.try_iter().take(TURN) {
             // In this thread's own clock; the packet waited for a tick at most.
-            parcel.at_us = now;
-            room.packet(&parcel, &mut emit);
+            frame.at_us = now;
+            scheduler.packet(&frame, &mut emit);
         }
-        room.tick(now, &mut emit);
+        scheduler.tick(now, &mut emit);
         for (taker, woken) in takers.iter().zip(woken) {
             if std::mem::take(woken) {
                 taker.waker.wake();

@@ -7,7 +7,7 @@ use crate::ports::{NoPort, Pair, Ports};
 use crate::state::Told;
 use crate::udp::{BATCH, Batch};
 use crate::{cpu, random, udp};
-use ::sound::room::Parcel;
+use ::sound::scheduler::SoundFrame;
 use relay::dtls::Certificate;
 use relay::ice::{Credentials, PREFERENCE};
 use relay::session::{
@@ -69,7 +69,7 @@ pub struct Parts {
     /// Its place among the media threads, and the threads that make sound for it.
     pub sounds: (u16, Vec<SoundLine>),
     /// Packets that they finished; they wake it for them.
-    pub finished: Receiver<Parcel>,
+    pub finished: Receiver<SoundFrame>,
     /// What must outlive it.
     pub states: mpsc::Sender<Told>,
     /// What it counts.
@@ -350,12 +350,12 @@ impl Thread {
                 self.parts.waker.wake();
                 break;
             }
-            let Ok(parcel) = self.parts.finished.try_recv() else { break };
+            let Ok(frame) = self.parts.finished.try_recv() else { break };
             if used == BATCH {
                 self.send();
                 used = 0;
             }
-            if let Some(departure) = self.worker.finished(&parcel, at, self.batch.buffer(used)) {
+            if let Some(departure) = self.worker.finished(&frame, at, self.batch.buffer(used)) {
                 self.leave(used, departure);
                 used += 1;
             }

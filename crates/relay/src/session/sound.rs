@@ -1,6 +1,6 @@
 //! Sound that is not passed on as it comes: ends whose codecs do not meet, and tracks that are played into a leg.
 //!
-//! The work is done on other threads ([`sound::room`]). The packet path hands an opened payload over by a bounded queue that
+//! The work is done on other threads ([`sound::scheduler`]). The packet path hands an opened payload over by a bounded queue that
 //! was made beforehand, and takes the finished packet back as if it came from a source of its own, so that the splice keeps
 //! what the receiver sees continuous (R-RTP-2). Names are never used twice: what comes back late meets nobody.
 
@@ -12,7 +12,7 @@ use crate::packet::{self, Rtp, Splice};
 use signal::Time;
 use sound::codec::Kind;
 use sound::player::Track;
-use sound::room::{Key, Load, Order, Parcel};
+use sound::scheduler::{Key, Load, Order, SoundFrame};
 use sound::stream::Plan;
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, SyncSender};
@@ -23,7 +23,7 @@ pub struct Line {
     /// What it is told; as many wait as sources were opened or closed a moment ago.
     pub orders: Sender<Order>,
     /// Packets for it; made once, a full one loses packets.
-    pub packets: SyncSender<Parcel>,
+    pub packets: SyncSender<SoundFrame>,
     /// How busy it is.
     pub load: Arc<Load>,
 }
@@ -36,7 +36,7 @@ pub(super) struct Sounds {
     /// Sources named so far.
     number: u32,
     /// Handed over next; filled in place.
-    parcel: Box<Parcel>,
+    frame: Box<SoundFrame>,
     /// Sessions' ends that are being transcoded.
     pub streams: u64,
     /// Packets that found the queue full.
@@ -72,7 +72,12 @@ const OTHER: u32 = 0x536f_756e;
 impl Sounds {
     fn name(&mut self, end: &End) -> Key {
         self.number = self.number.wrapping_add(1);
-        Key { worker: self.worker, end: end.id.index, generation: end.id.generation, number: self.number }
+        Key {
+            worker: self.worker,
+            endpoint: end.id.index,
+            generation: end.id.generation,
+            number: self.number,
+        }
     }
 
     /// The line with the fewest sources.
@@ -111,14 +116,14 @@ impl Sounds {
     /// A payload of `near`'s peer for its stream.
     pub fn hand(&mut self, source: &Source, rtp: &Rtp, at: Arrival, payload: &[u8]) {
         let Some(line) = self.lines.get(source.line) else { return };
-        let parcel = &mut self.parcel;
-        if !parcel.fill(payload) {
+        let frame = &mut self.frame;
+        if !frame.fill(payload) {
             self.lost += 1;
             return;
         }
-        (parcel.key, parcel.pt, parcel.marker) = (source.key, rtp.pt, rtp.marker);
-        (parcel.seq, parcel.timestamp, parcel.ssrc, parcel.at_us) = (rtp.seq, rtp.timestamp, rtp.ssrc, at.0);
-        if line.packets.try_send(Parcel::clone(parcel)).is_err() {
+        (frame.key, frame.pt, frame.marker) = (source.key, rtp.pt, rtp.marker);
+        (frame.seq, frame.timestamp, frame.ssrc, frame.at_us) = (rtp.seq, rtp.timestamp, rtp.ssrc, at.0);
+        if line.packets.try_send(SoundFrame::clone(frame)).is_err() {
             self.lost += 1;
         }
     }
@@ -226,30 +231,30 @@ impl Worker {
     }
 
     /// A packet is finished; written into `buffer` as it leaves. `None`: nobody waits for it any more.
-    pub fn finished(&mut self, parcel: &Parcel, at: Arrival, buffer: &mut [u8]) -> Option<Departure> {
-        let Key { end, generation, .. } = parcel.key;
-        let index = self.live(super::EndId { index: end, generation })?;
+    pub fn finished(&mut self, frame: &SoundFrame, at: Arrival, buffer: &mut [u8]) -> Option<Departure> {
+        let Key { endpoint, generation, .. } = frame.key;
+        let index = self.live(super::EndId { index: endpoint, generation })?;
         let peer = self.end(index)?.peer;
         let (near, _) = super::table::pair(&mut self.ends, index as usize, peer)?;
-        if near.track.as_ref().is_some_and(|track| track.key == parcel.key) {
-            if parcel.ended {
+        if near.track.as_ref().is_some_and(|track| track.key == frame.key) {
+            if frame.ended {
                 close(&mut self.sounds, &mut near.track);
                 return None;
             }
-        } else if near.track.is_some() || !near.crossing || parcel.ended {
+        } else if near.track.is_some() || !near.crossing || frame.ended {
             return None;
         }
         let sources = [&near.track, &near.stream];
-        let source = sources.into_iter().flatten().find(|source| source.key == parcel.key)?;
-        let payload = parcel.payload();
+        let source = sources.into_iter().flatten().find(|source| source.key == frame.key)?;
+        let payload = frame.payload();
         let length = 12 + payload.len();
         buffer.get_mut(..12)?.copy_from_slice(&[0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
         buffer.get_mut(12..length)?.copy_from_slice(payload);
         let rtp = Rtp {
-            pt: parcel.pt,
-            marker: parcel.marker,
-            seq: parcel.seq.wrapping_add(source.seq),
-            timestamp: parcel.timestamp.wrapping_add(source.timestamp),
+            pt: frame.pt,
+            marker: frame.marker,
+            seq: frame.seq.wrapping_add(source.seq),
+            timestamp: frame.timestamp.wrapping_add(source.timestamp),
             ssrc: source.ssrc,
             header: 12,
         };

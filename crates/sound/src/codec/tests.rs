@@ -36,7 +36,7 @@ fn quality(sent: &[i16], heard: &[i16], rate: usize) -> f64 {
     (0..rate / 50).map(at).fold(f64::MIN, f64::max)
 }
 
-/// What is heard resembles what was said: Opus is judged by shape, as it does not keep the wave.
+/// The decoded sound resembles the source: Opus is judged by shape, as it does not keep the wave.
 #[test]
 fn each_codec_gives_back_what_it_was_given() {
     for (kind, rate, least) in [

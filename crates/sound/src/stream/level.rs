@@ -5,7 +5,7 @@ use super::{SPARE_LEAST, SPARE_MOST};
 /// Frames of a window: a second.
 const WINDOW: u32 = 50;
 
-/// What play-out should do.
+/// Adjustment that play-out should make.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wish {
     /// Nothing.
@@ -40,7 +40,7 @@ impl Level {
         }
     }
 
-    /// What the last seconds ask for.
+    /// Returns the adjustment that the last seconds ask for.
     pub fn wish(&self) -> Wish {
         match self.before.map(|before| before.min(self.now)) {
             Some(least) if least > SPARE_MOST => Wish::Hurry,

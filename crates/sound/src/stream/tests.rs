@@ -43,7 +43,7 @@ fn tone(rate: usize, hz: f64, count: usize) -> Vec<i16> {
     (0..count).map(|n| (8_000.0 * (step * n as f64).sin()) as i16).collect()
 }
 
-/// What a sender of this codec says of the samples, frame by frame, from sequence number and timestamp near their wraps.
+/// Encodes the samples frame by frame, with sequence number and timestamp that begin near their wraps.
 fn spoken_as(kind: Kind, samples: &[i16], seq: u16) -> Vec<Packet> {
     let rate = kind.rate();
     let mut encoder = Encoder::new(kind, rate, 5).unwrap();

@@ -1,18 +1,18 @@
-//! Calls whose codecs do not meet, and sounds that are played: the worker with a room beside it, on virtual time.
+//! Calls whose codecs do not meet, and sounds that are played: the worker with a scheduler of sound beside it, on virtual time.
 
 use super::*;
 use ::sound::codec::{Encoder, Kind};
 use ::sound::player::Track;
-use ::sound::room::{Load, Order, Parcel, Room, TICK_US};
+use ::sound::scheduler::{Load, Order, Scheduler, SoundFrame, TICK_US};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, channel, sync_channel};
 
 struct Rig {
     worker: Worker,
-    room: Room,
+    scheduler: Scheduler,
     orders: Receiver<Order>,
-    packets: Receiver<Parcel>,
+    packets: Receiver<SoundFrame>,
     load: Arc<Load>,
     us: u64,
     /// What left, with where to.
@@ -26,8 +26,8 @@ impl Rig {
         let load = Arc::new(Load::default());
         let mut worker = worker(Limits::default());
         worker.make_sound(3, vec![Line { orders, packets, load: load.clone() }]);
-        let room = Room::new(5, load.clone());
-        Rig { worker, room, orders: told, packets: coming, load, us: 0, left: vec![] }
+        let scheduler = Scheduler::new(5, load.clone());
+        Rig { worker, scheduler, orders: told, packets: coming, load, us: 0, left: vec![] }
     }
 
     /// Lets `ms` pass; every 20 ms the sender at `from` says the next of `packets`.
@@ -47,16 +47,16 @@ impl Rig {
                 self.left.push((to, out));
             }
             while let Ok(order) = self.orders.try_recv() {
-                self.room.order(order, self.us);
+                self.scheduler.order(order, self.us);
             }
             let mut finished = vec![];
-            while let Ok(parcel) = self.packets.try_recv() {
-                self.room.packet(&parcel, |parcel| finished.push(parcel.clone()));
+            while let Ok(frame) = self.packets.try_recv() {
+                self.scheduler.packet(&frame, |frame| finished.push(frame.clone()));
             }
-            self.room.tick(self.us, |parcel| finished.push(parcel.clone()));
-            for parcel in finished {
+            self.scheduler.tick(self.us, |frame| finished.push(frame.clone()));
+            for frame in finished {
                 let mut buffer = vec![0; 1_500];
-                let departure = self.worker.finished(&parcel, Arrival(self.us), &mut buffer);
+                let departure = self.worker.finished(&frame, Arrival(self.us), &mut buffer);
                 if let Some(Departure { to, length, .. }) = departure {
                     self.left.push((to, buffer[..length].to_vec()));
                 }

@@ -1,6 +1,6 @@
-//! All that one thread makes sound of: streams and players, each with its turn every 20 ms; the turns are spread evenly.
+//! Schedules the streams and players of one sound thread: each has its turn every 20 ms, and the turns are spread evenly.
 //!
-//! Who has packets and takes them is the shell's. Under load Opus tries less hard before anything is late.
+//! Packets come from the shell and go to it. Under load the complexity of Opus is lowered before anything is late.
 
 use crate::PAYLOAD;
 use crate::buffer::Incoming;
@@ -10,50 +10,50 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// How often [`Room::tick`] is wanted, µs.
+/// How often [`Scheduler::tick`] is wanted, µs.
 pub const TICK_US: u64 = 5_000;
 /// Between the turns of one source, µs.
 const TURN_US: u64 = 1_000 * crate::FRAME_MS;
 /// A source that is later than this leaves turns out, µs.
 const LATE_US: u64 = 10 * TURN_US;
-/// Sources of one room at most.
+/// Sources of one scheduler at most.
 pub const SOURCES: u32 = 4_000;
-/// Shares of a core, in thousandths: from there on Opus tries less hard; below there harder again; from there on there is
-/// no room for another stream.
+/// Share of a core, in thousandths, above which the complexity of Opus is lowered.
 const BUSY: u32 = 700;
+/// Share below which it is raised again.
 const IDLE: u32 = 400;
-/// See [`BUSY`].
+/// Share from which on no further stream is taken.
 const FULL: u32 = 850;
-/// Between two changes of mind, µs.
+/// Time between two changes of complexity, µs.
 const PATIENCE_US: u64 = 2_000_000;
 
-/// Names a source: the worker and the end that it speaks for, and which of that end's sources it is.
+/// Names a source: the worker and the endpoint that it belongs to, and which of that endpoint's sources it is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Key {
     /// Media thread.
     pub worker: u16,
-    /// Place of the end.
-    pub end: u32,
-    /// Generation of the place.
+    /// Index of the endpoint.
+    pub endpoint: u32,
+    /// Generation of the index.
     pub generation: u32,
     /// Counts the sources of the worker.
     pub number: u32,
 }
 
-/// A packet between a media thread and a room, either way.
+/// A packet between a media thread and a scheduler, either way.
 #[derive(Clone, Debug)]
-pub struct Parcel {
-    /// Whose.
+pub struct SoundFrame {
+    /// Source that it belongs to.
     pub key: Key,
-    /// Payload type, in the numbers of the side that it comes from or goes to.
+    /// Payload type, as agreed with the side that it comes from or goes to.
     pub pt: u8,
     /// Marker.
     pub marker: bool,
-    /// Sequence number; what a room gives counts from nought.
+    /// Sequence number; on the way out counted from nought.
     pub seq: u16,
-    /// Timestamp; what a room gives begins at nought.
+    /// Timestamp; on the way out begun at nought.
     pub timestamp: u32,
-    /// Source of what came in last.
+    /// SSRC of the packet that came in last.
     pub ssrc: u32,
     /// When it came in, µs.
     pub at_us: u64,
@@ -63,9 +63,9 @@ pub struct Parcel {
     octets: [u8; PAYLOAD],
 }
 
-impl Default for Parcel {
-    fn default() -> Parcel {
-        Parcel {
+impl Default for SoundFrame {
+    fn default() -> SoundFrame {
+        SoundFrame {
             key: Key::default(),
             pt: 0,
             marker: false,
@@ -80,14 +80,14 @@ impl Default for Parcel {
     }
 }
 
-impl Parcel {
-    /// What it carries.
+impl SoundFrame {
+    /// Returns the payload.
     #[must_use]
     pub fn payload(&self) -> &[u8] {
         self.octets.get(..self.length).unwrap_or_default()
     }
 
-    /// Puts in what it carries; false: too large.
+    /// Copies a payload in; returns false when it is too large.
     pub fn fill(&mut self, payload: &[u8]) -> bool {
         let Some(place) = self.octets.get_mut(..payload.len()) else { return false };
         place.copy_from_slice(payload);
@@ -96,39 +96,39 @@ impl Parcel {
     }
 }
 
-/// What a room is told to do.
+/// Order to a scheduler.
 #[derive(Clone, Debug)]
 pub enum Order {
-    /// Turn one codec into another.
+    /// Transcodes a stream.
     Open(Key, Box<Plan>),
-    /// Play a track.
+    /// Plays a track.
     Play {
-        /// Its name.
+        /// Name of the source.
         key: Key,
-        /// What.
+        /// Encoded sound.
         track: Arc<Track>,
-        /// In the receiver's numbers.
+        /// Payload type, as agreed with the receiver.
         pt: u8,
         /// Over and over.
         repeat: bool,
     },
-    /// Be done with a source; unknown ones are fine.
+    /// Closes a source; unknown ones are fine.
     Close(Key),
 }
 
-/// How busy a room is, for others to read.
+/// Load of a scheduler, for other threads to read.
 #[derive(Debug, Default)]
 pub struct Load {
-    /// Sources.
+    /// Number of sources.
     pub sources: AtomicU32,
     /// Thousandths of a core in use.
     pub busy: AtomicU32,
-    /// How hard Opus tries.
+    /// Complexity of Opus in use.
     pub complexity: AtomicU32,
 }
 
 impl Load {
-    /// Another stream finds room.
+    /// Returns true while another stream can be taken.
     #[must_use]
     pub fn has_room(&self) -> bool {
         self.sources.load(Ordering::Relaxed) < SOURCES && self.busy.load(Ordering::Relaxed) < FULL
@@ -152,10 +152,10 @@ struct Entry {
 
 /// The sources of one thread.
 #[derive(Debug)]
-pub struct Room {
+pub struct Scheduler {
     entries: Vec<Entry>,
     places: HashMap<Key, usize>,
-    /// How hard Opus may try, and does.
+    /// Complexity of Opus at most, and now.
     most: u8,
     complexity: u8,
     changed_us: u64,
@@ -163,15 +163,15 @@ pub struct Room {
     busy: u32,
     load: Arc<Load>,
     opened: u64,
-    parcel: Box<Parcel>,
+    frame: Box<SoundFrame>,
 }
 
-impl Room {
-    /// Empty; Opus tries as hard as `complexity`, 0 to 10, while there is time for it.
+impl Scheduler {
+    /// Makes an empty scheduler; `complexity` of Opus, 0 to 10, is used while there is time for it.
     #[must_use]
-    pub fn new(complexity: u8, load: Arc<Load>) -> Room {
+    pub fn new(complexity: u8, load: Arc<Load>) -> Scheduler {
         load.complexity.store(complexity.into(), Ordering::Relaxed);
-        Room {
+        Scheduler {
             entries: vec![],
             places: HashMap::new(),
             most: complexity,
@@ -180,17 +180,17 @@ impl Room {
             busy: 0,
             load,
             opened: 0,
-            parcel: Box::default(),
+            frame: Box::default(),
         }
     }
 
-    /// No source.
+    /// Returns true without sources.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 
-    /// Does what it is told; a name that is in use is left alone.
+    /// Executes an order; opening a name that is in use changes nothing.
     pub fn order(&mut self, order: Order, now_us: u64) {
         let (key, source) = match order {
             Order::Close(key) => {
@@ -224,25 +224,25 @@ impl Room {
         self.load.sources.store(self.entries.len() as u32, Ordering::Relaxed);
     }
 
-    /// A packet came in; `emit` gets what is to be said for it at once.
-    pub fn packet(&mut self, parcel: &Parcel, mut emit: impl FnMut(&Parcel)) {
-        let entry = self.places.get(&parcel.key).and_then(|place| self.entries.get_mut(*place));
+    /// Takes a packet; `emit` gets the frames that leave for it at once.
+    pub fn packet(&mut self, frame: &SoundFrame, mut emit: impl FnMut(&SoundFrame)) {
+        let entry = self.places.get(&frame.key).and_then(|place| self.entries.get_mut(*place));
         let Some(Entry { key, source: Source::Stream(stream), seq, ssrc, .. }) = entry else { return };
-        *ssrc = parcel.ssrc;
+        *ssrc = frame.ssrc;
         let packet = Incoming {
-            pt: parcel.pt,
-            seq: parcel.seq,
-            timestamp: parcel.timestamp,
-            ssrc: parcel.ssrc,
-            payload: parcel.payload(),
+            pt: frame.pt,
+            seq: frame.seq,
+            timestamp: frame.timestamp,
+            ssrc: frame.ssrc,
+            payload: frame.payload(),
         };
-        let out = &mut *self.parcel;
-        stream.push(&packet, parcel.at_us, |said| tell(out, *key, seq, *ssrc, said, &mut emit));
+        let out = &mut *self.frame;
+        stream.push(&packet, frame.at_us, |said| send(out, *key, seq, *ssrc, said, &mut emit));
     }
 
-    /// Gives every source that is due its turn.
-    pub fn tick(&mut self, now_us: u64, mut emit: impl FnMut(&Parcel)) {
-        let Room { entries, parcel, complexity, .. } = self;
+    /// Runs every source that is due.
+    pub fn tick(&mut self, now_us: u64, mut emit: impl FnMut(&SoundFrame)) {
+        let Scheduler { entries, frame, complexity, .. } = self;
         for Entry { key, source, due_us, seq, ssrc } in entries {
             if *due_us > now_us {
                 continue;
@@ -251,22 +251,22 @@ impl Room {
             match source {
                 Source::Stream(stream) => {
                     stream.complexity(*complexity);
-                    stream.pull(now_us, |said| tell(parcel, *key, seq, *ssrc, said, &mut emit));
+                    stream.pull(now_us, |said| send(frame, *key, seq, *ssrc, said, &mut emit));
                 }
                 Source::Player(player) => {
-                    let ended = player.pull(|said| tell(parcel, *key, seq, *ssrc, said, &mut emit));
+                    let ended = player.pull(|said| send(frame, *key, seq, *ssrc, said, &mut emit));
                     if ended {
-                        (parcel.key, parcel.ended, parcel.length) = (*key, true, 0);
-                        emit(parcel);
-                        parcel.ended = false;
+                        (frame.key, frame.ended, frame.length) = (*key, true, 0);
+                        emit(frame);
+                        frame.ended = false;
                     }
                 }
             }
         }
     }
 
-    /// The last tick took `busy_us` of `period_us`.
-    pub fn took(&mut self, busy_us: u64, period_us: u64, now_us: u64) {
+    /// Records that the last tick took `busy_us` of `period_us`, and fits the complexity of Opus to it.
+    pub fn record_load(&mut self, busy_us: u64, period_us: u64, now_us: u64) {
         let share = (busy_us * 1_000 / period_us.max(1)).min(2_000) as u32;
         self.busy = (self.busy * 63 + share) / 64;
         self.load.busy.store(self.busy, Ordering::Relaxed);
@@ -292,13 +292,13 @@ impl Room {
     }
 }
 
-fn tell(
-    out: &mut Parcel,
+fn send(
+    out: &mut SoundFrame,
     key: Key,
     seq: &mut u16,
     ssrc: u32,
     said: Outgoing,
-    emit: &mut impl FnMut(&Parcel),
+    emit: &mut impl FnMut(&SoundFrame),
 ) {
     let Outgoing { pt, marker, timestamp, payload } = said;
     if out.fill(payload) {
@@ -326,28 +326,28 @@ mod tests {
     #[test]
     fn streams_have_turns_of_their_own_and_go_when_they_are_told() {
         let load = Arc::new(Load::default());
-        let mut room = Room::new(5, load.clone());
+        let mut scheduler = Scheduler::new(5, load.clone());
         for number in 0..8 {
-            room.order(Order::Open(key(number), plan()), 0);
-            room.order(Order::Open(key(number), plan()), 0);
+            scheduler.order(Order::Open(key(number), plan()), 0);
+            scheduler.order(Order::Open(key(number), plan()), 0);
         }
         assert_eq!(load.sources.load(Ordering::Relaxed), 8);
         let mut said: HashMap<u32, Vec<(u64, u16)>> = HashMap::new();
         for at in (0..400_000u64).step_by(TICK_US as usize) {
             for number in 0..8 {
-                let mut parcel = Parcel {
+                let mut frame = SoundFrame {
                     key: key(number),
                     seq: (at / 20_000) as u16,
                     timestamp: (at / 125) as u32,
-                    ..Parcel::default()
+                    ..SoundFrame::default()
                 };
-                if at % 20_000 == 0 && parcel.fill(&[0x55; 160]) {
-                    room.packet(&parcel, |_| {});
+                if at % 20_000 == 0 && frame.fill(&[0x55; 160]) {
+                    scheduler.packet(&frame, |_| {});
                 }
             }
-            room.tick(at, |parcel| {
-                assert_eq!((parcel.pt, parcel.payload().len()), (8, 160));
-                said.entry(parcel.key.number).or_default().push((at, parcel.seq));
+            scheduler.tick(at, |frame| {
+                assert_eq!((frame.pt, frame.payload().len()), (8, 160));
+                said.entry(frame.key.number).or_default().push((at, frame.seq));
             });
         }
         assert_eq!(said.len(), 8);
@@ -358,22 +358,24 @@ mod tests {
             assert!(said.windows(2).all(|w| w[1].0 - w[0].0 == 20_000));
         }
         for number in [3, 0, 7, 3, 99] {
-            room.order(Order::Close(key(number)), 0);
+            scheduler.order(Order::Close(key(number)), 0);
         }
-        assert_eq!((load.sources.load(Ordering::Relaxed), room.places.len()), (5, 5));
-        assert!(room.entries.iter().enumerate().all(|(place, entry)| room.places[&entry.key] == place));
+        assert_eq!((load.sources.load(Ordering::Relaxed), scheduler.places.len()), (5, 5));
+        assert!(
+            scheduler.entries.iter().enumerate().all(|(place, entry)| scheduler.places[&entry.key] == place)
+        );
     }
 
     #[test]
     fn opus_tries_less_hard_under_load_and_harder_again_and_a_full_room_says_so() {
         let load = Arc::new(Load::default());
-        let mut room = Room::new(5, load.clone());
+        let mut scheduler = Scheduler::new(5, load.clone());
         let mut seen = vec![5];
         let mut now = PATIENCE_US;
         for (busy, ticks) in [(4_800, 4_000), (1_000, 4_000)] {
             for _ in 0..ticks {
                 now += TICK_US;
-                room.took(busy, TICK_US, now);
+                scheduler.record_load(busy, TICK_US, now);
                 let complexity = load.complexity.load(Ordering::Relaxed);
                 if seen.last() != Some(&complexity) {
                     seen.push(complexity);
