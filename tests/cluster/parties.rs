@@ -4,7 +4,7 @@ use relay::dtls::Certificate;
 use relay::ice::{Config, Credentials, PREFERENCE, priority};
 use relay::packet;
 use relay::srtp::ROOM;
-use relay::webrtc::{End, Received};
+use relay::webrtc::{Received, Transport};
 use signal::Time;
 use signal::media::{Candidate, CandidateKind, Dtls, Fingerprint, Ice};
 use std::net::{SocketAddr, UdpSocket};
@@ -48,7 +48,7 @@ struct Call {
     relay: Option<SocketAddr>,
     client: UdpSocket,
     address: SocketAddr,
-    end: End,
+    end: Transport,
     met: bool,
 }
 
@@ -92,7 +92,7 @@ impl Parties {
                 tie_breaker: call as u64,
                 preference: PREFERENCE,
             };
-            let end = End::new(&config, &certificate, started, Time(0)).unwrap();
+            let end = Transport::new(&config, &certificate, started, Time(0)).unwrap();
             phones.push(phone.local_addr().unwrap());
             clients.push((ice, certificate.fingerprint()));
             all.push(Call { phone, relay: None, client, address, end, met: false });

@@ -31,7 +31,7 @@ pub enum DtlsError {
     Library(#[from] boring::error::ErrorStack),
 }
 
-/// Who sends the ClientHello.
+/// Side that sends the ClientHello, or the one that waits for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     /// We do.
@@ -60,7 +60,7 @@ pub struct Master {
     pub salt: Vec<u8>,
 }
 
-/// What the handshake was for.
+/// SRTP keys that the handshake yields.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Keys {
     /// The profile chosen.
@@ -104,7 +104,7 @@ impl Keys {
     }
 }
 
-/// What came of a step.
+/// Result of a step.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// The peer is who was signalled; these are the keys. Told once.

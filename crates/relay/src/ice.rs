@@ -74,7 +74,7 @@ impl Credentials {
     }
 }
 
-/// What an agent is made from.
+/// Configuration of an agent.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Ours, as signalled.

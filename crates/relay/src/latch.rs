@@ -35,7 +35,7 @@ enum State {
     Locked(SocketAddr),
 }
 
-/// What to do with a packet.
+/// Verdict on a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// Relay it.

@@ -1,6 +1,6 @@
 //! Recognition of datagrams (RFC 7983, RFC 5761) and the fields of RTP and RTCP (RFC 3550), read in place.
 
-/// What a datagram on a media port is.
+/// Class of a datagram on a media port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
     /// First octet 0–3 and the magic cookie.
@@ -91,7 +91,7 @@ pub fn strip(packet: &mut [u8], length: usize, rtp: &mut Rtp) -> usize {
     length
 }
 
-/// What a packet carries, without header and padding (RFC 3550 §5.1).
+/// Returns the payload without header and padding (RFC 3550 §5.1).
 #[must_use]
 pub fn payload<'a>(packet: &'a [u8], rtp: &Rtp) -> Option<&'a [u8]> {
     let payload = packet.get(rtp.header..)?;
@@ -157,7 +157,7 @@ pub struct Splice {
 /// A [`Splice`] as another relay can go on with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Spliced {
-    /// What it sends as.
+    /// SSRC that it sends as.
     pub ssrc: u32,
     /// Hz.
     pub clock: u32,
@@ -202,7 +202,7 @@ impl Splice {
         }
     }
 
-    /// What goes out for what came in at `now_ms`. Gaps of the source are kept, never renumbered.
+    /// Renumbers a packet that came in at `now_ms`. Gaps of the source are kept.
     pub fn map(&mut self, mut rtp: Rtp, now_ms: u64) -> Rtp {
         let changed = self.interrupted || self.source != Some(rtp.ssrc) || self.restarted(rtp.seq);
         self.interrupted = false;
@@ -243,13 +243,13 @@ impl Splice {
         self.interrupted = true;
     }
 
-    /// What comes next follows a break: the receiver does not have what was sent last.
+    /// Returns true when the next packet follows a break.
     #[must_use]
     pub fn is_interrupted(&self) -> bool {
         self.interrupted
     }
 
-    /// What the receiver calls the stream.
+    /// SSRC of the stream as its receiver sees it.
     #[must_use]
     pub fn ssrc(&self) -> u32 {
         self.ssrc

@@ -27,15 +27,15 @@ const SLI: u8 = 2;
 const RPSI: u8 = 3;
 const FIR: u8 = 4;
 const AFB: u8 = 15;
-/// What an application layer message of [draft-alvestrand-rmcat-remb] begins with.
+/// Name that begins an application layer message of [draft-alvestrand-rmcat-remb].
 const REMB: [u8; 4] = *b"REMB";
 
 /// One fact of a compound packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Item {
-    /// SR: what a sender says of itself.
+    /// SR: sender information.
     Sender(Sender),
-    /// SR, RR: what a receiver says of a stream that it hears.
+    /// SR, RR: a report block.
     Block(Block),
     /// RTPFB 1: these were not received.
     Nack {
@@ -46,8 +46,8 @@ pub enum Item {
         /// … and `first + 1 + n` for each bit `n`.
         mask: u16,
     },
-    /// PSFB 1 to 4: a picture that stands for itself is wanted.
-    Picture {
+    /// PSFB 1 to 4: a keyframe is requested.
+    KeyframeRequest {
         /// Of this stream; 0 = not said.
         media: u32,
     },

@@ -1,45 +1,45 @@
 //! Sessions of a worker: who hears whom. A worker owns its sessions whole; one thread drives it.
 //!
-//! One rule: control may allocate, the packet path ([`Worker::receive`] of RTP and RTCP) may not. What comes in at content
+//! One rule: control may allocate, the packet path ([`Worker::handle_datagram`] of RTP and RTCP) may not. What comes in at content
 //! `n` of one leg goes out at content `n` of the other. RTCP ends here: each leg has its own. Sockets, ports and random words are the shell's: it is told by
 //! [`Worker::poll_closed`] which sockets are of no use any more.
 
 mod bundle;
 mod cache;
 mod checks;
-mod end;
-mod facts;
+mod endpoint;
 mod feedback;
-mod path;
+mod forward;
 mod plain;
 mod quality;
 mod reception;
 mod reports;
+mod rtcp_out;
 mod sdes;
 mod snapshot;
 mod sound;
-mod speak;
 mod table;
 #[cfg(test)]
 mod tests;
-mod web;
+mod types;
+mod webrtc;
 mod wheel;
 
-pub use facts::{
-    Arrival, Departure, EndId, Figures, Form, Happening, Latched, Limits, Local, Refusal, Remote, Report,
-    Seen, Socket,
+pub use quality::{BOUNDS, Histograms, Scale, mos};
+pub use rtcp_out::MAX_TRANSMIT;
+pub use types::{
+    Arrival, EndpointId, Event, Form, Latched, Limits, Local, Refusal, Remote, RemoteReport, Report, Socket,
+    Statistics, Transmit,
 };
-pub use quality::{BOUNDS, Scale, Spread, mos};
-pub use speak::DEPARTURE;
 
-pub use sound::Line as SoundLine;
+pub use sound::SoundHandle;
 
-pub use snapshot::{AHEAD, EndState, Keyed, Snapshot};
+pub use snapshot::{AHEAD, EndpointState, Keyed, Snapshot};
 
 use crate::dtls::Certificate;
 use crate::ice::{Credentials, Datagram};
 use crate::packet::{Class, classify};
-use end::{End, Link};
+use endpoint::{Endpoint, Link};
 use plain::Plain;
 use signal::media::Ice;
 use signal::{LegId, Time};
@@ -56,15 +56,15 @@ const SWEEP_MS: u64 = 1_000;
 /// Locks that may come of one turn of the shell without an allocation: more than it reads datagrams.
 const LATCHED: usize = 512;
 /// Reports that may wait to be fetched; older ones give way.
-const REPORTS: usize = 1_024;
+const EVENTS: usize = 1_024;
 
 /// STUN and DTLS datagrams that may wait to be sent; further ones are lost, as datagrams may be.
 const TRANSMITS: usize = 4_096;
 
-/// What all WebRTC ends of a worker share.
+/// Address, certificate and clock that all WebRTC endpoints of a worker share.
 #[derive(Clone, Debug)]
 pub struct Host {
-    /// What the shared socket is bound to, as an address of an interface.
+    /// Address of the interface that the shared socket is bound to.
     pub address: SocketAddr,
     /// Shown to every peer.
     pub certificate: Certificate,
@@ -79,7 +79,7 @@ pub struct Host {
 pub struct Worker {
     limits: Limits,
     host: Host,
-    /// What the shared socket is bound to in the other family.
+    /// Address of the shared socket in the other family.
     other: Option<SocketAddr>,
     /// Which end a check is for.
     ufrags: HashMap<String, u32>,
@@ -88,31 +88,31 @@ pub struct Worker {
     /// Which end everything else from an address is for.
     addresses: HashMap<SocketAddr, u32>,
     timers: BTreeSet<(Time, u32)>,
-    transmits: VecDeque<Datagram>,
+    datagrams: VecDeque<Datagram>,
     names: HashMap<String, u32>,
     sessions: Vec<Option<Session>>,
     free_sessions: Vec<u32>,
     ends: Vec<Slot>,
     free_ends: Vec<u32>,
     sweep: Option<Time>,
-    reports: VecDeque<Report>,
-    closed: VecDeque<EndId>,
+    events: VecDeque<Report>,
+    closed: VecDeque<EndpointId>,
     latched: VecDeque<Latched>,
     /// Ends that want to be looked at, for what they say by themselves.
     wheel: wheel::Wheel,
     /// Ends that have something to say now; has room for all of them.
-    speaking: VecDeque<u32>,
-    spread: Spread,
+    rtcp_queue: VecDeque<u32>,
+    histograms: Histograms,
     forwarded: u64,
     dropped: u64,
     sounds: sound::Sounds,
-    taking: snapshot::Taking,
+    snapshots: snapshot::SnapshotQueue,
 }
 
 #[derive(Debug)]
 struct Slot {
     generation: u32,
-    end: Option<End>,
+    end: Option<Endpoint>,
 }
 
 #[derive(Debug)]
@@ -124,7 +124,7 @@ struct Session {
     met: bool,
     /// Places of its ends, `[leg][content]`.
     ends: [Vec<u32>; LEGS as usize],
-    taken: snapshot::Taken,
+    taken: snapshot::SnapshotMark,
 }
 
 impl Worker {
@@ -139,24 +139,24 @@ impl Worker {
             checks: checks::Checks::default(),
             addresses: HashMap::new(),
             timers: BTreeSet::new(),
-            transmits: VecDeque::new(),
+            datagrams: VecDeque::new(),
             names: HashMap::new(),
             sessions: vec![],
             free_sessions: vec![],
             ends: vec![],
             free_ends: vec![],
             sweep: None,
-            reports: VecDeque::new(),
+            events: VecDeque::new(),
             closed: VecDeque::new(),
             // Grown by none of the packets that lock: the shell fetches them after each turn.
             latched: VecDeque::with_capacity(LATCHED),
             wheel: wheel::Wheel::default(),
-            speaking: VecDeque::new(),
-            spread: Spread::default(),
+            rtcp_queue: VecDeque::new(),
+            histograms: Histograms::default(),
             forwarded: 0,
             dropped: 0,
             sounds: sound::Sounds::default(),
-            taking: snapshot::Taking::default(),
+            snapshots: snapshot::SnapshotQueue::default(),
         }
     }
 
@@ -183,7 +183,7 @@ impl Worker {
         trace: &str,
         contents: u32,
         now: Time,
-        mut make: impl FnMut(EndId, LegId) -> Result<Local, E>,
+        mut make: impl FnMut(EndpointId, LegId) -> Result<Local, E>,
     ) -> Result<Vec<(LegId, u16, Local)>, E> {
         let (at, new) = match self.names.get(session) {
             Some(at) => (*at, false),
@@ -200,9 +200,9 @@ impl Worker {
                 return Err(error);
             }
         }
-        self.changed(at, now);
+        self.mark_changed(at, now);
         let ends = self.session(at).map(|s| s.ends.concat()).unwrap_or_default();
-        let ends = ends.iter().filter_map(|end| self.end(*end));
+        let ends = ends.iter().filter_map(|end| self.endpoint(*end));
         Ok(ends.map(|end| (end.leg, end.content, end.local.clone())).collect())
     }
 
@@ -223,11 +223,12 @@ impl Worker {
             self.distinct(index, index, remote)?;
         }
         match (&remote.ice, &remote.dtls, remote.bundled) {
-            (_, _, Some(tag)) => self.ride(index, tag, remote)?,
+            (_, _, Some(tag)) => self.join_bundle(index, tag, remote)?,
             (Some(ice), Some(dtls), _) => self.describe(index, remote, ice, dtls, now)?,
             (None, Some(_), _) => return Err(Refusal::DtlsWithoutIce),
             (_, None, _) => {
-                let Some(End { link, local, early, sockets, inherited, .. }) = self.end_mut(index) else {
+                let Some(Endpoint { link, local, early, sockets, inherited, .. }) = self.endpoint_mut(index)
+                else {
                     return Ok(());
                 };
                 match link {
@@ -237,19 +238,19 @@ impl Worker {
                         *link = Link::Plain(Plain::new(remote, &local.crypto, kept)?);
                         *inherited = None;
                     }
-                    Link::Open | Link::Web(_) | Link::Riding(_) => return Err(Refusal::Settled),
+                    Link::Open | Link::WebRtc(_) | Link::Bundled(_) => return Err(Refusal::NoPorts),
                 }
                 *early = None;
                 self.relock(index);
             }
         }
-        if let Some(end) = self.end_mut(index) {
-            end.agree(remote);
+        if let Some(end) = self.endpoint_mut(index) {
+            end.set_remote(remote);
         }
-        self.enrol(index);
-        self.meet(index, now)?;
-        if let Some(session) = self.end(index).map(|end| end.session) {
-            self.changed(session, now);
+        self.update_member(index);
+        self.connect_pair(index, now)?;
+        if let Some(session) = self.endpoint(index).map(|end| end.session) {
+            self.mark_changed(session, now);
         }
         Ok(())
     }
@@ -275,27 +276,27 @@ impl Worker {
     ///
     /// # Errors
     /// [`Refusal`]
-    pub fn leave(&mut self, session: &str) -> Result<(), Refusal> {
+    pub fn hand_over(&mut self, session: &str) -> Result<(), Refusal> {
         let at = self.names.get(session).ok_or_else(|| Refusal::UnknownSession(session.into()))?;
         let ends = self.session(*at).map(|s| s.ends.concat()).unwrap_or_default();
         for index in ends {
-            self.silence(index);
-            if let Some(Link::Web(web)) = self.end_mut(index).map(|end| &mut end.link) {
+            self.stop_playback(index);
+            if let Some(Link::WebRtc(web)) = self.endpoint_mut(index).map(|end| &mut end.link) {
                 web.leaving = true;
             }
         }
         Ok(())
     }
 
-    /// Whether the session is here.
+    /// Returns true if the session is here.
     #[must_use]
     pub fn knows(&self, session: &str) -> bool {
         self.names.contains_key(session)
     }
 
     /// Fits both sides to each other once both are connected.
-    fn meet(&mut self, index: u32, now: Time) -> Result<(), Refusal> {
-        let Some(peer) = self.end(index).map(|e| e.peer) else { return Ok(()) };
+    fn connect_pair(&mut self, index: u32, now: Time) -> Result<(), Refusal> {
+        let Some(peer) = self.endpoint(index).map(|e| e.peer) else { return Ok(()) };
         let Some((near, far)) = self.pair(index as usize, peer) else { return Ok(()) };
         if near.is_open() || far.is_open() {
             return Ok(());
@@ -308,27 +309,27 @@ impl Worker {
         }
         self.begin_reports(index, now);
         self.begin_reports(peer as u32, now);
-        self.turn(index, peer as u32, now)?;
-        self.turn(peer as u32, index, now)
+        self.transcode(index, peer as u32, now)?;
+        self.transcode(peer as u32, index, now)
     }
 
     /// Gives a session back; `None` when it is not known.
-    pub fn release(&mut self, session: &str) -> Option<Vec<Figures>> {
-        let figures = self.figures(session)?;
+    pub fn release(&mut self, session: &str) -> Option<Vec<Statistics>> {
+        let statistics = self.statistics(session)?;
         let at = *self.names.get(session)?;
         self.close(at);
-        Some(figures)
+        Some(statistics)
     }
 
-    /// Figures of a session by leg and content; `None` when it is not known.
+    /// Statistics of a session by leg and content; `None` when it is not known.
     #[must_use]
-    pub fn figures(&self, session: &str) -> Option<Vec<Figures>> {
+    pub fn statistics(&self, session: &str) -> Option<Vec<Statistics>> {
         let session = self.session(*self.names.get(session)?)?;
-        let figures = |index: &u32| {
-            let carrier = self.end(bundle::carrier(&self.ends, *index))?;
-            Some(self.end(*index)?.figures(&carrier.link))
+        let statistics = |index: &u32| {
+            let carrier = self.endpoint(bundle::carrier(&self.ends, *index))?;
+            Some(self.endpoint(*index)?.statistics(&carrier.link))
         };
-        Some(session.ends.iter().flatten().filter_map(figures).collect())
+        Some(session.ends.iter().flatten().filter_map(statistics).collect())
     }
 
     /// Sessions, packets forwarded, packets dropped since the start.
@@ -338,15 +339,15 @@ impl Worker {
     }
 
     /// A datagram came in: the first `length` octets of `buffer`, which has [`crate::srtp::ROOM`] octets behind it.
-    /// Gives the packet that leaves for it, in the same buffer; [`Worker::poll_departure`] has what else is to be said.
-    pub fn receive(
+    /// Gives the packet that leaves for it, in the same buffer; [`Worker::poll_transmit`] has what else is to be said.
+    pub fn handle_datagram(
         &mut self,
         socket: Socket,
         from: SocketAddr,
         at: Arrival,
         buffer: &mut [u8],
         length: usize,
-    ) -> Option<Departure> {
+    ) -> Option<Transmit> {
         let index = match socket {
             Socket::Rtp(id) | Socket::Rtcp(id) => self.live(id)?,
             Socket::Shared => {
@@ -359,8 +360,8 @@ impl Worker {
                 index
             }
         };
-        let before = self.end(index)?.refused();
-        let departure = self.cross(index, from, at, buffer, length);
+        let before = self.endpoint(index)?.refused();
+        let departure = self.forward(index, from, at, buffer, length);
         let near = self.ends.get_mut(index as usize)?.end.as_mut()?;
         self.dropped += near.refused() - before;
         if let Link::Plain(plain) = &mut near.link
@@ -370,7 +371,7 @@ impl Worker {
             let end = near.id;
             self.latched.push_back(Latched { end, peer: locked });
             if !announced {
-                self.report(index, Happening::Connected);
+                self.report(index, Event::Connected);
             }
         }
         self.forwarded += u64::from(departure.is_some());
@@ -378,30 +379,30 @@ impl Worker {
     }
 
     /// Does what is due.
-    pub fn tick(&mut self, now: Time) {
-        self.wake(now);
-        self.look(now);
+    pub fn handle_timeout(&mut self, now: Time) {
+        self.run_timers(now);
+        self.run_wheel(now);
         if self.sweep.is_some_and(|at| at <= now) {
             self.sweep(now);
         }
     }
 
-    /// When [`Worker::tick`] is wanted next.
+    /// When [`Worker::handle_timeout`] is wanted next.
     #[must_use]
-    pub fn deadline(&self) -> Option<Time> {
+    pub fn poll_timeout(&self) -> Option<Time> {
         let timer = self.timers.first().map(|(at, _)| *at);
-        [timer, self.sweep, self.wheel.deadline(), self.taking.deadline()].into_iter().flatten().min()
+        [timer, self.sweep, self.wheel.deadline(), self.snapshots.deadline()].into_iter().flatten().min()
     }
 
     /// There is something to tell.
     #[must_use]
-    pub fn reports(&self) -> bool {
-        !self.reports.is_empty()
+    pub fn has_events(&self) -> bool {
+        !self.events.is_empty()
     }
 
     /// The next thing to tell the orchestrators.
-    pub fn poll_report(&mut self) -> Option<Report> {
-        self.reports.pop_front()
+    pub fn poll_event(&mut self) -> Option<Report> {
+        self.events.pop_front()
     }
 
     /// The next end whose RTP socket has another peer than before.
@@ -411,7 +412,7 @@ impl Worker {
 
     /// A description may have unlocked a plain end.
     fn relock(&mut self, index: u32) {
-        let Some(end) = self.end_mut(index) else { return };
+        let Some(end) = self.endpoint_mut(index) else { return };
         if let Link::Plain(plain) = &mut end.link
             && let Some(peer) = plain.relocked()
         {
@@ -421,7 +422,7 @@ impl Worker {
     }
 
     /// The next end whose plain sockets are of no use any more.
-    pub fn poll_closed(&mut self) -> Option<EndId> {
+    pub fn poll_closed(&mut self) -> Option<EndpointId> {
         self.closed.pop_front()
     }
 
@@ -435,7 +436,7 @@ impl Worker {
             let ends = session.ends.concat();
             let (allocated, met) = (session.allocated, session.met);
             self.sample(at);
-            let last = ends.iter().filter_map(|end| self.end(*end)?.heard).max();
+            let last = ends.iter().filter_map(|end| self.endpoint(*end)?.heard).max();
             let idle = now.since(last.unwrap_or(allocated));
             if !met && age >= limits.unconnected_ms {
                 self.close(at);
@@ -444,39 +445,39 @@ impl Worker {
             if idle >= limits.silent_ms {
                 // Nobody has released it for so long that nobody will.
                 if let Some(end) = ends.first() {
-                    self.report(*end, Happening::TimedOut);
+                    self.report(*end, Event::TimedOut);
                 }
                 self.close(at);
                 continue;
             }
             for index in ends {
-                let Some(end) = self.end_mut(index) else { continue };
+                let Some(end) = self.endpoint_mut(index) else { continue };
                 let silent = !end.silent && end.missing(now) >= limits.media_timeout_ms;
                 end.silent |= silent;
                 let abandoned = end.abandoned(now);
                 if silent {
-                    self.report(index, Happening::TimedOut);
+                    self.report(index, Event::TimedOut);
                 }
                 if abandoned {
-                    self.report(index, Happening::Unreachable);
+                    self.report(index, Event::Unreachable);
                 }
             }
         }
     }
 
-    fn report(&mut self, index: u32, happening: Happening) {
-        let Some(end) = self.end(index) else { return };
+    fn report(&mut self, index: u32, event: Event) {
+        let Some(end) = self.endpoint(index) else { return };
         let Some(session) = self.session(end.session) else { return };
         let report = Report {
             session: session.name.clone(),
             trace: session.trace.clone(),
             leg: end.leg,
             content: end.content,
-            happening,
+            event,
         };
-        if self.reports.len() >= REPORTS {
-            self.reports.pop_front();
+        if self.events.len() >= EVENTS {
+            self.events.pop_front();
         }
-        self.reports.push_back(report);
+        self.events.push_back(report);
     }
 }

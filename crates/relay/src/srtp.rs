@@ -27,7 +27,7 @@ pub enum SrtpError {
     /// The tag does not fit.
     #[error("authentication failed")]
     Forged,
-    /// Seen before, or older than the window.
+    /// RemoteReport before, or older than the window.
     #[error("replayed packet")]
     Replayed,
     /// No room behind the packet.
@@ -63,7 +63,7 @@ pub struct Context {
     sources: SmallVec<[Source; 2]>,
 }
 
-/// What is known of one SSRC.
+/// State of one SSRC.
 #[derive(Clone, Debug)]
 struct Source {
     ssrc: u32,

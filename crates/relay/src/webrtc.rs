@@ -1,9 +1,9 @@
 //! An end that speaks ICE and DTLS-SRTP: what a Jingle client, or a browser behind SIP, has at its side.
 //!
 //! One rule: nothing is believed that is not authenticated. STUN by its password, DTLS by address (a pair that ICE validated) and
-//! fingerprint, media by its tag; all else is dropped and counted. [`End::receive`] takes every datagram; [`End::protect`]
-//! readies one for the peer; whatever else is to be sent comes from [`End::poll_transmit`]. Call [`End::tick`] at
-//! [`End::deadline`], which every call may change.
+//! fingerprint, media by its tag; all else is dropped and counted. [`Transport::receive`] takes every datagram; [`Transport::protect`]
+//! readies one for the peer; whatever else is to be sent comes from [`Transport::poll_transmit`]. Call [`Transport::tick`] at
+//! [`Transport::deadline`], which every call may change.
 
 use crate::dtls::{Certificate, DtlsError, Engine, Keys, Outcome, Role};
 use crate::ice::{Agent, Config, Credentials, Datagram, IceError, Pair, State};
@@ -28,7 +28,7 @@ const EVENTS: usize = 16;
 
 /// Why an end cannot begin.
 #[derive(Debug, thiserror::Error)]
-pub enum EndError {
+pub enum TransportError {
     /// Addresses or credentials.
     #[error(transparent)]
     Ice(#[from] IceError),
@@ -40,7 +40,7 @@ pub enum EndError {
     Srtp(#[from] SrtpError),
 }
 
-/// What a datagram was.
+/// Kind of a datagram that was received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Received {
     /// An RTP packet, decrypted: so many octets from the front of the buffer.
@@ -51,15 +51,15 @@ pub enum Received {
     Nothing,
 }
 
-/// What became of an end.
+/// Change of a transport's state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Event {
+pub enum TransportEvent {
     /// Path and keys are there: media flows both ways. Told again after a change of keys.
     Connected {
         /// The profile chosen.
         suite: Suite,
     },
-    /// Consent is lost: nothing is sent any more (RFC 7675 §5.1). [`Event::Restored`] or [`Event::Unreachable`] follows.
+    /// Consent is lost: nothing is sent any more (RFC 7675 §5.1). [`TransportEvent::Restored`] or [`TransportEvent::Unreachable`] follows.
     Disconnected,
     /// A path works again; the keys are the old ones.
     Restored,
@@ -114,7 +114,7 @@ struct Contexts {
 }
 
 /// One ICE + DTLS-SRTP end: one component, RTCP muxed.
-pub struct End {
+pub struct Transport {
     ice: Agent,
     certificate: Certificate,
     /// The peer's role and fingerprints, once known.
@@ -125,25 +125,25 @@ pub struct End {
     keys: Option<Keys>,
     contexts: Option<Contexts>,
     early: VecDeque<(Time, Pair, Vec<u8>)>,
-    events: VecDeque<Event>,
+    events: VecDeque<TransportEvent>,
     told: State,
-    /// [`Event::Connected`] was told of the keys in use.
+    /// [`TransportEvent::Connected`] was told of the keys in use.
     announced: bool,
     dropped: Dropped,
 }
 
-impl End {
-    /// An end that knows itself and waits for [`End::remote`]. `base` is any moment of the standard clock that stands for `now`.
+impl Transport {
+    /// An end that knows itself and waits for [`Transport::remote`]. `base` is any moment of the standard clock that stands for `now`.
     ///
     /// # Errors
-    /// [`EndError::Ice`]
+    /// [`TransportError::Ice`]
     pub fn new(
         config: &Config,
         certificate: &Certificate,
         base: Instant,
         now: Time,
-    ) -> Result<End, EndError> {
-        Ok(End {
+    ) -> Result<Transport, TransportError> {
+        Ok(Transport {
             ice: Agent::new(config, base, now)?,
             certificate: certificate.clone(),
             peer: None,
@@ -159,13 +159,13 @@ impl End {
         })
     }
 
-    /// What the peer's description says. Said again it adds candidates; credentials that differ belong to a restart
-    /// ([`End::restart`] comes first); fingerprints that the peer of the association does not have mean a new association
+    /// Takes the peer's description. Said again it adds candidates; credentials that differ belong to a restart
+    /// ([`Transport::restart`] comes first); fingerprints that the peer of the association does not have mean a new association
     /// (RFC 8842 §5.5). The role stays what it was for the life of an association.
     ///
     /// # Errors
-    /// [`EndError`]
-    pub fn remote(&mut self, ice: &Ice, dtls: &Dtls, now: Time) -> Result<(), EndError> {
+    /// [`TransportError`]
+    pub fn remote(&mut self, ice: &Ice, dtls: &Dtls, now: Time) -> Result<(), TransportError> {
         let role = match &self.peer {
             // A later offer says actpass again and means no change.
             Some((role, _)) if dtls.setup == signal::media::Setup::ActPass => *role,
@@ -192,11 +192,11 @@ impl End {
 
     /// New ICE credentials of ours; the association and its keys stay, media keeps to the old path until another works, and the
     /// peer's checks of that are answered.
-    /// [`End::remote`] with the peer's new ones follows.
+    /// [`Transport::remote`] with the peer's new ones follows.
     ///
     /// # Errors
-    /// [`EndError::Ice`]
-    pub fn restart(&mut self, ours: &Credentials, now: Time) -> Result<(), EndError> {
+    /// [`TransportError::Ice`]
+    pub fn restart(&mut self, ours: &Credentials, now: Time) -> Result<(), TransportError> {
         self.ice.restart(ours, now)?;
         self.told = self.ice.state();
         Ok(())
@@ -239,7 +239,7 @@ impl End {
         Some((self.contexts.as_mut()?.outward.protect(buffer, length).ok()?, pair))
     }
 
-    /// [`End::protect`] for a compound RTCP packet.
+    /// [`Transport::protect`] for a compound RTCP packet.
     pub fn protect_rtcp(&mut self, buffer: &mut [u8], length: usize) -> Option<(usize, Pair)> {
         let pair = self.ice.pair()?;
         Some((self.contexts.as_mut()?.outward.protect_rtcp(buffer, length).ok()?, pair))
@@ -256,11 +256,11 @@ impl End {
     }
 
     /// The next thing that became of it.
-    pub fn poll_event(&mut self) -> Option<Event> {
+    pub fn poll_event(&mut self) -> Option<TransportEvent> {
         self.events.pop_front()
     }
 
-    /// When to [`End::tick`] next.
+    /// When to [`Transport::tick`] next.
     #[must_use]
     pub fn deadline(&mut self) -> Option<Time> {
         let dtls = self.dtls.as_ref().and_then(|dtls| dtls.deadline());
@@ -276,7 +276,7 @@ impl End {
             Some(dtls) if dtls.deadline().is_some_and(|at| at <= now) => dtls.tick(now),
             _ => None,
         };
-        self.settle(outcome);
+        self.apply(outcome);
         self.follow(now);
     }
 
@@ -311,7 +311,7 @@ impl End {
         self.keys.as_ref()
     }
 
-    /// What another relay needs to go on; `None` before there are keys.
+    /// Returns the state that another relay needs to go on; `None` before there are keys.
     #[must_use]
     pub fn association(&self) -> Option<Association> {
         let (role, fingerprints) = self.peer.clone()?;
@@ -326,11 +326,11 @@ impl End {
     }
 
     /// Goes on with an association that another relay made (R-RTP-16): no handshake is run, media flows once a path works.
-    /// `outward` must be beyond anything that relay may have sent. [`End::remote`] follows.
+    /// `outward` must be beyond anything that relay may have sent. [`Transport::remote`] follows.
     ///
     /// # Errors
-    /// [`EndError::Srtp`]
-    pub fn resume(&mut self, association: Association) -> Result<(), EndError> {
+    /// [`TransportError::Srtp`]
+    pub fn resume(&mut self, association: Association) -> Result<(), TransportError> {
         let Association { role, fingerprints, keys, outward, inward } = association;
         let (mut out, mut r#in) = keys.contexts()?;
         outward.iter().try_for_each(|index| out.resume(*index))?;
@@ -374,7 +374,7 @@ impl End {
         self.reply = Some(pair);
         self.begin(now);
         let outcome = self.dtls.as_mut().and_then(|dtls| dtls.receive(datagram, now));
-        self.settle(outcome);
+        self.apply(outcome);
         self.announce();
     }
 
@@ -384,11 +384,11 @@ impl End {
         let (None, None, Some((role, fingerprints))) = (&self.dtls, &self.keys, &self.peer) else { return };
         match Engine::new(&self.certificate, *role, fingerprints, now) {
             Ok(engine) => self.dtls = Some(Box::new(engine)),
-            Err(_) => self.tell(Event::Unreachable),
+            Err(_) => self.tell(TransportEvent::Unreachable),
         }
     }
 
-    fn settle(&mut self, outcome: Option<Outcome>) {
+    fn apply(&mut self, outcome: Option<Outcome>) {
         match outcome {
             None => {}
             Some(Outcome::Keys(keys)) => match keys.contexts() {
@@ -397,13 +397,13 @@ impl End {
                     self.keys = Some(keys);
                     self.announced = false;
                 }
-                Err(_) => self.tell(Event::Unreachable),
+                Err(_) => self.tell(TransportEvent::Unreachable),
             },
-            Some(Outcome::Insecure) => self.tell(Event::Insecure),
-            Some(Outcome::Failed) => self.tell(Event::Unreachable),
+            Some(Outcome::Insecure) => self.tell(TransportEvent::Insecure),
+            Some(Outcome::Failed) => self.tell(TransportEvent::Unreachable),
             Some(Outcome::Closed) => {
                 (self.keys, self.contexts) = (None, None);
-                self.tell(Event::Closed);
+                self.tell(TransportEvent::Closed);
             }
         }
     }
@@ -424,11 +424,11 @@ impl End {
         let state = self.ice.state();
         let was = std::mem::replace(&mut self.told, state);
         match (was, state) {
-            (State::Connected, State::Disconnected) => self.tell(Event::Disconnected),
+            (State::Connected, State::Disconnected) => self.tell(TransportEvent::Disconnected),
             (was, State::Connected) if was != State::Connected && self.announced => {
-                self.tell(Event::Restored)
+                self.tell(TransportEvent::Restored)
             }
-            (was, State::Unreachable) if was != State::Unreachable => self.tell(Event::Unreachable),
+            (was, State::Unreachable) if was != State::Unreachable => self.tell(TransportEvent::Unreachable),
             _ => {}
         }
         self.announce();
@@ -439,11 +439,11 @@ impl End {
         if let (false, Some(_), Some(keys)) = (self.announced, self.ice.pair(), &self.keys) {
             let suite = keys.suite;
             self.announced = true;
-            self.tell(Event::Connected { suite });
+            self.tell(TransportEvent::Connected { suite });
         }
     }
 
-    fn tell(&mut self, event: Event) {
+    fn tell(&mut self, event: TransportEvent) {
         if self.events.len() < EVENTS {
             self.events.push_back(event);
         }

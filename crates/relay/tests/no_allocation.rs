@@ -13,10 +13,10 @@ use tandem_relay::latch::{Allowed, Latch};
 use tandem_relay::packet::{self, Payloads, Splice};
 use tandem_relay::rtcp::Writer;
 use tandem_relay::session::{
-    Arrival, DEPARTURE, EndId, Host, Limits, Local, Remote, Socket, SoundLine, Worker,
+    Arrival, EndpointId, Host, Limits, Local, MAX_TRANSMIT, Remote, Socket, SoundHandle, Worker,
 };
 use tandem_relay::srtp::{Context, ROOM, Suite};
-use tandem_relay::webrtc::{End, Received};
+use tandem_relay::webrtc::{Received, Transport};
 
 struct Counting;
 
@@ -86,7 +86,7 @@ fn credentials(side: usize) -> Credentials {
 
 /// Two ends that have found each other.
 #[allow(clippy::disallowed_methods, reason = "a base for the standard clock")]
-fn connected() -> [End; 2] {
+fn connected() -> [Transport; 2] {
     let certificates = [0, 1].map(|_| Certificate::generate(START).unwrap());
     let mut ends = [0, 1].map(|side| {
         let config = Config {
@@ -96,7 +96,7 @@ fn connected() -> [End; 2] {
             tie_breaker: side as u64,
             preference: 1,
         };
-        End::new(&config, &certificates[side], Instant::now(), START).unwrap()
+        Transport::new(&config, &certificates[side], Instant::now(), START).unwrap()
     });
     for (side, end) in ends.iter_mut().enumerate() {
         let Credentials { ufrag, pwd } = credentials(1 - side);
@@ -165,13 +165,13 @@ fn contexts(theirs: &Crypto, ours: &Crypto) -> (Context, Context) {
 
 /// A worker with a call of a phone, whose key it is given if it has one, and a WebRTC client, and that client.
 #[allow(clippy::disallowed_methods, reason = "a base for the standard clock")]
-fn call(crypto: Option<Crypto>) -> (Worker, EndId, End) {
+fn call(crypto: Option<Crypto>) -> (Worker, EndpointId, Transport) {
     let certificate = Certificate::generate(START).unwrap();
     let host = Host { address: address(0), certificate, base: Instant::now(), epoch: START };
     let fingerprint = host.certificate.fingerprint();
     let mut worker = Worker::new(Limits::default(), host);
     let mut ids = vec![];
-    let make = |id: EndId, _| {
+    let make = |id: EndpointId, _| {
         ids.push(id);
         let Credentials { ufrag, pwd } = credentials(10 + id.index as usize);
         let (address, tie_breaker) = (address(0).ip(), 5);
@@ -198,7 +198,7 @@ fn call(crypto: Option<Crypto>) -> (Worker, EndId, End) {
         tie_breaker: 1,
         preference: 1,
     };
-    let mut client = End::new(&config, &certificate, Instant::now(), START).unwrap();
+    let mut client = Transport::new(&config, &certificate, Instant::now(), START).unwrap();
     let describe = |credentials: Credentials, at: SocketAddr, fingerprint, setup| {
         let candidate = Candidate {
             foundation: "1".into(),
@@ -223,15 +223,15 @@ fn call(crypto: Option<Crypto>) -> (Worker, EndId, End) {
     let web = Remote { ice: Some(ice), dtls: Some(dtls), codecs, ..Remote::default() };
     worker.connect("call", 1, 0, &web, START).unwrap();
     for ms in 0..1_000 {
-        while let Some(mut datagram) = worker.poll_transmit() {
+        while let Some(mut datagram) = worker.poll_datagram() {
             client.receive(&mut datagram.octets, address(0), address(1), START + ms);
         }
         while let Some(mut datagram) = client.poll_transmit() {
             let length = datagram.octets.len();
             let at = Arrival((START.0 + ms) * 1_000);
-            worker.receive(Socket::Shared, address(1), at, &mut datagram.octets, length);
+            worker.handle_datagram(Socket::Shared, address(1), at, &mut datagram.octets, length);
         }
-        worker.tick(START + ms);
+        worker.handle_timeout(START + ms);
         client.tick(START + ms);
     }
     (worker, ids[0], client)
@@ -245,9 +245,9 @@ fn a_call_between_a_phone_and_a_client_allocates_nothing_per_packet() {
         let (mut there, mut back) = (rtp(seq), rtp(seq));
         let (length, _) = client.protect(&mut back, 172).unwrap();
         let before = ALLOCATIONS.get();
-        let out = worker.receive(Socket::Rtp(phone), address(2), at, &mut there, 172).unwrap();
+        let out = worker.handle_datagram(Socket::Rtp(phone), address(2), at, &mut there, 172).unwrap();
         assert_eq!((out.socket, out.to), (Socket::Shared, address(1)));
-        let home = worker.receive(Socket::Shared, address(1), at, &mut back, length).unwrap();
+        let home = worker.handle_datagram(Socket::Shared, address(1), at, &mut back, length).unwrap();
         // The fifth packet locks the phone's address; that is told once.
         assert_eq!(ALLOCATIONS.get() - before, usize::from(seq == 4), "packet {seq}");
         assert_eq!((home.socket, home.to, home.length), (Socket::Rtp(phone), address(2), 172));
@@ -256,12 +256,12 @@ fn a_call_between_a_phone_and_a_client_allocates_nothing_per_packet() {
     }
 }
 
-/// The client's second content rides on the transport of its first.
+/// The client's second content is bundled with its first.
 #[test]
-fn a_content_that_rides_on_another_allocates_nothing_per_packet() {
+fn a_bundled_content_allocates_nothing_per_packet() {
     let (mut worker, _, mut client) = call(None);
     let mut ids = vec![];
-    let make = |id: EndId, _| {
+    let make = |id: EndpointId, _| {
         ids.push(id);
         let Credentials { ufrag, pwd } = credentials(10 + id.index as usize);
         let (tie_breaker, preference, crypto) = (7, 1, vec![]);
@@ -282,16 +282,16 @@ fn a_content_that_rides_on_another_allocates_nothing_per_packet() {
     let codecs = vec![Codec::new(96, "VP8", 90_000, 1)];
     let plain = Remote { address: Some(address(3)), codecs: codecs.clone(), ..Remote::default() };
     worker.connect("call", 0, 1, &plain, START).unwrap();
-    let rider = Remote { bundled: Some(0), codecs, ..Remote::default() };
-    worker.connect("call", 1, 1, &rider, START).unwrap();
+    let bundled = Remote { bundled: Some(0), codecs, ..Remote::default() };
+    worker.connect("call", 1, 1, &bundled, START).unwrap();
     for seq in 0..1_000u16 {
         let at = Arrival((START.0 + 2_000 + u64::from(seq) * 20) * 1_000);
         let (mut there, mut back) = (rtp(seq), rtp(seq));
         (there[1], back[1]) = (96, 96);
         let (length, _) = client.protect(&mut back, 172).unwrap();
         let before = ALLOCATIONS.get();
-        let out = worker.receive(Socket::Rtp(ids[0]), address(3), at, &mut there, 172).unwrap();
-        let home = worker.receive(Socket::Shared, address(1), at, &mut back, length).unwrap();
+        let out = worker.handle_datagram(Socket::Rtp(ids[0]), address(3), at, &mut there, 172).unwrap();
+        let home = worker.handle_datagram(Socket::Shared, address(1), at, &mut back, length).unwrap();
         // The fifth packet locks the phone's address; the first of a source makes room for its keys' index.
         let told = ALLOCATIONS.get() - before;
         assert!(told == 0 || seq == 4 && told == 1 || seq == 0, "packet {seq}: {told}");
@@ -312,8 +312,8 @@ fn a_call_between_an_encrypting_phone_and_a_client_allocates_nothing_per_packet(
         let sealed = outward.protect(&mut there, 172).unwrap();
         let (length, _) = client.protect(&mut back, 172).unwrap();
         let before = ALLOCATIONS.get();
-        let out = worker.receive(Socket::Rtp(phone), address(2), at, &mut there, sealed).unwrap();
-        let home = worker.receive(Socket::Shared, address(1), at, &mut back, length).unwrap();
+        let out = worker.handle_datagram(Socket::Rtp(phone), address(2), at, &mut there, sealed).unwrap();
+        let home = worker.handle_datagram(Socket::Shared, address(1), at, &mut back, length).unwrap();
         assert_eq!(ALLOCATIONS.get() - before, usize::from(seq == 4), "packet {seq}");
         assert_eq!((out.socket, home.socket), (Socket::Shared, Socket::Rtp(phone)));
         let got = client.receive(&mut there[..out.length], address(0), address(1), at.time());
@@ -336,7 +336,7 @@ fn calls_between_phones_allocate_nothing_per_packet() {
         let mut worker = Worker::new(Limits::default(), host);
         let mut ids = vec![];
         let own = |suite| line(suite, 77);
-        let make = |id: EndId, _| {
+        let make = |id: EndpointId, _| {
             ids.push(id);
             let Credentials { ufrag, pwd } = credentials(10 + id.index as usize);
             let crypto = vec![own(Suite::AesCm128Sha1_80), own(Suite::AeadAes128Gcm)];
@@ -367,7 +367,8 @@ fn calls_between_phones_allocate_nothing_per_packet() {
                 let mut wire = rtp(seq);
                 let sent = keys[leg].as_mut().map_or(172, |(out, _)| out.protect(&mut wire, 172).unwrap());
                 let before = ALLOCATIONS.get();
-                let out = worker.receive(Socket::Rtp(ids[leg]), address(1 + leg), at, &mut wire, sent);
+                let out =
+                    worker.handle_datagram(Socket::Rtp(ids[leg]), address(1 + leg), at, &mut wire, sent);
                 // The fifth packet's lock is told once; the first report makes room for others.
                 let told = if seq == 4 { 2 - leg } else { 0 };
                 assert_eq!(ALLOCATIONS.get() - before, told, "packet {seq} of leg {leg}");
@@ -389,7 +390,7 @@ fn rtcp_allocates_nothing() {
     let host = Host { address: address(0), certificate, base: Instant::now(), epoch: START };
     let mut worker = Worker::new(Limits::default(), host);
     let mut ids = vec![];
-    let make = |id: EndId, _| {
+    let make = |id: EndpointId, _| {
         ids.push(id);
         let Credentials { ufrag, pwd } = credentials(10 + id.index as usize);
         Ok::<_, ()>(Local {
@@ -413,7 +414,7 @@ fn rtcp_allocates_nothing() {
             Remote { address: Some(at), mux: true, codecs: vec![codec.clone()], ..Remote::default() };
         worker.connect("call", leg, 0, &remote, START).unwrap();
     }
-    let (mut said, mut buffer) = (0, [0; DEPARTURE]);
+    let (mut said, mut buffer) = (0, [0; MAX_TRANSMIT]);
     for seq in 0..2_000u16 {
         let at = Arrival((START.0 + u64::from(seq) * 20) * 1_000);
         let mut media = rtp(seq);
@@ -422,11 +423,11 @@ fn rtcp_allocates_nothing() {
         writer.report(7, None, None).name(7, [b'x'; 16]).nack(7, 9, &[(seq, 1), (seq + 50, 0)]);
         writer.pli(7, 9).estimate(7, 9, 1_000_000);
         let length = writer.finish().unwrap();
-        worker.tick(at.time());
+        worker.handle_timeout(at.time());
         let before = ALLOCATIONS.get();
-        let sent = worker.receive(Socket::Rtp(ids[0]), address(1), at, &mut media, 172).is_some();
-        worker.receive(Socket::Rtp(ids[1]), address(2), at, &mut feedback, length);
-        while worker.poll_departure(at, &mut buffer).is_some() {
+        let sent = worker.handle_datagram(Socket::Rtp(ids[0]), address(1), at, &mut media, 172).is_some();
+        worker.handle_datagram(Socket::Rtp(ids[1]), address(2), at, &mut feedback, length);
+        while worker.poll_transmit(at, &mut buffer).is_some() {
             said += 1;
         }
         // Who locks is told once: a name, and the first room of the list that it is put on.
@@ -448,9 +449,9 @@ fn a_transcoded_call_allocates_nothing_on_the_media_thread() {
     let (packets, coming) = std::sync::mpsc::sync_channel(64);
     let load = std::sync::Arc::new(sound::scheduler::Load::default());
     let mut scheduler = sound::scheduler::Scheduler::new(5, load.clone());
-    worker.make_sound(0, vec![SoundLine { orders, packets, load }]);
+    worker.set_sound_threads(0, vec![SoundHandle { orders, packets, load }]);
     let mut ids = vec![];
-    let make = |id: EndId, _| {
+    let make = |id: EndpointId, _| {
         ids.push(id);
         let Credentials { ufrag, pwd } = credentials(10 + id.index as usize);
         let (address, tie_breaker) = (address(0).ip(), 5);
@@ -478,14 +479,14 @@ fn a_transcoded_call_allocates_nothing_on_the_media_thread() {
         let mut packet = rtp(seq);
         packet[4..8].copy_from_slice(&(u32::from(seq) * 160).to_be_bytes());
         let before = ALLOCATIONS.get();
-        assert_eq!(worker.receive(Socket::Rtp(ids[0]), address(2), at, &mut packet, 172), None);
+        assert_eq!(worker.handle_datagram(Socket::Rtp(ids[0]), address(2), at, &mut packet, 172), None);
         // The fifth packet locks the address; the report and the queue for it are made then.
         assert_eq!(ALLOCATIONS.get() - before, 2 * usize::from(seq == 4), "packet {seq}");
         coming.try_iter().for_each(|frame| scheduler.packet(&frame, |_| {}));
         scheduler.tick(u64::from(seq) * 20_000, |frame| finished.push(frame.clone()));
         let before = ALLOCATIONS.get();
         for frame in &finished {
-            let out = worker.finished(frame, at, &mut buffer).unwrap();
+            let out = worker.handle_sound_frame(frame, at, &mut buffer).unwrap();
             assert_eq!((out.to, buffer[1] & 0x7f), (address(3), 111));
             left += 1;
         }

@@ -3,7 +3,7 @@
 use crate::poll::Waker;
 use ::sound::codec::Kind;
 use ::sound::player::Track;
-use relay::session::{BOUNDS, Figures, Local, Refusal, Remote, Snapshot, Spread};
+use relay::session::{BOUNDS, Histograms, Local, Refusal, Remote, Snapshot, Statistics};
 use signal::LegId;
 use signal::media::Ice;
 use std::sync::Arc;
@@ -69,10 +69,10 @@ pub enum Order {
         end: (u32, u32),
         /// Further candidates.
         ice: Ice,
-        /// See [`relay::session::Worker::refresh`].
+        /// See [`relay::session::Worker::request_keyframe`].
         picture: bool,
     },
-    /// See [`relay::session::Worker::voice`].
+    /// See [`relay::session::Worker::playback_codec`].
     Voice {
         /// Its name.
         session: String,
@@ -90,7 +90,7 @@ pub enum Order {
         /// Over and over; until there is live media.
         mode: (bool, bool),
     },
-    /// See [`relay::session::Worker::leave`].
+    /// See [`relay::session::Worker::hand_over`].
     Leave {
         /// Its name.
         session: String,
@@ -100,8 +100,8 @@ pub enum Order {
         /// Its name.
         session: String,
     },
-    /// See [`relay::session::Worker::figures`].
-    Figures {
+    /// See [`relay::session::Worker::statistics`].
+    Statistics {
         /// Its name.
         session: String,
     },
@@ -121,8 +121,8 @@ pub enum Done {
     Renewed(Box<Local>),
     /// The number and the codec that are spoken at an end; `None`: it is not connected, or speaks none of ours.
     Voice(Option<(u8, Kind)>),
-    /// Figures of a session; `None` when it is not known.
-    Figures(Option<Vec<Figures>>),
+    /// Statistics of a session; `None` when it is not known.
+    Statistics(Option<Vec<Statistics>>),
 }
 
 /// An order that was not.
@@ -164,8 +164,8 @@ pub enum NoAnswer {
 /// What a worker has counted, for others to read.
 #[derive(Debug, Default)]
 pub struct Gauges {
-    /// See [`relay::session::Worker::spread`].
-    pub spread: Spreads,
+    /// See [`relay::session::Worker::histograms`].
+    pub histograms: SharedHistograms,
     /// Sessions now.
     pub sessions: AtomicU64,
     /// Packets forwarded since the start.
@@ -178,26 +178,26 @@ pub struct Gauges {
     pub turned: AtomicU64,
 }
 
-/// A [`Spread`] that one thread writes and others read.
+/// A [`Histograms`] that one thread writes and others read.
 #[derive(Debug, Default)]
-pub struct Spreads {
+pub struct SharedHistograms {
     counts: [[AtomicU64; BOUNDS + 1]; 4],
     sums: [AtomicU64; 4],
 }
 
-impl Spreads {
+impl SharedHistograms {
     /// Takes over what the worker has.
-    pub fn store(&self, spread: &Spread) {
-        let counts = self.counts.iter().flatten().zip(spread.counts.iter().flatten());
-        for (gauge, value) in counts.chain(self.sums.iter().zip(&spread.sums)) {
+    pub fn store(&self, histograms: &Histograms) {
+        let counts = self.counts.iter().flatten().zip(histograms.counts.iter().flatten());
+        for (gauge, value) in counts.chain(self.sums.iter().zip(&histograms.sums)) {
             gauge.store(*value, Ordering::Relaxed);
         }
     }
 
     /// Adds what the worker had a moment ago.
-    pub fn add_to(&self, spread: &mut Spread) {
-        let counts = spread.counts.iter_mut().flatten().zip(self.counts.iter().flatten());
-        for (value, gauge) in counts.chain(spread.sums.iter_mut().zip(&self.sums)) {
+    pub fn add_to(&self, histograms: &mut Histograms) {
+        let counts = histograms.counts.iter_mut().flatten().zip(self.counts.iter().flatten());
+        for (value, gauge) in counts.chain(histograms.sums.iter_mut().zip(&self.sums)) {
             *value += gauge.load(Ordering::Relaxed);
         }
     }

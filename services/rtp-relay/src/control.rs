@@ -12,7 +12,7 @@ use proto::v1;
 use proto::v1::order::Order as Asked;
 use proto::v1::relay_server::Relay;
 use proto::v1::reply::Reply as Answer;
-use relay::session::{Figures, Refusal, Snapshot, SoundLine};
+use relay::session::{Refusal, Snapshot, SoundHandle, Statistics};
 use signal::Secret;
 use signal::media::Fingerprint;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -56,7 +56,7 @@ pub struct Service {
     /// Streams end when its sender is gone.
     pub open: watch::Receiver<()>,
     /// Threads that transcode and play.
-    pub sounds: Arc<[SoundLine]>,
+    pub sounds: Arc<[SoundHandle]>,
     /// What can be played.
     pub library: Arc<Library>,
 }
@@ -177,7 +177,7 @@ impl Service {
             }
             Asked::Statistics(v1::StatisticsRequest { session }) => {
                 convert::session(&session)?;
-                (self.place(&session), Kind::Statistics, Order::Figures { session })
+                (self.place(&session), Kind::Statistics, Order::Statistics { session })
             }
         })
     }
@@ -226,9 +226,9 @@ impl Service {
                 }
             }
             (Kind::Update, _) => Answer::Update(v1::UpdateReply::default()),
-            (Kind::Release, Done::Figures(last)) => Answer::Release(v1::ReleaseReply { ends: told(last) }),
-            (_, Done::Figures(figures)) => {
-                Answer::Statistics(v1::StatisticsReply { ends: told(figures), ..self.totals() })
+            (Kind::Release, Done::Statistics(last)) => Answer::Release(v1::ReleaseReply { ends: told(last) }),
+            (_, Done::Statistics(statistics)) => {
+                Answer::Statistics(v1::StatisticsReply { ends: told(statistics), ..self.totals() })
             }
             // Only asked for within the process.
             (_, Done::Told | Done::Voice(_)) => Answer::Connect(v1::ConnectReply::default()),
@@ -260,8 +260,8 @@ impl Service {
     }
 }
 
-fn told(figures: Option<Vec<Figures>>) -> Vec<v1::EndStatistics> {
-    figures.unwrap_or_default().into_iter().map(convert::figures).collect()
+fn told(statistics: Option<Vec<Statistics>>) -> Vec<v1::EndStatistics> {
+    statistics.unwrap_or_default().into_iter().map(convert::statistics).collect()
 }
 
 pub(crate) fn denied(denial: &Denial) -> Status {
@@ -270,7 +270,7 @@ pub(crate) fn denied(denial: &Denial) -> Status {
         Denial::NoRoom(NoRoom::Ports | NoRoom::Busy(_)) => Status::resource_exhausted(text),
         Denial::NoRoom(NoRoom::Draining) => Status::unavailable(text),
         Denial::Refused(Refusal::UnknownSession(_)) => Status::not_found(text),
-        Denial::Refused(Refusal::Settled) => Status::failed_precondition(text),
+        Denial::Refused(Refusal::NoPorts) => Status::failed_precondition(text),
         Denial::Refused(Refusal::Full) => Status::resource_exhausted(text),
         Denial::Refused(_) => Status::invalid_argument(text),
     }

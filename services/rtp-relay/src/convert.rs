@@ -2,7 +2,7 @@
 
 use proto::v1;
 use relay::ice::Credentials;
-use relay::session::{Figures, Form, LEGS, Local, Remote};
+use relay::session::{Form, LEGS, Local, Remote, Statistics};
 use signal::LegId;
 use signal::media::{Codec, Crypto, Direction, Dtls, Fingerprint, Ice};
 use std::net::SocketAddr;
@@ -178,39 +178,39 @@ pub fn end(
     }
 }
 
-/// Figures of an end.
+/// Statistics of an end.
 #[must_use]
-pub fn figures(figures: Figures) -> v1::EndStatistics {
-    let form = match figures.form {
+pub fn statistics(statistics: Statistics) -> v1::EndStatistics {
+    let form = match statistics.form {
         Form::Open => "open",
         Form::Plain => "plain",
         Form::Sdes => "sdes",
         Form::Webrtc => "webrtc",
     };
     v1::EndStatistics {
-        leg: figures.leg.0.into(),
-        content: figures.content.into(),
-        packets_in: figures.packets_in,
-        octets_in: figures.octets_in,
-        packets_out: figures.packets_out,
-        octets_out: figures.octets_out,
-        dropped: figures.dropped,
-        lost: figures.lost,
-        jitter_us: figures.jitter_us,
-        expected: figures.expected,
-        loss_ppm: figures.loss_ppm,
-        round_trip_us: figures.round_trip_us.unwrap_or(0),
-        mos: figures.mos.unwrap_or(0).into(),
-        mos_mean: figures.mos_mean.unwrap_or(0).into(),
-        seen: figures.view.map(|view| v1::Seen {
+        leg: statistics.leg.0.into(),
+        content: statistics.content.into(),
+        packets_in: statistics.packets_in,
+        octets_in: statistics.octets_in,
+        packets_out: statistics.packets_out,
+        octets_out: statistics.octets_out,
+        dropped: statistics.dropped,
+        lost: statistics.lost,
+        jitter_us: statistics.jitter_us,
+        expected: statistics.expected,
+        loss_ppm: statistics.loss_ppm,
+        round_trip_us: statistics.round_trip_us.unwrap_or(0),
+        mos: statistics.mos.unwrap_or(0).into(),
+        mos_mean: statistics.mos_mean.unwrap_or(0).into(),
+        seen: statistics.view.map(|view| v1::Seen {
             lost: view.lost,
             loss_ppm: view.loss_ppm,
             jitter_us: view.jitter_us,
             mos: view.mos.unwrap_or(0).into(),
         }),
-        codec: figures.codec,
+        codec: statistics.codec,
         form: form.into(),
-        peer: figures.peer.map(|peer| peer.to_string()).unwrap_or_default(),
-        security: figures.suite.map(|suite| suite.name().to_owned()).unwrap_or_default(),
+        peer: statistics.peer.map(|peer| peer.to_string()).unwrap_or_default(),
+        security: statistics.suite.map(|suite| suite.name().to_owned()).unwrap_or_default(),
     }
 }

@@ -29,7 +29,7 @@ use futures::Stream;
 use proto::auth::AuthToken;
 use proto::v1::relay_server::RelayServer;
 use relay::dtls::Certificate;
-use relay::session::{Limits, Scale, Spread};
+use relay::session::{Histograms, Limits, Scale};
 use runtime::config::RelayConfig;
 use runtime::drain::Stage;
 use runtime::{Config, Drain};
@@ -262,9 +262,9 @@ fn cores(config: &RelayConfig) -> anyhow::Result<Vec<usize>> {
 /// How the streams of all calls are, second by second: histograms in Prometheus' own form, since the media threads count into
 /// buckets themselves.
 fn measure(members: &[Member]) {
-    let mut spread = Spread::default();
-    members.iter().for_each(|member| member.line.gauges.spread.add_to(&mut spread));
-    for ((scale, counts), sum) in Scale::ALL.into_iter().zip(spread.counts).zip(spread.sums) {
+    let mut histograms = Histograms::default();
+    members.iter().for_each(|member| member.line.gauges.histograms.add_to(&mut histograms));
+    for ((scale, counts), sum) in Scale::ALL.into_iter().zip(histograms.counts).zip(histograms.sums) {
         let (name, unit) = match scale {
             Scale::Loss => ("tandem_relay_loss_ratio", 1e6),
             Scale::Jitter => ("tandem_relay_jitter_seconds", 1e6),

@@ -5,7 +5,7 @@
 use bus::{Bus, Message};
 use prost::Message as _;
 use proto::v1::{RelayEvent, relay_event};
-use relay::session::{Happening, Report};
+use relay::session::{Event, Report};
 use signal::subjects;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -27,9 +27,9 @@ pub async fn run(bus: Bus, instance: String, mut reports: mpsc::Receiver<Report>
         }
         while flights.try_join_next().is_some() {}
         let event = event(&report, &instance);
-        let news = match report.happening {
-            Happening::Connected => Some(subjects::RELAY_CONNECTED),
-            Happening::Picture => Some(subjects::RELAY_PICTURE),
+        let news = match report.event {
+            Event::Connected => Some(subjects::RELAY_CONNECTED),
+            Event::KeyframeWanted => Some(subjects::RELAY_PICTURE),
             _ => None,
         };
         match news {
@@ -43,12 +43,12 @@ pub async fn run(bus: Bus, instance: String, mut reports: mpsc::Receiver<Report>
 /// A report in the words of `relay.proto`.
 #[must_use]
 pub fn event(report: &Report, instance: &str) -> RelayEvent {
-    let event = match report.happening {
-        Happening::Connected | Happening::Resumed => relay_event::Event::Connected,
-        Happening::TimedOut => relay_event::Event::TimedOut,
-        Happening::Unreachable => relay_event::Event::Unreachable,
-        Happening::Insecure => relay_event::Event::Insecure,
-        Happening::Picture => relay_event::Event::Picture,
+    let event = match report.event {
+        Event::Connected | Event::Resumed => relay_event::Event::Connected,
+        Event::TimedOut => relay_event::Event::TimedOut,
+        Event::Unreachable => relay_event::Event::Unreachable,
+        Event::Insecure => relay_event::Event::Insecure,
+        Event::KeyframeWanted => relay_event::Event::Picture,
     };
     RelayEvent {
         session: report.session.clone(),

@@ -1,7 +1,7 @@
 //! Threads that make sound: each a `sound::scheduler::Scheduler`, its queues and a clock. Media threads never wait for them.
 
 use crate::poll::Waker;
-use relay::session::SoundLine;
+use relay::session::SoundHandle;
 use sound::scheduler::{Load, Order, Scheduler, SoundFrame, TICK_US};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, channel, sync_channel};
@@ -31,7 +31,7 @@ pub fn finished() -> (SyncSender<SoundFrame>, Receiver<SoundFrame>) {
 ///
 /// # Errors
 /// Those of the system.
-pub fn start(threads: usize, complexity: u8, takers: &[Taker]) -> std::io::Result<Vec<SoundLine>> {
+pub fn start(threads: usize, complexity: u8, takers: &[Taker]) -> std::io::Result<Vec<SoundHandle>> {
     (0..threads)
         .map(|number| {
             let ((orders, told), (packets, coming)) = (channel(), sync_channel(WAITING));
@@ -44,7 +44,7 @@ pub fn start(threads: usize, complexity: u8, takers: &[Taker]) -> std::io::Resul
                 woken: vec![false; takers.len()],
             };
             std::thread::Builder::new().name(format!("sound-{number}")).spawn(move || maker.run())?;
-            Ok(SoundLine { orders, packets, load })
+            Ok(SoundHandle { orders, packets, load })
         })
         .collect()
 }

@@ -11,7 +11,8 @@ use ::sound::scheduler::SoundFrame;
 use relay::dtls::Certificate;
 use relay::ice::{Credentials, PREFERENCE};
 use relay::session::{
-    Arrival, Departure, EndId, Host, Latched, Limits, Local, Report, Snapshot, Socket, SoundLine, Worker,
+    Arrival, EndpointId, Host, Latched, Limits, Local, Report, Snapshot, Socket, SoundHandle, Transmit,
+    Worker,
 };
 use signal::{LegId, Time};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
@@ -67,7 +68,7 @@ pub struct Parts {
     /// What it tells.
     pub reports: mpsc::Sender<Report>,
     /// Its place among the media threads, and the threads that make sound for it.
-    pub sounds: (u16, Vec<SoundLine>),
+    pub sounds: (u16, Vec<SoundHandle>),
     /// Packets that they finished; they wake it for them.
     pub finished: Receiver<SoundFrame>,
     /// What must outlive it.
@@ -101,7 +102,7 @@ struct Thread {
     /// Sockets of ends are bound to one address: connected, they hear what they heard before.
     connects: bool,
     started: (u64, Instant),
-    /// When the spread of its streams was told.
+    /// When the histograms of its streams were stored.
     told: Time,
     /// Counts the turns of its loop.
     look: u64,
@@ -125,7 +126,7 @@ struct Own {
 
 /// The sockets of an end.
 struct Held {
-    id: EndId,
+    id: EndpointId,
     pair: Pair,
     /// Whom the kernel knows as the only peer of the RTP socket.
     peer: Option<SocketAddr>,
@@ -182,12 +183,12 @@ pub fn run(parts: Parts) -> std::io::Result<()> {
         look: 0,
     };
     let (number, lines) = thread.parts.sounds.clone();
-    thread.worker.make_sound(number, lines);
+    thread.worker.set_sound_threads(number, lines);
     let mut ready = Vec::with_capacity(2 * BATCH);
     loop {
         thread.gather();
         let now = thread.now().time();
-        let sleep = thread.worker.deadline().map_or(LONGEST, |at| at.since(now).min(LONGEST));
+        let sleep = thread.worker.poll_timeout().map_or(LONGEST, |at| at.since(now).min(LONGEST));
         // Sockets that had more than their turn come first; nobody tells of them again.
         ready.clear();
         ready.append(&mut thread.unread);
@@ -208,7 +209,7 @@ pub fn run(parts: Parts) -> std::io::Result<()> {
         if thread.perform(at.time()) {
             return Ok(());
         }
-        thread.worker.tick(at.time());
+        thread.worker.handle_timeout(at.time());
         thread.speak(at);
         thread.settle(at.time());
         thread.hand_on(at.time());
@@ -283,7 +284,9 @@ impl Thread {
     fn pass_on(&mut self, at: Arrival) {
         let mut came = std::mem::take(&mut self.came);
         for Came { place, socket, from, length } in came.drain(..) {
-            if let Some(departure) = self.worker.receive(socket, from, at, self.batch.buffer(place), length) {
+            if let Some(departure) =
+                self.worker.handle_datagram(socket, from, at, self.batch.buffer(place), length)
+            {
                 self.leave(place, departure);
             }
         }
@@ -299,8 +302,8 @@ impl Thread {
     }
 
     /// Keeps a packet at its place until [`Thread::send`].
-    fn leave(&mut self, place: usize, departure: Departure) {
-        let Departure { socket, to, length } = departure;
+    fn leave(&mut self, place: usize, departure: Transmit) {
+        let Transmit { socket, to, length } = departure;
         if socket == Socket::Shared {
             self.out.push((place, to, length));
         } else if let Some((fd, peer)) = self.way(socket) {
@@ -321,7 +324,7 @@ impl Thread {
 
     /// The descriptor of an end's socket, and whom it is connected with.
     fn way(&self, socket: Socket) -> Option<(RawFd, Option<SocketAddr>)> {
-        let held = |id: EndId| self.pairs.get(id.index as usize)?.as_ref().filter(|held| held.id == id);
+        let held = |id: EndpointId| self.pairs.get(id.index as usize)?.as_ref().filter(|held| held.id == id);
         match socket {
             Socket::Rtp(id) => held(id).map(|held| (held.pair.rtp.as_raw_fd(), held.peer)),
             Socket::Rtcp(id) => held(id).map(|held| (held.pair.rtcp.as_raw_fd(), None)),
@@ -355,7 +358,7 @@ impl Thread {
                 self.send();
                 used = 0;
             }
-            if let Some(departure) = self.worker.finished(&frame, at, self.batch.buffer(used)) {
+            if let Some(departure) = self.worker.handle_sound_frame(&frame, at, self.batch.buffer(used)) {
                 self.leave(used, departure);
                 used += 1;
             }
@@ -413,23 +416,23 @@ impl Thread {
                 let fresh = (!ice.pwd.is_empty()).then(random::credentials);
                 worker.update(&session, leg, content, (&ice, fresh), now)?;
                 if picture {
-                    worker.refresh(&session, leg, content)?;
+                    worker.request_keyframe(&session, leg, content)?;
                 }
                 told(worker, &session, leg, content)
             }
             Order::Voice { session, end: (leg, content) } => {
-                Done::Voice(worker.voice(&session, leg, content)?)
+                Done::Voice(worker.playback_codec(&session, leg, content)?)
             }
             Order::Play { session, end: (leg, content), track, mode } => {
                 worker.play(&session, leg, content, track, mode, now)?;
                 Done::Told
             }
             Order::Leave { session } => {
-                worker.leave(&session)?;
+                worker.hand_over(&session)?;
                 Done::Told
             }
-            Order::Release { session } => Done::Figures(worker.release(&session)),
-            Order::Figures { session } => Done::Figures(worker.figures(&session)),
+            Order::Release { session } => Done::Statistics(worker.release(&session)),
+            Order::Statistics { session } => Done::Statistics(worker.statistics(&session)),
         })
     }
 
@@ -488,7 +491,7 @@ impl Thread {
         let made = made.map_err(|NoPort| NoRoom::Ports)?;
         // Asked again, it has long gone on.
         Ok(match state.filter(|_| !known) {
-            Some(state) => self.worker.inherit(session, *state, now),
+            Some(state) => self.worker.resume(session, *state, now),
             None => made,
         })
     }
@@ -497,11 +500,11 @@ impl Thread {
     fn hand_on(&mut self, now: Time) {
         // Without room it waits in the sessions themselves.
         let room = self.parts.states.capacity().min(SLICE);
-        for (session, snapshot) in self.worker.take(now, room) {
+        for (session, snapshot) in self.worker.poll_snapshots(now, room) {
             let _ = self.parts.states.try_send(Told::State(session, Box::new(snapshot)));
         }
         while let Ok(room) = self.parts.states.try_reserve()
-            && let Some(session) = self.worker.poll_gone()
+            && let Some(session) = self.worker.poll_ended()
         {
             room.send(Told::Gone(session));
         }
@@ -529,7 +532,7 @@ impl Thread {
     /// Sends what the ends say by themselves: reports, what is asked of peers, packets once more.
     fn speak(&mut self, at: Arrival) {
         let mut place = 0;
-        while let Some(departure) = self.worker.poll_departure(at, self.batch.buffer(place)) {
+        while let Some(departure) = self.worker.poll_transmit(at, self.batch.buffer(place)) {
             self.leave(place, departure);
             place += 1;
             if place == BATCH {
@@ -543,21 +546,21 @@ impl Thread {
     /// Tells what there is to tell.
     fn settle(&mut self, now: Time) {
         self.close(now);
-        while let Some(datagram) = self.worker.poll_transmit() {
+        while let Some(datagram) = self.worker.poll_datagram() {
             // Lost is as good as late: STUN and DTLS repeat.
             let to = self.batch.name(datagram.pair.remote);
             let _ = self.parts.shared.send_to(&datagram.octets, to);
         }
         // Without room the core keeps the newest.
-        while self.worker.reports()
+        while self.worker.has_events()
             && let Ok(room) = self.parts.reports.try_reserve()
         {
-            let Some(report) = self.worker.poll_report() else { break };
+            let Some(report) = self.worker.poll_event() else { break };
             room.send(report);
         }
         if now.since(self.told) >= LONGEST {
             self.told = now;
-            self.parts.gauges.spread.store(self.worker.spread());
+            self.parts.gauges.histograms.store(self.worker.histograms());
         }
         self.count();
     }
@@ -568,12 +571,12 @@ impl Thread {
         gauges.sessions.store(sessions, Ordering::Relaxed);
         gauges.forwarded.store(forwarded, Ordering::Relaxed);
         gauges.dropped.store(dropped, Ordering::Relaxed);
-        gauges.turned.store(self.worker.turned().0, Ordering::Relaxed);
+        gauges.turned.store(self.worker.transcoded().0, Ordering::Relaxed);
     }
 }
 
 /// What is told of an end that heard of its peer.
 fn told(worker: &Worker, session: &str, leg: u32, content: u32) -> Done {
-    let local = worker.renewed(session, leg, content);
+    let local = worker.restarted(session, leg, content);
     local.map_or(Done::Told, |local| Done::Renewed(Box::new(local.clone())))
 }

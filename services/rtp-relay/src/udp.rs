@@ -11,7 +11,7 @@ pub const BATCH: usize = 64;
 const LARGEST: usize = 2_048;
 /// A buffer: a datagram and room for SRTP to grow into.
 pub const BUFFER: usize = LARGEST + 64;
-const _: () = assert!(BUFFER >= relay::session::DEPARTURE);
+const _: () = assert!(BUFFER >= relay::session::MAX_TRANSMIT);
 /// Expedited forwarding (RFC 4594 §4.1, RFC 8837).
 const TOS: u32 = 0xb8;
 /// Octets that may wait at the port that all ICE ends of a thread share: what 2,000 calls say in 10 ms.

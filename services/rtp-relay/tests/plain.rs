@@ -66,8 +66,8 @@ async fn two_phones_hear_each_other_octet_by_octet_and_are_counted() {
     a.rtp.send_to(&rtp(0, 50, 1), rtp_port(&ends[0])).unwrap();
     assert_eq!(hear(&b.rtp).0, rtp(0, 50, 1));
     let ask = StatisticsRequest { session: "call".into() };
-    let figures = relay.client.statistics(ask).await.unwrap().into_inner();
-    let first = &figures.ends[0];
+    let statistics = relay.client.statistics(ask).await.unwrap().into_inner();
+    let first = &statistics.ends[0];
     assert_eq!(first.dropped, 1);
     assert_eq!((first.packets_in, first.octets_in), (51, 51 * 172));
     assert_eq!((first.packets_out, first.octets_out), (50, 50 * 172));

@@ -69,9 +69,9 @@ async fn every_suite_is_served_with_a_key_of_the_end() {
         assert!(matches!(wire[1], 200 | 201) && length < wire.len() && from == rtcp_port(&ends[0]));
 
         let ask = StatisticsRequest { session: session.into() };
-        let figures = relay.client.statistics(ask).await.unwrap().into_inner().ends;
-        assert_eq!((figures[0].form.as_str(), figures[0].security.as_str()), ("sdes", suite.name()));
-        assert_eq!((figures[1].form.as_str(), figures[1].security.as_str()), ("plain", ""));
+        let statistics = relay.client.statistics(ask).await.unwrap().into_inner().ends;
+        assert_eq!((statistics[0].form.as_str(), statistics[0].security.as_str()), ("sdes", suite.name()));
+        assert_eq!((statistics[1].form.as_str(), statistics[1].security.as_str()), ("plain", ""));
     }
     relay.stop().await;
 }

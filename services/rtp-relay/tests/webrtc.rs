@@ -16,7 +16,7 @@ use proto::v1::{LocalEnd, RelayEvent, ReleaseRequest, StatisticsRequest, relay_e
 use relay::dtls::Certificate;
 use relay::ice::{Config, Credentials};
 use relay::srtp::ROOM;
-use relay::webrtc::{End, Received};
+use relay::webrtc::{Received, Transport};
 use signal::Time;
 use signal::media::{Candidate, CandidateKind, Dtls, Fingerprint, Ice, Setup};
 use std::net::{SocketAddr, UdpSocket};
@@ -27,7 +27,7 @@ const PWD: &str = "a-password-of-the-browser";
 /// A browser on a socket of its own.
 struct Browser {
     socket: UdpSocket,
-    end: End,
+    end: Transport,
     certificate: Certificate,
     started: Instant,
     media: Vec<Vec<u8>>,
@@ -59,7 +59,7 @@ impl Browser {
             preference: relay::ice::PREFERENCE,
         };
         let started = runtime::clock::instant();
-        let end = End::new(&config, &certificate, started, Time(0)).unwrap();
+        let end = Transport::new(&config, &certificate, started, Time(0)).unwrap();
         Browser { socket, end, certificate, started, media: vec![], reports: vec![] }
     }
 
@@ -187,8 +187,8 @@ async fn connected(relay: &mut Relay, session: &str, leg: u32, mut browser: Brow
     // The relay's side may have its path a moment later; the browser's checks go on meanwhile.
     loop {
         let ask = StatisticsRequest { session: session.into() };
-        let figures = relay.client.statistics(ask).await.unwrap().into_inner();
-        if !figures.ends[leg as usize].peer.is_empty() {
+        let statistics = relay.client.statistics(ask).await.unwrap().into_inner();
+        if !statistics.ends[leg as usize].peer.is_empty() {
             return browser;
         }
         let mut turns = 0;
@@ -226,8 +226,8 @@ async fn a_phone_and_a_browser_hear_each_other_and_rtcp_is_muxed() {
     });
     let browser = spoken.await.unwrap();
     let ask = StatisticsRequest { session: "call".into() };
-    let figures = relay.client.statistics(ask).await.unwrap().into_inner();
-    let end = &figures.ends[1];
+    let statistics = relay.client.statistics(ask).await.unwrap().into_inner();
+    let end = &statistics.ends[1];
     assert_eq!((end.packets_in, end.packets_out, end.dropped, end.lost), (50, 50, 0, 0));
     assert_eq!((end.form.as_str(), end.peer.as_str()), ("webrtc", browser.address().to_string().as_str()));
     assert!(end.security.contains("AES"), "{}", end.security);

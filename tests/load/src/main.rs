@@ -1,6 +1,6 @@
 //! The load that `cargo xtask bench relay` plays at a media relay: ours over its control API, or rtpengine over `ng`.
 //!
-//! One rule: both relays get the same calls, the same packets and the same questions; figures are one line of JSON, and a run in
+//! One rule: both relays get the same calls, the same packets and the same questions; statistics are one line of JSON, and a run in
 //! which a call could not be set up gives none. Start at [`Arguments`]; [`control`] sets calls up, [`play`] speaks in them.
 
 mod control;
@@ -91,8 +91,8 @@ struct Arguments {
 
 fn main() -> ExitCode {
     match run(&Arguments::parse()) {
-        Ok(figures) => {
-            println!("{figures}");
+        Ok(statistics) => {
+            println!("{statistics}");
             ExitCode::SUCCESS
         }
         Err(error) => {

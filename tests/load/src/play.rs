@@ -135,7 +135,7 @@ pub fn run(control: &mut Control, plan: &Plan) -> Result<serde_json::Value> {
         let rank = (count.delays_us.len() as f64 * share).ceil() as usize;
         count.delays_us.get(rank.saturating_sub(1)).copied().unwrap_or(0)
     };
-    let figures = serde_json::json!({
+    let statistics = serde_json::json!({
         "calls": plan.calls,
         "sent": count.sent,
         "received": count.received,
@@ -154,7 +154,7 @@ pub fn run(control: &mut Control, plan: &Plan) -> Result<serde_json::Value> {
         "kernel_kib_per_call": kernel,
     });
     control.end(0, plan.calls)?;
-    Ok(figures)
+    Ok(statistics)
 }
 
 impl Stage {

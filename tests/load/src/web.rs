@@ -16,7 +16,7 @@ use mio::{Events, Interest, Poll, Registry, Token};
 use proto::v1;
 use relay::dtls::Certificate;
 use relay::ice::{Config, Credentials};
-use relay::webrtc::{End, Received};
+use relay::webrtc::{Received, Transport};
 use signal::Time;
 use signal::media::{Dtls, Ice, Setup};
 use std::collections::BTreeMap;
@@ -27,7 +27,7 @@ use std::time::{Duration, Instant};
 const PATIENCE: Duration = Duration::from_secs(15);
 
 struct Peer {
-    end: End,
+    end: Transport,
     socket: UdpSocket,
     address: SocketAddr,
     credentials: Credentials,
@@ -87,7 +87,7 @@ impl Peers {
                 tie_breaker: call as u64,
                 preference: 1,
             };
-            let end = End::new(&config, &certificate, base.0, base.1)?;
+            let end = Transport::new(&config, &certificate, base.0, base.1)?;
             let active = call % 2 == 0;
             let peer = Peer {
                 end,

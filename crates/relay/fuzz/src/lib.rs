@@ -19,18 +19,18 @@ use tandem_relay::dtls::Certificate;
 use tandem_relay::ice::{Config, Credentials};
 use tandem_relay::packet::{self, Class};
 use tandem_relay::rtcp::{self, Item, Writer};
-use tandem_relay::session::{Arrival, DEPARTURE, EndId, Host, Limits, Local, Remote, Socket, Worker};
+use tandem_relay::session::{Arrival, EndpointId, Host, Limits, Local, MAX_TRANSMIT, Remote, Socket, Worker};
 use tandem_relay::srtp::{Context, ROOM, Suite};
-use tandem_relay::webrtc::{End, Received};
+use tandem_relay::webrtc::{Received, Transport};
 
-/// What is run with any octets; it panics where something is wrong.
+/// Target that is run with any octets; it panics where something is wrong.
 pub type Target = fn(&[u8]);
 
 /// All targets by name.
 pub const TARGETS: &[(&str, Target)] =
     &[("packet", packet), ("rtcp", rtcp), ("srtp", srtp), ("stun", stun), ("worker", worker)];
 
-/// What a datagram is, and the fields of RTP.
+/// Classifies a datagram, reads and rewrites the fields of RTP.
 pub fn packet(data: &[u8]) {
     let class = packet::classify(data);
     let Some(header) = packet::rtp(data) else { return };
@@ -45,7 +45,7 @@ pub fn packet(data: &[u8]) {
     assert_eq!(again[bare.header..length], data[header.header..]);
 }
 
-/// What RTCP says, and what is written of it.
+/// Reads RTCP and writes it anew.
 pub fn rtcp(data: &[u8]) {
     let mut items = vec![];
     rtcp::read(data, |item| items.push(item));
@@ -60,7 +60,7 @@ pub fn rtcp(data: &[u8]) {
             Item::Sender(sender) => drop(writer.report(sender.ssrc, Some(sender), None)),
             Item::Block(block) => drop(writer.report(1, None, Some(block))),
             Item::Nack { media, first, mask } => drop(writer.nack(1, *media, &[(*first, *mask)])),
-            Item::Picture { media } => drop(writer.pli(1, *media)),
+            Item::KeyframeRequest { media } => drop(writer.pli(1, *media)),
             Item::Bye { ssrc } => drop(writer.bye(*ssrc)),
             // Rounded to 18 bits.
             Item::Estimate { .. } => continue,
@@ -161,7 +161,7 @@ pub fn stun(data: &[u8]) {
         preference: 1,
     };
     let peer = at("198.51.100.7:7000");
-    let mut end = End::new(&config, &certificate(), base(), START).unwrap();
+    let mut end = Transport::new(&config, &certificate(), base(), START).unwrap();
     let mut now = START;
     for (choice, from, datagram) in datagrams(data) {
         now = now + u64::from(choice & 0x7f);
@@ -184,13 +184,13 @@ pub fn worker(data: &[u8]) {
     let shared = at("203.0.113.1:30000");
     let host = Host { address: shared, certificate: certificate(), base: base(), epoch: START };
     let mut worker = Worker::new(Limits::default(), host);
-    let mut ends: Vec<EndId> = vec![];
+    let mut ends: Vec<EndpointId> = vec![];
     let parties = [at("192.0.2.30:16400"), at("198.51.100.7:7000")];
     let mut video = Codec::new(96, "VP8", 90_000, 1);
     video.feedback = ["nack", "nack pli", "ccm fir", "goog-remb"].map(String::from).to_vec();
     let sound = vec![Codec::new(0, "PCMU", 8_000, 1), Codec::new(101, "telephone-event", 8_000, 1)];
     for call in ["phones", "client", "video"] {
-        let make = |id: EndId, _| {
+        let make = |id: EndpointId, _| {
             ends.push(id);
             let ufrag = format!("ufrag{}", id.index);
             Ok::<_, ()>(Local {
@@ -224,7 +224,7 @@ pub fn worker(data: &[u8]) {
         let socket = match usize::from(choice % 16) {
             place @ 0..6 => Socket::Rtp(ends[place]),
             place @ 6..12 => Socket::Rtcp(ends[place - 6]),
-            12 => Socket::Rtp(EndId { index: 77, generation: 3 }),
+            12 => Socket::Rtp(EndpointId { index: 77, generation: 3 }),
             _ => Socket::Shared,
         };
         let from = match from % 4 {
@@ -235,20 +235,20 @@ pub fn worker(data: &[u8]) {
         };
         let mut buffer = datagram.to_vec();
         buffer.resize(datagram.len() + ROOM, 0);
-        if let Some(out) = worker.receive(socket, from, Arrival(now), &mut buffer, datagram.len()) {
+        if let Some(out) = worker.handle_datagram(socket, from, Arrival(now), &mut buffer, datagram.len()) {
             assert!(known(out.to) && out.length <= buffer.len(), "{out:?}");
             assert!(known(from), "a stranger was heard");
         }
-        worker.tick(Time(now / 1_000));
-        let mut buffer = [0; DEPARTURE];
+        worker.handle_timeout(Time(now / 1_000));
+        let mut buffer = [0; MAX_TRANSMIT];
         let mut said = 0;
-        while let Some(out) = worker.poll_departure(Arrival(now), &mut buffer) {
+        while let Some(out) = worker.poll_transmit(Arrival(now), &mut buffer) {
             said += 1;
-            assert!(known(out.to) && out.length <= DEPARTURE && said <= 500, "{out:?}");
+            assert!(known(out.to) && out.length <= MAX_TRANSMIT && said <= 500, "{out:?}");
         }
         // Whoever knows the password is answered, wherever he is (RFC 8445 §7.3).
-        assert!(std::iter::from_fn(|| worker.poll_transmit()).take(1_001).count() <= 1_000);
-        while worker.poll_report().is_some() {}
+        assert!(std::iter::from_fn(|| worker.poll_datagram()).take(1_001).count() <= 1_000);
+        while worker.poll_event().is_some() {}
     }
     for call in ["phones", "client", "video"] {
         assert!(worker.release(call).is_some());

@@ -122,7 +122,7 @@ impl Certificate {
     }
 }
 
-/// What all associations of a certificate have in common.
+/// Library context that all associations of a certificate share.
 fn context(
     certificate: &X509,
     key: &PKey<Private>,

@@ -25,7 +25,7 @@ thread_local! {
     static NOW: Cell<Time> = const { Cell::new(Time(0)) };
 }
 
-/// What the library takes for the time of day.
+/// Time of day as the library sees it.
 unsafe extern "C" fn clock(_: *const SSL, now: *mut timeval) {
     let Time(ms) = NOW.get();
     let (seconds, rest) = (ms / 1_000, ms % 1_000);
@@ -173,7 +173,7 @@ impl Engine {
         self.over(Outcome::Closed);
     }
 
-    /// What the peers agreed on.
+    /// Returns the keys that the peers agreed on.
     #[cfg(test)]
     pub(super) fn version(&self) -> Option<boring::ssl::SslVersion> {
         self.stream.ssl().version2()

@@ -195,7 +195,7 @@ fn a_stranger_gets_no_key_in_either_role() {
     assert_eq!(converse(&mut client, &mut server).0, [Outcome::Insecure]);
 }
 
-/// Whatever is lost once comes again, on the time that the engine is told, and both come to the same keys.
+/// A datagram that is lost once is sent again, on the time that the engine is told, and both come to the same keys.
 #[test]
 fn a_lost_datagram_is_repeated_on_our_clock() {
     for version in [SslVersion::DTLS1_2, SslVersion::DTLS1_3] {

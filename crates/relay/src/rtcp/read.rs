@@ -79,11 +79,11 @@ fn feedback(kind: u8, format: u8, body: &[u8], heard: &mut impl FnMut(Item)) {
                 heard(Item::Nack { media, first: (lost >> 16) as u16, mask: lost as u16 });
             }
         }
-        (PSFB, PLI | SLI | RPSI) => heard(Item::Picture { media }),
+        (PSFB, PLI | SLI | RPSI) => heard(Item::KeyframeRequest { media }),
         // FIR names the stream in its items (RFC 5104 §4.3.1.1).
         (PSFB, FIR) => items
             .chunks_exact(8)
-            .for_each(|item| heard(Item::Picture { media: word(item, 0).unwrap_or_default() })),
+            .for_each(|item| heard(Item::KeyframeRequest { media: word(item, 0).unwrap_or_default() })),
         (PSFB, AFB) if items.starts_with(&REMB) => {
             let Some(rate) = word(items, 4) else { return };
             let (exponent, mantissa) = (rate >> 18 & 0x3f, u64::from(rate & 0x3_ffff));

@@ -59,8 +59,8 @@ fn feedback_is_read_as_it_was_written() {
         [
             Item::Nack { media: 9, first: 65_535, mask: 0x8001 },
             Item::Nack { media: 9, first: 3, mask: 0 },
-            Item::Picture { media: 9 },
-            Item::Picture { media: 9 },
+            Item::KeyframeRequest { media: 9 },
+            Item::KeyframeRequest { media: 9 },
             Item::Estimate { bits: 2_500_000 / 16 * 16 },
             Item::Bye { ssrc: 7 },
         ]

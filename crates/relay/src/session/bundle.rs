@@ -1,37 +1,37 @@
-//! Contents of a leg that share one transport (BUNDLE, RFC 9143): the end that carries, and its riders.
+//! Contents of a leg that share one transport (BUNDLE, RFC 9143): the end that carries, and its members.
 //!
-//! One rule: what is a transport's (path, keys, latches) is the carrier's; what is a stream's (numbers, names, reports) is each end's
+//! One rule: what is a transport's (path, keys, latches) is the carrier's; what is a stream's (payload_types, names, reports) is each end's
 //! own. Whose a packet is, is told by its payload number (RFC 9143 §9.2): no two contents of a leg are of one kind, so none
 //! has to be of two.
 
-use super::end::{End, Link};
-use super::facts::{Refusal, Remote};
+use super::endpoint::{Endpoint, Link};
+use super::types::{Refusal, Remote};
 use super::{Slot, Worker};
 
 /// A content that another end's transport carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Rider {
+pub(super) struct Member {
     /// Its end's place.
     pub end: u32,
-    /// Payload numbers agreed for it, a bit each.
-    pub numbers: u128,
+    /// Payload payload_types agreed for it, a bit each.
+    pub payload_types: u128,
 }
 
-impl End {
+impl Endpoint {
     /// The place of the end that a packet of this payload number is for; `own` is this end's.
     pub fn addressee(&self, pt: u8, own: u32) -> Option<u32> {
-        let of = |numbers: u128| numbers >> (pt & 0x7f) & 1 == 1;
-        if of(self.numbers) {
+        let of = |payload_types: u128| payload_types >> (pt & 0x7f) & 1 == 1;
+        if of(self.payload_types) {
             return Some(own);
         }
-        self.riders.iter().find(|rider| of(rider.numbers)).map(|rider| rider.end)
+        self.members.iter().find(|member| of(member.payload_types)).map(|member| member.end)
     }
 }
 
 /// The place of the end whose transport carries this one: its own, as a rule.
 pub(super) fn carrier(ends: &[Slot], index: u32) -> u32 {
     match ends.get(index as usize).and_then(|slot| slot.end.as_ref()).map(|end| &end.link) {
-        Some(Link::Riding(carrier)) => *carrier,
+        Some(Link::Bundled(carrier)) => *carrier,
         _ => index,
     }
 }
@@ -41,8 +41,8 @@ pub(super) fn carrier(ends: &[Slot], index: u32) -> u32 {
 pub(super) fn taken(ends: &[Slot], index: u32, name: u32) -> bool {
     let at = |index: u32| ends.get(index as usize)?.end.as_ref();
     let carrier = carrier(ends, index);
-    let riders = at(carrier).map_or(&[][..], |carrier| &carrier.riders);
-    std::iter::once(carrier).chain(riders.iter().map(|rider| rider.end)).filter_map(at).any(|end| {
+    let members = at(carrier).map_or(&[][..], |carrier| &carrier.members);
+    std::iter::once(carrier).chain(members.iter().map(|member| member.end)).filter_map(at).any(|end| {
         let said =
             at(end.peer as u32).filter(|_| end.id.index != index).and_then(|peer| peer.splice.as_ref());
         end.reception.source() == Some(name) || said.is_some_and(|said| said.ssrc() == name)
@@ -51,9 +51,9 @@ pub(super) fn taken(ends: &[Slot], index: u32, name: u32) -> bool {
 
 impl Worker {
     /// The end at `index` rides on the transport of content `tag` of its leg from now on, if it had none of its own yet.
-    pub(super) fn ride(&mut self, index: u32, tag: u32, remote: &Remote) -> Result<(), Refusal> {
+    pub(super) fn join_bundle(&mut self, index: u32, tag: u32, remote: &Remote) -> Result<(), Refusal> {
         let refuse = |why: String| Err(Refusal::Bundle(why));
-        let Some(end) = self.end(index) else { return Ok(()) };
+        let Some(end) = self.endpoint(index) else { return Ok(()) };
         let leg = self.session(end.session).and_then(|s| s.ends.get(usize::from(end.leg.0)));
         let carrier = leg.and_then(|leg| leg.get(tag as usize).copied());
         let Some(carrier) = carrier.filter(|carrier| *carrier != index) else {
@@ -61,18 +61,18 @@ impl Worker {
         };
         self.distinct(carrier, index, remote)?;
         match &end.link {
-            Link::Riding(on) if *on == carrier => return Ok(()),
-            Link::Open if end.riders.is_empty() => {}
+            Link::Bundled(on) if *on == carrier => return Ok(()),
+            Link::Open if end.members.is_empty() => {}
             Link::Open => return refuse("the content carries others".into()),
-            Link::Riding(_) | Link::Plain(_) | Link::Web(_) => return Err(Refusal::Settled),
+            Link::Bundled(_) | Link::Plain(_) | Link::WebRtc(_) => return Err(Refusal::NoPorts),
         }
-        let Some(carrying) = self.end_mut(carrier) else { return Ok(()) };
-        if let Link::Riding(_) = carrying.link {
+        let Some(carrying) = self.endpoint_mut(carrier) else { return Ok(()) };
+        if let Link::Bundled(_) = carrying.link {
             return refuse(format!("content {tag} has no transport of its own"));
         }
-        carrying.riders.push(Rider { end: index, numbers: 0 });
-        let Some(end) = self.end_mut(index) else { return Ok(()) };
-        (end.link, end.early, end.inherited) = (Link::Riding(carrier), None, None);
+        carrying.members.push(Member { end: index, payload_types: 0 });
+        let Some(end) = self.endpoint_mut(index) else { return Ok(()) };
+        (end.link, end.early, end.inherited) = (Link::Bundled(carrier), None, None);
         if std::mem::take(&mut end.sockets) {
             let id = end.id;
             self.closed.push_back(id);
@@ -81,32 +81,33 @@ impl Worker {
     }
 
     /// An end that rode on `carrier` goes, or has a transport of its own from now on.
-    pub(super) fn dismount(&mut self, index: u32, carrier: u32) {
-        if let Some(carrier) = self.end_mut(carrier) {
-            carrier.riders.retain(|rider| rider.end != index);
+    pub(super) fn leave_bundle(&mut self, index: u32, carrier: u32) {
+        if let Some(carrier) = self.endpoint_mut(carrier) {
+            carrier.members.retain(|member| member.end != index);
         }
     }
 
     /// No payload number of what is described for the end at `index` may be another content's on the transport of `carrier`.
     pub(super) fn distinct(&self, carrier: u32, index: u32, remote: &Remote) -> Result<(), Refusal> {
-        let Some(carrying) = self.end(carrier) else { return Ok(()) };
-        let own = (carrier != index).then_some(carrying.numbers);
-        let riders = carrying.riders.iter().filter(|rider| rider.end != index).map(|rider| rider.numbers);
-        let others = own.into_iter().chain(riders).fold(0, |all, numbers| all | numbers);
+        let Some(carrying) = self.endpoint(carrier) else { return Ok(()) };
+        let own = (carrier != index).then_some(carrying.payload_types);
+        let members =
+            carrying.members.iter().filter(|member| member.end != index).map(|member| member.payload_types);
+        let others = own.into_iter().chain(members).fold(0, |all, payload_types| all | payload_types);
         match remote.codecs.iter().find(|codec| others >> (codec.pt & 0x7f) & 1 == 1) {
             Some(codec) => Err(Refusal::Bundle(format!("payload number {} is another content's", codec.pt))),
             None => Ok(()),
         }
     }
 
-    /// The numbers of a rider were agreed.
-    pub(super) fn enrol(&mut self, index: u32) {
-        let Some(end) = self.end(index) else { return };
-        let (Link::Riding(carrier), numbers) = (&end.link, end.numbers) else { return };
+    /// The payload_types of a member were agreed.
+    pub(super) fn update_member(&mut self, index: u32) {
+        let Some(end) = self.endpoint(index) else { return };
+        let (Link::Bundled(carrier), payload_types) = (&end.link, end.payload_types) else { return };
         let carrier = *carrier;
-        let riders = self.end_mut(carrier).map(|carrier| carrier.riders.iter_mut());
-        if let Some(rider) = riders.and_then(|mut riders| riders.find(|rider| rider.end == index)) {
-            rider.numbers = numbers;
+        let members = self.endpoint_mut(carrier).map(|carrier| carrier.members.iter_mut());
+        if let Some(member) = members.and_then(|mut members| members.find(|member| member.end == index)) {
+            member.payload_types = payload_types;
         }
     }
 }

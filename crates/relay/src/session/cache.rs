@@ -60,7 +60,7 @@ impl Cache {
         }
     }
 
-    /// It can be sent once more.
+    /// Returns true if this packet can be sent once more.
     pub fn has(&self, seq: u16, now: Time) -> bool {
         let place = self.places.get(usize::from(seq) % PACKETS).copied().flatten();
         place.is_some_and(|place| {

@@ -1,4 +1,4 @@
-//! What receivers of video ask for while a stream runs (RFC 4585, RFC 5104), between two peers that agreed on different parts of
+//! Feedback of video receivers (RFC 4585, RFC 5104), passed between two peers that agreed on different parts of
 //! it (interworking §12.3). Only ends of video have any of this.
 
 use super::cache::Cache;
@@ -6,15 +6,15 @@ use crate::packet::VIDEO;
 use signal::Time;
 use signal::media::Codec;
 
-/// Requests for a picture to one peer come no closer than this, ms (R-RTP-4).
-const PICTURE: u64 = 1_000;
-/// And by signalling, ms (RFC 5168 §5: it goes through proxies).
-const PICTURE_SIGNALLED: u64 = 2_000;
+/// Least time between two keyframe requests to one peer, ms (R-RTP-4).
+const KEYFRAME_MS: u64 = 1_000;
+/// The same by signalling, ms (RFC 5168 §5: they go through proxies).
+const KEYFRAME_SIGNALLED_MS: u64 = 2_000;
 /// NACK items that may wait to be sent on; of packets that may wait to be sent again.
 const LOST: usize = 16;
 const AGAIN: usize = 64;
 
-/// What a peer understands, by its rtcp-fb lines.
+/// Feedback that a peer understands, by its rtcp-fb lines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Takes {
     pub nack: bool,
@@ -32,15 +32,15 @@ impl Takes {
     }
 }
 
-/// How a peer is asked for a picture that stands for itself.
+/// Way to request a keyframe of a peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Picture {
+pub(super) enum KeyframeRequest {
     Pli,
     /// With its number.
     Fir(u8),
     /// By signalling, if at all.
     Signal,
-    /// It was asked a moment ago; again at this time.
+    /// Not now, since one was requested a moment ago: at this time.
     Later(Time),
 }
 
@@ -55,13 +55,13 @@ pub(super) struct Feedback {
     lost: List<(u16, u16), LOST>,
     /// Bits per second that the peer may send.
     estimate: Option<u64>,
-    /// A picture is wanted of the peer.
-    picture: bool,
+    /// A keyframe is to be requested of the peer.
+    keyframe_wanted: bool,
     asked: Option<Time>,
-    /// The newest packet that a picture was last wanted in place of, and when.
+    /// Newest packet that a keyframe was last requested in place of, and when.
     replaced: Option<(u16, Time)>,
     command: u8,
-    /// A look at the time of [`Picture::Later`] is on its way.
+    /// A look at the time of [`KeyframeRequest::Later`] is on its way.
     pub waiting: bool,
 }
 
@@ -99,10 +99,11 @@ impl Feedback {
     /// for 3 s) stands still.
     pub fn want(&mut self, seq: u16, now: Time) {
         if !self.takes.nack {
-            // Missed once more is no further loss, as long as the picture may be on its way.
-            let again = |(last, at): (u16, Time)| last.wrapping_sub(seq) < 0x8000 && now.since(at) < PICTURE;
+            // Missed once more is no further loss, as long as the keyframe may be on its way.
+            let again =
+                |(last, at): (u16, Time)| last.wrapping_sub(seq) < 0x8000 && now.since(at) < KEYFRAME_MS;
             if !self.replaced.is_some_and(again) {
-                (self.picture, self.replaced) = (true, Some((seq, now)));
+                (self.keyframe_wanted, self.replaced) = (true, Some((seq, now)));
             }
             return;
         }
@@ -120,8 +121,8 @@ impl Feedback {
     }
 
     /// A picture is wanted of the peer.
-    pub fn want_picture(&mut self) {
-        self.picture = true;
+    pub fn want_keyframe(&mut self) {
+        self.keyframe_wanted = true;
     }
 
     /// The peer may send so much.
@@ -137,31 +138,31 @@ impl Feedback {
         std::iter::from_fn(|| self.again.take()).find_map(|seq| cache.again(seq, now, buffer))
     }
 
-    /// How to ask the peer for a picture now; `plain`: it is reached by signalling where RTCP does not serve.
-    pub fn picture(&mut self, plain: bool, now: Time) -> Option<Picture> {
-        if !self.picture {
+    /// Returns how to request a keyframe of the peer now, if one is wanted; `plain`: signalling reaches it where RTCP does not serve.
+    pub fn keyframe_request(&mut self, plain: bool, now: Time) -> Option<KeyframeRequest> {
+        if !self.keyframe_wanted {
             return None;
         }
         let (how, apart) = match self.takes {
-            Takes { pli: true, .. } => (Picture::Pli, PICTURE),
-            Takes { fir: true, .. } => (Picture::Fir(self.command), PICTURE),
-            _ if plain => (Picture::Signal, PICTURE_SIGNALLED),
+            Takes { pli: true, .. } => (KeyframeRequest::Pli, KEYFRAME_MS),
+            Takes { fir: true, .. } => (KeyframeRequest::Fir(self.command), KEYFRAME_MS),
+            _ if plain => (KeyframeRequest::Signal, KEYFRAME_SIGNALLED_MS),
             _ => {
-                self.picture = false;
+                self.keyframe_wanted = false;
                 return None;
             }
         };
         if let Some(at) = self.asked.map(|asked| asked + apart).filter(|at| *at > now) {
-            return Some(Picture::Later(at));
+            return Some(KeyframeRequest::Later(at));
         }
-        (self.picture, self.asked) = (false, Some(now));
-        if let Picture::Fir(_) = how {
+        (self.keyframe_wanted, self.asked) = (false, Some(now));
+        if let KeyframeRequest::Fir(_) = how {
             self.command = self.command.wrapping_add(1);
         }
         Some(how)
     }
 
-    /// What the peer is to be told, taken.
+    /// Takes the requests that are to be sent to the peer.
     pub fn take(&mut self) -> (List<(u16, u16), LOST>, Option<u64>) {
         (std::mem::take(&mut self.lost), self.estimate.take())
     }
@@ -230,34 +231,34 @@ mod tests {
 
     /// R-RTP-4: a storm is one request a second, and the last one is not lost.
     #[test]
-    fn requests_for_pictures_are_merged() {
+    fn keyframe_requests_are_merged() {
         for (lines, plain, wanted, apart) in [
-            (&["nack pli", "ccm fir"][..], false, Picture::Pli, PICTURE),
-            (&["ccm fir"], false, Picture::Fir(0), PICTURE),
-            (&[], true, Picture::Signal, PICTURE_SIGNALLED),
+            (&["nack pli", "ccm fir"][..], false, KeyframeRequest::Pli, KEYFRAME_MS),
+            (&["ccm fir"], false, KeyframeRequest::Fir(0), KEYFRAME_MS),
+            (&[], true, KeyframeRequest::Signal, KEYFRAME_SIGNALLED_MS),
         ] {
             let mut feedback = video(lines);
             let mut asked = vec![];
             for ms in 0..=2 * apart {
                 if ms < apart + 10 {
-                    feedback.want_picture();
+                    feedback.want_keyframe();
                 }
-                match feedback.picture(plain, Time(ms)) {
+                match feedback.keyframe_request(plain, Time(ms)) {
                     None => {}
-                    Some(Picture::Later(at)) => assert!(at.0 > ms && at.0 % apart == 0),
+                    Some(KeyframeRequest::Later(at)) => assert!(at.0 > ms && at.0 % apart == 0),
                     Some(how) => asked.push((ms, how)),
                 }
             }
             let times: Vec<u64> = asked.iter().map(|(ms, _)| *ms).collect();
             assert_eq!(times, [0, apart, 2 * apart], "{lines:?}");
             assert_eq!(asked[0].1, wanted);
-            if let Picture::Fir(_) = wanted {
-                assert_eq!(asked[2].1, Picture::Fir(2), "each is a new request");
+            if let KeyframeRequest::Fir(_) = wanted {
+                assert_eq!(asked[2].1, KeyframeRequest::Fir(2), "each is a new request");
             }
         }
         let mut deaf = video(&[]);
-        deaf.want_picture();
-        assert_eq!((deaf.picture(false, Time(0)), deaf.picture), (None, false));
+        deaf.want_keyframe();
+        assert_eq!((deaf.keyframe_request(false, Time(0)), deaf.keyframe_wanted), (None, false));
     }
 
     #[test]
@@ -282,19 +283,19 @@ mod tests {
         assert_eq!(estimate, None);
         (0..1_000).for_each(|n| far.want(n * 20, Time(0)));
         assert_eq!(far.take().0.as_slice().len(), LOST);
-        assert!(!far.picture);
+        assert!(!far.keyframe_wanted);
         let mut old = video(&["nack pli"]);
-        let mut pictures = vec![];
-        // Missed again and again until the picture is there: it is asked for once, and once more when it did not come.
+        let mut requests = vec![];
+        // Missed again and again until the keyframe is there: it is requested once, and once more when it did not come.
         for ms in (0..1_500).step_by(100) {
             old.want(1, Time(ms));
-            pictures.extend(old.picture(false, Time(ms)).map(|how| (ms, how)));
+            requests.extend(old.keyframe_request(false, Time(ms)).map(|how| (ms, how)));
         }
-        assert_eq!(pictures, [(0, Picture::Pli), (1_000, Picture::Pli)]);
-        // Another loss is made good as well, though a picture was asked for a moment ago and it is missed only once.
+        assert_eq!(requests, [(0, KeyframeRequest::Pli), (1_000, KeyframeRequest::Pli)]);
+        // Another loss is made good as well, though a keyframe was requested a moment ago and it is missed only once.
         old.want(2, Time(1_500));
-        assert_eq!(old.picture(false, Time(1_500)), Some(Picture::Later(Time(2_000))));
-        assert_eq!(old.picture(false, Time(2_000)), Some(Picture::Pli));
+        assert_eq!(old.keyframe_request(false, Time(1_500)), Some(KeyframeRequest::Later(Time(2_000))));
+        assert_eq!(old.keyframe_request(false, Time(2_000)), Some(KeyframeRequest::Pli));
         old.limit(5);
         let (lost, estimate) = old.take();
         assert_eq!((lost.as_slice(), estimate), (&[][..], None));

@@ -1,8 +1,8 @@
 //! An end at ports: RTP and RTCP on two, or on one, each latched for itself; in the clear, or under keys that signalling brought.
 
-use super::facts::{EndId, Refusal, Remote, Socket};
 use super::sdes::Sdes;
 use super::snapshot::Keyed;
+use super::types::{EndpointId, Refusal, Remote, Socket};
 use crate::latch::{Allowed, Latch, Verdict};
 use crate::packet::Class;
 use signal::media::{Crypto, Suite};
@@ -62,7 +62,7 @@ impl Plain {
         self.sdes.as_deref_mut().filter(|_| self.secure)
     }
 
-    /// What must outlive a relay of its keys, in use or not.
+    /// Returns the state of the keys that must outlive a relay, in use or not.
     pub fn state(&self) -> Option<Keyed> {
         self.sdes.as_ref().map(|sdes| sdes.state())
     }
@@ -90,7 +90,7 @@ impl Plain {
         }
     }
 
-    /// Whether a packet of this class may come from there. RTP's payload number was checked before.
+    /// Returns true if a packet of this class may come from there. RTP's payload type was checked before.
     pub fn admit(&mut self, class: Class, from: SocketAddr, now_ms: u64) -> bool {
         match class {
             Class::Rtp => self.rtp.packet(from, now_ms) == Verdict::Accept,
@@ -117,7 +117,7 @@ impl Plain {
     }
 
     /// Which socket a packet of this class leaves by, and where to.
-    pub fn way(&self, end: EndId, class: Class) -> Option<(Socket, SocketAddr)> {
+    pub fn way(&self, end: EndpointId, class: Class) -> Option<(Socket, SocketAddr)> {
         match class {
             Class::Rtcp if self.mux => Some((Socket::Rtp(end), self.rtp.target()?)),
             Class::Rtcp => Some((Socket::Rtcp(end), self.rtcp.target()?)),
@@ -161,8 +161,8 @@ mod tests {
         text.parse().unwrap()
     }
 
-    fn end() -> EndId {
-        EndId { index: 0, generation: 0 }
+    fn end() -> EndpointId {
+        EndpointId { index: 0, generation: 0 }
     }
 
     #[test]

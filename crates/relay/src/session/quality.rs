@@ -1,9 +1,9 @@
-//! How good a stream is to the ear, by estimate, and how all streams of a worker are spread: pure figures.
+//! How good a stream is to the ear, by estimate, and how all streams of a worker are histograms: pure statistics.
 
 /// Bounds of each scale, rising; one more bucket holds what is above the last.
 pub const BOUNDS: usize = 10;
 
-/// A scale of [`Spread`].
+/// A scale of [`Histograms`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scale {
     /// Lost of expected, parts per million.
@@ -36,14 +36,14 @@ impl Scale {
 
 /// How often each bucket was met, and the sum of all values, by [`Scale`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Spread {
+pub struct Histograms {
     /// Not cumulative; the last bucket has no bound.
     pub counts: [[u64; BOUNDS + 1]; 4],
     /// In the scale's unit.
     pub sums: [u64; 4],
 }
 
-impl Spread {
+impl Histograms {
     pub(super) fn note(&mut self, scale: Scale, value: u64) {
         let at = scale.bounds().iter().position(|bound| value <= *bound).unwrap_or(BOUNDS);
         let (counts, sum) = (self.counts.get_mut(scale as usize), self.sums.get_mut(scale as usize));
@@ -54,8 +54,8 @@ impl Spread {
     }
 }
 
-/// What a codec does to speech: Ie and Bpl of ITU-T G.113 Appendix I. G.711 is taken with loss concealment, as every present
-/// receiver has it; G.722 and Opus are counted like it, since their own figures belong to the wideband scale.
+/// Impairment of speech by a codec: Ie and Bpl of ITU-T G.113 Appendix I. G.711 is taken with loss concealment, as every present
+/// receiver has it; G.722 and Opus are counted like it, since their own statistics belong to the wideband scale.
 fn impairment(codec: &str) -> (f64, f64) {
     let is = |name: &str| codec.eq_ignore_ascii_case(name);
     match () {
@@ -101,14 +101,14 @@ mod tests {
 
     #[test]
     fn values_fall_into_the_bucket_that_bounds_them() {
-        let mut spread = Spread::default();
+        let mut histograms = Histograms::default();
         for value in [0, 1, 1_000, 1_001, 999_999] {
-            spread.note(Scale::Loss, value);
+            histograms.note(Scale::Loss, value);
         }
-        spread.note(Scale::Mos, 441);
-        assert_eq!(spread.counts[0], [1, 2, 1, 0, 0, 0, 0, 0, 0, 0, 1]);
-        assert_eq!((spread.sums[0], spread.sums[3]), (1_002_001, 441));
-        assert_eq!(spread.counts[3][BOUNDS], 1);
+        histograms.note(Scale::Mos, 441);
+        assert_eq!(histograms.counts[0], [1, 2, 1, 0, 0, 0, 0, 0, 0, 0, 1]);
+        assert_eq!((histograms.sums[0], histograms.sums[3]), (1_002_001, 441));
+        assert_eq!(histograms.counts[3][BOUNDS], 1);
         for scale in Scale::ALL {
             assert!(scale.bounds().is_sorted_by(|a, b| a < b));
         }

@@ -1,6 +1,6 @@
-//! What is known of the stream that an end hears: loss (RFC 3550 A.1, A.3) and jitter (A.8).
+//! Statistics of the stream that an endpoint receives: loss (RFC 3550 A.1, A.3) and jitter (A.8).
 
-use super::facts::Arrival;
+use super::types::Arrival;
 use crate::packet::{MAX_DROPOUT, Rtp, max_misorder};
 use crate::rtcp::Block;
 
@@ -86,12 +86,12 @@ impl Reception {
         u32::try_from(self.jitter / 16).unwrap_or(u32::MAX)
     }
 
-    /// Who is being heard.
+    /// SSRC that is being received.
     pub fn source(&self) -> Option<u32> {
         self.section.as_ref().map(|section| section.ssrc)
     }
 
-    /// What a report says of it, but for the peer's own last report; the next one counts from here.
+    /// Returns a report block, but for the peer's own last report; the next one counts from here.
     pub fn block(&mut self, clock: u32) -> Option<Block> {
         let jitter = u64::from(self.jitter_us()) * u64::from(clock) / 1_000_000;
         let section = self.section.as_mut()?;

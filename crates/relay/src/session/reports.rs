@@ -1,7 +1,7 @@
-//! What an end tells its peer by RTCP, and what that tells of itself and of us (RFC 3550 §6). Each leg has its own: names, times and
+//! RTCP reports of an endpoint to its peer and from it (RFC 3550 §6). Each leg has its own: names, times and
 //! losses of one never reach the other.
 
-use super::facts::Arrival;
+use super::types::Arrival;
 use crate::packet::Splice;
 use crate::rtcp::{Block, Item, Sender, middle};
 use signal::Time;
@@ -28,7 +28,7 @@ pub(super) struct Reports {
     /// Our last reports: by what an answer names them, and when they left.
     sent: [(u32, u64); SENT],
     turn: u32,
-    /// What the peer says of the stream that it hears from us.
+    /// Quality of our stream as the peer reports it.
     pub view: Option<View>,
     /// To the peer and back, µs.
     pub round_trip_us: Option<u32>,
@@ -41,9 +41,9 @@ pub(super) struct Reports {
     last: Option<Time>,
     /// A report is to be made now.
     pub due: bool,
-    /// There is something to say.
-    pub asked: bool,
-    /// It is in the worker's list of ends that have something to say.
+    /// RTCP is to be sent.
+    pub wanted: bool,
+    /// The endpoint is in the worker's queue of those that have RTCP to send.
     pub queued: bool,
 }
 
@@ -68,11 +68,11 @@ impl Reports {
     }
 
     /// A name for a stream whose source calls itself so; `taken`: another stream on the same transport does, too.
-    pub fn name_for(&self, source: u32, taken: bool) -> u32 {
+    pub fn ssrc_for(&self, source: u32, taken: bool) -> u32 {
         if taken { self.spare } else { source }
     }
 
-    /// CNAME: 96 bits are advised, the figures of 64 fit the words of the packet.
+    /// CNAME: 96 bits are advised, the statistics of 64 fit the words of the packet.
     pub fn cname(&self) -> [u8; 16] {
         let digit = |n: usize| (self.cname >> (60 - 4 * n) & 0xf) as usize;
         std::array::from_fn(|n| b"0123456789abcdef".get(digit(n)).copied().unwrap_or(b'0'))
@@ -187,9 +187,9 @@ impl Reports {
     }
 
     /// A report would be of use to the peer now.
-    pub fn hasten(&mut self, now: Time) {
+    pub fn expedite(&mut self, now: Time) {
         if self.next.is_some() && self.last.is_none_or(|last| now.since(last) >= APART) {
-            (self.due, self.asked) = (true, true);
+            (self.due, self.wanted) = (true, true);
         }
     }
 
@@ -336,8 +336,8 @@ mod tests {
             assert!(ours.due && (2_000..=6_200).contains(&second.since(first)));
             ours.made(first);
             times.push(ours.look(second).unwrap().since(second));
-            ours.hasten(first + 500);
-            assert!(!ours.asked, "one was made half a second ago");
+            ours.expedite(first + 500);
+            assert!(!ours.wanted, "one was made half a second ago");
         }
         let mean = times.iter().sum::<u64>() / 200;
         assert!((3_700..4_500).contains(&mean), "{mean}");
@@ -349,7 +349,7 @@ mod tests {
     #[test]
     fn a_name_is_that_of_the_source_unless_the_hearer_has_it_itself() {
         let ours = Reports::new(2, 0x0123_4567_89ab_cdef);
-        assert_eq!((ours.name_for(9, false), ours.name_for(9, true), ours.ssrc(None)), (9, 2, 2));
+        assert_eq!((ours.ssrc_for(9, false), ours.ssrc_for(9, true), ours.ssrc(None)), (9, 2, 2));
         assert_eq!(&ours.cname(), b"0123456789abcdef");
     }
 }

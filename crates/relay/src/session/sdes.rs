@@ -1,7 +1,7 @@
 //! SDES (RFC 4568): both directions of an end at ports, each under a key of its own that signalling brought.
 
-use super::facts::Refusal;
 use super::snapshot::Keyed;
+use super::types::Refusal;
 use crate::dtls::{Keys, Master};
 use crate::packet::Class;
 use crate::srtp::{Context, Index, SrtpError};
@@ -56,7 +56,7 @@ impl Sdes {
         self.keys.suite
     }
 
-    /// What must outlive a relay, beside our own lines.
+    /// Returns the state that must outlive a relay, beside our own lines.
     pub fn state(&self) -> Keyed {
         let Keys { suite, remote: Master { key, salt }, .. } = &self.keys;
         let theirs = Crypto { tag: 1, suite: *suite, key: [&key[..], salt].concat(), mki: self.mki };

@@ -1,10 +1,10 @@
-//! What must outlive a relay (interworking §12.2, §12.5): taken from sessions in slices, given to those that go on elsewhere.
+//! State of a session that must outlive its relay (interworking §12.2, §12.5): taken in slices, given to the relay that resumes it.
 //!
 //! One rule: what control knows anyway (descriptions, codecs, directions) is not in here; it is told again by
 //! [`Worker::connect`]. Here is what only the packets know: keys, indices, numbering, and where the peer was.
 
-use super::end::{End, Link};
-use super::facts::Local;
+use super::endpoint::{Endpoint, Link};
+use super::types::Local;
 use super::{LEGS, Worker};
 use crate::packet::{Splice, Spliced};
 use crate::srtp::Index;
@@ -14,13 +14,13 @@ use signal::{LegId, Time};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 
-/// Whoever goes on numbers so far ahead: more than the dead one may have sent since it was last heard of (interworking §12.2).
+/// Sequence numbers left out by a relay that resumes: more than the dead one may have sent since its last snapshot (interworking §12.2).
 pub const AHEAD: u32 = 1_000;
 /// Every session is looked at once in this time, ms.
 const ROUND_MS: u64 = 1_000;
 /// Slices of a round.
 const SLICES: u64 = 40;
-/// What changes in one breath (both ends connected) is taken together, ms.
+/// Changes within this time (both ends connected) go into one snapshot, ms.
 const BREATH_MS: u64 = 20;
 /// A session that nothing moves is taken again after so long, lest its copy be forgotten, ms.
 const REFRESH_MS: u64 = 60_000;
@@ -33,12 +33,12 @@ pub struct Snapshot {
     /// When it was taken.
     pub at: Time,
     /// Its ends.
-    pub ends: Vec<EndState>,
+    pub ends: Vec<EndpointState>,
 }
 
 /// One end of a [`Snapshot`].
 #[derive(Clone, PartialEq, Eq)]
-pub struct EndState {
+pub struct EndpointState {
     /// The leg.
     pub leg: LegId,
     /// The content's place.
@@ -67,9 +67,9 @@ pub struct EndState {
     pub splice: Option<Spliced>,
 }
 
-impl std::fmt::Debug for EndState {
+impl std::fmt::Debug for EndpointState {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("EndState")
+        f.debug_struct("EndpointState")
             .field("leg", &self.leg)
             .field("content", &self.content)
             .field("path", &self.path)
@@ -94,7 +94,7 @@ impl std::fmt::Debug for Keyed {
     }
 }
 
-/// What an end goes on with once it is connected.
+/// State of another relay that an endpoint resumes once it is connected.
 #[derive(Debug)]
 pub(super) struct Inherited {
     pub keyed: Option<Keyed>,
@@ -113,7 +113,7 @@ impl Inherited {
 
 /// Which sessions are to be taken next.
 #[derive(Debug, Default)]
-pub(super) struct Taking {
+pub(super) struct SnapshotQueue {
     /// Sessions that have changed, oldest first.
     changed: VecDeque<u32>,
     /// Where the round has come to.
@@ -122,16 +122,16 @@ pub(super) struct Taking {
     gone: VecDeque<String>,
 }
 
-/// What a session remembers of the last time that it was taken.
+/// Mark of a session's last snapshot.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Taken {
+pub(super) struct SnapshotMark {
     changed: bool,
     at: Time,
     packets: u64,
 }
 
-impl Taking {
-    /// When [`Worker::take`] is wanted next.
+impl SnapshotQueue {
+    /// When [`Worker::poll_snapshots`] is wanted next.
     pub fn deadline(&self) -> Option<Time> {
         self.at
     }
@@ -148,11 +148,11 @@ impl Taking {
     }
 }
 
-impl EndState {
-    fn of(end: &End) -> EndState {
+impl EndpointState {
+    fn of(end: &Endpoint) -> EndpointState {
         let (association, path) = match &end.link {
-            Link::Web(web) => (web.end.association(), web.end.pair().map(|pair| pair.remote)),
-            Link::Open | Link::Plain(_) | Link::Riding(_) => (None, None),
+            Link::WebRtc(web) => (web.transport.association(), web.transport.pair().map(|pair| pair.remote)),
+            Link::Open | Link::Plain(_) | Link::Bundled(_) => (None, None),
         };
         let keyed = if let Link::Plain(plain) = &end.link { plain.state() } else { None };
         // Who described itself and took none of them has no use for them.
@@ -160,10 +160,10 @@ impl EndState {
         // Not connected yet here either.
         let inherited = end.inherited.as_deref();
         let theirs = match &end.link {
-            Link::Web(web) => web.theirs(),
+            Link::WebRtc(web) => web.theirs(),
             _ => inherited.map_or("", |inherited| &inherited.theirs),
         };
-        EndState {
+        EndpointState {
             leg: end.leg,
             content: end.content,
             ufrag: end.local.ufrag.clone(),
@@ -183,24 +183,24 @@ impl EndState {
 
 impl Worker {
     /// A session has changed in what must outlive this relay.
-    pub(super) fn changed(&mut self, session: u32, now: Time) {
+    pub(super) fn mark_changed(&mut self, session: u32, now: Time) {
         let Some(taken) = self.sessions.get_mut(session as usize).and_then(Option::as_mut) else { return };
         if !std::mem::replace(&mut taken.taken.changed, true) {
-            self.taking.changed.push_back(session);
+            self.snapshots.changed.push_back(session);
         }
         let soon = now + BREATH_MS;
-        self.taking.at = Some(self.taking.at.map_or(soon, |at| at.min(soon)));
+        self.snapshots.at = Some(self.snapshots.at.map_or(soon, |at| at.min(soon)));
     }
 
     /// Takes the next slice, at most `most` sessions: those that have changed first, then those of the round that packets have
-    /// moved. Bounded work; see [`Worker::deadline`] for when to come again.
-    pub fn take(&mut self, now: Time, most: usize) -> Vec<(String, Snapshot)> {
-        if self.taking.at.is_none_or(|at| at > now) {
+    /// moved. Bounded work; see [`Worker::poll_timeout`] for when to come again.
+    pub fn poll_snapshots(&mut self, now: Time, most: usize) -> Vec<(String, Snapshot)> {
+        if self.snapshots.at.is_none_or(|at| at > now) {
             return vec![];
         }
         let mut out = vec![];
         while out.len() < most
-            && let Some(session) = self.taking.changed.pop_front()
+            && let Some(session) = self.snapshots.changed.pop_front()
         {
             if self.session(session).is_some_and(|s| s.taken.changed) {
                 out.extend(self.snapshot(session, now));
@@ -214,8 +214,8 @@ impl Worker {
             if looked >= looks || out.len() >= most {
                 break;
             }
-            self.taking.cursor = (self.taking.cursor + 1) % places.max(1);
-            let at = self.taking.cursor;
+            self.snapshots.cursor = (self.snapshots.cursor + 1) % places.max(1);
+            let at = self.snapshots.cursor;
             let Some(session) = self.session(at) else { continue };
             looked += 1;
             let taken = session.taken;
@@ -224,23 +224,23 @@ impl Worker {
                 out.extend(self.snapshot(at, now));
             }
         }
-        let next = if self.taking.changed.is_empty() { now + pause } else { now + BREATH_MS };
-        self.taking.at = (count > 0).then_some(next);
+        let next = if self.snapshots.changed.is_empty() { now + pause } else { now + BREATH_MS };
+        self.snapshots.at = (count > 0).then_some(next);
         out
     }
 
     /// The next session that has ended: nobody needs to go on with it.
-    pub fn poll_gone(&mut self) -> Option<String> {
-        self.taking.gone.pop_front()
+    pub fn poll_ended(&mut self) -> Option<String> {
+        self.snapshots.gone.pop_front()
     }
 
     /// A session that was just allocated goes on where another relay's had come to: the same names, keys and numbering. An end
     /// that nobody knew there stays as it is. Gives the ends as they are now.
-    pub fn inherit(&mut self, session: &str, snapshot: Snapshot, now: Time) -> Vec<(LegId, u16, Local)> {
+    pub fn resume(&mut self, session: &str, snapshot: Snapshot, now: Time) -> Vec<(LegId, u16, Local)> {
         let Some(at) = self.names.get(session).copied() else { return vec![] };
         for state in snapshot.ends {
             let Ok(index) = self.find(session, state.leg.0.into(), state.content.into()) else { continue };
-            let Some(end) = self.end_mut(index).filter(|end| end.is_open()) else { continue };
+            let Some(end) = self.endpoint_mut(index).filter(|end| end.is_open()) else { continue };
             let old = std::mem::replace(&mut end.local.ufrag, state.ufrag.clone());
             (end.local.pwd, end.local.generation) = (state.pwd, state.generation);
             end.local.preference = state.preference.saturating_add(1);
@@ -258,18 +258,18 @@ impl Worker {
             self.ufrags.remove(&old);
             self.ufrags.insert(state.ufrag, index);
         }
-        self.changed(at, now);
+        self.mark_changed(at, now);
         let ends = self.session(at).map(|s| s.ends.concat()).unwrap_or_default();
-        let ends = ends.iter().filter_map(|end| self.end(*end));
+        let ends = ends.iter().filter_map(|end| self.endpoint(*end));
         ends.map(|end| (end.leg, end.content, end.local.clone())).collect()
     }
 
     fn snapshot(&mut self, session: u32, now: Time) -> Option<(String, Snapshot)> {
         let packets = self.packets(session);
         let held = self.sessions.get_mut(session as usize).and_then(Option::as_mut)?;
-        held.taken = Taken { changed: false, at: now, packets };
+        held.taken = SnapshotMark { changed: false, at: now, packets };
         let (name, ends) = (held.name.clone(), held.ends.concat());
-        let ends = ends.iter().filter_map(|end| self.end(*end)).map(EndState::of).collect();
+        let ends = ends.iter().filter_map(|end| self.endpoint(*end)).map(EndpointState::of).collect();
         Some((name, Snapshot { at: now, ends }))
     }
 
@@ -277,7 +277,7 @@ impl Worker {
     fn packets(&self, session: u32) -> u64 {
         let ends = (0..LEGS as usize).flat_map(|leg| self.session(session).map(|s| s.ends[leg].iter()));
         ends.flatten()
-            .filter_map(|end| self.end(*end))
+            .filter_map(|end| self.endpoint(*end))
             .map(|e| e.count.packets_in + e.count.packets_out)
             .sum()
     }

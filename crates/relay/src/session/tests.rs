@@ -12,7 +12,7 @@ mod restart;
 mod rtcp;
 mod sdes;
 mod sound;
-mod web;
+mod webrtc;
 
 pub(super) fn at(text: &str) -> SocketAddr {
     text.parse().unwrap()
@@ -41,7 +41,7 @@ pub(super) fn base(address: SocketAddr) -> Host {
     Host { address, certificate, base: Instant::now(), epoch: Time(0) }
 }
 
-pub(super) fn allocate(worker: &mut Worker, name: &str, contents: u32) -> Vec<EndId> {
+pub(super) fn allocate(worker: &mut Worker, name: &str, contents: u32) -> Vec<EndpointId> {
     let mut ids = vec![];
     let made = worker.allocate(name, "", contents, Time(0), |id, _| {
         ids.push(id);
@@ -67,7 +67,7 @@ pub(super) fn remote(address: SocketAddr, codecs: &[(u8, &str)]) -> Remote {
 }
 
 /// A call of two phones whose keypad numbers differ.
-fn call(worker: &mut Worker) -> (EndId, EndId) {
+fn call(worker: &mut Worker) -> (EndpointId, EndpointId) {
     let ids = allocate(worker, "call", 1);
     worker
         .connect("call", 0, 0, &remote(phone(), &[(0, "PCMU"), (101, "telephone-event")]), Time(0))
@@ -100,17 +100,17 @@ fn compound(write: impl FnOnce(&mut crate::rtcp::Writer<'_>)) -> Vec<u8> {
     buffer[..length].to_vec()
 }
 
-/// What the ends say by themselves.
+/// Packets that the endpoints send by themselves.
 fn departures(worker: &mut Worker, ms: u64) -> Vec<(Socket, SocketAddr, Vec<u8>)> {
-    let mut buffer = [0; DEPARTURE];
+    let mut buffer = [0; MAX_TRANSMIT];
     std::iter::from_fn(|| {
-        let out = worker.poll_departure(Arrival(ms * 1_000), &mut buffer)?;
+        let out = worker.poll_transmit(Arrival(ms * 1_000), &mut buffer)?;
         Some((out.socket, out.to, buffer[..out.length].to_vec()))
     })
     .collect()
 }
 
-/// What leaves for a packet that comes in.
+/// Gives the worker a packet; returns the one that leaves for it.
 fn give(
     worker: &mut Worker,
     socket: Socket,
@@ -120,13 +120,13 @@ fn give(
 ) -> Option<(Socket, SocketAddr, Vec<u8>)> {
     let mut buffer = packet.to_vec();
     buffer.resize(packet.len() + crate::srtp::ROOM, 0);
-    let out = worker.receive(socket, from, Arrival(ms * 1_000), &mut buffer, packet.len())?;
+    let out = worker.handle_datagram(socket, from, Arrival(ms * 1_000), &mut buffer, packet.len())?;
     buffer.truncate(out.length);
     Some((out.socket, out.to, buffer))
 }
 
-fn figures(worker: &Worker) -> Vec<Figures> {
-    worker.figures("call").unwrap()
+fn statistics(worker: &Worker) -> Vec<Statistics> {
+    worker.statistics("call").unwrap()
 }
 
 #[test]
@@ -141,10 +141,10 @@ fn what_comes_in_at_one_leg_goes_out_at_the_other_octet_by_octet() {
         let out = give(&mut worker, Socket::Rtp(b), other(), u64::from(seq) * 20, &packet);
         assert_eq!(out, Some((Socket::Rtp(a), phone(), packet)));
     }
-    let reports: Vec<_> = std::iter::from_fn(|| worker.poll_report()).collect();
+    let reports: Vec<_> = std::iter::from_fn(|| worker.poll_event()).collect();
     assert_eq!(reports.len(), 2);
-    assert!(reports.iter().all(|r| r.happening == Happening::Connected && r.session == "call"));
-    let [first, second] = &figures(&worker)[..] else { panic!() };
+    assert!(reports.iter().all(|r| r.event == Event::Connected && r.session == "call"));
+    let [first, second] = &statistics(&worker)[..] else { panic!() };
     assert_eq!(
         (first.packets_in, first.octets_in, first.packets_out, first.octets_out),
         (10, 1720, 10, 1720)
@@ -162,7 +162,7 @@ fn payload_numbers_are_those_of_each_leg_and_others_are_dropped() {
     let out = give(&mut worker, Socket::Rtp(b), other(), 0, &rtp(96, 1, 9)).unwrap();
     assert_eq!(out.2[1], 101);
     assert_eq!(give(&mut worker, Socket::Rtp(a), phone(), 0, &rtp(8, 2, 7)), None);
-    assert_eq!(figures(&worker)[0].dropped, 1);
+    assert_eq!(statistics(&worker)[0].dropped, 1);
 }
 
 #[test]
@@ -174,7 +174,7 @@ fn before_both_sides_are_connected_nothing_crosses() {
     assert_eq!(give(&mut worker, Socket::Rtp(ids[0]), phone(), 20, &rtp(0, 2, 7)), None);
     worker.connect("call", 1, 0, &remote(other(), &[(0, "PCMU")]), Time(0)).unwrap();
     assert!(give(&mut worker, Socket::Rtp(ids[0]), phone(), 40, &rtp(0, 3, 7)).is_some());
-    assert_eq!(figures(&worker)[0].dropped, 0);
+    assert_eq!(statistics(&worker)[0].dropped, 0);
 }
 
 /// R-RTP-10: the whole of §12.6 from the attacker's side.
@@ -191,7 +191,7 @@ fn a_stranger_is_neither_heard_nor_sent_anything() {
         assert_eq!(to, phone());
         assert!(give(&mut worker, Socket::Rtp(a), phone(), ms, &rtp(0, seq, 7)).is_some());
     }
-    let [first, second] = &figures(&worker)[..] else { panic!() };
+    let [first, second] = &statistics(&worker)[..] else { panic!() };
     assert_eq!((first.dropped, first.packets_in, first.lost), (400, 200, 0));
     assert_eq!((second.dropped, second.packets_in), (0, 200));
     assert_eq!(worker.totals().2, 400);
@@ -230,7 +230,7 @@ fn hold_stops_one_direction_and_resuming_leaves_no_gap() {
     let (_, _, packet) = give(&mut worker, Socket::Rtp(b), other(), 800_000, &rtp(0, 40_000, 9)).unwrap();
     let header = crate::packet::rtp(&packet).unwrap();
     assert_eq!((header.seq, header.marker, header.ssrc), (10, true, 9));
-    assert_eq!(figures(&worker)[1].lost, 0);
+    assert_eq!(statistics(&worker)[1].lost, 0);
 }
 
 #[test]
@@ -239,18 +239,18 @@ fn silence_is_reported_once_and_only_while_something_is_due() {
     let mut worker = worker(limits);
     let (a, b) = call(&mut worker);
     let mut now = 0;
-    let mut run = |worker: &mut Worker, until: u64, speaking: &[(EndId, SocketAddr)]| {
+    let mut run = |worker: &mut Worker, until: u64, rtcp_queue: &[(EndpointId, SocketAddr)]| {
         let mut reports = vec![];
         while now < until {
             now += 1_000;
-            for (end, from) in speaking {
+            for (end, from) in rtcp_queue {
                 give(worker, Socket::Rtp(*end), *from, now, &rtp(0, (now / 20) as u16, 5));
             }
-            assert!(worker.deadline().is_some());
-            worker.tick(Time(now));
-            reports.extend(std::iter::from_fn(|| worker.poll_report()));
+            assert!(worker.poll_timeout().is_some());
+            worker.handle_timeout(Time(now));
+            reports.extend(std::iter::from_fn(|| worker.poll_event()));
         }
-        reports.retain(|r| r.happening == Happening::TimedOut);
+        reports.retain(|r| r.event == Event::TimedOut);
         reports.into_iter().map(|r| r.leg.0).collect::<Vec<_>>()
     };
     assert_eq!(run(&mut worker, 4_000, &[(a, phone()), (b, other())]), [0; 0]);
@@ -280,7 +280,7 @@ fn asked_again_gives_the_same_ends_and_grows() {
     });
     assert_eq!(failed.unwrap_err(), "no port left");
     assert!(worker.poll_closed().is_some() && worker.poll_closed().is_none(), "what was begun is undone");
-    assert_eq!(worker.figures("call").unwrap().len(), 2, "what was there stays");
+    assert_eq!(worker.statistics("call").unwrap().len(), 2, "what was there stays");
     let grown = worker.allocate("call", "", 2, Time(5), |_, _| Ok::<_, ()>(again[0].2.clone())).unwrap();
     assert_eq!(
         grown.iter().map(|(leg, content, _)| (leg.0, *content)).collect::<Vec<_>>(),
@@ -305,7 +305,7 @@ fn release_frees_everything_and_late_packets_meet_nobody() {
         worker.connect("next", leg, 0, &remote(peer, &[(0, "PCMU")]), Time(0)).unwrap();
     }
     assert_eq!(give(&mut worker, Socket::Rtp(a), phone(), 0, &rtp(0, 0, 7)), None);
-    let first = next.iter().find(|id| worker.end(id.index).unwrap().leg.0 == 0).unwrap();
+    let first = next.iter().find(|id| worker.endpoint(id.index).unwrap().leg.0 == 0).unwrap();
     assert!(give(&mut worker, Socket::Rtp(*first), phone(), 0, &rtp(0, 0, 7)).is_some());
 }
 
@@ -314,15 +314,15 @@ fn sessions_that_nobody_needs_are_released() {
     let mut worker = worker(Limits { silent_ms: 600_000, ..Limits::default() });
     allocate(&mut worker, "never connected", 1);
     call(&mut worker);
-    worker.tick(Time(299_000));
+    worker.handle_timeout(Time(299_000));
     assert_eq!(worker.totals().0, 2);
-    worker.tick(Time(300_000));
+    worker.handle_timeout(Time(300_000));
     assert_eq!(worker.totals().0, 1);
-    worker.tick(Time(600_000));
+    worker.handle_timeout(Time(600_000));
     assert_eq!(worker.totals().0, 0);
     assert_eq!(std::iter::from_fn(|| worker.poll_closed()).count(), 4);
-    worker.tick(Time(700_000));
-    assert_eq!(worker.deadline(), None, "nothing to look after");
+    worker.handle_timeout(Time(700_000));
+    assert_eq!(worker.poll_timeout(), None, "nothing to look after");
 }
 
 #[test]
@@ -332,8 +332,8 @@ fn control_is_told_what_is_wrong() {
     let unknown = worker.connect("call", 0, 0, &facts, Time(0)).unwrap_err();
     assert_eq!(unknown, Refusal::UnknownSession("call".into()));
     allocate(&mut worker, "call", 1);
-    assert_eq!(worker.connect("call", 2, 0, &facts, Time(0)), Err(Refusal::UnknownEnd(2, 0)));
-    assert_eq!(worker.connect("call", 0, 1, &facts, Time(0)), Err(Refusal::UnknownEnd(0, 1)));
+    assert_eq!(worker.connect("call", 2, 0, &facts, Time(0)), Err(Refusal::UnknownEndpoint(2, 0)));
+    assert_eq!(worker.connect("call", 0, 1, &facts, Time(0)), Err(Refusal::UnknownEndpoint(0, 1)));
     let dtls = signal::media::Dtls { fingerprints: vec![], setup: signal::media::Setup::Active };
     let facts = Remote { dtls: Some(dtls), ..facts };
     assert_eq!(worker.connect("call", 0, 0, &facts, Time(0)), Err(Refusal::DtlsWithoutIce));
@@ -362,7 +362,7 @@ proptest::proptest! {
                     datagram = stun;
                     Socket::Shared
                 }
-                3 => Socket::Rtp(EndId { index: 99, generation: 0 }),
+                3 => Socket::Rtp(EndpointId { index: 99, generation: 0 }),
                 _ => {
                     datagram.splice(0..0, rtp(0, at as u16, 7));
                     Socket::Rtp(b)
@@ -371,7 +371,7 @@ proptest::proptest! {
             proptest::prop_assert_eq!(give(&mut worker, socket, at_stranger(), ms, &datagram), None);
             // From the right address noise is at least no harm.
             give(&mut worker, socket, phone(), ms, &datagram);
-            worker.tick(Time(ms));
+            worker.handle_timeout(Time(ms));
         }
     }
 }

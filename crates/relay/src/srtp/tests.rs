@@ -143,7 +143,7 @@ fn a_successor_opens_what_comes_long_after_the_last_index_known() {
     }
 }
 
-/// What the dead relay had taken is not taken again.
+/// Packets that the dead relay had accepted are refused as replays.
 #[test]
 fn a_successor_takes_nothing_twice() {
     for suite in SUITES {
@@ -157,7 +157,7 @@ fn a_successor_takes_nothing_twice() {
     }
 }
 
-/// Whoever goes on with sending never uses an index again, over the wrap too.
+/// A sender that resumes never uses an index again, over the wrap too.
 #[test]
 fn a_successor_sends_beyond_what_was_sent() {
     for suite in SUITES {
@@ -313,7 +313,7 @@ proptest! {
         prop_assert_eq!(there.indices().next().unwrap().rtp, Some(highest));
     }
 
-    /// What is older than the window is refused, whether it was seen or not (RFC 3711 §3.3.2).
+    /// Packets older than the window are refused, seen or not (RFC 3711 §3.3.2).
     #[test]
     fn the_window_is_128_wide(suite in any_suite(), back in 1u16..300) {
         let (mut here, mut there) = pair(suite);

@@ -13,7 +13,7 @@ impl Window {
         Window { highest, seen: u128::MAX }
     }
 
-    /// Seen before, or too old to tell.
+    /// RemoteReport before, or too old to tell.
     pub fn has(&self, index: u64) -> bool {
         if self.seen == 0 || index > self.highest {
             return false;

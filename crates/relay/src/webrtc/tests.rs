@@ -69,9 +69,9 @@ struct Net {
     now: Time,
     /// Real time goes by as the wire's does (flights are repeated by it).
     real: bool,
-    ends: [End; 2],
+    ends: [Transport; 2],
     certificates: [Certificate; 2],
-    events: [Vec<Event>; 2],
+    events: [Vec<TransportEvent>; 2],
     media: [Vec<Received>; 2],
     flying: Vec<(Time, usize, Vec<u8>)>,
     /// Percent lost, repeated and delayed.
@@ -91,7 +91,7 @@ impl Net {
     }
     fn with(controlling: [bool; 2], certificates: [Certificate; 2]) -> Net {
         let end = |side: usize| {
-            End::new(&config(side, controlling[side]), &certificates[side], base(), START).unwrap()
+            Transport::new(&config(side, controlling[side]), &certificates[side], base(), START).unwrap()
         };
         Net {
             now: START,
@@ -108,7 +108,7 @@ impl Net {
             steps: 0,
         }
     }
-    /// What `side` says of itself.
+    /// Description of `side`.
     fn dtls(&self, side: usize, setup: Setup) -> Dtls {
         Dtls { fingerprints: vec![self.certificates[side].fingerprint()], setup }
     }
@@ -156,7 +156,7 @@ impl Net {
                 return true;
             }
             let flying = self.flying.iter().map(|(at, ..)| *at);
-            let next = self.ends.iter_mut().filter_map(End::deadline);
+            let next = self.ends.iter_mut().filter_map(Transport::deadline);
             let next = flying.chain(next).min().unwrap_or(until).max(self.now);
             if next >= until {
                 self.now = until;
@@ -188,7 +188,7 @@ impl Net {
         }
     }
     fn connected(&self) -> bool {
-        self.events.iter().all(|e| e.iter().any(|e| matches!(e, Event::Connected { .. })))
+        self.events.iter().all(|e| e.iter().any(|e| matches!(e, TransportEvent::Connected { .. })))
     }
     /// One RTP and one RTCP packet each way, decrypted at the other side.
     fn talk(&mut self, seq: u16) {
@@ -226,7 +226,7 @@ fn is_send<T: Send>() {}
 
 #[test]
 fn both_orders_of_ice_and_dtls_roles_connect_and_carry_media() {
-    is_send::<End>();
+    is_send::<Transport>();
     for controlling in [[true, false], [false, true]] {
         // What side 1 hears of side 0, and side 0 of side 1: offer actpass, answer active or passive.
         for setups in [
@@ -239,7 +239,7 @@ fn both_orders_of_ice_and_dtls_roles_connect_and_carry_media() {
             net.describe(0, setups[1]);
             assert!(net.run(2_000, Net::connected), "{controlling:?} {setups:?} {:?}", net.events);
             assert!(net.now.since(START) < 500, "{}", net.now.since(START));
-            assert_eq!(net.events[0], [Event::Connected { suite: Suite::AeadAes128Gcm }]);
+            assert_eq!(net.events[0], [TransportEvent::Connected { suite: Suite::AeadAes128Gcm }]);
             net.talk(1);
             assert!(net.steps < 200, "no deadline spins: {}", net.steps);
         }

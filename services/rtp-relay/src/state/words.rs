@@ -4,7 +4,7 @@ use prost::Message as _;
 use proto::v1;
 use relay::dtls::{Keys, Master, Role};
 use relay::packet::Spliced;
-use relay::session::{CONTENTS, EndState, Keyed, LEGS, Snapshot};
+use relay::session::{CONTENTS, EndpointState, Keyed, LEGS, Snapshot};
 use relay::srtp::{Index, SOURCES, Suite};
 use relay::webrtc::Association;
 use signal::media::Crypto;
@@ -21,7 +21,7 @@ pub fn write(snapshot: &Snapshot) -> v1::SessionState {
     v1::SessionState { at_ms: snapshot.at.0, ends: snapshot.ends.iter().map(end).collect() }
 }
 
-fn end(end: &EndState) -> v1::EndState {
+fn end(end: &EndpointState) -> v1::EndState {
     v1::EndState {
         leg: end.leg.0.into(),
         content: end.content.into(),
@@ -98,11 +98,11 @@ pub fn read(octets: &[u8]) -> Option<Snapshot> {
     Some(Snapshot { at: Time(state.at_ms), ends })
 }
 
-fn read_end(end: v1::EndState) -> Option<EndState> {
+fn read_end(end: v1::EndState) -> Option<EndpointState> {
     if [&end.ufrag, &end.pwd, &end.theirs].iter().any(|text| text.len() > TEXT) {
         return None;
     }
-    Some(EndState {
+    Some(EndpointState {
         leg: LegId(end.leg.try_into().ok()?),
         content: end.content.try_into().ok()?,
         ufrag: end.ufrag,
@@ -198,7 +198,7 @@ mod tests {
     }
 
     fn snapshot() -> Snapshot {
-        let end = |leg: u8, suite: Option<Suite>| EndState {
+        let end = |leg: u8, suite: Option<Suite>| EndpointState {
             leg: LegId(leg),
             content: 1,
             ufrag: "abcd".into(),

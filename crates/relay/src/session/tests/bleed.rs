@@ -1,6 +1,6 @@
 //! R-RTP-10 through a whole worker: interworking §12.6 rule by rule, each against somebody who sends what he likes (RTP bleed).
 
-use super::web::connected;
+use super::webrtc::connected;
 use super::*;
 
 const PACKETS: u16 = 10_000;
@@ -15,7 +15,7 @@ fn forged(seq: u16) -> Vec<u8> {
 }
 
 /// The other side speaks: where its sound goes.
-fn reaches(worker: &mut Worker, b: EndId, ms: u64, seq: u16) -> SocketAddr {
+fn reaches(worker: &mut Worker, b: EndpointId, ms: u64, seq: u16) -> SocketAddr {
     give(worker, Socket::Rtp(b), other(), ms, &rtp(0, seq, 9)).unwrap().1
 }
 
@@ -28,19 +28,19 @@ fn a_spray_before_the_phone_speaks_is_neither_heard_nor_answered() {
         let ms = u64::from(seq) / 10;
         assert_eq!(give(&mut worker, Socket::Rtp(a), thief(), ms, &forged(seq)), None);
         assert_eq!(give(&mut worker, Socket::Rtcp(a), thief(), ms, &receiver_report(7)), None);
-        worker.tick(Time(ms));
+        worker.handle_timeout(Time(ms));
         assert!(departures(&mut worker, ms).iter().all(|(_, to, _)| to.ip() != thief().ip()));
         if seq % 1_000 == 0 {
             assert_eq!(reaches(&mut worker, b, ms, seq), phone());
         }
     }
-    let first = &figures(&worker)[0];
+    let first = &statistics(&worker)[0];
     assert_eq!((first.packets_in, first.dropped, first.peer), (0, 2 * u64::from(PACKETS), None));
     // The phone speaks at last and is heard from its first packet on.
     for seq in 0..5 {
         give(&mut worker, Socket::Rtp(a), phone(), 2_000, &rtp(0, seq, 7)).unwrap();
     }
-    assert_eq!(figures(&worker)[0].peer, Some(phone()));
+    assert_eq!(statistics(&worker)[0].peer, Some(phone()));
 }
 
 /// Rule 3, 4: once locked, nothing but signalling moves it, not even packets of the same address by another port.
@@ -63,7 +63,7 @@ fn a_spray_after_the_lock_changes_nothing() {
         assert_eq!((to, packet), (other(), rtp(0, seq, 7)), "untouched by the forged ones");
         assert_eq!(reaches(&mut worker, b, ms, seq), phone());
     }
-    let first = &figures(&worker)[0];
+    let first = &statistics(&worker)[0];
     assert_eq!((first.packets_in, first.lost, first.jitter_us), (u64::from(PACKETS), 0, 0));
     assert_eq!(first.dropped, 3 * u64::from(PACKETS - 5));
     // Rule 4: the same description again does not let go; one that names another place does.
@@ -91,7 +91,7 @@ fn who_comes_first_yields_to_the_described_address() {
         give(&mut worker, Socket::Rtp(a), phone(), u64::from(seq), &rtp(0, seq, 7)).unwrap();
         assert_eq!(give(&mut worker, Socket::Rtp(a), neighbour, u64::from(seq), &forged(seq)), None);
     }
-    assert_eq!((figures(&worker)[0].peer, reaches(&mut worker, b, 20, 20)), (Some(phone()), phone()));
+    assert_eq!((statistics(&worker)[0].peer, reaches(&mut worker, b, 20, 20)), (Some(phone()), phone()));
 }
 
 /// Rule 2: payload numbers that were not agreed latch nothing, however many come, from whatever address.
@@ -111,7 +111,7 @@ fn numbers_that_were_not_agreed_latch_nothing() {
             dropped += 1;
         }
     }
-    let first = &figures(&worker)[0];
+    let first = &statistics(&worker)[0];
     assert_eq!((first.peer, first.packets_in, first.dropped), (None, 0, dropped));
 }
 
@@ -135,7 +135,7 @@ fn rtcp_moves_no_sound_and_comes_from_the_same_host() {
     assert_eq!(reaches(&mut worker, b, 1_000, 1), phone());
     let mut told = 0;
     for ms in (1_000..11_000).step_by(50) {
-        worker.tick(Time(ms));
+        worker.handle_timeout(Time(ms));
         for (socket, to, _) in departures(&mut worker, ms) {
             if socket == Socket::Rtcp(a) {
                 assert_eq!(to, mapped);
@@ -177,7 +177,7 @@ fn forged_media_of_a_client_is_dropped_and_moves_nothing() {
     for seq in 0..100u16 {
         net.say(0, &rtp(0, seq, 9), false).unwrap();
     }
-    let before = net.worker.figures("call").unwrap()[1].dropped;
+    let before = net.worker.statistics("call").unwrap()[1].dropped;
     for seq in 0..PACKETS {
         let mut packet = rtp(0, 100 + seq, 9);
         packet.extend([seq as u8; 16]);
@@ -189,7 +189,7 @@ fn forged_media_of_a_client_is_dropped_and_moves_nothing() {
         assert_eq!(net.give(Socket::Shared, client, &report), None);
         assert_eq!(net.give(Socket::Shared, thief(), &report), None);
     }
-    let after = &net.worker.figures("call").unwrap()[1];
+    let after = &net.worker.statistics("call").unwrap()[1];
     assert_eq!(after.dropped - before, 2 * u64::from(PACKETS));
     assert_eq!((after.packets_in, after.peer), (100, Some(client)));
     assert_eq!(net.say(0, &rtp(0, 100, 9), false).unwrap().1, phone());
@@ -215,7 +215,7 @@ fn packets_that_were_caught_are_of_no_use() {
         assert_eq!(net.give(Socket::Shared, client, wire), None);
         assert_eq!(net.give(Socket::Shared, thief(), wire), None);
     }
-    assert_eq!(net.worker.figures("call").unwrap()[1].packets_in, 50);
+    assert_eq!(net.worker.statistics("call").unwrap()[1].packets_in, 50);
 }
 
 /// Sprays of noise on every socket, with every first octet: no datagram comes back, and nothing grows.
@@ -237,7 +237,7 @@ fn noise_is_answered_by_nobody() {
             let from = SocketAddr::from(([203, 0, 113, n as u8], 1 + (n >> 8) as u16));
             assert_eq!(net.give(socket, from, &octets), None);
         }
-        assert!(net.worker.transmits.is_empty());
+        assert!(net.worker.datagrams.is_empty());
     }
     assert!(net.worker.addresses.len() <= 2 && net.worker.ufrags.len() == 2);
     assert_eq!(
@@ -250,7 +250,7 @@ fn noise_is_answered_by_nobody() {
 #[test]
 fn checks_without_the_password_are_answered_by_nobody() {
     let (mut net, a, b) = connected();
-    let ufrag = net.worker.end(b.index).unwrap().local.ufrag.clone();
+    let ufrag = net.worker.endpoint(b.index).unwrap().local.ufrag.clone();
     let name = format!("{ufrag}:browser");
     for n in 0..PACKETS {
         // USERNAME, PRIORITY, USE-CANDIDATE, ICE-CONTROLLING, a tag that is a guess.
@@ -269,9 +269,9 @@ fn checks_without_the_password_are_answered_by_nobody() {
         for from in [from, net.clients[0].address] {
             assert_eq!(net.give(Socket::Shared, from, &check), None);
         }
-        assert!(net.worker.transmits.is_empty() && net.worker.addresses.len() <= 2);
+        assert!(net.worker.datagrams.is_empty() && net.worker.addresses.len() <= 2);
     }
-    assert_eq!(net.worker.figures("call").unwrap()[1].dropped, 2 * u64::from(PACKETS));
+    assert_eq!(net.worker.statistics("call").unwrap()[1].dropped, 2 * u64::from(PACKETS));
     assert_eq!(
         net.give(Socket::Rtp(a), phone(), &rtp(0, 1, 7)).map(|out| out.1),
         Some(net.clients[0].address)

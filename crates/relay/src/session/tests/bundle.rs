@@ -1,9 +1,9 @@
 //! Two contents of a leg on one transport (BUNDLE, RFC 9143), on virtual time.
 
-use super::web::{Client, Net};
+use super::webrtc::{Client, Net};
 use super::*;
 use crate::rtcp::{Item, Sender, read};
-use crate::webrtc::Event;
+use crate::webrtc::TransportEvent;
 use signal::media::{Ice, Setup};
 
 const AUDIO: &[(u8, &str)] = &[(0, "PCMU")];
@@ -17,8 +17,8 @@ fn video(remote: Remote, pt: u8, feedback: &[&str]) -> Remote {
     Remote { codecs: vec![codec], ..remote }
 }
 
-/// What a content that rides on content 0 says of itself.
-fn riding(remote: Remote) -> Remote {
+/// Description of a content that is bundled with content 0.
+fn bundled(remote: Remote) -> Remote {
     Remote { bundled: Some(0), ice: None, dtls: None, address: None, ..remote }
 }
 
@@ -30,12 +30,12 @@ fn describe(net: &mut Net) {
     tell(0, 0, &remote(phone(), AUDIO));
     tell(0, 1, &video(remote(at(SCREEN), &[]), 99, &["ccm fir"]));
     tell(1, 0, &facts);
-    tell(1, 1, &riding(video(facts.clone(), 96, &["nack", "nack pli"])));
+    tell(1, 1, &bundled(video(facts.clone(), 96, &["nack", "nack pli"])));
 }
 
 /// A phone with sound and picture at ports of their own (leg 0), and a client with both on one transport (leg 1). Gives the ends
 /// by content, then by leg.
-fn talking() -> (Net, Vec<EndId>) {
+fn talking() -> (Net, Vec<EndpointId>) {
     let mut worker = worker(Limits::default());
     let ids = allocate(&mut worker, "call", 2);
     let mut client = Client::new("browser", CLIENT, false);
@@ -43,15 +43,18 @@ fn talking() -> (Net, Vec<EndId>) {
     let mut net = Net { now: Time(0), worker, address: shared(), clients: vec![client] };
     describe(&mut net);
     net.run(500);
-    assert_eq!(net.reports(), [(1, Happening::Connected)], "one transport");
-    assert_eq!(net.clients[0].events.iter().filter(|e| matches!(e, Event::Connected { .. })).count(), 1);
+    assert_eq!(net.reports(), [(1, Event::Connected)], "one transport");
+    assert_eq!(
+        net.clients[0].events.iter().filter(|e| matches!(e, TransportEvent::Connected { .. })).count(),
+        1
+    );
     (net, ids)
 }
 
 #[test]
 fn each_packet_finds_its_content_and_all_leave_by_one_transport() {
     let (mut net, ids) = talking();
-    let mut closed: Vec<EndId> = std::iter::from_fn(|| net.worker.poll_closed()).collect();
+    let mut closed: Vec<EndpointId> = std::iter::from_fn(|| net.worker.poll_closed()).collect();
     closed.sort();
     assert_eq!(closed, [ids[1], ids[3]], "neither content of the client needs ports");
     for seq in 0..20u16 {
@@ -66,10 +69,10 @@ fn each_packet_finds_its_content_and_all_leave_by_one_transport() {
         }
     }
     assert_eq!(net.say(0, &rtp(33, 1, 70), false), None, "a number that nobody agreed on");
-    let figures = net.worker.figures("call").unwrap();
-    assert_eq!(figures.iter().map(|f| f.packets_in).collect::<Vec<_>>(), [20; 4]);
+    let statistics = net.worker.statistics("call").unwrap();
+    assert_eq!(statistics.iter().map(|f| f.packets_in).collect::<Vec<_>>(), [20; 4]);
     for (content, dropped) in [(2, 1), (3, 0)] {
-        let end = &figures[content];
+        let end = &statistics[content];
         assert_eq!((end.form, end.peer, end.dropped), (Form::Webrtc, Some(at(CLIENT)), dropped));
         assert!(end.suite.is_some());
     }
@@ -118,7 +121,7 @@ fn reports_and_requests_find_their_content() {
         said.iter().filter(|(to, _)| *to == at("192.0.2.30:16501")).map(|(_, packet)| packet).collect();
     let mut wanted = vec![];
     to_screen.iter().for_each(|packet| read(packet, |item| wanted.push(item)));
-    assert!(wanted.iter().any(|item| matches!(item, Item::Picture { media: 8 })), "{wanted:?}");
+    assert!(wanted.iter().any(|item| matches!(item, Item::KeyframeRequest { media: 8 })), "{wanted:?}");
     assert!(said.iter().all(|(to, _)| *to != at("192.0.2.30:16401")), "nobody asks the microphone: {said:?}");
     let again: Vec<&Vec<u8>> = said.iter().filter(|(to, _)| *to == at(CLIENT)).map(|(_, p)| p).collect();
     assert_eq!(again, [&rtp(96, 10, 8)], "what is kept is sent again");
@@ -157,8 +160,8 @@ fn what_cannot_share_is_refused_and_changes_nothing() {
     assert_eq!(tell(2, &of(1, &[(98, "a")])), bundle("content 1 has no transport of its own"));
     assert_eq!(tell(2, &of(0, &[(97, "a")])), bundle("payload number 97 is another content's"));
     assert_eq!(tell(0, &remote(phone(), &[(97, "b")])), bundle("payload number 97 is another content's"));
-    assert_eq!(tell(0, &of(2, AUDIO)), Err(Refusal::Settled));
-    assert_eq!(tell(1, &remote(phone(), &[(96, "a")])), Err(Refusal::Settled), "its ports are gone");
+    assert_eq!(tell(0, &of(2, AUDIO)), Err(Refusal::NoPorts));
+    assert_eq!(tell(1, &remote(phone(), &[(96, "a")])), Err(Refusal::NoPorts), "its ports are gone");
     tell(2, &remote(other(), &[(97, "a")])).unwrap();
 }
 
@@ -170,8 +173,8 @@ fn plain_contents_share_a_port_too() {
         |leg, content, remote: &Remote| worker.connect("call", leg, content, remote, Time(0)).unwrap();
     tell(0, 0, &remote(phone(), AUDIO));
     tell(0, 1, &video(remote(at(SCREEN), &[]), 99, &[]));
-    // The rider is described first: its carrier follows.
-    tell(1, 1, &riding(video(remote(other(), &[]), 96, &[])));
+    // The member is described first: its carrier follows.
+    tell(1, 1, &bundled(video(remote(other(), &[]), 96, &[])));
     tell(1, 0, &Remote { mux: true, ..remote(other(), AUDIO) });
     for seq in 0..5 {
         let ms = u64::from(seq) * 20;
@@ -189,7 +192,7 @@ fn plain_contents_share_a_port_too() {
 
 /// A client may name any content of the bundle when it trickles.
 #[test]
-fn candidates_for_a_rider_are_its_carriers() {
+fn candidates_for_a_bundled_content_are_its_carriers() {
     let mut worker = worker(Limits::default());
     allocate(&mut worker, "call", 2);
     let client = Client::new("browser", CLIENT, false);
@@ -197,19 +200,19 @@ fn candidates_for_a_rider_are_its_carriers() {
     let mut facts = net.clients[0].remote(AUDIO);
     let candidates = std::mem::take(&mut facts.ice.as_mut().unwrap().candidates);
     net.worker.connect("call", 1, 0, &facts, Time(0)).unwrap();
-    net.worker.connect("call", 1, 1, &riding(video(facts, 96, &[])), Time(0)).unwrap();
-    assert!(net.worker.poll_transmit().is_none(), "nowhere to go yet");
+    net.worker.connect("call", 1, 1, &bundled(video(facts, 96, &[])), Time(0)).unwrap();
+    assert!(net.worker.poll_datagram().is_none(), "nowhere to go yet");
     net.worker.update("call", 1, 1, (&Ice { candidates, ..Ice::default() }, None), Time(0)).unwrap();
     let checked = (5..500).find_map(|ms| {
-        net.worker.tick(Time(ms));
-        net.worker.poll_transmit()
+        net.worker.handle_timeout(Time(ms));
+        net.worker.poll_datagram()
     });
     assert_eq!(checked.map(|datagram| datagram.pair.remote), Some(at(CLIENT)));
 }
 
 /// A client that answers a later offer without the group has a transport for each content.
 #[test]
-fn a_rider_may_get_a_transport_of_its_own() {
+fn a_bundled_content_may_get_a_transport_of_its_own() {
     let (mut net, ids) = talking();
     let mut second = Client::new("again", "198.51.100.7:7002", false);
     second.meets(&net.worker, ids[3], Setup::Passive, net.now);
@@ -217,7 +220,7 @@ fn a_rider_may_get_a_transport_of_its_own() {
     net.clients.push(second);
     net.worker.connect("call", 1, 1, &facts, net.now).unwrap();
     net.run(500);
-    assert_eq!(net.reports(), [(1, Happening::Connected)]);
+    assert_eq!(net.reports(), [(1, Event::Connected)]);
     let (_, to, _) = net.give(Socket::Rtp(ids[2]), at(SCREEN), &rtp(99, 1, 8)).unwrap();
     assert_eq!(to, at("198.51.100.7:7002"));
     assert_eq!(net.say(1, &rtp(96, 1, 9), false).unwrap().1, at(SCREEN));
@@ -234,23 +237,23 @@ fn another_relay_goes_on_with_both_contents() {
         net.give(Socket::Rtp(ids[2]), at(SCREEN), &rtp(99, seq, 8)).unwrap();
     }
     net.clients[0].heard.clear();
-    let taken = net.worker.take(net.now + 2_000, 64);
+    let taken = net.worker.poll_snapshots(net.now + 2_000, 64);
     let there = at("203.0.113.2:30000");
     let certificate = net.worker.host.certificate.clone();
     let mut worker = Worker::new(Limits::default(), Host { certificate, ..base(there) });
     let ids = allocate(&mut worker, "call", 2);
-    worker.inherit("call", taken[0].1.clone(), net.now);
+    worker.resume("call", taken[0].1.clone(), net.now);
     (net.worker, net.address) = (worker, there);
     describe(&mut net);
     net.clients[0].end.candidate(
         &signal::media::Candidate {
             priority: crate::ice::priority(crate::ice::PREFERENCE + 1),
-            ..super::web::host(there)
+            ..super::webrtc::host(there)
         },
         net.now,
     );
     net.run(1_000);
-    assert_eq!(net.reports(), [(1, Happening::Resumed)]);
+    assert_eq!(net.reports(), [(1, Event::Resumed)]);
     for (end, from, theirs, ours, name) in [(0, phone(), 0, 0, 7), (2, at(SCREEN), 99, 96, 8)] {
         net.give(Socket::Rtp(ids[end]), from, &rtp(theirs, 60, name)).unwrap();
         let (_, heard) = net.clients[0].heard.pop().expect("opened by the client: no new keys");

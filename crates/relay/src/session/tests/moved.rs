@@ -1,6 +1,6 @@
 //! A relay dies and another goes on with its sessions (R-RTP-7, R-RTP-16), on virtual time.
 
-use super::web::{Client, Net};
+use super::webrtc::{Client, Net};
 use super::*;
 use signal::media::{Candidate, Setup};
 
@@ -15,7 +15,7 @@ fn talking(controlling: bool) -> (Net, Certificate) {
     let mut net = Net { now: Time(0), worker, address: shared(), clients: vec![client] };
     connect(&mut net, controlling);
     net.run(500);
-    assert_eq!(net.reports(), [(1, Happening::Connected)]);
+    assert_eq!(net.reports(), [(1, Event::Connected)]);
     for seq in 65_400..65_500u32 {
         net.now = net.now + 20;
         net.give(Socket::Rtp(ids[0]), phone(), &rtp(0, seq as u16, 7)).unwrap();
@@ -32,14 +32,14 @@ fn connect(net: &mut Net, controlling: bool) {
 }
 
 /// Takes over from the worker of `net`, at another address.
-fn replace(net: &mut Net, certificate: Certificate, address: SocketAddr) -> Vec<EndId> {
-    let taken = net.worker.take(net.now + 2_000, 64);
+fn replace(net: &mut Net, certificate: Certificate, address: SocketAddr) -> Vec<EndpointId> {
+    let taken = net.worker.poll_snapshots(net.now + 2_000, 64);
     let [(name, snapshot)] = &taken[..] else { panic!("{taken:?}") };
     assert_eq!(name, "call");
     let mut worker = Worker::new(Limits::default(), Host { certificate, ..base(address) });
     let ids = allocate(&mut worker, "call", 1);
     let old: Vec<String> = snapshot.ends.iter().map(|end| end.ufrag.clone()).collect();
-    let ends = worker.inherit("call", snapshot.clone(), net.now);
+    let ends = worker.resume("call", snapshot.clone(), net.now);
     assert_eq!(ends.iter().map(|(_, _, local)| local.ufrag.clone()).collect::<Vec<_>>(), old);
     (net.worker, net.address) = (worker, address);
     ids
@@ -53,11 +53,11 @@ fn another_relay_goes_on_with_a_call_whichever_side_controls() {
         let there = at("203.0.113.2:30000");
         let ids = replace(&mut net, certificate, there);
         connect(&mut net, controlling);
-        let preference = net.worker.end(ids[1].index).unwrap().local.preference;
+        let preference = net.worker.endpoint(ids[1].index).unwrap().local.preference;
         let priority = crate::ice::priority(preference);
-        net.clients[0].end.candidate(&Candidate { priority, ..super::web::host(there) }, net.now);
+        net.clients[0].end.candidate(&Candidate { priority, ..super::webrtc::host(there) }, net.now);
         net.run(1_000);
-        assert_eq!(net.reports(), [(1, Happening::Resumed)], "{controlling}");
+        assert_eq!(net.reports(), [(1, Event::Resumed)], "{controlling}");
         assert_eq!(net.clients[0].end.pair().map(|pair| pair.remote), Some(there), "the client has moved");
         // Both directions go on, and nobody made new keys: the counter has wrapped meanwhile.
         let (_, to, _) = net.give(Socket::Rtp(ids[0]), phone(), &rtp(0, 65_520, 7)).unwrap();
@@ -68,7 +68,7 @@ fn another_relay_goes_on_with_a_call_whichever_side_controls() {
         assert_eq!(heard[12..], rtp(0, 65_520, 7)[12..]);
         assert!(net.say(0, &rtp(0, 100, 9), false).is_some(), "opened with the counter raised");
         assert_eq!(net.clients[0].events.len(), 1, "no handshake: {:?}", net.clients[0].events);
-        assert!(net.worker.figures("call").unwrap()[1].suite.is_some());
+        assert!(net.worker.statistics("call").unwrap()[1].suite.is_some());
     }
 }
 
@@ -92,22 +92,22 @@ fn timestamps_follow_the_wall_clock() {
 fn a_session_is_taken_when_it_changes_and_each_second_while_packets_move_it() {
     let mut worker = worker(Limits::default());
     let (a, _) = call(&mut worker);
-    let due = worker.deadline().unwrap();
+    let due = worker.poll_timeout().unwrap();
     assert!(due <= Time(20), "{due:?}");
-    assert_eq!(worker.take(Time(10), 64), []);
-    assert_eq!(worker.take(Time(20), 64).len(), 1);
+    assert_eq!(worker.poll_snapshots(Time(10), 64), []);
+    assert_eq!(worker.poll_snapshots(Time(20), 64).len(), 1);
     let mut times = vec![];
     for ms in (40..6_000).step_by(20) {
         if ms < 3_000 {
             give(&mut worker, Socket::Rtp(a), phone(), ms, &rtp(0, ms as u16, 7));
         }
-        worker.tick(Time(ms));
-        times.extend(worker.take(Time(ms), 64).into_iter().map(|_| ms));
+        worker.handle_timeout(Time(ms));
+        times.extend(worker.poll_snapshots(Time(ms), 64).into_iter().map(|_| ms));
     }
     assert_eq!(times.len(), 3, "{times:?}");
     worker.release("call").unwrap();
-    assert_eq!((worker.poll_gone().as_deref(), worker.poll_gone()), (Some("call"), None));
-    assert_eq!(worker.take(Time(9_000), 64), []);
+    assert_eq!((worker.poll_ended().as_deref(), worker.poll_ended()), (Some("call"), None));
+    assert_eq!(worker.poll_snapshots(Time(9_000), 64), []);
 }
 
 #[test]
@@ -119,7 +119,7 @@ fn many_sessions_are_taken_in_slices() {
     let mut most = 0;
     let mut names = std::collections::BTreeSet::new();
     for ms in (20..2_000).step_by(5) {
-        let taken = worker.take(Time(ms), 16);
+        let taken = worker.poll_snapshots(Time(ms), 16);
         most = most.max(taken.len());
         names.extend(taken.into_iter().map(|(name, _)| name));
     }

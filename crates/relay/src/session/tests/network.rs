@@ -1,7 +1,7 @@
 //! A phone and a client over networks that lose, delay, overtake and repeat, and a NAT that gives another port: on virtual time,
 //! by a seed (`SEED=n` replays one). What the relay tells of its streams is held against what the network did.
 
-use super::web::{Client, connected};
+use super::webrtc::{Client, connected};
 use super::*;
 use crate::rtcp::{Block, Item, Sender, middle, read};
 use crate::webrtc::Received;
@@ -117,7 +117,7 @@ impl Party {
     }
 }
 
-/// What came to the relay of one stream.
+/// Packets of one stream that reached the relay.
 #[derive(Default)]
 struct Came {
     sent: u64,
@@ -145,7 +145,7 @@ struct World {
     random: Random,
     worker: Worker,
     client: Client,
-    end: EndId,
+    end: EndpointId,
     ways: [[Way; 2]; 2],
     flying: BinaryHeap<Reverse<Flight>>,
     order: u64,
@@ -225,7 +225,7 @@ impl World {
                 let socket =
                     [Socket::Rtp(self.end), Socket::Rtcp(self.end), Socket::Shared][usize::from(socket)];
                 octets.resize(length + crate::srtp::ROOM, 0);
-                if let Some(out) = self.worker.receive(socket, from, at, &mut octets, length) {
+                if let Some(out) = self.worker.handle_datagram(socket, from, at, &mut octets, length) {
                     octets.truncate(out.length);
                     self.leave(out.to, octets);
                 }
@@ -242,8 +242,8 @@ impl World {
                 let Some(Reverse((_, _, place, from, octets, number))) = self.flying.pop() else { break };
                 self.arrive(place, from, octets, number);
             }
-            if self.worker.deadline().is_some_and(|at| at <= now) {
-                self.worker.tick(now);
+            if self.worker.poll_timeout().is_some_and(|at| at <= now) {
+                self.worker.handle_timeout(now);
             }
             if self.client.end.deadline().is_some_and(|at| at <= now) {
                 self.client.end.tick(now);
@@ -251,7 +251,7 @@ impl World {
             for (_, to, octets) in departures(&mut self.worker, self.now) {
                 self.leave(to, octets);
             }
-            while let Some(datagram) = self.worker.poll_transmit() {
+            while let Some(datagram) = self.worker.poll_datagram() {
                 self.leave(datagram.pair.remote, datagram.octets);
             }
             while let Some(datagram) = self.client.end.poll_transmit() {
@@ -270,7 +270,7 @@ impl World {
                     self.say(side, report, None);
                 }
             }
-            assert!(self.worker.speaking.is_empty() && self.worker.transmits.is_empty());
+            assert!(self.worker.rtcp_queue.is_empty() && self.worker.datagrams.is_empty());
             assert!(self.worker.addresses.len() <= 4 && self.worker.timers.len() <= 1);
         }
     }
@@ -293,8 +293,8 @@ impl World {
         self.send(1, true, Place::Relay(2), self.seen[1], packet, number);
     }
 
-    fn figures(&self) -> Vec<Figures> {
-        self.worker.figures("call").unwrap()
+    fn statistics(&self) -> Vec<Statistics> {
+        self.worker.statistics("call").unwrap()
     }
 }
 
@@ -319,25 +319,28 @@ fn figures_tell_what_the_network_did_and_every_packet_that_can_arrive_does() {
         world.run(6_000, true);
         // What is still on its way arrives; nobody speaks any more.
         world.run(500, false);
-        let figures = world.figures();
+        let statistics = world.statistics();
         for side in [0, 1] {
-            let (figures, came, way) = (&figures[side], &world.came[side], world.ways[side]);
+            let (statistics, came, way) = (&statistics[side], &world.came[side], world.ways[side]);
             // SRTP refuses what comes twice; in the clear it counts as received (RFC 3550 A.3).
             let (expected, lost) = came.lost(side == 1);
-            assert_eq!((figures.expected, figures.lost), (expected, lost), "{side} {way:?}");
-            assert!(expected + 20 >= came.sent && figures.lost <= came.lost);
+            assert_eq!((statistics.expected, statistics.lost), (expected, lost), "{side} {way:?}");
+            assert!(expected + 20 >= came.sent && statistics.lost <= came.lost);
             // The world goes by steps of 5 ms.
-            assert!(u64::from(figures.jitter_us) <= 1_000 * (way[1].jitter_ms + 5), "{figures:?} {way:?}");
+            assert!(
+                u64::from(statistics.jitter_us) <= 1_000 * (way[1].jitter_ms + 5),
+                "{statistics:?} {way:?}"
+            );
             if way[1].jitter_ms >= 20 {
-                assert!(figures.jitter_us > 1_000 * way[1].jitter_ms as u32 / 8, "{figures:?} {way:?}");
+                assert!(statistics.jitter_us > 1_000 * way[1].jitter_ms as u32 / 8, "{statistics:?} {way:?}");
             }
             let least = way[0].base_ms + way[1].base_ms;
             let most = least + way[0].jitter_ms + way[1].jitter_ms + 12;
-            let trip = figures.round_trip_us.map(|trip| u64::from(trip) / 1_000);
+            let trip = statistics.round_trip_us.map(|trip| u64::from(trip) / 1_000);
             // Reports are few and lost like anything else.
             assert!(trip.is_none_or(|trip| trip + 1 >= least && trip <= most), "{trip:?}, {least} to {most}");
             trips += usize::from(trip.is_some());
-            assert!(figures.mos_mean.is_some());
+            assert!(statistics.mos_mean.is_some());
 
             // The other party: each packet that came to the relay and was not lost behind it, once by the relay.
             let (there, back) = (&world.parties[1 - side], world.ways[1 - side][0]);
@@ -382,9 +385,9 @@ fn a_client_whose_nat_forgets_it_is_found_again() {
         }
         let back = back.expect("no sound came back");
         worst = worst.max(back);
-        assert_eq!(world.figures()[1].peer, Some(world.seen[1]));
-        let reports = std::iter::from_fn(|| world.worker.poll_report());
-        assert!(reports.into_iter().all(|r| r.happening == Happening::Connected));
+        assert_eq!(world.statistics()[1].peer, Some(world.seen[1]));
+        let reports = std::iter::from_fn(|| world.worker.poll_event());
+        assert!(reports.into_iter().all(|r| r.event == Event::Connected));
         drop(told);
     }
     println!("{worst} ms at worst");
@@ -399,10 +402,10 @@ fn a_phone_whose_nat_forgets_it_is_heard_once_it_signals() {
         world.run(1_000, true);
         world.seen[0] = SocketAddr::new(world.seen[0].ip(), 20_000 + world.random.below(1_000) as u16);
         world.run(200, true);
-        let (heard, dropped) = (world.parties[1].heard.len(), world.figures()[0].dropped);
+        let (heard, dropped) = (world.parties[1].heard.len(), world.statistics()[0].dropped);
         world.run(2_000, true);
         assert_eq!(world.parties[1].heard.len(), heard);
-        assert!(world.figures()[0].dropped >= dropped + 95);
+        assert!(world.statistics()[0].dropped >= dropped + 95);
         let codecs = [(0, "PCMU"), (101, "telephone-event")];
         world.worker.connect("call", 0, 0, &remote(world.seen[0], &codecs), Time(world.now)).unwrap();
         let before = world.parties.each_ref().map(|party| party.heard.len());

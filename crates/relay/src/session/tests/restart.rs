@@ -1,9 +1,9 @@
 //! ICE restarts of a client (R-RTP-8, R-RTP-17, RFC 8445 §9), on virtual time.
 
-use super::web::{Net, connected};
+use super::webrtc::{Net, connected};
 use super::*;
 use crate::ice::Credentials;
-use crate::webrtc::Event;
+use crate::webrtc::TransportEvent;
 use signal::media::{Ice, Setup};
 
 const CODECS: &[(u8, &str)] = &[(0, "PCMU"), (96, "telephone-event")];
@@ -26,15 +26,15 @@ fn restarts(net: &mut Net, theirs: &str, fresh: &str) {
     net.worker.connect("call", 1, 0, &facts, net.now).unwrap();
 }
 
-/// What the client is answered: name, how many restarts there were.
+/// Credentials that the client is answered with: name, number of restarts.
 fn answer(net: &Net) -> Option<(String, u32)> {
-    net.worker.renewed("call", 1, 0).map(|local| {
+    net.worker.restarted("call", 1, 0).map(|local| {
         assert_eq!(local.pwd, words(&local.ufrag).pwd);
         (local.ufrag.clone(), local.generation)
     })
 }
 
-fn names(net: &Net, end: EndId) -> Vec<&str> {
+fn names(net: &Net, end: EndpointId) -> Vec<&str> {
     let mut names: Vec<&str> =
         net.worker.ufrags.iter().filter(|(_, at)| **at == end.index).map(|(name, _)| name.as_str()).collect();
     names.sort_unstable();
@@ -42,16 +42,18 @@ fn names(net: &Net, end: EndId) -> Vec<&str> {
 }
 
 /// Both hear each other, with keys that are the old ones.
-fn talk(net: &mut Net, phones: EndId, seq: u16) {
+fn talk(net: &mut Net, phones: EndpointId, seq: u16) {
     net.give(Socket::Rtp(phones), phone(), &rtp(0, seq, 7)).expect("to the client");
     assert_eq!(net.clients[0].heard.pop().expect("heard").1, rtp(0, seq, 7));
     assert_eq!(net.say(0, &rtp(0, seq, 9), false).expect("to the phone").2, rtp(0, seq, 9));
 }
 
 fn undisturbed(net: &mut Net) {
-    let told: Vec<_> = net.reports().into_iter().filter(|told| *told != (0, Happening::Connected)).collect();
+    let told: Vec<_> = net.reports().into_iter().filter(|told| *told != (0, Event::Connected)).collect();
     assert_eq!(told, []);
-    let [Event::Connected { .. }] = net.clients[0].events[..] else { panic!("{:?}", net.clients[0].events) };
+    let [TransportEvent::Connected { .. }] = net.clients[0].events[..] else {
+        panic!("{:?}", net.clients[0].events)
+    };
 }
 
 /// R-RTP-17.
@@ -91,7 +93,7 @@ fn a_restart_may_come_among_the_candidates_and_late_ones_of_before_do_not_undo_i
     net.clients[0].end.restart(&words("again"), net.now).unwrap();
     let Credentials { ufrag, pwd } = words("again");
     let new =
-        Ice { ufrag, pwd, candidates: vec![super::web::host(net.clients[0].address)], ..Ice::default() };
+        Ice { ufrag, pwd, candidates: vec![super::webrtc::host(net.clients[0].address)], ..Ice::default() };
     net.worker.update("call", 1, 0, (&new, Some(words("first"))), net.now).unwrap();
     assert_eq!(answer(&net), Some(("first".into(), 1)));
     let late = net.clients[0].remote(CODECS);
@@ -142,7 +144,7 @@ fn another_relay_goes_on_with_the_credentials_of_a_restart() {
     for (heard, told) in [(true, None), (false, None), (false, Some((words("first"), 1)))] {
         let (mut net, ..) = connected();
         let kept = |net: &mut Net| {
-            let [(_, snapshot)] = &net.worker.take(net.now + 2_000, 64)[..] else { panic!() };
+            let [(_, snapshot)] = &net.worker.poll_snapshots(net.now + 2_000, 64)[..] else { panic!() };
             snapshot.clone()
         };
         let before = kept(&mut net);
@@ -153,7 +155,7 @@ fn another_relay_goes_on_with_the_credentials_of_a_restart() {
         let there = at("203.0.113.2:30000");
         net.worker = Worker::new(Limits::default(), Host { certificate, ..base(there) });
         let ids = allocate(&mut net.worker, "call", 1);
-        net.worker.inherit("call", if heard { after } else { before }, net.now);
+        net.worker.resume("call", if heard { after } else { before }, net.now);
         net.worker
             .connect("call", 0, 0, &remote(phone(), &[(0, "PCMU"), (101, "telephone-event")]), net.now)
             .unwrap();
@@ -162,11 +164,11 @@ fn another_relay_goes_on_with_the_credentials_of_a_restart() {
         let ours = if heard || told.is_some() { "first" } else { "second" };
         assert_eq!((answer(&net), names(&net, ids[1])), (Some((ours.into(), 1)), vec![ours]));
         net.address = there;
-        let local = net.worker.end(ids[1].index).unwrap().local.clone();
+        let local = net.worker.endpoint(ids[1].index).unwrap().local.clone();
         let ice = Ice {
             ufrag: local.ufrag,
             pwd: local.pwd,
-            candidates: vec![super::web::host(there)],
+            candidates: vec![super::webrtc::host(there)],
             ..Ice::default()
         };
         let dtls = signal::media::Dtls {
@@ -175,7 +177,7 @@ fn another_relay_goes_on_with_the_credentials_of_a_restart() {
         };
         net.clients[0].end.remote(&ice, &dtls, net.now).unwrap();
         net.run(1_000);
-        assert_eq!(net.reports(), [(1, Happening::Resumed)]);
+        assert_eq!(net.reports(), [(1, Event::Resumed)]);
         assert!(net.say(0, &rtp(0, 2_000, 9), false).is_some());
     }
 }
@@ -201,7 +203,7 @@ fn of_many_addresses_those_heard_of_last_and_the_one_in_use_are_kept() {
         for host in 1..=50 {
             let from = at(&format!("198.51.100.{host}:{}", 9_000 + generation));
             let arrival = Arrival(net.now.0 * 1_000);
-            net.worker.receive(Socket::Shared, from, arrival, &mut check.clone(), length);
+            net.worker.handle_datagram(Socket::Shared, from, arrival, &mut check.clone(), length);
             assert_eq!(net.worker.addressed(from, &[128; 40]), Some(b.index), "{from}");
         }
         assert!(net.worker.addresses.len() <= 64, "{}", net.worker.addresses.len());

@@ -1,6 +1,6 @@
 //! RTCP ends at the relay: each leg has its own, in the words that its peer agreed on (interworking §12.2, §12.3).
 
-use super::web::{Net, connected};
+use super::webrtc::{Net, connected};
 use super::*;
 use crate::rtcp::{Block, Item, Sender, middle, read, valid};
 use signal::media::{Codec, Suite};
@@ -17,7 +17,7 @@ fn run(worker: &mut Worker, now: &mut u64, ms: u64) -> Vec<(Socket, SocketAddr, 
     let mut said = vec![];
     for _ in 0..ms / 10 {
         *now += 10;
-        worker.tick(Time(*now));
+        worker.handle_timeout(Time(*now));
         said.extend(departures(worker, *now));
     }
     said
@@ -64,7 +64,7 @@ fn rtcp_has_its_own_port_or_shares_it_and_what_is_no_rtcp_is_dropped() {
     let mut cut = receiver_report(7);
     cut[3] = 9;
     assert_eq!(give(&mut worker, Socket::Rtcp(a), at("192.0.2.30:16401"), now, &cut), None);
-    assert_eq!(figures(&worker)[0].dropped, 1);
+    assert_eq!(statistics(&worker)[0].dropped, 1);
 }
 
 /// SR and RR tell what the relay sent and heard, under the name of the stream that the peer hears.
@@ -79,7 +79,7 @@ fn reports_tell_what_crossed() {
     });
     for seq in 0..500u16 {
         let ms = u64::from(seq) * 20;
-        worker.tick(Time(ms));
+        worker.handle_timeout(Time(ms));
         // Each tenth of the phone's packets is lost on its way to us; the other side is silent.
         if seq % 10 != 5 {
             give(&mut worker, Socket::Rtp(a), phone(), ms, &rtp(0, seq, 7)).unwrap();
@@ -127,7 +127,7 @@ fn figures_tell_loss_jitter_round_trip_and_score() {
     let (a, b) = call(&mut worker);
     for seq in 0..600u16 {
         let ms = u64::from(seq) * 20;
-        worker.tick(Time(ms));
+        worker.handle_timeout(Time(ms));
         give(&mut worker, Socket::Rtp(b), other(), ms, &rtp(0, seq, 9)).unwrap();
         if seq % 20 != 7 {
             give(&mut worker, Socket::Rtp(a), phone(), ms, &rtp(0, seq, 7)).unwrap();
@@ -153,7 +153,7 @@ fn figures_tell_loss_jitter_round_trip_and_score() {
             give(&mut worker, Socket::Rtcp(a), at("192.0.2.30:16401"), ms + 160, &answer);
         }
     }
-    let [first, second] = &figures(&worker)[..] else { panic!() };
+    let [first, second] = &statistics(&worker)[..] else { panic!() };
     assert_eq!((first.lost, first.expected), (30, 600));
     assert!((40_000..=60_000).contains(&first.loss_ppm), "{}", first.loss_ppm);
     assert!(first.round_trip_us.is_some_and(|trip| trip.abs_diff(60_000) < 100), "{first:?}");
@@ -165,10 +165,10 @@ fn figures_tell_loss_jitter_round_trip_and_score() {
     assert!(first.mos_mean.unwrap().abs_diff(first.mos.unwrap()) < 30);
     assert!(seen.mos.is_some_and(|mos| (340..380).contains(&mos)), "{seen:?}");
     // Each of both streams, each second.
-    let spread = worker.spread();
-    let count = |scale: Scale| spread.counts[scale as usize].iter().sum::<u64>();
+    let histograms = worker.histograms();
+    let count = |scale: Scale| histograms.counts[scale as usize].iter().sum::<u64>();
     assert!((20..=24).contains(&count(Scale::Loss)) && count(Scale::Loss) == count(Scale::Mos));
-    assert!((5..=12).contains(&count(Scale::RoundTrip)), "{spread:?}");
+    assert!((5..=12).contains(&count(Scale::RoundTrip)), "{histograms:?}");
 }
 
 fn video(pt: u8, feedback: &[&str]) -> Codec {
@@ -178,7 +178,7 @@ fn video(pt: u8, feedback: &[&str]) -> Codec {
 }
 
 /// A video call of two plain ends that agreed on this feedback.
-fn video_call(worker: &mut Worker, near: &[&str], far: &[&str]) -> (EndId, EndId) {
+fn video_call(worker: &mut Worker, near: &[&str], far: &[&str]) -> (EndpointId, EndpointId) {
     let ids = allocate(worker, "call", 1);
     for (leg, address, lines) in [(0, phone(), near), (1, other(), far)] {
         let facts = Remote { codecs: vec![video(96, lines)], mux: true, ..remote(address, &[]) };
@@ -188,7 +188,7 @@ fn video_call(worker: &mut Worker, near: &[&str], far: &[&str]) -> (EndId, EndId
 }
 
 /// Pictures of the far side (source 9), so that somebody can miss them: `count` packets from `seq` on.
-fn send(worker: &mut Worker, b: EndId, ms: u64, seq: u16, count: u16) -> Vec<Vec<u8>> {
+fn send(worker: &mut Worker, b: EndpointId, ms: u64, seq: u16, count: u16) -> Vec<Vec<u8>> {
     (0..count).map(|n| give(worker, Socket::Rtp(b), other(), ms, &rtp(96, seq + n, 9)).unwrap().2).collect()
 }
 
@@ -213,9 +213,9 @@ fn a_storm_of_requests_is_one_a_second_in_the_words_of_the_other_side() {
                 }
             });
             assert_eq!(give(&mut worker, Socket::Rtp(a), phone(), now, &storm), None);
-            worker.tick(Time(now));
+            worker.handle_timeout(Time(now));
             for (socket, to, packet) in departures(&mut worker, now) {
-                if items(&packet).contains(&Item::Picture { media: 9 }) {
+                if items(&packet).contains(&Item::KeyframeRequest { media: 9 }) {
                     assert_eq!((socket, to), (Socket::Rtp(b), other()));
                     // Behind RR or SR and the name: a compound packet, also in haste.
                     let last = packet.len() - if wanted == Some(1) { 12 } else { 20 };
@@ -224,8 +224,8 @@ fn a_storm_of_requests_is_one_a_second_in_the_words_of_the_other_side() {
                 }
             }
         }
-        let reports = std::iter::from_fn(|| worker.poll_report());
-        let told = reports.filter(|r| r.happening == Happening::Picture && r.leg.0 == 1).count();
+        let reports = std::iter::from_fn(|| worker.poll_event());
+        let told = reports.filter(|r| r.event == Event::KeyframeWanted && r.leg.0 == 1).count();
         if wanted.is_some() {
             assert!((3..=4).contains(&asked.len()), "{asked:?}");
             assert!(asked.windows(2).all(|pair| pair[1] - pair[0] >= 1_000), "{asked:?}");
@@ -243,7 +243,8 @@ fn a_storm_of_requests_is_one_a_second_in_the_words_of_the_other_side() {
             departures(&mut worker, now);
         }
         let later = run(&mut worker, &mut now, 2_500);
-        let later = later.iter().filter(|(.., p)| items(p).contains(&Item::Picture { media: 9 })).count();
+        let later =
+            later.iter().filter(|(.., p)| items(p).contains(&Item::KeyframeRequest { media: 9 })).count();
         assert_eq!(later, usize::from(wanted.is_some()), "{far:?}");
     }
 }
@@ -268,17 +269,19 @@ fn missed_packets_are_sent_again_as_they_were_and_others_asked_for() {
         assert_eq!(again, [sent[3].clone(), sent[13].clone()]);
         let asked: Vec<_> =
             said.iter().filter(|(_, to, _)| *to == other()).flat_map(|d| items(&d.2)).collect();
-        let asked: Vec<_> =
-            asked.into_iter().filter(|i| matches!(i, Item::Nack { .. } | Item::Picture { .. })).collect();
+        let asked: Vec<_> = asked
+            .into_iter()
+            .filter(|i| matches!(i, Item::Nack { .. } | Item::KeyframeRequest { .. }))
+            .collect();
         let wanted = match far.len() {
             // Who keeps none sends a picture that needs none; by signalling, where RTCP does not serve.
             0 => vec![],
-            1 => vec![Item::Picture { media: 9 }],
+            1 => vec![Item::KeyframeRequest { media: 9 }],
             _ => vec![Item::Nack { media: 9, first: 160, mask: 0 }],
         };
         assert_eq!(asked, wanted, "in the source's numbers");
-        let reports = std::iter::from_fn(|| worker.poll_report());
-        let told = reports.filter(|r| r.happening == Happening::Picture && r.leg.0 == 1).count();
+        let reports = std::iter::from_fn(|| worker.poll_event());
+        let told = reports.filter(|r| r.event == Event::KeyframeWanted && r.leg.0 == 1).count();
         assert_eq!(told, usize::from(far.is_empty()));
         // At once again: not so soon. Too old: never.
         give(&mut worker, Socket::Rtp(a), phone(), 22, &nack);
@@ -314,42 +317,44 @@ fn estimates_reach_only_who_agreed_on_them() {
 
 /// INFO picture_fast_update (RFC 5168) of the other side comes by control.
 #[test]
-fn a_picture_is_asked_for_by_control_too() {
+fn a_keyframe_is_requested_by_control_too() {
     let mut worker = worker(Limits::default());
     let (_, b) = video_call(&mut worker, &[], ALL);
     send(&mut worker, b, 0, 0, 2);
-    worker.refresh("call", 1, 0).unwrap();
-    worker.refresh("call", 1, 0).unwrap();
+    worker.request_keyframe("call", 1, 0).unwrap();
+    worker.request_keyframe("call", 1, 0).unwrap();
     let said = departures(&mut worker, 5);
     assert_eq!(
         said.iter()
-            .filter(|d| items(&d.2) == [Item::Block(block_of(&d.2)), Item::Picture { media: 9 }])
+            .filter(|d| items(&d.2) == [Item::Block(block_of(&d.2)), Item::KeyframeRequest { media: 9 }])
             .count(),
         1
     );
-    assert!(worker.refresh("call", 2, 0).is_err() && worker.refresh("no call", 0, 0).is_err());
+    assert!(
+        worker.request_keyframe("call", 2, 0).is_err() && worker.request_keyframe("no call", 0, 0).is_err()
+    );
 }
 
-/// What comes first at another relay stands on pictures that its receiver does not have; so does what comes first after a hold.
+/// After a move to another relay, and after a hold, frames are missing that later ones depend on.
 #[test]
-fn a_picture_is_asked_for_after_a_break() {
+fn a_keyframe_is_requested_after_a_break() {
     let mut first = worker(Limits::default());
     let (_, b) = video_call(&mut first, ALL, ALL);
     send(&mut first, b, 0, 0, 10);
-    let taken = first.take(Time(2_000), 64);
+    let taken = first.poll_snapshots(Time(2_000), 64);
     let mut next = worker(Limits::default());
     allocate(&mut next, "call", 1);
-    next.inherit("call", taken[0].1.clone(), Time(2_000));
+    next.resume("call", taken[0].1.clone(), Time(2_000));
     let connect = |next: &mut Worker, leg, address, direction| {
         let facts = Remote { codecs: vec![video(96, ALL)], mux: true, ..remote(phone(), &[]) };
         next.connect("call", leg, 0, &Remote { address, direction, ..facts }, Time(2_000)).unwrap();
     };
     let (_, b) = (connect(&mut next, 0, None, Direction::Both), next.find("call", 1, 0).unwrap());
     connect(&mut next, 1, Some(other()), Direction::Both);
-    let b = next.end(b).unwrap().id;
+    let b = next.endpoint(b).unwrap().id;
     let asked = |next: &mut Worker, ms| {
         let said = departures(next, ms);
-        said.iter().filter(|(.., packet)| items(packet).contains(&Item::Picture { media: 9 })).count()
+        said.iter().filter(|(.., packet)| items(packet).contains(&Item::KeyframeRequest { media: 9 })).count()
     };
     // There is no way to the receiver yet: what is lost now is part of the break.
     assert_eq!(give(&mut next, Socket::Rtp(b), other(), 2_010, &rtp(96, 20, 9)), None);
@@ -380,7 +385,7 @@ fn sound_has_no_feedback_whatever_a_peer_asks_for() {
         give(&mut worker, Socket::Rtcp(a), at("192.0.2.30:16401"), n, &packet);
     }
     assert_eq!(departures(&mut worker, 1_000), []);
-    assert!(worker.poll_report().is_none_or(|r| r.happening != Happening::Picture));
+    assert!(worker.poll_event().is_none_or(|r| r.event != Event::KeyframeWanted));
 }
 
 /// Between a phone's two ports and a client's one, encrypted on one side only.
@@ -405,8 +410,8 @@ fn a_client_is_told_in_srtcp_what_a_phone_is_told_in_the_clear() {
             assert_eq!((block.lost, block.fraction), (0, 0));
         }
     }
-    let figures = net.worker.figures("call").unwrap();
-    assert_eq!((figures[0].dropped, figures[1].dropped), (0, 0));
+    let statistics = net.worker.statistics("call").unwrap();
+    assert_eq!((statistics[0].dropped, statistics[1].dropped), (0, 0));
 }
 
 /// The same to a phone whose keys came by signalling: reports are sealed, and a packet that is sent again is the same packet.
@@ -441,11 +446,11 @@ fn a_phone_that_encrypts_is_told_in_srtcp_and_sent_again_what_it_missed() {
             assert!(!valid(&wire));
             assert!(items(&secure.open(wire).expect("under its key")).len() <= 1);
         }
-        assert_eq!(figures(&worker)[0].dropped, 0);
+        assert_eq!(statistics(&worker)[0].dropped, 0);
     }
 }
 
-/// Whatever comes as RTCP from the right address: nothing of it leaves, and the ends keep their bounds.
+/// Hostile RTCP from the right address: nothing of it leaves, and the endpoints keep their bounds.
 #[test]
 fn hostile_reports_are_bounded() {
     let mut worker = worker(Limits::default());
@@ -462,7 +467,7 @@ fn hostile_reports_are_bounded() {
         let said = departures(&mut worker, now);
         assert!(said.len() <= 66, "{}", said.len());
         octets += said.iter().map(|d| d.2.len()).sum::<usize>();
-        assert!(worker.speaking.is_empty());
+        assert!(worker.rtcp_queue.is_empty());
     }
     // 2,000 packets of 240 octets came; what is sent again is sent every 10 ms at most.
     assert!(octets < 2_000 * 240 + 3 * 300 * 172, "{octets}");

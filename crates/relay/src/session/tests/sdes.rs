@@ -28,8 +28,8 @@ pub(super) struct Secure {
 }
 
 impl Secure {
-    /// It faces the end `at` and has this key.
-    fn new(at: EndId, line: Crypto) -> Secure {
+    /// Faces the endpoint `at` and has this key.
+    fn new(at: EndpointId, line: Crypto) -> Secure {
         let theirs = ours(at.index as u8).into_iter().find(|own| own.suite == line.suite).unwrap();
         Secure { outward: context(&line), inward: context(&theirs), line }
     }
@@ -60,7 +60,7 @@ fn plain() -> Remote {
 }
 
 /// A phone that encrypts on leg 0, a plain one on leg 1.
-pub(super) fn call(worker: &mut Worker, suite: Suite) -> (EndId, EndId, Secure) {
+pub(super) fn call(worker: &mut Worker, suite: Suite) -> (EndpointId, EndpointId, Secure) {
     let ids = allocate(worker, "call", 1);
     let secure = Secure::new(ids[0], key(suite, 9));
     worker.connect("call", 0, 0, &secure.remote(phone()), Time(0)).unwrap();
@@ -90,7 +90,7 @@ fn every_suite_is_opened_on_one_leg_and_sealed_on_the_other_way_back() {
         // Each leg hears reports of ours, in its own form.
         let mut heard = [0, 0];
         for now in (310..20_000).step_by(10) {
-            worker.tick(Time(now));
+            worker.handle_timeout(Time(now));
             for (socket, to, packet) in departures(&mut worker, now) {
                 let (leg, packet) = match to.to_string().as_str() {
                     "192.0.2.30:16401" => (0, secure.open(packet).unwrap()),
@@ -103,7 +103,7 @@ fn every_suite_is_opened_on_one_leg_and_sealed_on_the_other_way_back() {
             }
         }
         assert!(heard.iter().all(|count| *count >= 3), "{heard:?}");
-        let [first, second] = &figures(&worker)[..] else { panic!() };
+        let [first, second] = &statistics(&worker)[..] else { panic!() };
         assert_eq!((first.form, first.suite, first.dropped), (Form::Sdes, Some(suite), 0));
         assert_eq!((second.form, second.suite), (Form::Plain, None));
     }
@@ -146,8 +146,8 @@ fn only_authentic_packets_latch() {
             }
             assert_eq!(give(&mut worker, Socket::Rtcp(a), near, u64::from(seq) * 20, &wires[2]), None);
         }
-        assert_eq!((figures(&worker)[0].dropped, figures(&worker)[0].packets_in), (150, 0));
-        assert_eq!(worker.poll_report(), None);
+        assert_eq!((statistics(&worker)[0].dropped, statistics(&worker)[0].packets_in), (150, 0));
+        assert_eq!(worker.poll_event(), None);
         let (_, to, _) = give(&mut worker, Socket::Rtp(b), other(), 2_000, &rtp(0, 1, 9)).unwrap();
         assert_eq!(to, phone(), "media still goes where signalling said");
         // The phone itself, from another port behind its NAT, is found; what it said before is not heard twice.
@@ -156,7 +156,7 @@ fn only_authentic_packets_latch() {
             assert!(give(&mut worker, Socket::Rtp(a), near, ms, wire).is_some(), "{suite:?}");
             assert_eq!(give(&mut worker, Socket::Rtp(a), near, ms, wire), None, "a replay");
         }
-        assert_eq!(figures(&worker)[0].peer, Some(near));
+        assert_eq!(statistics(&worker)[0].peer, Some(near));
     }
 }
 
@@ -169,10 +169,10 @@ fn a_wrong_key_times_out() {
     for seq in 0..300 {
         let ms = u64::from(seq) * 20;
         assert_eq!(give(&mut worker, Socket::Rtp(a), phone(), ms, &wrong.seal(&rtp(0, seq, 7))), None);
-        worker.tick(Time(ms));
+        worker.handle_timeout(Time(ms));
     }
-    let told: Vec<_> = std::iter::from_fn(|| worker.poll_report()).collect();
-    assert!(told.iter().any(|r| r.leg.0 == 0 && r.happening == Happening::TimedOut), "{told:?}");
+    let told: Vec<_> = std::iter::from_fn(|| worker.poll_event()).collect();
+    assert!(told.iter().any(|r| r.leg.0 == 0 && r.event == Event::TimedOut), "{told:?}");
 }
 
 #[test]
@@ -235,7 +235,7 @@ fn a_key_of_ours_that_comes_back_goes_on() {
         };
         worker.connect("call", 0, 0, &described, Time(0)).unwrap();
         let form = if between.is_some() { Form::Sdes } else { Form::Plain };
-        assert_eq!((figures(&worker)[0].form, figures(&worker)[0].suite), (form, between));
+        assert_eq!((statistics(&worker)[0].form, statistics(&worker)[0].suite), (form, between));
         hear(&mut worker, 65_600, 65_700, &mut other);
         worker.connect("call", 0, 0, &secure.remote(phone()), Time(0)).unwrap();
         hear(&mut worker, 65_700, 65_800, &mut secure);
@@ -246,7 +246,7 @@ fn a_key_of_ours_that_comes_back_goes_on() {
 fn a_line_without_a_key_of_ours_is_refused_and_changes_nothing() {
     let mut worker = worker(Limits::default());
     let (a, b, mut secure) = call(&mut worker, Suite::AesCm128Sha1_80);
-    worker.end_mut(a.index).unwrap().local.crypto.retain(|line| line.suite == Suite::AesCm128Sha1_80);
+    worker.endpoint_mut(a.index).unwrap().local.crypto.retain(|line| line.suite == Suite::AesCm128Sha1_80);
     let unknown = Remote { crypto: Some(key(Suite::AeadAes128Gcm, 1)), ..remote(phone(), &[(0, "PCMU")]) };
     let refusal = worker.connect("call", 0, 0, &unknown, Time(0)).unwrap_err();
     assert_eq!(refusal.to_string(), "crypto: the end has no key for AEAD_AES_128_GCM");
@@ -259,17 +259,17 @@ fn a_line_without_a_key_of_ours_is_refused_and_changes_nothing() {
     assert_eq!(out, Some((Socket::Rtp(b), other(), packet)));
 }
 
-/// What [`Worker::take`] states of the call, given to another worker whose ends have other keys of their own.
-fn replaced(first: &mut Worker, now: u64) -> (Worker, EndId, EndId) {
-    let taken = first.take(Time(now), 64);
+/// Gives the snapshot of the call to another worker whose endpoints have other keys of their own.
+fn replaced(first: &mut Worker, now: u64) -> (Worker, EndpointId, EndpointId) {
+    let taken = first.poll_snapshots(Time(now), 64);
     let (_, snapshot) = taken.iter().find(|(name, _)| name == "call").unwrap();
     let mut second = worker(Limits::default());
     // The ends have other places, and other keys with them.
     allocate(&mut second, "another", 1);
     let ids = allocate(&mut second, "call", 1);
-    let fresh = second.end(ids[0].index).unwrap().local.crypto.clone();
+    let fresh = second.endpoint(ids[0].index).unwrap().local.crypto.clone();
     let kept = first.ends.iter().flat_map(|slot| &slot.end).rfind(|end| end.leg.0 == 0).unwrap();
-    let ends = second.inherit("call", snapshot.clone(), Time(now));
+    let ends = second.resume("call", snapshot.clone(), Time(now));
     assert_eq!(ends[0].2.crypto, kept.local.crypto, "the call hears of no other keys");
     assert_ne!(ends[0].2.crypto, fresh);
     (second, ids[0], ids[1])
@@ -279,7 +279,7 @@ fn replaced(first: &mut Worker, now: u64) -> (Worker, EndId, EndId) {
 fn reported(worker: &mut Worker, phone: &mut Secure, from: u64) -> usize {
     let mut opened = 0;
     for now in (from..from + 30_000).step_by(10) {
-        worker.tick(Time(now));
+        worker.handle_timeout(Time(now));
         for (_, to, packet) in departures(worker, now) {
             if to == at("192.0.2.30:16401") {
                 phone.open(packet).expect("not seen before");
@@ -316,7 +316,7 @@ fn another_relay_goes_on_under_the_keys_of_signalling() {
         second.connect("call", 0, 0, &secure.remote(phone()), Time(now)).unwrap();
         second.connect("call", 1, 0, &plain(), Time(now)).unwrap();
         let old = give(&mut second, Socket::Rtcp(a), at("192.0.2.30:16401"), now, &report);
-        assert_eq!((old, figures(&second)[0].dropped), (None, 1), "{suite:?}: seen before");
+        assert_eq!((old, statistics(&second)[0].dropped), (None, 1), "{suite:?}: seen before");
         let packet = rtp(0, 100, 7);
         let (socket, to, heard) =
             give(&mut second, Socket::Rtp(a), phone(), now, &secure.seal(&packet)).expect("opened");
@@ -344,7 +344,7 @@ fn keys_that_change_with_the_move_begin_anew_inwards_alone() {
     let mut first = worker(Limits::default());
     let (a, b, mut secure) = call(&mut first, Suite::AesCm128Sha1_80);
     let mut gcm = Secure::new(a, key(Suite::AeadAes128Gcm, 5));
-    let say = |worker: &mut Worker, b: EndId, seq: u16, now: u64| {
+    let say = |worker: &mut Worker, b: EndpointId, seq: u16, now: u64| {
         give(worker, Socket::Rtp(b), other(), now, &rtp(0, seq, 9)).map(|(.., wire)| wire)
     };
     let first_wire = say(&mut first, b, 1, 0).unwrap();
@@ -353,7 +353,7 @@ fn keys_that_change_with_the_move_begin_anew_inwards_alone() {
     gcm.open(say(&mut first, b, 2, 20).unwrap()).unwrap();
     let (mut second, a, b) = replaced(&mut first, 5_000);
     let renewed = Crypto { key: vec![0x77; 28], ..gcm.line.clone() };
-    let ours = second.end(a.index).unwrap().local.crypto.clone();
+    let ours = second.endpoint(a.index).unwrap().local.crypto.clone();
     let mut renewed = Secure {
         outward: context(&renewed),
         inward: context(ours.iter().find(|line| line.suite == renewed.suite).unwrap()),
@@ -367,7 +367,7 @@ fn keys_that_change_with_the_move_begin_anew_inwards_alone() {
     // Back to the suite of the beginning: its key goes on beyond what it has protected.
     second.connect("call", 0, 0, &secure.remote(phone()), Time(5_020)).unwrap();
     assert!(secure.open(say(&mut second, b, 4, 5_020).unwrap()).is_some());
-    let Link::Plain(link) = &second.end(a.index).unwrap().link else { panic!() };
+    let Link::Plain(link) = &second.endpoint(a.index).unwrap().link else { panic!() };
     let outward = link.state().unwrap().outward;
     assert_eq!(
         outward.iter().map(|(suite, _)| *suite).collect::<Vec<_>>(),
@@ -389,7 +389,7 @@ fn keys_that_were_offered_or_never_taken() {
     assert!(secure.open(wire).is_some());
     let wire = secure.seal(&rtp(0, 1, 7));
     assert!(give(&mut second, Socket::Rtp(a), phone(), 1_000, &wire).is_some());
-    let taken = second.take(Time(4_000), 64);
+    let taken = second.poll_snapshots(Time(4_000), 64);
     let (_, snapshot) = taken.iter().find(|(name, _)| name == "call").unwrap();
     assert!(snapshot.ends[1].crypto.is_empty() && snapshot.ends[1].keyed.is_none());
 }

@@ -15,7 +15,7 @@ struct Rig {
     packets: Receiver<SoundFrame>,
     load: Arc<Load>,
     us: u64,
-    /// What left, with where to.
+    /// Packets that left, with their destination.
     left: Vec<(SocketAddr, Vec<u8>)>,
 }
 
@@ -25,7 +25,7 @@ impl Rig {
         let (packets, coming) = sync_channel(64);
         let load = Arc::new(Load::default());
         let mut worker = worker(Limits::default());
-        worker.make_sound(3, vec![Line { orders, packets, load: load.clone() }]);
+        worker.set_sound_threads(3, vec![SoundHandle { orders, packets, load: load.clone() }]);
         let scheduler = Scheduler::new(5, load.clone());
         Rig { worker, scheduler, orders: told, packets: coming, load, us: 0, left: vec![] }
     }
@@ -56,8 +56,8 @@ impl Rig {
             self.scheduler.tick(self.us, |frame| finished.push(frame.clone()));
             for frame in finished {
                 let mut buffer = vec![0; 1_500];
-                let departure = self.worker.finished(&frame, Arrival(self.us), &mut buffer);
-                if let Some(Departure { to, length, .. }) = departure {
+                let departure = self.worker.handle_sound_frame(&frame, Arrival(self.us), &mut buffer);
+                if let Some(Transmit { to, length, .. }) = departure {
                     self.left.push((to, buffer[..length].to_vec()));
                 }
             }
@@ -84,7 +84,6 @@ impl Rig {
 }
 
 use crate::packet;
-use crate::session::SoundLine as Line;
 
 const OPUS: (u8, &str) = (111, "opus");
 
@@ -123,12 +122,12 @@ fn continuous(headers: &[packet::Rtp], step: u32) {
 }
 
 /// A call of a phone with A-law and one with Opus.
-fn call(rig: &mut Rig) -> (EndId, EndId) {
+fn call(rig: &mut Rig) -> (EndpointId, EndpointId) {
     let ids = allocate(&mut rig.worker, "call", 1);
     rig.worker.connect("call", 0, 0, &remote(phone(), &[(8, "PCMA")]), Time(0)).unwrap();
-    assert_eq!(rig.worker.turned(), (0, 0));
+    assert_eq!(rig.worker.transcoded(), (0, 0));
     rig.worker.connect("call", 1, 0, &opus(other()), Time(0)).unwrap();
-    assert_eq!(rig.worker.turned(), (2, 0));
+    assert_eq!(rig.worker.transcoded(), (2, 0));
     (ids[0], ids[1])
 }
 
@@ -143,8 +142,8 @@ fn codecs_that_do_not_meet_are_turned_both_ways() {
     assert!(rig.left.iter().all(|(to, _)| *to == other()) && headers.iter().all(|h| h.pt == 111));
     assert!(headers[0].marker && headers[1..].iter().all(|h| !h.marker));
     continuous(&headers, 960);
-    let figures = figures(&rig.worker);
-    assert_eq!((figures[0].packets_in, figures[1].packets_out), (50, headers.len() as u64));
+    let statistics = statistics(&rig.worker);
+    assert_eq!((statistics[0].packets_in, statistics[1].packets_out), (50, headers.len() as u64));
 
     rig.left.clear();
     let mut back = tone(Kind::Opus, 111, 78);
@@ -157,7 +156,7 @@ fn codecs_that_do_not_meet_are_turned_both_ways() {
 
     assert_eq!(rig.sources(), 2);
     rig.worker.release("call").unwrap();
-    assert_eq!(rig.worker.turned(), (0, 0));
+    assert_eq!(rig.worker.transcoded(), (0, 0));
     rig.left.clear();
     rig.pass(100);
     assert_eq!((rig.sources(), rig.left.len()), (0, 0));
@@ -171,10 +170,10 @@ fn turning_ends_when_the_codecs_meet_and_the_stream_goes_on() {
     let mut there = tone(Kind::Pcma, 8, 77);
     rig.run(500, Socket::Rtp(a), phone(), &mut there);
     rig.worker.connect("call", 1, 0, &opus(other()), Time(500)).unwrap();
-    assert_eq!(rig.worker.turned(), (2, 0), "the same again opens nothing new");
+    assert_eq!(rig.worker.transcoded(), (2, 0), "the same again opens nothing new");
     rig.worker.connect("call", 1, 0, &remote(other(), &[(9, "G722"), (8, "PCMA")]), Time(500)).unwrap();
     // Hers may still be G.722; his passes as it is.
-    assert_eq!(rig.worker.turned(), (1, 0));
+    assert_eq!(rig.worker.transcoded(), (1, 0));
     let before = rig.left.len();
     rig.run(500, Socket::Rtp(a), phone(), &mut there);
     let headers = rig.headers();
@@ -203,7 +202,7 @@ fn without_room_or_threads_nothing_is_turned() {
     allocate(&mut rig.worker, "call", 1);
     rig.worker.connect("call", 0, 0, &foreign, Time(0)).unwrap();
     rig.worker.connect("call", 1, 0, &opus(other()), Time(0)).unwrap();
-    assert_eq!(rig.worker.turned(), (0, 0));
+    assert_eq!(rig.worker.transcoded(), (0, 0));
 }
 
 fn track(kind: Kind, seconds: usize) -> Arc<Track> {
@@ -214,9 +213,9 @@ fn track(kind: Kind, seconds: usize) -> Arc<Track> {
 fn ringback_gives_way_to_the_first_live_packet() {
     let mut rig = Rig::new();
     let ids = allocate(&mut rig.worker, "call", 1);
-    assert_eq!(rig.worker.voice("call", 0, 0), Ok(None), "not connected");
+    assert_eq!(rig.worker.playback_codec("call", 0, 0), Ok(None), "not connected");
     rig.worker.connect("call", 0, 0, &remote(phone(), &[(8, "PCMA")]), Time(0)).unwrap();
-    assert_eq!(rig.worker.voice("call", 0, 0), Ok(Some((8, Kind::Pcma))));
+    assert_eq!(rig.worker.playback_codec("call", 0, 0), Ok(Some((8, Kind::Pcma))));
     rig.worker.play("call", 0, 0, Some((track(Kind::Pcma, 1), 8)), (true, true), rig.now()).unwrap();
     rig.pass(3_000);
     let headers = rig.headers();
@@ -225,7 +224,7 @@ fn ringback_gives_way_to_the_first_live_packet() {
     assert!(rig.left.iter().all(|(to, _)| *to == phone()));
     rig.worker.connect("call", 1, 0, &remote(other(), &[(8, "PCMA")]), Time(3_000)).unwrap();
     rig.run(200, Socket::Rtp(ids[1]), other(), &mut tone(Kind::Pcma, 8, 5));
-    assert!(!rig.worker.plays("call", 0, 0));
+    assert!(!rig.worker.is_playing("call", 0, 0));
     let all = rig.headers();
     assert_eq!(all.len() - headers.len(), 10, "live media alone");
     assert!(all[headers.len()].marker);
@@ -243,10 +242,10 @@ fn an_announcement_ends_by_itself_and_music_when_it_is_told() {
     rig.run(200, Socket::Rtp(a), phone(), &mut there);
     let before = rig.left.len();
     // To the Opus phone, in place of what the other says.
-    let (pt, kind) = rig.worker.voice("call", 1, 0).unwrap().unwrap();
+    let (pt, kind) = rig.worker.playback_codec("call", 1, 0).unwrap().unwrap();
     rig.worker.play("call", 1, 0, Some((track(kind, 1), pt)), (false, false), rig.now()).unwrap();
     rig.run(1_100, Socket::Rtp(a), phone(), &mut there);
-    assert!(!rig.worker.plays("call", 1, 0), "over");
+    assert!(!rig.worker.is_playing("call", 1, 0), "over");
     rig.run(500, Socket::Rtp(a), phone(), &mut there);
     let headers = rig.headers();
     let marks = headers.iter().filter(|h| h.marker).count();
@@ -256,7 +255,7 @@ fn an_announcement_ends_by_itself_and_music_when_it_is_told() {
 
     rig.worker.play("call", 1, 0, Some((track(kind, 1), pt)), (true, false), rig.now()).unwrap();
     rig.pass(5_000);
-    assert!(rig.worker.plays("call", 1, 0));
+    assert!(rig.worker.is_playing("call", 1, 0));
     rig.worker.play("call", 1, 0, None, (false, false), rig.now()).unwrap();
     rig.left.clear();
     rig.pass(200);
@@ -265,13 +264,13 @@ fn an_announcement_ends_by_itself_and_music_when_it_is_told() {
     // Another relay goes on with the call, and plays.
     rig.worker.play("call", 1, 0, Some((track(kind, 1), pt)), (true, false), rig.now()).unwrap();
     rig.pass(200);
-    rig.worker.leave("call").unwrap();
-    assert!(!rig.worker.plays("call", 1, 0));
+    rig.worker.hand_over("call").unwrap();
+    assert!(!rig.worker.is_playing("call", 1, 0));
     rig.left.clear();
     rig.pass(200);
     assert_eq!((rig.left.len(), rig.sources()), (0, 2));
     assert!(matches!(
         rig.worker.play("call", 2, 0, None, (false, false), rig.now()),
-        Err(Refusal::UnknownEnd(2, 0))
+        Err(Refusal::UnknownEndpoint(2, 0))
     ));
 }

@@ -18,8 +18,12 @@ fn a_wrong_fingerprint_makes_no_keys() {
         net.ends[side].remote(&ice(1 - side), &dtls, START).unwrap();
         net.describe(1 - side, if side == 0 { Setup::ActPass } else { Setup::Active });
         net.run(3_000, |_| false);
-        assert_eq!(net.events[side], [Event::Insecure]);
-        assert!(net.events[1 - side].ends_with(&[Event::Closed]), "the other is told: {:?}", net.events);
+        assert_eq!(net.events[side], [TransportEvent::Insecure]);
+        assert!(
+            net.events[1 - side].ends_with(&[TransportEvent::Closed]),
+            "the other is told: {:?}",
+            net.events
+        );
         assert!(net.ends[side].keys().is_none());
         let mut buffer = rtp(1);
         buffer.resize(172 + ROOM, 0);
@@ -38,10 +42,10 @@ fn a_wrong_password_never_connects_and_is_told_after_thirty_seconds() {
     net.run(NEVER - 1_000, |_| false);
     assert_eq!(net.events, [vec![], vec![]]);
     net.run(2_000, |_| false);
-    assert_eq!(net.events[0], [Event::Unreachable]);
+    assert_eq!(net.events[0], [TransportEvent::Unreachable]);
     // The other side's checks are answered, but never does the first nominate.
     net.run(30_000, |_| false);
-    assert_eq!(net.events[1], [Event::Unreachable]);
+    assert_eq!(net.events[1], [TransportEvent::Unreachable]);
     assert!(net.steps < 4_000, "{}", net.steps);
     assert_eq!(net.ends[0].deadline(), None, "nothing is left to do");
 }
@@ -184,7 +188,7 @@ fn lost_consent_stops_media_and_comes_back_or_ends() {
         assert!(!net.run(120_000, |net| net.events[0].len() > 1));
         net.deaf = [true; 2];
         let cut = net.now;
-        assert!(net.run(31_000, |net| net.events[0].contains(&Event::Disconnected)));
+        assert!(net.run(31_000, |net| net.events[0].contains(&TransportEvent::Disconnected)));
         assert!(net.now.since(cut) > 15_000, "a short break is no loss of consent");
         let mut buffer = rtp(1);
         buffer.resize(172 + ROOM, 0);
@@ -193,11 +197,11 @@ fn lost_consent_stops_media_and_comes_back_or_ends() {
         net.run(1_000, |_| false);
         if back {
             net.deaf = [false; 2];
-            assert!(net.run(LOST, |net| net.events.iter().all(|e| e.contains(&Event::Restored))));
+            assert!(net.run(LOST, |net| net.events.iter().all(|e| e.contains(&TransportEvent::Restored))));
             net.talk(1);
         } else {
             net.run(LOST, |_| false);
-            assert_eq!(net.events[0][1..], [Event::Disconnected, Event::Unreachable]);
+            assert_eq!(net.events[0][1..], [TransportEvent::Disconnected, TransportEvent::Unreachable]);
         }
     }
 }
@@ -228,7 +232,7 @@ fn a_restart_keeps_keys_and_media() {
     // A restart that leads nowhere ends the path.
     net.ends[0].restart(&credentials(0), net.now).unwrap();
     net.run(NEVER + 1, |_| false);
-    assert_eq!(net.events[0][1..], [Event::Unreachable]);
+    assert_eq!(net.events[0][1..], [TransportEvent::Unreachable]);
 }
 
 /// R-RTP-16: another relay goes on with the association, under the same names, without a handshake.
@@ -248,13 +252,13 @@ fn another_relay_goes_on_with_the_keys() {
         "a source each of RTP and of RTCP"
     );
     let outward = association.outward.iter().map(|index| index.ahead(1_000)).collect();
-    let mut successor = End::new(&config(0, true), &net.certificates[0], base(), net.now).unwrap();
+    let mut successor = Transport::new(&config(0, true), &net.certificates[0], base(), net.now).unwrap();
     successor.resume(Association { outward, ..association }).unwrap();
     let dtls = net.dtls(1, Setup::Active);
     successor.remote(&ice(1), &dtls, net.now).unwrap();
     net.ends[0] = successor;
     net.events[0].clear();
-    assert!(net.run(2_000, |net| net.events[0] == [Event::Connected { suite: keys.suite }]));
+    assert!(net.run(2_000, |net| net.events[0] == [TransportEvent::Connected { suite: keys.suite }]));
     net.talk(2_000);
     assert!(net.ends[0].dtls.is_none());
 }
@@ -266,7 +270,7 @@ fn a_goodbye_is_heard() {
     assert!(net.run(2_000, Net::connected));
     net.ends[0].close();
     net.run(1_000, |_| false);
-    assert_eq!(net.events[1][1..], [Event::Closed]);
+    assert_eq!(net.events[1][1..], [TransportEvent::Closed]);
     assert!(net.ends[1].keys().is_none());
 }
 
@@ -278,7 +282,7 @@ fn a_new_certificate_means_a_new_association() {
     let old = net.ends[1].keys().cloned().unwrap();
     // The peer of side 1 was replaced behind the same addresses and credentials.
     net.certificates[0] = Certificate::generate(START).unwrap();
-    net.ends[0] = End::new(&config(0, true), &net.certificates[0], base(), net.now).unwrap();
+    net.ends[0] = Transport::new(&config(0, true), &net.certificates[0], base(), net.now).unwrap();
     (net.events, net.real) = ([vec![], vec![]], true);
     describe_both(&mut net);
     assert!(net.run(4_000, Net::connected), "{:?}", net.events);
@@ -291,13 +295,13 @@ fn impossible_descriptions_are_refused() {
     let certificate = Certificate::generate(START).unwrap();
     for address in ["0.0.0.0:1", "[::]:1", "224.0.0.1:1"] {
         let config = Config { addresses: vec![address.parse().unwrap()], ..config(0, true) };
-        let refused = End::new(&config, &certificate, base(), START);
-        assert!(matches!(refused, Err(EndError::Ice(IceError::Address(_)))));
+        let refused = Transport::new(&config, &certificate, base(), START);
+        assert!(matches!(refused, Err(TransportError::Ice(IceError::Address(_)))));
     }
-    let mut end = End::new(&config(0, true), &certificate, base(), START).unwrap();
+    let mut end = Transport::new(&config(0, true), &certificate, base(), START).unwrap();
     for (ufrag, pwd) in [("a", PWD[1]), ("bbbb", "short"), (&*"b".repeat(300), PWD[1])] {
         let wrong = Ice { ufrag: ufrag.into(), pwd: pwd.into(), ..ice(1) };
         let dtls = Dtls { fingerprints: vec![], setup: Setup::Active };
-        assert!(matches!(end.remote(&wrong, &dtls, START), Err(EndError::Ice(IceError::Credentials))));
+        assert!(matches!(end.remote(&wrong, &dtls, START), Err(TransportError::Ice(IceError::Credentials))));
     }
 }

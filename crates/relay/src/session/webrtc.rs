@@ -1,8 +1,8 @@
 //! The WebRTC form of an end, and how the datagrams of one shared port find theirs.
 
-use super::end::{Early, End, Link};
-use super::facts::{Happening, Local, Refusal, Remote};
+use super::endpoint::{Early, Endpoint, Link};
 use super::snapshot::Inherited;
+use super::types::{Event, Local, Refusal, Remote};
 use super::{Host, Worker};
 use crate::ice::{Config, Credentials, Datagram, addressee};
 use crate::packet::{Class, classify};
@@ -28,8 +28,8 @@ const IN_USE: u64 = 5_000;
 const CLOSING: u64 = 3_000;
 
 /// ICE, DTLS and SRTP of an end, with what the worker must know of it.
-pub(super) struct Web {
-    pub end: webrtc::End,
+pub(super) struct WebRtc {
+    pub transport: webrtc::Transport,
     pub suite: Option<Suite>,
     /// The connection was reported.
     pub announced: bool,
@@ -49,19 +49,19 @@ pub(super) struct Web {
     timer: Option<Time>,
 }
 
-impl std::fmt::Debug for Web {
+impl std::fmt::Debug for WebRtc {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Web")
+        f.debug_struct("WebRtc")
             .field("suite", &self.suite)
             .field("addresses", &self.addresses)
             .finish_non_exhaustive()
     }
 }
 
-impl Web {
+impl WebRtc {
     /// Datagrams dropped, of any kind.
     pub fn dropped(&self) -> u64 {
-        let webrtc::Dropped { malformed, stranger, early, forged, replayed } = self.end.dropped();
+        let webrtc::Dropped { malformed, stranger, early, forged, replayed } = self.transport.dropped();
         malformed + stranger + early + forged + replayed
     }
 
@@ -72,7 +72,7 @@ impl Web {
         inherited: Option<&Inherited>,
         (host, other): (&Host, Option<SocketAddr>),
         now: Time,
-    ) -> Result<Web, Refusal> {
+    ) -> Result<WebRtc, Refusal> {
         let (ice, dtls, ours) = remote;
         let association = inherited.and_then(|inherited| inherited.association.clone());
         let resumed = association.is_some();
@@ -86,7 +86,7 @@ impl Web {
             preference,
         };
         let base = host.base.checked_add(Duration::from_millis(now.since(host.epoch))).unwrap_or(host.base);
-        let mut end = webrtc::End::new(&config, &host.certificate, base, now).map_err(refusal)?;
+        let mut end = webrtc::Transport::new(&config, &host.certificate, base, now).map_err(refusal)?;
         if let Some(association) = association {
             end.resume(association).map_err(refusal)?;
         }
@@ -94,8 +94,8 @@ impl Web {
         if let Some(path) = inherited.and_then(|inherited| inherited.path) {
             end.candidate(&known(path), now);
         }
-        Ok(Web {
-            end,
+        Ok(WebRtc {
+            transport: end,
             suite: None,
             announced: false,
             resumed,
@@ -121,10 +121,10 @@ impl Web {
         if restarts {
             let theirs = Credentials { ufrag: ice.ufrag.clone(), pwd: ice.pwd.clone() };
             theirs.checked().map_err(|error| Refusal::Ice(error.to_string()))?;
-            self.end.restart(local, now).map_err(refusal)?;
+            self.transport.restart(local, now).map_err(refusal)?;
             self.past = Some(std::mem::replace(&mut self.ufrag, theirs.ufrag));
         }
-        self.end.remote(ice, dtls, now).map_err(refusal)?;
+        self.transport.remote(ice, dtls, now).map_err(refusal)?;
         self.dtls = dtls.clone();
         Ok(restarts)
     }
@@ -144,11 +144,11 @@ fn known(address: SocketAddr) -> Candidate {
     }
 }
 
-fn refusal(error: webrtc::EndError) -> Refusal {
+fn refusal(error: webrtc::TransportError) -> Refusal {
     match error {
-        webrtc::EndError::Ice(error) => Refusal::Ice(error.to_string()),
-        webrtc::EndError::Dtls(error) => Refusal::Dtls(error.to_string()),
-        webrtc::EndError::Srtp(error) => Refusal::Dtls(error.to_string()),
+        webrtc::TransportError::Ice(error) => Refusal::Ice(error.to_string()),
+        webrtc::TransportError::Dtls(error) => Refusal::Dtls(error.to_string()),
+        webrtc::TransportError::Srtp(error) => Refusal::Dtls(error.to_string()),
     }
 }
 
@@ -166,7 +166,7 @@ impl Worker {
         let Some(end) = ends.get_mut(index as usize).and_then(|slot| slot.end.as_mut()) else {
             return Ok(());
         };
-        if matches!(end.link, Link::Web(_)) {
+        if matches!(end.link, Link::WebRtc(_)) {
             return self.renew(index, ice, Some(dtls), remote.fresh.clone(), now);
         }
         // It restarted, and the relay before did not hear of that any more, or could not state it any more.
@@ -184,7 +184,7 @@ impl Worker {
         }
         let local = end.local.credentials();
         let inherited = end.inherited.take();
-        let web = Web::new(
+        let web = WebRtc::new(
             &local,
             (end.local.tie_breaker, end.local.preference),
             (ice, dtls, remote.ours),
@@ -192,27 +192,27 @@ impl Worker {
             (host, *other),
             now,
         )?;
-        let was = std::mem::replace(&mut end.link, Link::Web(Box::new(web)));
+        let was = std::mem::replace(&mut end.link, Link::WebRtc(Box::new(web)));
         let early = std::mem::take(&mut end.early);
         if std::mem::take(&mut end.sockets) {
             let id = end.id;
             self.closed.push_back(id);
         }
-        if let Link::Riding(carrier) = was {
-            self.dismount(index, carrier);
+        if let Link::Bundled(carrier) = was {
+            self.leave_bundle(index, carrier);
         }
         let Early { checks, candidates } = *early.unwrap_or_default();
-        if let Some(Link::Web(web)) = self.end_mut(index).map(|end| &mut end.link) {
-            candidates.iter().for_each(|candidate| web.end.candidate(candidate, now));
+        if let Some(Link::WebRtc(web)) = self.endpoint_mut(index).map(|end| &mut end.link) {
+            candidates.iter().for_each(|candidate| web.transport.candidate(candidate, now));
         }
         for (from, mut check) in checks {
             self.check(index, from, &mut check, now);
         }
-        self.settle(index, now);
+        self.flush(index, now);
         Ok(())
     }
 
-    /// What the peer of a WebRTC end says anew; a restart is answered with `fresh` credentials of ours. Both they and those before
+    /// Takes a further description of a WebRTC peer; a restart is answered with `fresh` credentials of ours. Both they and those before
     /// lead to the end until the new path works.
     fn renew(
         &mut self,
@@ -226,7 +226,7 @@ impl Worker {
         let Some(end) = ends.get_mut(index as usize).and_then(|slot| slot.end.as_mut()) else {
             return Ok(());
         };
-        let Link::Web(web) = &mut end.link else { return Ok(()) };
+        let Link::WebRtc(web) = &mut end.link else { return Ok(()) };
         if web.past.as_ref() == Some(&ice.ufrag) {
             // An order from before the restart, given again.
             return Ok(());
@@ -235,7 +235,7 @@ impl Worker {
         let dtls = dtls.unwrap_or(&web.dtls).clone();
         let restarted = web.describe(&fresh, ice, &dtls, now)?;
         if restarted && fresh.ufrag != end.local.ufrag {
-            let kept = web.end.former().map(str::to_owned);
+            let kept = web.transport.former().map(str::to_owned);
             let before = [Some(end.local.ufrag.clone()), web.parting.take()];
             before.iter().flatten().filter(|name| kept.as_ref() != Some(*name)).for_each(|name| {
                 ufrags.remove(name);
@@ -247,9 +247,9 @@ impl Worker {
         }
         let session = end.session;
         if restarted {
-            self.changed(session, now);
+            self.mark_changed(session, now);
         }
-        self.settle(index, now);
+        self.flush(index, now);
         Ok(())
     }
 
@@ -261,35 +261,37 @@ impl Worker {
         fresh: Option<Credentials>,
         now: Time,
     ) -> Result<(), Refusal> {
-        let Some(end) = self.end_mut(index) else { return Ok(()) };
+        let Some(end) = self.endpoint_mut(index) else { return Ok(()) };
         match &mut end.link {
-            Link::Web(web) if !ice.pwd.is_empty() && ice.ufrag != web.ufrag => {
+            Link::WebRtc(web) if !ice.pwd.is_empty() && ice.ufrag != web.ufrag => {
                 return self.renew(index, ice, None, fresh, now);
             }
-            Link::Web(web) => ice.candidates.iter().for_each(|candidate| web.end.candidate(candidate, now)),
+            Link::WebRtc(web) => {
+                ice.candidates.iter().for_each(|candidate| web.transport.candidate(candidate, now))
+            }
             Link::Open => {
                 let early = end.early.get_or_insert_default();
                 let room = CANDIDATES.saturating_sub(early.candidates.len());
                 early.candidates.extend(ice.candidates.iter().take(room).cloned());
             }
             // A client may name any content of the bundle.
-            Link::Riding(carrier) => {
+            Link::Bundled(carrier) => {
                 let carrier = *carrier;
                 return if carrier == index { Ok(()) } else { self.trickle(carrier, ice, fresh, now) };
             }
             // A phone that tries ICE on its own.
             Link::Plain(_) => {}
         }
-        self.settle(index, now);
+        self.flush(index, now);
         Ok(())
     }
 
-    /// What an end answers its peer's ICE restarts with: its credentials where they are no more those that it was made with; those
+    /// Returns the credentials of an endpoint once it has restarted ICE: its own; those
     /// of the end that carries it, if one does.
     #[must_use]
-    pub fn renewed(&self, session: &str, leg: u32, content: u32) -> Option<&Local> {
+    pub fn restarted(&self, session: &str, leg: u32, content: u32) -> Option<&Local> {
         let index = super::bundle::carrier(&self.ends, self.find(session, leg, content).ok()?);
-        self.end(index).map(|end| &end.local).filter(|local| local.generation > 0)
+        self.endpoint(index).map(|end| &end.local).filter(|local| local.generation > 0)
     }
 
     /// The end that a datagram on the shared port is for.
@@ -308,15 +310,15 @@ impl Worker {
     /// STUN and DTLS of an end: everything on the shared port that is not media.
     pub(super) fn check(&mut self, index: u32, from: SocketAddr, datagram: &mut [u8], now: Time) {
         let to = self.facing(from);
-        let Some(end) = self.end_mut(index) else { return };
+        let Some(end) = self.endpoint_mut(index) else { return };
         match &mut end.link {
-            Link::Web(web) => {
-                let before = web.end.dropped().stranger;
-                web.end.receive(datagram, from, to, now);
-                if classify(datagram) == Class::Stun && web.end.dropped().stranger == before {
+            Link::WebRtc(web) => {
+                let before = web.transport.dropped().stranger;
+                web.transport.receive(datagram, from, to, now);
+                if classify(datagram) == Class::Stun && web.transport.dropped().stranger == before {
                     self.bind(index, from, now);
                 }
-                self.settle(index, now);
+                self.flush(index, now);
             }
             Link::Open if datagram.len() <= EARLY_OCTETS => {
                 let early = end.early.get_or_insert_default();
@@ -334,9 +336,9 @@ impl Worker {
         if holder == Some(index) || holder.is_some_and(|holder| self.uses(holder, from, now)) {
             return;
         }
-        let Some(Link::Web(web)) = self.end_mut(index).map(|end| &mut end.link) else { return };
+        let Some(Link::WebRtc(web)) = self.endpoint_mut(index).map(|end| &mut end.link) else { return };
         // A peer that wanders leaves many behind: the oldest that is not in use gives way.
-        let used = web.end.pair().map(|pair| pair.remote);
+        let used = web.transport.pair().map(|pair| pair.remote);
         let full = web.addresses.len() >= ADDRESSES;
         let oldest = web.addresses.iter().position(|address| Some(*address) != used).filter(|_| full);
         let left = oldest.map(|place| web.addresses.remove(place));
@@ -348,42 +350,42 @@ impl Worker {
     }
 
     /// Takes from an end what it has to send, to tell, and when it wants to be woken.
-    pub(super) fn settle(&mut self, index: u32, now: Time) {
-        let Worker { ends, transmits, timers, checks, ufrags, .. } = self;
+    pub(super) fn flush(&mut self, index: u32, now: Time) {
+        let Worker { ends, datagrams, timers, checks, ufrags, .. } = self;
         let Some(end) = ends.get_mut(index as usize).and_then(|slot| slot.end.as_mut()) else { return };
-        let Link::Web(web) = &mut end.link else { return };
-        if web.end.former().is_none()
+        let Link::WebRtc(web) = &mut end.link else { return };
+        if web.transport.former().is_none()
             && let Some(name) = web.parting.take()
         {
             ufrags.remove(&name);
         }
-        while let Some(datagram) = web.end.poll_transmit() {
+        while let Some(datagram) = web.transport.poll_transmit() {
             if web.leaving && datagram.octets.starts_with(&REQUEST) {
                 continue;
             }
-            if transmits.len() < super::TRANSMITS {
+            if datagrams.len() < super::TRANSMITS {
                 checks.sent(index, &datagram.octets);
-                transmits.push_back(datagram);
+                datagrams.push_back(datagram);
             }
         }
         let (mut happened, mut keyed) = ([None; 4], false);
         for place in &mut happened {
-            let Some(event) = web.end.poll_event() else { break };
+            let Some(event) = web.transport.poll_event() else { break };
             match event {
-                webrtc::Event::Connected { suite } => {
+                webrtc::TransportEvent::Connected { suite } => {
                     (web.suite, web.closed, keyed) = (Some(suite), None, true);
                     if !std::mem::replace(&mut web.announced, true) {
-                        *place = Some(if web.resumed { Happening::Resumed } else { Happening::Connected });
+                        *place = Some(if web.resumed { Event::Resumed } else { Event::Connected });
                     }
                 }
-                webrtc::Event::Unreachable => *place = Some(Happening::Unreachable),
-                webrtc::Event::Insecure => *place = Some(Happening::Insecure),
-                webrtc::Event::Closed => web.closed = Some(now),
-                webrtc::Event::Disconnected | webrtc::Event::Restored => {}
+                webrtc::TransportEvent::Unreachable => *place = Some(Event::Unreachable),
+                webrtc::TransportEvent::Insecure => *place = Some(Event::Insecure),
+                webrtc::TransportEvent::Closed => web.closed = Some(now),
+                webrtc::TransportEvent::Disconnected | webrtc::TransportEvent::Restored => {}
             }
         }
         // Never now: a worker that is woken for nothing would not sleep.
-        let deadline = web.end.deadline().map(|at| at.max(now + 1));
+        let deadline = web.transport.deadline().map(|at| at.max(now + 1));
         if deadline != web.timer {
             if let Some(at) = web.timer {
                 timers.remove(&(at, index));
@@ -393,31 +395,31 @@ impl Worker {
             }
             web.timer = deadline;
         }
-        for happening in happened.into_iter().flatten() {
-            self.report(index, happening);
+        for event in happened.into_iter().flatten() {
+            self.report(index, event);
         }
-        if keyed && let Some(session) = self.end(index).map(|end| end.session) {
-            self.changed(session, now);
+        if keyed && let Some(session) = self.endpoint(index).map(|end| end.session) {
+            self.mark_changed(session, now);
         }
     }
 
     /// Wakes the ends that want to be.
-    pub(super) fn wake(&mut self, now: Time) {
+    pub(super) fn run_timers(&mut self, now: Time) {
         while let Some((at, index)) = self.timers.first().copied().filter(|(at, _)| *at <= now) {
             self.timers.remove(&(at, index));
-            if let Some(Link::Web(web)) = self.end_mut(index).map(|end| &mut end.link) {
+            if let Some(Link::WebRtc(web)) = self.endpoint_mut(index).map(|end| &mut end.link) {
                 web.timer = None;
-                web.end.tick(now);
+                web.transport.tick(now);
             }
-            self.settle(index, now);
+            self.flush(index, now);
         }
     }
 
     /// An end goes: nothing leads to it any more. Its peer hears by signalling that the call is over; a close_notify that came
     /// sooner would look like a fault.
-    pub(super) fn unbind(&mut self, index: u32, end: &mut End) {
+    pub(super) fn unbind(&mut self, index: u32, end: &mut Endpoint) {
         self.ufrags.remove(&end.local.ufrag);
-        let Link::Web(web) = &mut end.link else { return };
+        let Link::WebRtc(web) = &mut end.link else { return };
         if let Some(name) = &web.parting {
             self.ufrags.remove(name);
         }
@@ -432,17 +434,17 @@ impl Worker {
     }
 
     /// The next STUN or DTLS datagram to send by the shared port.
-    pub fn poll_transmit(&mut self) -> Option<Datagram> {
-        self.transmits.pop_front()
+    pub fn poll_datagram(&mut self) -> Option<Datagram> {
+        self.datagrams.pop_front()
     }
 
-    /// Media of the end at `index`, or of its riders, comes from this address.
+    /// Media of the end at `index`, or of its members, comes from this address.
     fn uses(&self, index: u32, address: SocketAddr, now: Time) -> bool {
-        let Some(end) = self.end(index) else { return false };
-        let Link::Web(web) = &end.link else { return false };
-        let riders = end.riders.iter().filter_map(|rider| self.end(rider.end)?.heard);
-        web.end.pair().is_some_and(|pair| pair.remote == address)
-            && end.heard.into_iter().chain(riders).any(|heard| now.since(heard) < IN_USE)
+        let Some(end) = self.endpoint(index) else { return false };
+        let Link::WebRtc(web) = &end.link else { return false };
+        let members = end.members.iter().filter_map(|member| self.endpoint(member.end)?.heard);
+        web.transport.pair().is_some_and(|pair| pair.remote == address)
+            && end.heard.into_iter().chain(members).any(|heard| now.since(heard) < IN_USE)
     }
 }
 
@@ -458,10 +460,10 @@ impl Local {
     }
 }
 
-impl End {
+impl Endpoint {
     /// The peer closed its association and did not hang up; told once.
     pub fn abandoned(&mut self, now: Time) -> bool {
-        let Link::Web(web) = &mut self.link else { return false };
+        let Link::WebRtc(web) = &mut self.link else { return false };
         web.closed.take_if(|at| now.since(*at) >= CLOSING).is_some()
     }
 }

@@ -1,24 +1,24 @@
 //! One end: one content of one leg, its form, what it may say and what it has counted.
 
-use super::bundle::Rider;
-use super::facts::{EndId, Figures, Form, Local, Remote, Seen};
+use super::bundle::Member;
 use super::feedback::Feedback;
 use super::plain::Plain;
 use super::quality::mos;
 use super::reception::Reception;
 use super::reports::Reports;
+use super::rtcp_out::{Recent, delay};
 use super::snapshot::Inherited;
 use super::sound::Source;
-use super::speak::{Recent, delay};
-use super::web::Web;
+use super::types::{EndpointId, Form, Local, Remote, RemoteReport, Statistics};
+use super::webrtc::WebRtc;
 use crate::packet::{Payloads, Splice};
 use signal::media::{Candidate, Codec, Direction};
 use signal::{LegId, Time};
 use std::net::SocketAddr;
 
 #[derive(Debug)]
-pub(super) struct End {
-    pub id: EndId,
+pub(super) struct Endpoint {
+    pub id: EndpointId,
     /// Place of the end that it talks to.
     pub peer: usize,
     pub session: u32,
@@ -27,24 +27,24 @@ pub(super) struct End {
     pub local: Local,
     pub link: Link,
     /// Contents of its leg that its transport carries too.
-    pub riders: Vec<Rider>,
-    /// What came before the peer was described.
+    pub members: Vec<Member>,
+    /// ICE that came before the peer was described.
     pub early: Option<Box<Early>>,
-    /// What another relay had come to, until the end is connected.
+    /// State of another relay, until the endpoint is connected.
     pub inherited: Option<Box<Inherited>>,
     /// The plain sockets are still open.
     pub sockets: bool,
     pub codecs: Vec<Codec>,
     pub direction: Direction,
-    /// Payload numbers agreed on this leg, a bit each.
-    pub numbers: u128,
-    /// What goes out at the peer for what comes in here.
+    /// Payload payload_types agreed on this leg, a bit each.
+    pub payload_types: u128,
+    /// Payload types at the hearer for those that come in here.
     pub payloads: Payloads,
     /// The stream from here as the peer's receiver sees it; begins with the first packet.
     pub splice: Option<Splice>,
     pub clock: u32,
     /// The payload number heard last.
-    pub number: u8,
+    pub last_pt: u8,
     pub reception: Reception,
     /// RTCP with the peer.
     pub reports: Reports,
@@ -57,8 +57,8 @@ pub(super) struct End {
     pub count: Count,
     /// When it last heard its peer.
     pub heard: Option<Time>,
-    /// What comes in here goes out at the peer.
-    pub crossing: bool,
+    /// Packets that come in here are forwarded.
+    pub forwarding: bool,
     /// Since when media is due from its peer; `None` = none is.
     pub due: Option<Time>,
     /// The silence was reported.
@@ -66,7 +66,7 @@ pub(super) struct End {
     /// Turns what comes in here into the peer's codec.
     pub stream: Option<Box<Source>>,
     /// Is played to the peer in place of what comes in here.
-    pub track: Option<Box<Source>>,
+    pub playback: Option<Box<Source>>,
 }
 
 /// How an end speaks.
@@ -74,9 +74,9 @@ pub(super) struct End {
 pub(super) enum Link {
     Open,
     Plain(Plain),
-    Web(Box<Web>),
+    WebRtc(Box<WebRtc>),
     /// On the transport of the end at this place ([`super::bundle`]).
-    Riding(u32),
+    Bundled(u32),
 }
 
 /// ICE that came before the peer was described; bounded.
@@ -95,12 +95,12 @@ pub(super) struct Count {
     pub dropped: u64,
 }
 
-impl End {
+impl Endpoint {
     /// `cname` is the leg's.
-    pub fn new(id: EndId, session: u32, leg: LegId, content: u16, local: Local, cname: u64) -> End {
+    pub fn new(id: EndpointId, session: u32, leg: LegId, content: u16, local: Local, cname: u64) -> Endpoint {
         let reports = Reports::new((local.word() >> 32) as u32, cname);
         let sockets = local.rtp_port != 0;
-        End {
+        Endpoint {
             id,
             peer: usize::MAX,
             session,
@@ -108,17 +108,17 @@ impl End {
             content,
             local,
             link: Link::Open,
-            riders: vec![],
+            members: vec![],
             early: None,
             inherited: None,
             sockets,
             codecs: vec![],
             direction: Direction::None,
-            numbers: 0,
+            payload_types: 0,
             payloads: Payloads::new([]),
             splice: None,
             clock: 8_000,
-            number: 0,
+            last_pt: 0,
             reception: Reception::default(),
             reports,
             feedback: None,
@@ -126,11 +126,11 @@ impl End {
             scores: (0, 0),
             count: Count::default(),
             heard: None,
-            crossing: false,
+            forwarding: false,
             due: None,
             silent: false,
             stream: None,
-            track: None,
+            playback: None,
         }
     }
 
@@ -139,10 +139,10 @@ impl End {
     }
 
     /// Takes what the peer described, but for its transport.
-    pub fn agree(&mut self, remote: &Remote) {
+    pub fn set_remote(&mut self, remote: &Remote) {
         self.codecs.clone_from(&remote.codecs);
         self.direction = remote.direction;
-        self.numbers = remote.codecs.iter().fold(0, |set, c| set | 1 << (c.pt & 0x7f));
+        self.payload_types = remote.codecs.iter().fold(0, |set, c| set | 1 << (c.pt & 0x7f));
         if let Some(main) = remote.codecs.iter().find(|c| !c.is_auxiliary()) {
             self.clock = main.clock;
         }
@@ -150,26 +150,26 @@ impl End {
     }
 
     /// The codec that is heard; keypad events and comfort noise are not what is meant.
-    pub fn spoken(&self) -> Option<&Codec> {
+    pub fn current_codec(&self) -> Option<&Codec> {
         let mut main = self.codecs.iter().filter(|codec| !codec.is_auxiliary());
-        let heard = main.clone().find(|codec| codec.pt == self.number);
+        let heard = main.clone().find(|codec| codec.pt == self.last_pt);
         heard.or_else(|| main.next())
     }
 
-    fn may_cross(&self, far: &End) -> bool {
+    fn may_forward(&self, far: &Endpoint) -> bool {
         self.direction.sends() && far.direction.receives()
     }
 
     /// Fits what comes in here to what `far` has agreed; both are connected.
-    pub fn fit(&mut self, far: &End, now: Time) {
+    pub fn fit(&mut self, far: &Endpoint, now: Time) {
         self.payloads = Payloads::new(pairs(&self.codecs, &far.codecs));
         if let Some(splice) = &mut self.splice {
             splice.retime(self.clock);
         }
-        let crosses = self.may_cross(far);
-        let crossed = std::mem::replace(&mut self.crossing, crosses);
+        let crosses = self.may_forward(far);
+        let crossed = std::mem::replace(&mut self.forwarding, crosses);
         if crossed
-            && !self.crossing
+            && !self.forwarding
             && let Some(splice) = &mut self.splice
         {
             splice.interrupt();
@@ -190,27 +190,27 @@ impl End {
 
     /// Packets refused so far.
     pub fn refused(&self) -> u64 {
-        self.count.dropped + if let Link::Web(web) = &self.link { web.dropped() } else { 0 }
+        self.count.dropped + if let Link::WebRtc(web) = &self.link { web.dropped() } else { 0 }
     }
 
     /// `link`: its own, or that of the end whose transport carries it.
-    pub fn figures(&self, link: &Link) -> Figures {
+    pub fn statistics(&self, link: &Link) -> Statistics {
         let (form, peer, suite) = match link {
-            Link::Open | Link::Riding(_) => (Form::Open, None, None),
+            Link::Open | Link::Bundled(_) => (Form::Open, None, None),
             Link::Plain(plain) => {
                 let suite = plain.suite();
                 (suite.map_or(Form::Plain, |_| Form::Sdes), plain.locked(), suite)
             }
-            Link::Web(web) => (Form::Webrtc, web.end.pair().map(|pair| pair.remote), web.suite),
+            Link::WebRtc(web) => (Form::Webrtc, web.transport.pair().map(|pair| pair.remote), web.suite),
         };
-        let codec = self.spoken().map(|codec| codec.name.clone()).unwrap_or_default();
+        let codec = self.current_codec().map(|codec| codec.name.clone()).unwrap_or_default();
         let view = self.reports.view;
         // Sound as the peer reports that it hears it, over its own half of the way.
         let peer_mos = view.filter(|_| self.feedback.is_none()).map(|view| {
             let loss = u64::from(view.fraction) * 1_000_000 / 256;
             mos(&codec, loss, delay(view.jitter_us.into(), self.reports.round_trip_us, None))
         });
-        Figures {
+        Statistics {
             leg: self.leg,
             content: self.content,
             packets_in: self.count.packets_in,
@@ -225,7 +225,7 @@ impl End {
             round_trip_us: self.reports.round_trip_us,
             mos: self.recent.and_then(|recent| recent.mos),
             mos_mean: self.scores.0.checked_div(self.scores.1).map(|mean| mean as u16),
-            view: view.map(|view| Seen {
+            view: view.map(|view| RemoteReport {
                 lost: view.lost,
                 loss_ppm: u32::from(view.fraction) * 1_000_000 / 256,
                 jitter_us: view.jitter_us,
@@ -239,7 +239,7 @@ impl End {
     }
 }
 
-/// Payload numbers of the same codec on both legs. Of several alike (H.264 profiles) the first is paired with the first.
+/// Payload payload_types of the same codec on both legs. Of several alike (H.264 profiles) the first is paired with the first.
 fn pairs<'a>(heard: &'a [Codec], said: &'a [Codec]) -> impl Iterator<Item = (u8, u8)> + 'a {
     heard.iter().enumerate().filter_map(move |(place, codec)| {
         let before = heard.iter().take(place).filter(|c| c.same(codec)).count();

@@ -2,16 +2,16 @@
 
 use super::*;
 use crate::ice::{Config, Credentials};
-use crate::webrtc::{Event, Received};
+use crate::webrtc::{Received, TransportEvent};
 use signal::media::{Candidate, CandidateKind, Dtls, Fingerprint, Ice, Setup};
 
 /// A browser: an end of its own behind one socket.
 pub(super) struct Client {
-    pub end: crate::webrtc::End,
+    pub end: crate::webrtc::Transport,
     pub address: SocketAddr,
     certificate: Certificate,
     ufrag: String,
-    pub events: Vec<Event>,
+    pub events: Vec<TransportEvent>,
     pub heard: Vec<(Received, Vec<u8>)>,
 }
 
@@ -36,13 +36,13 @@ impl Client {
         let preference = crate::ice::PREFERENCE;
         let config =
             Config { credentials, addresses: vec![address], controlling, tie_breaker: 3, preference };
-        let end = crate::webrtc::End::new(&config, &certificate, Instant::now(), Time(0)).unwrap();
+        let end = crate::webrtc::Transport::new(&config, &certificate, Instant::now(), Time(0)).unwrap();
         Client { end, address, certificate, ufrag: name.into(), events: vec![], heard: vec![] }
     }
 
-    /// It hears what the relay's end says of itself.
-    pub fn meets(&mut self, worker: &Worker, end: EndId, setup: Setup, now: Time) {
-        let local = &worker.end(end.index).unwrap().local;
+    /// Takes the description of the relay's endpoint.
+    pub fn meets(&mut self, worker: &Worker, end: EndpointId, setup: Setup, now: Time) {
+        let local = &worker.endpoint(end.index).unwrap().local;
         let ice = Ice {
             ufrag: local.ufrag.clone(),
             pwd: local.pwd.clone(),
@@ -53,7 +53,7 @@ impl Client {
         self.end.remote(&ice, &Dtls { fingerprints, setup }, now).unwrap();
     }
 
-    /// What it says of itself.
+    /// Its own description.
     pub fn remote(&self, codecs: &[(u8, &str)]) -> Remote {
         let ice = Ice {
             ufrag: self.ufrag.clone(),
@@ -88,7 +88,7 @@ impl Net {
         while self.now < until {
             loop {
                 let mut moved = false;
-                while let Some(datagram) = self.worker.poll_transmit() {
+                while let Some(datagram) = self.worker.poll_datagram() {
                     moved = true;
                     let to = self.clients.iter_mut().find(|c| c.address == datagram.pair.remote);
                     let Some(client) = to else { continue };
@@ -103,7 +103,7 @@ impl Net {
                         let length = octets.len();
                         octets.resize(length + crate::srtp::ROOM, 0);
                         let arrival = Arrival(self.now.0 * 1_000);
-                        self.worker.receive(Socket::Shared, from, arrival, &mut octets, length);
+                        self.worker.handle_datagram(Socket::Shared, from, arrival, &mut octets, length);
                     }
                     let client = &mut self.clients[at];
                     client.events.extend(std::iter::from_fn(|| client.end.poll_event()));
@@ -113,7 +113,7 @@ impl Net {
                 }
             }
             self.now = self.now + 5;
-            self.worker.tick(self.now);
+            self.worker.handle_timeout(self.now);
             for client in &mut self.clients {
                 if client.end.deadline().is_some_and(|at| at <= self.now) {
                     client.end.tick(self.now);
@@ -141,7 +141,7 @@ impl Net {
         Some(out)
     }
 
-    /// What the ends say by themselves: that to clients as they read it, and the rest.
+    /// Packets that the endpoints send by themselves; those to clients decrypted.
     pub(super) fn departures(&mut self) -> Vec<(SocketAddr, Vec<u8>)> {
         let mut said = vec![];
         for (_, to, mut wire) in super::departures(&mut self.worker, self.now.0) {
@@ -172,17 +172,17 @@ impl Net {
         self.give(Socket::Shared, from, &wire)
     }
 
-    pub fn reports(&mut self) -> Vec<(u8, Happening)> {
-        std::iter::from_fn(|| self.worker.poll_report()).map(|r| (r.leg.0, r.happening)).collect()
+    pub fn reports(&mut self) -> Vec<(u8, Event)> {
+        std::iter::from_fn(|| self.worker.poll_event()).map(|r| (r.leg.0, r.event)).collect()
     }
 }
 
 /// A call from a phone (leg 0) to a client (leg 1) that is not connected yet.
-pub(super) fn begun() -> (Net, EndId, EndId) {
+pub(super) fn begun() -> (Net, EndpointId, EndpointId) {
     begun_with(worker(Limits::default()), "198.51.100.7:7000")
 }
 
-fn begun_with(mut worker: Worker, client: &str) -> (Net, EndId, EndId) {
+fn begun_with(mut worker: Worker, client: &str) -> (Net, EndpointId, EndpointId) {
     let ids = allocate(&mut worker, "call", 1);
     worker
         .connect("call", 0, 0, &remote(phone(), &[(0, "PCMU"), (101, "telephone-event")]), Time(0))
@@ -192,16 +192,16 @@ fn begun_with(mut worker: Worker, client: &str) -> (Net, EndId, EndId) {
     (Net { now: Time(0), worker, address: shared(), clients: vec![client] }, ids[0], ids[1])
 }
 
-pub(super) fn connected() -> (Net, EndId, EndId) {
+pub(super) fn connected() -> (Net, EndpointId, EndpointId) {
     connect(begun())
 }
 
-fn connect((mut net, a, b): (Net, EndId, EndId)) -> (Net, EndId, EndId) {
+fn connect((mut net, a, b): (Net, EndpointId, EndpointId)) -> (Net, EndpointId, EndpointId) {
     let mut facts = net.clients[0].remote(&[(0, "PCMU"), (96, "telephone-event")]);
     facts.dtls.as_mut().unwrap().setup = Setup::Active;
     net.worker.connect("call", 1, 0, &facts, Time(0)).unwrap();
     net.run(500);
-    assert_eq!(net.reports(), [(1, Happening::Connected)]);
+    assert_eq!(net.reports(), [(1, Event::Connected)]);
     (net, a, b)
 }
 
@@ -238,10 +238,13 @@ fn a_phone_and_a_client_hear_each_other_and_the_plain_ports_are_given_back() {
             Some((Socket::Rtp(a), phone(), rtp(101, 900 + seq, 9)))
         );
     }
-    let figures = net.worker.figures("call").unwrap();
-    assert_eq!((figures[1].form, figures[1].packets_in, figures[1].packets_out), (Form::Webrtc, 20, 20));
-    assert_eq!((figures[1].peer, figures[1].dropped), (Some(at("198.51.100.7:7000")), 0));
-    assert!(figures[1].suite.is_some() && figures[0].suite.is_none());
+    let statistics = net.worker.statistics("call").unwrap();
+    assert_eq!(
+        (statistics[1].form, statistics[1].packets_in, statistics[1].packets_out),
+        (Form::Webrtc, 20, 20)
+    );
+    assert_eq!((statistics[1].peer, statistics[1].dropped), (Some(at("198.51.100.7:7000")), 0));
+    assert!(statistics[1].suite.is_some() && statistics[0].suite.is_none());
 }
 
 /// A peer answers our check while it waits for our description; its own checks come later.
@@ -251,7 +254,7 @@ fn an_answer_may_be_the_first_thing_that_comes_from_an_address() {
     let facts = net.clients[0].remote(&[(0, "PCMU")]);
     net.worker.connect("call", 1, 0, &facts, Time(0)).unwrap();
     let Net { worker, clients, .. } = &mut net;
-    let check = worker.poll_transmit().unwrap();
+    let check = worker.poll_datagram().unwrap();
     let client = &mut clients[0];
     client.end.receive(&mut check.octets.clone(), shared(), client.address, Time(0));
     let answers = std::iter::from_fn(|| client.end.poll_transmit()).filter(|d| d.octets.starts_with(&[1, 1]));
@@ -264,7 +267,7 @@ fn an_answer_may_be_the_first_thing_that_comes_from_an_address() {
     );
     let length = answer.len();
     answer.resize(length + crate::srtp::ROOM, 0);
-    worker.receive(Socket::Shared, client.address, Arrival(0), &mut answer, length);
+    worker.handle_datagram(Socket::Shared, client.address, Arrival(0), &mut answer, length);
     assert_eq!(worker.addressed(client.address, &[128; 40]), Some(b.index));
 }
 
@@ -279,12 +282,12 @@ fn checks_and_candidates_that_come_before_the_description_are_not_lost() {
     // The client stays silent from now on: only what was kept can lead to it.
     net.worker.connect("call", 1, 0, &facts, net.now).unwrap();
     let mut sent = vec![];
-    while let Some(datagram) = net.worker.poll_transmit() {
+    while let Some(datagram) = net.worker.poll_datagram() {
         sent.push((datagram.pair.remote, datagram.octets[1]));
     }
     assert!(sent.contains(&(at("198.51.100.7:7000"), 1)), "a kept check was answered: {sent:?}");
     net.run(500);
-    assert_eq!(net.reports(), [(1, Happening::Connected)]);
+    assert_eq!(net.reports(), [(1, Event::Connected)]);
 }
 
 /// R-RTP-5.
@@ -296,7 +299,7 @@ fn another_certificate_than_the_described_one_is_reported_and_gets_no_media() {
         vec![Fingerprint { hash: "sha-256".into(), digest: vec![1; 32] }];
     net.worker.connect("call", 1, 0, &facts, Time(0)).unwrap();
     net.run(500);
-    assert_eq!(net.reports(), [(1, Happening::Insecure)]);
+    assert_eq!(net.reports(), [(1, Event::Insecure)]);
     assert_eq!(net.give(Socket::Rtp(a), phone(), &rtp(0, 1, 7)), None);
 }
 
@@ -307,7 +310,7 @@ fn a_client_that_never_answers_is_unreachable() {
     net.clients.clear();
     net.worker.connect("call", 1, 0, &facts, Time(0)).unwrap();
     net.run(31_000);
-    assert_eq!(net.reports(), [(1, Happening::Unreachable)]);
+    assert_eq!(net.reports(), [(1, Event::Unreachable)]);
 }
 
 #[test]
@@ -320,7 +323,7 @@ fn several_clients_share_the_port_and_strangers_reach_nobody() {
         }
         let leg = net.clients.len() as u32;
         let index = net.worker.find("call", leg, 0).unwrap();
-        let end = net.worker.end(index).unwrap().id;
+        let end = net.worker.endpoint(index).unwrap().id;
         let mut client = Client::new(name, address, controlling);
         client.meets(&net.worker, end, Setup::Passive, Time(0));
         let facts = Remote { ours: !controlling, ..client.remote(&[(0, "PCMU")]) };
@@ -330,7 +333,7 @@ fn several_clients_share_the_port_and_strangers_reach_nobody() {
     net.run(500);
     let mut reports = net.reports();
     reports.sort_by_key(|(leg, _)| *leg);
-    assert_eq!(reports, [(0, Happening::Connected), (1, Happening::Connected)]);
+    assert_eq!(reports, [(0, Event::Connected), (1, Event::Connected)]);
     net.say(0, &rtp(0, 1, 7), false).unwrap();
     assert_eq!(net.clients[1].heard.pop().unwrap().1, rtp(0, 1, 7));
     net.say(1, &rtp(0, 50, 8), false).unwrap();
@@ -338,8 +341,8 @@ fn several_clients_share_the_port_and_strangers_reach_nobody() {
     // Forged media from a client's own address, and anything from elsewhere.
     assert_eq!(net.give(Socket::Shared, at("198.51.100.1:7000"), &rtp(0, 2, 7)), None);
     assert_eq!(net.give(Socket::Shared, at("203.0.113.66:9"), &rtp(0, 3, 7)), None);
-    let figures = net.worker.figures("call").unwrap();
-    assert_eq!((figures[0].dropped, figures[1].dropped), (1, 0));
+    let statistics = net.worker.statistics("call").unwrap();
+    assert_eq!((statistics[0].dropped, statistics[1].dropped), (1, 0));
     net.worker.release("call").unwrap();
     assert!(net.worker.ufrags.is_empty() && net.worker.addresses.is_empty() && net.worker.timers.is_empty());
 }
@@ -351,7 +354,7 @@ fn a_client_that_closes_and_does_not_hang_up_is_lost_after_a_while() {
     net.run(2_000);
     assert_eq!(net.reports(), [], "a hang-up may be on its way");
     net.run(4_000);
-    assert_eq!(net.reports(), [(1, Happening::Unreachable)]);
+    assert_eq!(net.reports(), [(1, Event::Unreachable)]);
 }
 
 #[test]
@@ -375,5 +378,5 @@ fn a_restart_by_the_client_keeps_the_keys() {
 fn a_webrtc_end_does_not_become_plain() {
     let (mut net, ..) = connected();
     let refused = net.worker.connect("call", 1, 0, &remote(phone(), &[(0, "PCMU")]), net.now);
-    assert_eq!(refused, Err(Refusal::Settled));
+    assert_eq!(refused, Err(Refusal::NoPorts));
 }

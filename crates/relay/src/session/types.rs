@@ -1,4 +1,4 @@
-//! What control tells a worker and what it is told: plain values, no behaviour.
+//! Plain values between control and a worker.
 
 use crate::ice::Credentials;
 use signal::media::{Codec, Crypto, Direction, Dtls, Ice};
@@ -6,12 +6,12 @@ use signal::{LegId, Time};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::{IpAddr, SocketAddr};
 
-/// Names an end of one worker. A freed place gets another generation, so a late packet never meets a new call.
+/// Names an endpoint of one worker. A freed index gets another generation, so a late packet never meets a new call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct EndId {
-    /// Place in the worker's table.
+pub struct EndpointId {
+    /// Index into the worker's table.
     pub index: u32,
-    /// How often the place was used before.
+    /// How often the index was used before.
     pub generation: u32,
 }
 
@@ -19,14 +19,14 @@ pub struct EndId {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Socket {
     /// The even port of a plain end.
-    Rtp(EndId),
+    Rtp(EndpointId),
     /// The odd port of a plain end.
-    Rtcp(EndId),
+    Rtcp(EndpointId),
     /// The ICE port that all WebRTC ends of the worker share.
     Shared,
 }
 
-/// What the shell gives an end when it is made: ports that are bound, and words drawn at random.
+/// Our side of an endpoint, given by the shell when it is made: ports that are bound, and words drawn at random.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Local {
     /// Address put into descriptions.
@@ -85,13 +85,13 @@ pub struct Remote {
     pub source: Option<IpAddr>,
     /// Words drawn at random, for our side should this be an ICE restart; `None`: it keeps those that it has.
     pub fresh: Option<Credentials>,
-    /// What the peer was told of our side after a restart, and after how many: an end made from a state of before takes it over.
+    /// Our credentials that the peer was told after a restart, and the number of restarts: an endpoint resumed from an older state adopts them.
     pub told: Option<(Credentials, u32)>,
 }
 
-/// What an end reports to the orchestrators.
+/// Change of an endpoint that the orchestrators are told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Happening {
+pub enum Event {
     /// Plain: locked on its peer. WebRTC: keys are in.
     Connected,
     /// WebRTC that goes on for another relay: the peer was found, or has found us.
@@ -102,12 +102,12 @@ pub enum Happening {
     Unreachable,
     /// The certificate is not the one that was described.
     Insecure,
-    /// The other side needs a picture that stands for itself, and this end's peer takes no RTCP that asks for one: it is to be
+    /// The other side needs a keyframe, and this endpoint's peer takes no RTCP that requests one: it is to be
     /// asked by signalling (RFC 5168).
-    Picture,
+    KeyframeWanted,
 }
 
-/// A [`Happening`] and whose it is.
+/// An [`Event`] and the endpoint that it belongs to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Report {
     /// The session.
@@ -118,18 +118,18 @@ pub struct Report {
     pub leg: LegId,
     /// The content's place.
     pub content: u16,
-    /// What.
-    pub happening: Happening,
+    /// Kind.
+    pub event: Event,
 }
 
 /// A packet to be sent: the first `length` octets of the buffer that it came in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Departure {
-    /// By which socket.
+pub struct Transmit {
+    /// Socket to send by.
     pub socket: Socket,
-    /// Where to.
+    /// Destination.
     pub to: SocketAddr,
-    /// Octets.
+    /// Number of octets.
     pub length: usize,
 }
 
@@ -137,8 +137,8 @@ pub struct Departure {
 /// know (`connect`), which then looks up no route for each packet and drops what others send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Latched {
-    /// Whose.
-    pub end: EndId,
+    /// Endpoint.
+    pub end: EndpointId,
     /// `None` = anyone may send there again.
     pub peer: Option<SocketAddr>,
 }
@@ -160,7 +160,7 @@ impl Default for Limits {
     }
 }
 
-/// How an end speaks.
+/// Transport of an endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
     /// Not connected yet.
@@ -173,9 +173,9 @@ pub enum Form {
     Webrtc,
 }
 
-/// Figures of an end.
+/// Statistics of an endpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Figures {
+pub struct Statistics {
     /// The leg.
     pub leg: LegId,
     /// The content's place.
@@ -204,21 +204,21 @@ pub struct Figures {
     pub mos: Option<u16>,
     /// The mean of all seconds.
     pub mos_mean: Option<u16>,
-    /// What the peer says of what it hears from us; `None`: nothing yet.
-    pub view: Option<Seen>,
+    /// Quality of our stream as the peer reports it; `None`: it has not yet.
+    pub view: Option<RemoteReport>,
     /// The codec that is heard; empty: none is agreed.
     pub codec: String,
-    /// How it speaks.
+    /// Transport.
     pub form: Form,
-    /// Where media comes from.
+    /// Address that media comes from.
     pub peer: Option<SocketAddr>,
     /// SRTP suite in use.
     pub suite: Option<crate::srtp::Suite>,
 }
 
-/// A stream as its receiver reports it.
+/// Quality of a stream as its receiver reports it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Seen {
+pub struct RemoteReport {
     /// Packets lost since the beginning; fewer than none when some came twice.
     pub lost: i32,
     /// Lost since its report before, parts per million.
@@ -237,7 +237,7 @@ pub enum Refusal {
     UnknownSession(String),
     /// Outside of what was allocated.
     #[error("leg, content: the session has no end {0}.{1}")]
-    UnknownEnd(u32, u32),
+    UnknownEndpoint(u32, u32),
     /// Only ICE with DTLS is served.
     #[error("dtls: DTLS without ICE is not served")]
     DtlsWithoutIce,
@@ -258,9 +258,9 @@ pub enum Refusal {
         "codecs: they do not meet, and this relay has no room to transcode: take another, or raise [relay] transcode_threads"
     )]
     Full,
-    /// It has no plain ports: they were given back when it became WebRTC, or never asked for.
+    /// No plain ports: they were given back when the endpoint became WebRTC, or never asked for.
     #[error("ice, dtls: the end is WebRTC and cannot become plain")]
-    Settled,
+    NoPorts,
 }
 
 /// When a packet came in.
