@@ -20,11 +20,11 @@ pub const DEADLINE: Duration = Duration::from_secs(2);
 /// The ends of a session: leg, content, and what is told of each.
 pub type Ends = Vec<(LegId, u16, Local)>;
 
-/// What a worker is told to do.
+/// Command to a worker.
 #[derive(Debug)]
 pub enum Command {
-    /// Perform these, in this order.
-    Perform {
+    /// Execute these, in this order.
+    Execute {
         /// What.
         orders: Vec<Order>,
         /// An outcome for each.
@@ -107,16 +107,16 @@ pub enum Order {
     },
 }
 
-/// What came of an order.
+/// Outcome of an order.
 pub type Outcome = Result<Done, Denial>;
 
-/// An order that was performed.
+/// Result of an order that was executed.
 #[derive(Debug)]
 pub enum Done {
     /// A session is there, with these ends.
     Allocated(Ends),
     /// An end was told.
-    Told,
+    StateUpdate,
     /// An end was told, and its ICE credentials are others than it was made with.
     Renewed(Box<Local>),
     /// The number and the codec that are spoken at an end; `None`: it is not connected, or speaks none of ours.
@@ -131,7 +131,7 @@ pub enum Denial {
     /// No new session.
     #[error(transparent)]
     NoRoom(#[from] NoRoom),
-    /// It makes no sense to the core.
+    /// Refused by the core.
     #[error(transparent)]
     Refused(#[from] Refusal),
 }
@@ -161,7 +161,7 @@ pub enum NoAnswer {
     Lost,
 }
 
-/// What a worker has counted, for others to read.
+/// Counters of a worker, for other threads to read.
 #[derive(Debug, Default)]
 pub struct Gauges {
     /// See [`relay::session::Worker::histograms`].
@@ -175,7 +175,7 @@ pub struct Gauges {
     /// Share of its core that the thread used lately, thousandths.
     pub busy: AtomicU32,
     /// Directions of calls that are being transcoded now.
-    pub turned: AtomicU64,
+    pub transcoded: AtomicU64,
 }
 
 /// A [`Histograms`] that one thread writes and others read.
@@ -206,8 +206,8 @@ impl SharedHistograms {
 impl Gauges {
     /// Directions of calls that are being transcoded now.
     #[must_use]
-    pub fn turned(&self) -> u64 {
-        self.turned.load(Ordering::Relaxed)
+    pub fn transcoded(&self) -> u64 {
+        self.transcoded.load(Ordering::Relaxed)
     }
 
     /// Sessions, packets forwarded, packets dropped.
@@ -226,7 +226,7 @@ impl Gauges {
 
 /// The side of control; clones reach the same worker.
 #[derive(Clone, Debug)]
-pub struct Line {
+pub struct WorkerHandle {
     queue: SyncSender<Command>,
     waker: Waker,
     /// Its counters.
@@ -237,20 +237,20 @@ pub struct Line {
 ///
 /// # Errors
 /// Those of the system.
-pub fn line() -> std::io::Result<(Line, Receiver<Command>, Waker)> {
+pub fn worker_handle() -> std::io::Result<(WorkerHandle, Receiver<Command>, Waker)> {
     let (queue, commands) = sync_channel(QUEUE);
     let waker = Waker::new()?;
-    Ok((Line { queue, waker: waker.clone(), gauges: Arc::default() }, commands, waker))
+    Ok((WorkerHandle { queue, waker: waker.clone(), gauges: Arc::default() }, commands, waker))
 }
 
-impl Line {
+impl WorkerHandle {
     /// Hands a batch over at once; its outcomes come by the receiver.
     ///
     /// # Errors
     /// [`NoAnswer`]
     pub fn tell(&self, orders: Vec<Order>) -> Result<oneshot::Receiver<Vec<Outcome>>, NoAnswer> {
         let (reply, outcomes) = oneshot::channel();
-        self.queue.try_send(Command::Perform { orders, reply }).map_err(|refused| match refused {
+        self.queue.try_send(Command::Execute { orders, reply }).map_err(|refused| match refused {
             TrySendError::Full(_) => NoAnswer::Busy,
             TrySendError::Disconnected(_) => NoAnswer::Lost,
         })?;

@@ -1,11 +1,11 @@
 //! The control API: orders are checked, given to the workers that their sessions belong to, and answered.
 //!
-//! One rule: a unary call and the stream of batches are the same [`Service::perform`].
+//! One rule: a unary call and the stream of batches are the same [`Service::execute`].
 
-use crate::command::{DEADLINE, Denial, Done, Line, NoAnswer, NoRoom, Order, Outcome};
+use crate::command::{DEADLINE, Denial, Done, NoAnswer, NoRoom, Order, Outcome, WorkerHandle};
 use crate::convert;
 use crate::library::Library;
-use crate::state::{seal, words};
+use crate::state::{seal, wire};
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt, Stream, StreamExt, future::BoxFuture};
 use proto::v1;
@@ -26,14 +26,14 @@ use tracing::{Instrument, Span};
 
 /// Orders of one message.
 pub const BATCH: usize = 256;
-/// Messages of one stream that are being performed; further ones are read when one of them is done.
+/// Messages of one stream that are being executed; further ones are read when one of them is done.
 const UNDER_WAY: usize = 64;
 
 /// A media thread as control sees it.
 #[derive(Clone, Debug)]
 pub struct Member {
     /// The way to it.
-    pub line: Line,
+    pub handle: WorkerHandle,
     /// Its ICE port as peers see it.
     pub shared: SocketAddr,
     /// The same for peers of the other family.
@@ -57,7 +57,7 @@ pub struct Service {
     pub open: watch::Receiver<()>,
     /// Threads that transcode and play.
     pub sounds: Arc<[SoundHandle]>,
-    /// What can be played.
+    /// Sounds that can be played.
     pub library: Arc<Library>,
 }
 
@@ -77,20 +77,20 @@ enum Kind {
     Statistics,
 }
 
-/// What one thread was given: how its outcomes come, and for what.
+/// Orders given to one thread, and the way that their outcomes come.
 type Given = (Member, Result<oneshot::Receiver<Vec<Outcome>>, NoAnswer>, Vec<Ticket>);
 
 impl Service {
     /// The thread that a session lives on: always the same one.
-    pub(crate) fn place(&self, session: &str) -> usize {
+    pub(crate) fn worker_of(&self, session: &str) -> usize {
         let mut hash = DefaultHasher::new();
         session.hash(&mut hash);
         (hash.finish() % self.members.len().max(1) as u64) as usize
     }
 
-    /// Performs a batch. The threads have their orders when this returns, so batches are performed in the order in which they
+    /// Executes a batch. The threads have their orders when this returns, so batches are executed in the order in which they
     /// are given; the replies come in any.
-    pub fn perform(&self, orders: Vec<v1::Order>) -> impl Future<Output = Vec<v1::Reply>> + Send + use<> {
+    pub fn execute(&self, orders: Vec<v1::Order>) -> impl Future<Output = Vec<v1::Reply>> + Send + use<> {
         let mut replies = Vec::with_capacity(orders.len());
         let mut shares: Vec<(Vec<Order>, Vec<Ticket>)> =
             self.members.iter().map(|_| (vec![], vec![])).collect();
@@ -116,7 +116,7 @@ impl Service {
         }
         let members = self.members.iter().zip(shares).filter(|(_, (orders, _))| !orders.is_empty());
         let given: Vec<Given> = members
-            .map(|(member, (orders, tickets))| (member.clone(), member.line.tell(orders), tickets))
+            .map(|(member, (orders, tickets))| (member.clone(), member.handle.tell(orders), tickets))
             .collect();
         let service = self.clone();
         async move {
@@ -152,7 +152,7 @@ impl Service {
                 let (contents, webrtc) = convert::shape(&request)?;
                 let state = self.state(&request)?;
                 let v1::AllocateRequest { session, trace, .. } = request;
-                let place = self.place(&session);
+                let place = self.worker_of(&session);
                 let closed = self.closed(place);
                 (place, Kind::Allocate, Order::Allocate { session, trace, contents, webrtc, closed, state })
             }
@@ -160,24 +160,24 @@ impl Service {
                 convert::session(&request.session)?;
                 let (session, end) = (std::mem::take(&mut request.session), (request.leg, request.content));
                 let remote = Box::new(convert::remote(request)?);
-                (self.place(&session), Kind::Connect, Order::Connect { session, end, remote })
+                (self.worker_of(&session), Kind::Connect, Order::Connect { session, end, remote })
             }
             Asked::Update(v1::UpdateRequest { session, leaving: true, .. }) => {
                 convert::session(&session)?;
-                (self.place(&session), Kind::Update, Order::Leave { session })
+                (self.worker_of(&session), Kind::Update, Order::Leave { session })
             }
             Asked::Update(v1::UpdateRequest { session, leg, content, ice, picture, .. }) => {
                 convert::session(&session)?;
                 let (ice, end) = (convert::ice(ice.unwrap_or_default())?, (leg, content));
-                (self.place(&session), Kind::Update, Order::Update { session, end, ice, picture })
+                (self.worker_of(&session), Kind::Update, Order::Update { session, end, ice, picture })
             }
             Asked::Release(v1::ReleaseRequest { session, .. }) => {
                 convert::session(&session)?;
-                (self.place(&session), Kind::Release, Order::Release { session })
+                (self.worker_of(&session), Kind::Release, Order::Release { session })
             }
             Asked::Statistics(v1::StatisticsRequest { session }) => {
                 convert::session(&session)?;
-                (self.place(&session), Kind::Statistics, Order::Statistics { session })
+                (self.worker_of(&session), Kind::Statistics, Order::Statistics { session })
             }
         })
     }
@@ -190,7 +190,7 @@ impl Service {
         let octets = seal::open(&self.secret, &request.session, &request.state)
             .map_err(|error| Status::permission_denied(format!("state: {error}")))?;
         let snapshot =
-            words::read(&octets).ok_or_else(|| Status::permission_denied("state: it makes no sense"))?;
+            wire::decode(&octets).ok_or_else(|| Status::permission_denied("state: it makes no sense"))?;
         Ok(Some(Box::new(snapshot)))
     }
 
@@ -199,7 +199,7 @@ impl Service {
         if self.drain.stage() > runtime::drain::Stage::Running {
             return Some(NoRoom::Draining);
         }
-        let busy = self.members.get(place)?.line.gauges.busy();
+        let busy = self.members.get(place)?.handle.gauges.busy();
         (busy >= self.max_busy).then_some(NoRoom::Busy(busy / 10))
     }
 
@@ -231,7 +231,7 @@ impl Service {
                 Answer::Statistics(v1::StatisticsReply { ends: told(statistics), ..self.totals() })
             }
             // Only asked for within the process.
-            (_, Done::Told | Done::Voice(_)) => Answer::Connect(v1::ConnectReply::default()),
+            (_, Done::StateUpdate | Done::Voice(_)) => Answer::Connect(v1::ConnectReply::default()),
         };
         v1::Reply { id: ticket.id, reply: Some(answer) }
     }
@@ -239,7 +239,7 @@ impl Service {
     fn totals(&self) -> v1::StatisticsReply {
         let mut totals = v1::StatisticsReply::default();
         for member in self.members.iter() {
-            let (sessions, packets, dropped) = member.line.gauges.read();
+            let (sessions, packets, dropped) = member.handle.gauges.read();
             totals.sessions += sessions;
             totals.packets += packets;
             totals.dropped += dropped;
@@ -249,7 +249,7 @@ impl Service {
 
     /// One order by itself.
     async fn one(&self, order: Asked) -> Result<Answer, Status> {
-        let mut replies = self.perform(vec![v1::Order { id: 0, order: Some(order) }]).await;
+        let mut replies = self.execute(vec![v1::Order { id: 0, order: Some(order) }]).await;
         match replies.pop().and_then(|reply| reply.reply) {
             Some(Answer::Refused(v1::Refused { code, message })) => {
                 Err(Status::new(tonic::Code::from_i32(i32::try_from(code).unwrap_or(2)), message))
@@ -293,7 +293,7 @@ fn span(order: &Asked) -> Span {
     span
 }
 
-/// What fails is logged in its call's own trace.
+/// Logs a failure in its call's own trace.
 fn fail(id: u64, span: &Span, status: &Status) -> v1::Reply {
     span.in_scope(|| tracing::warn!(code = ?status.code(), "{}", status.message()));
     refused(id, status)
@@ -306,14 +306,14 @@ fn refused(id: u64, status: &Status) -> v1::Reply {
 
 /// A stream of batches and what is under way of it. It is driven by whoever reads its replies: one that does not read them is
 /// not read either.
-struct Conversation {
+struct OrderStream {
     service: Service,
     inward: Streaming<v1::Orders>,
     under_way: FuturesUnordered<BoxFuture<'static, Vec<v1::Reply>>>,
     ended: bool,
 }
 
-impl Conversation {
+impl OrderStream {
     async fn next(&mut self) -> Option<Result<v1::Replies, Status>> {
         loop {
             if self.ended && self.under_way.is_empty() {
@@ -331,7 +331,7 @@ impl Conversation {
                         let text = format!("orders: {} in a message, at most {BATCH} are taken", orders.len());
                         return Some(Err(Status::invalid_argument(text)));
                     }
-                    Some(Ok(v1::Orders { orders })) => self.under_way.push(self.service.perform(orders).boxed()),
+                    Some(Ok(v1::Orders { orders })) => self.under_way.push(self.service.execute(orders).boxed()),
                     Some(Err(_)) | None => self.ended = true,
                 },
             }
@@ -347,14 +347,14 @@ impl Relay for Service {
         &self,
         request: Request<Streaming<v1::Orders>>,
     ) -> Result<Response<Self::PerformStream>, Status> {
-        let conversation = Conversation {
+        let stream = OrderStream {
             service: self.clone(),
             inward: request.into_inner(),
             under_way: FuturesUnordered::new(),
             ended: false,
         };
-        let replies = futures::stream::unfold(conversation, |mut conversation| async move {
-            conversation.next().await.map(|replies| (replies, conversation))
+        let replies = futures::stream::unfold(stream, |mut stream| async move {
+            stream.next().await.map(|replies| (replies, stream))
         });
         Ok(Response::new(Box::pin(replies)))
     }

@@ -130,7 +130,7 @@ fn crypto(mut lines: Vec<v1::Crypto>) -> Result<Option<Crypto>, Status> {
     lines.pop().map(Crypto::try_from).transpose().map_err(|error| bad(error.field, error.why))
 }
 
-/// What the peer was told of our ICE after a restart, and after how many.
+/// Our credentials that the peer was told after a restart, and the number of restarts.
 fn told(told: v1::Ice) -> Result<(Credentials, u32), Status> {
     let Ice { ufrag, pwd, candidates, .. } = ice(told)?;
     let generation = candidates.first().map_or(0, |candidate| candidate.generation);

@@ -1,7 +1,7 @@
 //! The media relay: sockets and threads around `relay::session`.
 //!
 //! One rule: media threads are plain threads with epoll that own their sessions and sockets whole; tokio serves control
-//! only, and both meet at a bounded queue. Start at [`run`], then [`thread`] (the packet path) and its [`pace`], then
+//! only, and both meet at a bounded queue. Start at [`run`], then [`thread`] (the packet path) and its [`poll_interval`], then
 //! [`control`] (the API) and [`load`] (what orchestrators are told).
 
 pub mod command;
@@ -10,9 +10,9 @@ pub mod convert;
 mod cpu;
 pub mod library;
 pub mod load;
-pub mod pace;
 mod play;
 mod poll;
+pub mod poll_interval;
 pub mod ports;
 mod random;
 mod report;
@@ -23,7 +23,7 @@ mod udp;
 
 use anyhow::{Context, bail};
 use bus::directory::{Announcer, InstanceInfo, announce_every, asked_to_drain};
-use command::line;
+use command::worker_handle;
 use control::{Member, Service};
 use futures::Stream;
 use proto::auth::AuthToken;
@@ -90,23 +90,23 @@ pub async fn run(config: Config, bus: bus::Bus, control: Control, drain: Drain) 
     let (mut members, mut running, mut ways) = (vec![], vec![], vec![]);
     let shares = ports::divide(&config.relay)?;
     for _ in &shares {
-        ways.push((line()?, sound::finished()));
+        ways.push((worker_handle()?, sound::finished()));
     }
-    let takers: Vec<_> = ways
+    let media: Vec<_> = ways
         .iter()
-        .map(|((_, _, waker), (queue, _))| sound::Taker { queue: queue.clone(), waker: waker.clone() })
+        .map(|((_, _, waker), (queue, _))| sound::FrameQueue { queue: queue.clone(), waker: waker.clone() })
         .collect();
-    let sounds = sound::start(config.relay.transcode_threads(), config.relay.transcode_complexity, &takers)?;
+    let sounds = sound::start(config.relay.transcode_threads(), config.relay.transcode_complexity, &media)?;
     let mut capacity = 0;
     let cores = cores(&config.relay)?;
-    for (number, ((shared, ports), ((line, commands, waker), (_, finished)))) in
+    for (number, ((shared, ports), ((handle, commands, waker), (_, finished)))) in
         shares.into_iter().zip(ways).enumerate()
     {
         // A call takes a pair for each leg.
         capacity += ports.len() as u64 / 2;
         let address = SocketAddr::new(advertise, shared.local_addr()?.port());
         let other = config.relay.advertise6.map(|other| SocketAddr::new(other.into(), address.port()));
-        members.push(Member { line: line.clone(), shared: address, other });
+        members.push(Member { handle: handle.clone(), shared: address, other });
         let parts = thread::Parts {
             limits,
             certificate: certificate.clone(),
@@ -121,19 +121,19 @@ pub async fn run(config: Config, bus: bus::Bus, control: Control, drain: Drain) 
             sounds: (u16::try_from(number)?, sounds.clone()),
             finished,
             states: states.clone(),
-            gauges: line.gauges.clone(),
+            gauges: handle.gauges.clone(),
             core: cores.get(number).copied(),
             batch_us: config.relay.batch_us,
         };
         let (dead, done) = (dead.clone(), oneshot::channel::<()>());
         let work = move || {
-            let _ends = (Ends(dead), done.0);
+            let _ends = (DeathNotice(dead), done.0);
             if let Err(error) = thread::run(parts) {
                 tracing::error!(%error, "a media thread could not begin");
             }
         };
         std::thread::Builder::new().name(format!("media-{number}")).spawn(work)?;
-        running.push((line, done.1));
+        running.push((handle, done.1));
     }
     drop((reports, states, dead));
 
@@ -178,7 +178,7 @@ pub async fn run(config: Config, bus: bus::Bus, control: Control, drain: Drain) 
 
     let ended = tokio::select! {
         () = drain.stopping() => Ok(()),
-        () = look_after(&drain, &members, &announcer, config.relay.max_load) => Ok(()),
+        () = report_load(&drain, &members, &announcer, config.relay.max_load) => Ok(()),
         _ = death.recv() => Err(anyhow::anyhow!("a media thread has died")),
     };
     asked.abort();
@@ -186,8 +186,8 @@ pub async fn run(config: Config, bus: bus::Bus, control: Control, drain: Drain) 
     announcer.leave().await;
     drop(closing);
     let _ = quit.send(());
-    for (line, done) in running {
-        line.stop();
+    for (handle, done) in running {
+        handle.stop();
         let _ = tokio::time::timeout(BEAT, done).await;
     }
     let _ = tokio::time::timeout(BEAT, serving).await;
@@ -197,22 +197,22 @@ pub async fn run(config: Config, bus: bus::Bus, control: Control, drain: Drain) 
 }
 
 /// Tells that a thread has ended, in whatever way.
-struct Ends(mpsc::Sender<()>);
+struct DeathNotice(mpsc::Sender<()>);
 
-impl Drop for Ends {
+impl Drop for DeathNotice {
     fn drop(&mut self) {
         let _ = self.0.try_send(());
     }
 }
 
 /// Tells how the relay stands, until it drains and no session is left.
-async fn look_after(drain: &Drain, members: &[Member], announcer: &Announcer, max_load: u32) {
+async fn report_load(drain: &Drain, members: &[Member], announcer: &Announcer, max_load: u32) {
     let mut empty = 0;
     let mut load = load::Load::default();
     loop {
         let each = members.iter().map(|member| {
-            let (sessions, forwarded, dropped) = member.line.gauges.read();
-            load::Counted { sessions, forwarded, dropped, busy: member.line.gauges.busy() }
+            let (sessions, forwarded, dropped) = member.handle.gauges.read();
+            load::Counted { sessions, forwarded, dropped, busy: member.handle.gauges.busy() }
         });
         load.take(each, runtime::clock::now_ms());
         metrics::gauge!("tandem_relay_sessions").set(load.sum.sessions as f64);
@@ -220,14 +220,14 @@ async fn look_after(drain: &Drain, members: &[Member], announcer: &Announcer, ma
         metrics::counter!("tandem_relay_packets_dropped_total").absolute(load.sum.dropped);
         metrics::gauge!("tandem_relay_packets_per_second").set(load.packets as f64);
         metrics::gauge!("tandem_relay_busiest_thread").set(f64::from(load.sum.busy) / 1_000.0);
-        let turned: u64 = members.iter().map(|member| member.line.gauges.turned()).sum();
-        metrics::gauge!("tandem_relay_transcoded_streams").set(turned as f64);
-        measure(members);
+        let transcoded: u64 = members.iter().map(|member| member.handle.gauges.transcoded()).sum();
+        metrics::gauge!("tandem_relay_transcoded_streams").set(transcoded as f64);
+        export_histograms(members);
         let draining = drain.stage() > Stage::Running;
         let sessions = load.sum.sessions;
         announcer.update(|card| {
             // What a transcoded call costs beyond a relayed one; it has two streams.
-            (card.load, card.draining) = (sessions + turned * (TRANSCODED - 1) / 2, draining);
+            (card.load, card.draining) = (sessions + transcoded * (TRANSCODED - 1) / 2, draining);
             (card.packets, card.busy, card.max_busy) = (load.packets, load.sum.busy, max_load * 10);
         });
         if draining {
@@ -261,9 +261,9 @@ fn cores(config: &RelayConfig) -> anyhow::Result<Vec<usize>> {
 
 /// How the streams of all calls are, second by second: histograms in Prometheus' own form, since the media threads count into
 /// buckets themselves.
-fn measure(members: &[Member]) {
+fn export_histograms(members: &[Member]) {
     let mut histograms = Histograms::default();
-    members.iter().for_each(|member| member.line.gauges.histograms.add_to(&mut histograms));
+    members.iter().for_each(|member| member.handle.gauges.histograms.add_to(&mut histograms));
     for ((scale, counts), sum) in Scale::ALL.into_iter().zip(histograms.counts).zip(histograms.sums) {
         let (name, unit) = match scale {
             Scale::Loss => ("tandem_relay_loss_ratio", 1e6),

@@ -1,4 +1,4 @@
-//! What can be played: files of one directory, by name; each is read and encoded once for a codec and shared by all who
+//! Sounds that can be played: files of one directory, by name; each is read and encoded once for a codec and shared by all who
 //! hear it. What was used last is kept, within a bound.
 
 use ::sound::codec::Kind;
@@ -24,7 +24,7 @@ const NAME: usize = 128;
 #[derive(Debug)]
 pub struct Library {
     directory: Option<PathBuf>,
-    /// Used last at the end. Held while a file is read: who asks for the same one meanwhile finds it.
+    /// Used last at the end. Sockets while a file is read: who asks for the same one meanwhile finds it.
     tracks: Mutex<Vec<Kept>>,
 }
 

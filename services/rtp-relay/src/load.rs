@@ -1,6 +1,6 @@
-//! What a relay carries, as orchestrators are told: packets a second and the busiest thread's share of its core.
+//! Load of a relay, as orchestrators are told: packets a second and the busiest thread's share of its core.
 
-/// What one thread has counted, or all of them.
+/// Counters of one thread, or of all.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counted {
     /// Sessions now.

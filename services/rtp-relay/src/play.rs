@@ -31,11 +31,11 @@ impl Service {
         Ok(v1::PlayReply {})
     }
 
-    /// What the thread of a session made of one order.
+    /// Gives one order to the thread of a session and waits for the outcome.
     async fn told(&self, session: &str, order: Order) -> Result<Done, Status> {
         let lost = || Status::unavailable(NoAnswer::Lost.to_string());
-        let member = self.members.get(self.place(session)).ok_or_else(lost)?;
-        let told = member.line.tell(vec![order]).map_err(|error| Status::unavailable(error.to_string()))?;
+        let member = self.members.get(self.worker_of(session)).ok_or_else(lost)?;
+        let told = member.handle.tell(vec![order]).map_err(|error| Status::unavailable(error.to_string()))?;
         let outcomes = tokio::time::timeout(DEADLINE, told).await.ok().and_then(Result::ok);
         let outcome = outcomes.and_then(|mut outcomes| outcomes.pop()).ok_or_else(lost)?;
         outcome.map_err(|denial| denied(&denial))

@@ -25,7 +25,7 @@ impl Poll {
         Ok(Poll { epoll, numbers: Vec::with_capacity(EVENTS) })
     }
 
-    /// Watches a descriptor for input, told once each time that some comes: who takes it up reads all of it. (Told as long as
+    /// Watches a descriptor for input, told once each time that some comes: who takes it up reads all of it. (StateUpdate as long as
     /// there is some, the kernel would look at every socket twice.) It leaves by being closed.
     ///
     /// # Errors

@@ -99,7 +99,7 @@ impl Ports {
     }
 
     /// This very pair, if it is free: a session that was here before this process goes on where its peers send to.
-    pub fn take_this(&mut self, port: u16) -> Option<Pair> {
+    pub fn take_port(&mut self, port: u16) -> Option<Pair> {
         if let Some(place) = self.spare.iter().position(|pair| pair.port == port) {
             return self.spare.remove(place);
         }
@@ -121,7 +121,7 @@ fn bind(address: IpAddr, port: u16) -> std::io::Result<Pair> {
     Ok(Pair { rtp, rtcp, port })
 }
 
-/// What one worker begins with: the socket that all its ICE ends share, and its part of the range.
+/// Ports of one worker: the socket that all its ICE endpoints share, and its part of the range.
 pub type Share = (UdpSocket, Ports);
 
 /// Divides the range among the threads, each with one shared port and its own pairs.
@@ -246,8 +246,8 @@ mod tests {
                 assert!(share.prepare(0, || 3));
             }
             let all = share.len();
-            assert_eq!(share.take_this(*port).map(|pair| pair.port), Some(*port));
-            assert_eq!(share.take_this(*port).map(|pair| pair.port), None, "in use");
+            assert_eq!(share.take_port(*port).map(|pair| pair.port), Some(*port));
+            assert_eq!(share.take_port(*port).map(|pair| pair.port), None, "in use");
             assert_eq!(share.len(), all - 1);
         }
     }

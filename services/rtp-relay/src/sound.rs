@@ -14,7 +14,7 @@ const TURN: usize = 4_096;
 
 /// A media thread as these threads see it.
 #[derive(Clone, Debug)]
-pub struct Taker {
+pub struct FrameQueue {
     /// Finished packets.
     pub queue: SyncSender<SoundFrame>,
     /// Wakes it for them.
@@ -31,34 +31,34 @@ pub fn finished() -> (SyncSender<SoundFrame>, Receiver<SoundFrame>) {
 ///
 /// # Errors
 /// Those of the system.
-pub fn start(threads: usize, complexity: u8, takers: &[Taker]) -> std::io::Result<Vec<SoundHandle>> {
+pub fn start(threads: usize, complexity: u8, media: &[FrameQueue]) -> std::io::Result<Vec<SoundHandle>> {
     (0..threads)
         .map(|number| {
             let ((orders, told), (packets, coming)) = (channel(), sync_channel(WAITING));
             let load = Arc::new(Load::default());
-            let maker = Maker {
+            let thread = SoundThread {
                 scheduler: Scheduler::new(complexity, load.clone()),
                 told,
                 coming,
-                takers: takers.to_vec(),
-                woken: vec![false; takers.len()],
+                media: media.to_vec(),
+                woken: vec![false; media.len()],
             };
-            std::thread::Builder::new().name(format!("sound-{number}")).spawn(move || maker.run())?;
+            std::thread::Builder::new().name(format!("sound-{number}")).spawn(move || thread.run())?;
             Ok(SoundHandle { orders, packets, load })
         })
         .collect()
 }
 
-struct Maker {
+struct SoundThread {
     scheduler: Scheduler,
     told: Receiver<Order>,
     coming: Receiver<SoundFrame>,
-    takers: Vec<Taker>,
-    /// Who is to be woken.
+    media: Vec<FrameQueue>,
+    /// Media threads that are to be woken.
     woken: Vec<bool>,
 }
 
-impl Maker {
+impl SoundThread {
     fn run(mut self) {
         let start = runtime::clock::instant();
         let now =
@@ -91,12 +91,12 @@ impl Maker {
     }
 
     fn turn(&mut self, now: u64) {
-        let Maker { scheduler, coming, takers, woken, .. } = self;
+        let SoundThread { scheduler, coming, media, woken, .. } = self;
         let mut emit = |frame: &SoundFrame| {
             let worker = usize::from(frame.key.worker);
-            if let (Some(taker), Some(woken)) = (takers.get(worker), woken.get_mut(worker)) {
+            if let (Some(thread), Some(woken)) = (media.get(worker), woken.get_mut(worker)) {
                 // A media thread that does not keep up loses them, as it would lose packets of the network.
-                *woken |= taker.queue.try_send(frame.clone()).is_ok();
+                *woken |= thread.queue.try_send(frame.clone()).is_ok();
             }
         };
         for mut frame in coming.try_iter().take(TURN) {
@@ -105,9 +105,9 @@ impl Maker {
             scheduler.packet(&frame, &mut emit);
         }
         scheduler.tick(now, &mut emit);
-        for (taker, woken) in takers.iter().zip(woken) {
+        for (thread, woken) in media.iter().zip(woken) {
             if std::mem::take(woken) {
-                taker.waker.wake();
+                thread.waker.wake();
             }
         }
     }

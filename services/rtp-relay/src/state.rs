@@ -1,10 +1,10 @@
-//! What must outlive this relay, to the orchestrators: sealed, in batches, told again until it is stored.
+//! Sends the state that must outlive this relay to the orchestrators: sealed, in batches, again until it is stored.
 //!
 //! One rule: of each session only the newest state matters. What waits here is one entry a session, so an orchestrator or a store
-//! that is away costs no memory. Start at [`run`]; [`seal`] says who can read it, [`words`] how it is written.
+//! that is away costs no memory. Start at [`run`]; [`seal`] says who can read it, [`wire`] how it is written.
 
 pub mod seal;
-pub mod words;
+pub mod wire;
 
 use bus::{Bus, Message};
 use prost::Message as _;
@@ -16,13 +16,13 @@ use std::collections::HashMap;
 use std::time::Duration;
 use tokio::sync::mpsc;
 
-/// What a media thread tells of a session.
+/// State of a session, from its media thread.
 #[derive(Debug)]
-pub enum Told {
-    /// How it stands.
-    State(String, Box<Snapshot>),
-    /// It has ended.
-    Gone(String),
+pub enum StateUpdate {
+    /// The session has changed.
+    Changed(String, Box<Snapshot>),
+    /// The session has ended.
+    Ended(String),
 }
 
 /// How long it is waited for more to go along.
@@ -35,14 +35,14 @@ const TIMEOUT: Duration = Duration::from_secs(2);
 const PAUSE: Duration = Duration::from_millis(250);
 
 /// Tells what the media threads tell until they are gone.
-pub async fn run(bus: Bus, instance: String, sealer: Sealer, mut told: mpsc::Receiver<Told>) {
+pub async fn run(bus: Bus, instance: String, sealer: Sealer, mut told: mpsc::Receiver<StateUpdate>) {
     let mut waiting: HashMap<String, Option<Vec<u8>>> = HashMap::new();
     let keep = |waiting: &mut HashMap<String, Option<Vec<u8>>>, told| match told {
-        Told::Gone(session) => {
+        StateUpdate::Ended(session) => {
             waiting.insert(session, None);
         }
-        Told::State(session, snapshot) => {
-            let octets = words::write(&snapshot).encode_to_vec();
+        StateUpdate::Changed(session, snapshot) => {
+            let octets = wire::encode(&snapshot).encode_to_vec();
             match sealer.seal(&session, &octets) {
                 Some(sealed) => {
                     waiting.insert(session, Some(sealed));
@@ -126,18 +126,19 @@ mod tests {
         let (tell, told) = mpsc::channel(16);
         let secret = Secret::new(b"the cluster's");
         let running = tokio::spawn(run(bus, "relay-1".into(), Sealer::new(&secret, [1; 16]), told));
-        let state =
-            |ms| Told::State("call".into(), Box::new(Snapshot { at: signal::Time(ms), ends: vec![] }));
+        let state = |ms| {
+            StateUpdate::Changed("call".into(), Box::new(Snapshot { at: signal::Time(ms), ends: vec![] }))
+        };
         tell.send(state(1)).await.unwrap();
         let lost = inbox.next().await.unwrap();
         tell.send(state(2)).await.unwrap();
-        tell.send(Told::Gone("other".into())).await.unwrap();
+        tell.send(StateUpdate::Ended("other".into())).await.unwrap();
         drop(lost);
         let request = inbox.next().await.unwrap();
         let batch = RelayState::decode(request.message.payload.clone()).unwrap();
         assert_eq!((batch.instance.as_str(), &batch.gone[..]), ("relay-1", &["other".to_owned()][..]));
         let octets = seal::open(&secret, "call", &batch.sessions[0].sealed).unwrap();
-        assert_eq!(words::read(&octets).unwrap().at, signal::Time(2));
+        assert_eq!(wire::decode(&octets).unwrap().at, signal::Time(2));
         request.reply("").await.unwrap();
         drop(tell);
         running.await.unwrap();

@@ -1,10 +1,10 @@
 //! A media thread: one epoll, its sockets, one `relay::session::Worker`. It shares nothing on the packet path.
 
 use crate::command::{Command, Denial, Done, Ends, Gauges, NoRoom, Order, Outcome};
-use crate::pace::Pace;
 use crate::poll::{Poll, Waker};
+use crate::poll_interval::PollInterval;
 use crate::ports::{NoPort, Pair, Ports};
-use crate::state::Told;
+use crate::state::StateUpdate;
 use crate::udp::{BATCH, Batch};
 use crate::{cpu, random, udp};
 use ::sound::scheduler::SoundFrame;
@@ -31,7 +31,7 @@ const TURN: usize = 32;
 /// processor's first cache, and so does each of the three paths while it is taken so often (measured: 5 to 10 % of a packet).
 const TOGETHER: usize = 16;
 const _: () = assert!(TOGETHER + TURN <= BATCH);
-/// Orders performed before media has its turn again: some hundred microseconds' worth.
+/// Orders executed before media has its turn again: some hundred microseconds' worth.
 const ORDERS: usize = 16;
 /// In place of an address that is not known.
 const NOBODY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
@@ -44,12 +44,12 @@ const SLICE: usize = 64;
 /// Sleep at most this long, ms.
 const LONGEST: u64 = 1_000;
 
-/// What a thread begins with.
+/// Parts that a thread is made from.
 #[derive(Debug)]
 pub struct Parts {
     /// Times of the core.
     pub limits: Limits,
-    /// What its WebRTC ends show.
+    /// Certificate of its WebRTC endpoints.
     pub certificate: Certificate,
     /// Its ICE port as an address of an interface.
     pub address: SocketAddr,
@@ -61,21 +61,21 @@ pub struct Parts {
     pub ports: Ports,
     /// Address put into descriptions.
     pub advertise: IpAddr,
-    /// What it is told.
+    /// Commands to it.
     pub commands: Receiver<Command>,
     /// Wakes it for that.
     pub waker: Waker,
-    /// What it tells.
+    /// Events for the orchestrators.
     pub reports: mpsc::Sender<Report>,
     /// Its place among the media threads, and the threads that make sound for it.
     pub sounds: (u16, Vec<SoundHandle>),
     /// Packets that they finished; they wake it for them.
     pub finished: Receiver<SoundFrame>,
-    /// What must outlive it.
-    pub states: mpsc::Sender<Told>,
-    /// What it counts.
+    /// State that must outlive it.
+    pub states: mpsc::Sender<StateUpdate>,
+    /// Counters.
     pub gauges: Arc<Gauges>,
-    /// It stays on this core.
+    /// Core that it is pinned to.
     pub core: Option<usize>,
     /// Longest wait for packets to gather, us; 0 = none.
     pub batch_us: u64,
@@ -86,9 +86,9 @@ struct Thread {
     worker: Worker,
     poll: Poll,
     batch: Batch,
-    pace: Pace,
+    interval: PollInterval,
     /// By the place of the end.
-    pairs: Vec<Option<Held>>,
+    pairs: Vec<Option<Sockets>>,
     /// Sockets that may have more to read.
     unread: Vec<u64>,
     /// Packets in the batch that came and are yet to be looked at.
@@ -105,7 +105,7 @@ struct Thread {
     /// When the histograms of its streams were stored.
     told: Time,
     /// Counts the turns of its loop.
-    look: u64,
+    round: u64,
 }
 
 /// A packet that was read.
@@ -125,16 +125,16 @@ struct Own {
 }
 
 /// The sockets of an end.
-struct Held {
+struct Sockets {
     id: EndpointId,
     pair: Pair,
-    /// Whom the kernel knows as the only peer of the RTP socket.
+    /// Address that the RTP socket is connected with.
     peer: Option<SocketAddr>,
-    /// The look at which its RTP socket was read last.
-    look: u64,
+    /// The round in which its RTP socket was read last.
+    round: u64,
 }
 
-/// A batch that is being performed.
+/// A batch that is being executed.
 struct Pending {
     orders: std::vec::IntoIter<Order>,
     outcomes: Vec<Outcome>,
@@ -167,7 +167,7 @@ pub fn run(parts: Parts) -> std::io::Result<()> {
     let both = parts.shared.local_addr().is_ok_and(|address| address.is_ipv6());
     let mut thread = Thread {
         worker,
-        pace: Pace::new(parts.batch_us),
+        interval: PollInterval::new(parts.batch_us),
         connects: parts.shared.local_addr().is_ok_and(|address| !address.ip().is_unspecified()),
         parts,
         poll,
@@ -180,13 +180,13 @@ pub fn run(parts: Parts) -> std::io::Result<()> {
         pending: None,
         started,
         told: Time(0),
-        look: 0,
+        round: 0,
     };
     let (number, lines) = thread.parts.sounds.clone();
     thread.worker.set_sound_threads(number, lines);
     let mut ready = Vec::with_capacity(2 * BATCH);
     loop {
-        thread.gather();
+        thread.wait_for_batch();
         let now = thread.now().time();
         let sleep = thread.worker.poll_timeout().map_or(LONGEST, |at| at.since(now).min(LONGEST));
         // Sockets that had more than their turn come first; nobody tells of them again.
@@ -196,23 +196,23 @@ pub fn run(parts: Parts) -> std::io::Result<()> {
         let sleep = if ready.is_empty() && thread.pending.is_none() && !short { sleep } else { 0 };
         ready.extend_from_slice(thread.poll.wait(sleep));
         let at = thread.now();
-        thread.look += 1;
+        thread.round += 1;
         for number in &ready {
             match *number {
                 WAKE => thread.parts.waker.clear(),
                 number => thread.read(number, at),
             }
         }
-        thread.pass_on(at);
-        thread.finish(at);
+        thread.forward(at);
+        thread.send_sound(at);
         // Sockets are closed only from here on: no number above was stale.
-        if thread.perform(at.time()) {
+        if thread.execute(at.time()) {
             return Ok(());
         }
         thread.worker.handle_timeout(at.time());
-        thread.speak(at);
-        thread.settle(at.time());
-        thread.hand_on(at.time());
+        thread.send_rtcp(at);
+        thread.flush(at.time());
+        thread.send_states(at.time());
         if ready.is_empty() && short {
             thread.prepare(at.time());
         }
@@ -232,16 +232,16 @@ impl Thread {
     }
 
     /// Lets packets gather while there are many.
-    fn gather(&mut self) {
+    fn wait_for_batch(&mut self) {
         if !self.unread.is_empty() || self.pending.is_some() || self.poll.is_full() {
             return;
         }
         let now = self.passed();
-        if self.pace.is_due(now) {
-            self.pace.used(cpu::used_us(), now);
-            self.parts.gauges.busy.store(self.pace.busy(), Ordering::Relaxed);
+        if self.interval.is_due(now) {
+            self.interval.used(cpu::used_us(), now);
+            self.parts.gauges.busy.store(self.interval.busy(), Ordering::Relaxed);
         }
-        let sleep = self.pace.look(now);
+        let sleep = self.interval.next_poll(now);
         if sleep > 0 {
             std::thread::sleep(Duration::from_micros(sleep));
         }
@@ -260,10 +260,10 @@ impl Thread {
     fn read(&mut self, number: u64, at: Arrival) {
         let Some((fd, socket)) = self.socket(number) else { return };
         if self.came.len() >= TOGETHER {
-            self.pass_on(at);
+            self.forward(at);
         }
         let place = self.came.len();
-        if let Some(from) = self.only(number) {
+        if let Some(from) = self.connected_peer(number) {
             if let Some(length) = self.batch.receive_one(fd, place) {
                 self.came.push(Came { place, socket, from, length });
             }
@@ -281,7 +281,7 @@ impl Thread {
     }
 
     /// Looks at what was read, and sends what leaves for it.
-    fn pass_on(&mut self, at: Arrival) {
+    fn forward(&mut self, at: Arrival) {
         let mut came = std::mem::take(&mut self.came);
         for Came { place, socket, from, length } in came.drain(..) {
             if let Some(departure) =
@@ -294,11 +294,11 @@ impl Thread {
         self.send();
     }
 
-    /// The peer of a connected socket of which one packet is read now: whoever had one at the look before, too, has many.
-    fn only(&mut self, number: u64) -> Option<SocketAddr> {
+    /// The peer of a connected socket of which one packet is read now: one that had a packet in the round before, too, has many.
+    fn connected_peer(&mut self, number: u64) -> Option<SocketAddr> {
         let held = self.pairs.get_mut((number >> 1) as usize)?.as_mut().filter(|_| number & 1 == 0)?;
-        let before = std::mem::replace(&mut held.look, self.look);
-        held.peer.filter(|_| before + 1 != self.look)
+        let before = std::mem::replace(&mut held.round, self.round);
+        held.peer.filter(|_| before + 1 != self.round)
     }
 
     /// Keeps a packet at its place until [`Thread::send`].
@@ -315,7 +315,7 @@ impl Thread {
         if number == SHARED {
             return Some((self.parts.shared.as_raw_fd(), Socket::Shared));
         }
-        let Held { id, pair, .. } = self.pairs.get((number >> 1) as usize)?.as_ref()?;
+        let Sockets { id, pair, .. } = self.pairs.get((number >> 1) as usize)?.as_ref()?;
         Some(match number & 1 {
             0 => (pair.rtp.as_raw_fd(), Socket::Rtp(*id)),
             _ => (pair.rtcp.as_raw_fd(), Socket::Rtcp(*id)),
@@ -345,7 +345,7 @@ impl Thread {
     }
 
     /// Sends what the sound threads have finished.
-    fn finish(&mut self, at: Arrival) {
+    fn send_sound(&mut self, at: Arrival) {
         let mut used = 0;
         for count in 0.. {
             if count == FINISHED {
@@ -366,13 +366,13 @@ impl Thread {
         self.send();
     }
 
-    /// Performs some of what control asked for; true = stop.
-    fn perform(&mut self, now: Time) -> bool {
+    /// Executes some of the orders; returns true to stop.
+    fn execute(&mut self, now: Time) -> bool {
         for _ in 0..ORDERS {
             let pending = match self.pending.take() {
                 Some(pending) => Some(pending),
                 None => match self.parts.commands.try_recv() {
-                    Ok(Command::Perform { orders, reply }) => {
+                    Ok(Command::Execute { orders, reply }) => {
                         let outcomes = Vec::with_capacity(orders.len());
                         Some(Pending { orders: orders.into_iter(), outcomes, reply })
                     }
@@ -425,11 +425,11 @@ impl Thread {
             }
             Order::Play { session, end: (leg, content), track, mode } => {
                 worker.play(&session, leg, content, track, mode, now)?;
-                Done::Told
+                Done::StateUpdate
             }
             Order::Leave { session } => {
                 worker.hand_over(&session)?;
-                Done::Told
+                Done::StateUpdate
             }
             Order::Release { session } => Done::Statistics(worker.release(&session)),
             Order::Statistics { session } => Done::Statistics(worker.statistics(&session)),
@@ -457,7 +457,7 @@ impl Thread {
             let mut port = 0;
             let same = had.next();
             if webrtc >> leg.0 & 1 == 0 {
-                let same = same.and_then(|port| ports.take_this(port));
+                let same = same.and_then(|port| ports.take_port(port));
                 let pair = same.map_or_else(|| ports.take(now.0, random::number), Ok)?;
                 port = pair.port;
                 let place = id.index as usize;
@@ -472,7 +472,7 @@ impl Thread {
                     ports.give_back(port, now.0);
                     return Err(NoPort);
                 }
-                pairs[place] = Some(Held { id, pair, peer: None, look: 0 });
+                pairs[place] = Some(Sockets { id, pair, peer: None, round: 0 });
             }
             let Credentials { ufrag, pwd } = random::credentials();
             Ok(Local {
@@ -497,16 +497,16 @@ impl Thread {
     }
 
     /// Hands on what must outlive this relay, a slice at a time.
-    fn hand_on(&mut self, now: Time) {
+    fn send_states(&mut self, now: Time) {
         // Without room it waits in the sessions themselves.
         let room = self.parts.states.capacity().min(SLICE);
         for (session, snapshot) in self.worker.poll_snapshots(now, room) {
-            let _ = self.parts.states.try_send(Told::State(session, Box::new(snapshot)));
+            let _ = self.parts.states.try_send(StateUpdate::Changed(session, Box::new(snapshot)));
         }
         while let Ok(room) = self.parts.states.try_reserve()
             && let Some(session) = self.worker.poll_ended()
         {
-            room.send(Told::Gone(session));
+            room.send(StateUpdate::Ended(session));
         }
     }
 
@@ -514,7 +514,7 @@ impl Thread {
     fn close(&mut self, now: Time) {
         while let Some(id) = self.worker.poll_closed() {
             let held = self.pairs.get_mut(id.index as usize);
-            if let Some(Held { pair, .. }) = held.and_then(|held| held.take_if(|held| held.id == id)) {
+            if let Some(Sockets { pair, .. }) = held.and_then(|held| held.take_if(|held| held.id == id)) {
                 self.parts.ports.give_back(pair.port, now.0);
             }
         }
@@ -530,7 +530,7 @@ impl Thread {
     }
 
     /// Sends what the ends say by themselves: reports, what is asked of peers, packets once more.
-    fn speak(&mut self, at: Arrival) {
+    fn send_rtcp(&mut self, at: Arrival) {
         let mut place = 0;
         while let Some(departure) = self.worker.poll_transmit(at, self.batch.buffer(place)) {
             self.leave(place, departure);
@@ -544,7 +544,7 @@ impl Thread {
     }
 
     /// Tells what there is to tell.
-    fn settle(&mut self, now: Time) {
+    fn flush(&mut self, now: Time) {
         self.close(now);
         while let Some(datagram) = self.worker.poll_datagram() {
             // Lost is as good as late: STUN and DTLS repeat.
@@ -571,12 +571,12 @@ impl Thread {
         gauges.sessions.store(sessions, Ordering::Relaxed);
         gauges.forwarded.store(forwarded, Ordering::Relaxed);
         gauges.dropped.store(dropped, Ordering::Relaxed);
-        gauges.turned.store(self.worker.transcoded().0, Ordering::Relaxed);
+        gauges.transcoded.store(self.worker.transcoded().0, Ordering::Relaxed);
     }
 }
 
-/// What is told of an end that heard of its peer.
+/// Returns the reply of an endpoint that was told of its peer.
 fn told(worker: &Worker, session: &str, leg: u32, content: u32) -> Done {
     let local = worker.restarted(session, leg, content);
-    local.map_or(Done::Told, |local| Done::Renewed(Box::new(local.clone())))
+    local.map_or(Done::StateUpdate, |local| Done::Renewed(Box::new(local.clone())))
 }

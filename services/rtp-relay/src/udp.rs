@@ -255,7 +255,7 @@ impl Batch {
         None
     }
 
-    /// Who sent the datagram at a place that was read, and its octets; `None` when it was cut short.
+    /// Returns the sender of a datagram that was read, and its octets; `None` when it was cut short.
     pub fn read(&mut self, place: usize) -> Option<(SocketAddr, usize)> {
         let header = self.inward.headers.get_mut(place)?;
         header.msg_hdr.msg_namelen = 28;

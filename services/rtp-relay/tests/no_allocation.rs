@@ -45,7 +45,7 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// What the media thread has allocated so far.
+/// Number of allocations of the media thread so far.
 fn allocated() -> usize {
     let mut tasks = std::fs::read_dir("/proc/self/task").unwrap().flatten();
     let named = |task: &std::fs::DirEntry| {

@@ -71,7 +71,7 @@ impl Browser {
         Time(self.started.elapsed().as_millis() as u64)
     }
 
-    /// What it says of itself, with the phone's codecs in other numbers.
+    /// Its own description, with the phone's codecs under other payload types.
     fn describes(&self, session: &str, leg: u32, candidates: bool) -> v1::ConnectRequest {
         let candidate = v1::Candidate {
             foundation: "1".into(),
@@ -101,7 +101,7 @@ impl Browser {
         }
     }
 
-    /// It hears what the relay says of its end.
+    /// Takes the description of the relay's endpoint.
     fn meets(&mut self, end: &LocalEnd) {
         let ice = end.ice.as_ref().unwrap();
         let candidates = ice.candidates.iter().map(|c| candidate(c.address.parse().unwrap())).collect();

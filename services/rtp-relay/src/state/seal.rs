@@ -89,7 +89,7 @@ pub fn open(secret: &Secret, session: &str, sealed: &[u8]) -> Result<Vec<u8>, Un
     Ok(body)
 }
 
-/// What is authenticated besides: the head, and whose it is.
+/// Additional authenticated data: the head, and the name of the session.
 fn about(head: &[u8], session: &str) -> Vec<u8> {
     [head, session.as_bytes()].concat()
 }

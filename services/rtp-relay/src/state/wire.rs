@@ -17,7 +17,7 @@ const FINGERPRINTS: usize = 16;
 
 /// A snapshot as it is sealed.
 #[must_use]
-pub fn write(snapshot: &Snapshot) -> v1::SessionState {
+pub fn encode(snapshot: &Snapshot) -> v1::SessionState {
     v1::SessionState { at_ms: snapshot.at.0, ends: snapshot.ends.iter().map(end).collect() }
 }
 
@@ -87,9 +87,9 @@ fn splice(splice: Spliced) -> v1::SpliceState {
     }
 }
 
-/// Reads what [`write`] wrote; `None` where it makes no sense.
+/// Reads what [`encode`] wrote; `None` where it makes no sense.
 #[must_use]
-pub fn read(octets: &[u8]) -> Option<Snapshot> {
+pub fn decode(octets: &[u8]) -> Option<Snapshot> {
     let state = v1::SessionState::decode(octets).ok()?;
     if state.ends.len() > (LEGS * CONTENTS) as usize {
         return None;
@@ -244,20 +244,20 @@ mod tests {
 
     #[test]
     fn a_snapshot_is_read_as_it_was_written() {
-        let octets = write(&snapshot()).encode_to_vec();
-        assert_eq!(read(&octets), Some(snapshot()));
+        let octets = encode(&snapshot()).encode_to_vec();
+        assert_eq!(decode(&octets), Some(snapshot()));
         for length in 0..octets.len() {
             // Cut short it is at most less; it never harms.
-            let _ = read(&octets[..length]);
+            let _ = decode(&octets[..length]);
         }
-        let mut wrong = write(&snapshot());
+        let mut wrong = encode(&snapshot());
         wrong.ends[0].association.as_mut().unwrap().profile = 2;
-        assert_eq!(read(&wrong.encode_to_vec()), None);
+        assert_eq!(decode(&wrong.encode_to_vec()), None);
     }
 
     #[test]
     fn no_key_reaches_a_log() {
-        let text = format!("{:?} {:?}", snapshot(), write(&snapshot()));
+        let text = format!("{:?} {:?}", snapshot(), encode(&snapshot()));
         assert!(
             !text.contains("[1, 1") && !text.contains("[3, 3") && !text.contains("01234567890"),
             "{text}"

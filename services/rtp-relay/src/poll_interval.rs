@@ -1,6 +1,6 @@
-//! How long a thread lets packets gather before it looks again: nothing while it is idle, up to a cap when it is busy.
+//! How long a thread lets packets gather before it polls again: nothing while it is idle, up to a cap when it is busy.
 //!
-//! One rule: a busy thread looks at most once in `wait`, counted from look to look, so a packet waits no longer than that however
+//! One rule: a busy thread polls at most once in `wait`, counted from poll to poll, so a packet waits no longer than that however
 //! long the work takes. Waking up costs more than a packet does; packets that are taken together share it.
 
 /// How often the share is taken, us.
@@ -14,23 +14,23 @@ const LEAST: u64 = 250;
 /// Share at which the cap is reached, thousandths.
 const FULL: u32 = 500;
 
-/// The pace of one thread. All times are of one clock that never jumps, us.
+/// Poll interval of one thread. All times are of one clock that never jumps, us.
 #[derive(Clone, Debug)]
-pub struct Pace {
+pub struct PollInterval {
     cap: u64,
     /// When the share was last taken, and the CPU time then.
     taken: Option<(u64, u64)>,
     busy: u32,
     wait: u64,
-    /// The last look.
-    looked: u64,
+    /// The last poll.
+    last_poll: u64,
 }
 
-impl Pace {
+impl PollInterval {
     /// Waits at most `cap` us; 0 = never.
     #[must_use]
-    pub fn new(cap: u64) -> Pace {
-        Pace { cap, taken: None, busy: 0, wait: 0, looked: 0 }
+    pub fn new(cap: u64) -> PollInterval {
+        PollInterval { cap, taken: None, busy: 0, wait: 0, last_poll: 0 }
     }
 
     /// Thousandths of its core that the thread used lately.
@@ -39,7 +39,7 @@ impl Pace {
         self.busy
     }
 
-    /// It is time to tell how much CPU the thread has used: [`Pace::used`].
+    /// Returns true when the CPU time of the thread is to be told: [`PollInterval::used`].
     #[must_use]
     pub fn is_due(&self, now: u64) -> bool {
         self.taken.is_none_or(|(at, _)| now.saturating_sub(at) >= PERIOD)
@@ -63,10 +63,10 @@ impl Pace {
         };
     }
 
-    /// A look begins now. How long to sleep before it, us; 0 = not at all.
-    pub fn look(&mut self, now: u64) -> u64 {
-        let sleep = (self.looked + self.wait).saturating_sub(now);
-        self.looked = now + sleep;
+    /// Returns how long to sleep before the next poll, us; 0 = not at all.
+    pub fn next_poll(&mut self, now: u64) -> u64 {
+        let sleep = (self.last_poll + self.wait).saturating_sub(now);
+        self.last_poll = now + sleep;
         sleep
     }
 }
@@ -76,46 +76,46 @@ mod tests {
     use super::*;
 
     /// Tells of `periods` in which the thread used this share, thousandths.
-    fn after(pace: &mut Pace, share: u64, periods: u64) {
-        let (mut at, mut cpu) = pace.taken.unwrap_or_default();
+    fn after(interval: &mut PollInterval, share: u64, periods: u64) {
+        let (mut at, mut cpu) = interval.taken.unwrap_or_default();
         for _ in 0..periods {
             (at, cpu) = (at + PERIOD, cpu + PERIOD * share / 1_000);
-            assert!(pace.is_due(at) && !pace.is_due(at - 1));
-            pace.used(cpu, at);
+            assert!(interval.is_due(at) && !interval.is_due(at - 1));
+            interval.used(cpu, at);
         }
     }
 
     #[test]
     fn an_idle_thread_never_waits_a_busy_one_does_and_stays_at_it() {
-        let mut pace = Pace::new(1_000);
-        pace.used(0, 0);
-        after(&mut pace, 140, 20);
-        assert_eq!((pace.look(5_000_000), pace.look(5_000_001)), (0, 0));
-        after(&mut pace, 160, 20);
+        let mut interval = PollInterval::new(1_000);
+        interval.used(0, 0);
+        after(&mut interval, 140, 20);
+        assert_eq!((interval.next_poll(5_000_000), interval.next_poll(5_000_001)), (0, 0));
+        after(&mut interval, 160, 20);
         let at = 9_000_000;
-        assert_eq!(pace.look(at), 0, "nothing was looked at for long");
-        let wait = pace.look(at + 1);
+        assert_eq!(interval.next_poll(at), 0, "nothing was last_poll at for long");
+        let wait = interval.next_poll(at + 1);
         assert!((250..=1_000).contains(&wait), "{wait}");
         // Waiting makes it cheaper; that is no reason to stop.
-        after(&mut pace, 100, 20);
-        assert!(pace.wait >= LEAST);
-        after(&mut pace, 600, 20);
-        assert_eq!(pace.wait, 1_000);
-        after(&mut pace, 50, 20);
-        assert_eq!((pace.wait, pace.busy), (0, 50));
+        after(&mut interval, 100, 20);
+        assert!(interval.wait >= LEAST);
+        after(&mut interval, 600, 20);
+        assert_eq!(interval.wait, 1_000);
+        after(&mut interval, 50, 20);
+        assert_eq!((interval.wait, interval.busy), (0, 50));
     }
 
     #[test]
     fn work_counts_as_waiting_and_the_cap_holds() {
-        let mut pace = Pace::new(600);
-        pace.used(0, 0);
-        after(&mut pace, 900, 20);
-        pace.look(1_000_000);
-        assert_eq!(pace.look(1_000_400), 200, "a look every 600 us");
-        assert_eq!(pace.look(1_001_900), 0, "who is late does not sleep");
-        let mut never = Pace::new(0);
+        let mut interval = PollInterval::new(600);
+        interval.used(0, 0);
+        after(&mut interval, 900, 20);
+        interval.next_poll(1_000_000);
+        assert_eq!(interval.next_poll(1_000_400), 200, "a poll every 600 us");
+        assert_eq!(interval.next_poll(1_001_900), 0, "who is late does not sleep");
+        let mut never = PollInterval::new(0);
         never.used(0, 0);
         after(&mut never, 900, 20);
-        assert_eq!((never.look(5), never.look(6)), (0, 0));
+        assert_eq!((never.next_poll(5), never.next_poll(6)), (0, 0));
     }
 }
