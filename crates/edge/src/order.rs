@@ -1,0 +1,49 @@
+//! Down: orders of the orchestrators.
+
+use crate::{Legs, Output, Protocol};
+use signal::{LegRef, Reason, Said, Say, Time};
+
+/// Most effects that a leg remembers.
+const MAX_SEEN: usize = 16;
+
+impl<P: Protocol> Legs<P> {
+    pub(crate) fn say(&mut self, id: LegRef, order: Say, now: Time) {
+        let Some(leg) = self.held.0.get_mut(&id) else { return };
+        let edge = self.config.instance.clone();
+        let mut said = Said { id: order.id, base: leg.revision, dialog: None, edge, failed: None };
+        if leg.state.is_none() || order.state.revision > leg.revision {
+            let recorded = match &order.opening {
+                Some(opening) if order.state.dialog.is_empty() => self.protocol.open(id, opening),
+                _ => P::decode(&order.state.dialog).ok_or(Reason::Unavailable),
+            };
+            match recorded {
+                Ok(state) => (leg.state, leg.revision) = (Some(state), order.state.revision),
+                Err(reason) => {
+                    said.failed = Some(reason.into());
+                    self.remove(id, now);
+                    return self.out.push_back(Output::Said(said));
+                }
+            }
+        }
+        said.base = leg.revision;
+        let Some(mut state) = leg.state.clone() else { return };
+        if leg.seen.contains(&order.id) {
+            // Carried out before: the state after it is the one that we have.
+            said.base = leg.revision.saturating_sub(1);
+            said.dialog = Some(P::encode(&state));
+            return self.out.push_back(Output::Said(said));
+        }
+        if leg.seen.len() >= MAX_SEEN {
+            leg.seen.pop_front();
+        }
+        leg.seen.push_back(order.id);
+        let mut for_protocol = leg.for_protocol(id);
+        let outgoing = self.protocol.say(&mut for_protocol, &mut state, &order, now);
+        if !self.protocol.send(&mut for_protocol, &state, None, outgoing, now) && order.opening.is_some() {
+            said.failed = Some(Reason::Unavailable.into());
+        }
+        said.dialog = Some(P::encode(&state));
+        (leg.state, leg.revision) = (Some(state), leg.revision + 1);
+        self.out.push_back(Output::Said(said));
+    }
+}
