@@ -1,111 +1,111 @@
 //! The edge, sans IO: stanzas and verdicts in, outputs out, one deadline.
 //!
-//! One rule: one event of a leg at a time. While a stanza waits for its commit, further stanzas and orders of that leg queue
-//! behind it. The shell owns streams, the bus and the clock. Start at [`Edge::receive`] in `edge/arrivals.rs` (which leg a
-//! stanza belongs to), `edge/hearing.rs` (up to the record), `edge/saying.rs` (down to the wire), `edge/timers.rs`,
-//! `edge/link_buffer.rs` (links lost and found).
+//! The leg core (`::edge::Legs`) keeps the legs: their queues, commits, orders and lifetimes. Here is what is XMPP's own. The shell
+//! owns streams, the bus and the clock. Start at [`Edge::receive`] in `edge/arrivals.rs` (which leg a stanza belongs to), then
+//! `edge/jingle.rs` (Jingle as a protocol of the leg core), `edge/sending.rs`, `edge/refusing.rs`, `edge/link_buffer.rs` (links lost
+//! and found).
 
-use signal::{LegRef, Secret, Time};
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use ::edge::Legs;
+use signal::{LegRef, Say, Secret, Time, Verdict};
+use std::collections::{HashMap, VecDeque};
 
 mod arrivals;
 mod config;
-mod hearing;
-mod leg;
+mod jingle;
 mod link_buffer;
 mod open;
-mod saying;
-mod timers;
+mod refusing;
+mod sending;
 
+use crate::session::State;
 pub use config::{Component, Config, Output};
-use leg::{Leg, Pending};
-use link_buffer::{Link, PendingIq};
+use jingle::Jingle;
 
 /// XMPP edge.
 #[derive(Debug)]
 pub struct Edge {
-    config: Config,
-    secret: Secret,
-    links: HashMap<String, Link>,
-    legs: HashMap<LegRef, Leg>,
-    pending_iqs: HashMap<String, PendingIq>,
-    /// Legs between a number of ours and a user, by their bare JIDs; newest last.
-    legs_by_parties: HashMap<(String, String), Vec<LegRef>>,
-    /// Commits under way by ticket, so the oldest is the first.
-    pending: BTreeMap<u64, Pending>,
-    deadlines: BTreeSet<(Time, LegRef)>,
-    out: VecDeque<Output>,
-    tickets: u64,
-    draining: bool,
+    legs: Legs<Jingle>,
 }
 
 impl Edge {
     /// Creates an edge. Its links are down until [`Edge::linked`] says otherwise.
     #[must_use]
     pub fn new(config: Config, secret: Secret) -> Edge {
-        Edge {
-            links: config
-                .components
-                .iter()
-                .map(|c| (c.domain.to_ascii_lowercase(), Link::default()))
-                .collect(),
+        let legs = ::edge::Config { instance: config.instance.clone(), max_legs: config.max_legs };
+        let links = config.components.iter().map(|c| (c.domain.to_ascii_lowercase(), Default::default()));
+        let jingle = Jingle {
+            links: links.collect(),
             config,
             secret,
-            legs: HashMap::new(),
             pending_iqs: HashMap::new(),
             legs_by_parties: HashMap::new(),
-            pending: BTreeMap::new(),
-            deadlines: BTreeSet::new(),
             out: VecDeque::new(),
-            tickets: 0,
             draining: false,
-        }
+        };
+        Edge { legs: Legs::new(jingle, legs) }
     }
 
     /// Refuses new calls from now on; live ones are served.
     pub fn drain(&mut self) {
-        self.draining = true;
+        self.legs.protocol.draining = true;
+    }
+
+    /// Takes an order of an orchestrator; yields one [`Output::Said`], unless the leg's queue is full: then the order is given again.
+    pub fn say(&mut self, order: Say, now: Time) {
+        self.legs.handle_order(order, now);
+    }
+
+    /// Takes the answer to an [`Output::Ask`].
+    pub fn verdict(&mut self, ticket: u64, verdict: Verdict, now: Time) {
+        self.legs.handle_verdict(ticket, verdict, now);
+    }
+
+    /// Fires the timers that are due.
+    pub fn tick(&mut self, now: Time) {
+        self.legs.handle_timeout(now);
+    }
+
+    /// Returns the time of the next tick.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Time> {
+        self.legs.poll_timeout()
+    }
+
+    /// Takes the next output.
+    pub fn poll(&mut self) -> Option<Output> {
+        let sent = self.legs.protocol.out.pop_front().map(Output::Send);
+        sent.or_else(|| match self.legs.poll_output()? {
+            ::edge::Output::Ask(ticket, ask) => Some(Output::Ask(ticket, ask)),
+            ::edge::Output::Said(said) => Some(Output::Said(said)),
+            // Stanzas come to the edge that holds the link, and belong to no other.
+            ::edge::Output::Forward(..) => None,
+        })
     }
 
     /// Number of legs held.
     #[must_use]
     pub fn legs(&self) -> usize {
-        self.legs.len()
+        self.legs.held().len()
     }
 
-    /// Number of legs whose calls go on, as far as is known here: a drain waits for them if no other edge would serve them.
+    /// Number of legs whose calls go on, as far as is known here, or whose end is in no record yet: a drain waits for them if no
+    /// other edge would serve them.
     #[must_use]
     pub fn live(&self) -> usize {
-        self.legs.values().filter(|leg| leg.is_live()).count()
+        let legs = self.legs.held().iter();
+        legs.filter(|(session, _, at_work)| *at_work || session.is_some_and(|s| s.state != State::Ended))
+            .count()
     }
 
     /// Number of asks without a verdict.
     #[must_use]
     pub fn asks(&self) -> usize {
-        self.pending.len()
+        self.legs.asks()
     }
 
     /// Returns the Jingle session id of a leg that is held, for traces.
     #[must_use]
     pub fn sid(&self, leg: LegRef) -> Option<&str> {
-        self.legs.get(&leg)?.session.as_ref().map(|session| session.sid.as_str())
-    }
-
-    fn component(&self, domain: &str) -> Option<&Component> {
-        self.config.components.iter().find(|c| c.domain.eq_ignore_ascii_case(domain))
-    }
-
-    /// Returns true if the link of this domain is up.
-    fn is_up(&self, domain: &str) -> bool {
-        self.links.get(&domain.to_ascii_lowercase()).is_some_and(|link| link.up)
-    }
-
-    fn serves(&self, domain: &str) -> bool {
-        self.component(domain).is_some()
-    }
-
-    /// Takes the next output.
-    pub fn poll(&mut self) -> Option<Output> {
-        self.out.pop_front()
+        self.legs.held().state(leg).map(|session| session.sid.as_str())
     }
 }

@@ -17,23 +17,12 @@ mod reply;
 
 pub(crate) use jingle::{is_call, unknown_session};
 
-/// Outcome of a stanza or timer.
-#[derive(Debug, Default)]
-pub struct Outcome {
-    /// Signals for the call.
-    pub signals: Vec<Signal>,
-    /// Stanzas to send at once.
-    pub send_now: Vec<Element>,
-    /// Stanzas to send after the commit.
-    pub send_after_commit: Vec<Element>,
-    /// Commits the session before `send_after_commit` even without signals.
-    pub must_commit: bool,
-}
+/// Outcome of a stanza or a timer.
+pub type Outcome = ::edge::Outcome<Element>;
 
-impl Outcome {
-    fn reply(element: Element) -> Outcome {
-        Outcome { send_now: vec![element], ..Outcome::default() }
-    }
+/// Answers with this stanza at once.
+fn reply(stanza: Element) -> Outcome {
+    Outcome { send_now: vec![stanza], ..Outcome::default() }
 }
 
 /// Translates a stanza of this session's peer. `id` becomes the id of stanzas sent in response.
@@ -41,7 +30,7 @@ pub fn hear(session: &mut Session, stanza: &Element, id: &str, now: Time) -> Out
     let mut outcome = match (stanza.name(), stanza.attr("type")) {
         ("iq", Some("set")) => match stanza.children().find(|c| c.is("jingle", JINGLE)) {
             Some(jingle) => jingle::hear(session, stanza, jingle, id, now),
-            None => Outcome::reply(stanza::error(stanza, "cancel", "service-unavailable", None)),
+            None => reply(stanza::error(stanza, "cancel", "service-unavailable", None)),
         },
         ("iq", Some("result" | "error")) | ("message", Some("error")) => reply::hear(session, stanza, id),
         ("message", _) => proposal::hear(session, stanza, id, now),

@@ -30,6 +30,42 @@ fn what_is_stale_is_heard_again() {
     assert_eq!(b.kinds(), ["result", "finish"]);
 }
 
+/// Against the newer state the same stanza may mean something else: it has one answer all the same.
+#[test]
+fn what_is_heard_again_is_answered_by_what_it_means_then() {
+    let mut b = bench();
+    let (_, us) = rosa_is_answered(&mut b);
+    b.jingle(ROSA, &us, &fixture("chromium-content-add", SID));
+    let (ticket, heard) = b.heard();
+    let mut session = tandem_xmpp::session::Session::from_bytes(&heard.dialog).unwrap();
+    session.remote_offer = Some(tandem_xmpp::session::RemoteOffer::Change);
+    b.verdict(
+        ticket,
+        Verdict::Stale(LegState { revision: 9, dialog: session.to_bytes(), ..fresh(heard.leg) }),
+    );
+    assert_eq!(b.kinds(), ["unexpected-request"]);
+    assert!(b.asks.is_empty());
+}
+
+/// The record had the event before, and the leg has moved on: our session is older than the revision says.
+#[test]
+fn a_commit_of_long_ago_leaves_no_old_session_behind() {
+    let mut b = bench();
+    let (leg, us) = rosa_is_answered(&mut b);
+    b.jingle(ROSA, &us, &action("session-info", SID, "<hold xmlns='urn:xmpp:jingle:apps:rtp:info:1'/>"));
+    let (ticket, heard) = b.heard();
+    b.verdict(ticket, Verdict::Committed { revision: heard.base + 4, trace: String::new() });
+    assert_eq!(b.kinds(), ["result"]);
+    b.jingle(ROSA, &us, &action("session-info", SID, ""));
+    let (ticket, ask) = b.asks.remove(0);
+    assert!(matches!(ask, Ask::Recall(recalled) if recalled == leg), "the record knows better");
+    b.verdict(
+        ticket,
+        Verdict::Leg(LegState { revision: heard.base + 4, dialog: heard.dialog, ..fresh(leg) }),
+    );
+    assert_eq!(b.kinds(), ["result"]);
+}
+
 #[test]
 fn another_edge_takes_over_mid_call() {
     let mut one = bench();
@@ -272,12 +308,12 @@ fn a_full_queue_answers() {
     let mut b = bench();
     let (_, us) = rosa_is_answered(&mut b);
     b.jingle(ROSA, &us, &action("session-info", SID, "<hold xmlns='urn:xmpp:jingle:apps:rtp:info:1'/>"));
-    let (ticket, _) = b.heard();
+    let (ticket, heard) = b.heard();
     for _ in 0..40 {
         b.jingle(ROSA, &us, &action("session-info", SID, ""));
     }
     assert_eq!(b.kinds(), ["resource-constraint"; 8]);
-    b.verdict(ticket, Verdict::Committed { revision: 9, trace: String::new() });
+    b.verdict(ticket, Verdict::Committed { revision: heard.base + 1, trace: String::new() });
     assert_eq!(b.kinds(), ["result"; 33]);
 }
 

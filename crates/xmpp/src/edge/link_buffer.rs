@@ -1,9 +1,11 @@
 //! Stanzas buffered while a component link is down, and sent again once it is back (interworking §11.1).
 
-use super::{Edge, Output};
+use super::Edge;
+use super::jingle::Jingle;
 use crate::session::State;
 use crate::signal::proposal;
 use crate::stanza::{self, JINGLE};
+use ::edge::LegMut;
 use minidom::Element;
 use signal::{LegRef, Time};
 use std::collections::VecDeque;
@@ -36,7 +38,8 @@ pub(super) struct PendingIq {
 impl Edge {
     /// Takes the news that the link of a component domain is up or down. It starts as down.
     pub fn linked(&mut self, domain: &str, up: bool, now: Time) {
-        let Some(link) = self.links.get_mut(&domain.to_ascii_lowercase()) else { return };
+        let jingle = &mut self.legs.protocol;
+        let Some(link) = jingle.links.get_mut(&domain.to_ascii_lowercase()) else { return };
         if link.up == up {
             return;
         }
@@ -49,9 +52,8 @@ impl Edge {
         if now.since(down) > MAX_DOWN {
             return;
         }
-        let mut resend: Vec<&PendingIq> = self
-            .pending_iqs
-            .values()
+        let pending = self.legs.protocol.pending_iqs.values();
+        let mut resend: Vec<&PendingIq> = pending
             .filter(|a| stanza::domain(a.stanza.attr("from").unwrap_or("")).eq_ignore_ascii_case(domain))
             // A message has no answer, so it is repeated only if it may have been lost.
             .filter(|a| a.stanza.name() == "iq" || a.sent + UNCERTAIN >= down)
@@ -59,13 +61,12 @@ impl Edge {
             .collect();
         resend.sort_by_key(|a| (a.sent, a.stanza.attr("id").map(str::to_owned)));
         let resend: Vec<Element> = resend.into_iter().map(|a| a.stanza.clone()).collect();
-        self.out.extend(resend.into_iter().chain(buffered).map(Output::Send));
+        self.legs.protocol.out.extend(resend.into_iter().chain(buffered));
     }
 
     /// Returns true if the leg is still in the state in which the stanza was sent: no phone rings for a call that is over.
     fn is_needed(&self, awaited: &PendingIq) -> bool {
-        let leg = self.legs.get(&awaited.leg);
-        let Some(session) = leg.and_then(|leg| leg.session.as_ref()) else { return false };
+        let Some(session) = self.legs.held().state(awaited.leg) else { return false };
         let stands = |state, sid: Option<&str>| session.state == state && sid == Some(&session.sid);
         if let Some(jmi) = proposal::element(&awaited.stanza) {
             let state = if jmi.name() == "propose" { State::Proposing } else { State::Proceeded };
@@ -78,7 +79,9 @@ impl Edge {
             _ => session.state != State::Ended,
         }
     }
+}
 
+impl Jingle {
     pub(super) fn buffer(&mut self, stanza: Element) {
         let awaited = stanza.attr("id").is_some_and(|id| self.pending_iqs.contains_key(id));
         let domain = stanza::domain(stanza.attr("from").unwrap_or("")).to_ascii_lowercase();
@@ -89,15 +92,19 @@ impl Edge {
         link.buffered.push_back(stanza);
     }
 
-    pub(super) fn expect_reply(&mut self, id: String, leg: LegRef, stanza: Element, now: Time) {
-        if let Some(leg) = self.legs.get_mut(&leg) {
-            if leg.pending_iqs.len() >= MAX_AWAITED
-                && let Some(old) = leg.pending_iqs.pop_front()
-            {
-                self.pending_iqs.remove(&old);
-            }
-            leg.pending_iqs.push_back(id.clone());
+    pub(super) fn expect_reply(
+        &mut self,
+        id: String,
+        leg: &mut LegMut<'_, Self>,
+        stanza: Element,
+        now: Time,
+    ) {
+        if leg.local.pending_iqs.len() >= MAX_AWAITED
+            && let Some(old) = leg.local.pending_iqs.pop_front()
+        {
+            self.pending_iqs.remove(&old);
         }
-        self.pending_iqs.insert(id, PendingIq { leg, stanza, sent: now });
+        leg.local.pending_iqs.push_back(id.clone());
+        self.pending_iqs.insert(id, PendingIq { leg: leg.id, stanza, sent: now });
     }
 }

@@ -1,13 +1,12 @@
-//! Beginnings of sessions, and ids of events.
+//! Beginnings of sessions.
 
-use super::Edge;
+use super::jingle::Jingle;
 use crate::session::Session;
 use crate::stanza::{self, NICK};
-use crate::writer;
 use minidom::Element;
-use signal::{EventId, LegRef, Opening, Party};
+use signal::{LegRef, Opening, Party};
 
-impl Edge {
+impl Jingle {
     /// Creates the session of a peer's propose or session-initiate. A propose is answered from a resource of its own, a
     /// session-initiate from the JID that it was sent to.
     pub(super) fn incoming(&self, from: &str, to: &str, sid: &str, jmi: bool, leg: LegRef) -> Session {
@@ -34,11 +33,6 @@ impl Edge {
         let spare_sid = jmi.then(|| self.secret.token(leg, 1).uuid());
         Some(Session { jmi, spare_sid, nick: opening.from.display.clone(), ..session })
     }
-}
-
-/// Returns the id of a stanza: a hash of its whole content.
-pub(super) fn event(stanza: &Element) -> EventId {
-    EventId::of(&[&writer::digest(stanza)])
 }
 
 /// Reads caller and callee; the server vouches for `from`.

@@ -31,7 +31,7 @@ const MAX_EARLY: usize = 64;
 
 /// Answers an IQ with an error.
 pub(super) fn refuse(iq: &Element, kind: &str, condition: &str, jingle: Option<&str>) -> Outcome {
-    Outcome::reply(stanza::error(iq, kind, condition, jingle))
+    super::reply(stanza::error(iq, kind, condition, jingle))
 }
 
 pub(super) fn out_of_order(iq: &Element) -> Outcome {
@@ -56,12 +56,12 @@ pub(super) fn hear(session: &mut Session, iq: &Element, jingle: &Element, id: &s
     let Some(action) = jingle.attr("action").filter(|a| ACTIONS.contains(a)) else { return bad_request(iq) };
     let (from, sid) = (iq.attr("from").unwrap_or(""), jingle.attr("sid"));
     if sid != Some(&session.sid) || from != session.peer || session.state == State::Ended {
-        return Outcome::reply(unknown_session(iq));
+        return super::reply(unknown_session(iq));
     }
     match (action, session.state) {
         ("session-initiate", State::New | State::Proceeded) => initiated(session, iq, jingle, id),
         ("session-initiate", _) => out_of_order(iq),
-        _ if !session.is_open() => Outcome::reply(unknown_session(iq)),
+        _ if !session.is_open() => super::reply(unknown_session(iq)),
         ("session-accept", State::Outgoing) => accepted(session, iq, jingle, id),
         ("session-accept", _) => out_of_order(iq),
         ("session-terminate", _) => {
