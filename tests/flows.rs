@@ -8,7 +8,7 @@
 )]
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use tandem_tests::play::flow::{Flow, difference};
 use tandem_tests::play::world::{Played, World};
 
@@ -16,12 +16,13 @@ fn folder() -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/flows"))
 }
 
-fn part(name: &str) -> Option<String> {
-    std::fs::read_to_string(folder().join("parts").join(name)).ok()
+fn file(name: &str) -> Option<String> {
+    std::fs::read_to_string(folder().join(name)).ok()
 }
 
-fn files() -> BTreeMap<String, String> {
-    let entries = std::fs::read_dir(folder()).unwrap().map(|entry| entry.unwrap().path());
+/// Names of the flows of a folder and their text.
+fn flows(folder: &Path) -> BTreeMap<String, String> {
+    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     let flows = entries.filter(|path| path.extension().is_some_and(|e| e == "flow"));
     flows
         .map(|path| {
@@ -31,10 +32,19 @@ fn files() -> BTreeMap<String, String> {
         .collect()
 }
 
+fn files() -> BTreeMap<String, String> {
+    flows(&folder())
+}
+
+fn starting_points() -> BTreeMap<String, String> {
+    flows(&folder().join("from")).into_iter().map(|(name, text)| (format!("from/{name}"), text)).collect()
+}
+
 fn played(name: &str, text: &str) -> Result<(Flow, Played), String> {
     let flow = Flow::parse(text).map_err(|f| format!("tests/flows/{name}.flow: {f}"))?;
-    let played = World::play(&flow, part).map_err(|f| format!("tests/flows/{name}.flow: {f}"))?;
-    Ok((flow, played))
+    let start = name.starts_with("from/");
+    let played = if start { World::play_start(&flow, file) } else { World::play(&flow, file) };
+    Ok((flow, played.map_err(|f| format!("tests/flows/{name}.flow: {f}"))?))
 }
 
 #[test]
@@ -42,7 +52,7 @@ fn every_flow_is_played_as_it_is_written() {
     let bless = std::env::var_os("BLESS").is_some();
     let only = std::env::var("FLOW").ok();
     let mut wrong = vec![];
-    for (name, text) in files() {
+    for (name, text) in starting_points().into_iter().chain(files()) {
         if only.as_ref().is_some_and(|only| !name.contains(only.as_str())) {
             continue;
         }
@@ -92,4 +102,16 @@ fn every_flow_shows_something() {
         assert!(lines > 0, "{name} shows nothing that we say");
     }
     assert!(files().len() >= 20);
+}
+
+#[test]
+fn every_starting_point_is_where_some_flow_begins() {
+    let begun: Vec<String> = files()
+        .values()
+        .chain(starting_points().values())
+        .filter_map(|text| Flow::parse(text).unwrap().setting("from").map(|from| format!("from/{from}")))
+        .collect();
+    for name in starting_points().keys() {
+        assert!(begun.contains(name), "no flow begins from {name}");
+    }
 }

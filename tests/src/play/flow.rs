@@ -3,6 +3,8 @@
 //! ```text
 //! # what it is about                          comment; stands before the step that it is about
 //! mirror: other-flow                          the same call with the protocols exchanged decides the same
+//! from: sip-answered                          begins where `from/sip-answered.flow` ends, which is played silently before
+//! ends: phone                                 after its last step this party hangs up and the other confirms, silently; or rosa
 //! direct                                      the callee's device takes no proposals
 //! srtp: required                              as the trunk's key of the configuration; or optional
 //! music                                       who is held hears some
@@ -17,6 +19,9 @@
 //! gw > phone @ 0.5                            follows, compared: to whom, seconds since the start if time has passed
 //! * 0 offer -> placed; 1 offer                follows, compared: what the call heard and did
 //! ```
+//!
+//! A starting point (`tests/flows/from`) is a flow that need not end; it is played and compared by itself, so whoever begins from it
+//! shows only what is new. Its settings hold there too, seconds are counted from where it ends, and names go on being numbered.
 
 use crate::{Fault, fault};
 
@@ -83,7 +88,7 @@ impl Flow {
                 ("+", time) => Kind::Wait(milliseconds(time, number)?),
                 ("!", act) => Kind::Act(act.to_owned()),
                 (actor, "> gw") => Kind::Given(actor.to_owned()),
-                ("mirror:" | "srtp:", _) | ("direct" | "transcodes" | "music", "")
+                ("from:" | "ends:" | "mirror:" | "srtp:", _) | ("direct" | "transcodes" | "music", "")
                     if flow.steps.is_empty() =>
                 {
                     flow.head.append(&mut notes);

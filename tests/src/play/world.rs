@@ -20,6 +20,8 @@ const START: Time = Time(1_795_385_000_000);
 const DOMAIN: &str = "sip.example.net";
 /// After its last step a flow is left alone for this long, ms.
 const REST: u64 = 1_300_000;
+/// Starting points that a flow may follow.
+const MAX_CHAIN: usize = 4;
 /// Steps of one wait before the player takes it for a loop.
 const MAX_TICKS: usize = 10_000;
 
@@ -35,6 +37,8 @@ pub struct Played {
 /// The world.
 pub struct World {
     gateway: Gateway,
+    /// When what is shown began.
+    start: Time,
     instances: u32,
     phone: Phone,
     clients: BTreeMap<String, Client>,
@@ -87,58 +91,135 @@ fn xmpp_edge(instance: &str, now: Time) -> xmpp::edge::Edge {
     edge
 }
 
-/// The routes of a flow, as its settings say.
-fn routes(flow: &Flow) -> Result<crate::gateway::Plan, Fault> {
-    let (plan, direct) = (plan()?, flow.setting("direct").is_some());
-    let music = flow.setting("music").map(|_| "hold.wav".to_owned());
-    let trunk = match flow.setting("srtp") {
-        Some("required") => Profile::Sdes,
-        Some("optional") => Profile::BestEffort,
-        _ => Profile::Plain,
-    };
-    Ok(Box::new(move |opening| {
-        let mut route = route(&plan, opening, direct, trunk)?;
-        route.policy.music.clone_from(&music);
-        Ok(route)
-    }))
+/// A flow after those that it begins from, first to last.
+struct Chain(Vec<Flow>);
+
+impl Chain {
+    fn of(flow: &Flow, file: &impl Fn(&str) -> Option<String>) -> Result<Chain, Fault> {
+        let mut flows = vec![flow.clone()];
+        while let Some(from) = flows.first().and_then(|flow| flow.setting("from")) {
+            let Some(text) = file(&format!("from/{from}.flow")) else {
+                return fault(format!("there is no starting point {from}"));
+            };
+            if flows.len() > MAX_CHAIN {
+                return fault(format!("{from} begins from itself, or from too many others"));
+            }
+            flows.insert(0, Flow::parse(&text).map_err(|f| Fault(format!("{from}: {f}")))?);
+        }
+        Ok(Chain(flows))
+    }
+
+    fn setting(&self, name: &str) -> Option<&str> {
+        self.0.iter().rev().find_map(|flow| flow.setting(name))
+    }
+
+    fn routes(&self) -> Result<crate::gateway::Plan, Fault> {
+        let (plan, direct) = (plan()?, self.setting("direct").is_some());
+        let music = self.setting("music").map(|_| "hold.wav".to_owned());
+        let trunk = match self.setting("srtp") {
+            Some("required") => Profile::Sdes,
+            Some("optional") => Profile::BestEffort,
+            _ => Profile::Plain,
+        };
+        Ok(Box::new(move |opening| {
+            let mut route = route(&plan, opening, direct, trunk)?;
+            route.policy.music.clone_from(&music);
+            Ok(route)
+        }))
+    }
 }
 
 impl World {
-    /// Plays a flow; `part` gives the text of `{name}`.
+    /// Plays a flow to its end, after which nothing may be left; `file` gives the text of a file in `tests/flows`.
     ///
     /// # Errors
     /// A step that cannot be played, with its line.
-    pub fn play(flow: &Flow, part: impl Fn(&str) -> Option<String>) -> Result<Played, Fault> {
+    pub fn play(flow: &Flow, file: impl Fn(&str) -> Option<String>) -> Result<Played, Fault> {
+        let mut world = World::begin(flow, &file)?;
+        let shown = world.lines.len();
+        if let Some(who) = flow.setting("ends") {
+            world.end(who).map_err(|f| world.so_far(&f.0))?;
+        }
+        world.lines.truncate(shown);
+        world.rest().map_err(|f| world.so_far(&f.0))?;
+        Ok(world.played())
+    }
+
+    /// Plays a starting point.
+    ///
+    /// # Errors
+    /// A step that cannot be played, with its line.
+    pub fn play_start(flow: &Flow, file: impl Fn(&str) -> Option<String>) -> Result<Played, Fault> {
+        World::begin(flow, &file).map(World::played)
+    }
+
+    fn begin(flow: &Flow, file: &impl Fn(&str) -> Option<String>) -> Result<World, Fault> {
+        let chain = Chain::of(flow, file)?;
         let phone = Phone::new(([192, 0, 2, 9], 5060).into());
         let (sip, xmpp) = (sip_edge("sip-1", &phone), xmpp_edge("xmpp-1", START));
-        let mut gateway = Gateway::new(START, sip, xmpp, routes(flow)?);
-        gateway.transcodes = flow.setting("transcodes").is_some();
+        let mut gateway = Gateway::new(START, sip, xmpp, chain.routes()?);
+        gateway.transcodes = chain.setting("transcodes").is_some();
         let mut world = World {
             gateway,
+            start: START,
             instances: 1,
             phone,
             clients: BTreeMap::new(),
             names: Names::default(),
             sent: vec![],
-            lines: flow.head.clone(),
+            lines: vec![],
             decisions: vec![],
         };
-        for step in &flow.steps {
-            world.paragraph();
-            world.lines.extend(step.notes.iter().cloned());
-            world.lines.push(step.line.clone());
-            world.lines.extend(step.block.iter().map(|line| format!("  {line}").trim_end().to_owned()));
-            let played = world.step(step, &part).and_then(|()| world.settle());
-            played.map_err(|f| world.so_far(&format!("line {}: {f}", step.number)))?;
+        for flow in &chain.0 {
+            world.start = world.gateway.now;
+            world.lines.clone_from(&flow.head);
+            world.decisions.clear();
+            world.steps(&flow.steps, file)?;
         }
-        world.rest().map_err(|f| world.so_far(&f.0))?;
-        Ok(Played { text: world.lines.join("\n") + "\n", decisions: world.decisions })
+        Ok(world)
+    }
+
+    fn played(self) -> Played {
+        Played { text: self.lines.join("\n") + "\n", decisions: self.decisions }
+    }
+
+    fn steps(&mut self, steps: &[Step], file: &impl Fn(&str) -> Option<String>) -> Result<(), Fault> {
+        for step in steps {
+            self.paragraph();
+            self.lines.extend(step.notes.iter().cloned());
+            self.lines.push(step.line.clone());
+            self.lines.extend(step.block.iter().map(|line| format!("  {line}").trim_end().to_owned()));
+            let played = self.step(step, file).and_then(|()| self.settle());
+            played.map_err(|f| self.so_far(&format!("line {}: {f}", step.number)))?;
+        }
+        Ok(())
     }
 
     /// A fault with the end of what was played.
     fn so_far(&self, fault: &str) -> Fault {
         let from = self.lines.len().saturating_sub(40);
         Fault(format!("{fault}; played so far:\n    | {}", self.lines[from..].join("\n    | ")))
+    }
+
+    /// One party of a call hangs up and the other confirms, with the one decision that this takes.
+    fn end(&mut self, who: &str) -> Result<(), Fault> {
+        const TERMINATE: &str = "<session-terminate><reason><success/></reason></session-terminate>";
+        let words = match who {
+            "phone" => [("phone", "BYE"), ("rosa", "result")],
+            "rosa" => [("rosa", TERMINATE), ("phone", "200 OK (BYE)")],
+            _ => return fault(format!("{who} cannot end a flow")),
+        };
+        let before = self.decisions.len();
+        for (actor, words) in words {
+            self.given(actor, &[words.to_owned()])?;
+            self.settle()?;
+        }
+        let usual =
+            |from: u8, to: u8| format!("{from} end(normal) -> {to} end(normal); release; ended(normal)");
+        match &self.decisions[before..] {
+            [one] if *one == usual(0, 1) || *one == usual(1, 0) => Ok(()),
+            other => fault(format!("{who} hangs up and the call decides {other:?}")),
+        }
     }
 
     /// A flow is over when everybody has said all: whatever would follow is missing in it, and nothing may be held.
@@ -163,7 +244,7 @@ impl World {
         }
     }
 
-    fn step(&mut self, step: &Step, part: &impl Fn(&str) -> Option<String>) -> Result<(), Fault> {
+    fn step(&mut self, step: &Step, file: &impl Fn(&str) -> Option<String>) -> Result<(), Fault> {
         match &step.kind {
             Kind::Wait(ms) => self.wait(*ms),
             Kind::Act(act) => self.act(act),
@@ -172,7 +253,7 @@ impl World {
                 for line in &step.block {
                     let name = line.trim().strip_prefix('{').and_then(|l| l.strip_suffix('}'));
                     match name.filter(|n| n.contains('.')) {
-                        Some(name) => match part(name) {
+                        Some(name) => match file(&format!("parts/{name}")) {
                             Some(text) => block.extend(text.lines().map(str::to_owned)),
                             None => return fault(format!("there is no part {name}")),
                         },
@@ -262,7 +343,7 @@ impl World {
 
     fn heading(&mut self, to: &str, again: Option<String>) {
         self.paragraph();
-        let ms = self.gateway.now.since(START);
+        let ms = self.gateway.now.since(self.start);
         let at = if ms > 0 { format!(" @ {}.{}", ms / 1_000, ms % 1_000 / 100) } else { String::new() };
         let again = again.map(|what| format!(" again {what}")).unwrap_or_default();
         self.lines.push(format!("gw > {to}{at}{again}"));
