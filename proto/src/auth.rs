@@ -23,9 +23,10 @@ impl AuthToken {
     /// The word of an installation.
     #[must_use]
     pub fn new(secret: &Secret) -> AuthToken {
-        let word = format!("Bearer {}", secret.derive_text("grpc", &[], 51));
+        let bearer = format!("Bearer {}", secret.derive_text("grpc", &[], 51));
         // Letters and digits are always a header's value.
-        let mut value = MetadataValue::try_from(word).unwrap_or_else(|_| MetadataValue::from_static("none"));
+        let mut value =
+            MetadataValue::try_from(bearer).unwrap_or_else(|_| MetadataValue::from_static("none"));
         value.set_sensitive(true);
         AuthToken(value)
     }

@@ -60,8 +60,8 @@ proptest! {
     #[test]
     fn damaged_octets_never_panic(say in any::say(), at: prop::sample::Index, octet: u8, cut: prop::sample::Index) {
         let mut octets = say.encode().to_vec();
-        let place = at.index(octets.len());
-        octets[place] = octet;
+        let index = at.index(octets.len());
+        octets[index] = octet;
         read_as_everything(&octets);
         octets.truncate(cut.index(octets.len()));
         read_as_everything(&octets);
@@ -86,8 +86,8 @@ fn transport(say: &mut v1::Say) -> &mut v1::Transport {
 
 #[test]
 fn what_breaks_a_bound_is_refused_by_the_name_of_its_field() {
-    type Bend = fn(&mut v1::Say);
-    let bends: &[(&str, Bend)] = &[
+    type Mutation = fn(&mut v1::Say);
+    let mutations: &[(&str, Mutation)] = &[
         ("Say.id", |say| say.id = None),
         ("Say.signal", |say| say.signal = None),
         ("Signal.signal", |say| say.signal.as_mut().unwrap().signal = None),
@@ -146,10 +146,10 @@ fn what_breaks_a_bound_is_refused_by_the_name_of_its_field() {
             transport(say).ice.as_mut().unwrap().candidates[0].related = "x".into();
         }),
     ];
-    assert_eq!(Say::decode(&sample().encode_to_vec()), Ok(any::offer()), "unbent it is read");
-    for (field, bend) in bends {
+    assert_eq!(Say::decode(&sample().encode_to_vec()), Ok(any::offer()), "unchanged it is read");
+    for (field, mutate) in mutations {
         let mut say = sample();
-        bend(&mut say);
+        mutate(&mut say);
         let error = Say::decode(&say.encode_to_vec()).expect_err(field);
         assert_eq!(error.field, *field, "{error}");
     }
