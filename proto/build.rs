@@ -1,6 +1,6 @@
 //! Generates the gRPC code with protox: no `protoc` is needed.
 
-/// Their text would show keys; `src/lib.rs` writes it by hand.
+/// Messages that hold keys: `src/lib.rs` implements their `Debug` by hand.
 const SECRET: [&str; 3] = ["tandem.v1.Crypto", "tandem.v1.EndState", "tandem.v1.Association"];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {

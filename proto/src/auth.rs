@@ -1,6 +1,7 @@
-//! What instances of one installation show each other on gRPC: a word that follows from the cluster's secret.
+//! Authentication between instances of one installation on gRPC: a bearer token derived from the cluster's secret.
 //!
-//! It keeps strangers out who reach a control port; who can listen to the cluster's network learns it.
+//! Keeps out callers that reach a control port without the secret. Does not protect against listeners in the cluster's network: the
+//! token is sent in clear.
 
 use signal::Secret;
 use tonic::metadata::{Ascii, MetadataValue};
@@ -9,7 +10,7 @@ use tonic::{Request, Status};
 
 const HEADER: &str = "authorization";
 
-/// The word; never printed.
+/// Bearer token; never printed.
 #[derive(Clone)]
 pub struct AuthToken(MetadataValue<Ascii>);
 
@@ -20,26 +21,26 @@ impl std::fmt::Debug for AuthToken {
 }
 
 impl AuthToken {
-    /// The word of an installation.
+    /// Derives the token of an installation.
     #[must_use]
     pub fn new(secret: &Secret) -> AuthToken {
         let bearer = format!("Bearer {}", secret.derive_text("grpc", &[], 51));
-        // Letters and digits are always a header's value.
+        // Letters and digits are always valid in a header.
         let mut value =
             MetadataValue::try_from(bearer).unwrap_or_else(|_| MetadataValue::from_static("none"));
         value.set_sensitive(true);
         AuthToken(value)
     }
 
-    /// Lets a request through that shows the word.
+    /// Passes a request that carries the token.
     ///
     /// # Errors
-    /// UNAUTHENTICATED
+    /// UNAUTHENTICATED for any other request.
     #[allow(clippy::result_large_err, reason = "tonic's own type")]
     pub fn check(&self, request: Request<()>) -> Result<Request<()>, Status> {
         let shown = request.metadata().get(HEADER).map(|value| value.as_bytes()).unwrap_or_default();
         let ours = self.0.as_bytes();
-        // Every octet is looked at, whichever differs: the time taken tells nothing.
+        // Constant time: every octet is compared, whichever differs.
         let differ = shown.iter().zip(ours).fold(0u8, |sum, (a, b)| sum | (a ^ b));
         if shown.len() == ours.len() && differ == 0 {
             return Ok(request);

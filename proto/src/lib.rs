@@ -1,6 +1,6 @@
-//! What travels between services: generated gRPC types, the octets of signals, and pipes for a single process.
+//! Messages between services: generated gRPC types, the encoding of signals, and gRPC over pipes for a single process.
 //!
-//! One rule: nothing is decided here. Start at [`v1`] (from `tandem/v1/*.proto`) and [`wire`].
+//! One rule: this crate converts and carries, and decides nothing. Start at [`v1`] (from `tandem/v1/*.proto`) and [`wire`].
 
 pub mod auth;
 pub mod pipe;

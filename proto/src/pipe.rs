@@ -1,4 +1,4 @@
-//! gRPC within one process: the same client and server over an in-memory pipe.
+//! Transport of gRPC within one process: the same client and server over an in-memory pipe.
 
 use hyper_util::rt::TokioIo;
 use std::io;
@@ -12,15 +12,15 @@ use tonic::transport::{Channel, Endpoint, Uri};
 const BUFFER: usize = 256 * 1024;
 const BACKLOG: usize = 16;
 
-/// The side that asks; clones reach the same server.
+/// Client side; clones reach the same server.
 #[derive(Clone, Debug)]
 pub struct Dialer(mpsc::Sender<DuplexStream>);
 
-/// The side that serves: its connections, for `Server::serve_with_incoming`.
+/// Server side: a source of connections for `Server::serve_with_incoming`.
 #[derive(Debug)]
 pub struct Listener(mpsc::Receiver<DuplexStream>);
 
-/// Both sides.
+/// Makes the two sides of a pipe.
 #[must_use]
 pub fn pipe() -> (Dialer, Listener) {
     let (sender, receiver) = mpsc::channel(BACKLOG);
@@ -28,7 +28,7 @@ pub fn pipe() -> (Dialer, Listener) {
 }
 
 impl Dialer {
-    /// A channel that connects on first use, and again when the connection is lost.
+    /// Makes a channel that connects on first use and reconnects when the connection is lost.
     #[must_use]
     pub fn channel(&self) -> Channel {
         let sender = self.0.clone();
@@ -44,13 +44,13 @@ impl Dialer {
 }
 
 impl Listener {
-    /// The next connection; `None` when no dialer is left.
+    /// Waits for the next connection; `None` when no dialer is left.
     pub async fn accept(&mut self) -> Option<Pipe> {
         self.0.recv().await.map(Pipe)
     }
 }
 
-/// One connection.
+/// Connection of a [`Dialer`].
 #[derive(Debug)]
 pub struct Pipe(DuplexStream);
 

@@ -1,4 +1,4 @@
-//! The octets of the bus: nothing is lost, nothing out of bounds gets in, other versions are read.
+//! Encoding of the bus: no value is lost, bounds are checked, other versions are read.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -56,7 +56,7 @@ proptest! {
         read_as_everything(&octets);
     }
 
-    /// Damage within a message reaches deeper than noise does.
+    /// Damages valid messages, which reaches deeper than noise does.
     #[test]
     fn damaged_octets_never_panic(say in any::say(), at: prop::sample::Index, octet: u8, cut: prop::sample::Index) {
         let mut octets = say.encode().to_vec();
@@ -68,7 +68,7 @@ proptest! {
     }
 }
 
-/// A message as it travels, to be bent.
+/// Returns a valid message, to be changed by a test.
 fn sample() -> v1::Say {
     v1::Say::decode(&any::offer().encode()[..]).unwrap()
 }
@@ -157,18 +157,18 @@ fn what_breaks_a_bound_is_refused_by_the_name_of_its_field() {
 
 #[test]
 fn a_newer_message_is_read_where_its_news_is_a_field() {
-    // Field 1000 of type string, "new": a newer instance said more than we know.
+    // Field 1000 of type string, "new": a field that only a newer instance knows.
     let news = [0xc2, 0x3e, 3, b'n', b'e', b'w'];
     let octets = [&any::offer().encode()[..], &news].concat();
     assert_eq!(Say::decode(&octets), Ok(any::offer()));
-    // A signal that we do not know is no empty one.
+    // An unknown signal is refused, not taken for an empty one.
     let inner = v1::Signal::decode(&news[..]).unwrap();
     let say = v1::Say { signal: Some(inner), ..sample() };
     let error = Say::decode(&say.encode_to_vec()).unwrap_err();
     assert_eq!(error.to_string(), "Signal.signal: absent, or newer than this instance");
 }
 
-/// Octets that version 0.1.0 wrote: a change that cannot read them breaks calls during an upgrade.
+/// Reads octets that version 0.1.0 wrote: a change that cannot read them breaks calls during an upgrade.
 #[test]
 fn what_the_first_version_wrote_is_still_read() {
     let written: Vec<u8> = include_str!("say-offer.hex")

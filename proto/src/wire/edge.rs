@@ -1,4 +1,4 @@
-//! The contract of edges and orchestrators.
+//! Conversions of the messages between edges and orchestrators.
 
 use super::{WireError, list, number, optional, present};
 use crate::v1;
@@ -8,9 +8,9 @@ use signal::{
     Ask, CallId, EffectId, EventId, Handover, Heard, LegId, LegRef, LegState, Opening, Said, Say, Verdict,
 };
 
-/// Signals of one event.
+/// Number of signals of one event at most.
 const SIGNALS: usize = 32;
-/// Legs of a call are numbered from 0 to this.
+/// Highest number of a leg.
 const LAST_LEG: u8 = 31;
 
 fn call(octets: &[u8], field: &'static str) -> Result<CallId, WireError> {

@@ -1,4 +1,4 @@
-//! Media descriptions, and what they share with `relay.proto`.
+//! Conversions of media descriptions and of the types that they share with `relay.proto`.
 
 use super::{WireError, bounded, list, number, optional, present, unknown};
 use crate::v1;
@@ -8,9 +8,9 @@ use signal::media::{
 };
 use std::net::{IpAddr, SocketAddr};
 
-/// Contents of a description (R-SDP-14).
+/// Number of contents of a description at most (R-SDP-14).
 pub(super) const CONTENTS: usize = 32;
-/// Names in a group: more than contents only where a peer repeats itself.
+/// Number of names in a BUNDLE group at most; more than contents, since a peer may repeat names.
 const BUNDLE: usize = 256;
 const CODECS: usize = 64;
 const PARAMETERS: usize = 64;
@@ -145,7 +145,7 @@ impl TryFrom<v1::Transport> for Transport {
     type Error = WireError;
     fn try_from(transport: v1::Transport) -> Result<Transport, WireError> {
         let mut crypto = bounded(transport.crypto, CRYPTO, "Transport.crypto")?;
-        // A newer reader may know suites that mean nothing here: the other lines still do.
+        // A newer instance may send suites that are unknown here: the other lines remain valid.
         crypto.retain(|line| Suite::named(&line.suite).is_some());
         Ok(Transport {
             address: transport.address.map(|text| address(&text, "Transport.address")).transpose()?,

@@ -1,8 +1,8 @@
-//! The octets of what edges and orchestrators ask and say: `tandem/v1/signal.proto`, which old and new instances both read
-//! during a rolling upgrade.
+//! Encoding of the messages between edges and orchestrators: `tandem/v1/signal.proto`, which old and new instances both read during
+//! a rolling upgrade.
 //!
-//! One rule: what is decoded keeps every bound that the vocabulary states, or is refused by the name of its field. One
-//! conversion per type and direction: [`media`](self) in `media.rs`, signals in `signal.rs`, the edge contract in `edge.rs`.
+//! One rule: decoding checks every bound that `crates/signal` states and refuses a message by the name of the field that breaks one.
+//! There is one conversion per type and direction: media in `media.rs`, signals in `signal.rs`, the messages of edges in `edge.rs`.
 
 mod edge;
 mod media;
@@ -13,13 +13,13 @@ use ::signal::{Ask, Handover, Said, Say, Verdict};
 use bytes::Bytes;
 use prost::Message;
 
-/// Octets that make no sense, or something newer than this instance.
+/// Message that cannot be decoded: malformed, out of bounds or newer than this instance.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{field}: {why}")]
 pub struct WireError {
-    /// The message and field of `signal.proto`: `Candidate.address`.
+    /// Name of the message and field in `signal.proto`: `Candidate.address`.
     pub field: &'static str,
-    /// What is wrong with it; never its value where that may be a secret.
+    /// Description of the fault; without the value where that may be a secret.
     pub why: String,
 }
 
@@ -29,14 +29,14 @@ impl WireError {
     }
 }
 
-/// Something that travels on the bus.
+/// Type that travels on the bus.
 pub trait WireFormat: Sized {
-    /// As octets.
+    /// Encodes the value.
     fn encode(&self) -> Bytes;
-    /// Reads what `encode` wrote, here or in another version.
+    /// Decodes a value that this or another version encoded.
     ///
     /// # Errors
-    /// [`WireError`] for octets that are not of this type, or that break a bound of it.
+    /// [`WireError`] for octets that are not of this type or break one of its bounds.
     fn decode(octets: &[u8]) -> Result<Self, WireError>;
 }
 
@@ -57,17 +57,17 @@ macro_rules! wire {
 
 wire!(Ask, Verdict, Say, Said, Handover);
 
-/// A field that must be there.
+/// Returns a required field.
 fn present<T>(value: Option<T>, field: &'static str) -> Result<T, WireError> {
     value.ok_or_else(|| WireError::new(field, "absent, or newer than this instance"))
 }
 
-/// A number within the range of its type.
+/// Converts a number to a narrower type.
 fn number<T: TryFrom<u32>>(value: u32, field: &'static str) -> Result<T, WireError> {
     T::try_from(value).map_err(|_| WireError::new(field, format!("{value} is out of range")))
 }
 
-/// A list of at most `most`, each converted.
+/// Converts each element of a list of at most `most`.
 fn list<T, U>(values: Vec<T>, most: usize, field: &'static str) -> Result<Vec<U>, WireError>
 where
     U: TryFrom<T, Error = WireError>,
@@ -75,7 +75,7 @@ where
     bounded(values, most, field)?.into_iter().map(U::try_from).collect()
 }
 
-/// A list of at most `most`.
+/// Returns a list of at most `most`.
 fn bounded<T>(values: Vec<T>, most: usize, field: &'static str) -> Result<Vec<T>, WireError> {
     if values.len() > most {
         return Err(WireError::new(field, format!("{} of them, {most} are allowed", values.len())));
@@ -83,7 +83,7 @@ fn bounded<T>(values: Vec<T>, most: usize, field: &'static str) -> Result<Vec<T>
     Ok(values)
 }
 
-/// A part that may be absent.
+/// Converts an optional field.
 fn optional<T, U>(value: Option<T>) -> Result<Option<U>, WireError>
 where
     U: TryFrom<T, Error = WireError>,
@@ -91,7 +91,7 @@ where
     value.map(U::try_from).transpose()
 }
 
-/// An enum value that this instance does not know.
+/// Makes the error for an enum value that this instance does not know.
 fn unknown(field: &'static str, value: i32) -> WireError {
     WireError::new(field, format!("{value} is not known here"))
 }

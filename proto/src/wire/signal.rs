@@ -1,4 +1,4 @@
-//! Signals, parties and reasons.
+//! Conversions of signals, parties and reasons.
 
 use super::media::CONTENTS;
 use super::{WireError, list, number, optional, present, unknown};

@@ -1,4 +1,4 @@
-//! Any value of the vocabulary, and one typical offer.
+//! Strategies for any value of `crates/signal`, and one typical offer.
 
 use proptest::collection::vec;
 use proptest::option::of;
@@ -21,7 +21,7 @@ fn octets() -> impl Strategy<Value = Vec<u8>> {
     vec(any::<u8>(), 0..40)
 }
 
-/// `SocketAddr` in text loses a flow label, which no protocol of ours carries.
+/// Strategy for addresses without flow label: their text form has none, and no protocol here carries one.
 fn address() -> impl Strategy<Value = SocketAddr> {
     (any::<std::net::IpAddr>(), any::<u16>()).prop_map(|(ip, port)| SocketAddr::new(ip, port))
 }
@@ -119,7 +119,7 @@ fn media() -> impl Strategy<Value = Media> {
     (vec(content(), 0..3), vec(text(), 0..3)).prop_map(|(contents, bundle)| Media { contents, bundle })
 }
 
-/// Every reason: a new one that the wire forgets does not compile there, one forgotten here is no loss.
+/// All reasons. A new one that the conversion lacks does not compile there; one missing here is only not tested.
 const REASONS: &[Reason] = &[
     Reason::Normal,
     Reason::Cancelled,
@@ -249,7 +249,7 @@ pub fn handover() -> impl Strategy<Value = Handover> {
     (text(), octets()).prop_map(|(source, message)| Handover { source, message })
 }
 
-/// What an orchestrator typically sends when a call begins: Opus and its company, ICE, DTLS.
+/// Makes a typical first order of a call: Opus, G.722, PCMA and telephone-event, ICE, DTLS.
 pub fn offer() -> Say {
     let call = CallId([1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
     let mut opus = Codec::new(111, "opus", 48_000, 2);
