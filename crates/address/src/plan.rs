@@ -28,7 +28,7 @@ pub struct Trunk {
 }
 
 /// Every domain, among a trunk's callers.
-const ANYBODY: &str = "*";
+const ANY_DOMAIN: &str = "*";
 
 /// A number of an XMPP user.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -183,7 +183,7 @@ impl Plan {
             display: heard.from.display.clone(),
             ..Party::xmpp(format!("{local}@{}", component.domain))
         };
-        self.leg(heard, from, Party::xmpp(callee), &component.domain)
+        self.route_to(heard, from, Party::xmpp(callee), &component.domain)
     }
 
     fn to_sip(&self, heard: &Opening) -> Result<Route, Reason> {
@@ -204,41 +204,44 @@ impl Plan {
         }
         let component = self.components.iter().find(|c| c.domain == trunk.domain).ok_or(Reason::NotFound)?;
         // A trunk costs money: only those it is meant for may dial out by it.
-        if !admits(trunk, component, home) {
+        if !allows(trunk, component, home) {
             return Err(Reason::Forbidden);
         }
         let user = plain_number(local).map_or_else(|| sip_user(local), |number| sip_user(&number));
         let to = Party::sip(format!("sip:{user}@{}", trunk.host));
-        let ours = self.sip_domains.first().unwrap_or(&trunk.host);
-        let who = match self.number_of_jid.get(&caller) {
+        let own_domain = self.sip_domains.first().unwrap_or(&trunk.host);
+        let identity = match self.number_of_jid.get(&caller) {
             Some(number) => sip_user(number),
             None if home == component.users && plain_number(name).is_none() => sip_user(name),
             // Never a number that is not theirs, nor the name of one of ours (§1.2).
             None => format!("{}%40{}", sip_user(name), sip_user(home)),
         };
-        let from = Party { display: heard.from.display.clone(), ..Party::sip(format!("sip:{who}@{ours}")) };
-        self.leg(heard, from, to, &trunk.name)
+        let from = Party {
+            display: heard.from.display.clone(),
+            ..Party::sip(format!("sip:{identity}@{own_domain}"))
+        };
+        self.route_to(heard, from, to, &trunk.name)
     }
 
     /// A user that stands with a domain of its own, `rosa%40xmpp.example`: the way back to a caller of another domain.
     fn guest<'a>(&self, trunk: &Trunk, component: &Component, user: &'a str) -> Option<(&'a str, String)> {
         let at = user.find("%40")?;
         let domain = String::from_utf8(percent_decode(&user[at + 3..])).ok()?.to_lowercase();
-        let sound = !domain.is_empty() && domain.chars().all(|c| c.is_alphanumeric() || "-.".contains(c));
+        let valid = !domain.is_empty() && domain.chars().all(|c| c.is_alphanumeric() || "-.".contains(c));
         let own = self.components.iter().any(|c| c.domain == domain);
-        (sound && !own && admits(trunk, component, &domain)).then(|| (&user[..at], domain))
+        (valid && !own && allows(trunk, component, &domain)).then(|| (&user[..at], domain))
     }
 
-    fn leg(&self, heard: &Opening, from: Party, to: Party, link: &str) -> Result<Route, Reason> {
+    fn route_to(&self, heard: &Opening, from: Party, to: Party, link: &str) -> Result<Route, Reason> {
         let hops = heard.hops.checked_sub(1).filter(|h| *h > 0).ok_or(Reason::Loop)?;
         let protocol = to.protocol;
         Ok(Route { opening: Opening { from, to, link: link.to_owned(), hops }, protocol })
     }
 }
 
-fn admits(trunk: &Trunk, component: &Component, home: &str) -> bool {
+fn allows(trunk: &Trunk, component: &Component, home: &str) -> bool {
     match &trunk.callers {
-        Some(domains) => domains.iter().any(|d| d == ANYBODY || d == home),
+        Some(domains) => domains.iter().any(|d| d == ANY_DOMAIN || d == home),
         None => !home.is_empty() && home == component.users,
     }
 }
