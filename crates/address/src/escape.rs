@@ -3,7 +3,7 @@
 use precis_profiles::UsernameCaseMapped;
 use precis_profiles::precis_core::profile::Profile;
 
-/// The ten characters that a localpart cannot hold, and their escapes.
+/// Characters that a localpart cannot hold, with the two digits of their escapes (XEP-0106).
 const ESCAPES: [(char, &str); 10] = [
     (' ', "20"),
     ('"', "22"),
@@ -17,21 +17,21 @@ const ESCAPES: [(char, &str); 10] = [
     ('\\', "5c"),
 ];
 
-/// Why a user part has no localpart.
+/// Reason why a user part has no localpart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unmappable {
-    /// Octets that no text may hold (NUL, controls, bad UTF-8): 400.
+    /// NUL, control characters or invalid UTF-8: 400.
     #[error("characters that XML cannot hold")]
     Malformed,
-    /// A blank at an end, or a character that no JID may hold: 404.
+    /// Leading or trailing blank, or a character that PRECIS forbids: 404.
     #[error("no JID can name it")]
     NoJid,
-    /// Over 1023 octets: 414.
+    /// Localpart over 1023 octets: 414.
     #[error("too long")]
     TooLong,
 }
 
-/// Escapes what a localpart cannot hold. A backslash is escaped only where it would begin one of the ten sequences.
+/// Escapes the characters that a localpart cannot hold. A backslash is escaped only where it would begin one of the ten sequences.
 #[must_use]
 pub fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 8);
@@ -48,7 +48,7 @@ pub fn escape(text: &str) -> String {
     out
 }
 
-/// Undoes [`escape`]; unknown and partial sequences stay as they are (R-ADDR-2).
+/// Reverses [`escape`]; unknown and partial sequences stay as they are (R-ADDR-2).
 #[must_use]
 pub fn unescape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
@@ -61,16 +61,16 @@ pub fn unescape(text: &str) -> String {
     out
 }
 
-/// The character that the escape at the start of `text` stands for.
+/// Decodes the escape sequence at the start of `text`, if there is one.
 fn sequence(text: &str) -> Option<char> {
     let code = text.strip_prefix('\\')?.get(..2)?;
     ESCAPES.iter().find(|(_, e)| e.eq_ignore_ascii_case(code)).map(|(c, _)| *c)
 }
 
-/// The localpart for the user part of a SIP URI as it stood there: decoded once, case-mapped, escaped once.
+/// Returns the localpart for the user part of a SIP URI as received: percent-decoded once, case-mapped, escaped once.
 ///
 /// # Errors
-/// [`Unmappable`]
+/// [`Unmappable`] when there is none.
 pub fn jid_local(user: &str) -> Result<String, Unmappable> {
     let text = String::from_utf8(percent_decode(user)).map_err(|_| Unmappable::Malformed)?;
     if text.chars().any(|c| c.is_control() || matches!(c, '\u{fffe}' | '\u{ffff}')) {
@@ -86,7 +86,7 @@ pub fn jid_local(user: &str) -> Result<String, Unmappable> {
     UsernameCaseMapped::new().enforce(local).map(|l| l.into_owned()).map_err(|_| Unmappable::NoJid)
 }
 
-/// The user part for a localpart: unescaped once, percent-encoded where the URI grammar wants it.
+/// Returns the user part for a localpart: unescaped once, percent-encoded where the URI grammar requires it.
 #[must_use]
 pub fn sip_user(local: &str) -> String {
     let mut out = String::with_capacity(local.len());
@@ -126,7 +126,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// Interworking §1.1, row by row.
+    /// Table of interworking §1.1, row by row.
     #[test]
     fn the_table_of_examples() {
         for (user, local) in [
@@ -160,7 +160,7 @@ mod tests {
         assert_eq!(unescape(r"\5C\40"), r"\@");
     }
 
-    /// R-ADDR-1: every user part of one and two characters.
+    /// R-ADDR-1, for every user part of one and two characters.
     #[test]
     fn short_user_parts_come_back() {
         let chars: Vec<char> = (0x20u8..0x7f).map(char::from).filter(|c| !c.is_ascii_uppercase()).collect();

@@ -1,6 +1,6 @@
-//! Addresses: SIP URI ⇄ JID ⇄ telephone number, and where a call goes (interworking §1).
+//! Addresses: SIP URI ⇄ JID ⇄ telephone number, and routing of calls (interworking §1).
 //!
-//! One rule: a mapping has an inverse, or it is refused. Pure and cheap: [`Plan::route`] is on the path of every call.
+//! One rule: an address without an inverse mapping is refused. Pure and cheap: [`Plan::route`] is on the path of every call.
 //! Start at [`Plan`]; [`jid_local`] and [`sip_user`] are the two directions of RFC 7247 with XEP-0106.
 
 mod escape;

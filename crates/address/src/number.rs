@@ -1,6 +1,6 @@
 //! Telephone numbers (RFC 3966, interworking §1.3).
 
-/// A number without its visual separators, if the text is one: digits, `*`, `#`, with a leading `+` for E.164 (R-ADDR-8).
+/// Reads a telephone number and removes its visual separators: digits, `*`, `#`, with a leading `+` for E.164 (R-ADDR-8).
 #[must_use]
 pub fn plain_number(text: &str) -> Option<String> {
     let number: String = text.chars().filter(|c| !matches!(c, '-' | '.' | '(' | ')' | ' ')).collect();
@@ -9,7 +9,7 @@ pub fn plain_number(text: &str) -> Option<String> {
     (!digits.is_empty() && digits.len() <= 32 && digits.chars().all(dialled)).then_some(number)
 }
 
-/// Numbers that are never mapped to a JID nor dialled for one without a route of their own (R-ADDR-13).
+/// Returns true for emergency numbers. They are neither mapped to a JID nor dialled for one (R-ADDR-13).
 #[must_use]
 pub fn is_emergency(number: &str) -> bool {
     matches!(number, "110" | "112" | "911" | "999" | "000" | "118")

@@ -1,66 +1,66 @@
-//! The plan: who is reached how (interworking §1.2). Built once from the configuration; answers without waiting.
+//! Routing plan (interworking §1.2): built once from the configuration, answers without IO.
 
 use crate::escape::{Unmappable, percent_decode};
 use crate::{is_emergency, jid_local, plain_number, sip_user, unescape};
 use signal::{End, Opening, Party, Protocol, Reason};
 use std::collections::HashMap;
 
-/// A component domain.
+/// Component domain.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Component {
-    /// `[[xmpp.component]] domain`
+    /// Domain, `[[xmpp.component]] domain`.
     pub domain: String,
-    /// `[[xmpp.component]] users`: XMPP domain of the people behind `[sip] domains`.
+    /// XMPP domain of the users that `[sip] domains` stand for, `[[xmpp.component]] users`; empty = none.
     pub users: String,
 }
 
-/// A trunk.
+/// Trunk: a SIP peer that calls come from and go to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Trunk {
-    /// `[[trunk]] name`
+    /// Name, `[[trunk]] name`.
     pub name: String,
-    /// `[[trunk]] domain`: the component domain that it serves.
+    /// Component domain that the trunk serves, `[[trunk]] domain`.
     pub domain: String,
     /// Host of `[[trunk]] uri`.
     pub host: String,
-    /// `[[trunk]] callers`: XMPP domains whose users may call through it, `*` = every domain; `None` = the component's `users`.
+    /// XMPP domains whose users may call through the trunk, `[[trunk]] callers`; `*` = every domain, `None` = the component's `users`.
     pub callers: Option<Vec<String>>,
 }
 
-/// Every domain, among a trunk's callers.
+/// Entry of [`Trunk::callers`] for every domain.
 const ANY_DOMAIN: &str = "*";
 
-/// A number of an XMPP user.
+/// Telephone number of an XMPP user.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Alias {
-    /// `[[alias]] number`
+    /// Number, `[[alias]] number`.
     pub number: String,
-    /// `[[alias]] jid`
+    /// Bare JID of the user, `[[alias]] jid`.
     pub jid: String,
 }
 
-/// A fault of the configuration; names key, value and remedy.
+/// Fault of the configuration.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{key} = \"{value}\": {remedy}")]
 pub struct PlanError {
-    /// Where.
+    /// Key with the fault.
     pub key: String,
-    /// What stands there.
+    /// Value of the key.
     pub value: String,
-    /// What to do.
+    /// Remedy for the operator.
     pub remedy: String,
 }
 
-/// Where a call goes.
+/// Route of a call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {
-    /// The callee's leg: identity to show, target, and the link (trunk name or component domain) to go out by.
+    /// Opening of the callee's leg: identity to show, target, and outgoing link (trunk name or component domain).
     pub opening: Opening,
-    /// Which edge.
+    /// Protocol of the callee's leg; selects the edge.
     pub protocol: Protocol,
 }
 
-/// The plan.
+/// Routing plan.
 #[derive(Clone, Debug, Default)]
 pub struct Plan {
     sip_domains: Vec<String>,
@@ -71,10 +71,10 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Checks and takes the configuration.
+    /// Builds a plan and checks the configuration.
     ///
     /// # Errors
-    /// [`PlanError`]
+    /// [`PlanError`] for the first fault.
     pub fn new(
         sip_domains: Vec<String>,
         components: Vec<Component>,
@@ -133,10 +133,10 @@ impl Plan {
         Ok(plan)
     }
 
-    /// Where the call goes.
+    /// Routes a call by the opening of the caller's leg.
     ///
     /// # Errors
-    /// The reason to refuse it with.
+    /// Reason with which to refuse the call.
     pub fn route(&self, heard: &Opening) -> Result<Route, End> {
         match heard.from.protocol {
             Protocol::Sip => self.to_xmpp(heard),
@@ -145,7 +145,7 @@ impl Plan {
         .map_err(End::from)
     }
 
-    /// The lookup order of §1.2: alias, then domain rule.
+    /// Routes a call from SIP. Lookup order of interworking §1.2: alias, then domain rule.
     fn to_xmpp(&self, heard: &Opening) -> Result<Route, Reason> {
         let trunk = self.trunks.iter().find(|t| t.name == heard.link).ok_or(Reason::Forbidden)?;
         let component = self.components.iter().find(|c| c.domain == trunk.domain).ok_or(Reason::NotFound)?;
@@ -171,7 +171,7 @@ impl Plan {
             None => return Err(Reason::NotFound),
         };
         let (caller, host) = user_host(&heard.from.address);
-        // R-ADDR-14: nobody is called back under this name.
+        // R-ADDR-14: `anonymous` cannot be called back.
         let local = if caller.is_empty() || host.ends_with("anonymous.invalid") {
             "anonymous".to_owned()
         } else {
@@ -186,6 +186,7 @@ impl Plan {
         self.route_to(heard, from, Party::xmpp(callee), &component.domain)
     }
 
+    /// Routes a call from XMPP: the component domain selects the trunk.
     fn to_sip(&self, heard: &Opening) -> Result<Route, Reason> {
         let target = bare(&heard.to.address);
         let (local, domain) = target.split_once('@').ok_or(Reason::NotFound)?;
@@ -196,14 +197,14 @@ impl Plan {
         if dials_emergency(&unescape(local)) {
             return Err(Reason::Forbidden);
         }
-        // R-SIP-11: a component's own JID as the caller means that our own message came back.
+        // R-SIP-11: a component's own JID as the caller means that a message of this gateway came back.
         let caller = bare(&heard.from.address).to_lowercase();
         let (name, home) = caller.split_once('@').ok_or(Reason::Loop)?;
         if self.components.iter().any(|c| c.domain == home) {
             return Err(Reason::Loop);
         }
         let component = self.components.iter().find(|c| c.domain == trunk.domain).ok_or(Reason::NotFound)?;
-        // A trunk costs money: only those it is meant for may dial out by it.
+        // Toll fraud: only users of the domains that the trunk names may dial out.
         if !allows(trunk, component, home) {
             return Err(Reason::Forbidden);
         }
@@ -213,7 +214,7 @@ impl Plan {
         let identity = match self.number_of_jid.get(&caller) {
             Some(number) => sip_user(number),
             None if home == component.users && plain_number(name).is_none() => sip_user(name),
-            // Never a number that is not theirs, nor the name of one of ours (§1.2).
+            // Neither a number of another user nor the name of a local user (interworking §1.2).
             None => format!("{}%40{}", sip_user(name), sip_user(home)),
         };
         let from = Party {
@@ -223,7 +224,7 @@ impl Plan {
         self.route_to(heard, from, to, &trunk.name)
     }
 
-    /// A user that stands with a domain of its own, `rosa%40xmpp.example`: the way back to a caller of another domain.
+    /// Splits a user part that holds a domain, `rosa%40xmpp.example`: the identity that a caller of another domain was shown with.
     fn guest<'a>(&self, trunk: &Trunk, component: &Component, user: &'a str) -> Option<(&'a str, String)> {
         let at = user.find("%40")?;
         let domain = String::from_utf8(percent_decode(&user[at + 3..])).ok()?.to_lowercase();
@@ -232,6 +233,7 @@ impl Plan {
         (valid && !own && allows(trunk, component, &domain)).then(|| (&user[..at], domain))
     }
 
+    /// Makes the route; refuses a call without hops left.
     fn route_to(&self, heard: &Opening, from: Party, to: Party, link: &str) -> Result<Route, Reason> {
         let hops = heard.hops.checked_sub(1).filter(|h| *h > 0).ok_or(Reason::Loop)?;
         let protocol = to.protocol;
@@ -239,6 +241,7 @@ impl Plan {
     }
 }
 
+/// Returns true if users of the domain `home` may call through the trunk.
 fn allows(trunk: &Trunk, component: &Component, home: &str) -> bool {
     match &trunk.callers {
         Some(domains) => domains.iter().any(|d| d == ANY_DOMAIN || d == home),
@@ -246,14 +249,14 @@ fn allows(trunk: &Trunk, component: &Component, home: &str) -> bool {
     }
 }
 
-/// Whether the decoded user part dials for help; what may follow a number (`112;x=y`, `112,5`) does not hide it (R-ADDR-13).
+/// Returns true if the decoded user part dials an emergency number, with or without a suffix (`112;x=y`, `112,5`; R-ADDR-13).
 fn dials_emergency(user: &str) -> bool {
     let dialled = user.split([';', ',', '?', '/', '&', '=', '$', ':', '@']).next().unwrap_or(user);
     plain_number(dialled).is_some_and(|number| is_emergency(&number))
 }
 
-/// User and host of a SIP URI or the number of a tel URI; parameters and a port are dropped, the split comes before any
-/// decoding (R-ADDR-16).
+/// Returns user and host of a SIP URI, or the number of a tel URI. Drops parameters and port; splits before any decoding
+/// (R-ADDR-16).
 fn user_host(address: &str) -> (&str, &str) {
     let rest = address.split_once(':').map_or(address, |(_, rest)| rest);
     match rest.rsplit_once('@') {
@@ -409,7 +412,7 @@ mod tests {
         assert_eq!(plan.route(&heard).map_err(|e| e.reason), Err(Reason::Forbidden), "no users, nobody");
     }
 
-    /// Interworking §1.2: a guest is neither a number nor one of ours, and can be called back.
+    /// Interworking §1.2: the identity of a guest is neither a number nor a local user, and can be called back.
     #[test]
     fn a_guest_has_an_identity_of_its_own() {
         for (from, identity) in [
