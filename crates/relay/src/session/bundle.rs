@@ -4,58 +4,17 @@
 //! own. Whose a packet is, is told by its payload number (RFC 9143 §9.2): no two contents of a leg are of one kind, so none
 //! has to be of two.
 
-use super::endpoint::{Endpoint, Link};
+use super::endpoint::{Link, Member};
 use super::types::{Refusal, Remote};
-use super::{Slot, Worker};
-
-/// A content that another end's transport carries.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Member {
-    /// Its end's place.
-    pub end: u32,
-    /// Payload payload_types agreed for it, a bit each.
-    pub payload_types: u128,
-}
-
-impl Endpoint {
-    /// The place of the end that a packet of this payload number is for; `own` is this end's.
-    pub fn addressee(&self, pt: u8, own: u32) -> Option<u32> {
-        let of = |payload_types: u128| payload_types >> (pt & 0x7f) & 1 == 1;
-        if of(self.payload_types) {
-            return Some(own);
-        }
-        self.members.iter().find(|member| of(member.payload_types)).map(|member| member.end)
-    }
-}
-
-/// The place of the end whose transport carries this one: its own, as a rule.
-pub(super) fn carrier(ends: &[Slot], index: u32) -> u32 {
-    match ends.get(index as usize).and_then(|slot| slot.end.as_ref()).map(|end| &end.link) {
-        Some(Link::Bundled(carrier)) => *carrier,
-        _ => index,
-    }
-}
-
-/// Some other stream on the transport of `index` has this name, in whichever direction: two under one would share SRTP keystream
-/// (RFC 3711 §9.1), or be taken for one.
-pub(super) fn taken(ends: &[Slot], index: u32, name: u32) -> bool {
-    let at = |index: u32| ends.get(index as usize)?.end.as_ref();
-    let carrier = carrier(ends, index);
-    let members = at(carrier).map_or(&[][..], |carrier| &carrier.members);
-    std::iter::once(carrier).chain(members.iter().map(|member| member.end)).filter_map(at).any(|end| {
-        let said =
-            at(end.peer as u32).filter(|_| end.id.index != index).and_then(|peer| peer.splice.as_ref());
-        end.reception.source() == Some(name) || said.is_some_and(|said| said.ssrc() == name)
-    })
-}
+use super::worker::Worker;
 
 impl Worker {
     /// The end at `index` rides on the transport of content `tag` of its leg from now on, if it had none of its own yet.
     pub(super) fn join_bundle(&mut self, index: u32, tag: u32, remote: &Remote) -> Result<(), Refusal> {
         let refuse = |why: String| Err(Refusal::Bundle(why));
-        let Some(end) = self.endpoint(index) else { return Ok(()) };
-        let leg = self.session(end.session).and_then(|s| s.ends.get(usize::from(end.leg.0)));
-        let carrier = leg.and_then(|leg| leg.get(tag as usize).copied());
+        let Some(end) = self.endpoints.get(index) else { return Ok(()) };
+        let session = self.sessions.get(end.session);
+        let carrier = session.and_then(|session| session.endpoint(end.leg.0.into(), tag));
         let Some(carrier) = carrier.filter(|carrier| *carrier != index) else {
             return refuse(format!("the leg has no other content {tag}"));
         };
@@ -66,12 +25,12 @@ impl Worker {
             Link::Open => return refuse("the content carries others".into()),
             Link::Bundled(_) | Link::Plain(_) | Link::WebRtc(_) => return Err(Refusal::NoPorts),
         }
-        let Some(carrying) = self.endpoint_mut(carrier) else { return Ok(()) };
+        let Some(carrying) = self.endpoints.get_mut(carrier) else { return Ok(()) };
         if let Link::Bundled(_) = carrying.link {
             return refuse(format!("content {tag} has no transport of its own"));
         }
-        carrying.members.push(Member { end: index, payload_types: 0 });
-        let Some(end) = self.endpoint_mut(index) else { return Ok(()) };
+        carrying.members.push(Member { endpoint: index, payload_types: 0 });
+        let Some(end) = self.endpoints.get_mut(index) else { return Ok(()) };
         (end.link, end.early, end.inherited) = (Link::Bundled(carrier), None, None);
         if std::mem::take(&mut end.sockets) {
             let id = end.id;
@@ -82,17 +41,20 @@ impl Worker {
 
     /// An end that rode on `carrier` goes, or has a transport of its own from now on.
     pub(super) fn leave_bundle(&mut self, index: u32, carrier: u32) {
-        if let Some(carrier) = self.endpoint_mut(carrier) {
-            carrier.members.retain(|member| member.end != index);
+        if let Some(carrier) = self.endpoints.get_mut(carrier) {
+            carrier.members.retain(|member| member.endpoint != index);
         }
     }
 
     /// No payload number of what is described for the end at `index` may be another content's on the transport of `carrier`.
     pub(super) fn distinct(&self, carrier: u32, index: u32, remote: &Remote) -> Result<(), Refusal> {
-        let Some(carrying) = self.endpoint(carrier) else { return Ok(()) };
+        let Some(carrying) = self.endpoints.get(carrier) else { return Ok(()) };
         let own = (carrier != index).then_some(carrying.payload_types);
-        let members =
-            carrying.members.iter().filter(|member| member.end != index).map(|member| member.payload_types);
+        let members = carrying
+            .members
+            .iter()
+            .filter(|member| member.endpoint != index)
+            .map(|member| member.payload_types);
         let others = own.into_iter().chain(members).fold(0, |all, payload_types| all | payload_types);
         match remote.codecs.iter().find(|codec| others >> (codec.pt & 0x7f) & 1 == 1) {
             Some(codec) => Err(Refusal::Bundle(format!("payload number {} is another content's", codec.pt))),
@@ -102,11 +64,12 @@ impl Worker {
 
     /// The payload_types of a member were agreed.
     pub(super) fn update_member(&mut self, index: u32) {
-        let Some(end) = self.endpoint(index) else { return };
+        let Some(end) = self.endpoints.get(index) else { return };
         let (Link::Bundled(carrier), payload_types) = (&end.link, end.payload_types) else { return };
         let carrier = *carrier;
-        let members = self.endpoint_mut(carrier).map(|carrier| carrier.members.iter_mut());
-        if let Some(member) = members.and_then(|mut members| members.find(|member| member.end == index)) {
+        let members = self.endpoints.get_mut(carrier).map(|carrier| carrier.members.iter_mut());
+        if let Some(member) = members.and_then(|mut members| members.find(|member| member.endpoint == index))
+        {
             member.payload_types = payload_types;
         }
     }

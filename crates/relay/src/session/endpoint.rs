@@ -1,15 +1,12 @@
-//! One end: one content of one leg, its form, what it may say and what it has counted.
+//! One endpoint: one content of one leg, its transport, what was agreed for it and what it has counted.
 
-use super::bundle::Member;
 use super::feedback::Feedback;
 use super::plain::Plain;
-use super::quality::mos;
+use super::quality::{Histograms, Scale, mos};
 use super::reception::Reception;
 use super::reports::Reports;
-use super::rtcp_out::{Recent, delay};
-use super::snapshot::Inherited;
-use super::sound::Source;
-use super::types::{EndpointId, Form, Local, Remote, RemoteReport, Statistics};
+use super::sources::Source;
+use super::types::{EndpointId, Form, Inherited, Local, Remote, RemoteReport, Statistics};
 use super::webrtc::WebRtc;
 use crate::packet::{Payloads, Splice};
 use signal::media::{Candidate, Codec, Direction};
@@ -19,8 +16,8 @@ use std::net::SocketAddr;
 #[derive(Debug)]
 pub(super) struct Endpoint {
     pub id: EndpointId,
-    /// Place of the end that it talks to.
-    pub peer: usize,
+    /// Index of the endpoint that it talks to.
+    pub peer: u32,
     pub session: u32,
     pub leg: LegId,
     pub content: u16,
@@ -36,14 +33,14 @@ pub(super) struct Endpoint {
     pub sockets: bool,
     pub codecs: Vec<Codec>,
     pub direction: Direction,
-    /// Payload payload_types agreed on this leg, a bit each.
+    /// Payload types agreed on this leg, a bit each.
     pub payload_types: u128,
     /// Payload types at the hearer for those that come in here.
     pub payloads: Payloads,
-    /// The stream from here as the peer's receiver sees it; begins with the first packet.
+    /// The stream from here as its receiver sees it; begins with the first packet.
     pub splice: Option<Splice>,
     pub clock: u32,
-    /// The payload number heard last.
+    /// Payload type that came in last.
     pub last_pt: u8,
     pub reception: Reception,
     /// RTCP with the peer.
@@ -55,7 +52,7 @@ pub(super) struct Endpoint {
     /// Scores of all seconds, and how many.
     pub scores: (u64, u64),
     pub count: Count,
-    /// When it last heard its peer.
+    /// When media or RTCP last came in.
     pub heard: Option<Time>,
     /// Packets that come in here are forwarded.
     pub forwarding: bool,
@@ -63,20 +60,29 @@ pub(super) struct Endpoint {
     pub due: Option<Time>,
     /// The silence was reported.
     pub silent: bool,
-    /// Turns what comes in here into the peer's codec.
+    /// Transcodes the sound that comes in here.
     pub stream: Option<Box<Source>>,
-    /// Is played to the peer in place of what comes in here.
+    /// Track that is played in place of what comes in here.
     pub playback: Option<Box<Source>>,
 }
 
-/// How an end speaks.
+/// Transport of an endpoint.
 #[derive(Debug)]
 pub(super) enum Link {
     Open,
     Plain(Plain),
     WebRtc(Box<WebRtc>),
-    /// On the transport of the end at this place ([`super::bundle`]).
+    /// On the transport of the endpoint at this index ([`super::bundle`]).
     Bundled(u32),
+}
+
+/// A content that another endpoint's transport carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Member {
+    /// Index of its endpoint.
+    pub endpoint: u32,
+    /// Payload types agreed for it, a bit each.
+    pub payload_types: u128,
 }
 
 /// ICE that came before the peer was described; bounded.
@@ -102,7 +108,7 @@ impl Endpoint {
         let sockets = local.rtp_port != 0;
         Endpoint {
             id,
-            peer: usize::MAX,
+            peer: u32::MAX,
             session,
             leg,
             content,
@@ -138,6 +144,20 @@ impl Endpoint {
         matches!(self.link, Link::Open)
     }
 
+    /// Returns true when the sound that comes in here is transcoded.
+    pub fn is_transcoded(&self) -> bool {
+        self.stream.is_some()
+    }
+
+    /// Returns the index of the endpoint that a packet of this payload type is for; `own` is this endpoint's.
+    pub fn addressee(&self, pt: u8, own: u32) -> Option<u32> {
+        let of = |payload_types: u128| payload_types >> (pt & 0x7f) & 1 == 1;
+        if of(self.payload_types) {
+            return Some(own);
+        }
+        self.members.iter().find(|member| of(member.payload_types)).map(|member| member.endpoint)
+    }
+
     /// Takes what the peer described, but for its transport.
     pub fn set_remote(&mut self, remote: &Remote) {
         self.codecs.clone_from(&remote.codecs);
@@ -149,7 +169,7 @@ impl Endpoint {
         self.feedback = Feedback::of(&remote.codecs, self.feedback.take());
     }
 
-    /// The codec that is heard; keypad events and comfort noise are not what is meant.
+    /// Returns the codec that is heard; keypad events and comfort noise are not what is meant.
     pub fn current_codec(&self) -> Option<&Codec> {
         let mut main = self.codecs.iter().filter(|codec| !codec.is_auxiliary());
         let heard = main.clone().find(|codec| codec.pt == self.last_pt);
@@ -237,9 +257,33 @@ impl Endpoint {
             suite,
         }
     }
+
+    /// Records the last second: loss, jitter and score of the stream that came in. `far`: the round trip of the other side, whose
+    /// half is a part of the way from mouth to ear.
+    pub fn sample(&mut self, far: Option<u32>, histograms: &mut Histograms) {
+        self.recent = None;
+        let Some((expected, lost)) = self.reception.look() else { return };
+        let loss = lost * 1_000_000 / expected.max(1);
+        let jitter = u64::from(self.reception.jitter_us());
+        let near = self.reports.round_trip_us;
+        histograms.note(Scale::Loss, loss);
+        histograms.note(Scale::Jitter, jitter);
+        if let Some(trip) = near {
+            histograms.note(Scale::RoundTrip, trip.into());
+        }
+        let mut recent = Recent { loss, mos: None };
+        if let Some(codec) = self.current_codec().filter(|_| self.feedback.is_none()) {
+            let score = mos(&codec.name, loss, delay(jitter, near, far));
+            histograms.note(Scale::Mos, score.into());
+            recent.mos = Some(score);
+            self.scores.0 += u64::from(score);
+            self.scores.1 += 1;
+        }
+        self.recent = Some(recent);
+    }
 }
 
-/// Payload payload_types of the same codec on both legs. Of several alike (H.264 profiles) the first is paired with the first.
+/// Payload numbers of the same codec on both legs. Of several alike (H.264 profiles) the first is paired with the first.
 fn pairs<'a>(heard: &'a [Codec], said: &'a [Codec]) -> impl Iterator<Item = (u8, u8)> + 'a {
     heard.iter().enumerate().filter_map(move |(place, codec)| {
         let before = heard.iter().take(place).filter(|c| c.same(codec)).count();
@@ -247,6 +291,21 @@ fn pairs<'a>(heard: &'a [Codec], said: &'a [Codec]) -> impl Iterator<Item = (u8,
         let first = alike.clone().next();
         Some((codec.pt, alike.nth(before).or(first)?.pt))
     })
+}
+
+/// The last second of a stream.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Recent {
+    /// Parts per million.
+    pub loss: u64,
+    /// Hundredths; `None`: not for ears.
+    pub mos: Option<u16>,
+}
+
+/// From mouth to ear, µs: half of each round trip, a packet of 20 ms, and a jitter buffer of twice the jitter, 20 ms at least.
+fn delay(jitter: u64, near: Option<u32>, far: Option<u32>) -> u64 {
+    let way = |trip: Option<u32>| u64::from(trip.unwrap_or(0)) / 2;
+    20_000 + (2 * jitter).max(20_000) + way(near) + way(far)
 }
 
 #[cfg(test)]

@@ -1,10 +1,11 @@
 //! The packet path: in at one end, out at its peer. Nothing here allocates, locks or waits.
 
 use super::endpoint::{Endpoint, Link};
-use super::sound::{Sounds, gives_way};
-use super::types::{Arrival, Socket, Transmit};
-use super::{Slot, Worker, bundle, table};
-use crate::packet::{self, Class, Rtp, Splice};
+use super::send::send_media;
+use super::sources::Sounds;
+use super::types::{Arrival, Event, Latched, Socket, Transmit};
+use super::worker::Worker;
+use crate::packet::{self, Class, Rtp, Splice, classify};
 use crate::rtcp::{self, Item};
 use crate::webrtc::Received;
 use std::net::SocketAddr;
@@ -16,8 +17,48 @@ enum Opened {
 }
 
 impl Worker {
-    /// A packet that came in on the transport of the end at `index`: the first `length` octets of `buffer`. Gives what leaves for it.
-    pub(super) fn forward(
+    /// Takes a datagram: the first `length` octets of `buffer`, which has [`crate::srtp::ROOM`] octets behind it. Returns the packet
+    /// that leaves for it, in the same buffer; [`Worker::poll_transmit`] has what else is to be sent.
+    pub fn handle_datagram(
+        &mut self,
+        socket: Socket,
+        from: SocketAddr,
+        at: Arrival,
+        buffer: &mut [u8],
+        length: usize,
+    ) -> Option<Transmit> {
+        let index = match socket {
+            Socket::Rtp(id) | Socket::Rtcp(id) => self.endpoints.live(id)?,
+            Socket::Shared => {
+                let datagram = buffer.get_mut(..length)?;
+                let index = self.addressed(from, datagram)?;
+                if !matches!(classify(datagram), Class::Rtp | Class::Rtcp) {
+                    self.check(index, from, datagram, at.time());
+                    return None;
+                }
+                index
+            }
+        };
+        let before = self.endpoints.get(index)?.refused();
+        let transmit = self.forward(index, from, at, buffer, length);
+        let near = self.endpoints.get_mut(index)?;
+        self.dropped += near.refused() - before;
+        if let Link::Plain(plain) = &mut near.link
+            && let Some(locked) = plain.relocked()
+        {
+            let announced = std::mem::replace(&mut plain.announced, true);
+            let end = near.id;
+            self.latched.push_back(Latched { end, peer: locked });
+            if !announced {
+                self.report(index, Event::Connected);
+            }
+        }
+        self.forwarded += u64::from(transmit.is_some());
+        transmit
+    }
+
+    /// Forwards a packet that came in on the transport of the endpoint at `index`.
+    fn forward(
         &mut self,
         index: u32,
         from: SocketAddr,
@@ -26,31 +67,31 @@ impl Worker {
         length: usize,
     ) -> Option<Transmit> {
         let local = self.facing(from);
-        let Worker { ends, sounds, .. } = self;
-        let carrier = ends.get_mut(index as usize)?.end.as_mut()?;
+        let Worker { endpoints, sounds, .. } = self;
+        let carrier = endpoints.get_mut(index)?;
         match open(carrier, from, at, local, buffer.get_mut(..length)?)? {
             Opened::Rtp(rtp, length) => {
                 let near = carrier.addressee(rtp.pt, index)?;
-                let near = if near == index { carrier } else { ends.get_mut(near as usize)?.end.as_mut()? };
+                let near = if near == index { carrier } else { endpoints.get_mut(near)? };
                 let (near, far, new) = (near.id.index, near.peer, near.splice.is_none());
-                let taken = new && bundle::taken(ends, far as u32, rtp.ssrc);
-                let (end, peer) = table::pair(ends, near as usize, far)?;
+                let taken = new && endpoints.has_ssrc(far, rtp.ssrc);
+                let (end, peer) = endpoints.pair(near, far)?;
                 let broken =
                     end.feedback.is_some() && end.splice.as_ref().is_some_and(Splice::is_interrupted);
                 let (said, length) = media(end, peer, (rtp, taken), at, (buffer, length), sounds)?;
-                let departure = send_media(ends, far as u32, &said, at, buffer, length);
+                let transmit = send_media(endpoints, far, &said, at, buffer, length);
                 if broken {
-                    self.keyframe_after_gap(near, departure.is_some());
+                    self.keyframe_after_gap(near, transmit.is_some());
                 }
-                departure
+                transmit
             }
             Opened::Rtcp(length) => {
                 let compound = buffer.get(..length)?;
                 self.report_to(index, at, compound);
-                for member in 0..self.endpoint(index).map_or(0, |carrier| carrier.members.len()) {
-                    if let Some(member) = self.endpoint(index).and_then(|carrier| carrier.members.get(member))
-                    {
-                        self.report_to(member.end, at, compound);
+                for member in 0..self.endpoints.get(index).map_or(0, |carrier| carrier.members.len()) {
+                    let members = self.endpoints.get(index).map(|carrier| &carrier.members);
+                    if let Some(member) = members.and_then(|members| members.get(member)) {
+                        self.report_to(member.endpoint, at, compound);
                     }
                 }
                 None
@@ -58,24 +99,12 @@ impl Worker {
         }
     }
 
-    /// Pictures of the peer of the end at `index` go on after a break: they stand on some that never arrived, so one is asked for
-    /// that stands for itself. Receivers would wait for those (libwebrtc: 3 s) before they ask. `left`: else it is still broken.
-    fn keyframe_after_gap(&mut self, index: u32, left: bool) {
-        let Some(end) = self.endpoint_mut(index) else { return };
-        if !left {
-            end.splice.iter_mut().for_each(Splice::interrupt);
-        } else if let Some(feedback) = &mut end.feedback {
-            feedback.want_keyframe();
-            self.queue_rtcp(index);
-        }
-    }
-
-    /// RTCP for the end at `index`, and whoever is to be asked for something by it.
+    /// Takes RTCP for the endpoint at `index`, and queues the endpoints that have something to send for it.
     fn report_to(&mut self, index: u32, at: Arrival, compound: &[u8]) {
-        let Some(peer) = self.endpoint(index).map(|end| end.peer) else { return };
-        let Some((near, far)) = self.pair(index as usize, peer) else { return };
+        let Some(peer) = self.endpoints.get(index).map(|end| end.peer) else { return };
+        let Some((near, far)) = self.endpoints.pair(index, peer) else { return };
         report(near, far, at, compound);
-        let asked = [(index, near.reports.wanted), (peer as u32, far.reports.wanted)];
+        let asked = [(index, near.reports.wanted), (peer, far.reports.wanted)];
         asked.into_iter().filter(|(_, asked)| *asked).for_each(|(end, _)| self.queue_rtcp(end));
     }
 }
@@ -124,7 +153,8 @@ fn open(
     opened
 }
 
-/// RTP that was accepted and lies open in the buffer; `taken`: another stream has its name where it goes. Gives it as it is said there.
+/// Takes RTP that was accepted and lies open in the buffer; `taken`: another stream has its SSRC where it goes. Returns it as it is sent
+/// there.
 fn media(
     near: &mut Endpoint,
     far: &mut Endpoint,
@@ -139,12 +169,12 @@ fn media(
     near.count.octets_in += length as u64;
     near.reception.packet(&rtp, near.clock, at);
     near.last_pt = rtp.pt;
-    if !near.forwarding || !gives_way(near, sounds, at.time()) {
+    if !near.forwarding || !sounds.give_way(&mut near.playback, at.time()) {
         return None;
     }
     let length = packet::strip(buffer, length, &mut rtp);
     if let Some(stream) = &near.stream {
-        sounds.hand(stream, &rtp, at, packet::payload(buffer.get(..length)?, &rtp)?);
+        sounds.push(stream, &rtp, at, packet::payload(buffer.get(..length)?, &rtp)?);
         return None;
     }
     let pt = near.payloads.get(rtp.pt)?;
@@ -157,35 +187,13 @@ fn media(
     Some((said, length))
 }
 
-/// RTP that leaves by the end at `far`, counted, and kept where it may be asked for again.
-pub(super) fn send_media(
-    ends: &mut [Slot],
-    far: u32,
-    said: &Rtp,
-    at: Arrival,
-    buffer: &mut [u8],
-    length: usize,
-) -> Option<Transmit> {
-    let departure = seal(ends, far, Class::Rtp, buffer, length)?;
-    let far = ends.get_mut(far as usize)?.end.as_mut()?;
-    far.count.packets_out += 1;
-    far.count.octets_out += departure.length as u64;
-    far.reports.octets = far.reports.octets.wrapping_add(length.saturating_sub(said.header) as u32);
-    if let Some(feedback) = &mut far.feedback
-        && let Some(cache) = &mut feedback.cache
-    {
-        cache.keep(said.seq, buffer.get(..departure.length)?, at.time());
-    }
-    Some(departure)
-}
-
-/// RTCP that was accepted: it ends here. What it says is kept, and what it asks for is asked of the other side, in words that
-/// that one has agreed on (interworking §12.3).
+/// Takes RTCP that was accepted: it ends here. Its reports are kept, its requests are passed to the other side, in a form that it has
+/// agreed on (interworking §12.3).
 fn report(near: &mut Endpoint, far: &mut Endpoint, at: Arrival, compound: &[u8]) {
     near.heard = Some(at.time());
     near.silent = false;
     let now = at.time();
-    // Of what is said to the peer: that of the codec it is turned into, else that of its source.
+    // Clock of the stream to the peer: of the codec it is transcoded to, else that of its source.
     let clock = if far.is_transcoded() { near.clock } else { far.clock };
     rtcp::read(compound, |item| {
         let said = far.splice.as_ref();
@@ -221,44 +229,4 @@ fn report(near: &mut Endpoint, far: &mut Endpoint, at: Arrival, compound: &[u8])
             _ => {}
         }
     });
-}
-
-/// A packet that left by the end at `index` before and leaves again: the first `length` octets of its buffer.
-pub(super) fn resend(ends: &[Slot], index: u32, length: usize) -> Option<Transmit> {
-    let carrier = ends.get(bundle::carrier(ends, index) as usize)?.end.as_ref()?;
-    match &carrier.link {
-        Link::Open | Link::Bundled(_) => None,
-        Link::WebRtc(web) => {
-            Some(Transmit { socket: Socket::Shared, to: web.transport.pair()?.remote, length })
-        }
-        Link::Plain(plain) => {
-            let (socket, to) = plain.way(carrier.id, Class::Rtp)?;
-            Some(Transmit { socket, to, length })
-        }
-    }
-}
-
-/// Puts a packet into the form of the end that it leaves by, the one at `far`.
-pub(super) fn seal(
-    ends: &mut [Slot],
-    far: u32,
-    class: Class,
-    buffer: &mut [u8],
-    length: usize,
-) -> Option<Transmit> {
-    let carrier = ends.get_mut(bundle::carrier(ends, far) as usize)?.end.as_mut()?;
-    match &mut carrier.link {
-        Link::Open | Link::Bundled(_) => None,
-        Link::WebRtc(web) => {
-            let (length, pair) = match class {
-                Class::Rtcp => web.transport.protect_rtcp(buffer, length)?,
-                _ => web.transport.protect(buffer, length)?,
-            };
-            Some(Transmit { socket: Socket::Shared, to: pair.remote, length })
-        }
-        Link::Plain(plain) => {
-            let (socket, to) = plain.way(carrier.id, class)?;
-            Some(Transmit { socket, to, length: plain.seal(class, buffer, length)? })
-        }
-    }
 }

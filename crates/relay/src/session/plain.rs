@@ -1,8 +1,7 @@
 //! An end at ports: RTP and RTCP on two, or on one, each latched for itself; in the clear, or under keys that signalling brought.
 
 use super::sdes::Sdes;
-use super::snapshot::Keyed;
-use super::types::{EndpointId, Refusal, Remote, Socket};
+use super::types::{EndpointId, Keyed, Refusal, Remote, Socket};
 use crate::latch::{Allowed, Latch, Verdict};
 use crate::packet::Class;
 use signal::media::{Crypto, Suite};

@@ -1,7 +1,6 @@
 //! SDES (RFC 4568): both directions of an end at ports, each under a key of its own that signalling brought.
 
-use super::snapshot::Keyed;
-use super::types::Refusal;
+use super::types::{Keyed, Refusal};
 use crate::dtls::{Keys, Master};
 use crate::packet::Class;
 use crate::srtp::{Context, Index, SrtpError};

@@ -4,18 +4,14 @@
 //! [`Worker::connect`]. Here is what only the packets know: keys, indices, numbering, and where the peer was.
 
 use super::endpoint::{Endpoint, Link};
-use super::types::Local;
-use super::{LEGS, Worker};
-use crate::packet::{Splice, Spliced};
+use super::table::{Mark, Session};
+use super::types::{AHEAD, EndpointState, Inherited, Keyed, Local, Snapshot};
+use super::worker::Worker;
+use crate::packet::Splice;
 use crate::srtp::Index;
 use crate::webrtc::Association;
-use signal::media::{Crypto, Ice, Suite};
 use signal::{LegId, Time};
-use std::collections::VecDeque;
-use std::net::SocketAddr;
 
-/// Sequence numbers left out by a relay that resumes: more than the dead one may have sent since its last snapshot (interworking §12.2).
-pub const AHEAD: u32 = 1_000;
 /// Every session is looked at once in this time, ms.
 const ROUND_MS: u64 = 1_000;
 /// Slices of a round.
@@ -24,129 +20,6 @@ const SLICES: u64 = 40;
 const BREATH_MS: u64 = 20;
 /// A session that nothing moves is taken again after so long, lest its copy be forgotten, ms.
 const REFRESH_MS: u64 = 60_000;
-/// Names of ended sessions that may wait to be fetched.
-const GONE: usize = 4_096;
-
-/// A session as another relay can go on with it. Secret.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Snapshot {
-    /// When it was taken.
-    pub at: Time,
-    /// Its ends.
-    pub ends: Vec<EndpointState>,
-}
-
-/// One end of a [`Snapshot`].
-#[derive(Clone, PartialEq, Eq)]
-pub struct EndpointState {
-    /// The leg.
-    pub leg: LegId,
-    /// The content's place.
-    pub content: u16,
-    /// Our ICE user fragment, as the peer knows it.
-    pub ufrag: String,
-    /// Its password.
-    pub pwd: String,
-    /// How often the two were replaced.
-    pub generation: u32,
-    /// The peer's ICE user fragment that they answer; empty: none was known.
-    pub theirs: String,
-    /// ICE local preference of our candidate.
-    pub preference: u16,
-    /// Our port of plain RTP: whoever has the same address takes the same one.
-    pub rtp_port: u16,
-    /// Our keys of SDES, one a suite: none unless the peer may have been told of them.
-    pub crypto: Vec<Crypto>,
-    /// How far they got.
-    pub keyed: Option<Keyed>,
-    /// DTLS role, keys and indices.
-    pub association: Option<Association>,
-    /// Where the peer's ICE was.
-    pub path: Option<SocketAddr>,
-    /// The stream from this end as the other end's peer sees it.
-    pub splice: Option<Spliced>,
-}
-
-impl std::fmt::Debug for EndpointState {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("EndpointState")
-            .field("leg", &self.leg)
-            .field("content", &self.content)
-            .field("path", &self.path)
-            .finish_non_exhaustive()
-    }
-}
-
-/// SDES as it stands at an end. Secret.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Keyed {
-    /// The peer's line.
-    pub theirs: Crypto,
-    /// Of each suite of ours that was used: how far each source got that we send.
-    pub outward: Vec<(Suite, Vec<Index>)>,
-    /// How far each source got that we receive.
-    pub inward: Vec<Index>,
-}
-
-impl std::fmt::Debug for Keyed {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Keyed").field("theirs", &self.theirs).finish_non_exhaustive()
-    }
-}
-
-/// State of another relay that an endpoint resumes once it is connected.
-#[derive(Debug)]
-pub(super) struct Inherited {
-    pub keyed: Option<Keyed>,
-    pub association: Option<Association>,
-    pub path: Option<SocketAddr>,
-    /// The peer's ufrag then; empty: none was known.
-    pub theirs: String,
-}
-
-impl Inherited {
-    /// The peer has other credentials now.
-    pub fn restarted(&self, ice: &Ice) -> bool {
-        !self.theirs.is_empty() && self.theirs != ice.ufrag
-    }
-}
-
-/// Which sessions are to be taken next.
-#[derive(Debug, Default)]
-pub(super) struct SnapshotQueue {
-    /// Sessions that have changed, oldest first.
-    changed: VecDeque<u32>,
-    /// Where the round has come to.
-    cursor: u32,
-    at: Option<Time>,
-    gone: VecDeque<String>,
-}
-
-/// Mark of a session's last snapshot.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct SnapshotMark {
-    changed: bool,
-    at: Time,
-    packets: u64,
-}
-
-impl SnapshotQueue {
-    /// When [`Worker::poll_snapshots`] is wanted next.
-    pub fn deadline(&self) -> Option<Time> {
-        self.at
-    }
-
-    /// A session has gone, the last one perhaps.
-    pub fn forget(&mut self, name: String, last: bool) {
-        if self.gone.len() < GONE {
-            self.gone.push_back(name);
-        }
-        if last {
-            self.changed.clear();
-            self.at = None;
-        }
-    }
-}
 
 impl EndpointState {
     fn of(end: &Endpoint) -> EndpointState {
@@ -182,10 +55,10 @@ impl EndpointState {
 }
 
 impl Worker {
-    /// A session has changed in what must outlive this relay.
+    /// Marks a session that has changed in what must outlive this relay.
     pub(super) fn mark_changed(&mut self, session: u32, now: Time) {
-        let Some(taken) = self.sessions.get_mut(session as usize).and_then(Option::as_mut) else { return };
-        if !std::mem::replace(&mut taken.taken.changed, true) {
+        let Some(marked) = self.sessions.get_mut(session) else { return };
+        if !std::mem::replace(&mut marked.mark.changed, true) {
             self.snapshots.changed.push_back(session);
         }
         let soon = now + BREATH_MS;
@@ -202,25 +75,25 @@ impl Worker {
         while out.len() < most
             && let Some(session) = self.snapshots.changed.pop_front()
         {
-            if self.session(session).is_some_and(|s| s.taken.changed) {
+            if self.sessions.get(session).is_some_and(|session| session.mark.changed) {
                 out.extend(self.snapshot(session, now));
             }
         }
-        let count = self.names.len() as u64;
+        let count = self.sessions.len() as u64;
         let pause = (ROUND_MS / SLICES).max(ROUND_MS / count.max(1));
-        let (looks, places) = (count * pause / ROUND_MS + 1, self.sessions.len() as u32);
+        let (looks, indices) = (count * pause / ROUND_MS + 1, self.sessions.indices());
         let mut looked = 0;
-        for _ in 0..places {
+        for _ in 0..indices {
             if looked >= looks || out.len() >= most {
                 break;
             }
-            self.snapshots.cursor = (self.snapshots.cursor + 1) % places.max(1);
+            self.snapshots.cursor = (self.snapshots.cursor + 1) % indices.max(1);
             let at = self.snapshots.cursor;
-            let Some(session) = self.session(at) else { continue };
+            let Some(session) = self.sessions.get(at) else { continue };
             looked += 1;
-            let taken = session.taken;
-            let moved = self.packets(at) != taken.packets || now.since(taken.at) >= REFRESH_MS;
-            if moved || taken.changed {
+            let mark = session.mark;
+            let moved = self.packets(at) != mark.packets || now.since(mark.at) >= REFRESH_MS;
+            if moved || mark.changed {
                 out.extend(self.snapshot(at, now));
             }
         }
@@ -229,18 +102,18 @@ impl Worker {
         out
     }
 
-    /// The next session that has ended: nobody needs to go on with it.
+    /// Returns the next session that has ended: nobody needs to resume it.
     pub fn poll_ended(&mut self) -> Option<String> {
-        self.snapshots.gone.pop_front()
+        self.snapshots.ended.pop_front()
     }
 
-    /// A session that was just allocated goes on where another relay's had come to: the same names, keys and numbering. An end
-    /// that nobody knew there stays as it is. Gives the ends as they are now.
+    /// Resumes a session of another relay, just allocated here: the same names, keys and numbering. An endpoint that was not known
+    /// there stays as it is. Returns our side of the endpoints as it is now.
     pub fn resume(&mut self, session: &str, snapshot: Snapshot, now: Time) -> Vec<(LegId, u16, Local)> {
-        let Some(at) = self.names.get(session).copied() else { return vec![] };
+        let Some(at) = self.sessions.named(session) else { return vec![] };
         for state in snapshot.ends {
             let Ok(index) = self.find(session, state.leg.0.into(), state.content.into()) else { continue };
-            let Some(end) = self.endpoint_mut(index).filter(|end| end.is_open()) else { continue };
+            let Some(end) = self.endpoints.get_mut(index).filter(|end| end.is_open()) else { continue };
             let old = std::mem::replace(&mut end.local.ufrag, state.ufrag.clone());
             (end.local.pwd, end.local.generation) = (state.pwd, state.generation);
             end.local.preference = state.preference.saturating_add(1);
@@ -259,26 +132,24 @@ impl Worker {
             self.ufrags.insert(state.ufrag, index);
         }
         self.mark_changed(at, now);
-        let ends = self.session(at).map(|s| s.ends.concat()).unwrap_or_default();
-        let ends = ends.iter().filter_map(|end| self.endpoint(*end));
-        ends.map(|end| (end.leg, end.content, end.local.clone())).collect()
+        self.locals(at)
     }
 
     fn snapshot(&mut self, session: u32, now: Time) -> Option<(String, Snapshot)> {
         let packets = self.packets(session);
-        let held = self.sessions.get_mut(session as usize).and_then(Option::as_mut)?;
-        held.taken = SnapshotMark { changed: false, at: now, packets };
-        let (name, ends) = (held.name.clone(), held.ends.concat());
-        let ends = ends.iter().filter_map(|end| self.endpoint(*end)).map(EndpointState::of).collect();
+        let held = self.sessions.get_mut(session)?;
+        held.mark = Mark { changed: false, at: now, packets };
+        let (name, all) = (held.name.clone(), held.all());
+        let ends = all.into_iter().filter_map(|index| self.endpoints.get(index)).map(EndpointState::of);
+        let ends = ends.collect();
         Some((name, Snapshot { at: now, ends }))
     }
 
-    /// Packets that came in or left at its ends.
+    /// Number of packets that came in or left at its endpoints.
     fn packets(&self, session: u32) -> u64 {
-        let ends = (0..LEGS as usize).flat_map(|leg| self.session(session).map(|s| s.ends[leg].iter()));
-        ends.flatten()
-            .filter_map(|end| self.endpoint(*end))
-            .map(|e| e.count.packets_in + e.count.packets_out)
+        let all = self.sessions.get(session).into_iter().flat_map(Session::iter);
+        all.filter_map(|index| self.endpoints.get(index))
+            .map(|end| end.count.packets_in + end.count.packets_out)
             .sum()
     }
 }

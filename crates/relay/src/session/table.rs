@@ -1,146 +1,229 @@
-//! The tables of a worker: sessions by name, their ends by place. A place that is freed gets another generation.
+//! The tables of a worker: endpoints by index, sessions by name, and which of these are to be stated next. An index that is freed
+//! gets another generation.
 
 use super::endpoint::{Endpoint, Link};
-use super::types::{EndpointId, Local, Refusal};
-use super::{LEGS, SWEEP_MS, Session, Slot, Worker, snapshot};
-use signal::{LegId, Time};
+use super::types::{EndpointId, LEGS, Refusal};
+use signal::Time;
+use std::collections::{HashMap, VecDeque};
 
-impl Worker {
-    pub(super) fn open(&mut self, name: &str, trace: &str, now: Time) -> u32 {
-        let session = Session {
-            name: name.into(),
-            trace: trace.into(),
-            allocated: now,
-            met: false,
-            ends: [const { vec![] }; LEGS as usize],
-            taken: snapshot::SnapshotMark::default(),
-        };
-        let at = self.free_sessions.pop().unwrap_or_else(|| {
-            self.sessions.push(None);
-            self.sessions.len() as u32 - 1
+/// Names of ended sessions that may wait to be fetched.
+const ENDED: usize = 4_096;
+
+/// All endpoints of a worker.
+#[derive(Debug, Default)]
+pub(super) struct Endpoints {
+    slots: Vec<Slot>,
+    free: Vec<u32>,
+}
+
+#[derive(Debug)]
+struct Slot {
+    generation: u32,
+    endpoint: Option<Endpoint>,
+}
+
+impl Endpoints {
+    pub fn get(&self, index: u32) -> Option<&Endpoint> {
+        self.slots.get(index as usize)?.endpoint.as_ref()
+    }
+
+    pub fn get_mut(&mut self, index: u32) -> Option<&mut Endpoint> {
+        self.slots.get_mut(index as usize)?.endpoint.as_mut()
+    }
+
+    /// Returns two different endpoints.
+    pub fn pair(&mut self, near: u32, far: u32) -> Option<(&mut Endpoint, &mut Endpoint)> {
+        let [near, far] = self.slots.get_disjoint_mut([near as usize, far as usize]).ok()?;
+        Some((near.endpoint.as_mut()?, far.endpoint.as_mut()?))
+    }
+
+    /// Returns the index that an id names, unless the id is of an earlier use of it.
+    pub fn live(&self, id: EndpointId) -> Option<u32> {
+        let slot = self.slots.get(id.index as usize)?;
+        (slot.generation == id.generation && slot.endpoint.is_some()).then_some(id.index)
+    }
+
+    /// Takes a free index: [`Endpoints::insert`] or [`Endpoints::give_back`] follows.
+    pub fn reserve(&mut self) -> EndpointId {
+        let index = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(Slot { generation: 0, endpoint: None });
+            self.slots.len() as u32 - 1
         });
-        if let Some(place) = self.sessions.get_mut(at as usize) {
-            *place = Some(session);
+        EndpointId { index, generation: self.slots.get(index as usize).map_or(0, |slot| slot.generation) }
+    }
+
+    pub fn insert(&mut self, endpoint: Endpoint) {
+        if let Some(slot) = self.slots.get_mut(endpoint.id.index as usize) {
+            slot.endpoint = Some(endpoint);
         }
-        self.names.insert(name.into(), at);
-        self.sweep.get_or_insert(now + SWEEP_MS);
-        at
     }
 
-    /// Adds a content: an end on each leg, peers of each other.
-    pub(super) fn add<E>(
-        &mut self,
-        session: u32,
-        content: u16,
-        make: &mut impl FnMut(EndpointId, LegId) -> Result<Local, E>,
-    ) -> Result<(), E> {
-        for leg in 0..LEGS {
-            let first = self.session(session).and_then(|s| s.ends.get(leg as usize)?.first());
-            let cname = first.and_then(|first| self.endpoint(*first)).map(|end| end.local.word());
-            let index = self.free_ends.pop().unwrap_or_else(|| {
-                self.ends.push(Slot { generation: 0, end: None });
-                self.ends.len() as u32 - 1
-            });
-            let Some(slot) = self.ends.get_mut(index as usize) else { continue };
-            let id = EndpointId { index, generation: slot.generation };
-            let leg_id = LegId(leg as u8);
-            match make(id, leg_id) {
-                Ok(local) => {
-                    self.ufrags.insert(local.ufrag.clone(), index);
-                    let cname = cname.unwrap_or_else(|| local.word());
-                    slot.end = Some(Endpoint::new(id, session, leg_id, content, local, cname));
-                    // Room for every end on either list: packets need no more.
-                    self.rtcp_queue.reserve(self.ends.len().saturating_sub(self.rtcp_queue.len()));
-                    self.latched.reserve(self.ends.len().saturating_sub(self.latched.len()));
-                }
-                Err(error) => {
-                    self.free_ends.push(index);
-                    return Err(error);
-                }
-            }
-            if let Some(session) = self.sessions.get_mut(session as usize).and_then(Option::as_mut) {
-                session.ends[leg as usize].push(index);
-            }
-        }
-        let Some(session) = self.session(session) else { return Ok(()) };
-        if let (Some(a), Some(b)) = (session.ends[0].last().copied(), session.ends[1].last().copied())
-            && let Some((first, second)) = self.pair(a as usize, b as usize)
-        {
-            (first.peer, second.peer) = (b as usize, a as usize);
-        }
-        Ok(())
+    /// Frees an index that was reserved in vain.
+    pub fn give_back(&mut self, id: EndpointId) {
+        self.free.push(id.index);
     }
 
-    /// Takes the contents from `have` on away again.
-    pub(super) fn cut(&mut self, session: u32, have: usize) {
-        let Some(session) = self.sessions.get_mut(session as usize).and_then(Option::as_mut) else { return };
-        let gone: Vec<u32> =
-            session.ends.iter_mut().flat_map(|leg| leg.split_off(have.min(leg.len()))).collect();
-        gone.into_iter().for_each(|end| self.free(end));
-    }
-
-    pub(super) fn close(&mut self, at: u32) {
-        let Some(session) = self.sessions.get_mut(at as usize).and_then(Option::take) else { return };
-        self.names.remove(&session.name);
-        self.free_sessions.push(at);
-        session.ends.into_iter().flatten().for_each(|end| self.free(end));
-        self.snapshots.forget(session.name, self.names.is_empty());
-    }
-
-    pub(super) fn free(&mut self, index: u32) {
-        let Some(slot) = self.ends.get_mut(index as usize) else { return };
-        let Some(mut end) = slot.end.take() else { return };
+    pub fn remove(&mut self, index: u32) -> Option<Endpoint> {
+        let slot = self.slots.get_mut(index as usize)?;
+        let endpoint = slot.endpoint.take()?;
         slot.generation = slot.generation.wrapping_add(1);
-        self.free_ends.push(index);
-        if end.reports.queued {
-            self.rtcp_queue.retain(|other| *other != index);
+        self.free.push(index);
+        Some(endpoint)
+    }
+
+    /// Number of indices ever in use at a time.
+    pub fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Returns the index of the endpoint whose transport carries this one: its own, as a rule.
+    pub fn carrier(&self, index: u32) -> u32 {
+        match self.get(index).map(|endpoint| &endpoint.link) {
+            Some(Link::Bundled(carrier)) => *carrier,
+            _ => index,
         }
-        if end.sockets {
-            self.closed.push_back(end.id);
-        }
-        if let Link::Bundled(carrier) = end.link {
-            self.leave_bundle(index, carrier);
-        }
-        for member in &end.members {
-            if let Some(member) = self.endpoint_mut(member.end) {
-                member.link = Link::Open;
-            }
-        }
-        self.unbind(index, &mut end);
-        self.stop_sound(&mut end);
     }
 
-    pub(super) fn find(&self, session: &str, leg: u32, content: u32) -> Result<u32, Refusal> {
-        let at = self.names.get(session).ok_or_else(|| Refusal::UnknownSession(session.into()))?;
-        let session = self.session(*at);
-        let end = session.and_then(|s| s.ends.get(leg as usize)?.get(content as usize).copied());
-        end.ok_or(Refusal::UnknownEndpoint(leg, content))
-    }
-
-    pub(super) fn session(&self, at: u32) -> Option<&Session> {
-        self.sessions.get(at as usize)?.as_ref()
-    }
-
-    pub(super) fn endpoint(&self, index: u32) -> Option<&Endpoint> {
-        self.ends.get(index as usize)?.end.as_ref()
-    }
-
-    pub(super) fn endpoint_mut(&mut self, index: u32) -> Option<&mut Endpoint> {
-        self.ends.get_mut(index as usize)?.end.as_mut()
-    }
-
-    /// The place that an id names, unless it is of an earlier use of it.
-    pub(super) fn live(&self, id: EndpointId) -> Option<u32> {
-        let slot = self.ends.get(id.index as usize)?;
-        (slot.generation == id.generation && slot.end.is_some()).then_some(id.index)
-    }
-
-    pub(super) fn pair(&mut self, near: usize, far: usize) -> Option<(&mut Endpoint, &mut Endpoint)> {
-        pair(&mut self.ends, near, far)
+    /// Returns true if another stream on the transport of `index` has this SSRC, in either direction: two under one would share
+    /// SRTP keystream (RFC 3711 §9.1), or be taken for one.
+    pub fn has_ssrc(&self, index: u32, ssrc: u32) -> bool {
+        let carrier = self.carrier(index);
+        let members = self.get(carrier).map_or(&[][..], |carrier| &carrier.members);
+        let all = std::iter::once(carrier).chain(members.iter().map(|member| member.endpoint));
+        all.filter_map(|index| self.get(index)).any(|endpoint| {
+            let said = self.get(endpoint.peer).filter(|_| endpoint.id.index != index);
+            let said = said.and_then(|peer| peer.splice.as_ref());
+            endpoint.reception.source() == Some(ssrc) || said.is_some_and(|said| said.ssrc() == ssrc)
+        })
     }
 }
 
-pub(super) fn pair(ends: &mut [Slot], near: usize, far: usize) -> Option<(&mut Endpoint, &mut Endpoint)> {
-    let [near, far] = ends.get_disjoint_mut([near, far]).ok()?;
-    Some((near.end.as_mut()?, far.end.as_mut()?))
+/// One session.
+#[derive(Debug)]
+pub(super) struct Session {
+    pub name: String,
+    pub trace: String,
+    pub allocated: Time,
+    /// Both sides of some content were connected.
+    pub established: bool,
+    /// Indices of its endpoints, `[leg][content]`.
+    pub endpoints: [Vec<u32>; LEGS as usize],
+    pub mark: Mark,
+}
+
+/// Mark of a session's last snapshot.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Mark {
+    /// The session has changed since.
+    pub changed: bool,
+    pub at: Time,
+    /// Packets in and out until then.
+    pub packets: u64,
+}
+
+impl Session {
+    /// Returns the index of one endpoint.
+    pub fn endpoint(&self, leg: u32, content: u32) -> Option<u32> {
+        self.endpoints.get(leg as usize)?.get(content as usize).copied()
+    }
+
+    /// Returns the indices of all endpoints, by leg, then by content.
+    pub fn all(&self) -> Vec<u32> {
+        self.iter().collect()
+    }
+
+    /// As [`Session::all`].
+    pub fn iter(&self) -> impl Iterator<Item = u32> + '_ {
+        self.endpoints.iter().flatten().copied()
+    }
+}
+
+/// All sessions of a worker.
+#[derive(Debug, Default)]
+pub(super) struct Sessions {
+    names: HashMap<String, u32>,
+    list: Vec<Option<Session>>,
+    free: Vec<u32>,
+}
+
+impl Sessions {
+    pub fn get(&self, at: u32) -> Option<&Session> {
+        self.list.get(at as usize)?.as_ref()
+    }
+
+    pub fn get_mut(&mut self, at: u32) -> Option<&mut Session> {
+        self.list.get_mut(at as usize)?.as_mut()
+    }
+
+    /// Returns the index of the session of this name.
+    pub fn named(&self, name: &str) -> Option<u32> {
+        self.names.get(name).copied()
+    }
+
+    /// Returns the index of the session of this name.
+    ///
+    /// # Errors
+    /// [`Refusal::UnknownSession`]
+    pub fn find(&self, name: &str) -> Result<u32, Refusal> {
+        self.named(name).ok_or_else(|| Refusal::UnknownSession(name.into()))
+    }
+
+    /// Number of sessions.
+    pub fn len(&self) -> usize {
+        self.names.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.names.is_empty()
+    }
+
+    /// Number of indices ever in use at a time.
+    pub fn indices(&self) -> u32 {
+        self.list.len() as u32
+    }
+
+    pub fn insert(&mut self, session: Session) -> u32 {
+        let at = self.free.pop().unwrap_or_else(|| {
+            self.list.push(None);
+            self.list.len() as u32 - 1
+        });
+        self.names.insert(session.name.clone(), at);
+        if let Some(place) = self.list.get_mut(at as usize) {
+            *place = Some(session);
+        }
+        at
+    }
+
+    pub fn remove(&mut self, at: u32) -> Option<Session> {
+        let session = self.list.get_mut(at as usize)?.take()?;
+        self.names.remove(&session.name);
+        self.free.push(at);
+        Some(session)
+    }
+}
+
+/// Sessions whose state is to be taken next.
+#[derive(Debug, Default)]
+pub(super) struct SnapshotQueue {
+    /// Sessions that have changed, oldest first.
+    pub changed: VecDeque<u32>,
+    /// Where the round has come to.
+    pub cursor: u32,
+    /// When the next slice is due.
+    pub at: Option<Time>,
+    /// Sessions that have ended.
+    pub ended: VecDeque<String>,
+}
+
+impl SnapshotQueue {
+    /// A session has ended, the last one perhaps.
+    pub fn forget(&mut self, name: String, last: bool) {
+        if self.ended.len() < ENDED {
+            self.ended.push_back(name);
+        }
+        if last {
+            self.changed.clear();
+            self.at = None;
+        }
+    }
 }

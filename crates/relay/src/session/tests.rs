@@ -1,8 +1,13 @@
 //! Sessions on virtual time, plain ends.
 
+use super::endpoint::Link;
 use super::*;
+use crate::dtls::Certificate;
+use signal::Time;
 use signal::media::{Codec, Direction};
 use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::time::Instant;
 
 mod bleed;
 mod bundle;
@@ -300,12 +305,12 @@ fn release_frees_everything_and_late_packets_meet_nobody() {
     closed.sort();
     assert_eq!(closed, [a, b]);
     let next = allocate(&mut worker, "next", 1);
-    assert_eq!(worker.ends.len(), 2, "places are used again");
+    assert_eq!(worker.endpoints.len(), 2, "places are used again");
     for (leg, peer) in [(0, phone()), (1, other())] {
         worker.connect("next", leg, 0, &remote(peer, &[(0, "PCMU")]), Time(0)).unwrap();
     }
     assert_eq!(give(&mut worker, Socket::Rtp(a), phone(), 0, &rtp(0, 0, 7)), None);
-    let first = next.iter().find(|id| worker.endpoint(id.index).unwrap().leg.0 == 0).unwrap();
+    let first = next.iter().find(|id| worker.endpoints.get(id.index).unwrap().leg.0 == 0).unwrap();
     assert!(give(&mut worker, Socket::Rtp(*first), phone(), 0, &rtp(0, 0, 7)).is_some());
 }
 

@@ -1,10 +1,37 @@
-//! Plain values between control and a worker.
+//! Plain values between the shell and a worker, and those that its files share: no behaviour, and nothing of a sibling file.
 
+use crate::dtls::Certificate;
 use crate::ice::Credentials;
-use signal::media::{Codec, Crypto, Direction, Dtls, Ice};
+use crate::packet::Spliced;
+use crate::srtp::Index;
+use crate::webrtc::Association;
+use signal::media::{Codec, Crypto, Direction, Dtls, Ice, Suite};
 use signal::{LegId, Time};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::{IpAddr, SocketAddr};
+use std::time::Instant;
+
+/// Legs of a session: the two that hear each other.
+pub const LEGS: u32 = 2;
+/// Contents of a session at most.
+pub const CONTENTS: u32 = 8;
+/// Octets of the buffer that [`super::Worker::poll_transmit`] writes to.
+pub const MAX_TRANSMIT: usize = 2_048;
+/// Sequence numbers left out by a relay that resumes: more than the dead one may have sent since its last snapshot (interworking §12.2).
+pub const AHEAD: u32 = 1_000;
+
+/// Address, certificate and clock that all WebRTC endpoints of a worker share.
+#[derive(Clone, Debug)]
+pub struct Host {
+    /// Address of the interface that the shared socket is bound to.
+    pub address: SocketAddr,
+    /// Shown to every peer.
+    pub certificate: Certificate,
+    /// Any moment of the standard clock …
+    pub base: Instant,
+    /// … and the same moment in ours.
+    pub epoch: Time,
+}
 
 /// Names an endpoint of one worker. A freed index gets another generation, so a late packet never meets a new call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -272,5 +299,89 @@ impl Arrival {
     #[must_use]
     pub fn time(self) -> Time {
         Time(self.0 / 1_000)
+    }
+}
+
+/// A session as another relay can go on with it. Secret.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Snapshot {
+    /// When it was taken.
+    pub at: Time,
+    /// Its ends.
+    pub ends: Vec<EndpointState>,
+}
+
+/// One end of a [`Snapshot`].
+#[derive(Clone, PartialEq, Eq)]
+pub struct EndpointState {
+    /// The leg.
+    pub leg: LegId,
+    /// The content's place.
+    pub content: u16,
+    /// Our ICE user fragment, as the peer knows it.
+    pub ufrag: String,
+    /// Its password.
+    pub pwd: String,
+    /// How often the two were replaced.
+    pub generation: u32,
+    /// The peer's ICE user fragment that they answer; empty: none was known.
+    pub theirs: String,
+    /// ICE local preference of our candidate.
+    pub preference: u16,
+    /// Our port of plain RTP: whoever has the same address takes the same one.
+    pub rtp_port: u16,
+    /// Our keys of SDES, one a suite: none unless the peer may have been told of them.
+    pub crypto: Vec<Crypto>,
+    /// How far they got.
+    pub keyed: Option<Keyed>,
+    /// DTLS role, keys and indices.
+    pub association: Option<Association>,
+    /// Where the peer's ICE was.
+    pub path: Option<SocketAddr>,
+    /// The stream from this end as the other end's peer sees it.
+    pub splice: Option<Spliced>,
+}
+
+impl std::fmt::Debug for EndpointState {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("EndpointState")
+            .field("leg", &self.leg)
+            .field("content", &self.content)
+            .field("path", &self.path)
+            .finish_non_exhaustive()
+    }
+}
+
+/// SDES as it stands at an end. Secret.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Keyed {
+    /// The peer's line.
+    pub theirs: Crypto,
+    /// Of each suite of ours that was used: how far each source got that we send.
+    pub outward: Vec<(Suite, Vec<Index>)>,
+    /// How far each source got that we receive.
+    pub inward: Vec<Index>,
+}
+
+impl std::fmt::Debug for Keyed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Keyed").field("theirs", &self.theirs).finish_non_exhaustive()
+    }
+}
+
+/// State of another relay that an endpoint resumes once it is connected.
+#[derive(Debug)]
+pub(super) struct Inherited {
+    pub keyed: Option<Keyed>,
+    pub association: Option<Association>,
+    pub path: Option<SocketAddr>,
+    /// The peer's ufrag then; empty: none was known.
+    pub theirs: String,
+}
+
+impl Inherited {
+    /// The peer has other credentials now.
+    pub fn restarted(&self, ice: &Ice) -> bool {
+        !self.theirs.is_empty() && self.theirs != ice.ufrag
     }
 }

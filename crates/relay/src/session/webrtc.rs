@@ -1,11 +1,7 @@
-//! The WebRTC form of an end, and how the datagrams of one shared port find theirs.
+//! WebRTC state of an endpoint: ICE, DTLS and SRTP, with what the worker must know of them.
 
-use super::endpoint::{Early, Endpoint, Link};
-use super::snapshot::Inherited;
-use super::types::{Event, Local, Refusal, Remote};
-use super::{Host, Worker};
-use crate::ice::{Config, Credentials, Datagram, addressee};
-use crate::packet::{Class, classify};
+use super::types::{Host, Inherited, Refusal};
+use crate::ice::{Config, Credentials};
 use crate::srtp::Suite;
 use crate::webrtc;
 use signal::Time;
@@ -13,40 +9,28 @@ use signal::media::{Candidate, CandidateKind, Dtls, Ice};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-/// Checks kept that come before the peer's description, and their octets.
-const EARLY: usize = 8;
-const EARLY_OCTETS: usize = 512;
-/// Type of a Binding request (RFC 8489 §5).
-const REQUEST: [u8; 2] = [0x00, 0x01];
-/// Addresses of one end at a time.
-const ADDRESSES: usize = 64;
-/// Candidates kept that come before the description.
-const CANDIDATES: usize = 64;
-/// An address in use is not given to another end before its own was silent for this long, ms.
-const IN_USE: u64 = 5_000;
-/// A peer that closes its association hangs up next; only if it does not, the end is lost, ms.
-const CLOSING: u64 = 3_000;
-
-/// ICE, DTLS and SRTP of an end, with what the worker must know of it.
+/// ICE, DTLS and SRTP of an endpoint.
 pub(super) struct WebRtc {
     pub transport: webrtc::Transport,
     pub suite: Option<Suite>,
     /// The connection was reported.
     pub announced: bool,
     /// Another relay had the keys.
-    resumed: bool,
+    pub resumed: bool,
     /// Another relay has them now: it checks and nominates, not we.
     pub leaving: bool,
     pub closed: Option<Time>,
     /// The peer's.
-    ufrag: String,
+    pub ufrag: String,
     /// The peer's before its last restart: what comes of those is late.
-    past: Option<String>,
+    pub past: Option<String>,
     /// Ours of before, while it still leads here.
-    parting: Option<String>,
-    dtls: Dtls,
-    addresses: Vec<SocketAddr>,
-    timer: Option<Time>,
+    pub parting: Option<String>,
+    pub dtls: Dtls,
+    /// Addresses that lead here.
+    pub addresses: Vec<SocketAddr>,
+    /// Its entry among the timers of the worker.
+    pub timer: Option<Time>,
 }
 
 impl std::fmt::Debug for WebRtc {
@@ -59,13 +43,13 @@ impl std::fmt::Debug for WebRtc {
 }
 
 impl WebRtc {
-    /// Datagrams dropped, of any kind.
+    /// Number of datagrams dropped, of any kind.
     pub fn dropped(&self) -> u64 {
         let webrtc::Dropped { malformed, stranger, early, forged, replayed } = self.transport.dropped();
         malformed + stranger + early + forged + replayed
     }
 
-    fn new(
+    pub fn new(
         local: &Credentials,
         (tie_breaker, preference): (u64, u16),
         remote: (&Ice, &Dtls, bool),
@@ -116,7 +100,13 @@ impl WebRtc {
     }
 
     /// The peer described itself again; other credentials mean a restart (RFC 8445 §9), for which ours are `local`. True: it was one.
-    fn describe(&mut self, local: &Credentials, ice: &Ice, dtls: &Dtls, now: Time) -> Result<bool, Refusal> {
+    pub fn describe(
+        &mut self,
+        local: &Credentials,
+        ice: &Ice,
+        dtls: &Dtls,
+        now: Time,
+    ) -> Result<bool, Refusal> {
         let restarts = ice.ufrag != self.ufrag;
         if restarts {
             let theirs = Credentials { ufrag: ice.ufrag.clone(), pwd: ice.pwd.clone() };
@@ -149,321 +139,5 @@ fn refusal(error: webrtc::TransportError) -> Refusal {
         webrtc::TransportError::Ice(error) => Refusal::Ice(error.to_string()),
         webrtc::TransportError::Dtls(error) => Refusal::Dtls(error.to_string()),
         webrtc::TransportError::Srtp(error) => Refusal::Dtls(error.to_string()),
-    }
-}
-
-impl Worker {
-    /// Makes an end WebRTC, or tells it more.
-    pub(super) fn describe(
-        &mut self,
-        index: u32,
-        remote: &Remote,
-        ice: &Ice,
-        dtls: &Dtls,
-        now: Time,
-    ) -> Result<(), Refusal> {
-        let Worker { ends, host, other, ufrags, .. } = self;
-        let Some(end) = ends.get_mut(index as usize).and_then(|slot| slot.end.as_mut()) else {
-            return Ok(());
-        };
-        if matches!(end.link, Link::WebRtc(_)) {
-            return self.renew(index, ice, Some(dtls), remote.fresh.clone(), now);
-        }
-        // It restarted, and the relay before did not hear of that any more, or could not state it any more.
-        let stale = end.inherited.as_ref().is_some_and(|inherited| inherited.restarted(ice));
-        let fresh = remote
-            .fresh
-            .clone()
-            .filter(|_| stale)
-            .map(|fresh| (fresh, end.local.generation.saturating_add(1)));
-        let told = remote.told.clone().filter(|(_, generation)| *generation > end.local.generation);
-        if let Some((ours, generation)) = told.or(fresh) {
-            ufrags.remove(&end.local.ufrag);
-            ufrags.insert(ours.ufrag.clone(), index);
-            end.local.renew(ours, generation);
-        }
-        let local = end.local.credentials();
-        let inherited = end.inherited.take();
-        let web = WebRtc::new(
-            &local,
-            (end.local.tie_breaker, end.local.preference),
-            (ice, dtls, remote.ours),
-            inherited.as_deref(),
-            (host, *other),
-            now,
-        )?;
-        let was = std::mem::replace(&mut end.link, Link::WebRtc(Box::new(web)));
-        let early = std::mem::take(&mut end.early);
-        if std::mem::take(&mut end.sockets) {
-            let id = end.id;
-            self.closed.push_back(id);
-        }
-        if let Link::Bundled(carrier) = was {
-            self.leave_bundle(index, carrier);
-        }
-        let Early { checks, candidates } = *early.unwrap_or_default();
-        if let Some(Link::WebRtc(web)) = self.endpoint_mut(index).map(|end| &mut end.link) {
-            candidates.iter().for_each(|candidate| web.transport.candidate(candidate, now));
-        }
-        for (from, mut check) in checks {
-            self.check(index, from, &mut check, now);
-        }
-        self.flush(index, now);
-        Ok(())
-    }
-
-    /// Takes a further description of a WebRTC peer; a restart is answered with `fresh` credentials of ours. Both they and those before
-    /// lead to the end until the new path works.
-    fn renew(
-        &mut self,
-        index: u32,
-        ice: &Ice,
-        dtls: Option<&Dtls>,
-        fresh: Option<Credentials>,
-        now: Time,
-    ) -> Result<(), Refusal> {
-        let Worker { ends, ufrags, .. } = self;
-        let Some(end) = ends.get_mut(index as usize).and_then(|slot| slot.end.as_mut()) else {
-            return Ok(());
-        };
-        let Link::WebRtc(web) = &mut end.link else { return Ok(()) };
-        if web.past.as_ref() == Some(&ice.ufrag) {
-            // An order from before the restart, given again.
-            return Ok(());
-        }
-        let fresh = fresh.unwrap_or_else(|| end.local.credentials());
-        let dtls = dtls.unwrap_or(&web.dtls).clone();
-        let restarted = web.describe(&fresh, ice, &dtls, now)?;
-        if restarted && fresh.ufrag != end.local.ufrag {
-            let kept = web.transport.former().map(str::to_owned);
-            let before = [Some(end.local.ufrag.clone()), web.parting.take()];
-            before.iter().flatten().filter(|name| kept.as_ref() != Some(*name)).for_each(|name| {
-                ufrags.remove(name);
-            });
-            web.parting = kept;
-            ufrags.insert(fresh.ufrag.clone(), index);
-            let generation = end.local.generation.saturating_add(1);
-            end.local.renew(fresh, generation);
-        }
-        let session = end.session;
-        if restarted {
-            self.mark_changed(session, now);
-        }
-        self.flush(index, now);
-        Ok(())
-    }
-
-    /// Further candidates, or a restart, of the peer.
-    pub(super) fn trickle(
-        &mut self,
-        index: u32,
-        ice: &Ice,
-        fresh: Option<Credentials>,
-        now: Time,
-    ) -> Result<(), Refusal> {
-        let Some(end) = self.endpoint_mut(index) else { return Ok(()) };
-        match &mut end.link {
-            Link::WebRtc(web) if !ice.pwd.is_empty() && ice.ufrag != web.ufrag => {
-                return self.renew(index, ice, None, fresh, now);
-            }
-            Link::WebRtc(web) => {
-                ice.candidates.iter().for_each(|candidate| web.transport.candidate(candidate, now))
-            }
-            Link::Open => {
-                let early = end.early.get_or_insert_default();
-                let room = CANDIDATES.saturating_sub(early.candidates.len());
-                early.candidates.extend(ice.candidates.iter().take(room).cloned());
-            }
-            // A client may name any content of the bundle.
-            Link::Bundled(carrier) => {
-                let carrier = *carrier;
-                return if carrier == index { Ok(()) } else { self.trickle(carrier, ice, fresh, now) };
-            }
-            // A phone that tries ICE on its own.
-            Link::Plain(_) => {}
-        }
-        self.flush(index, now);
-        Ok(())
-    }
-
-    /// Returns the credentials of an endpoint once it has restarted ICE: its own; those
-    /// of the end that carries it, if one does.
-    #[must_use]
-    pub fn restarted(&self, session: &str, leg: u32, content: u32) -> Option<&Local> {
-        let index = super::bundle::carrier(&self.ends, self.find(session, leg, content).ok()?);
-        self.endpoint(index).map(|end| &end.local).filter(|local| local.generation > 0)
-    }
-
-    /// The end that a datagram on the shared port is for.
-    pub(super) fn addressed(&self, from: SocketAddr, datagram: &[u8]) -> Option<u32> {
-        if classify(datagram) == Class::Stun
-            && let Some(ufrag) = addressee(datagram)
-        {
-            return self.ufrags.get(ufrag).copied();
-        }
-        if let Some(index) = self.checks.answered(datagram) {
-            return Some(index);
-        }
-        self.addresses.get(&from).copied()
-    }
-
-    /// STUN and DTLS of an end: everything on the shared port that is not media.
-    pub(super) fn check(&mut self, index: u32, from: SocketAddr, datagram: &mut [u8], now: Time) {
-        let to = self.facing(from);
-        let Some(end) = self.endpoint_mut(index) else { return };
-        match &mut end.link {
-            Link::WebRtc(web) => {
-                let before = web.transport.dropped().stranger;
-                web.transport.receive(datagram, from, to, now);
-                if classify(datagram) == Class::Stun && web.transport.dropped().stranger == before {
-                    self.bind(index, from, now);
-                }
-                self.flush(index, now);
-            }
-            Link::Open if datagram.len() <= EARLY_OCTETS => {
-                let early = end.early.get_or_insert_default();
-                if early.checks.len() < EARLY {
-                    early.checks.push((from, datagram.to_vec()));
-                }
-            }
-            _ => {}
-        }
-    }
-
-    /// An authentic check came from there: what else comes from there is this end's.
-    fn bind(&mut self, index: u32, from: SocketAddr, now: Time) {
-        let holder = self.addresses.get(&from).copied();
-        if holder == Some(index) || holder.is_some_and(|holder| self.uses(holder, from, now)) {
-            return;
-        }
-        let Some(Link::WebRtc(web)) = self.endpoint_mut(index).map(|end| &mut end.link) else { return };
-        // A peer that wanders leaves many behind: the oldest that is not in use gives way.
-        let used = web.transport.pair().map(|pair| pair.remote);
-        let full = web.addresses.len() >= ADDRESSES;
-        let oldest = web.addresses.iter().position(|address| Some(*address) != used).filter(|_| full);
-        let left = oldest.map(|place| web.addresses.remove(place));
-        web.addresses.push(from);
-        self.addresses.insert(from, index);
-        if let Some(left) = left.filter(|left| self.addresses.get(left) == Some(&index)) {
-            self.addresses.remove(&left);
-        }
-    }
-
-    /// Takes from an end what it has to send, to tell, and when it wants to be woken.
-    pub(super) fn flush(&mut self, index: u32, now: Time) {
-        let Worker { ends, datagrams, timers, checks, ufrags, .. } = self;
-        let Some(end) = ends.get_mut(index as usize).and_then(|slot| slot.end.as_mut()) else { return };
-        let Link::WebRtc(web) = &mut end.link else { return };
-        if web.transport.former().is_none()
-            && let Some(name) = web.parting.take()
-        {
-            ufrags.remove(&name);
-        }
-        while let Some(datagram) = web.transport.poll_transmit() {
-            if web.leaving && datagram.octets.starts_with(&REQUEST) {
-                continue;
-            }
-            if datagrams.len() < super::TRANSMITS {
-                checks.sent(index, &datagram.octets);
-                datagrams.push_back(datagram);
-            }
-        }
-        let (mut happened, mut keyed) = ([None; 4], false);
-        for place in &mut happened {
-            let Some(event) = web.transport.poll_event() else { break };
-            match event {
-                webrtc::TransportEvent::Connected { suite } => {
-                    (web.suite, web.closed, keyed) = (Some(suite), None, true);
-                    if !std::mem::replace(&mut web.announced, true) {
-                        *place = Some(if web.resumed { Event::Resumed } else { Event::Connected });
-                    }
-                }
-                webrtc::TransportEvent::Unreachable => *place = Some(Event::Unreachable),
-                webrtc::TransportEvent::Insecure => *place = Some(Event::Insecure),
-                webrtc::TransportEvent::Closed => web.closed = Some(now),
-                webrtc::TransportEvent::Disconnected | webrtc::TransportEvent::Restored => {}
-            }
-        }
-        // Never now: a worker that is woken for nothing would not sleep.
-        let deadline = web.transport.deadline().map(|at| at.max(now + 1));
-        if deadline != web.timer {
-            if let Some(at) = web.timer {
-                timers.remove(&(at, index));
-            }
-            if let Some(at) = deadline {
-                timers.insert((at, index));
-            }
-            web.timer = deadline;
-        }
-        for event in happened.into_iter().flatten() {
-            self.report(index, event);
-        }
-        if keyed && let Some(session) = self.endpoint(index).map(|end| end.session) {
-            self.mark_changed(session, now);
-        }
-    }
-
-    /// Wakes the ends that want to be.
-    pub(super) fn run_timers(&mut self, now: Time) {
-        while let Some((at, index)) = self.timers.first().copied().filter(|(at, _)| *at <= now) {
-            self.timers.remove(&(at, index));
-            if let Some(Link::WebRtc(web)) = self.endpoint_mut(index).map(|end| &mut end.link) {
-                web.timer = None;
-                web.transport.tick(now);
-            }
-            self.flush(index, now);
-        }
-    }
-
-    /// An end goes: nothing leads to it any more. Its peer hears by signalling that the call is over; a close_notify that came
-    /// sooner would look like a fault.
-    pub(super) fn unbind(&mut self, index: u32, end: &mut Endpoint) {
-        self.ufrags.remove(&end.local.ufrag);
-        let Link::WebRtc(web) = &mut end.link else { return };
-        if let Some(name) = &web.parting {
-            self.ufrags.remove(name);
-        }
-        for address in &web.addresses {
-            if self.addresses.get(address) == Some(&index) {
-                self.addresses.remove(address);
-            }
-        }
-        if let Some(at) = web.timer {
-            self.timers.remove(&(at, index));
-        }
-    }
-
-    /// The next STUN or DTLS datagram to send by the shared port.
-    pub fn poll_datagram(&mut self) -> Option<Datagram> {
-        self.datagrams.pop_front()
-    }
-
-    /// Media of the end at `index`, or of its members, comes from this address.
-    fn uses(&self, index: u32, address: SocketAddr, now: Time) -> bool {
-        let Some(end) = self.endpoint(index) else { return false };
-        let Link::WebRtc(web) = &end.link else { return false };
-        let members = end.members.iter().filter_map(|member| self.endpoint(member.end)?.heard);
-        web.transport.pair().is_some_and(|pair| pair.remote == address)
-            && end.heard.into_iter().chain(members).any(|heard| now.since(heard) < IN_USE)
-    }
-}
-
-impl Local {
-    /// ICE credentials.
-    fn credentials(&self) -> Credentials {
-        Credentials { ufrag: self.ufrag.clone(), pwd: self.pwd.clone() }
-    }
-
-    /// Others take their place.
-    fn renew(&mut self, fresh: Credentials, generation: u32) {
-        (self.ufrag, self.pwd, self.generation) = (fresh.ufrag, fresh.pwd, generation);
-    }
-}
-
-impl Endpoint {
-    /// The peer closed its association and did not hang up; told once.
-    pub fn abandoned(&mut self, now: Time) -> bool {
-        let Link::WebRtc(web) = &mut self.link else { return false };
-        web.closed.take_if(|at| now.since(*at) >= CLOSING).is_some()
     }
 }

@@ -250,7 +250,7 @@ fn noise_is_answered_by_nobody() {
 #[test]
 fn checks_without_the_password_are_answered_by_nobody() {
     let (mut net, a, b) = connected();
-    let ufrag = net.worker.endpoint(b.index).unwrap().local.ufrag.clone();
+    let ufrag = net.worker.endpoints.get(b.index).unwrap().local.ufrag.clone();
     let name = format!("{ufrag}:browser");
     for n in 0..PACKETS {
         // USERNAME, PRIORITY, USE-CANDIDATE, ICE-CONTROLLING, a tag that is a guess.

@@ -53,7 +53,7 @@ fn another_relay_goes_on_with_a_call_whichever_side_controls() {
         let there = at("203.0.113.2:30000");
         let ids = replace(&mut net, certificate, there);
         connect(&mut net, controlling);
-        let preference = net.worker.endpoint(ids[1].index).unwrap().local.preference;
+        let preference = net.worker.endpoints.get(ids[1].index).unwrap().local.preference;
         let priority = crate::ice::priority(preference);
         net.clients[0].end.candidate(&Candidate { priority, ..super::webrtc::host(there) }, net.now);
         net.run(1_000);

@@ -164,7 +164,7 @@ fn another_relay_goes_on_with_the_credentials_of_a_restart() {
         let ours = if heard || told.is_some() { "first" } else { "second" };
         assert_eq!((answer(&net), names(&net, ids[1])), (Some((ours.into(), 1)), vec![ours]));
         net.address = there;
-        let local = net.worker.endpoint(ids[1].index).unwrap().local.clone();
+        let local = net.worker.endpoints.get(ids[1].index).unwrap().local.clone();
         let ice = Ice {
             ufrag: local.ufrag,
             pwd: local.pwd,

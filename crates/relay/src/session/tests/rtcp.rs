@@ -351,7 +351,7 @@ fn a_keyframe_is_requested_after_a_break() {
     };
     let (_, b) = (connect(&mut next, 0, None, Direction::Both), next.find("call", 1, 0).unwrap());
     connect(&mut next, 1, Some(other()), Direction::Both);
-    let b = next.endpoint(b).unwrap().id;
+    let b = next.endpoints.get(b).unwrap().id;
     let asked = |next: &mut Worker, ms| {
         let said = departures(next, ms);
         said.iter().filter(|(.., packet)| items(packet).contains(&Item::KeyframeRequest { media: 9 })).count()

@@ -246,7 +246,13 @@ fn a_key_of_ours_that_comes_back_goes_on() {
 fn a_line_without_a_key_of_ours_is_refused_and_changes_nothing() {
     let mut worker = worker(Limits::default());
     let (a, b, mut secure) = call(&mut worker, Suite::AesCm128Sha1_80);
-    worker.endpoint_mut(a.index).unwrap().local.crypto.retain(|line| line.suite == Suite::AesCm128Sha1_80);
+    worker
+        .endpoints
+        .get_mut(a.index)
+        .unwrap()
+        .local
+        .crypto
+        .retain(|line| line.suite == Suite::AesCm128Sha1_80);
     let unknown = Remote { crypto: Some(key(Suite::AeadAes128Gcm, 1)), ..remote(phone(), &[(0, "PCMU")]) };
     let refusal = worker.connect("call", 0, 0, &unknown, Time(0)).unwrap_err();
     assert_eq!(refusal.to_string(), "crypto: the end has no key for AEAD_AES_128_GCM");
@@ -267,8 +273,8 @@ fn replaced(first: &mut Worker, now: u64) -> (Worker, EndpointId, EndpointId) {
     // The ends have other places, and other keys with them.
     allocate(&mut second, "another", 1);
     let ids = allocate(&mut second, "call", 1);
-    let fresh = second.endpoint(ids[0].index).unwrap().local.crypto.clone();
-    let kept = first.ends.iter().flat_map(|slot| &slot.end).rfind(|end| end.leg.0 == 0).unwrap();
+    let fresh = second.endpoints.get(ids[0].index).unwrap().local.crypto.clone();
+    let kept = first.endpoints.get(first.find("call", 0, 0).unwrap()).unwrap();
     let ends = second.resume("call", snapshot.clone(), Time(now));
     assert_eq!(ends[0].2.crypto, kept.local.crypto, "the call hears of no other keys");
     assert_ne!(ends[0].2.crypto, fresh);
@@ -353,7 +359,7 @@ fn keys_that_change_with_the_move_begin_anew_inwards_alone() {
     gcm.open(say(&mut first, b, 2, 20).unwrap()).unwrap();
     let (mut second, a, b) = replaced(&mut first, 5_000);
     let renewed = Crypto { key: vec![0x77; 28], ..gcm.line.clone() };
-    let ours = second.endpoint(a.index).unwrap().local.crypto.clone();
+    let ours = second.endpoints.get(a.index).unwrap().local.crypto.clone();
     let mut renewed = Secure {
         outward: context(&renewed),
         inward: context(ours.iter().find(|line| line.suite == renewed.suite).unwrap()),
@@ -367,7 +373,7 @@ fn keys_that_change_with_the_move_begin_anew_inwards_alone() {
     // Back to the suite of the beginning: its key goes on beyond what it has protected.
     second.connect("call", 0, 0, &secure.remote(phone()), Time(5_020)).unwrap();
     assert!(secure.open(say(&mut second, b, 4, 5_020).unwrap()).is_some());
-    let Link::Plain(link) = &second.endpoint(a.index).unwrap().link else { panic!() };
+    let Link::Plain(link) = &second.endpoints.get(a.index).unwrap().link else { panic!() };
     let outward = link.state().unwrap().outward;
     assert_eq!(
         outward.iter().map(|(suite, _)| *suite).collect::<Vec<_>>(),

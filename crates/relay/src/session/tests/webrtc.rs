@@ -42,7 +42,7 @@ impl Client {
 
     /// Takes the description of the relay's endpoint.
     pub fn meets(&mut self, worker: &Worker, end: EndpointId, setup: Setup, now: Time) {
-        let local = &worker.endpoint(end.index).unwrap().local;
+        let local = &worker.endpoints.get(end.index).unwrap().local;
         let ice = Ice {
             ufrag: local.ufrag.clone(),
             pwd: local.pwd.clone(),
@@ -323,7 +323,7 @@ fn several_clients_share_the_port_and_strangers_reach_nobody() {
         }
         let leg = net.clients.len() as u32;
         let index = net.worker.find("call", leg, 0).unwrap();
-        let end = net.worker.endpoint(index).unwrap().id;
+        let end = net.worker.endpoints.get(index).unwrap().id;
         let mut client = Client::new(name, address, controlling);
         client.meets(&net.worker, end, Setup::Passive, Time(0));
         let facts = Remote { ours: !controlling, ..client.remote(&[(0, "PCMU")]) };
