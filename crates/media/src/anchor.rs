@@ -3,7 +3,7 @@
 //! Offers are read generously and made from what can cross; answers keep the count, the order and the payload numbers of
 //! the offer they answer (RFC 3264 §6, interworking §3.3).
 
-mod turn;
+mod transcode;
 
 use crate::bundle;
 use crate::codec::{defaults, served, static_number};
@@ -67,7 +67,7 @@ impl Default for Policy {
 }
 
 impl Policy {
-    fn turns(&self, kind: Kind) -> bool {
+    fn transcodes(&self, kind: Kind) -> bool {
         self.transcode && kind == Kind::Audio
     }
 }
@@ -80,19 +80,19 @@ pub struct Mismatch;
 /// What the hearer is offered when its peer offers `heard`. Contents that are not served are left out; the rest keep
 /// their place in `local`. Empty when nothing can be offered.
 #[must_use]
-pub fn offer(heard: &Media, local: &[LocalEnd], profile: Profile, policy: &Policy) -> Media {
+pub fn offer(remote: &Media, local: &[LocalEnd], profile: Profile, policy: &Policy) -> Media {
     let mut contents = vec![];
-    for content in heard.contents.iter().filter(|c| !c.rejected && policy.kinds.contains(&c.kind)) {
+    for content in remote.contents.iter().filter(|c| !c.rejected && policy.kinds.contains(&c.kind)) {
         let Some(end) = local.get(contents.len()) else { break };
         let mut codecs =
-            if content.codecs.is_empty() { policy.codecs.clone() } else { carried(&content.codecs) };
+            if content.codecs.is_empty() { policy.codecs.clone() } else { forwardable(&content.codecs) };
         let transport = end.offer(profile);
         let bare = profile == Profile::Sdes && transport.crypto.is_empty();
         if bare || codecs.iter().all(Codec::is_auxiliary) {
             continue;
         }
-        if policy.turns(content.kind) {
-            turn::behind(&mut codecs);
+        if policy.transcodes(content.kind) {
+            transcode::append(&mut codecs);
         }
         contents.push(Content {
             name: contents.len().to_string(),
@@ -112,12 +112,12 @@ pub fn offer(heard: &Media, local: &[LocalEnd], profile: Profile, policy: &Polic
 /// [`Mismatch`] when no content has a codec in common.
 pub fn answer(
     offered: &Media,
-    heard: &Media,
+    remote: &Media,
     local: &[LocalEnd],
     profile: Profile,
     policy: &Policy,
 ) -> Result<Media, Mismatch> {
-    answer_again(offered, heard, None, local, profile, policy)
+    answer_again(offered, remote, None, local, profile, policy)
 }
 
 /// Answers a later offer of a leg as [`answer`] does, and changes no codec without need.
@@ -129,7 +129,7 @@ pub fn answer(
 /// [`Mismatch`] when no content has a codec in common.
 pub fn answer_again(
     offered: &Media,
-    heard: &Media,
+    remote: &Media,
     in_use: Option<&Media>,
     local: &[LocalEnd],
     profile: Profile,
@@ -140,12 +140,12 @@ pub fn answer_again(
     for (index, theirs) in offered.contents.iter().enumerate() {
         let served = !theirs.rejected && policy.kinds.contains(&theirs.kind);
         // The peer knows only the served contents, numbered in their own order.
-        let peer = if served { heard.contents.get(live) } else { None };
+        let peer = if served { remote.contents.get(live) } else { None };
         let transport = local.get(live).and_then(|end| end.answer(theirs, profile));
         live += usize::from(served);
         let kept = in_use.and_then(|media| media.contents.get(index)).filter(|c| !c.rejected);
         let kept = kept.map(|content| content.codecs.as_slice()).unwrap_or_default();
-        let agreed = peer.filter(|p| !p.rejected).map(|p| crossing(&theirs.codecs, kept, p, policy));
+        let agreed = peer.filter(|p| !p.rejected).map(|p| answer_codecs(&theirs.codecs, kept, p, policy));
         let agreed = agreed.unwrap_or_default();
         match (peer, transport) {
             (Some(peer), Some(transport)) if !agreed.is_empty() => contents.push(Content {
@@ -159,7 +159,7 @@ pub fn answer_again(
                 codecs: agreed,
                 transport,
             }),
-            _ => contents.push(refusal(theirs, local.first(), profile)),
+            _ => contents.push(rejected_content(theirs, local.first(), profile)),
         }
     }
     if contents.iter().all(|c| c.rejected) {
@@ -169,10 +169,10 @@ pub fn answer_again(
 }
 
 /// The codecs of an answer to `offered`: those in use, else what the peer takes as it is, else what can be transcoded.
-fn crossing(offered: &[Codec], in_use: &[Codec], peer: &Content, policy: &Policy) -> Vec<Codec> {
-    let shared = [in_use, &peer.codecs].into_iter().map(|taken| agree(offered, taken));
+fn answer_codecs(offered: &[Codec], in_use: &[Codec], peer: &Content, policy: &Policy) -> Vec<Codec> {
+    let shared = [in_use, &peer.codecs].into_iter().map(|taken| negotiate(offered, taken));
     match shared.into_iter().find(|agreed| !agreed.is_empty()) {
-        None if policy.turns(peer.kind) => turn::agree(offered, &peer.codecs),
+        None if policy.transcodes(peer.kind) => transcode::negotiate(offered, &peer.codecs),
         agreed => agreed.unwrap_or_default(),
     }
 }
@@ -193,23 +193,23 @@ pub fn narrow(media: &mut Media, other: &Media) {
 pub fn can_answer(offer: &Media, media: &Media, policy: &Policy) -> bool {
     let live = offer.contents.iter().filter(|c| !c.rejected && policy.kinds.contains(&c.kind));
     live.zip(&media.contents)
-        .all(|(theirs, peer)| peer.rejected || !crossing(&theirs.codecs, &[], peer, policy).is_empty())
+        .all(|(theirs, peer)| peer.rejected || !answer_codecs(&theirs.codecs, &[], peer, policy).is_empty())
 }
 
 /// The relay's ends have moved: what was said of `from` is said of `to` now, in the same form. Everything else of it stays as it was.
-pub fn readdress(spoken: &mut Media, from: &[LocalEnd], to: &[LocalEnd]) {
-    for content in &mut spoken.contents {
-        let said = &mut content.transport;
-        let place = from.iter().position(|end| end.is_said(said));
-        let Some(end) = place.and_then(|place| to.get(place)) else { continue };
-        if said.ice.is_some() {
-            let now = end.webrtc(Setup::ActPass, said.ip());
-            (said.address, said.ice) = (now.address, now.ice);
-        } else if let Some(address) = end.facing(said.ip()) {
-            let now = end.plain(address, said.mux);
-            (said.address, said.rtcp) = (now.address, now.rtcp);
+pub fn readdress(description: &mut Media, from: &[LocalEnd], to: &[LocalEnd]) {
+    for content in &mut description.contents {
+        let described = &mut content.transport;
+        let index = from.iter().position(|end| end.is_described_by(described));
+        let Some(end) = index.and_then(|index| to.get(index)) else { continue };
+        if described.ice.is_some() {
+            let now = end.webrtc(Setup::ActPass, described.ip());
+            (described.address, described.ice) = (now.address, now.ice);
+        } else if let Some(address) = end.facing(described.ip()) {
+            let now = end.plain(address, described.mux);
+            (described.address, described.rtcp) = (now.address, now.rtcp);
             // They came along, but for those that nobody had taken.
-            for line in &mut said.crypto {
+            for line in &mut described.crypto {
                 if let Some(ours) = keying::answered(&end.crypto, line) {
                     *line = ours;
                 }
@@ -243,7 +243,7 @@ trait SameCodecs<'a>: Iterator<Item = &'a Codec> + Sized {
 impl<'a, I: Iterator<Item = &'a Codec>> SameCodecs<'a> for I {}
 
 /// The codecs of an offer that cross, in its order and, where no static number says otherwise, in its numbers.
-fn carried(codecs: &[Codec]) -> Vec<Codec> {
+fn forwardable(codecs: &[Codec]) -> Vec<Codec> {
     let mut taken: Vec<Codec> = vec![];
     for codec in codecs.iter().filter(|c| served(c)) {
         if taken.iter().any(|t| t.same(codec)) {
@@ -269,7 +269,7 @@ fn carried(codecs: &[Codec]) -> Vec<Codec> {
 
 /// One codec of `offered` that `taken` has too, the peer's choice first, with the keypad events of its clock and
 /// comfort noise where both sides have them; in the numbers of `offered` (R-SDP-5).
-fn agree(offered: &[Codec], taken: &[Codec]) -> Vec<Codec> {
+fn negotiate(offered: &[Codec], taken: &[Codec]) -> Vec<Codec> {
     let Some(main) =
         taken.iter().filter(|c| !c.is_auxiliary()).find_map(|t| offered.iter().find(|o| o.same(t)))
     else {
@@ -289,7 +289,7 @@ fn agree(offered: &[Codec], taken: &[Codec]) -> Vec<Codec> {
 }
 
 /// The answerer's DTLS role (R-SDP-7): active unless the offerer insists on it.
-fn role(offered: &Content) -> Setup {
+fn dtls_role(offered: &Content) -> Setup {
     match offered.transport.dtls.as_ref().map(|d| d.setup) {
         Some(Setup::Active) => Setup::Passive,
         _ => Setup::Active,
@@ -298,9 +298,9 @@ fn role(offered: &Content) -> Setup {
 
 /// A content that carries nothing but keeps its place. Its first codec stays, since both notations must name one, and
 /// its transport is the bundle's: Jingle clients want every content of theirs back (R-CALL-34).
-fn refusal(offered: &Content, end: Option<&LocalEnd>, profile: Profile) -> Content {
+fn rejected_content(offered: &Content, end: Option<&LocalEnd>, profile: Profile) -> Content {
     let transport = match (profile, end) {
-        (Profile::Webrtc, Some(end)) => end.webrtc(role(offered), None),
+        (Profile::Webrtc, Some(end)) => end.webrtc(dtls_role(offered), None),
         _ => Transport::default(),
     };
     let codecs =
@@ -332,7 +332,7 @@ impl LocalEnd {
     fn answer(&self, theirs: &Content, profile: Profile) -> Option<Transport> {
         let transport = &theirs.transport;
         if profile == Profile::Webrtc || transport.dtls.is_some() {
-            return Some(self.webrtc(role(theirs), transport.ip()));
+            return Some(self.webrtc(dtls_role(theirs), transport.ip()));
         }
         let plain = self.plain(self.facing(transport.ip())?, transport.mux);
         match transport.crypto.first() {
@@ -346,11 +346,11 @@ impl LocalEnd {
     }
 
     /// A peer was told this of the end.
-    fn is_said(&self, said: &Transport) -> bool {
+    fn is_described_by(&self, described: &Transport) -> bool {
         let ours = |ip: IpAddr| ip == self.address || Some(ip) == self.other;
-        match &said.ice {
+        match &described.ice {
             Some(ice) => ice.ufrag == self.ice.ufrag,
-            None => said.address.is_some_and(|at| at.port() == self.rtp_port && ours(at.ip())),
+            None => described.address.is_some_and(|at| at.port() == self.rtp_port && ours(at.ip())),
         }
     }
 

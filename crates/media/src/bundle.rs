@@ -8,13 +8,13 @@ use signal::media::{Content, Media};
 /// An offer of these contents: those that can share are grouped, even a single one (clients on max-bundle need the group).
 pub(crate) fn offered(contents: Vec<Content>) -> Media {
     let bundle =
-        contents.iter().filter(|content| shares(content)).map(|content| content.name.clone()).collect();
+        contents.iter().filter(|content| can_share(content)).map(|content| content.name.clone()).collect();
     Media { contents, bundle }
 }
 
 /// The answer of these contents to `offer`: what it had grouped and can share stays a group, on the transport of the first that lives.
 pub(crate) fn answered(offer: &Media, contents: Vec<Content>) -> Media {
-    let kept = |name: &&String| contents.iter().any(|content| content.name == **name && shares(content));
+    let kept = |name: &&String| contents.iter().any(|content| content.name == **name && can_share(content));
     let bundle = offer.bundle.iter().filter(kept).cloned().collect();
     let mut answer = Media { contents, bundle };
     for index in 0..answer.contents.len() {
@@ -30,17 +30,17 @@ pub(crate) fn answered(offer: &Media, contents: Vec<Content>) -> Media {
 /// The place of the content whose transport carries the content at `index`; `None`: it has its own.
 #[must_use]
 pub fn carrier(offer: &Media, answer: &Media, index: usize) -> Option<usize> {
-    let place = |name: &String| answer.contents.iter().position(|content| content.name == *name);
-    let lives = |place: &usize| {
-        let taken = answer.contents.get(*place).is_some_and(|content| !content.rejected);
-        taken && offer.contents.get(*place).is_some_and(|content| offer.bundle.contains(&content.name))
+    let index_of = |name: &String| answer.contents.iter().position(|content| content.name == *name);
+    let is_live = |index: &usize| {
+        let taken = answer.contents.get(*index).is_some_and(|content| !content.rejected);
+        taken && offer.contents.get(*index).is_some_and(|content| offer.bundle.contains(&content.name))
     };
-    let mut group = answer.bundle.iter().filter_map(place).filter(lives);
+    let mut group = answer.bundle.iter().filter_map(index_of).filter(is_live);
     let first = group.next()?;
-    group.any(|rider| rider == index).then_some(first)
+    group.any(|member| member == index).then_some(first)
 }
 
-fn shares(content: &Content) -> bool {
+fn can_share(content: &Content) -> bool {
     content.transport.ice.is_some() && content.transport.dtls.is_some()
 }
 

@@ -41,14 +41,14 @@ pub enum JingleError {
 }
 
 /// XML 1.0 cannot hold it (§2.2), or SDP cannot (RFC 8866 §9): control characters and what is no character.
-fn is_foul(c: char) -> bool {
+fn is_forbidden(c: char) -> bool {
     c.is_control() || matches!(c, '\u{fffe}' | '\u{ffff}')
 }
 
 /// Text without the characters that XML 1.0 cannot hold (§2.2): the writer of elements takes no other.
 #[must_use]
 pub fn clean(text: &str) -> String {
-    text.chars().filter(|c| !is_foul(*c) || matches!(c, '\t' | '\n')).collect()
+    text.chars().filter(|c| !is_forbidden(*c) || matches!(c, '\t' | '\n')).collect()
 }
 
 fn bare(name: &str, namespace: &str) -> Element {

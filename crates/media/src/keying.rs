@@ -9,12 +9,12 @@ use signal::media::{Crypto, Suite, Transport};
 
 /// What is offered, the first that everybody has: some phones answer tag 1 whatever they take (peers: baresip). The short tags
 /// are taken where a phone has nothing better, and not offered.
-const OFFERED: [Suite; 4] =
+const OFFERED_SUITES: [Suite; 4] =
     [Suite::AesCm128Sha1_80, Suite::AeadAes128Gcm, Suite::AesCm256Sha1_80, Suite::AeadAes256Gcm];
 
 /// Our lines for an offer.
 pub(crate) fn offered(ours: &[Crypto]) -> Vec<Crypto> {
-    let lines = OFFERED.iter().filter_map(|suite| ours.iter().find(|line| line.suite == *suite));
+    let lines = OFFERED_SUITES.iter().filter_map(|suite| ours.iter().find(|line| line.suite == *suite));
     lines.zip(1..).map(|(line, tag)| Crypto { tag, ..line.clone() }).collect()
 }
 
@@ -34,7 +34,7 @@ pub fn admit(mut offered: Media, profile: Profile) -> Media {
     for content in &mut offered.contents {
         let transport = &mut content.transport;
         if is_webrtc(transport) {
-            plain(transport, None);
+            set_crypto(transport, None);
         } else {
             let lost = transport.dtls.is_some() && transport.crypto.is_empty();
             let best = Suite::ALL.iter().find_map(|s| transport.crypto.iter().find(|line| line.suite == *s));
@@ -42,7 +42,7 @@ pub fn admit(mut offered: Media, profile: Profile) -> Media {
             let bare = best.is_none() && profile == Profile::Sdes && !content.codecs.is_empty();
             content.rejected |= lost || bare;
             (transport.dtls, transport.ice) = (None, None);
-            plain(transport, best);
+            set_crypto(transport, best);
         }
         // The same medium once more is the same call said otherwise: RTP/SAVP beside RTP/AVP. The first that fits is it.
         content.rejected |= kinds.contains(&content.kind);
@@ -63,7 +63,7 @@ pub fn accept(ours: &Media, mut answered: Media, profile: Profile) -> Media {
         let (ours, transport) = (&ours.transport, &mut theirs.transport);
         if ours.dtls.is_some() {
             theirs.rejected |= !is_webrtc(transport);
-            plain(transport, None);
+            set_crypto(transport, None);
             continue;
         }
         // The suite tells which line was taken; the tag is not always right.
@@ -72,7 +72,7 @@ pub fn accept(ours: &Media, mut answered: Media, profile: Profile) -> Media {
         theirs.rejected |= taken.is_none() && !ours.crypto.is_empty() && !ours.best_effort;
         (transport.dtls, transport.ice) = (None, None);
         transport.mux &= ours.mux;
-        plain(transport, taken);
+        set_crypto(transport, taken);
     }
     answered
 }
@@ -82,7 +82,7 @@ fn is_webrtc(transport: &Transport) -> bool {
     transport.dtls.is_some() && transport.ice.is_some() && transport.mux
 }
 
-fn plain(transport: &mut Transport, crypto: Option<Crypto>) {
+fn set_crypto(transport: &mut Transport, crypto: Option<Crypto>) {
     transport.best_effort &= crypto.is_some();
     transport.crypto = crypto.into_iter().collect();
 }

@@ -1,4 +1,4 @@
-use super::{DTLS, FEEDBACK, GROUPING, ICE, JINGLE, JingleError, RTP, Role, TRICKLE, is_foul};
+use super::{DTLS, FEEDBACK, GROUPING, ICE, JINGLE, JingleError, RTP, Role, TRICKLE, is_forbidden};
 use crate::codec::of_static;
 use crate::sdp::{MAX_CANDIDATES, MAX_CONTENTS, MAX_PAYLOADS, fingerprint, kind_of, setup};
 use minidom::Element;
@@ -113,7 +113,7 @@ fn feedback(element: &Element) -> Option<String> {
 
 /// An attribute, unless it holds what would end a line of SDP: clients can write any character as a reference.
 fn plain<'a>(element: &'a Element, name: &'static str) -> Option<&'a str> {
-    element.attr(name).filter(|value| !value.contains(is_foul))
+    element.attr(name).filter(|value| !value.contains(is_forbidden))
 }
 
 fn transport(element: &Element) -> Transport {
@@ -122,7 +122,7 @@ fn transport(element: &Element) -> Transport {
     let setup = fingerprints.iter().find_map(|f| f.attr("setup")).map_or(Setup::ActPass, setup);
     let fingerprints: Vec<_> = fingerprints
         .iter()
-        .filter(|f| f.attr("hash").is_none_or(|hash| !hash.contains(is_foul)))
+        .filter(|f| f.attr("hash").is_none_or(|hash| !hash.contains(is_forbidden)))
         .filter_map(|f| fingerprint(f.attr("hash").unwrap_or("sha-256"), &f.text()))
         .collect();
     let ice = ice(element);

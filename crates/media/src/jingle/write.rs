@@ -1,4 +1,4 @@
-use super::{DTLS, FEEDBACK, GROUPING, ICE, JINGLE, RTP, Role, TRICKLE, bare, clean, is_foul};
+use super::{DTLS, FEEDBACK, GROUPING, ICE, JINGLE, RTP, Role, TRICKLE, bare, clean, is_forbidden};
 use crate::sdp::{fingerprint_hex, kind_name, setup_name};
 use minidom::Element;
 use minidom::rxml::{Namespace, NcName};
@@ -65,7 +65,7 @@ fn payload(codec: &Codec) -> Element {
         attr(&mut element, "ptime", &ptime.to_string());
     }
     // What lost a character would say something else: it is left out whole.
-    let fits = |s: &str| !s.contains(|c: char| c.is_whitespace() || is_foul(c));
+    let fits = |s: &str| !s.contains(|c: char| c.is_whitespace() || is_forbidden(c));
     let alone = codec.params.len() == 1;
     for (name, value) in codec.params.iter().filter(|(n, v)| fits(n) && fits(v) && (alone || !n.is_empty())) {
         let mut parameter = bare("parameter", RTP);

@@ -144,7 +144,7 @@ pub(crate) fn setup_name(setup: Setup) -> &'static str {
 pub(super) fn crypto(value: &str) -> Option<Crypto> {
     let mut words = value.split_ascii_whitespace();
     let (tag, suite, keys) = (words.next()?.parse().ok()?, Suite::named(words.next()?)?, words.next()?);
-    if !words.all(harmless) {
+    if !words.all(is_ignorable) {
         return None;
     }
     let mut parts = keys.strip_prefix("inline:")?.split('|');
@@ -159,7 +159,7 @@ pub(super) fn crypto(value: &str) -> Option<Crypto> {
 
 /// Session parameters that change nothing for us (RFC 4568 §6.3): a window hint, an order of FEC that nobody makes, no key
 /// derivation on the way, and extensions that may be ignored (§6.3.7).
-fn harmless(parameter: &str) -> bool {
+fn is_ignorable(parameter: &str) -> bool {
     let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
     match name {
         "WSH" | "FEC_ORDER" => true,

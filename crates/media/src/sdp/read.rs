@@ -14,7 +14,7 @@ pub fn read(octets: &[u8]) -> Result<(Media, Shape), SdpError> {
     if octets.len() > MAX_OCTETS {
         return Err(SdpError::TooLarge);
     }
-    let session = Session::parse(&tamed(octets)).map_err(|e| SdpError::Syntax(e.to_string()))?;
+    let session = Session::parse(&sanitize(octets)).map_err(|e| SdpError::Syntax(e.to_string()))?;
     if session.medias.len() > MAX_CONTENTS {
         return Err(SdpError::TooLarge);
     }
@@ -48,7 +48,7 @@ pub fn read(octets: &[u8]) -> Result<(Media, Shape), SdpError> {
 /// Carriers send o= numbers over 64 bits, which mean nothing to us; blank ones in their place keep the reader content.
 /// Attributes with control characters, which no other protocol could carry, are left out; of fmtp only the parameters are
 /// that hold them.
-fn tamed(octets: &[u8]) -> Vec<u8> {
+fn sanitize(octets: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(octets.len() + 2);
     for line in octets.split_inclusive(|b| *b == b'\n') {
         let text = std::str::from_utf8(line).unwrap_or_default();
@@ -97,7 +97,7 @@ fn content(session: &Session, section: &sdp_types::Media, kind: Kind, index: usi
     let attributes = Attributes(&section.attributes, &session.attributes);
     let connection = section.connections.first().or(session.connection.as_ref());
     let ip = connection.and_then(address);
-    let old_hold = ip.is_some_and(|ip| ip.is_unspecified());
+    let rfc2543_hold = ip.is_some_and(|ip| ip.is_unspecified());
     let direction = ["sendrecv", "sendonly", "recvonly", "inactive"]
         .into_iter()
         .find(|d| attributes.own(d).next().is_some());
@@ -120,7 +120,7 @@ fn content(session: &Session, section: &sdp_types::Media, kind: Kind, index: usi
         kind,
         direction: match direction {
             // RFC 2543 hold: c=0.0.0.0 (R-CALL-20).
-            _ if old_hold => Direction::None,
+            _ if rfc2543_hold => Direction::None,
             Some("sendonly") => Direction::Send,
             Some("recvonly") => Direction::Receive,
             Some("inactive") => Direction::None,
