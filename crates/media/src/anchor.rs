@@ -1,7 +1,7 @@
-//! Anchoring: what one leg describes, with the relay's ends in place of its own, is what the other leg is told.
+//! Anchoring: makes the description for one leg from that of the other, with the relay's ends in place of its own.
 //!
-//! Offers are read generously and made from what can cross; answers keep the count, the order and the payload numbers of
-//! the offer they answer (RFC 3264 §6, interworking §3.3).
+//! Offers hold the contents and codecs that can cross; answers keep number, order and payload types of the offer that they answer
+//! (RFC 3264 §6, interworking §3.3).
 
 mod transcode;
 
@@ -77,8 +77,8 @@ impl Policy {
 #[error("no codec in common")]
 pub struct Mismatch;
 
-/// What the hearer is offered when its peer offers `heard`. Contents that are not served are left out; the rest keep
-/// their place in `local`. Empty when nothing can be offered.
+/// Makes the offer for a leg whose peer has offered `remote`. Leaves out contents that are not served; the n-th of the others uses the
+/// n-th end of `local`. Empty when nothing can be offered.
 #[must_use]
 pub fn offer(remote: &Media, local: &[LocalEnd], profile: Profile, policy: &Policy) -> Media {
     let mut contents = vec![];
@@ -106,7 +106,7 @@ pub fn offer(remote: &Media, local: &[LocalEnd], profile: Profile, policy: &Poli
     bundle::offered(contents)
 }
 
-/// Answers `offered`, as far as it was admitted ([`crate::admit`]), by what its peer answered, `heard`.
+/// Makes the answer to `offered`, as reduced by [`crate::admit`], from the peer's answer, `remote`.
 ///
 /// # Errors
 /// [`Mismatch`] when no content has a codec in common.
@@ -120,7 +120,7 @@ pub fn answer(
     answer_again(offered, remote, None, local, profile, policy)
 }
 
-/// Answers a later offer of a leg as [`answer`] does, and changes no codec without need.
+/// Makes the answer to a later offer of a leg, as [`answer`] does, without changing codecs needlessly.
 ///
 /// A codec of `in_use`, the last answer on the same leg, is kept where it is offered again: a re-INVITE that changes nothing
 /// changes no codec either (RFC 3264 §8.3.2).
@@ -139,7 +139,7 @@ pub fn answer_again(
     let mut contents = vec![];
     for (index, theirs) in offered.contents.iter().enumerate() {
         let served = !theirs.rejected && policy.kinds.contains(&theirs.kind);
-        // The peer knows only the served contents, numbered in their own order.
+        // The peer has the served contents only, numbered in their own order.
         let peer = if served { remote.contents.get(live) } else { None };
         let transport = local.get(live).and_then(|end| end.answer(theirs, profile));
         live += usize::from(served);
@@ -168,7 +168,7 @@ pub fn answer_again(
     Ok(bundle::answered(offered, contents))
 }
 
-/// The codecs of an answer to `offered`: those in use, else what the peer takes as it is, else what can be transcoded.
+/// Returns the codecs for an answer to `offered`: those in use, else those that the peer accepts unchanged, else a transcodable one.
 fn answer_codecs(offered: &[Codec], in_use: &[Codec], peer: &Content, policy: &Policy) -> Vec<Codec> {
     let shared = [in_use, &peer.codecs].into_iter().map(|taken| negotiate(offered, taken));
     match shared.into_iter().find(|agreed| !agreed.is_empty()) {
@@ -177,8 +177,8 @@ fn answer_codecs(offered: &[Codec], in_use: &[Codec], peer: &Content, policy: &P
     }
 }
 
-/// Leaves in `media` the codecs that the same content of `other` names too: a re-offer of nothing but what is in use, an answer
-/// without what was not offered.
+/// Removes from `media` the codecs that the same content of `other` lacks: a re-offer then holds codecs in use only, an answer codecs
+/// of its offer only.
 pub fn narrow(media: &mut Media, other: &Media) {
     for (content, other) in media.contents.iter_mut().zip(&other.contents) {
         if !content.rejected && !other.rejected {
@@ -196,7 +196,7 @@ pub fn can_answer(offer: &Media, media: &Media, policy: &Policy) -> bool {
         .all(|(theirs, peer)| peer.rejected || !answer_codecs(&theirs.codecs, &[], peer, policy).is_empty())
 }
 
-/// The relay's ends have moved: what was said of `from` is said of `to` now, in the same form. Everything else of it stays as it was.
+/// Replaces the ends `from` in a description by the ends `to`, after a change of the relay. Leaves the rest unchanged.
 pub fn readdress(description: &mut Media, from: &[LocalEnd], to: &[LocalEnd]) {
     for content in &mut description.contents {
         let described = &mut content.transport;
@@ -208,7 +208,7 @@ pub fn readdress(description: &mut Media, from: &[LocalEnd], to: &[LocalEnd]) {
         } else if let Some(address) = end.facing(described.ip()) {
             let now = end.plain(address, described.mux);
             (described.address, described.rtcp) = (now.address, now.rtcp);
-            // They came along, but for those that nobody had taken.
+            // Keys of a suite in use have moved along; unused ones are replaced.
             for line in &mut described.crypto {
                 if let Some(ours) = keying::answered(&end.crypto, line) {
                     *line = ours;
@@ -218,7 +218,7 @@ pub fn readdress(description: &mut Media, from: &[LocalEnd], to: &[LocalEnd]) {
     }
 }
 
-/// Nothing that the hearer could notice differs: kinds, codecs, directions.
+/// Returns true if two descriptions have the same contents: kinds, rejections, directions and codecs.
 #[must_use]
 pub fn same_session(a: &Media, b: &Media) -> bool {
     a.contents.len() == b.contents.len()
@@ -242,7 +242,7 @@ trait SameCodecs<'a>: Iterator<Item = &'a Codec> + Sized {
 
 impl<'a, I: Iterator<Item = &'a Codec>> SameCodecs<'a> for I {}
 
-/// The codecs of an offer that cross, in its order and, where no static number says otherwise, in its numbers.
+/// Returns the codecs of an offer that cross unchanged, in its order and with its payload types, or static ones where there are.
 fn forwardable(codecs: &[Codec]) -> Vec<Codec> {
     let mut taken: Vec<Codec> = vec![];
     for codec in codecs.iter().filter(|c| served(c)) {
@@ -254,7 +254,7 @@ fn forwardable(codecs: &[Codec]) -> Vec<Codec> {
             codec.pt = number;
         }
         if codec.name.eq_ignore_ascii_case("opus") {
-            // RFC 7587 §7: always two channels, whatever a client wrote.
+            // RFC 7587 §7: always two channels, even if a client wrote one.
             codec.channels = 2;
         }
         if taken.iter().any(|t| t.pt == codec.pt) {
@@ -267,8 +267,8 @@ fn forwardable(codecs: &[Codec]) -> Vec<Codec> {
     taken
 }
 
-/// One codec of `offered` that `taken` has too, the peer's choice first, with the keypad events of its clock and
-/// comfort noise where both sides have them; in the numbers of `offered` (R-SDP-5).
+/// Returns the first codec of `taken` that `offered` has, too, with telephone-event of its clock and comfort noise if both sides have
+/// them; with the payload types of `offered` (R-SDP-5).
 fn negotiate(offered: &[Codec], taken: &[Codec]) -> Vec<Codec> {
     let Some(main) =
         taken.iter().filter(|c| !c.is_auxiliary()).find_map(|t| offered.iter().find(|o| o.same(t)))
@@ -279,7 +279,7 @@ fn negotiate(offered: &[Codec], taken: &[Codec]) -> Vec<Codec> {
         let is = |c: &&Codec| c.name.eq_ignore_ascii_case(name) && c.clock == clock;
         taken.iter().find(is).and(offered.iter().find(is)).cloned()
     };
-    // Exactly one keypad payload: browsers pick the wrong clock when two are accepted.
+    // Exactly one telephone-event: browsers pick the wrong clock when two are accepted.
     let events = beside("telephone-event", main.clock)
         .or_else(|| beside("telephone-event", 8000))
         .or_else(|| beside("telephone-event", 48000));
@@ -288,7 +288,7 @@ fn negotiate(offered: &[Codec], taken: &[Codec]) -> Vec<Codec> {
     std::iter::once(main.clone()).chain(noise).chain(events).map(strip).collect()
 }
 
-/// The answerer's DTLS role (R-SDP-7): active unless the offerer insists on it.
+/// Returns the answerer's DTLS role (R-SDP-7): active unless the offerer is.
 fn dtls_role(offered: &Content) -> Setup {
     match offered.transport.dtls.as_ref().map(|d| d.setup) {
         Some(Setup::Active) => Setup::Passive,
@@ -296,8 +296,8 @@ fn dtls_role(offered: &Content) -> Setup {
     }
 }
 
-/// A content that carries nothing but keeps its place. Its first codec stays, since both notations must name one, and
-/// its transport is the bundle's: Jingle clients want every content of theirs back (R-CALL-34).
+/// Makes a rejected content in the position of an offered one. Its first codec stays, since SDP and Jingle must name one, and its
+/// transport is the bundle's: Jingle clients want every content of theirs back (R-CALL-34).
 fn rejected_content(offered: &Content, end: Option<&LocalEnd>, profile: Profile) -> Content {
     let transport = match (profile, end) {
         (Profile::Webrtc, Some(end)) => end.webrtc(dtls_role(offered), None),
@@ -328,7 +328,8 @@ impl LocalEnd {
         }
     }
 
-    /// In kind, but for Jingle clients, who speak WebRTC alone. `None` where we have no key.
+    /// Answers in kind; Jingle clients always get WebRTC. `None` if there is no key for the offered suite, or no address of the peer's
+    /// family.
     fn answer(&self, theirs: &Content, profile: Profile) -> Option<Transport> {
         let transport = &theirs.transport;
         if profile == Profile::Webrtc || transport.dtls.is_some() {
@@ -345,7 +346,7 @@ impl LocalEnd {
         }
     }
 
-    /// A peer was told this of the end.
+    /// Returns true if the transport describes this end.
     fn is_described_by(&self, described: &Transport) -> bool {
         let ours = |ip: IpAddr| ip == self.address || Some(ip) == self.other;
         match &described.ice {
@@ -354,14 +355,14 @@ impl LocalEnd {
         }
     }
 
-    /// IPv6 is offered where there is an address of it.
+    /// Makes IPv6 the address of offers if the end has one.
     pub fn prefer_ipv6(&mut self) {
         if let Some(other) = self.other.as_mut().filter(|other| other.is_ipv6()) {
             std::mem::swap(other, &mut self.address);
         }
     }
 
-    /// Our address that a peer reaches from there; none when we have none of its family.
+    /// Returns the end's address of the peer's family, if it has one.
     fn facing(&self, peer: Option<IpAddr>) -> Option<IpAddr> {
         let Some(peer) = peer else { return Some(self.address) };
         let ours = std::iter::once(self.address).chain(self.other);
@@ -378,7 +379,7 @@ impl LocalEnd {
         }
     }
 
-    /// The default address is of the peer's family where there is one.
+    /// Describes the ICE port; the default address is of the peer's family if there is a candidate of it.
     fn webrtc(&self, setup: Setup, peer: Option<IpAddr>) -> Transport {
         let candidates = &self.ice.candidates;
         let near = candidates.iter().find(|c| peer.is_some_and(|p| p.is_ipv6() == c.address.is_ipv6()));

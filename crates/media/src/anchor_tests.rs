@@ -127,7 +127,7 @@ fn a_webrtc_offer_has_ice_dtls_mux_and_always_a_group() {
     assert_eq!(offered.bundle, ["0"]);
 }
 
-/// Interworking §3.5: the client's numbers, the phone's choice, the role we take.
+/// Interworking §3.5: payload types of the client, codec of the phone, DTLS role of the gateway.
 #[test]
 fn the_worked_example_answers_in_the_offerers_numbers() {
     let mut client = audio(vec![
@@ -209,7 +209,7 @@ fn directions_are_answered() {
     }
 }
 
-/// R-SDP-12, R-CALL-34: what is not served keeps its place, and audio lives on.
+/// R-SDP-12, R-CALL-34: a content that is not served keeps its position, and audio stays live.
 #[test]
 fn unserved_video_is_refused_in_place() {
     let mut offered = audio(vec![Codec::new(0, "PCMU", 8000, 1)]);
@@ -275,7 +275,7 @@ fn any_codec() -> impl Strategy<Value = Codec> {
 }
 
 proptest! {
-    /// R-SDP-5 and R-SDP-9 for whatever two parties say.
+    /// R-SDP-5 and R-SDP-9 for any two descriptions.
     #[test]
     fn answers_keep_the_numbers_and_nothing_leg_local_crosses(a in prop::collection::vec(any_codec(), 0..6), b in prop::collection::vec(any_codec(), 0..6)) {
         let (offered, heard) = (audio(a), audio(b));

@@ -1,18 +1,20 @@
-//! Contents that share one transport (BUNDLE, RFC 9143, XEP-0338): who is offered to, who was taken, and who carries whom.
+//! Contents that share one transport (BUNDLE, RFC 9143, XEP-0338): groups of offers and answers, and which content carries which.
 //!
-//! One rule: only what speaks ICE and DTLS shares, only what both sides have grouped, and the first of the answer's group that lives
-//! carries the others (RFC 9143 §7.3).
+//! One rule: only contents with ICE and DTLS share a transport, only those that both sides have grouped, and the first live content of
+//! the answer's group carries the others (RFC 9143 §7.3).
 
 use signal::media::{Content, Media};
 
-/// An offer of these contents: those that can share are grouped, even a single one (clients on max-bundle need the group).
+/// Makes an offer of these contents and groups those that can share a transport, even a single one (clients on max-bundle need the
+/// group).
 pub(crate) fn offered(contents: Vec<Content>) -> Media {
     let bundle =
         contents.iter().filter(|content| can_share(content)).map(|content| content.name.clone()).collect();
     Media { contents, bundle }
 }
 
-/// The answer of these contents to `offer`: what it had grouped and can share stays a group, on the transport of the first that lives.
+/// Makes the answer of these contents to `offer`. Contents that the offer had grouped and that can share stay grouped, on the transport
+/// of the first live one.
 pub(crate) fn answered(offer: &Media, contents: Vec<Content>) -> Media {
     let kept = |name: &&String| contents.iter().any(|content| content.name == **name && can_share(content));
     let bundle = offer.bundle.iter().filter(kept).cloned().collect();
@@ -27,7 +29,7 @@ pub(crate) fn answered(offer: &Media, contents: Vec<Content>) -> Media {
     answer
 }
 
-/// The place of the content whose transport carries the content at `index`; `None`: it has its own.
+/// Returns the index of the content whose transport carries the content at `index`; `None` = it has its own transport.
 #[must_use]
 pub fn carrier(offer: &Media, answer: &Media, index: usize) -> Option<usize> {
     let index_of = |name: &String| answer.contents.iter().position(|content| content.name == *name);

@@ -1,4 +1,4 @@
-//! Codecs that cross without transcoding, and the static payload types (interworking §3.4, §12.7).
+//! Codecs that cross unchanged, and static payload types (interworking §3.4, §12.7).
 
 use signal::media::Codec;
 
@@ -30,7 +30,7 @@ const STATIC: &[(u8, &str, u32, u8)] = &[
     (34, "H263", 90000, 1),
 ];
 
-/// The codec that a static payload number stands for.
+/// Returns the codec of a static payload type.
 pub(crate) fn of_static(pt: u8) -> Option<Codec> {
     STATIC
         .iter()
@@ -38,7 +38,7 @@ pub(crate) fn of_static(pt: u8) -> Option<Codec> {
         .map(|(pt, name, clock, channels)| Codec::new(*pt, name, *clock, *channels))
 }
 
-/// The static number of a codec, if it has one.
+/// Returns the static payload type of a codec, if it has one.
 pub(crate) fn static_number(codec: &Codec) -> Option<u8> {
     STATIC
         .iter()
@@ -46,7 +46,7 @@ pub(crate) fn static_number(codec: &Codec) -> Option<u8> {
         .map(|s| s.0)
 }
 
-/// Codecs that the gateway carries from leg to leg as they are.
+/// Returns true for codecs that the gateway forwards from leg to leg unchanged.
 #[must_use]
 pub fn served(codec: &Codec) -> bool {
     const SERVED: &[(&str, u32)] = &[
@@ -62,7 +62,7 @@ pub fn served(codec: &Codec) -> bool {
     SERVED.iter().any(|(name, clock)| name.eq_ignore_ascii_case(&codec.name) && *clock == codec.clock)
 }
 
-/// What we offer to a party when its peer has not described itself: Opus, G.722, G.711 and keypad events.
+/// Returns the codecs of an offer on behalf of a peer that has not described itself: Opus, G.722, G.711 and telephone-event.
 #[must_use]
 pub fn defaults() -> Vec<Codec> {
     let mut opus = Codec::new(111, "opus", 48000, 2);

@@ -1,8 +1,8 @@
 //! Jingle contents (XEP-0166, 0167, 0176, 0320, 0338) ⇄ [`Media`] (interworking §3).
 //!
-//! One rule: lenient in, and out only what the strictest client takes (R-SDP-16): no blanks in names and values, no
-//! unnamed parameter beside others, fingerprint and setup in every content. Children are found by namespace and local
-//! name, so prefixed ones are read too; unknown ones are passed over.
+//! One rule: lenient in reading, strict in writing for the strictest client (R-SDP-16): no blanks in names and values, no unnamed
+//! parameter beside others, fingerprint and setup in every content. Children are found by namespace and local name, so prefixed ones
+//! are read, too; unknown ones are ignored.
 
 mod read;
 mod write;
@@ -20,32 +20,32 @@ pub(crate) const GROUPING: &str = "urn:xmpp:jingle:apps:grouping:0";
 pub(crate) const FEEDBACK: &str = "urn:xmpp:jingle:apps:rtp:rtcp-fb:0";
 pub(crate) const TRICKLE: &str = "http://gultsch.de/xmpp/drafts/jingle/transports/ice-udp/option";
 
-/// Who wrote the `<jingle/>`: `senders` is read and written from that side.
+/// Role of the party that wrote the `<jingle/>`; gives `senders` its direction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// The party that sent session-initiate.
+    /// Party that sent session-initiate.
     Initiator,
-    /// The other one.
+    /// Party that received session-initiate.
     Responder,
 }
 
-/// Why contents cannot be read: `bad-request`.
+/// Reason why contents cannot be read: `bad-request`.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum JingleError {
     /// More than 32 contents.
     #[error("too many contents")]
     TooMany,
-    /// A content without a name, or with one that no description can hold.
+    /// Content without a name, or with a name that SDP cannot hold.
     #[error("a content has no name")]
     NoName,
 }
 
-/// XML 1.0 cannot hold it (§2.2), or SDP cannot (RFC 8866 §9): control characters and what is no character.
+/// Returns true for characters that XML 1.0 (§2.2) or SDP (RFC 8866 §9) forbid: control characters and noncharacters.
 fn is_forbidden(c: char) -> bool {
     c.is_control() || matches!(c, '\u{fffe}' | '\u{ffff}')
 }
 
-/// Text without the characters that XML 1.0 cannot hold (§2.2): the writer of elements takes no other.
+/// Removes the characters that XML 1.0 forbids (§2.2): the writer of elements accepts no others.
 #[must_use]
 pub fn clean(text: &str) -> String {
     text.chars().filter(|c| !is_forbidden(*c) || matches!(c, '\t' | '\n')).collect()

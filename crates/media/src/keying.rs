@@ -1,30 +1,30 @@
-//! How media with a phone or trunk is protected: what of its description can be spoken with it (interworking §3.3 rules 7 and 13, §12.5).
+//! Protection of media with a phone or trunk (interworking §3.3 rules 7 and 13, §12.5).
 //!
-//! One rule: what is left of a peer's transport is what is in use: ICE with DTLS, one SDES line, or neither. A phone that offers is
-//! answered in kind; what we offer is the leg's [`Profile`]. Jingle clients are left alone: they speak DTLS-SRTP or nothing.
+//! One rule: a peer's transport is reduced to what is in use: ICE with DTLS, one SDES line, or neither. An offer of a phone is answered
+//! in kind; an offer to it follows the leg's [`Profile`]. Descriptions of Jingle clients pass unchanged: they use DTLS-SRTP only.
 
 use crate::anchor::Profile;
 use signal::Media;
 use signal::media::{Crypto, Suite, Transport};
 
-/// What is offered, the first that everybody has: some phones answer tag 1 whatever they take (peers: baresip). The short tags
-/// are taken where a phone has nothing better, and not offered.
+/// Suites of an offer, first the one that every phone has: some answer tag 1 whichever suite they take (baresip). Suites with tags of
+/// 32 bits are accepted from a phone without better ones, but not offered.
 const OFFERED_SUITES: [Suite; 4] =
     [Suite::AesCm128Sha1_80, Suite::AeadAes128Gcm, Suite::AesCm256Sha1_80, Suite::AeadAes256Gcm];
 
-/// Our lines for an offer.
+/// Returns the lines for an offer.
 pub(crate) fn offered(ours: &[Crypto]) -> Vec<Crypto> {
     let lines = OFFERED_SUITES.iter().filter_map(|suite| ours.iter().find(|line| line.suite == *suite));
     lines.zip(1..).map(|(line, tag)| Crypto { tag, ..line.clone() }).collect()
 }
 
-/// Our line for an answer to `theirs`: its tag and suite, our key (RFC 4568 §5.1.2).
+/// Returns the line for an answer to `theirs`: its tag and suite, our key (RFC 4568 §5.1.2).
 pub(crate) fn answered(ours: &[Crypto], theirs: &Crypto) -> Option<Crypto> {
     let line = ours.iter().find(|line| line.suite == theirs.suite)?;
     Some(Crypto { tag: theirs.tag, ..line.clone() })
 }
 
-/// What of a peer's offer can be spoken with it: the other contents are rejected, in their places.
+/// Reduces a peer's offer to what can be used with it; rejects the other contents, in their positions.
 #[must_use]
 pub fn admit(mut offered: Media, profile: Profile) -> Media {
     if profile == Profile::Webrtc {
@@ -44,7 +44,7 @@ pub fn admit(mut offered: Media, profile: Profile) -> Media {
             (transport.dtls, transport.ice) = (None, None);
             set_crypto(transport, best);
         }
-        // The same medium once more is the same call said otherwise: RTP/SAVP beside RTP/AVP. The first that fits is it.
+        // A second content of the same kind is an alternative, RTP/SAVP beside RTP/AVP: the first acceptable one counts.
         content.rejected |= kinds.contains(&content.kind);
         if !content.rejected {
             kinds.push(content.kind);
@@ -53,7 +53,7 @@ pub fn admit(mut offered: Media, profile: Profile) -> Media {
     offered
 }
 
-/// What of a peer's answer to `ours` holds; a content that is not protected as we demanded is rejected.
+/// Reduces a peer's answer to `ours` to what is in use; rejects a content that lacks the protection that `ours` demands.
 #[must_use]
 pub fn accept(ours: &Media, mut answered: Media, profile: Profile) -> Media {
     if profile == Profile::Webrtc {
@@ -66,7 +66,7 @@ pub fn accept(ours: &Media, mut answered: Media, profile: Profile) -> Media {
             set_crypto(transport, None);
             continue;
         }
-        // The suite tells which line was taken; the tag is not always right.
+        // The suite identifies the accepted line; the tag is not always right.
         let taken = transport.crypto.iter().find(|line| ours.crypto.iter().any(|o| o.suite == line.suite));
         let taken = taken.cloned();
         theirs.rejected |= taken.is_none() && !ours.crypto.is_empty() && !ours.best_effort;
@@ -77,11 +77,12 @@ pub fn accept(ours: &Media, mut answered: Media, profile: Profile) -> Media {
     answered
 }
 
-/// DTLS is served on a path that ICE found, and there is one for RTP and RTCP together.
+/// Returns true if the relay can serve DTLS on this transport: with ICE, and with RTP and RTCP muxed.
 fn is_webrtc(transport: &Transport) -> bool {
     transport.dtls.is_some() && transport.ice.is_some() && transport.mux
 }
 
+/// Keeps one SDES line, or none.
 fn set_crypto(transport: &mut Transport, crypto: Option<Crypto>) {
     transport.best_effort &= crypto.is_some();
     transport.crypto = crypto.into_iter().collect();

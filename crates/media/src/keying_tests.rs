@@ -8,7 +8,7 @@ fn line(tag: u32, suite: Suite, octet: u8) -> Crypto {
     Crypto { tag, suite, key: vec![octet; key + salt], mki: 0 }
 }
 
-/// Audio of a phone with these lines.
+/// Makes an audio description of a phone with these crypto lines.
 fn phone(crypto: Vec<Crypto>, best_effort: bool) -> Media {
     let mut media = Media::undescribed(&[Kind::Audio]);
     media.contents[0].codecs = vec![Codec::new(8, "PCMA", 8000, 1)];
@@ -89,7 +89,7 @@ fn rtcp_mux_is_answered_where_it_is_offered() {
     assert!(told(offered, Profile::Plain).unwrap().mux);
 }
 
-/// RTP/SAVP beside RTP/AVP: the same audio said twice.
+/// RTP/SAVP beside RTP/AVP: the same audio described twice.
 #[test]
 fn of_two_lines_of_one_medium_the_first_that_fits_is_served() {
     let mut both = phone(vec![line(1, Suite::AesCm128Sha1_80, 5)], false);
@@ -137,7 +137,7 @@ fn answers_hold_where_they_take_what_was_offered() {
     let gcm = line(2, Suite::AeadAes128Gcm);
     for profile in [Profile::BestEffort, Profile::Sdes] {
         assert_eq!(taken(profile, phone(vec![gcm.clone()], false)), Some(vec![gcm.clone()]));
-        // Some phones answer tag 1 whatever they take.
+        // Some phones answer tag 1 whichever line they accept.
         let mistagged = line(1, Suite::AeadAes256Gcm);
         assert_eq!(taken(profile, phone(vec![mistagged.clone()], true)), Some(vec![mistagged]));
     }

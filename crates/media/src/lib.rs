@@ -1,8 +1,8 @@
-//! Descriptions: SDP ⇄ [`signal::Media`] ⇄ Jingle contents, and anchoring them at the relay.
+//! Session descriptions: SDP ⇄ [`signal::Media`] ⇄ Jingle contents, and anchoring them at the relay.
 //!
-//! One rule: leg-local facts (addresses, keys, credentials, candidates) never cross; what a leg is told holds the
-//! relay's own (R-SDP-9). Pure; knows no dialog and no session. Start at [`anchor`] for what crosses and how, then
-//! [`sdp`] and [`jingle`] for the two notations.
+//! One rule: leg-local facts (addresses, keys, credentials, candidates) never cross; the description that a leg gets holds the
+//! relay's own (R-SDP-9). Pure; knows no dialog and no session. Start at [`anchor`] for how a description crosses, then [`sdp`] and
+//! [`jingle`] for the two notations.
 
 mod anchor;
 mod bundle;

@@ -1,16 +1,17 @@
-//! Codecs that need not meet: what the relay can turn one into the other.
+//! Negotiation of codecs that the relay transcodes.
 
 use crate::codec::{defaults, static_number};
 use signal::media::Codec;
 
 const EVENT: &str = "telephone-event";
 
-/// Opus, G.722 and G.711 are turned into one another; nothing else is (G.729, AMR and iLBC never).
+/// Returns true for the codecs that the relay transcodes into one another: Opus, G.722 and G.711, but not G.729, AMR or iLBC.
 fn is_transcodable(codec: &Codec) -> bool {
     defaults().iter().any(|ours| !ours.is_auxiliary() && ours.same(codec))
 }
 
-/// Puts what we can turn into something that crosses behind it, with events in a clock that goes with it.
+/// Appends the codecs that the relay can transcode to an offer, behind those that cross unchanged, with a telephone-event of 8 kHz if
+/// the offer has one of another clock.
 pub(super) fn append(codecs: &mut Vec<Codec>) {
     let events = codecs.iter().find(|codec| codec.name.eq_ignore_ascii_case(EVENT)).cloned();
     let events = events.map(|events| Codec { pt: 101, clock: 8_000, ..events });
@@ -26,8 +27,8 @@ pub(super) fn append(codecs: &mut Vec<Codec>) {
     }
 }
 
-/// What the offerer of `offered` is told when its peer took nothing of it but something that we can turn: the first of its
-/// codecs that we can turn, and events if both sides have them, in whatever clocks. Empty: nothing can be done.
+/// Returns the codecs for the answer to `offered` when its peer took none of them as it is, but one that can be transcoded: the first
+/// transcodable codec of `offered`, and telephone-event if both sides have it, in any clock. Empty = no transcoding possible.
 pub(super) fn negotiate(offered: &[Codec], taken: &[Codec]) -> Vec<Codec> {
     let Some(main) =
         offered.iter().find(|codec| is_transcodable(codec)).filter(|_| taken.iter().any(is_transcodable))
@@ -35,7 +36,7 @@ pub(super) fn negotiate(offered: &[Codec], taken: &[Codec]) -> Vec<Codec> {
         return vec![];
     };
     let is = |name: &'static str| move |codec: &&Codec| codec.name.eq_ignore_ascii_case(name);
-    // Silence can be told of to this side alone.
+    // The relay makes comfort noise for this side alone: the peer need not have it.
     let noise = offered.iter().filter(is("CN")).find(|codec| codec.clock == main.clock);
     let events = || offered.iter().filter(is(EVENT));
     let events = taken.iter().find(is(EVENT)).and_then(|_| {

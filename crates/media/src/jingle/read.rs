@@ -6,11 +6,11 @@ use signal::Media;
 use signal::media::{Candidate, CandidateKind, Codec, Content, Direction, Dtls, Ice, Kind, Setup, Transport};
 use std::net::{IpAddr, SocketAddr};
 
-/// Reads the contents of a `<jingle/>` that `speaker` wrote. Contents that are no RTP audio or video come back as
-/// rejected without codecs; several contents of one name are alternatives, of which the first is taken.
+/// Reads the contents of a `<jingle/>` that `speaker` wrote. Contents other than RTP audio or video are returned rejected and without
+/// codecs; several contents of one name are alternatives, of which the first counts.
 ///
 /// # Errors
-/// [`JingleError`] for what cannot be a session description at all.
+/// [`JingleError`] when the element is no session description.
 pub fn read(jingle: &Element, speaker: Role) -> Result<Media, JingleError> {
     let mut media = Media::default();
     for element in jingle.children().filter(|c| c.is("content", JINGLE)) {
@@ -90,7 +90,7 @@ fn codecs(description: &Element) -> Vec<Codec> {
     codecs
 }
 
-/// `<parameter name value/>`; a name without a value is a bare token (`name='111/111'`, as StanzaJS writes it).
+/// Reads `<parameter name value/>`; a name without a value is a bare token (`name='111/111'`, as StanzaJS writes it).
 fn parameter(element: &Element) -> Option<(String, String)> {
     let of = |attribute| match element.attr(attribute) {
         Some(_) => plain(element, attribute),
@@ -111,7 +111,7 @@ fn feedback(element: &Element) -> Option<String> {
     }
 }
 
-/// An attribute, unless it holds what would end a line of SDP: clients can write any character as a reference.
+/// Returns an attribute, unless it holds a character that would end a line of SDP: clients can write any as a character reference.
 fn plain<'a>(element: &'a Element, name: &'static str) -> Option<&'a str> {
     element.attr(name).filter(|value| !value.contains(is_forbidden))
 }
@@ -139,8 +139,8 @@ fn transport(element: &Element) -> Transport {
     }
 }
 
-/// Credentials and candidates of a `<transport/>`: all there is in a transport-info. TCP, mDNS and link-local
-/// candidates are passed over.
+/// Reads credentials and candidates of a `<transport/>`, which is all that a transport-info holds. Ignores TCP, mDNS and link-local
+/// candidates.
 #[must_use]
 pub fn ice(transport: &Element) -> Ice {
     Ice {

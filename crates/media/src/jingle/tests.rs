@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use signal::Media;
 use signal::media::{Codec, Direction, Dtls, Fingerprint, Ice, Kind, Setup, Transport};
 
-/// The `<jingle/>` elements of a captured session that hold descriptions, with their action.
+/// Returns the `<jingle/>` elements of a captured session that hold descriptions, with their action.
 fn captured(file: &str) -> Vec<(String, Element)> {
     let path = format!("{}/tests/fixtures/{file}", env!("CARGO_MANIFEST_DIR"));
     let text = std::fs::read_to_string(path).unwrap();
@@ -27,7 +27,7 @@ fn role(action: &str) -> Role {
     if action == "session-initiate" { Role::Initiator } else { Role::Responder }
 }
 
-/// Every description that real clients sent is read; what we write of it reads the same (R-SDP-1).
+/// Reads every description that real clients sent; written and read again it is the same (R-SDP-1).
 #[test]
 fn real_clients_are_understood() {
     let (mut audio, mut dtls) = (0, 0);
@@ -68,7 +68,7 @@ fn real_clients_are_understood() {
     assert!(audio >= 15 && dtls >= 15, "{audio} with audio, {dtls} with ICE and DTLS");
 }
 
-/// peers.md: Dino offers speex and G.711 beside Opus, SDES beside DTLS, and candidates of two components.
+/// Dino offers speex and G.711 beside Opus, SDES beside DTLS, and candidates of two components.
 #[test]
 fn dino_is_read_whole() {
     let (_, jingle) = captured("dino-0.4.2-calls-out.all-stanzas.xml")
@@ -87,7 +87,7 @@ fn parse(contents: &str) -> Media {
     read(&format!("<jingle xmlns='{JINGLE}'>{contents}</jingle>").parse().unwrap(), Role::Initiator).unwrap()
 }
 
-/// Whole sessions must not be lost to one odd candidate: no id, no generation, mDNS, TCP, link-local.
+/// One odd candidate must not lose the session: no id, no generation, mDNS, TCP, link-local.
 #[test]
 fn odd_candidates_are_passed_over_one_by_one() {
     let candidate = |rest: &str| {
@@ -196,7 +196,7 @@ fn what_we_write_passes_the_strictest_client() {
     );
 }
 
-/// SDP writes names and values on lines: none of them may end one.
+/// Names and values become parts of SDP lines: none may end a line.
 #[test]
 fn what_would_end_a_line_of_sdp_is_not_read() {
     let media = parse(&format!(
@@ -220,7 +220,7 @@ fn what_would_end_a_line_of_sdp_is_not_read() {
 }
 
 proptest! {
-    /// Whatever a phone wrote into its SDP: what we make of it is XML.
+    /// Writes valid XML for any SDP of a phone.
     #[test]
     fn what_is_written_is_xml(text in "(.|[\u{0}-\u{1f}\u{7f}-\u{9f}\u{fffd}-\u{ffff}]){0,8}", good in "[a-z]{1,8}") {
         let mut media = media(vec![("x".into(), text.clone()), (text.clone(), "y".into()), (good.clone(), good.clone())]);

@@ -5,8 +5,8 @@ use minidom::rxml::{Namespace, NcName};
 use signal::Media;
 use signal::media::{Candidate, Codec, Content, Direction, Kind, Transport};
 
-/// The children of a `<jingle/>` that `speaker` (we) writes: the BUNDLE group, then the contents. Rejected contents stand
-/// with `senders='none'`, since clients want the same set of media back (R-CALL-34).
+/// Writes the children of a `<jingle/>` for the gateway in the role of `speaker`: the BUNDLE group, then the contents. Rejected contents
+/// are written with `senders='none'`, since clients want the same set of media back (R-CALL-34).
 #[must_use]
 pub fn write(media: &Media, speaker: Role) -> Vec<Element> {
     let mut children = vec![];
@@ -64,7 +64,7 @@ fn payload(codec: &Codec) -> Element {
     if let Some(ptime) = codec.ptime {
         attr(&mut element, "ptime", &ptime.to_string());
     }
-    // What lost a character would say something else: it is left out whole.
+    // A value without its forbidden characters would have another meaning: the whole parameter is left out.
     let fits = |s: &str| !s.contains(|c: char| c.is_whitespace() || is_forbidden(c));
     let alone = codec.params.len() == 1;
     for (name, value) in codec.params.iter().filter(|(n, v)| fits(n) && fits(v) && (alone || !n.is_empty())) {
@@ -85,7 +85,7 @@ fn payload(codec: &Codec) -> Element {
     element
 }
 
-/// A `<transport/>` of ice-udp: credentials, fingerprint, candidates.
+/// Writes a `<transport/>` of ice-udp: credentials, fingerprints, candidates.
 #[must_use]
 pub fn transport(transport: &Transport) -> Element {
     let mut element = bare("transport", ICE);
@@ -118,7 +118,7 @@ fn candidate(candidate: &Candidate, index: usize) -> Element {
     attr(&mut element, "component", &candidate.component.to_string());
     attr(&mut element, "foundation", &candidate.foundation);
     attr(&mut element, "generation", &candidate.generation.to_string());
-    // An NCName: it begins with a letter.
+    // An NCName begins with a letter.
     attr(&mut element, "id", &format!("c{}g{}", index + 1, candidate.generation));
     attr(&mut element, "ip", &candidate.address.ip().to_string());
     attr(&mut element, "network", "0");
@@ -133,7 +133,7 @@ fn candidate(candidate: &Candidate, index: usize) -> Element {
     element
 }
 
-/// Our attribute names are all NCNames; characters of values that XML cannot hold are left out.
+/// Sets an attribute. All names here are NCNames; characters that XML forbids are removed from the value.
 fn attr(element: &mut Element, name: &'static str, value: &str) {
     if let Ok(name) = NcName::try_from(name) {
         element.set_attr(Namespace::NONE, name, clean(value));

@@ -1,4 +1,4 @@
-//! Attribute values: rtpmap, fmtp, candidate, fingerprint, crypto.
+//! Readers and writers of attribute values: rtpmap, fmtp, candidate, fingerprint, crypto.
 
 use base64::Engine;
 use base64::alphabet::STANDARD;
@@ -6,7 +6,7 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use signal::media::{Candidate, CandidateKind, Codec, Crypto, Fingerprint, Setup, Suite};
 use std::net::{IpAddr, SocketAddr};
 
-/// `<pt> <name>/<clock>[/<channels>]`
+/// Reads `<pt> <name>/<clock>[/<channels>]`.
 pub(super) fn rtpmap(value: &str) -> Option<Codec> {
     let (pt, encoding) = value.trim().split_once(' ')?;
     let mut parts = encoding.trim().split('/');
@@ -20,12 +20,12 @@ pub(super) fn rtpmap(value: &str) -> Option<Codec> {
     ))
 }
 
-/// What no value may hold: controls and what XML cannot carry.
+/// Returns true for characters that no value may hold: control characters and those that XML forbids.
 pub(super) fn unprintable(c: char) -> bool {
     c.is_control() && c != '\t' || matches!(c, '\u{fffe}' | '\u{ffff}')
 }
 
-/// `k=v;k2=v2` or bare tokens (R-SDP-3); those that hold control characters are left out.
+/// Reads `k=v;k2=v2` or bare tokens (R-SDP-3); skips those that hold control characters.
 pub(super) fn parameters(value: &str) -> Vec<(String, String)> {
     let parts =
         value.split(';').map(str::trim).filter(|p| !p.is_empty() && !p.contains(unprintable)).take(64);
@@ -46,7 +46,7 @@ pub(super) fn write_parameters(parameters: &[(String, String)]) -> String {
     parts.collect::<Vec<_>>().join(";")
 }
 
-/// RFC 8839 §5.1; TCP candidates and names are dropped (mDNS cannot be resolved here).
+/// Reads a candidate (RFC 8839 §5.1); drops TCP candidates and host names (mDNS cannot be resolved here).
 pub(super) fn candidate(value: &str) -> Option<Candidate> {
     let words: Vec<&str> = value.split_ascii_whitespace().take(40).collect();
     let [foundation, component, protocol, priority, address, port, typ, kind, rest @ ..] = words.as_slice()
@@ -87,7 +87,7 @@ pub(super) fn write_candidate(candidate: &Candidate) -> String {
     line
 }
 
-/// The four types by name, shared with Jingle.
+/// Returns the candidate type of a name, which SDP and Jingle share.
 pub(crate) fn kind_of(name: &str) -> Option<CandidateKind> {
     Some(match name {
         "host" => CandidateKind::Host,
@@ -107,7 +107,7 @@ pub(crate) fn kind_name(kind: CandidateKind) -> &'static str {
     }
 }
 
-/// Hash name and colon-separated hex, in either case.
+/// Reads a fingerprint: hash name and colon-separated hex, in either case.
 pub(crate) fn fingerprint(hash: &str, hex: &str) -> Option<Fingerprint> {
     let digest: Option<Vec<u8>> =
         hex.trim().split(':').take(65).map(|pair| u8::from_str_radix(pair, 16).ok()).collect();
@@ -117,12 +117,12 @@ pub(crate) fn fingerprint(hash: &str, hex: &str) -> Option<Fingerprint> {
     })
 }
 
-/// Upper-case hex with colons.
+/// Writes a fingerprint's digest as upper-case hex with colons.
 pub(crate) fn fingerprint_hex(fingerprint: &Fingerprint) -> String {
     fingerprint.digest.iter().map(|b| format!("{b:02X}")).collect::<Vec<_>>().join(":")
 }
 
-/// `holdconn` has no counterpart: refused in answers, actpass in offers (interworking §3.2).
+/// Reads a setup role. `holdconn` has no counterpart and is read as actpass (interworking §3.2).
 pub(crate) fn setup(value: &str) -> Setup {
     match value.trim() {
         "active" => Setup::Active,
@@ -139,8 +139,8 @@ pub(crate) fn setup_name(setup: Setup) -> &'static str {
     }
 }
 
-/// `<tag> <suite> inline:<key>[|lifetime][|MKI:length] [session parameters]` (RFC 4568 §9.1). Lines that cannot be served are
-/// dropped: unknown suites, keys of another length or several of them, and what weakens or alters the protection.
+/// Reads `<tag> <suite> inline:<key>[|lifetime][|MKI:length] [session parameters]` (RFC 4568 §9.1). Drops lines that cannot be served:
+/// unknown suites, keys of a wrong length or several keys, and parameters that weaken or alter the protection.
 pub(super) fn crypto(value: &str) -> Option<Crypto> {
     let mut words = value.split_ascii_whitespace();
     let (tag, suite, keys) = (words.next()?.parse().ok()?, Suite::named(words.next()?)?, words.next()?);
@@ -157,8 +157,8 @@ pub(super) fn crypto(value: &str) -> Option<Crypto> {
     crypto.parts().is_some().then_some(crypto)
 }
 
-/// Session parameters that change nothing for us (RFC 4568 §6.3): a window hint, an order of FEC that nobody makes, no key
-/// derivation on the way, and extensions that may be ignored (§6.3.7).
+/// Returns true for session parameters without effect here (RFC 4568 §6.3): a window size hint, the order of FEC, which is not used, a
+/// key derivation rate of 0, and extensions that may be ignored (§6.3.7).
 fn is_ignorable(parameter: &str) -> bool {
     let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
     match name {
@@ -172,7 +172,7 @@ pub(super) fn write_crypto(crypto: &Crypto) -> String {
     format!("{} {} inline:{}", crypto.tag, crypto.suite.name(), BASE64.encode(&crypto.key))
 }
 
-/// Peers leave padding away.
+/// Base64 with optional padding: some peers omit it.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &STANDARD,
     GeneralPurposeConfig::new()

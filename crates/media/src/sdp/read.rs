@@ -9,7 +9,7 @@ use std::net::{IpAddr, SocketAddr};
 /// Reads a description.
 ///
 /// # Errors
-/// [`SdpError`] when it is no SDP or too large; whatever else is odd is dropped or defaulted.
+/// [`SdpError`] when it is no SDP or too large. Other faults are ignored or replaced by defaults.
 pub fn read(octets: &[u8]) -> Result<(Media, Shape), SdpError> {
     if octets.len() > MAX_OCTETS {
         return Err(SdpError::TooLarge);
@@ -45,9 +45,8 @@ pub fn read(octets: &[u8]) -> Result<(Media, Shape), SdpError> {
     Ok((media, shape))
 }
 
-/// Carriers send o= numbers over 64 bits, which mean nothing to us; blank ones in their place keep the reader content.
-/// Attributes with control characters, which no other protocol could carry, are left out; of fmtp only the parameters are
-/// that hold them.
+/// Prepares a description for the parser. Replaces o= versions over 64 bits, as carriers send them, by 0; they have no meaning here.
+/// Removes attributes with control characters, which no other protocol could carry; of fmtp only the parameters that hold them.
 fn sanitize(octets: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(octets.len() + 2);
     for line in octets.split_inclusive(|b| *b == b'\n') {
@@ -79,7 +78,7 @@ fn kind(section: &sdp_types::Media) -> Option<Kind> {
     }
 }
 
-/// The attributes of a section, and those of the session that it inherits.
+/// Attributes of a media section, and those of the session that it inherits.
 struct Attributes<'a>(&'a [Attribute], &'a [Attribute]);
 
 impl<'a> Attributes<'a> {
@@ -107,8 +106,8 @@ fn content(session: &Session, section: &sdp_types::Media, kind: Kind, index: usi
     let port_0 = section.port == 0 && attributes.any("bundle-only").is_none();
     let ip = ip.filter(|ip| !ip.is_unspecified());
     let mut transport = transport(&attributes, ip.map(|ip| SocketAddr::new(ip, section.port)));
-    // A secure profile without keys would be heard as noise (RFC 4568 §5.1.2, RFC 5763 §5); keys beside a plain one are an offer,
-    // fingerprints are none.
+    // A secure profile without keys would be heard as noise (RFC 4568 §5.1.2, RFC 5763 §5). Beside a plain profile keys are a best
+    // effort offer, and fingerprints have no meaning.
     let secure = section.proto.to_ascii_uppercase().contains("SAVP");
     let keyless = secure && transport.dtls.is_none() && transport.crypto.is_empty();
     if !secure {

@@ -11,7 +11,7 @@ fn origin() -> Origin {
 const PHONE: &str = "v=0\r\no=- 412 1 IN IP4 192.0.2.30\r\ns=-\r\nc=IN IP4 192.0.2.30\r\nt=0 0\r\nm=audio 16400 RTP/AVP 8 101\r\n\
     a=rtpmap:8 PCMA/8000\r\na=rtpmap:101 telephone-event/8000\r\na=fmtp:101 0-15\r\na=ptime:20\r\na=sendrecv\r\n";
 
-/// Interworking §3.5, written back as it came.
+/// Example of interworking §3.5, written as it was read.
 #[test]
 fn the_desk_phone_of_the_worked_example_comes_back_unchanged() {
     let (media, shape) = read(PHONE.as_bytes()).unwrap();
@@ -25,7 +25,7 @@ fn the_desk_phone_of_the_worked_example_comes_back_unchanged() {
     assert_eq!(sorted(&written), sorted(PHONE));
 }
 
-/// Every description that real phones sent is read, and what we write of it reads the same (R-SDP-1).
+/// Reads every description that real phones sent; written and read again it is the same (R-SDP-1).
 #[test]
 fn real_phones_are_understood() {
     let (mut seen, mut ice, mut dtls) = (0, 0, 0);
@@ -99,7 +99,7 @@ fn holds_old_and_new_are_seen() {
     );
 }
 
-/// R-SDP-12: an answer keeps the places of lines that are not served.
+/// R-SDP-12: an answer keeps the positions of lines that are not served.
 #[test]
 fn foreign_lines_keep_their_place() {
     let offer = "v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=-\r\nc=IN IP4 192.0.2.1\r\nt=0 0\r\nm=image 5000 udptl t38\r\nm=audio 4000 RTP/AVPF 0\r\nm=message 7394 TCP/MSRP *\r\n";
@@ -126,7 +126,7 @@ fn dtls_is_inherited_from_the_session_and_opus_is_written_with_two_channels() {
     );
 }
 
-/// What a Jingle client writes into a parameter never becomes a line of SDP.
+/// A parameter of a Jingle client never becomes a line of SDP.
 #[test]
 fn no_value_brings_a_line_of_its_own() {
     let mut media = Media::undescribed(&[Kind::Audio]);
@@ -201,7 +201,7 @@ fn secure_profiles_need_keys() {
     assert!(anew.contains("m=audio 16400 RTP/AVP 8 101\r\n"), "{anew}");
 }
 
-/// R-RTP-6, RFC 4568 §6.3, §9.1: every suite, what weakens it, and what does not.
+/// R-RTP-6, RFC 4568 §6.3, §9.1: every suite, with parameters that weaken it and parameters that do not.
 #[test]
 fn crypto_lines_are_read_or_dropped_whole() {
     let suites = |lines: &str| -> Vec<(u32, Suite, u8)> {

@@ -5,7 +5,7 @@ use signal::media::{Content, Direction, Kind};
 use std::fmt::{self, Write};
 use std::net::IpAddr;
 
-/// Writes a description: the media's contents in order or, for an answer, in the places of its offer's shape.
+/// Writes a description: the contents in order or, for an answer, in the positions of its offer's shape.
 #[must_use]
 pub fn write(media: &Media, shape: &Shape, origin: &Origin) -> Vec<u8> {
     let mut out = Lines(String::with_capacity(512));
@@ -37,7 +37,7 @@ pub fn write(media: &Media, shape: &Shape, origin: &Origin) -> Vec<u8> {
     out.0.into_bytes()
 }
 
-/// What is written. One rule: no value brings a line of its own, whoever made it; control characters are left out.
+/// Lines of a description. One rule: no value can add a line; control characters are removed.
 struct Lines(String);
 
 impl Lines {
