@@ -84,7 +84,9 @@ impl Gateway {
                     }
                     sip::edge::Output::Said(said) => self.said(said)?,
                     // There is only one edge at a time.
-                    sip::edge::Output::Hand(ticket, ..) => self.sip.handed(ticket, false, self.now),
+                    sip::edge::Output::Forward(ticket, ..) => {
+                        self.sip.forward_result(ticket, false, self.now)
+                    }
                 }
             } else if let Some(output) = self.xmpp.poll() {
                 match output {

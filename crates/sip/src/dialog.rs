@@ -1,4 +1,4 @@
-//! A dialog (RFC 3261 §12) as the call record keeps it: whoever holds these octets can act for the leg.
+//! A dialog (RFC 3261 §12) as the call record keeps it: any edge that holds these octets can act for the leg.
 
 use crate::message::{Message, Start};
 use crate::transaction::ack;
@@ -12,56 +12,56 @@ mod identity;
 
 pub use identity::{Membership, same_tag};
 
-/// Where the leg stands.
+/// State of a leg.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum State {
     /// The peer's INVITE waits for our final answer.
     Incoming,
-    /// Our INVITE waits for the peer's.
+    /// Our INVITE waits for the peer's final answer.
     Outgoing,
-    /// We gave up our INVITE: a CANCEL is sent once a provisional response has come.
+    /// Our INVITE is given up: a CANCEL is sent once a provisional response has come.
     Cancelled,
     /// Answered.
     Active,
-    /// BYE, CANCEL or a failure.
+    /// Over: BYE, CANCEL or a failure.
     Ended,
 }
 
-/// A description of ours in a 2xx to an INVITE that carried none: its answer comes with the ACK (RFC 3261 §13.2.1).
+/// Offer of ours in a 2xx to an INVITE without one: its answer comes with the ACK (RFC 3261 §13.2.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Offered {
+pub struct OfferIn2xx {
     /// CSeq of the INVITE.
     pub cseq: u32,
-    /// The INVITE that opened the dialog, else a re-INVITE.
+    /// True for the INVITE that opened the dialog, false for a re-INVITE.
     pub first: bool,
 }
 
-/// Early dialogs of one INVITE of ours whose tags are kept (R-CALL-29).
+/// Most remote tags kept of the early dialogs of an INVITE of ours (R-CALL-29).
 pub const MAX_FORKS: usize = 8;
-/// Nonces that a dialog remembers: two realms, each by server and by proxy.
+/// Most nonces kept of a dialog: two realms, each by server and by proxy.
 pub const MAX_NONCES: usize = 4;
 
-/// A nonce and how often it was used (RFC 7616 §3.4: nc never repeats).
+/// Nonce with the number of its uses (RFC 7616 §3.4: nc never repeats).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Nonce {
-    /// Whose.
+    /// Realm.
     pub realm: String,
-    /// As it was given.
+    /// Nonce, as given.
     pub nonce: String,
-    /// Uses.
+    /// Number of uses.
     pub count: u32,
 }
 
-/// One leg's SIP state. Header values are kept as they are written.
+/// SIP state of one leg. Header values are kept as they are written.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 pub struct Dialog {
-    /// Where it stands.
+    /// State.
     pub state: State,
     /// Call-ID.
     pub call_id: String,
-    /// Our From (or To) with tag.
+    /// Our From (or To), with tag.
     pub local: String,
-    /// The peer's; without tag until it has answered.
+    /// From (or To) of the peer; without tag until it has answered.
     pub remote: String,
     /// Our Contact.
     pub contact: String,
@@ -71,51 +71,52 @@ pub struct Dialog {
     pub target: String,
     /// Route set, in order of use.
     pub route: Vec<String>,
-    /// The trunk.
+    /// Name of the trunk.
     pub link: String,
-    /// Where the dialog's first message went to or the peer's last request came from: `udp://192.0.2.1:5060`.
+    /// Flow of the dialog's first message of ours, or of the last request that was accepted from the peer:
+    /// `udp://192.0.2.1:5060`.
     pub flow: String,
-    /// Where requests go, if route set and target name no address of the trunk's, when not to `flow` (the peer called over TCP:
-    /// that connection may be gone); empty = `flow`.
-    pub next: String,
+    /// Flow of our requests where route set and target name no address of the trunk's, if not `flow` (the peer called over
+    /// TCP, and that connection may be gone); empty = `flow`.
+    pub fallback_flow: String,
     /// Max-Forwards of our INVITE (R-SIP-11).
     pub hops: u8,
     /// Last CSeq that we used.
     pub local_cseq: u32,
     /// Last CSeq of the peer.
     pub remote_cseq: u32,
-    /// Branch of the request that had it: that request may come again.
+    /// Branch of the request with that CSeq, which may come again.
     pub remote_branch: String,
-    /// CSeq of the INVITE by which we opened the dialog; 0 = the peer opened it.
-    pub opened: u32,
-    /// The open INVITE as written: the peer's while Incoming, ours while Outgoing or Cancelled.
+    /// CSeq of our INVITE that opened the dialog; 0 = the peer opened it.
+    pub invite_cseq: u32,
+    /// Open INVITE as written: the peer's while Incoming, ours while Outgoing or Cancelled.
     pub invite: Vec<u8>,
-    /// The peer's open re-INVITE or UPDATE; empty = none.
-    pub asked: Vec<u8>,
-    /// CSeq of our open re-INVITE.
-    pub asking: Option<u32>,
+    /// Open re-INVITE or UPDATE of the peer, with its offer; empty = none.
+    pub remote_offer: Vec<u8>,
+    /// CSeq of our open re-INVITE, with our offer.
+    pub local_offer_cseq: Option<u32>,
     /// Our offer in a 2xx that waits for its ACK.
-    pub offered: Option<Offered>,
-    /// A provisional response came: CANCEL may be sent (§9.1).
+    pub offer_in_2xx: Option<OfferIn2xx>,
+    /// True once a provisional response came: CANCEL may be sent (§9.1).
     pub proceeding: bool,
-    /// Ringing was heard or said.
+    /// True once ringing was heard or said.
     pub ringing: bool,
-    /// The description of the peer's last provisional response: the 200 may come without one.
-    pub early: Vec<u8>,
+    /// Description in the peer's last provisional response: the 200 may come without one.
+    pub early_sdp: Vec<u8>,
     /// Remote tags that our INVITE met, the newest last; at most [`MAX_FORKS`].
     pub forks: Vec<String>,
-    /// Nonces that we were challenged with, the newest last; at most [`MAX_NONCES`].
+    /// Nonces of the challenges to us, the newest last; at most [`MAX_NONCES`].
     pub nonces: Vec<Nonce>,
-    /// CSeq of our last request that answers a stale nonce: it is not said a third time.
-    pub stale: u32,
-    /// The ACK that answers the 2xx of our last INVITE, to be sent each time that 2xx comes.
+    /// CSeq of our last request that was repeated for a stale nonce: not repeated a third time.
+    pub stale_retry_cseq: u32,
+    /// ACK for the 2xx of our last INVITE, sent again each time that 2xx comes.
     pub ack: Vec<u8>,
-    /// o= line; its version rises with each changed description (R-SDP-8).
+    /// Our o= line; its version rises with each changed description (R-SDP-8).
     pub origin: Origin,
-    /// Lines of the peer's last description.
+    /// Shape (the lines) of the peer's last description.
     pub shape: Shape,
-    /// The description that we sent last, byte for byte.
-    pub said: Vec<u8>,
+    /// Description that we sent last, byte for byte.
+    pub last_sdp: Vec<u8>,
 }
 
 impl std::fmt::Debug for Dialog {
@@ -133,39 +134,39 @@ impl Dialog {
     pub fn from_bytes(octets: &[u8]) -> Option<Dialog> {
         postcard::from_bytes(octets).ok()
     }
-    /// For the record.
+    /// Writes the octets for the record.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
         postcard::to_stdvec(self).unwrap_or_default()
     }
-    /// An origin whose id is taken from a keyed hash.
+    /// Makes an origin whose id is taken from a keyed hash.
     #[must_use]
     pub fn origin(hash: [u8; 32], address: IpAddr) -> Origin {
         let id = hash.iter().take(6).fold(0u64, |id, octet| id << 8 | u64::from(*octet));
         Origin { session_id: id, version: 1, address }
     }
-    /// The description of `media`; the o= version rises if it differs from the one said before.
+    /// Writes the description of `media`; the o= version rises if it differs from the last one.
     pub fn describe(&mut self, media: &Media, answer: bool) -> Vec<u8> {
         let shape = if answer { self.shape.clone() } else { Shape::default() };
         let same = media::sdp::write(media, &shape, &self.origin);
-        if self.said.is_empty() || same == self.said {
-            self.said = same;
+        if self.last_sdp.is_empty() || same == self.last_sdp {
+            self.last_sdp = same;
         } else {
             self.origin.version += 1;
-            self.said = media::sdp::write(media, &shape, &self.origin);
+            self.last_sdp = media::sdp::write(media, &shape, &self.origin);
         }
-        self.said.clone()
+        self.last_sdp.clone()
     }
-    /// A request within the dialog (§12.2.1.1) with the next CSeq.
+    /// Makes a request within the dialog (§12.2.1.1) with the next CSeq.
     pub fn request(&mut self, method: &str, branch: &str) -> Message {
         self.local_cseq += 1;
         self.numbered(method, self.local_cseq, branch)
     }
-    /// The ACK for a 2xx to our INVITE of this CSeq (§13.2.2.4).
+    /// Makes the ACK for a 2xx to our INVITE of this CSeq (§13.2.2.4).
     #[must_use]
     pub fn acknowledge(&self, cseq: u32, branch: &str) -> Message {
         let mut ack = self.numbered("ACK", cseq, branch);
-        if cseq == self.opened
+        if cseq == self.invite_cseq
             && let Ok(invite) = crate::message::read(&self.invite.clone().into())
         {
             // Credentials are the INVITE's (§22.1).
@@ -174,17 +175,17 @@ impl Dialog {
         }
         ack
     }
-    /// The CANCEL of our open INVITE: its branch and CSeq (§9.1).
+    /// Makes the CANCEL of our open INVITE: its branch and CSeq (§9.1).
     #[must_use]
     pub fn cancel(&self) -> Option<Message> {
         cancel(&crate::message::read(&self.invite.clone().into()).ok()?)
     }
-    /// The ACK for a failure of our INVITE whose transaction lives (or died) elsewhere: a transaction of ours would have sent
-    /// it (§17.1.1.3). `None` for another's INVITE.
+    /// Makes the ACK for a failure of our INVITE whose transaction is (or died) at another edge (§17.1.1.3). `None` if it
+    /// answers no INVITE.
     #[must_use]
     pub fn acknowledge_failure(&self, response: &Message) -> Option<Message> {
         let number = response.cseq().filter(|c| c.method == "INVITE")?.number;
-        if number == self.opened {
+        if number == self.invite_cseq {
             let invite = crate::message::read(&self.invite.clone().into()).ok()?;
             return Some(ack(&invite, response));
         }
@@ -192,7 +193,7 @@ impl Dialog {
         again.headers.retain(|h| h.name.as_str() != "Contact");
         Some(again)
     }
-    /// The next nc of a nonce, from 1.
+    /// Counts a use of a nonce. Returns its nc, from 1.
     pub fn count(&mut self, realm: &str, nonce: &str) -> u32 {
         let known = self.nonces.iter().position(|n| n.realm == realm && n.nonce == nonce);
         let mut used = match known {
@@ -207,7 +208,7 @@ impl Dialog {
         self.nonces.push(used);
         count
     }
-    /// The first route is a strict router, of RFC 2543 (§12.2.1.1): its URI, without what no Request-URI holds.
+    /// Returns the URI of the first route if that is a strict router of RFC 2543 (§12.2.1.1), in the form of a Request-URI.
     #[must_use]
     pub fn strict(&self) -> Option<String> {
         let first = NameAddr::parse(self.route.first()?)?;
@@ -219,8 +220,8 @@ impl Dialog {
         uri.params.retain(|(name, _)| name != "method");
         Some(uri.to_string())
     }
-    /// Takes over who answered (§12.1.2): tag, target, route set.
-    pub fn meet(&mut self, response: &Message) {
+    /// Establishes the dialog by a response (§12.1.2): takes over tag, target and route set.
+    pub fn establish(&mut self, response: &Message) {
         if let Some(to) = response.text("To") {
             to.clone_into(&mut self.remote);
         }
@@ -236,7 +237,7 @@ impl Dialog {
         self.route = response.list("Record-Route").into_iter().rev().map(str::to_owned).collect();
     }
     fn numbered(&self, method: &str, cseq: u32, branch: &str) -> Message {
-        let way = if self.next.is_empty() { &self.flow } else { &self.next };
+        let way = if self.fallback_flow.is_empty() { &self.flow } else { &self.fallback_flow };
         let transport = if way.starts_with("tcp") { "TCP" } else { "UDP" };
         let hops = if method == "INVITE" { self.hops } else { 70 };
         let strict = self.strict();
@@ -261,7 +262,7 @@ impl Dialog {
     }
 }
 
-/// The CANCEL of an INVITE of ours: its branch, To and CSeq number (§9.1).
+/// Makes the CANCEL of an INVITE of ours: its branch, To and CSeq number (§9.1).
 #[must_use]
 pub fn cancel(invite: &Message) -> Option<Message> {
     let number = invite.cseq()?.number;

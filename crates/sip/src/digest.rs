@@ -8,10 +8,10 @@ use md5::{Digest as _, Md5};
 use sha2::{Sha256, Sha512_256};
 use std::fmt;
 
-/// Challenges of one response that are looked at.
+/// Most challenges read of one response.
 const MAX_CHALLENGES: usize = 8;
 
-/// What a trunk knows us by.
+/// Credentials that a trunk knows.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Credentials {
     /// User name.
@@ -26,7 +26,7 @@ impl fmt::Debug for Credentials {
     }
 }
 
-/// Hash functions that we know.
+/// Supported hash functions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Algorithm {
     /// MD5, also where none is named.
@@ -42,15 +42,15 @@ pub enum Algorithm {
 pub struct Challenge {
     /// From a proxy: the answer stands in Proxy-Authorization.
     pub proxy: bool,
-    /// Exactly as quoted.
+    /// Realm, exactly as quoted.
     pub realm: String,
-    /// Theirs.
+    /// Nonce of the server.
     pub nonce: String,
-    /// To be returned.
+    /// Opaque, to be returned.
     pub opaque: Option<String>,
-    /// As it is written in the answer; `None` = none was named.
+    /// Algorithm as written in the answer; `None` = none was named.
     pub named: Option<String>,
-    /// What it means.
+    /// Algorithm to compute with.
     pub algorithm: Algorithm,
     /// A1 is bound to the session.
     pub sess: bool,
@@ -60,7 +60,7 @@ pub struct Challenge {
     pub stale: bool,
 }
 
-/// What a response challenges us with: for each realm the topmost that we can answer (RFC 8760 §2.4).
+/// Returns the challenges of a response: for each realm the topmost that we can answer (RFC 8760 §2.4).
 #[must_use]
 pub fn challenges(response: &Message) -> Vec<Challenge> {
     let mut found: Vec<Challenge> = vec![];
@@ -74,7 +74,7 @@ pub fn challenges(response: &Message) -> Vec<Challenge> {
     found
 }
 
-/// The challenge that these credentials of ours answer.
+/// Returns the challenge that these credentials of ours answer.
 #[must_use]
 pub fn answered(credentials: &[u8], proxy: bool) -> Option<Challenge> {
     read(std::str::from_utf8(credentials).ok()?, proxy)
@@ -124,13 +124,13 @@ fn read(text: &str, proxy: bool) -> Option<Challenge> {
 }
 
 impl Challenge {
-    /// The header that the answer stands in.
+    /// Returns the name of the header for the answer.
     #[must_use]
     pub fn header(&self) -> &'static str {
         if self.proxy { "Proxy-Authorization" } else { "Authorization" }
     }
 
-    /// The header's value for a request. `count`: how often this nonce was used, from 1.
+    /// Returns the header's value for a request. `count`: number of uses of this nonce, from 1.
     #[must_use]
     pub fn answer(&self, who: &Credentials, method: &str, uri: &str, cnonce: &str, count: u32) -> String {
         let Challenge { realm, nonce, .. } = self;

@@ -1,16 +1,16 @@
 //! SIP, sans IO: messages, transactions, dialogs, and the edge that turns them into signals.
 //!
 //! One rule: lenient in, canonical out. What a peer sends is kept as it came (order, unknown headers, raw values) and
-//! judged afterwards by [`screen`]; what we send has one form. No socket, no clock, no random source: time and entropy
+//! judged afterwards by [`validate`]; what we send has one form. No socket, no clock, no random source: time and entropy
 //! are arguments. Start at [`message`] for reading and writing, [`transaction`] for retransmission and timers,
-//! [`signal`] for what a message means to a call, [`edge`] for the whole.
+//! [`signal`] for the translation of messages to and from signals, [`edge`] for the whole.
 
 pub mod dialog;
 pub mod digest;
 pub mod edge;
 pub mod message;
 pub mod reason;
-pub mod screen;
 pub mod signal;
 pub mod transaction;
 pub mod uri;
+pub mod validate;

@@ -2,7 +2,7 @@
 
 use signal::{End, Reason};
 
-/// How a reason is said: status before the answer, phrase, and the Q.850 cause of the Reason header.
+/// Status before the answer, phrase, and Q.850 cause of the Reason header, by reason.
 ///
 /// Never 6xx: it would stop the PABX's ring groups (R-CODE-4). 503 takes the whole gateway out of a carrier's rotation (RFC 3261
 /// §21.5.4): for what nobody can be served for, never for the trouble of one call (R-CODE-8).
@@ -33,13 +33,13 @@ const SAID: &[(Reason, u16, &str, u8)] = &[
     (Reason::General, 500, "Server Internal Error", 41),
 ];
 
-/// Status code, reason phrase and Q.850 cause that say this reason.
+/// Returns the status code, reason phrase and Q.850 cause that say this reason.
 #[must_use]
 pub fn said(reason: Reason) -> (u16, &'static str, u8) {
     SAID.iter().find(|s| s.0 == reason).map_or((500, "Server Internal Error", 41), |s| (s.1, s.2, s.3))
 }
 
-/// What a final status means; unknown codes fall back to x00 of their class (R-CODE-2).
+/// Returns the reason of a final status; unknown codes fall back to x00 of their class (R-CODE-2).
 #[must_use]
 pub fn heard(code: u16) -> Reason {
     match code {
@@ -62,7 +62,7 @@ pub fn heard(code: u16) -> Reason {
     }
 }
 
-/// What a Q.850 cause means (interworking §4.5); `None` where it says no more than the status.
+/// Returns the reason of a Q.850 cause (interworking §4.5); `None` if it says no more than the status.
 fn cause(cause: u16) -> Option<Reason> {
     Some(match cause {
         1..=3 | 28 => Reason::NotFound,
@@ -83,12 +83,12 @@ fn cause(cause: u16) -> Option<Reason> {
     })
 }
 
-/// Reasons that a cause without much sense (31, 47, 63, 111, 127) is more exact than.
+/// Reasons that even a vague cause (31, 47, 63, 111, 127) is more exact than.
 const VAGUE: &[Reason] =
     &[Reason::Normal, Reason::Offline, Reason::NoAnswer, Reason::Connectivity, Reason::General];
 
-/// The end that a final response or a BYE or CANCEL with these Reason headers means. A Reason header wins over the
-/// status where it names something more exact (R-CODE-3); `Reason: SIP;cause=200` is "answered elsewhere" (R-CALL-14).
+/// Reads the end that a final response, BYE or CANCEL with these Reason headers means. A Reason header wins over the status
+/// if it is more exact (R-CODE-3); `Reason: SIP;cause=200` is "answered elsewhere" (R-CALL-14).
 #[must_use]
 pub fn end(fallback: Reason, code: Option<u16>, reasons: &[&str]) -> End {
     let mut reason = fallback;
@@ -112,7 +112,7 @@ pub fn end(fallback: Reason, code: Option<u16>, reasons: &[&str]) -> End {
     End { reason, sip: code, text: None }
 }
 
-/// The Reason header's value for this reason, where a call ends before its answer.
+/// Returns the Reason header's value for the end of a call before its answer.
 #[must_use]
 pub fn header(reason: Reason) -> String {
     match reason {
@@ -121,7 +121,8 @@ pub fn header(reason: Reason) -> String {
     }
 }
 
-/// The Reason header's value in the BYE of an answered call, where some reasons mean another thing (interworking §4.4).
+/// Returns the Reason header's value for the BYE of an answered call, where some reasons mean something else (interworking
+/// §4.4).
 #[must_use]
 pub fn hangup(reason: Reason) -> String {
     match reason {

@@ -16,27 +16,27 @@ pub enum Uri {
 /// A parameter; `;lr` has no value.
 pub type Parameter = (String, Option<String>);
 
-/// RFC 3261 §19.1.1.
+/// SIP or SIPS URI (RFC 3261 §19.1.1).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SipUri {
     /// `sips:`
     pub secure: bool,
-    /// Before the `@`, still escaped, without the password.
+    /// User: the part before the `@`, still escaped, without the password.
     pub user: Option<String>,
-    /// After the first `:` of the user part.
+    /// Password: the part after the first `:` of the user part.
     pub password: Option<String>,
-    /// Lower-case; IPv6 without brackets.
+    /// Host in lower case; IPv6 without brackets.
     pub host: String,
-    /// Where given.
+    /// Port, if given.
     pub port: Option<u16>,
-    /// Names in lower case.
+    /// Parameters; names in lower case.
     pub params: Vec<Parameter>,
-    /// After the `?`.
+    /// Headers: the part after the `?`.
     pub headers: Option<String>,
 }
 
 impl Uri {
-    /// Reads a URI; `None` when it is none.
+    /// Reads a URI; `None` if it is malformed.
     #[must_use]
     pub fn parse(text: &str) -> Option<Uri> {
         let (scheme, rest) = text.split_once(':')?;
@@ -58,7 +58,7 @@ impl Uri {
             _ => Some(Uri::Other(text.to_owned())),
         }
     }
-    /// The SIP URI, if it is one.
+    /// Returns the SIP URI, if it is one.
     #[must_use]
     pub fn sip(&self) -> Option<&SipUri> {
         if let Uri::Sip(uri) = self { Some(uri) } else { None }
@@ -91,20 +91,20 @@ impl SipUri {
         Some(SipUri { secure, user: user.map(str::to_owned), password, host, port, params, headers })
     }
 
-    /// The value of a parameter; `Some(None)` for one without a value.
+    /// Returns the value of a parameter; `Some(None)` for one without a value.
     #[must_use]
     pub fn param(&self, name: &str) -> Option<Option<&str>> {
         self.params.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_deref())
     }
 
-    /// The address of record: scheme, user and host.
+    /// Returns the address of record: scheme, user and host.
     #[must_use]
     pub fn aor(&self) -> SipUri {
         SipUri { secure: self.secure, user: self.user.clone(), host: self.host.clone(), ..SipUri::default() }
     }
 }
 
-/// Host and port; IPv6 only in brackets (RFC 5118 §4.1), three colons in a row are forgiven (§4.10).
+/// Reads host and port; IPv6 only in brackets (RFC 5118 §4.1), three colons in a row are forgiven (§4.10).
 pub(crate) fn host_port(text: &str) -> Option<(String, Option<u16>)> {
     let (host, port) = if let Some(rest) = text.strip_prefix('[') {
         let (host, rest) = rest.split_once(']')?;
@@ -184,7 +184,7 @@ pub(crate) fn write_host(f: &mut fmt::Formatter<'_>, host: &str, port: Option<u1
 /// From, To, Contact, Route: a URI with an optional display name and header parameters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NameAddr {
-    /// Without quotes, unescaped.
+    /// Display name without quotes, unescaped.
     pub display: Option<String>,
     /// The address.
     pub uri: Uri,
@@ -193,7 +193,7 @@ pub struct NameAddr {
 }
 
 impl NameAddr {
-    /// Reads one value; `None` when it is malformed: 400.
+    /// Reads one value; `None` if it is malformed: 400.
     #[must_use]
     pub fn parse(text: &str) -> Option<NameAddr> {
         let text = text.trim();
@@ -225,12 +225,12 @@ impl NameAddr {
         let (_, params) = split_params(after);
         Some(NameAddr { display, uri: Uri::parse(uri)?, params })
     }
-    /// The value of a header parameter.
+    /// Returns the value of a header parameter.
     #[must_use]
     pub fn param(&self, name: &str) -> Option<&str> {
         self.params.iter().find(|(n, _)| n == name).and_then(|(_, v)| v.as_deref())
     }
-    /// The tag.
+    /// Returns the tag.
     #[must_use]
     pub fn tag(&self) -> Option<&str> {
         self.param("tag")
@@ -269,7 +269,7 @@ fn unescape(text: &str) -> String {
     out
 }
 
-/// `value;name=value;name`, where values may be quoted.
+/// Splits `value;name=value;name`, where values may be quoted.
 pub(crate) fn split_params(text: &str) -> (&str, Vec<Parameter>) {
     let (mut cuts, mut quoted, mut escaped) = (vec![], false, false);
     for (at, c) in text.bytes().enumerate() {

@@ -214,8 +214,8 @@ fn cancel_and_answer_may_cross_either_way() {
     let (leg, _) = called(&mut b);
     let invite = b.sent.remove(0);
     b.hear(answer(&invite, 180, ""));
-    let rung = b.commit(2);
-    b.say(state(leg, 2, rung.dialog), 3, Signal::End(Reason::Cancelled.into()), None);
+    let last_provisional = b.commit(2);
+    b.say(state(leg, 2, last_provisional.dialog), 3, Signal::End(Reason::Cancelled.into()), None);
     assert_eq!(b.codes(), ["CANCEL"]);
     b.hear(answer(&invite, 200, SDP));
     assert_eq!(b.codes(), ["ACK", "BYE"]);
@@ -273,11 +273,16 @@ fn it_rings_again_every_minute() {
     let mut b = bench("one");
     b.hear(request("INVITE", 1, TO, SDP));
     let heard = b.commit(1);
-    let rung = b.say(state(heard.leg, 1, heard.dialog), 2, Signal::Ringing, None);
+    let last_provisional = b.say(state(heard.leg, 1, heard.dialog), 2, Signal::Ringing, None);
     b.codes();
     b.wait(185_000);
     assert_eq!(b.codes(), ["180", "180", "180"]);
-    b.say(state(heard.leg, 2, rung.dialog.unwrap()), 3, Signal::End(Reason::NoAnswer.into()), None);
+    b.say(
+        state(heard.leg, 2, last_provisional.dialog.unwrap()),
+        3,
+        Signal::End(Reason::NoAnswer.into()),
+        None,
+    );
     assert_eq!(b.codes(), ["480"]);
     b.hear(request("ACK", 1, TO, "").replace("z9hG4bKack", "z9hG4bKINVITE1"));
     b.wait(120_000);
@@ -431,7 +436,7 @@ fn a_challenge_is_met_once() {
     let ack = b.sent.remove(0);
     assert_eq!((ack.method().as_deref(), ack.cseq().unwrap().number), (Some("ACK"), 3));
     assert!(ack.text("Authorization").is_some(), "the INVITE's credentials");
-    // The BYE is challenged like any request.
+    // The BYE is answer_challenge like any request.
     let leg = heard.leg;
     b.say(state(leg, 5, heard.dialog), 6, Signal::End(Reason::Normal.into()), None);
     let bye = b.sent.remove(0);
@@ -470,7 +475,7 @@ fn a_challenge_that_cannot_be_met_is_a_refusal() {
     assert!(b.asks.is_empty());
 }
 
-/// The edge that was challenged dies: another meets the challenge from the record, and the answer belongs to the call.
+/// The edge that was answer_challenge dies: another meets the challenge from the record, and the answer belongs to the call.
 #[test]
 fn another_edge_meets_a_challenge() {
     let mut b = bench("one");

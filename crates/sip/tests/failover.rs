@@ -100,7 +100,7 @@ fn a_fresh_edge_acknowledges_what_it_never_asked() {
     other.verdict(ticket, Verdict::Leg(at(state(leg, 1, said.dialog.unwrap()), "one")));
     let (ticket, edge, handover) = other.hands.remove(0);
     assert_eq!((edge.as_str(), handover.source.as_str()), ("one", "udp://192.0.2.9:5060"));
-    other.edge.handed(ticket, false, other.now);
+    other.edge.forward_result(ticket, false, other.now);
     other.drain();
     let heard = other.commit(2);
     assert_eq!(heard.signals, [Signal::Ringing]);
@@ -122,9 +122,9 @@ fn an_edge_that_lives_gets_the_answer_to_its_invite() {
     let (ticket, _) = other.asks.remove(0);
     other.verdict(ticket, Verdict::Leg(at(state(leg, 1, said.dialog.unwrap()), "one")));
     let (ticket, _, handover) = other.hands.remove(0);
-    b.edge.take(&handover, b.now);
+    b.edge.receive_forwarded(&handover, b.now);
     b.drain();
-    other.edge.handed(ticket, true, other.now);
+    other.edge.forward_result(ticket, true, other.now);
     other.drain();
     assert_eq!((other.sent.len(), other.edge.legs()), (0, 0));
     assert_eq!(b.codes(), ["ACK"]);
@@ -160,8 +160,8 @@ fn an_ack_finds_the_edge_that_waits_for_it() {
     assert_eq!(ask, Ask::Recall(heard.leg));
     other.verdict(ticket, Verdict::Leg(at(state(heard.leg, 3, said.dialog.unwrap()), "one")));
     let (ticket, _, handover) = other.hands.remove(0);
-    b.edge.take(&handover, b.now);
-    other.edge.handed(ticket, true, other.now);
+    b.edge.receive_forwarded(&handover, b.now);
+    other.edge.forward_result(ticket, true, other.now);
     assert_eq!(other.edge.legs(), 0);
     b.wait(60_000);
     assert!(b.codes().is_empty(), "neither 200 again nor BYE");

@@ -159,8 +159,8 @@ fn play(b: &mut Bench, step: Step, legs: &mut Vec<LegState>, sent: &mut Vec<tand
         Step::Wait(ms) => b.wait(u64::from(ms)),
         Step::Handed(taken) => {
             if let Some((ticket, _, handover)) = b.hands.pop() {
-                b.edge.take(&handover, b.now);
-                b.edge.handed(ticket, taken, b.now);
+                b.edge.receive_forwarded(&handover, b.now);
+                b.edge.forward_result(ticket, taken, b.now);
             }
         }
     }
@@ -182,7 +182,7 @@ proptest! {
         }
         for _ in 0..200 {
             while let Some((ticket, _, _)) = b.hands.pop() {
-                b.edge.handed(ticket, false, b.now);
+                b.edge.forward_result(ticket, false, b.now);
                 b.drain();
             }
             while let Some((ticket, _)) = b.asks.pop() {

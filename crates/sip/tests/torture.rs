@@ -10,7 +10,7 @@
 
 use bytes::Bytes;
 use tandem_sip::message::{Framed, Message, ReadError, Stream, read};
-use tandem_sip::screen;
+use tandem_sip::validate;
 
 /// What becomes of a message.
 #[derive(Debug, PartialEq, Eq)]
@@ -30,7 +30,7 @@ fn octets(name: &str) -> Bytes {
 fn fate(name: &str) -> Fate {
     match read(&octets(name)) {
         Ok(message) if message.code().is_some() => Fate::Taken,
-        Ok(message) => screen::request(&message).err().map_or(Fate::Taken, |r| Fate::Refused(r.code)),
+        Ok(message) => validate::request(&message).err().map_or(Fate::Taken, |r| Fate::Refused(r.code)),
         Err(ReadError::BrokenRequest(_)) => Fate::Refused(400),
         Err(ReadError::Version) => Fate::Refused(505),
         Err(ReadError::TooLarge) => Fate::Refused(513),
@@ -221,7 +221,7 @@ proptest::proptest! {
     fn nothing_from_the_network_panics(octets in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..600), lines in proptest::collection::vec("[A-Za-z-]{1,8}[:; ][ -~]{0,40}", 0..20)) {
         for octets in [Bytes::from(octets), Bytes::from(format!("INVITE sip:a@b SIP/2.0\r\n{}\r\n\r\nbody", lines.join("\r\n")))] {
             if let Ok(message) = read(&octets) {
-                let _ = (screen::request(&message), message.write(), message.contact(), message.via());
+                let _ = (validate::request(&message), message.write(), message.contact(), message.via());
             }
             let mut stream = Stream::default();
             stream.push(&octets);

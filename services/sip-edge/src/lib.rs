@@ -115,8 +115,8 @@ pub async fn run(config: Config, bus: Bus, drain: Drain) -> Result<()> {
             Some(input) = input.recv() => take(&mut edge, &mut tcp, input),
             inbound = line.next() => come(&mut edge, inbound),
             handed = handovers.next() => match handed {
-                Handed::Take(handover) => edge.take(&handover, now()),
-                Handed::Answer(ticket, taken) => edge.handed(ticket, taken, now()),
+                Handed::Take(handover) => edge.receive_forwarded(&handover, now()),
+                Handed::Answer(ticket, taken) => edge.forward_result(ticket, taken, now()),
             },
             _ = beat.tick() => {
                 let legs = edge.legs();
@@ -165,7 +165,7 @@ pub async fn run(config: Config, bus: Bus, drain: Drain) -> Result<()> {
                     }
                 }
                 Output::Said(said) => line.said(&said),
-                Output::Hand(ticket, to, handover) => handovers.give(ticket, &to, &handover),
+                Output::Forward(ticket, to, handover) => handovers.give(ticket, &to, &handover),
             }
         }
     }

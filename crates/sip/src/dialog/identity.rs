@@ -1,18 +1,18 @@
-//! Which messages belong to a dialog (RFC 3261 §12.2.2): Call-ID and both tags decide, never our tag alone.
+//! Membership of messages in a dialog (RFC 3261 §12.2.2): Call-ID and both tags decide, never our tag alone.
 
 use super::{Dialog, State};
 use crate::message::Message;
 use crate::transaction::Key;
 use crate::uri::NameAddr;
 
-/// What a message with our tag is to a dialog.
+/// Relation of a message with our tag to a dialog.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Membership {
-    /// The dialog's.
+    /// Message of the dialog.
     Own,
-    /// Another's: Call-ID or tags differ.
+    /// Message of another dialog: Call-ID or tags differ.
     Foreign,
-    /// The dialog's perhaps: another edge may have met that fork of our INVITE, or have sent that request.
+    /// Message that may belong: another edge may have met that fork of our INVITE, or have sent that request.
     Unknown,
 }
 
@@ -27,20 +27,20 @@ pub fn same_tag(one: Option<&str>, other: Option<&str>) -> bool {
 }
 
 impl Dialog {
-    /// Our tag.
+    /// Returns our tag.
     #[must_use]
     pub fn local_tag(&self) -> Option<&str> {
         self.local.rsplit_once(";tag=").map(|(_, tag)| tag)
     }
 
-    /// The peer's tag, once it has one.
+    /// Returns the peer's tag, once it has one.
     #[must_use]
     pub fn remote_tag(&self) -> Option<String> {
         NameAddr::parse(&self.remote)?.tag().map(str::to_owned)
     }
 
-    /// Tells whether a request of the peer's belongs here. The INVITE that opens a dialog and its CANCEL have no tag of ours yet;
-    /// the CANCEL must name the very transaction then (§9.2).
+    /// Returns the membership of a request. The INVITE that opens a dialog and its CANCEL have no tag of ours yet; the CANCEL
+    /// must name that very transaction then (§9.2).
     #[must_use]
     pub fn membership_of_request(&self, request: &Message) -> Membership {
         let (Some(from), Some(to)) = (request.from(), request.to()) else { return Membership::Foreign };
@@ -59,7 +59,7 @@ impl Dialog {
         }
     }
 
-    /// Tells whether a response answers an INVITE of this dialog, as far as that can be told without its transaction.
+    /// Returns the membership of a response to an INVITE whose transaction is not here.
     #[must_use]
     pub fn membership_of_response(&self, response: &Message) -> Membership {
         let (Some(from), Some(to)) = (response.from(), response.to()) else { return Membership::Foreign };
@@ -71,12 +71,12 @@ impl Dialog {
         }
         let asked = match cseq.number {
             // Every fork answers the INVITE that opens a dialog with a tag of its own.
-            number if number == self.opened => {
+            number if number == self.invite_cseq => {
                 let branch = |message: &Message| message.via()?.branch().map(str::to_owned);
                 self.invite().is_some_and(|invite| branch(&invite) == branch(response))
             }
-            // Before it was said again with credentials.
-            number if number < self.opened => true,
+            // An earlier attempt, before the one with credentials.
+            number if number < self.invite_cseq => true,
             number => number <= self.local_cseq && same_tag(to.tag(), self.remote_tag().as_deref()),
         };
         if asked { Membership::Own } else { Membership::Unknown }

@@ -1,13 +1,13 @@
-//! Messages as they arrive: screened, matched to a transaction and a leg, refused where neither can be.
+//! Arriving messages: validated, matched to a transaction and a leg, refused if they fit neither.
 
-use super::leg::{Arrival, Job, Leg};
+use super::leg::{Arrival, Leg, Work};
 use super::open::opening;
-use super::timers::{Alarm, MAX_EXPIRES};
+use super::timers::{MAX_EXPIRES, Timer};
 use super::{Edge, Flow, Output};
 use crate::dialog::Membership;
-use crate::message::{Message, ReadError, Start, read, rescue};
-use crate::screen;
+use crate::message::{Message, ReadError, Start, read, salvage};
 use crate::transaction::{Incoming, Key};
+use crate::validate;
 use bytes::Bytes;
 use signal::{CallId, Handover, LegId, LegRef, Time, Token};
 
@@ -15,7 +15,7 @@ use signal::{CallId, Handover, LegId, LegRef, Time, Token};
 pub(super) const NO_TRANSACTION: &str = "Call/Transaction Does Not Exist";
 
 impl Edge {
-    /// A datagram, or one framed message of a stream.
+    /// Takes a datagram, or one framed message of a stream.
     pub fn receive(&mut self, octets: &Bytes, flow: Flow, now: Time) {
         match read(octets) {
             Ok(message) => self.arrive(message, flow, false, now),
@@ -27,8 +27,8 @@ impl Edge {
         self.flush(now);
     }
 
-    /// A message that another edge received and whose transaction is here (see [`Output::Hand`]).
-    pub fn take(&mut self, handover: &Handover, now: Time) {
+    /// Takes a message that another edge received and whose transaction is here (see [`Output::Forward`]).
+    pub fn receive_forwarded(&mut self, handover: &Handover, now: Time) {
         if let Some(flow) = Flow::parse(&handover.source)
             && let Ok(message) = read(&Bytes::copy_from_slice(&handover.message))
         {
@@ -37,31 +37,31 @@ impl Edge {
         self.flush(now);
     }
 
-    fn arrive(&mut self, mut message: Message, flow: Flow, handed: bool, now: Time) {
+    fn arrive(&mut self, mut message: Message, flow: Flow, forwarded: bool, now: Time) {
         if message.code().is_some() {
-            return self.response(message, flow, handed, now);
+            return self.response(message, flow, forwarded, now);
         }
         message.stamp(flow.peer);
-        let back = flow.answering(&message);
-        self.request(message, back, handed, now);
+        let response_flow = flow.answering(&message);
+        self.request(message, response_flow, forwarded, now);
     }
 
-    /// A request that could not be read is answered without state, if anybody can be told from it.
+    /// Answers a malformed request without state, if it names a sender.
     fn broken(&mut self, octets: &Bytes, flow: Flow, code: u16, phrase: &str) {
-        if let Some(mut request) = rescue(octets) {
+        if let Some(mut request) = salvage(octets) {
             request.stamp(flow.peer);
             self.refuse_stateless(&request, flow.answering(&request), code, phrase, &[]);
         }
     }
 
-    fn response(&mut self, message: Message, flow: Flow, handed: bool, now: Time) {
+    fn response(&mut self, message: Message, flow: Flow, forwarded: bool, now: Time) {
         let tag = message.from().and_then(|f| f.tag().map(str::to_owned));
-        let Some(leg) = self.own(tag.as_deref()) else { return };
+        let Some(leg) = self.leg_of(tag.as_deref()) else { return };
         if !self.answers_from(&message, leg, flow) {
             return;
         }
         let challenge = matches!(message.code(), Some(401 | 407));
-        let (orphan, asked) = match self.table.response(&message, now) {
+        let (no_transaction, asked) = match self.table.response(&message, now) {
             Ok(Some(key)) => {
                 let asked = self.table.asked(&key).filter(|_| challenge).cloned();
                 if message.code().is_some_and(|c| c >= 200) {
@@ -73,20 +73,19 @@ impl Edge {
             // No transaction here: another edge may hold it or have died with it, and the record knows the leg.
             Err(()) => (true, None),
         };
-        // Answers to BYE, CANCEL and INFO say nothing to a call, but a challenge wants its answer.
+        // Answers to BYE, CANCEL and INFO mean nothing to a call, but a challenge needs its answer.
         if message.cseq().is_none_or(|c| c.method != "INVITE") && asked.is_none()
-            || orphan && message.code() == Some(100)
+            || no_transaction && message.code() == Some(100)
         {
             return;
         }
-        let arrival = Arrival { message, flow, orphan, asked, handed };
+        let arrival = Arrival { message, flow, no_transaction, asked, forwarded };
         if !self.is_foreign(leg, &arrival) {
-            self.job(leg, Job::Hear(arrival), now);
+            self.enqueue(leg, Work::Hear(arrival), now);
         }
     }
 
-    /// Returns false for a response that comes from elsewhere than its request went to: it is dropped before its transaction
-    /// hears of it.
+    /// Returns false for a response from elsewhere than its request went to: it is dropped before it reaches the transaction.
     fn answers_from(&self, message: &Message, leg: LegRef, flow: Flow) -> bool {
         let asked = Key::of_response(message).and_then(|key| self.table.flow(&key));
         let dialog = self.legs.get(&leg).and_then(|leg| leg.dialog.as_ref());
@@ -94,25 +93,25 @@ impl Edge {
             || dialog.is_some_and(|dialog| self.accepts_from(dialog, flow.peer.ip()))
     }
 
-    /// Returns true for a message that is certainly not of a leg that is held here, though it carries our tag.
+    /// Returns true for a message that carries our tag and is certainly not of that leg, which is held here.
     fn is_foreign(&self, leg: LegRef, arrival: &Arrival) -> bool {
         let dialog = self.legs.get(&leg).and_then(|leg| leg.dialog.as_ref());
         dialog.is_some_and(|dialog| self.membership(dialog, arrival) == Membership::Foreign)
     }
 
-    /// The call that an INVITE opens, or a CANCEL gives up. A caller that tries again, or a proxy that tries another target,
-    /// keeps Call-ID and From-tag; CSeq and Request-URI tell the calls apart.
+    /// Returns the id of the call that an INVITE opens, or a CANCEL gives up. A caller that tries again, or a proxy that
+    /// tries another target, keeps Call-ID and From-tag; CSeq and Request-URI tell the calls apart.
     fn call(&self, message: &Message, from_tag: &str, uri: &str) -> CallId {
         let number = message.cseq().map_or(0, |cseq| cseq.number);
         self.secret.call_of_sip(message.call_id().unwrap_or(""), from_tag, number, uri)
     }
 
-    fn own(&self, tag: Option<&str>) -> Option<LegRef> {
+    fn leg_of(&self, tag: Option<&str>) -> Option<LegRef> {
         Some(self.secret.open(Token::parse(tag?)?)?.0)
     }
 
-    /// A response outside any dialog to a request that has no transaction. One of the same name may be another's: it is not
-    /// touched.
+    /// Refuses a request that has no transaction, outside any dialog. A transaction of the same key is another's and stays as
+    /// it is.
     fn refuse_stateless(
         &mut self,
         request: &Message,
@@ -133,7 +132,7 @@ impl Edge {
         headers.iter().fold(response, |response, (name, value)| response.with(name, value.clone()))
     }
 
-    /// A response outside any dialog through the transaction of its request.
+    /// Refuses a request outside any dialog through its transaction.
     pub(super) fn refuse(
         &mut self,
         request: &Message,
@@ -158,23 +157,23 @@ impl Edge {
         }
     }
 
-    fn request(&mut self, message: Message, flow: Flow, handed: bool, now: Time) {
+    fn request(&mut self, message: Message, flow: Flow, forwarded: bool, now: Time) {
         let Start::Request { method, uri } = &message.start else { return };
         let (method, uri) = (method.clone(), uri.clone());
-        let known = message.to().and_then(|t| self.own(t.tag()));
+        let known = message.to().and_then(|t| self.leg_of(t.tag()));
         let trunk = self.config.trunks.iter().find(|t| t.sends_from(flow.peer.ip()));
         let Some(link) = trunk.map(|t| t.name.clone()).or(known.map(|_| String::new())) else {
             // Strangers cost no state (R-SIP-13).
             return self.refuse_stateless(&message, flow, 403, "Forbidden", &[]);
         };
-        if let Err(refusal) = screen::request(&message) {
+        if let Err(refusal) = validate::request(&message) {
             let header: Vec<(&str, String)> = refusal.header.into_iter().collect();
             return self.refuse_stateless(&message, flow, refusal.code, refusal.phrase, &header);
         }
         // The INVITE that an ACK or CANCEL belongs to.
         let invite = Key::cancelled_by(&message).filter(|_| matches!(method.as_str(), "ACK" | "CANCEL"));
-        let orphan = invite.is_some_and(|key| self.table.state(&key).is_none());
-        let arrival = Arrival { message, flow, orphan, asked: None, handed };
+        let no_transaction = invite.is_some_and(|key| self.table.state(&key).is_none());
+        let arrival = Arrival { message, flow, no_transaction, asked: None, forwarded };
         if known.is_some_and(|leg| self.is_foreign(leg, &arrival)) {
             return self.refuse_stateless(&arrival.message, flow, 481, NO_TRANSACTION, &[]);
         }
@@ -188,7 +187,7 @@ impl Edge {
             Incoming::Full => return self.busy(&arrival.message, flow, now),
         }
         if let Some(leg) = known {
-            return self.job(leg, Job::Hear(arrival), now);
+            return self.enqueue(leg, Work::Hear(arrival), now);
         }
         let message = &arrival.message;
         let tagged = message.to().is_some_and(|t| t.tag().is_some());
@@ -198,10 +197,10 @@ impl Edge {
         match method.as_str() {
             "OPTIONS" if self.draining => self.busy(message, flow, now),
             "OPTIONS" => {
-                let served = [("Allow", screen::ALLOW.join(", ")), ("Accept", "application/sdp".into())];
+                let served = [("Allow", validate::ALLOW.join(", ")), ("Accept", "application/sdp".into())];
                 self.refuse(message, flow, 200, "OK", &served, now);
             }
-            "CANCEL" => self.job(leg, Job::Hear(arrival), now),
+            "CANCEL" => self.enqueue(leg, Work::Hear(arrival), now),
             "INVITE" if !tagged => {
                 if self.draining || self.legs.len() >= self.config.max_legs {
                     return self.busy(message, flow, now);
@@ -215,34 +214,34 @@ impl Edge {
                     return self.refuse(message, flow, 483, "Too Many Hops", &[], now);
                 }
                 if self.legs.contains_key(&leg) {
-                    // The same dialog-to-be again by another transaction: never two calls of one id.
+                    // The same INVITE again by another transaction: never two calls of one id.
                     return self.refuse(message, flow, 482, "Loop Detected", &[], now);
                 }
                 self.legs.insert(leg, Leg { dialog: Some(dialog), opening: true, ..Leg::default() });
                 if let Some(ms) = expires(message) {
-                    self.set(leg, Alarm::Expiry, now + ms);
+                    self.set_timer(leg, Timer::Expiry, now + ms);
                 }
-                self.job(leg, Job::Hear(arrival), now);
+                self.enqueue(leg, Work::Hear(arrival), now);
             }
             _ => self.refuse(message, flow, 481, NO_TRANSACTION, &[], now),
         }
     }
 
-    /// The ACK to a 2xx: the 2xx is said no more; an answer in it is heard. Where the leg is not held, another edge may be
-    /// saying that 2xx.
+    /// Handles the ACK to a 2xx: the 2xx is repeated no more; an answer in the ACK is heard. If the leg is not held here,
+    /// another edge may be repeating that 2xx.
     fn acknowledged(&mut self, known: Option<LegRef>, arrival: Arrival, now: Time) {
         let Some(name) = known else { return };
         let dialog = self.legs.get_mut(&name).and_then(|leg| {
             leg.accepted.take_if(|_| leg.dialog.is_some());
             leg.dialog.as_ref()
         });
-        if dialog.is_none_or(|d| d.offered.is_some()) {
-            self.job(name, Job::Hear(arrival), now);
+        if dialog.is_none_or(|d| d.offer_in_2xx.is_some()) {
+            self.enqueue(name, Work::Hear(arrival), now);
         }
     }
 
-    /// Refuses a message that carries our tag and turned out not to be of its leg. The leg learns nothing of it, and no transaction
-    /// is left that the leg's own request of that name would meet.
+    /// Refuses a message that carries our tag and turned out not to be of that leg. The leg stays as it is, and no
+    /// transaction remains that would absorb the peer's own request of that key.
     pub(super) fn disown(&mut self, arrival: &Arrival) {
         let message = &arrival.message;
         match message.method().as_deref().filter(|_| message.code().is_none()) {
@@ -258,7 +257,7 @@ impl Edge {
     }
 }
 
-/// Expires of an INVITE (§13.3.1), ms; none where it says nothing useful.
+/// Reads Expires of an INVITE (§13.3.1), ms; `None` if it is not useful.
 fn expires(message: &Message) -> Option<u64> {
     let seconds: u64 = message.text("Expires")?.trim().parse().ok()?;
     Some(seconds.checked_mul(1000)?).filter(|ms| (1..=MAX_EXPIRES).contains(ms))

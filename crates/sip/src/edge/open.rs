@@ -1,4 +1,4 @@
-//! How dialogs begin, and how what was heard is named.
+//! New dialogs, their openings, and the ids of events.
 
 use super::{Edge, Flow};
 use crate::dialog::{Dialog, State};
@@ -19,14 +19,14 @@ impl Edge {
             remote_cseq: message.cseq()?.number,
             remote_branch: branch(message),
             invite: message.write().to_vec(),
-            next: self.way_back(flow),
+            fallback_flow: self.return_flow(flow),
             ..self.dialog(State::Incoming, leg, flow, message.call_id()?.to_owned(), link)
         })
     }
 
-    /// Where requests go to a peer that called over TCP and whose Contact and route name no address: its connection's port is
-    /// nobody's to connect to, so where the trunk's calls go.
-    pub(super) fn way_back(&self, flow: Flow) -> String {
+    /// Returns the flow of requests to a peer that called over TCP and whose Contact and route name no address: nobody
+    /// listens at its connection's port, so the trunk's own flow.
+    pub(super) fn return_flow(&self, flow: Flow) -> String {
         let trunk = self.config.trunks.iter().find(|t| t.flow.tcp && t.flow.peer.ip() == flow.peer.ip());
         let known = trunk.map(|t| t.flow).filter(|to| flow.tcp && *to != flow);
         known.map_or_else(String::new, |flow| flow.to_string())
@@ -53,26 +53,26 @@ impl Edge {
             route: vec![],
             link: link.to_owned(),
             flow: flow.to_string(),
-            next: String::new(),
+            fallback_flow: String::new(),
             hops: 70,
             local_cseq: 0,
             remote_cseq: 0,
             remote_branch: String::new(),
-            opened: 0,
+            invite_cseq: 0,
             invite: vec![],
-            asked: vec![],
-            asking: None,
-            offered: None,
+            remote_offer: vec![],
+            local_offer_cseq: None,
+            offer_in_2xx: None,
             proceeding: false,
             ringing: false,
-            early: vec![],
+            early_sdp: vec![],
             forks: vec![],
             nonces: vec![],
-            stale: 0,
+            stale_retry_cseq: 0,
             ack: vec![],
             origin: Dialog::origin(self.secret.derive("origin", &[name.as_bytes()]), self.config.address),
             shape: Shape::default(),
-            said: vec![],
+            last_sdp: vec![],
         }
     }
 
@@ -101,13 +101,13 @@ impl Edge {
 pub(super) fn event(message: &Message) -> EventId {
     let via = branch(message);
     let code = message.code().map_or_else(String::new, |c| c.to_string());
-    // Branches of a forked INVITE answer with one branch and code, but with tags of their own.
+    // Forks answer with one branch and code, but with tags of their own.
     let tag = message.to().and_then(|t| t.tag().map(str::to_owned)).unwrap_or_default();
     EventId::of(&[&via, message.text("CSeq").unwrap_or(""), &code, message.call_id().unwrap_or(""), &tag])
 }
 
-/// Who calls whom. The trunk is trusted: its P-Asserted-Identity comes before From (RFC 3325 §9.1), unless the caller wants to
-/// stay unnamed: our user is nobody who may see it then (RFC 3323 §4.2, RFC 3325 §9.3, R-SIP-8).
+/// Reads caller and callee. The trunk is trusted: its P-Asserted-Identity comes before From (RFC 3325 §9.1), unless the
+/// caller asked for privacy: our user may not see it then (RFC 3323 §4.2, RFC 3325 §9.3, R-SIP-8).
 pub(super) fn opening(message: &Message, uri: &str, link: String) -> Option<Opening> {
     let asserted = message.list("P-Asserted-Identity").first().and_then(|v| NameAddr::parse(v));
     let from = message.from()?;
@@ -119,7 +119,7 @@ pub(super) fn opening(message: &Message, uri: &str, link: String) -> Option<Open
         Party::sip(ANONYMOUS)
     } else {
         let shown = asserted.as_ref().unwrap_or(&from);
-        // Trunks often assert the number alone; the name stands in From then.
+        // Trunks often assert the number alone; the name is in From then.
         let display = shown.display.clone().or_else(|| from.display.clone());
         Party { display, ..Party::sip(address(&shown.uri)) }
     };
@@ -127,7 +127,7 @@ pub(super) fn opening(message: &Message, uri: &str, link: String) -> Option<Open
     Some(Opening { from, to: Party::sip(address(&to)), link, hops: message.max_forwards().unwrap_or(70) })
 }
 
-/// RFC 3323 §4.1.1.3.
+/// URI of an anonymous caller (RFC 3323 §4.1.1.3).
 const ANONYMOUS: &str = "sip:anonymous@anonymous.invalid";
 
 fn unnamed(message: &Message) -> bool {

@@ -3,14 +3,14 @@
 use super::Message;
 use bytes::Bytes;
 
-/// Parts looked at in one multipart body.
+/// Most parts read of one multipart body.
 const MAX_PARTS: usize = 16;
-/// Multiparts within multiparts.
+/// Deepest nesting of multiparts.
 const MAX_DEPTH: u8 = 3;
 
 impl Message {
-    /// The session description that the message carries: a body of type application/sdp (or of no type at all), or the
-    /// first such part of a multipart. `None` where there is none.
+    /// Returns the session description of the message: a body of type application/sdp (or of no type at all), or the first
+    /// such part of a multipart.
     #[must_use]
     pub fn sdp(&self) -> Option<Bytes> {
         if self.body.is_empty() {
@@ -39,7 +39,7 @@ fn find(body: &Bytes, kind: &str, depth: u8) -> Option<Bytes> {
     })
 }
 
-/// What stands between the delimiter lines; a missing last one is forgiven.
+/// Returns the parts between the delimiter lines; a missing last delimiter is forgiven.
 fn parts(body: &Bytes, boundary: &str) -> Vec<Bytes> {
     let delimiter = format!("--{boundary}");
     let (mut found, mut open, mut at) = (vec![], None, 0);
@@ -64,14 +64,14 @@ fn parts(body: &Bytes, boundary: &str) -> Vec<Bytes> {
     found
 }
 
-/// The line end before a delimiter belongs to it (RFC 2046 §5.1.1).
+/// Cuts the line end before a delimiter, which belongs to it (RFC 2046 §5.1.1).
 fn without_line_end(body: &[u8], from: usize, to: usize) -> usize {
     let part = &body[from..to];
     let part = part.strip_suffix(b"\n").unwrap_or(part);
     from + part.strip_suffix(b"\r").unwrap_or(part).len()
 }
 
-/// A part's type and content.
+/// Splits a part into type and content.
 fn split(part: &Bytes) -> (String, Bytes) {
     let (mut kind, mut at) = ("text/plain".to_owned(), 0);
     while at < part.len() {

@@ -1,4 +1,4 @@
-//! The headers that transactions and dialogs stand on, typed when asked for.
+//! Typed access to the headers that transactions and dialogs use.
 
 use super::Message;
 use crate::uri::{NameAddr, Parameter, host_port, is_token, members, split_params, write_host};
@@ -7,27 +7,27 @@ use std::fmt;
 /// Via (RFC 3261 §20.42).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Via {
-    /// `UDP`, `TCP`, … upper-case; unknown ones are kept.
+    /// Transport, `UDP`, `TCP`, … in upper case; unknown ones are kept.
     pub transport: String,
     /// Sent-by host; IPv6 without brackets.
     pub host: String,
     /// Sent-by port.
     pub port: Option<u16>,
-    /// `branch`, `received`, `rport`, …
+    /// Parameters: `branch`, `received`, `rport`, …
     pub params: Vec<Parameter>,
 }
 
-/// CSeq.
+/// CSeq (RFC 3261 §20.16).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CSeq {
-    /// Below 2^31 (§8.1.1.5).
+    /// Sequence number, below 2^31 (§8.1.1.5).
     pub number: u32,
     /// The method.
     pub method: String,
 }
 
 impl Via {
-    /// Reads one value; `None` when malformed.
+    /// Reads one value; `None` if it is malformed.
     #[must_use]
     pub fn parse(text: &str) -> Option<Via> {
         let (head, params) = split_params(text);
@@ -47,12 +47,12 @@ impl Via {
         let (host, port) = host_port(sent_by.trim())?;
         Some(Via { transport: transport.to_ascii_uppercase(), host, port, params })
     }
-    /// The value of a parameter; `Some("")` for one without a value.
+    /// Returns the value of a parameter; `Some("")` for one without a value.
     #[must_use]
     pub fn param(&self, name: &str) -> Option<&str> {
         self.params.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_deref().unwrap_or(""))
     }
-    /// The branch, if it has the cookie of RFC 3261 §8.1.1.7.
+    /// Returns the branch, if it has the cookie of RFC 3261 §8.1.1.7.
     #[must_use]
     pub fn branch(&self) -> Option<&str> {
         self.param("branch").filter(|b| b.starts_with("z9hG4bK"))
@@ -78,8 +78,8 @@ impl fmt::Display for Via {
 }
 
 impl Message {
-    /// Notes in the top Via where a request came from: `received` where sent-by says something else (RFC 3261 §18.2.1), the
-    /// port where `rport` asks for it (RFC 3581 §4). What is answered copies it.
+    /// Notes the source of a request in its top Via: `received` if sent-by differs (RFC 3261 §18.2.1), the port if `rport`
+    /// asks for it (RFC 3581 §4). Responses copy it.
     pub fn stamp(&mut self, source: std::net::SocketAddr) {
         let Some(header) = self.headers.iter_mut().find(|h| h.name.as_str() == "Via") else { return };
         let Ok(text) = std::str::from_utf8(&header.value) else { return };
@@ -95,39 +95,39 @@ impl Message {
         let rest: String = values.iter().skip(1).map(|v| format!(", {v}")).collect();
         header.value = format!("{via}{rest}").into();
     }
-    /// The top Via.
+    /// Returns the top Via.
     #[must_use]
     pub fn via(&self) -> Option<Via> {
         members(self.text("Via")?).first().and_then(|v| Via::parse(v))
     }
-    /// The CSeq.
+    /// Returns the CSeq.
     #[must_use]
     pub fn cseq(&self) -> Option<CSeq> {
         let mut words = self.text("CSeq")?.split_whitespace();
         let (number, method) = (words.next()?.parse().ok().filter(|n| *n <= i32::MAX as u32)?, words.next()?);
         words.next().is_none().then(|| CSeq { number, method: method.to_owned() })
     }
-    /// From.
+    /// Returns From.
     #[must_use]
     pub fn from(&self) -> Option<NameAddr> {
         NameAddr::parse(self.text("From")?)
     }
-    /// To.
+    /// Returns To.
     #[must_use]
     pub fn to(&self) -> Option<NameAddr> {
         NameAddr::parse(self.text("To")?)
     }
-    /// The first Contact; `None` for `*` as well.
+    /// Returns the first Contact; `None` for `*` as well.
     #[must_use]
     pub fn contact(&self) -> Option<NameAddr> {
         self.list("Contact").first().and_then(|c| NameAddr::parse(c))
     }
-    /// Call-ID.
+    /// Returns the Call-ID.
     #[must_use]
     pub fn call_id(&self) -> Option<&str> {
         self.text("Call-ID").filter(|id| !id.is_empty())
     }
-    /// Max-Forwards; a value over 255 counts as absent (RFC 4475 §3.1.2.4).
+    /// Returns Max-Forwards; a value over 255 counts as absent (RFC 4475 §3.1.2.4).
     #[must_use]
     pub fn max_forwards(&self) -> Option<u8> {
         self.text("Max-Forwards")?.trim().parse().ok()

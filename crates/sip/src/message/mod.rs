@@ -1,18 +1,18 @@
 //! Messages (RFC 3261 §7): a reader that keeps what it does not understand and a writer with one form.
 //!
 //! One rule: reading fails on framing only. Headers keep their order and raw values (compact names are told, folded lines
-//! joined); whether a message makes sense is judged by `screen`. Bodies are octets.
+//! joined); [`crate::validate`] checks the meaning. Bodies are octets.
 
 mod body;
 mod fields;
 mod read;
-mod rescue;
+mod salvage;
 mod stream;
 mod write;
 
 pub use fields::{CSeq, Via};
 pub use read::{MAX_HEADERS, MAX_MESSAGE, ReadError, read};
-pub use rescue::rescue;
+pub use salvage::salvage;
 pub use stream::{Framed, Stream};
 
 use bytes::Bytes;
@@ -22,27 +22,27 @@ use bytes::Bytes;
 pub struct Message {
     /// The first line.
     pub start: Start,
-    /// In order.
+    /// Headers, in order.
     pub headers: Vec<Header>,
-    /// Octets, as Content-Length or the datagram's end says.
+    /// Body: octets up to Content-Length or the end of the datagram.
     pub body: Bytes,
 }
 
 /// The first line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Start {
-    /// Method and Request-URI as they stood.
+    /// Request: method and Request-URI as received.
     Request {
-        /// Case-sensitive.
+        /// Method, case-sensitive.
         method: String,
-        /// Unjudged.
+        /// Request-URI, not validated.
         uri: String,
     },
-    /// Status code and reason phrase.
+    /// Response: status code and reason phrase.
     Response {
-        /// 100–699.
+        /// Status code, 100–699.
         code: u16,
-        /// May be empty, any UTF-8.
+        /// Reason phrase: any UTF-8, may be empty.
         phrase: String,
     },
 }
@@ -50,9 +50,9 @@ pub enum Start {
 /// A header line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Header {
-    /// The long, canonical name of a known header, else as written.
+    /// Name: the long, canonical one of a known header, else as written.
     pub name: Name,
-    /// Unfolded, without white space at the ends; may hold octets that are no UTF-8.
+    /// Value, unfolded, without white space at the ends; may hold octets that are not UTF-8.
     pub value: Bytes,
 }
 
@@ -66,7 +66,7 @@ pub enum Name {
 }
 
 impl Name {
-    /// As text.
+    /// Returns the name as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         match self {
@@ -143,7 +143,7 @@ const KNOWN: &[(&str, &str)] = &[
 ];
 
 impl Message {
-    /// A request without headers.
+    /// Makes a request without headers.
     #[must_use]
     pub fn request(method: &str, uri: impl Into<String>) -> Message {
         Message {
@@ -153,8 +153,8 @@ impl Message {
         }
     }
 
-    /// A response to `request`: Via, From, To, Call-ID, CSeq and Record-Route copied (RFC 3261 §8.2.6.2, §12.1.1), the
-    /// tag added to To where it has none.
+    /// Makes a response to `request`: copies Via, From, To, Call-ID, CSeq and Record-Route (RFC 3261 §8.2.6.2, §12.1.1), and
+    /// adds the tag to a To without one.
     #[must_use]
     pub fn response(request: &Message, code: u16, phrase: &str, tag: &str) -> Message {
         let copied = ["Via", "From", "To", "Call-ID", "CSeq", "Record-Route"];
@@ -171,7 +171,7 @@ impl Message {
         Message { start: Start::Response { code, phrase: phrase.into() }, headers, body: Bytes::new() }
     }
 
-    /// The method of a request, or of the request that a response answers.
+    /// Returns the method of a request, or of the request that a response answers.
     #[must_use]
     pub fn method(&self) -> Option<String> {
         match &self.start {
@@ -180,24 +180,24 @@ impl Message {
         }
     }
 
-    /// The status code of a response.
+    /// Returns the status code of a response.
     #[must_use]
     pub fn code(&self) -> Option<u16> {
         if let Start::Response { code, .. } = self.start { Some(code) } else { None }
     }
 
-    /// All values of a header, in order, as written.
+    /// Returns all values of a header, in order, as written.
     pub fn all<'a, 'n>(&'a self, name: &'n str) -> impl Iterator<Item = &'a Bytes> + use<'a, 'n> {
         self.headers.iter().filter(move |h| h.name.as_str().eq_ignore_ascii_case(name)).map(|h| &h.value)
     }
 
-    /// The first value of a header as text.
+    /// Returns the first value of a header as text.
     #[must_use]
     pub fn text(&self, name: &str) -> Option<&str> {
         self.all(name).next().and_then(|v| std::str::from_utf8(v).ok())
     }
 
-    /// Every member of a list header, over all its lines.
+    /// Returns every member of a list header, over all its lines.
     #[must_use]
     pub fn list(&self, name: &str) -> Vec<&str> {
         self.all(name)

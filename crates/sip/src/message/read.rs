@@ -8,19 +8,19 @@ pub(super) const MAX_HEAD: usize = 32 * 1024;
 /// Most header lines; folded ones count too.
 pub const MAX_HEADERS: usize = 500;
 
-/// Why a message cannot be read.
+/// Reason for which a message cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ReadError {
     /// Keep-alive white space, or nothing at all: silence.
     #[error("empty")]
     Empty,
-    /// No SIP: silence.
+    /// Not SIP: silence.
     #[error("no SIP message")]
     NoSip,
-    /// A response that cannot be trusted: silence.
+    /// A malformed response: silence.
     #[error("broken response")]
     BrokenResponse,
-    /// A request that another version of SIP made: 505.
+    /// A request of another version of SIP: 505.
     #[error("SIP version")]
     Version,
     /// A request that breaks the framing: 400, with what could be read.
@@ -34,7 +34,7 @@ pub enum ReadError {
 /// Reads one message from a whole datagram, or from the octets that [`super::Stream`] framed.
 ///
 /// # Errors
-/// [`ReadError`] on framing only; see `screen` for sense.
+/// [`ReadError`] on framing only; [`crate::validate`] checks the meaning.
 pub fn read(octets: &Bytes) -> Result<Message, ReadError> {
     if octets.len() > MAX_MESSAGE {
         return Err(ReadError::TooLarge);
@@ -66,7 +66,7 @@ pub fn read(octets: &Bytes) -> Result<Message, ReadError> {
             return Err(ReadError::TooLarge);
         }
         if b" \t".contains(&octets[range.start]) {
-            // A folded line goes on with the header before it (RFC 3261 §7.3.1).
+            // A folded line continues the header before it (RFC 3261 §7.3.1).
             let more = trim(&octets, range);
             if let Some(header) = headers.last().filter(|_| !more.is_empty()) {
                 if folded.is_empty() {
@@ -96,14 +96,14 @@ pub fn read(octets: &Bytes) -> Result<Message, ReadError> {
     with_length(message)
 }
 
-/// The last header's value with its folded lines, joined once however many there are.
+/// Joins the last header's value with its folded lines, once however many there are.
 fn unfold(headers: &mut [Header], folded: &mut Vec<u8>) {
     if let Some(header) = headers.last_mut().filter(|_| !folded.is_empty()) {
         header.value = std::mem::take(folded).into();
     }
 }
 
-/// Content-Length cuts the body; octets after it are ignored on UDP (dblreq), too few of them are an error (clerr).
+/// Cuts the body by Content-Length; octets after it are ignored on UDP (dblreq), too few are an error (clerr).
 fn with_length(mut message: Message) -> Result<Message, ReadError> {
     let mut lengths = message
         .all("Content-Length")
@@ -152,7 +152,7 @@ fn first_line(text: &str) -> Result<Start, ReadError> {
     }
 }
 
-/// The octets of a line without its end, and where the next begins. Bare LF ends a line too.
+/// Returns the octets of a line without its end, and the start of the next. Bare LF ends a line too.
 fn line(octets: &[u8], from: usize) -> (std::ops::Range<usize>, usize) {
     let end = octets[from..].iter().position(|b| *b == b'\n').map_or(octets.len(), |p| from + p);
     let cut = if end > from && octets.get(end - 1) == Some(&b'\r') { end - 1 } else { end };

@@ -3,14 +3,14 @@
 use super::read::{MAX_HEAD, MAX_MESSAGE};
 use bytes::{Buf, Bytes, BytesMut};
 
-/// Cuts a byte stream into messages; holds at most one message's worth of octets.
+/// Framer of a byte stream; holds at most one message's worth of octets.
 #[derive(Debug, Default)]
 pub struct Stream(BytesMut);
 
-/// What a stream gave.
+/// Next event of a stream.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Framed {
-    /// One message's octets, for [`super::read`].
+    /// Octets of one message, for [`super::read`].
     Message(Bytes),
     /// CRLF CRLF: answer with CRLF.
     Ping,
@@ -21,12 +21,12 @@ pub enum Framed {
 }
 
 impl Stream {
-    /// Takes what was read from the connection.
+    /// Adds octets read from the connection.
     pub fn push(&mut self, octets: &[u8]) {
         self.0.extend_from_slice(octets);
     }
 
-    /// The next event; call until it says `Wait` or `Broken`.
+    /// Returns the next event; to be called until it is `Wait` or `Broken`.
     pub fn take(&mut self) -> Framed {
         if self.0.starts_with(b"\r\n\r\n") {
             self.0.advance(4);

@@ -2,7 +2,7 @@ use super::{Message, Start};
 use bytes::{BufMut, Bytes, BytesMut};
 
 impl Message {
-    /// The octets on the wire: headers in order, one Content-Length at the end.
+    /// Writes the octets for the wire: headers in order, one Content-Length at the end.
     #[must_use]
     pub fn write(&self) -> Bytes {
         let size: usize = self.headers.iter().map(|h| h.name.as_str().len() + h.value.len() + 4).sum();

@@ -1,20 +1,20 @@
-//! A request that was challenged is said again with credentials (RFC 3261 §22.2, §22.3).
+//! Challenged requests are repeated with credentials (RFC 3261 §22.2, §22.3).
 
-use super::{Hearing, Wire};
+use super::{Outcome, Outgoing};
 use crate::dialog::{Dialog, State};
 use crate::digest::{Credentials, answered, challenges};
 use crate::message::{Message, Start};
 
-/// What a 401 or 407 to `request` comes to: the request again, once it is in the record that its CSeq has risen. `None` where
-/// it is a refusal like any other: nothing that we can answer, or our answer was not good enough.
-pub fn challenged(
+/// Answers a 401 or 407 to `request`: repeats the request with credentials, once its new CSeq is in the record. `None` if it
+/// is a refusal like any other: we cannot answer it, or our answer was rejected.
+pub fn answer_challenge(
     dialog: &mut Dialog,
     request: &Message,
     response: &Message,
     who: &Credentials,
     cnonce: &str,
     branch: &str,
-) -> Option<Hearing> {
+) -> Option<Outcome> {
     let Start::Request { method, uri } = &request.start else { return None };
     let of_a_leg = match dialog.state {
         State::Outgoing | State::Active => true,
@@ -31,15 +31,15 @@ pub fn challenged(
         let of_it =
             |value: &[u8]| answered(value, challenge.proxy).is_some_and(|a| a.realm == challenge.realm);
         if again.all(challenge.header()).any(|v| of_it(v)) {
-            // Once more where the password was right and the nonce too old (RFC 7616 §3.3), no third time.
-            if !challenge.stale || old <= dialog.stale {
+            // Repeated once if the password was right and the nonce too old (RFC 7616 §3.3), not a third time.
+            if !challenge.stale || old <= dialog.stale_retry_cseq {
                 return None;
             }
             stale = true;
         }
         again.headers.retain(|h| h.name.as_str() != challenge.header() || !of_it(&h.value));
     }
-    // What answers another realm stays, with a count of its own: a nonce is never used twice with one nc.
+    // Credentials for another realm stay, with a count of their own: a nonce is never used twice with one nc.
     for header in &mut again.headers {
         let proxy = header.name.as_str() == "Proxy-Authorization";
         if proxy || header.name.as_str() == "Authorization" {
@@ -56,7 +56,7 @@ pub fn challenged(
     dialog.local_cseq = dialog.local_cseq.max(old) + 1;
     let (number, method) = (dialog.local_cseq, method.clone());
     if stale {
-        dialog.stale = number;
+        dialog.stale_retry_cseq = number;
     }
     let mut via = request.via()?;
     via.set("branch", branch.to_owned());
@@ -68,14 +68,18 @@ pub fn challenged(
         }
     }
     if method == "INVITE" {
-        if dialog.opened == old {
-            dialog.opened = number;
+        if dialog.invite_cseq == old {
+            dialog.invite_cseq = number;
             dialog.invite = again.write().to_vec();
             dialog.proceeding = false;
         }
-        if dialog.asking == Some(old) {
-            dialog.asking = Some(number);
+        if dialog.local_offer_cseq == Some(old) {
+            dialog.local_offer_cseq = Some(number);
         }
     }
-    Some(Hearing { after: vec![Wire::Request(again)], keep: true, ..Hearing::default() })
+    Some(Outcome {
+        send_after_commit: vec![Outgoing::Request(again)],
+        must_commit: true,
+        ..Outcome::default()
+    })
 }

@@ -1,20 +1,20 @@
 use crate::message::{Message, Start};
 
-/// What names a transaction: branch, sent-by and method, the ACK under its INVITE (RFC 3261 §17.1.3, §17.2.3).
+/// Key of a transaction: branch, sent-by and method; an ACK has that of its INVITE (RFC 3261 §17.1.3, §17.2.3).
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Key {
-    /// True for ours as a client.
+    /// Client transaction.
     pub client: bool,
     /// Branch, or for an RFC 2543 peer everything that its transactions are matched by.
     pub branch: String,
     /// Host and port of the top Via; empty for clients.
     pub sent_by: String,
-    /// `INVITE` for ACK.
+    /// Method; `INVITE` for ACK.
     pub method: String,
 }
 
 impl Key {
-    /// The server transaction that a request belongs to.
+    /// Returns the key of the server transaction that a request belongs to.
     #[must_use]
     pub fn of_request(message: &Message) -> Option<Key> {
         let Start::Request { method, uri } = &message.start else { return None };
@@ -37,13 +37,13 @@ impl Key {
         Some(Key { client: false, branch, sent_by, method })
     }
 
-    /// The INVITE transaction that a CANCEL means (§9.2).
+    /// Returns the key of the INVITE transaction that a CANCEL names (§9.2).
     #[must_use]
     pub fn cancelled_by(message: &Message) -> Option<Key> {
         Some(Key { method: "INVITE".into(), ..Key::of_request(message)? })
     }
 
-    /// The client transaction that a response belongs to.
+    /// Returns the key of the client transaction that a response belongs to.
     #[must_use]
     pub fn of_response(message: &Message) -> Option<Key> {
         let branch = message.via()?.branch()?.to_owned();

@@ -4,20 +4,20 @@ use super::{T1, T2, T4, TIMEOUT, TIMER_D};
 use signal::Time;
 use smallvec::{SmallVec, smallvec};
 
-/// Which of the four.
+/// Kind of transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// RFC 3261 §17.1.1 with RFC 6026 §7.2.
+    /// INVITE client (RFC 3261 §17.1.1, RFC 6026 §7.2).
     InviteClient,
-    /// §17.1.2.
+    /// Non-INVITE client (§17.1.2).
     Client,
-    /// §17.2.1 with RFC 6026 §7.1.
+    /// INVITE server (§17.2.1, RFC 6026 §7.1).
     InviteServer,
-    /// §17.2.2.
+    /// Non-INVITE server (§17.2.2).
     Server,
 }
 
-/// States; `Calling` is Trying where the RFC says so.
+/// State of a transaction; `Calling` is also the RFC's Trying.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
     /// Calling, Trying.
@@ -26,22 +26,22 @@ pub enum State {
     Proceeding,
     /// A final response other than 2xx to INVITE.
     Completed,
-    /// The ACK for it came.
+    /// The ACK for that response came.
     Confirmed,
     /// 2xx to INVITE (RFC 6026).
     Accepted,
-    /// To be forgotten.
+    /// Over.
     Terminated,
 }
 
-/// What to do.
+/// Action to take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Act {
     /// Put the last request or response on the wire (again).
     Send,
     /// Send the ACK for a final response that is no 2xx.
     Acknowledge,
-    /// Hand what arrived to the transaction user.
+    /// Give the message to the transaction user.
     Deliver,
     /// Tell the user that nothing came: Timer B, F or H.
     TimedOut,
@@ -50,8 +50,8 @@ pub enum Act {
 /// Acts of one step; at most two.
 pub type Acts = SmallVec<[Act; 2]>;
 
-/// An INVITE of which nothing was heard for so long after a provisional response is nobody's any more, ms: its user has its own,
-/// shorter patience, and says provisional responses again each minute.
+/// Longest silence of an INVITE after a provisional response, ms. Its user gives up earlier, and sends provisional responses
+/// each minute.
 const PATIENCE: u64 = 300_000;
 
 /// One transaction.
@@ -60,14 +60,14 @@ pub struct Machine {
     kind: Kind,
     state: State,
     reliable: bool,
-    /// Timers A, E, G: when to send again, and the interval after that.
+    /// Timers A, E, G: time of the next retransmission, and its interval.
     again: Option<(Time, u64)>,
     /// Timers B, D, F, H, I, J, K, L, M: the end of the state.
     end: Option<Time>,
 }
 
 impl Machine {
-    /// A client transaction whose request is to be sent now, or a server transaction whose request has just come.
+    /// Starts a client transaction, whose request is to be sent now, or a server transaction, whose request has just come.
     #[must_use]
     pub fn new(kind: Kind, reliable: bool, now: Time) -> (Machine, Acts) {
         let mut machine = Machine { kind, state: State::Calling, reliable, again: None, end: None };
@@ -83,26 +83,26 @@ impl Machine {
                 (machine, smallvec![Act::Deliver])
             }
             Kind::Server => {
-                // Whoever asked has given up by then (Timer F); an answer that never comes costs no memory for ever.
+                // The client has given up by then (Timer F); a missing answer holds no memory for ever.
                 machine.end = Some(now + TIMEOUT);
                 (machine, smallvec![Act::Deliver])
             }
         }
     }
 
-    /// Where it stands.
+    /// Returns the state.
     #[must_use]
     pub fn state(&self) -> State {
         self.state
     }
 
-    /// Which it is.
+    /// Returns the kind.
     #[must_use]
     pub fn kind(&self) -> Kind {
         self.kind
     }
 
-    /// The next timer.
+    /// Returns the time of the next timer.
     #[must_use]
     pub fn deadline(&self) -> Option<Time> {
         match (self.again, self.end) {
@@ -111,7 +111,7 @@ impl Machine {
         }
     }
 
-    /// Client: a response came.
+    /// Handles a response to a client transaction.
     pub fn response(&mut self, code: u16, now: Time) -> Acts {
         let early = matches!(self.state, State::Calling | State::Proceeding);
         match (self.kind, code) {
@@ -121,13 +121,13 @@ impl Machine {
                 smallvec![Act::Deliver]
             }
             (Kind::InviteClient, 200..=299) if early => {
-                self.settle(State::Accepted, now, TIMEOUT);
+                self.enter(State::Accepted, now, TIMEOUT);
                 smallvec![Act::Deliver]
             }
             // Forked and repeated 2xx all reach the user, who acknowledges each.
             (Kind::InviteClient, 200..=299) if self.state == State::Accepted => smallvec![Act::Deliver],
             (Kind::InviteClient, 300..) if early => {
-                self.settle(State::Completed, now, if self.reliable { 0 } else { TIMER_D });
+                self.enter(State::Completed, now, if self.reliable { 0 } else { TIMER_D });
                 smallvec![Act::Acknowledge, Act::Deliver]
             }
             (Kind::InviteClient, 300..) if self.state == State::Completed => smallvec![Act::Acknowledge],
@@ -136,17 +136,17 @@ impl Machine {
                 smallvec![Act::Deliver]
             }
             (Kind::Client, 200..) if early => {
-                self.settle(State::Completed, now, if self.reliable { 0 } else { T4 });
+                self.enter(State::Completed, now, if self.reliable { 0 } else { T4 });
                 smallvec![Act::Deliver]
             }
             _ => Acts::new(),
         }
     }
 
-    /// Server: the request came again.
+    /// Handles a retransmission of the request of a server transaction.
     pub fn request(&mut self) -> Acts {
         match (self.kind, self.state) {
-            // Nothing was answered yet, or the user repeats its 2xx by itself.
+            // No answer yet, or the user repeats its 2xx by itself.
             (Kind::Server, State::Calling) | (_, State::Accepted | State::Confirmed | State::Terminated) => {
                 Acts::new()
             }
@@ -155,32 +155,32 @@ impl Machine {
         }
     }
 
-    /// Server: the user answers. Nothing is sent for an answer that does not fit the state.
+    /// Handles the user's answer in a server transaction; one that does not fit the state is not sent.
     pub fn respond(&mut self, code: u16, now: Time) -> Acts {
         let early = matches!(self.state, State::Calling | State::Proceeding);
         match (self.kind, code) {
-            (Kind::InviteServer, 100..=199) if early => self.settle(State::Proceeding, now, PATIENCE),
+            (Kind::InviteServer, 100..=199) if early => self.enter(State::Proceeding, now, PATIENCE),
             (Kind::Server, 100..=199) if early => self.state = State::Proceeding,
-            (Kind::InviteServer, 200..=299) if early => self.settle(State::Accepted, now, TIMEOUT),
+            (Kind::InviteServer, 200..=299) if early => self.enter(State::Accepted, now, TIMEOUT),
             // RFC 6026 §7.1: further 2xx of the user go through.
             (Kind::InviteServer, 200..=299) if self.state == State::Accepted => {}
             (Kind::InviteServer, 300..) if early => {
-                self.settle(State::Completed, now, TIMEOUT);
+                self.enter(State::Completed, now, TIMEOUT);
                 self.repeat(now, T1);
             }
             (Kind::Server, 200..) if early => {
-                self.settle(State::Completed, now, if self.reliable { 0 } else { TIMEOUT })
+                self.enter(State::Completed, now, if self.reliable { 0 } else { TIMEOUT })
             }
             _ => return Acts::new(),
         }
         smallvec![Act::Send]
     }
 
-    /// INVITE server: the ACK came. The one for a 2xx is the dialog's.
+    /// Handles the ACK in an INVITE server transaction. The ACK for a 2xx is the dialog's.
     pub fn ack(&mut self, now: Time) -> Acts {
         match (self.kind, self.state) {
             (Kind::InviteServer, State::Completed) => {
-                self.settle(State::Confirmed, now, if self.reliable { 0 } else { T4 });
+                self.enter(State::Confirmed, now, if self.reliable { 0 } else { T4 });
                 Acts::new()
             }
             (Kind::InviteServer, State::Accepted) => smallvec![Act::Deliver],
@@ -188,7 +188,7 @@ impl Machine {
         }
     }
 
-    /// Time has passed.
+    /// Handles the timers that are due.
     pub fn tick(&mut self, now: Time) -> Acts {
         if self.end.is_some_and(|end| end <= now) {
             let unanswered = match self.kind {
@@ -215,7 +215,7 @@ impl Machine {
         self.again = (!self.reliable).then_some((now + interval, interval));
     }
 
-    fn settle(&mut self, state: State, now: Time, lasts: u64) {
+    fn enter(&mut self, state: State, now: Time, lasts: u64) {
         (self.state, self.again, self.end) = (state, None, Some(now + lasts));
     }
 }

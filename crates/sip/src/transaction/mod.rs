@@ -1,7 +1,7 @@
 //! Transactions (RFC 3261 §17, RFC 6026), sans IO.
 //!
 //! One rule: a [`Machine`] is told what arrived or that time has passed and says what to do; the [`Table`] owns machines,
-//! the octets to send again and the timers, and is bounded. Retransmission of a 2xx and its ACK are the dialog's affair
+//! the octets to retransmit and the timers, and is bounded. Retransmission of a 2xx and its ACK belong to the dialog
 //! (§13.3.1.4), not a transaction's.
 
 mod key;

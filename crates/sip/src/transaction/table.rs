@@ -8,17 +8,17 @@ use signal::Time;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
 
-/// From-tag, Call-ID, CSeq and Request-URI: what tells a merged request. The Request-URI is not in the RFC's list (§8.2.2.2): a
+/// Key of a merged request: From-tag, Call-ID, CSeq and Request-URI. The Request-URI is not in the RFC's list (§8.2.2.2): a
 /// proxy that forks to two users of ours means two calls.
 type Merge = (String, String, u32, String);
 
-/// All transactions of one edge, or of one shard of it. `F` is the flow that a message came by or goes to.
+/// All transactions of one edge, or of one shard of it. `F` is the flow of their messages.
 #[derive(Debug)]
 pub struct Table<F> {
     entries: HashMap<Key, Entry<F>>,
-    /// Deadlines, earliest first; an entry's newest is in `due`, older ones are passed over.
+    /// Deadlines, earliest first; an entry's newest is in `due`, older ones are skipped.
     timers: BinaryHeap<Reverse<(Time, Key)>>,
-    /// First requests, to tell merged ones.
+    /// First requests, to detect merged ones.
     merged: HashMap<Merge, Key>,
     out: VecDeque<Output<F>>,
     limit: usize,
@@ -28,7 +28,7 @@ pub struct Table<F> {
 struct Entry<F> {
     machine: Machine,
     flow: F,
-    /// What Act::Send puts on the wire: the request, or the last response.
+    /// Octets that Act::Send puts on the wire: the request, or the last response.
     last: Bytes,
     /// Client: the request, from which ACK and CANCEL are made.
     request: Option<Message>,
@@ -36,12 +36,12 @@ struct Entry<F> {
     merge: Option<Merge>,
 }
 
-/// What a request turned out to be.
+/// Result of matching a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Incoming {
     /// A new transaction: serve it.
     New(Key),
-    /// Known; what there was to send again is in the outputs.
+    /// Known; a retransmission, if due, is in the outputs.
     Again,
     /// The ACK for a 2xx: the dialog's.
     Ack,
@@ -49,21 +49,21 @@ pub enum Incoming {
     Merged,
     /// No room: 503, statelessly.
     Full,
-    /// No transaction can be told from it: drop it, or answer 400 statelessly.
+    /// Without a transaction key: drop it, or answer 400 statelessly.
     Unmatched,
 }
 
-/// What the shell and the user must do.
+/// Action for the shell or the transaction user.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Output<F> {
     /// Put octets on the wire.
     Send(F, Bytes),
-    /// Nothing came in time: Timer B or F (as 408), Timer H (the dialog sends BYE).
+    /// Timer B or F fired (as 408), or Timer H (the dialog sends BYE).
     TimedOut(Key),
 }
 
 impl<F: Clone> Table<F> {
-    /// An empty table for at most `limit` transactions.
+    /// Makes an empty table for at most `limit` transactions.
     #[must_use]
     pub fn new(limit: usize) -> Table<F> {
         Table {
@@ -75,25 +75,25 @@ impl<F: Clone> Table<F> {
         }
     }
 
-    /// Transactions held.
+    /// Returns the number of transactions held.
     #[must_use]
     pub fn len(&self) -> usize {
         self.entries.len()
     }
 
-    /// None held.
+    /// Returns true if no transaction is held.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 
-    /// Where a transaction stands.
+    /// Returns the state of a transaction.
     #[must_use]
     pub fn state(&self, key: &Key) -> Option<State> {
         self.entries.get(key).map(|e| e.machine.state())
     }
 
-    /// A request came, already screened.
+    /// Matches a validated request.
     pub fn request(&mut self, message: &Message, flow: F, reliable: bool, now: Time) -> Incoming {
         let (Some(key), Start::Request { method, .. }) = (Key::of_request(message), &message.start) else {
             return Incoming::Unmatched;
@@ -101,7 +101,7 @@ impl<F: Clone> Table<F> {
         if let Some(entry) = self.entries.get_mut(&key) {
             let acts = if method == "ACK" { entry.machine.ack(now) } else { entry.machine.request() };
             let deliver = acts.contains(&Act::Deliver);
-            self.perform(&key, &acts);
+            self.execute(&key, &acts);
             return if deliver { Incoming::Ack } else { Incoming::Again };
         }
         if method == "ACK" {
@@ -129,7 +129,7 @@ impl<F: Clone> Table<F> {
         Incoming::New(key)
     }
 
-    /// The user answers a request. False when the transaction is gone or the answer does not fit its state.
+    /// Answers a request. Returns false if the transaction is gone or the answer does not fit its state.
     pub fn respond(&mut self, key: &Key, response: &Message, now: Time) -> bool {
         let (Some(entry), Some(code)) = (self.entries.get_mut(key), response.code()) else { return false };
         let acts = entry.machine.respond(code, now);
@@ -137,17 +137,17 @@ impl<F: Clone> Table<F> {
             return false;
         }
         entry.last = response.write();
-        self.perform(key, &acts);
+        self.execute(key, &acts);
         true
     }
 
-    /// The user sends a request. `None` when there is no room or the request has no branch of ours.
+    /// Sends a request. Returns `None` if there is no room or the request has no branch of ours.
     pub fn send(&mut self, request: Message, flow: F, reliable: bool, now: Time) -> Option<Key> {
         let Start::Request { method, .. } = &request.start else { return None };
         let branch = request.via()?.branch()?.to_owned();
         let key = Key { client: true, branch, sent_by: String::new(), method: method.clone() };
         if self.entries.contains_key(&key) {
-            // Said again by a redrive: the machine repeats it by itself.
+            // Ordered again by a redrive: the machine retransmits by itself.
             return Some(key);
         }
         if self.entries.len() >= self.limit {
@@ -160,14 +160,15 @@ impl<F: Clone> Table<F> {
             key.clone(),
             Entry { machine, flow, last, request: Some(request), due: None, merge: None },
         );
-        self.perform(&key, &acts);
+        self.execute(&key, &acts);
         Some(key)
     }
 
-    /// A response came: its transaction when the user must hear it, `Ok(None)` when it was absorbed, or is none to that request.
+    /// Matches a response. Returns its transaction if the user must hear it, `Ok(None)` if it was absorbed or does not answer
+    /// that request.
     ///
     /// # Errors
-    /// `Err` for a response of no transaction here: drop it, or hand it to the edge that holds it.
+    /// `Err` for a response of no transaction here: drop it, or forward it to the edge that holds it.
     #[allow(clippy::result_unit_err, reason = "there is nothing more to say")]
     pub fn response(&mut self, message: &Message, now: Time) -> Result<Option<Key>, ()> {
         // More than one Via: it is not ours (§8.1.3.3).
@@ -183,23 +184,23 @@ impl<F: Clone> Table<F> {
             self.out.push_back(Output::Send(entry.flow.clone(), ack.write()));
         }
         let deliver = acts.contains(&Act::Deliver);
-        self.perform(&key, &acts);
+        self.execute(&key, &acts);
         Ok(deliver.then_some(key))
     }
 
-    /// The request of a client transaction.
+    /// Returns the request of a client transaction.
     #[must_use]
     pub fn asked(&self, key: &Key) -> Option<&Message> {
         self.entries.get(key)?.request.as_ref()
     }
 
-    /// Where a transaction's messages go.
+    /// Returns the flow of a transaction.
     #[must_use]
     pub fn flow(&self, key: &Key) -> Option<&F> {
         self.entries.get(key).map(|e| &e.flow)
     }
 
-    /// Nobody waits for the answer to this request any more.
+    /// Drops a client transaction whose answer nobody waits for.
     pub fn abandon(&mut self, key: &Key) {
         let waits = |e: &Entry<F>| matches!(e.machine.state(), State::Calling | State::Proceeding);
         if key.client && self.entries.get(key).is_some_and(waits) {
@@ -208,7 +209,7 @@ impl<F: Clone> Table<F> {
         }
     }
 
-    /// Nothing can be sent there: requests that nobody has answered yet end. Their keys.
+    /// Ends the unanswered requests to a flow that cannot be sent to. Returns their keys.
     pub fn fail(&mut self, flow: &F) -> Vec<Key>
     where
         F: PartialEq,
@@ -224,7 +225,7 @@ impl<F: Clone> Table<F> {
         keys
     }
 
-    /// Timers that are due.
+    /// Handles the timers that are due.
     pub fn tick(&mut self, now: Time) {
         while let Some(Reverse((at, _))) = self.timers.peek()
             && *at <= now
@@ -233,22 +234,22 @@ impl<F: Clone> Table<F> {
             let Some(entry) = self.entries.get_mut(&key).filter(|e| e.due == Some(at)) else { continue };
             entry.due = None;
             let acts = entry.machine.tick(now);
-            self.perform(&key, &acts);
+            self.execute(&key, &acts);
         }
     }
 
-    /// When to tick next.
+    /// Returns the time of the next tick.
     #[must_use]
     pub fn deadline(&self) -> Option<Time> {
         self.timers.peek().map(|Reverse((at, _))| *at)
     }
 
-    /// What to do next.
+    /// Returns the next output.
     pub fn poll(&mut self) -> Option<Output<F>> {
         self.out.pop_front()
     }
 
-    fn perform(&mut self, key: &Key, acts: &[Act]) {
+    fn execute(&mut self, key: &Key, acts: &[Act]) {
         let Some(entry) = self.entries.get(key) else { return };
         for act in acts {
             match act {
@@ -273,7 +274,7 @@ impl<F: Clone> Table<F> {
         self.sweep();
     }
 
-    /// Timers that were passed over do not outweigh the live ones.
+    /// Removes skipped timers once they outweigh the live ones.
     fn sweep(&mut self) {
         if self.timers.len() > 2 * self.entries.len() {
             let live = |at: Time, key: &Key| self.entries.get(key).is_some_and(|e| e.due == Some(at));
@@ -309,8 +310,8 @@ fn merge_key(message: &Message) -> Option<Merge> {
     Some((message.from()?.tag()?.to_owned(), message.call_id()?.to_owned(), cseq.number, uri.clone()))
 }
 
-/// The ACK for a final response that is no 2xx (§17.1.1.3): the INVITE's Request-URI, top Via, Route, From, Call-ID and
-/// CSeq number, the response's To.
+/// Makes the ACK for a final response that is not a 2xx (§17.1.1.3): the INVITE's Request-URI, top Via, Route, From, Call-ID
+/// and CSeq number, the response's To.
 #[must_use]
 pub fn ack(invite: &Message, response: &Message) -> Message {
     let uri = if let Start::Request { uri, .. } = &invite.start { uri.clone() } else { String::new() };
@@ -323,5 +324,5 @@ pub fn ack(invite: &Message, response: &Message) -> Message {
     ack.with("CSeq", format!("{number} ACK"))
 }
 
-/// How long a user waits for the final response to an INVITE that it cancelled (§9.1).
+/// Longest wait for the final response to a cancelled INVITE (§9.1).
 pub const CANCEL_GUARD: u64 = 64 * T1;

@@ -64,7 +64,7 @@ impl Bench {
                 }
                 Output::Ask(ticket, ask) => self.asks.push((ticket, ask)),
                 Output::Said(said) => self.said.push(said),
-                Output::Hand(ticket, edge, handover) => self.hands.push((ticket, edge, handover)),
+                Output::Forward(ticket, edge, handover) => self.hands.push((ticket, edge, handover)),
             }
         }
     }
@@ -169,8 +169,8 @@ pub fn answered(b: &mut Bench) -> (Heard, Said, String) {
         ("sip:2041@pbx.example", "sip:2700@192.0.2.1")
     );
     assert_eq!(opening.link, "pbx");
-    let rung = b.say(state(heard.leg, 1, heard.dialog.clone()), 2, Signal::Ringing, None);
-    let said = b.say(state(heard.leg, 2, rung.dialog.unwrap()), 3, Signal::Answer(media()), None);
+    let last_provisional = b.say(state(heard.leg, 1, heard.dialog.clone()), 2, Signal::Ringing, None);
+    let said = b.say(state(heard.leg, 2, last_provisional.dialog.unwrap()), 3, Signal::Answer(media()), None);
     let to = b.sent.last().unwrap().text("To").unwrap().to_owned();
     assert!(!b.sent.last().unwrap().body.is_empty());
     assert_eq!(b.codes(), ["180", "200"]);

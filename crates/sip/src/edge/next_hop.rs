@@ -1,10 +1,10 @@
-//! Where requests of ours go (RFC 3261 §8.1.2, §12.2.1.1), and where the peer's may come from (§12.2.2).
+//! Next hop of our requests (RFC 3261 §8.1.2, §12.2.1.1), and allowed sources of the peer's messages (§12.2.2).
 //!
 //! One rule: a peer names the next hop by route or Contact only within its trunk's addresses. Names are not looked up here,
-//! and a phone behind NAT writes an address that nobody reaches: both are served where the peer's last request came from.
+//! and a phone behind NAT writes an unreachable address: requests to both go where the peer's last request came from.
 
+use super::config::PORT;
 use super::leg::Arrival;
-use super::link::PORT;
 use super::{Edge, Flow, Trunk};
 use crate::dialog::{Dialog, Membership};
 use crate::message::{Message, Start};
@@ -12,43 +12,50 @@ use crate::uri::{NameAddr, Uri};
 use std::net::{IpAddr, SocketAddr};
 
 impl Edge {
-    /// The trunk that a dialog goes by.
+    /// Returns the trunk of a dialog.
     pub(super) fn trunk(&self, dialog: &Dialog) -> Option<&Trunk> {
         self.config.trunks.iter().find(|trunk| trunk.name == dialog.link)
     }
 
-    /// Returns true if messages of a dialog may come from there: from its trunk, from the address that its flow has, or from
-    /// anywhere where the trunk's phones roam.
+    /// Returns true if messages of a dialog may come from this address: its trunk's, its flow's, or any if the trunk's phones
+    /// roam.
     pub(super) fn accepts_from(&self, dialog: &Dialog, ip: IpAddr) -> bool {
         let trunk = self.trunk(dialog).is_some_and(|trunk| trunk.roaming || trunk.owns(ip));
         trunk || Flow::parse(&dialog.flow).is_some_and(|flow| flow.peer.ip() == ip)
     }
 
-    /// Tells whether a message belongs to a dialog, by what it says and by where it comes from (RFC 3261 §12.2.2). What answers
-    /// a request of a transaction here was matched with that request.
+    /// Returns the membership of a message in a dialog, by content and source (RFC 3261 §12.2.2). A response of a transaction
+    /// here was matched with its request before.
     pub(super) fn membership(&self, dialog: &Dialog, arrival: &Arrival) -> Membership {
         let message = &arrival.message;
         match message.code() {
-            Some(_) if !arrival.orphan => Membership::Own,
+            Some(_) if !arrival.no_transaction => Membership::Own,
             _ if !self.accepts_from(dialog, arrival.flow.peer.ip()) => Membership::Foreign,
             Some(_) => dialog.membership_of_response(message),
             None => dialog.membership_of_request(message),
         }
     }
 
-    /// The next hop of a request, its Via made fit for it. `back`: where what it answers came from, for want of better.
-    pub(super) fn ahead(&self, dialog: Option<&Dialog>, request: &mut Message, back: Flow) -> Flow {
-        let Some(dialog) = dialog else { return back };
-        let fallback = Flow::parse(&dialog.next).or(Flow::parse(&dialog.flow)).unwrap_or(back);
-        let flow = self.named(dialog, request, fallback).unwrap_or(fallback);
+    /// Returns the next hop of a request, and writes its transport into the Via. `response_flow` is the last resort: the flow
+    /// of the message that the request follows.
+    pub(super) fn next_hop(
+        &self,
+        dialog: Option<&Dialog>,
+        request: &mut Message,
+        response_flow: Flow,
+    ) -> Flow {
+        let Some(dialog) = dialog else { return response_flow };
+        let fallback =
+            Flow::parse(&dialog.fallback_flow).or(Flow::parse(&dialog.flow)).unwrap_or(response_flow);
+        let flow = self.route_hop(dialog, request, fallback).unwrap_or(fallback);
         transport(request, flow.tcp);
         flow
     }
 
-    /// What the top route names, else the Request-URI; for a strict router that is the Request-URI.
-    fn named(&self, dialog: &Dialog, request: &Message, fallback: Flow) -> Option<Flow> {
+    /// Returns the flow that the top route names, else the Request-URI; a strict router's URI is the Request-URI.
+    fn route_hop(&self, dialog: &Dialog, request: &Message, fallback: Flow) -> Option<Flow> {
         let Start::Request { uri, .. } = &request.start else { return None };
-        // What opens a dialog, and its CANCEL, go where the trunk is.
+        // The request that opens a dialog, and its CANCEL, go to the trunk.
         request.to()?.tag()?;
         let routes = if dialog.strict().is_some() { vec![] } else { request.list("Route") };
         let hop = match routes.first() {

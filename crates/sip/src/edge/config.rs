@@ -1,4 +1,4 @@
-//! What the edge is told of its surroundings and what it gives back.
+//! Configuration and outputs of the edge.
 
 use crate::digest::Credentials;
 use crate::message::Message;
@@ -7,18 +7,18 @@ use signal::{Ask, Handover, Said};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
-/// Where no port is named (RFC 3261 §19.1.2).
+/// Default port (RFC 3261 §19.1.2).
 pub(super) const PORT: u16 = 5060;
 
-/// Where a message came from or goes to.
+/// Transport and address that a message came from or goes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Flow {
-    /// TCP, else UDP.
+    /// True for TCP, false for UDP.
     pub tcp: bool,
-    /// The peer; an IPv4 address never in its IPv6 form.
+    /// Address of the peer; an IPv4 address never in its IPv6 form.
     pub peer: SocketAddr,
-    /// UDP: which of our sockets, in the order of `[sip] listen`; answers leave by the one that was asked. Another instance may
-    /// have others: a hint to it.
+    /// UDP: index of our socket, in the order of `[sip] listen`; answers leave by the socket that the request came to. A hint
+    /// only: another instance may have other sockets.
     pub listen: u8,
 }
 
@@ -34,19 +34,19 @@ impl fmt::Display for Flow {
 }
 
 impl Flow {
-    /// By UDP, from the first socket that reaches it.
+    /// Makes a flow by UDP, from the first socket that reaches the peer.
     #[must_use]
     pub fn udp(peer: SocketAddr) -> Flow {
         Flow { tcp: false, peer: canonical(peer), listen: 0 }
     }
 
-    /// By TCP.
+    /// Makes a flow by TCP.
     #[must_use]
     pub fn tcp(peer: SocketAddr) -> Flow {
         Flow { tcp: true, ..Flow::udp(peer) }
     }
 
-    /// Reads what `Display` wrote.
+    /// Reads the text that `Display` wrote.
     #[must_use]
     pub fn parse(text: &str) -> Option<Flow> {
         let (scheme, peer) = text.split_once("://")?;
@@ -54,9 +54,9 @@ impl Flow {
         Some(Flow { tcp: scheme == "tcp", peer: peer.parse().ok()?, listen: listen.parse().ok()? })
     }
 
-    /// Where the answers to a request go that came by this flow: back on its connection, on UDP to the source port if the top
-    /// Via asks for that (rport, RFC 3581 §4), else to the port of its sent-by (RFC 3261 §18.2.2). Never to another address
-    /// than the source's: a forged Via sends nothing to third parties.
+    /// Returns the flow of the answers to a request that came by this flow: its connection, on UDP the source port if the top
+    /// Via asks for that (rport, RFC 3581 §4), else the port of its sent-by (RFC 3261 §18.2.2). Never another address than
+    /// the source's: a forged Via sends nothing to third parties.
     #[must_use]
     pub(super) fn answering(self, request: &Message) -> Flow {
         let via = request.via().filter(|via| !self.tcp && via.param("rport").is_none());
@@ -65,27 +65,27 @@ impl Flow {
     }
 }
 
-/// A trunk, its host resolved by the shell.
+/// Trunk, its host resolved by the shell.
 #[derive(Clone, Debug)]
 pub struct Trunk {
-    /// As [`signal::Opening::link`] names it.
+    /// Name, as in [`signal::Opening::link`].
     pub name: String,
     /// Host (and port) of its URI.
     pub host: String,
-    /// Where its calls go.
+    /// Flow of our calls to it.
     pub flow: Flow,
-    /// Networks whose INVITEs are taken without digest: address and prefix length.
+    /// Networks whose INVITEs are accepted without digest: address and prefix length.
     pub sources: Vec<(IpAddr, u8)>,
-    /// Its phones change networks: messages within a call may come from anywhere.
+    /// Messages within a call may come from any address: its phones change networks.
     pub roaming: bool,
-    /// What it knows us by, where it challenges our requests.
+    /// Credentials for the requests of ours that it challenges.
     pub credentials: Option<Credentials>,
 }
 
-/// What the shell knows and the edge needs.
+/// Configuration of the edge, from the shell.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// This instance.
+    /// Id of this instance.
     pub instance: String,
     /// Host and port for Via and Contact.
     pub advertise: String,
@@ -93,11 +93,11 @@ pub struct Config {
     pub address: IpAddr,
     /// Trunks.
     pub trunks: Vec<Trunk>,
-    /// Most legs held; more are answered with 503.
+    /// Most legs held; further calls get 503.
     pub max_legs: usize,
 }
 
-/// What the shell must do.
+/// Action for the shell.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Output {
     /// Put octets on the wire.
@@ -106,18 +106,19 @@ pub enum Output {
     Ask(u64, Ask),
     /// The answer to a [`signal::Say`].
     Said(Said),
-    /// Give the message to the edge of this instance id, for its [`Edge::take`](super::Edge::take), and bring whether it took it
-    /// to [`Edge::handed`](super::Edge::handed): its transaction is there. Nobody there counts as not taken.
-    Hand(u64, String, Handover),
+    /// Give the message to the edge of this instance id, which holds its transaction, for its
+    /// [`Edge::receive_forwarded`](super::Edge::receive_forwarded), and bring its answer to
+    /// [`Edge::forward_result`](super::Edge::forward_result). No edge there counts as not taken.
+    Forward(u64, String, Handover),
 }
 
 impl Trunk {
-    /// Whether this is an address of the trunk: where its calls go, or where they come from.
+    /// Returns true for an address of the trunk: one that our calls go to, or that its calls come from.
     pub(super) fn owns(&self, ip: IpAddr) -> bool {
         self.flow.peer.ip().to_canonical() == ip.to_canonical() || self.sends_from(ip)
     }
 
-    /// Whether its INVITEs may come from there.
+    /// Returns true for an address that its INVITEs may come from.
     pub(super) fn sends_from(&self, ip: IpAddr) -> bool {
         self.sources.iter().any(|source| within(ip, *source))
     }

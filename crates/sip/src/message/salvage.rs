@@ -1,19 +1,19 @@
-//! What can be told of a request that could not be read: enough to answer it, or nothing.
+//! Salvages from a malformed request what an answer to it needs.
 
 use super::{Header, Message, Name, Start};
 use bytes::Bytes;
 
-/// Octets that are looked at.
+/// Most octets read.
 const SIGHT: usize = 8 * 1024;
-/// What an answer copies (RFC 3261 §8.2.6.2).
+/// Headers that an answer copies (RFC 3261 §8.2.6.2).
 const COPIED: &[&str] = &["Via", "From", "To", "Call-ID", "CSeq"];
-/// Most lines copied; an answer is never larger than what it answers.
+/// Most lines copied; an answer is never larger than its request.
 const MAX_COPIED: usize = 40;
 
-/// The skeleton of a request that breaks the framing: method and the headers that an answer copies, for a stateless 400,
-/// 505 or 513. `None` where nobody could be answered: a response, an ACK, no readable top Via, headers beyond sight.
+/// Returns the skeleton of a request that breaks the framing: method and the headers that an answer copies, for a stateless
+/// 400, 505 or 513. `None` if it cannot be answered: a response, an ACK, no readable top Via, headers too far behind.
 #[must_use]
-pub fn rescue(octets: &Bytes) -> Option<Message> {
+pub fn salvage(octets: &Bytes) -> Option<Message> {
     let skipped = octets.iter().take_while(|b| b"\r\n".contains(b)).count();
     let text = &octets[skipped..octets.len().min(skipped + SIGHT)];
     let mut lines = text.split(|b| *b == b'\n').map(|l| l.strip_suffix(b"\r").unwrap_or(l));
@@ -47,7 +47,7 @@ mod tests {
     #[test]
     fn what_names_its_sender_is_answered_and_nothing_else() {
         let broken = "INVITE sip:a b SIP/2.0\r\nVia: SIP/2.0/UDP h;branch=z9hG4bKx\r\nno colon\r\nf: <sip:a@b>;tag=1\r\nFrom: twice\r\n\r\nVia: body";
-        let found = rescue(&Bytes::from(broken)).map(|m| m.write()).unwrap_or_default();
+        let found = salvage(&Bytes::from(broken)).map(|m| m.write()).unwrap_or_default();
         let found = String::from_utf8_lossy(&found).into_owned();
         assert!(found.starts_with("INVITE ") && found.contains("From: <sip:a@b>;tag=1\r\n"), "{found}");
         assert_eq!(found.matches("Via").count(), 1);
@@ -56,7 +56,7 @@ mod tests {
             broken.replace("SIP/2.0/UDP", "SIP/2.0"),
             "GET / HTTP/1.1\r\n\r\n".into(),
         ] {
-            assert_eq!(rescue(&Bytes::from(mute.clone())), None, "{mute}");
+            assert_eq!(salvage(&Bytes::from(mute.clone())), None, "{mute}");
         }
     }
 }

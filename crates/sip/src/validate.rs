@@ -1,6 +1,6 @@
-//! Does a request make sense, and can it be served here? (RFC 3261 §8.2, interworking §10.6)
+//! Validation of requests: is it well formed, and is it served here? (RFC 3261 §8.2, interworking §10.6)
 //!
-//! Checks in the RFC's order; the first that fails names the answer. Reading never judges, this never reads.
+//! One rule: checks follow the RFC's order; the first that fails gives the answer. The reader never judges, this never reads.
 
 use crate::message::{CSeq, Message, Start, Via};
 use crate::uri::{NameAddr, Uri, members};
@@ -11,8 +11,8 @@ pub const ALLOW: &[&str] = &["INVITE", "ACK", "BYE", "CANCEL", "OPTIONS", "UPDAT
 const KNOWN: &[&str] = &["REGISTER", "SUBSCRIBE", "NOTIFY", "PUBLISH", "MESSAGE", "REFER", "PRACK"];
 /// Bodies of INFO that are understood; another is 415.
 pub const INFO_BODIES: &[&str] = &["application/dtmf-relay", "application/dtmf"];
-/// Extensions that a peer may require of us. 100rel and timer may be offered to us (Supported), and are then not used; a peer
-/// that cannot do without is told so (420).
+/// Extensions that a peer may require of us. 100rel and timer may be offered to us (Supported) and are then not used; a peer
+/// that requires them gets 420.
 pub const SUPPORTED: &[&str] = &[];
 
 /// An answer that refuses a request, with the header it must carry.
@@ -20,7 +20,7 @@ pub const SUPPORTED: &[&str] = &[];
 pub struct Refusal {
     /// Status code.
     pub code: u16,
-    /// Reason phrase; for 400 it says what is wrong.
+    /// Reason phrase; for 400 it names the fault.
     pub phrase: &'static str,
     /// Mandatory header of that answer (R-SIP-10).
     pub header: Option<(&'static str, String)>,
@@ -30,7 +30,7 @@ fn refuse(code: u16, phrase: &'static str) -> Result<(), Refusal> {
     Err(Refusal { code, phrase, header: None })
 }
 
-/// Judges a request.
+/// Validates a request.
 ///
 /// # Errors
 /// The answer to refuse it with. ACK is never answered: drop it then.
@@ -67,7 +67,7 @@ pub fn request(message: &Message) -> Result<(), Refusal> {
     content(message)
 }
 
-/// Mandatory headers are there, once, and well formed (RFC 3261 §8.1.1).
+/// Checks that mandatory headers are present, single and well formed (RFC 3261 §8.1.1).
 fn syntax(message: &Message) -> Result<(), Refusal> {
     for name in ["From", "To", "Call-ID", "CSeq", "Max-Forwards"] {
         if message.all(name).count() > 1 {
@@ -106,7 +106,7 @@ fn content(message: &Message) -> Result<(), Refusal> {
         });
     }
     if message.text("Info-Package").is_some() {
-        // No package is listed in a Recv-Info of ours; its body's type does not matter then (RFC 6086 §4.2.2).
+        // We list no package in Recv-Info; the body's type does not matter then (RFC 6086 §4.2.2).
         return Ok(());
     }
     let Some(kind) = message.text("Content-Type").filter(|_| !message.body.is_empty()) else { return Ok(()) };

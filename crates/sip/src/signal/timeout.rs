@@ -1,0 +1,81 @@
+//! Timeouts of a leg.
+
+use super::{Outcome, Outgoing, bye, respond, stored};
+use crate::dialog::{Dialog, State};
+use crate::reason;
+use signal::{Reason, Signal};
+
+/// Event that did not come in time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Timeout {
+    /// Response to our INVITE or re-INVITE (Timer B).
+    Response,
+    /// Way to the peer: our INVITE or re-INVITE could not be sent at all.
+    Transport,
+    /// Final response to our re-INVITE after a provisional one (interworking appendix B: CHANGING).
+    Reinvite,
+    /// Final response to our INVITE after a provisional one (Timer C, interworking §10.1).
+    Final,
+    /// ACK to our 2xx (§13.3.1.4).
+    Acknowledgement,
+    /// Our answer, within the Expires of the peer's INVITE (§13.3.1).
+    Expiry,
+    /// Any decision on the peer's INVITE.
+    Decision,
+}
+
+impl Outcome {
+    fn over(&mut self, reason: Reason) {
+        self.signals.push(Signal::End(reason.into()));
+    }
+}
+
+/// Translates a timeout of this dialog.
+pub fn timeout(dialog: &mut Dialog, what: Timeout, branch: &str) -> Outcome {
+    let mut outcome = Outcome::default();
+    match (what, dialog.state) {
+        (Timeout::Response, State::Outgoing) => {
+            dialog.state = State::Ended;
+            outcome.over(Reason::Timeout);
+        }
+        (Timeout::Transport, State::Outgoing) => {
+            dialog.state = State::Ended;
+            outcome.over(Reason::Connectivity);
+        }
+        (Timeout::Transport, State::Active) if dialog.local_offer_cseq.take().is_some() => {
+            outcome.signals.push(Signal::Refused(Reason::Connectivity));
+        }
+        (Timeout::Reinvite, State::Active) if dialog.local_offer_cseq.take().is_some() => {
+            outcome.signals.push(Signal::Refused(Reason::Timeout));
+        }
+        (Timeout::Response | Timeout::Transport, State::Cancelled) => dialog.state = State::Ended,
+        // A re-INVITE that nobody answers ends the call (§14.1).
+        (Timeout::Response, State::Active) if dialog.local_offer_cseq.take().is_some() => {
+            outcome.over(Reason::Timeout);
+            outcome.send_now.push(bye(dialog, &reason::header(Reason::Timeout), branch));
+        }
+        (Timeout::Final, State::Outgoing) => {
+            outcome.over(Reason::NoAnswer);
+            dialog.state = State::Cancelled;
+            outcome.send_now.extend(dialog.cancel().map(Outgoing::Request));
+        }
+        (Timeout::Acknowledgement, State::Active) => {
+            outcome.over(Reason::Timeout);
+            outcome.send_now.push(bye(dialog, &reason::header(Reason::Timeout), branch));
+        }
+        (Timeout::Expiry | Timeout::Decision, State::Incoming) => {
+            dialog.state = State::Ended;
+            let (reason, code, phrase) = match what {
+                Timeout::Expiry => (Reason::NoAnswer, 487, "Request Terminated"),
+                _ => (Reason::Timeout, 408, "Request Timeout"),
+            };
+            outcome.over(reason);
+            outcome.send_after_commit.extend(stored(&dialog.invite).map(|invite| {
+                let answer = respond(dialog, &invite, code, phrase);
+                Outgoing::Respond(invite, answer)
+            }));
+        }
+        _ => {}
+    }
+    outcome
+}
