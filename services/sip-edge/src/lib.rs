@@ -1,9 +1,9 @@
 //! The SIP edge's shell: sockets, clock and bus around `sip::edge::Edge`.
 //!
-//! One rule: one task owns the edge; sockets and the bus reach it by bounded channels. What a message means is decided in
+//! One rule: one task owns the edge; sockets and the bus reach it by bounded channels. The meaning of messages is decided in
 //! `crates/sip`. Start at [`run`].
 
-mod handover;
+mod forwarding;
 mod tcp;
 mod trunks;
 mod udp;
@@ -13,7 +13,7 @@ use bus::Bus;
 use bus::directory::{Directory, InstanceInfo, announce, asked_to_drain};
 use bus::edge::{EdgeClient, Inbound, Name, Tracing};
 use bytes::Bytes;
-use handover::{Handed, Handovers};
+use forwarding::{Event, Forwarding};
 use runtime::config::parse_listen;
 use runtime::drain::Stage;
 use runtime::{Config, Drain};
@@ -24,26 +24,26 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tracing::info;
 
-/// Messages that wait for the edge; further datagrams are dropped, connections wait.
+/// Most messages that wait for the edge; further datagrams are dropped, connections wait.
 const QUEUE: usize = 4_096;
-/// Of each, taken along at once.
+/// Most inputs of each kind handled at once.
 const BURST: usize = 256;
-/// Heartbeat and drain are looked at this often.
+/// Interval of heartbeat and drain checks.
 const BEAT: Duration = Duration::from_secs(1);
 const TRACING: Tracing = Tracing { adopt: runtime::trace::adopt, parent_of: runtime::trace::parent_of };
 
-/// What sockets bring.
+/// Input from sockets and the resolver.
 #[derive(Debug)]
 enum Input {
     /// A datagram, or one message of a stream.
     Message(Flow, Bytes),
-    /// A connection that a peer opened.
+    /// A peer opened a connection.
     Opened(SocketAddr, mpsc::Sender<Bytes>),
     /// A connection is gone.
     Closed(SocketAddr),
     /// A connection could not be made.
     Unreachable(SocketAddr),
-    /// Hosts have been looked up again.
+    /// The hosts of the trunks have been resolved again.
     Trunks(Vec<sip::edge::Trunk>),
 }
 
@@ -61,7 +61,7 @@ pub async fn run(config: Config, bus: Bus, drain: Drain) -> Result<()> {
     let udp = udp::Sockets::bind(&listens, config.sip.reuse_port, &inputs)?;
     let mut tcp = tcp::Connections::bind(&listens, config.sip.reuse_port, inputs.clone())?;
     let resolved = trunks::resolve(&config.trunk).await;
-    let address = reached_at(&listens, &resolved);
+    let address = reachable_address(&listens, &resolved);
     let port = listens.first().map_or(5060, |(_, address)| address.port());
     let (advertise, named) = match &config.sip.advertise {
         Some(host) => advertised(host, port),
@@ -84,7 +84,7 @@ pub async fn run(config: Config, bus: Bus, drain: Drain) -> Result<()> {
         .serve(&subjects::say(Protocol::Sip, ""), "edges")
         .await
         .context("cannot serve the orchestrators")?;
-    let mut handovers = Handovers::open(&bus, &instance).await.context("cannot serve the other edges")?;
+    let mut forwarding = Forwarding::open(&bus, &instance).await.context("cannot serve the other edges")?;
     let edges = Directory::watch(&bus, "sip-edge").await.context("cannot see the other edges")?;
     let card = InstanceInfo {
         kind: "sip-edge".into(),
@@ -112,11 +112,11 @@ pub async fn run(config: Config, bus: Bus, drain: Drain) -> Result<()> {
         tokio::select! {
             () = drain.stopping() => break,
             () = tokio::time::sleep(wait) => edge.tick(now()),
-            Some(input) = input.recv() => take(&mut edge, &mut tcp, input),
-            inbound = line.next() => come(&mut edge, inbound),
-            handed = handovers.next() => match handed {
-                Handed::Take(handover) => edge.receive_forwarded(&handover, now()),
-                Handed::Answer(ticket, taken) => edge.forward_result(ticket, taken, now()),
+            Some(input) = input.recv() => handle_input(&mut edge, &mut tcp, input),
+            inbound = line.next() => handle_bus(&mut edge, inbound),
+            event = forwarding.next() => match event {
+                Event::Message(handover) => edge.receive_forwarded(&handover, now()),
+                Event::Result(ticket, taken) => edge.forward_result(ticket, taken, now()),
             },
             _ = beat.tick() => {
                 let legs = edge.legs();
@@ -134,16 +134,16 @@ pub async fn run(config: Config, bus: Bus, drain: Drain) -> Result<()> {
                 }
             }
         }
-        // What waits already is taken along, so that a busy edge sleeps less often.
+        // Everything that waits already is handled too, so that a busy edge sleeps less often.
         for _ in 0..BURST {
             match input.try_recv() {
-                Ok(input) => take(&mut edge, &mut tcp, input),
+                Ok(input) => handle_input(&mut edge, &mut tcp, input),
                 Err(_) => break,
             }
         }
         for _ in 0..BURST {
             match line.try_next() {
-                Some(inbound) => come(&mut edge, inbound),
+                Some(inbound) => handle_bus(&mut edge, inbound),
                 None => break,
             }
         }
@@ -165,7 +165,7 @@ pub async fn run(config: Config, bus: Bus, drain: Drain) -> Result<()> {
                     }
                 }
                 Output::Said(said) => line.said(&said),
-                Output::Forward(ticket, to, handover) => handovers.give(ticket, &to, &handover),
+                Output::Forward(ticket, to, handover) => forwarding.forward(ticket, &to, &handover),
             }
         }
     }
@@ -176,7 +176,7 @@ pub async fn run(config: Config, bus: Bus, drain: Drain) -> Result<()> {
     Ok(())
 }
 
-fn take(edge: &mut Edge, tcp: &mut tcp::Connections, input: Input) {
+fn handle_input(edge: &mut Edge, tcp: &mut tcp::Connections, input: Input) {
     match input {
         Input::Message(flow, octets) => {
             metrics::counter!("tandem_sip_messages_in_total").increment(1);
@@ -192,7 +192,7 @@ fn take(edge: &mut Edge, tcp: &mut tcp::Connections, input: Input) {
     }
 }
 
-/// Host and port as Via and Contact show them (IPv6 in brackets, RFC 3261 §25.1), and the address if the host is one.
+/// Returns host and port for Via and Contact (IPv6 in brackets, RFC 3261 §25.1), and the address if the host is one.
 fn advertised(host: &str, port: u16) -> (String, Option<IpAddr>) {
     let bare = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
     if let Ok(ip) = bare.parse::<IpAddr>() {
@@ -205,8 +205,8 @@ fn advertised(host: &str, port: u16) -> (String, Option<IpAddr>) {
     }
 }
 
-/// The address that peers reach us at: the listen address, or where packets to the first trunk leave from.
-fn reached_at(listens: &[(bool, SocketAddr)], trunks: &[sip::edge::Trunk]) -> IpAddr {
+/// Returns the address that peers reach us at: the listen address, or the source address of packets to the first trunk.
+fn reachable_address(listens: &[(bool, SocketAddr)], trunks: &[sip::edge::Trunk]) -> IpAddr {
     let listen = listens.first().map_or(IpAddr::from([127, 0, 0, 1]), |(_, address)| address.ip());
     if !listen.is_unspecified() {
         return listen;
@@ -220,7 +220,7 @@ fn reached_at(listens: &[(bool, SocketAddr)], trunks: &[sip::edge::Trunk]) -> Ip
     towards.and_then(leaves).unwrap_or(listen)
 }
 
-fn come(edge: &mut Edge, inbound: Inbound) {
+fn handle_bus(edge: &mut Edge, inbound: Inbound) {
     match inbound {
         Inbound::Verdict(ticket, verdict) => edge.verdict(ticket, verdict, now()),
         Inbound::Say(say) => edge.say(say, now()),

@@ -1,7 +1,7 @@
 //! TCP: connections that peers open and that we open, one task each, framed by `sip::message::stream`.
 
 use crate::Input;
-use crate::udp::taken;
+use crate::udp::cannot_bind;
 use anyhow::{Context, Result};
 use bytes::Bytes;
 use sip::edge::Flow;
@@ -15,22 +15,22 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tracing::{debug, warn};
 
-/// Connections held; further ones are closed at once.
+/// Most connections held; further ones are closed at once.
 const MAX: usize = 10_000;
-/// Of these, opened by one source: phones behind one NAT are many, a flood is more.
+/// Most of them from one source: phones behind one NAT are many, a flood is more.
 const MAX_OF_ONE: usize = 1_000;
-/// Messages that wait for a slow peer; then it is dropped.
+/// Most messages that wait for a slow peer; then its connection is dropped.
 const QUEUE: usize = 256;
 const CONNECT: Duration = Duration::from_secs(4);
 const WRITE: Duration = Duration::from_secs(5);
-/// A connection without a word for this long is closed.
+/// Longest silence of a connection before it is closed.
 const IDLE: Duration = Duration::from_secs(600);
 
 /// All connections.
 pub struct Connections {
     inputs: mpsc::Sender<Input>,
     open: HashMap<SocketAddr, mpsc::Sender<Bytes>>,
-    /// How many of them by source.
+    /// Number of connections by source.
     sources: HashMap<IpAddr, usize>,
 }
 
@@ -43,13 +43,13 @@ impl Connections {
     ) -> Result<Connections> {
         for (_, address) in listens.iter().filter(|(tcp, _)| *tcp) {
             let beside = listens.iter().any(|(tcp, a)| *tcp && a.is_ipv4() && a.port() == address.port());
-            let listener = listen(*address, reuse, beside).with_context(|| taken("tcp", *address))?;
+            let listener = listen(*address, reuse, beside).with_context(|| cannot_bind("tcp", *address))?;
             tokio::spawn(accept(TcpListener::from_std(listener)?, inputs.clone()));
         }
         Ok(Connections { inputs, open: HashMap::new(), sources: HashMap::new() })
     }
 
-    /// A peer has opened a connection.
+    /// Adds a connection that a peer has opened.
     pub fn opened(&mut self, peer: SocketAddr, sender: mpsc::Sender<Bytes>) {
         // A sender that is dropped closes its connection.
         if self.sources.get(&source(peer)).is_some_and(|held| *held >= MAX_OF_ONE) {
@@ -59,15 +59,15 @@ impl Connections {
         }
     }
 
-    /// A connection is gone, or never came to be.
+    /// Removes a connection that is gone, or was never made.
     pub fn closed(&mut self, peer: SocketAddr) {
         if self.open.get(&peer).is_some_and(mpsc::Sender::is_closed) {
             self.remove(peer);
         }
     }
 
-    /// Sends on the connection to this peer. Where there is none a request makes one; for a response that is in vain, since the
-    /// port is that of a client. False if there is no room for it.
+    /// Sends on the connection to this peer. Without one, a request makes it; a response does not, since the port is that of a
+    /// client. Returns false if there is no room for it.
     pub fn send(&mut self, peer: SocketAddr, octets: Bytes) -> bool {
         metrics::counter!("tandem_sip_messages_out_total").increment(1);
         if self.open.get(&peer).is_none_or(mpsc::Sender::is_closed) {
@@ -91,7 +91,7 @@ impl Connections {
         true
     }
 
-    /// False if there is no room.
+    /// Adds a connection. Returns false if there is no room.
     fn insert(&mut self, peer: SocketAddr, sender: mpsc::Sender<Bytes>) -> bool {
         if self.open.len() >= MAX && !self.open.contains_key(&peer) {
             return false;
@@ -116,7 +116,7 @@ impl Connections {
     }
 }
 
-/// What counts as one source: an IPv4 address, or the /64 that an IPv6 host has to itself.
+/// Returns the source that a peer counts as: an IPv4 address, or the /64 that an IPv6 host has to itself.
 fn source(peer: SocketAddr) -> IpAddr {
     match peer.ip().to_canonical() {
         IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64).into(),
@@ -165,12 +165,12 @@ async fn connect(peer: SocketAddr, receiver: mpsc::Receiver<Bytes>, inputs: mpsc
         Err(_) => "no answer in time".to_owned(),
     };
     warn!(%peer, error, "no connection");
-    // Its place is free before anybody is told.
+    // Its place is free before the edge hears of it.
     drop(receiver);
     let _ = inputs.send(Input::Unreachable(peer)).await;
 }
 
-/// One connection, until either side closes it or it falls silent.
+/// Serves one connection until either side closes it or it falls silent.
 async fn serve(
     stream: TcpStream,
     peer: SocketAddr,

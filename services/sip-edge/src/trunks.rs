@@ -1,4 +1,4 @@
-//! Trunks, their hosts looked up: at the start and again each minute.
+//! Trunks and the resolution of their hosts: at the start and again each minute.
 
 use crate::Input;
 use runtime::config::TrunkConfig;
@@ -12,7 +12,7 @@ const AGAIN: Duration = Duration::from_secs(60);
 const LOOKUP: Duration = Duration::from_secs(5);
 const PORT: u16 = 5060;
 
-/// The trunks whose hosts are known; the others are named in the log.
+/// Returns the trunks whose hosts could be resolved; the others are named in the log.
 pub async fn resolve(trunks: &[TrunkConfig]) -> Vec<Trunk> {
     let mut resolved = vec![];
     for trunk in trunks {
@@ -26,7 +26,7 @@ pub async fn resolve(trunks: &[TrunkConfig]) -> Vec<Trunk> {
     resolved
 }
 
-/// Looks again each minute and tells what was found.
+/// Resolves the trunks again each minute, and sends them to the edge.
 pub async fn keep_resolving(trunks: Vec<TrunkConfig>, inputs: mpsc::Sender<Input>) {
     loop {
         tokio::time::sleep(AGAIN).await;
@@ -54,7 +54,7 @@ async fn look_up(trunk: &TrunkConfig) -> anyhow::Result<Trunk> {
     Ok(Trunk { name: trunk.name.clone(), host, flow, sources, roaming: trunk.roaming, credentials })
 }
 
-/// Host with port, and whether it is TCP, of `sip:user@host:port;transport=tcp`.
+/// Returns host with port, and true for TCP, of `sip:user@host:port;transport=tcp`.
 fn target(uri: &str) -> (String, bool) {
     let rest = uri.split_once(':').map_or(uri, |(_, rest)| rest);
     let rest = rest.rsplit_once('@').map_or(rest, |(_, host)| host);

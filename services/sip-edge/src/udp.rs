@@ -11,7 +11,7 @@ use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
 use tracing::{debug, warn};
 
-/// Largest datagram.
+/// Size of the largest datagram, octets.
 const DATAGRAM: usize = 65_535;
 /// Kernel buffers, octets: a burst of a thousand INVITEs fits.
 const BUFFER: usize = 4 * 1024 * 1024;
@@ -29,7 +29,7 @@ impl Sockets {
         let mut sockets = vec![];
         for (_, address) in listens.iter().filter(|(tcp, _)| !tcp) {
             let beside = listens.iter().any(|(tcp, a)| !tcp && a.is_ipv4() && a.port() == address.port());
-            let socket = open(*address, reuse, beside).with_context(|| taken("udp", *address))?;
+            let socket = open(*address, reuse, beside).with_context(|| cannot_bind("udp", *address))?;
             let socket = Arc::new(UdpSocket::from_std(socket)?);
             let place = u8::try_from(sockets.len()).unwrap_or(0);
             tokio::spawn(read(socket.clone(), place, inputs.clone()));
@@ -38,13 +38,13 @@ impl Sockets {
         Ok(Sockets(sockets))
     }
 
-    /// Sends a datagram, by the socket of the flow if it reaches the peer, else by the first that does. One that the kernel does
-    /// not take now is lost like any other, and repeated by its transaction.
+    /// Sends a datagram, by the socket of the flow if it reaches the peer, else by the first that does. A datagram that the kernel
+    /// does not take now is lost like any other, and repeated by its transaction.
     pub fn send(&self, flow: Flow, octets: &[u8]) {
         metrics::counter!("tandem_sip_messages_out_total").increment(1);
         let peer = flow.peer;
         let own = self.0.get(usize::from(flow.listen)).into_iter();
-        match own.chain(&self.0).find_map(|socket| Some((socket, reached(socket, peer)?))) {
+        match own.chain(&self.0).find_map(|socket| Some((socket, peer_address(socket, peer)?))) {
             Some((socket, to)) => {
                 if let Err(error) = socket.try_send_to(octets, to) {
                     debug!(%peer, %error, "a datagram was not sent");
@@ -55,8 +55,8 @@ impl Sockets {
     }
 }
 
-/// The peer's address as this socket wants it: the IPv6 wildcard reaches IPv4 peers too, in their mapped form.
-fn reached(socket: &UdpSocket, peer: SocketAddr) -> Option<SocketAddr> {
+/// Returns the peer's address in the form of this socket: the IPv6 wildcard reaches IPv4 peers too, in their mapped form.
+fn peer_address(socket: &UdpSocket, peer: SocketAddr) -> Option<SocketAddr> {
     match (socket.local_addr().ok()?, peer) {
         (SocketAddr::V4(_), SocketAddr::V4(_)) | (SocketAddr::V6(_), SocketAddr::V6(_)) => Some(peer),
         (SocketAddr::V6(local), SocketAddr::V4(peer)) if local.ip().is_unspecified() => {
@@ -66,7 +66,7 @@ fn reached(socket: &UdpSocket, peer: SocketAddr) -> Option<SocketAddr> {
     }
 }
 
-pub(crate) fn taken(scheme: &str, address: SocketAddr) -> String {
+pub(crate) fn cannot_bind(scheme: &str, address: SocketAddr) -> String {
     format!("[sip] listen: {scheme}://{address} cannot be bound; free it or name another address")
 }
 
@@ -99,7 +99,7 @@ async fn read(socket: Arc<UdpSocket>, place: u8, inputs: mpsc::Sender<Input>) {
                     Err(mpsc::error::TrySendError::Closed(_)) => return,
                 }
             }
-            // An ICMP error of an earlier datagram shows here; the socket itself is sound.
+            // An ICMP error of an earlier datagram is reported here; the socket itself is sound.
             Err(error) => debug!(%error, "reading UDP"),
         }
     }
