@@ -1,6 +1,6 @@
 //! Up: inputs are heard and committed; verdicts come back.
 
-use crate::{Commit, Hearing, Input, Legs, Output, Protocol, Reopening, Work};
+use crate::{Commit, Hearing, Input, Legs, Membership, Output, Protocol, Reopening, Work};
 use signal::{Ask, End, Handover, Heard, LegRef, LegState, Reason, Time, VERDICT_MS, Verdict};
 
 /// Most hearings of an input against a newer record.
@@ -48,6 +48,15 @@ impl<P: Protocol> Legs<P> {
         let Some(mut state) = leg.state.clone() else {
             return self.ask(id, commit, None, Ask::Recall(id), now);
         };
+        if let Some(message) = commit.input.message() {
+            match self.protocol.membership(&state, message) {
+                Membership::Own => {}
+                Membership::Unknown if commit.tries == 0 => {
+                    return self.ask(id, commit, None, Ask::Recall(id), now);
+                }
+                Membership::Unknown | Membership::Foreign => return self.protocol.disown(id, message),
+            }
+        }
         let (base, opening) = (leg.revision, leg.opening);
         let event = commit.event.unwrap_or_else(|| self.protocol.event_id(id, &state, base, &commit.input));
         commit.event = Some(event);
@@ -141,11 +150,12 @@ impl<P: Protocol> Legs<P> {
     /// Handles the answer to an [`Output::Forward`]: a message that the other edge did not take is heard here.
     pub fn handle_forwarded(&mut self, ticket: u64, taken: bool, now: Time) {
         let Some(Pending { stage: Stage::Forwarded(_), .. }) = self.pending.get(&ticket) else { return };
-        let Some(Pending { leg: id, commit, stage: Stage::Forwarded(state), .. }) =
+        let Some(Pending { leg: id, mut commit, stage: Stage::Forwarded(state), .. }) =
             self.pending.remove(&ticket)
         else {
             return;
         };
+        commit.forwarded = true;
         let Some(leg) = self.held.0.get_mut(&id) else { return };
         leg.busy = false;
         if !taken {
@@ -158,7 +168,8 @@ impl<P: Protocol> Legs<P> {
 
     /// Goes on with the leg as recorded: the message is heard here, or goes to the edge that it belongs to.
     fn resume(&mut self, id: LegRef, commit: Commit<P>, state: LegState, now: Time) {
-        let forward = commit.input.message().and_then(|message| self.protocol.forward(message, &state));
+        let message = commit.input.message().filter(|_| !commit.forwarded);
+        let forward = message.and_then(|message| self.protocol.forward(message, &state));
         match forward {
             Some((edge, message)) => self.forward(id, commit, state, edge, message, now),
             None => self.adopt(id, commit, &state, now),

@@ -68,13 +68,23 @@ pub(crate) struct Commit<P: Protocol> {
     pub(crate) retries: u32,
     /// The sender has its answer already.
     pub(crate) acknowledged: bool,
+    /// Another edge was offered the message and did not take it.
+    pub(crate) forwarded: bool,
     /// Messages that were sent at once: a second hearing does not repeat them.
     pub(crate) sent: Vec<P::Outgoing>,
 }
 
 impl<P: Protocol> Commit<P> {
     pub(crate) fn new(input: Input<P>) -> Commit<P> {
-        Commit { input, event: None, tries: 0, retries: 0, acknowledged: false, sent: vec![] }
+        Commit {
+            input,
+            event: None,
+            tries: 0,
+            retries: 0,
+            acknowledged: false,
+            forwarded: false,
+            sent: vec![],
+        }
     }
 }
 
@@ -133,8 +143,11 @@ impl<P: Protocol> Leg<P> {
         (self.state.as_ref(), LegMut { id, local: &mut self.local, timers: &mut self.timers })
     }
 
+    /// Takes over the state of the record, unless ours is as new.
     pub(crate) fn adopt(&mut self, state: &LegState) {
-        (self.state, self.revision) = (P::decode(&state.dialog), state.revision);
+        if self.state.is_none() || state.revision > self.revision {
+            (self.state, self.revision) = (P::decode(&state.dialog), state.revision);
+        }
     }
 
     /// Returns true if work of the leg is under way or waits.

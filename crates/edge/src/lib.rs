@@ -78,7 +78,7 @@ mod timeout;
 use commit::Pending;
 use leg::{Commit, Leg, Work};
 pub use leg::{Held, LegMut, Timers};
-pub use protocol::{Expiry, Hearing, Input, Outcome, Protocol, Reopening};
+pub use protocol::{Expiry, Hearing, Input, Membership, Outcome, Protocol, Reopening};
 use signal::{Ask, Handover, LegRef, Said, Say, Time};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -114,7 +114,8 @@ pub enum Output {
 /// Guarantees, for every protocol:
 /// - Work of a leg is done one by one, in order. Its queue is bounded; a message that finds no room is refused, an order is left to
 ///   be given again, an event of the protocol's own always finds room.
-/// - A message for a leg that is not held recalls the leg from the record first.
+/// - A message for a leg that is not held recalls the leg from the record first, and so does one that may be of the leg as only
+///   the record knows it. One that is not of its leg changes nothing.
 /// - A commit carries the revision that it was made against. After a stale one the message is heard again against the record's
 ///   state, at most three times; what was sent at once is not sent again.
 /// - A commit that the record had already changes nothing here; at another revision it leaves no state here: the record knows better.

@@ -40,6 +40,15 @@ pub trait Protocol: Sized {
     /// Reads caller and callee from a message that opens a call.
     fn opening(&self, message: &Self::Message) -> Option<Opening>;
 
+    /// Returns the membership of a message in the dialog that its leg holds: a message may carry the name of a leg and be of
+    /// somebody else.
+    fn membership(&self, _state: &Self::State, _message: &Self::Message) -> Membership {
+        Membership::Own
+    }
+
+    /// Refuses a message that is not of its leg. Nothing of the leg changes.
+    fn disown(&mut self, _leg: LegRef, _message: &Self::Message) {}
+
     /// Translates an input, up. `state` is a copy that the core keeps, commits or drops. The same input is heard again, against
     /// the newer state, when its commit was stale.
     fn hear(
@@ -124,6 +133,17 @@ pub trait Protocol: Sized {
 
     /// Cleans up after a leg that is no longer held.
     fn removed(&mut self, leg: LegRef, local: Self::Local);
+}
+
+/// Membership of a message in a dialog.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Membership {
+    /// The message is of this dialog.
+    Own,
+    /// The message may be of this dialog as the record knows it.
+    Unknown,
+    /// The message is not of this dialog.
+    Foreign,
 }
 
 /// Input of a leg that may mean something to its call.

@@ -1,6 +1,6 @@
 //! The protocol of the tests.
 
-use crate::{Expiry, Hearing, Held, Input, LegMut, Outcome, Protocol, Reopening};
+use crate::{Expiry, Hearing, Held, Input, LegMut, Membership, Outcome, Protocol, Reopening};
 use signal::{End, EventId, Handover, LegRef, LegState, Opening, Reason, Say, Signal, Time, Tone};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,6 +19,10 @@ pub enum Message {
     Progress,
     /// Belongs to the edge that the record names.
     Elsewhere,
+    /// A digit of a party that joined, which a leg knows once it rings.
+    Joined,
+    /// Of nobody here.
+    Foreign,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,6 +95,18 @@ impl Protocol for Toy {
         (*message == Message::Call).then(super::opening)
     }
 
+    fn membership(&self, state: &State, message: &Message) -> Membership {
+        match message {
+            Message::Foreign => Membership::Foreign,
+            Message::Joined if !state.rings => Membership::Unknown,
+            _ => Membership::Own,
+        }
+    }
+
+    fn disown(&mut self, _: LegRef, message: &Message) {
+        self.sent.push(format!("{message:?} is not of this leg"));
+    }
+
     fn hear(
         &mut self,
         leg: &mut LegMut<'_, Self>,
@@ -126,7 +142,11 @@ impl Protocol for Toy {
                 }
                 outcome.send_after_commit.push(format!("took {n}"));
             }
-            Input::Message(Message::Note | Message::Elsewhere | Message::Progress) => {
+            Input::Message(Message::Joined) => {
+                outcome.signals.push(Signal::Tone(Tone { digit: '2', duration: 100 }));
+                outcome.send_after_commit = answer("took it".into());
+            }
+            Input::Message(Message::Note | Message::Elsewhere | Message::Progress | Message::Foreign) => {
                 outcome.send_now.push("noted".into());
             }
             Input::Message(Message::Bye) => {

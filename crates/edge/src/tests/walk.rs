@@ -24,6 +24,8 @@ fn step() -> impl Strategy<Value = Step> {
         Just(Message::Bye),
         Just(Message::Progress),
         Just(Message::Elsewhere),
+        Just(Message::Joined),
+        Just(Message::Foreign),
     ];
     let leg = 0..4_u8;
     prop_oneof![
