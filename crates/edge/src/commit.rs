@@ -63,6 +63,7 @@ impl<P: Protocol> Legs<P> {
         let hearing = Hearing { event, acknowledged: commit.acknowledged, now };
         let mut outcome = self.protocol.hear(&mut leg.for_protocol(id), &mut state, &commit.input, &hearing);
         outcome.send_now.retain(|message| !commit.sent.contains(message));
+        outcome.send_after_commit.retain(|message| !commit.sent.contains(message));
         let committed = !outcome.signals.is_empty() || outcome.must_commit;
         if committed {
             commit.sent.extend(outcome.send_now.iter().cloned());
@@ -136,8 +137,7 @@ impl<P: Protocol> Legs<P> {
                 self.resume(id, commit, state, now);
             }
             (Verdict::Unavailable, change) if self.must_retry(id, &commit) => {
-                drop(change);
-                self.retry(id, commit, now);
+                self.retry(id, commit, change, now);
             }
             (Verdict::Gone, change) => self.gone(id, commit, change, now),
             (Verdict::Refused(end), change) => self.fail(id, &commit, change, &end, now),
@@ -205,13 +205,21 @@ impl<P: Protocol> Legs<P> {
         room && !refusable && commit.retries < MAX_RETRIES
     }
 
-    /// Lets a commit be tried again later; its sender has the answer at once.
-    fn retry(&mut self, id: LegRef, mut commit: Commit<P>, now: Time) {
+    /// Lets a commit be tried again later. The sender of a message has the answer at once; what an event sends leaves at once.
+    fn retry(&mut self, id: LegRef, mut commit: Commit<P>, change: Option<Change<P>>, now: Time) {
         let Some(leg) = self.held.0.get_mut(&id) else { return };
-        if let Some(message) = commit.input.message().filter(|_| !commit.acknowledged) {
-            self.protocol.acknowledge(id, leg.state.as_ref(), message, now);
+        match (&commit.input, change) {
+            (Input::Message(message), _) if !commit.acknowledged => {
+                self.protocol.acknowledge(id, leg.state.as_ref(), message, now);
+                commit.acknowledged = true;
+            }
+            (Input::Event(_), Some(change)) => {
+                let after = change.send_after_commit;
+                commit.sent.extend(after.iter().cloned());
+                self.protocol.send(&mut leg.for_protocol(id), &change.state, None, after, now);
+            }
+            _ => {}
         }
-        commit.acknowledged = true;
         commit.retries += 1;
         commit.tries = 0;
         leg.retrying.push((now + (RETRY << commit.retries.min(MAX_DOUBLINGS)), commit));

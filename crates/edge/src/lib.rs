@@ -120,7 +120,8 @@ pub enum Output {
 ///   state, at most three times; what was sent at once is not sent again.
 /// - A commit that the record had already changes nothing here; at another revision it leaves no state here: the record knows better.
 /// - A verdict that is lost counts as none after [`signal::VERDICT_MS`] and 3 s.
-/// - A message that cannot be refused, and every event, is committed again with growing pauses while no orchestrator answers.
+/// - A message that cannot be refused, and every event, is committed again with growing pauses while no orchestrator answers. The
+///   peer does not wait for that.
 /// - An order is carried out once, however often it is given.
 /// - Legs leave after their lifetime, and those that nothing is known of at once; the number of legs, of their timers and of their
 ///   effects is bounded.
