@@ -16,7 +16,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("tandem-signal", &[]),
     ("tandem-address", &["tandem-signal"]),
     ("tandem-media", &["tandem-signal"]),
-    ("tandem-sip", &["tandem-signal", "tandem-address", "tandem-media"]),
+    ("tandem-sip", &["tandem-signal", "tandem-address", "tandem-media", "tandem-edge"]),
     ("tandem-session", &["tandem-signal", "tandem-address", "tandem-media"]),
     ("tandem-relay", &["tandem-signal", "tandem-media", "tandem-sound"]),
     ("tandem-sound", &["tandem-signal"]),

@@ -10,7 +10,7 @@ use std::net::IpAddr;
 
 mod identity;
 
-pub use identity::{Membership, same_tag};
+pub use identity::same_tag;
 
 /// State of a leg.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

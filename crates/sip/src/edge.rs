@@ -1,119 +1,148 @@
 //! The edge, sans IO: datagrams and verdicts in, outputs out, one deadline.
 //!
-//! One rule: one event of a leg at a time. While an event waits for its commit, further messages and orders of that leg queue
-//! behind it. The shell owns sockets, the bus and the clock. Start at [`Edge::receive`], then `edge/arrivals.rs`
-//! (transactions and legs), `edge/hearing.rs` (up to the record), `edge/saying.rs` (down to the wire), `edge/timers.rs`.
+//! The leg core (`::edge::Legs`) keeps the legs: their queues, commits, orders and lifetimes. Here is what is SIP's own. The shell
+//! owns sockets, the bus and the clock. Start at [`Edge::receive`] in `edge/arrivals.rs` (transactions and legs), then
+//! `edge/user_agent.rs` (SIP as a protocol of the leg core), `edge/hearing.rs` (up), `edge/sending.rs` (down to the wire),
+//! `edge/timers.rs`.
 
+use crate::dialog::State;
 use crate::signal::Timeout;
-use crate::transaction::{Key, Output as Tx, Table};
-use signal::{LegRef, Secret, Time};
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use crate::transaction::{Output as Tx, Table};
+use ::edge::Legs;
+use signal::{LegRef, Say, Secret, Time, Verdict};
+use std::collections::{HashMap, VecDeque};
 
 mod arrivals;
 mod config;
 mod hearing;
-mod leg;
 mod next_hop;
 mod open;
-mod saying;
+mod sending;
 mod timers;
+mod user_agent;
 
 pub use config::{Config, Flow, Output, Trunk};
-use leg::{Leg, Pending, Work};
+use user_agent::UserAgent;
 
 /// Edge of the SIP side.
 #[derive(Debug)]
 pub struct Edge {
-    config: Config,
-    secret: Secret,
-    table: Table<Flow>,
-    legs: HashMap<LegRef, Leg>,
-    invites: HashMap<Key, LegRef>,
-    pending: HashMap<u64, Pending>,
-    wakes: BTreeSet<(Time, LegRef)>,
+    legs: Legs<UserAgent>,
     out: VecDeque<Output>,
-    tickets: u64,
-    draining: bool,
 }
 
 impl Edge {
     /// Makes an edge.
     #[must_use]
     pub fn new(config: Config, secret: Secret) -> Edge {
-        let table = Table::new(config.max_legs.saturating_mul(4));
-        Edge {
+        let legs = ::edge::Config { instance: config.instance.clone(), max_legs: config.max_legs };
+        let ua = UserAgent {
+            table: Table::new(config.max_legs.saturating_mul(4)),
             config,
             secret,
-            table,
-            legs: HashMap::new(),
             invites: HashMap::new(),
-            pending: HashMap::new(),
-            wakes: BTreeSet::new(),
             out: VecDeque::new(),
-            tickets: 0,
             draining: false,
-        }
+        };
+        Edge { legs: Legs::new(ua, legs), out: VecDeque::new() }
     }
 
     /// Refuses new calls from now on; live ones are served (R-SIP-12).
     pub fn drain(&mut self) {
-        self.draining = true;
+        self.legs.protocol.draining = true;
     }
 
     /// Returns the number of legs held.
     #[must_use]
     pub fn legs(&self) -> usize {
-        self.legs.len()
+        self.legs.held().len()
     }
 
     /// Returns the number of transactions held, in either direction.
     #[must_use]
     pub fn transactions(&self) -> usize {
-        self.table.len().max(self.invites.len())
+        self.legs.protocol.table.len().max(self.legs.protocol.invites.len())
     }
 
     /// Replaces the trunks, whose hosts have been looked up again.
     pub fn set_trunks(&mut self, trunks: Vec<Trunk>) {
-        self.config.trunks = trunks;
+        self.legs.protocol.config.trunks = trunks;
     }
 
     /// Returns the Call-ID of a leg that is held, for traces.
     #[must_use]
     pub fn call_id(&self, leg: LegRef) -> Option<&str> {
-        self.legs.get(&leg)?.dialog.as_ref().map(|dialog| dialog.call_id.as_str())
+        self.legs.held().state(leg).map(|dialog| dialog.call_id.as_str())
     }
 
     /// Returns the number of legs with something under way here, which a drain waits for. Established calls are in the
     /// record; any edge can serve them.
     #[must_use]
     pub fn open(&self) -> usize {
-        self.legs.values().filter(|leg| leg.is_open()).count()
+        self.count(false)
     }
 
     /// Returns the number of legs whose calls go on, which a drain waits for if no other edge would serve them.
     #[must_use]
     pub fn live(&self) -> usize {
-        self.legs.values().filter(|leg| leg.is_live()).count()
+        self.count(true)
+    }
+
+    /// Counts legs with a commit, a transaction or a 2xx without ACK under way here, and established ones if asked to.
+    fn count(&self, established: bool) -> usize {
+        let legs = self.legs.held().iter();
+        let open = legs.filter(|(dialog, local, at_work)| {
+            let dialog = dialog.is_some_and(|dialog| match dialog.state {
+                State::Incoming | State::Outgoing | State::Cancelled => true,
+                _ if dialog.local_offer_cseq.is_some() || !dialog.remote_offer.is_empty() => true,
+                State::Active => established,
+                State::Ended => false,
+            });
+            dialog || *at_work || local.accepted.is_some()
+        });
+        open.count()
+    }
+
+    /// Takes an order of an orchestrator; yields one [`Output::Said`], unless the leg's queue is full: then the order is
+    /// given again.
+    pub fn say(&mut self, order: Say, now: Time) {
+        self.legs.handle_order(order, now);
+        self.flush(now);
+    }
+
+    /// Takes the answer to an [`Output::Ask`].
+    pub fn verdict(&mut self, ticket: u64, verdict: Verdict, now: Time) {
+        self.legs.handle_verdict(ticket, verdict, now);
+        self.flush(now);
+    }
+
+    /// Takes the answer to an [`Output::Forward`]. A message that the other edge did not take is heard here.
+    pub fn forward_result(&mut self, ticket: u64, taken: bool, now: Time) {
+        self.legs.handle_forwarded(ticket, taken, now);
+        self.flush(now);
     }
 
     /// Ends the wait for answers from a flow that cannot be sent to (refused connection, no route).
     pub fn unreachable(&mut self, flow: Flow, now: Time) {
-        for key in self.table.fail(&flow) {
-            if let Some(leg) = self.invites.remove(&key) {
-                self.enqueue(leg, Work::Timeout(Timeout::Transport), now);
+        for key in self.legs.protocol.table.fail(&flow) {
+            if let Some(leg) = self.legs.protocol.invites.remove(&key) {
+                self.legs.handle_event(leg, Timeout::Transport, now);
             }
         }
         self.flush(now);
     }
 
-    fn branch(&self, parts: &[&[u8]]) -> String {
-        format!("z9hG4bK{}", self.secret.derive_text("branch", parts, 24))
+    /// Handles the timers that are due.
+    pub fn tick(&mut self, now: Time) {
+        self.legs.protocol.table.tick(now);
+        self.legs.handle_timeout(now);
+        self.flush(now);
     }
 
     /// Returns the time of the next tick.
     #[must_use]
     pub fn deadline(&self) -> Option<Time> {
-        [self.table.deadline(), self.wakes.first().map(|w| w.0)].into_iter().flatten().min()
+        [self.legs.protocol.table.deadline(), self.legs.poll_timeout()].into_iter().flatten().min()
     }
 
     /// Returns the next output.
@@ -121,16 +150,31 @@ impl Edge {
         self.out.pop_front()
     }
 
+    /// Takes the outputs of legs and transactions.
     fn flush(&mut self, now: Time) {
-        while let Some(output) = self.table.poll() {
+        self.flush_legs();
+        while let Some(output) = self.legs.protocol.table.poll() {
             match output {
                 Tx::Send(flow, octets) => self.out.push_back(Output::Send(flow, octets)),
                 Tx::TimedOut(key) => {
-                    if let Some(leg) = self.invites.remove(&key) {
-                        self.enqueue(leg, Work::Timeout(Timeout::Response), now);
+                    if let Some(leg) = self.legs.protocol.invites.remove(&key) {
+                        self.legs.handle_event(leg, Timeout::Response, now);
+                        self.flush_legs();
                     }
                 }
             }
+        }
+    }
+
+    fn flush_legs(&mut self) {
+        let sent = self.legs.protocol.out.drain(..);
+        self.out.extend(sent.map(|(flow, octets)| Output::Send(flow, octets)));
+        while let Some(output) = self.legs.poll_output() {
+            self.out.push_back(match output {
+                ::edge::Output::Ask(ticket, ask) => Output::Ask(ticket, ask),
+                ::edge::Output::Said(said) => Output::Said(said),
+                ::edge::Output::Forward(ticket, edge, message) => Output::Forward(ticket, edge, message),
+            });
         }
     }
 }

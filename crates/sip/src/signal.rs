@@ -20,31 +20,19 @@ pub use response::release;
 pub use timeout::{Timeout, timeout};
 
 /// Outcome of a message or timeout.
-#[derive(Debug, Default)]
-pub struct Outcome {
-    /// Signals for the call.
-    pub signals: Vec<Signal>,
-    /// Messages to send at once.
-    pub send_now: Vec<Outgoing>,
-    /// Messages to send after the commit.
-    pub send_after_commit: Vec<Outgoing>,
-    /// Commits the dialog before `send_after_commit` even without signals.
-    pub must_commit: bool,
-}
+pub type Outcome = ::edge::Outcome<Outgoing>;
 
-impl Outcome {
-    /// Returns true if a request had an effect and was not refused.
-    #[must_use]
-    pub fn accepted(&self) -> bool {
-        let refuses = |one: &Outgoing| matches!(one, Outgoing::Respond(_, response) if response.code().is_some_and(|code| code >= 300));
-        let nothing =
-            self.send_now.is_empty() && self.send_after_commit.is_empty() && self.signals.is_empty();
-        !nothing && !self.send_now.iter().any(refuses)
-    }
+/// Returns true if a request had an effect and was not refused.
+#[must_use]
+pub fn is_accepted(outcome: &Outcome) -> bool {
+    let refuses = |one: &Outgoing| matches!(one, Outgoing::Respond(_, response) if response.code().is_some_and(|code| code >= 300));
+    let nothing =
+        outcome.send_now.is_empty() && outcome.send_after_commit.is_empty() && outcome.signals.is_empty();
+    !nothing && !outcome.send_now.iter().any(refuses)
 }
 
 /// Message to send.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outgoing {
     /// Response (second) through the server transaction of a request (first).
     Respond(Message, Message),

@@ -4,17 +4,7 @@ use super::{Dialog, State};
 use crate::message::Message;
 use crate::transaction::Key;
 use crate::uri::NameAddr;
-
-/// Relation of a message with our tag to a dialog.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Membership {
-    /// Message of the dialog.
-    Own,
-    /// Message of another dialog: Call-ID or tags differ.
-    Foreign,
-    /// Message that may belong: another edge may have met that fork of our INVITE, or have sent that request.
-    Unknown,
-}
+use ::edge::Membership;
 
 /// Returns true for the same tag, or for none on both sides (RFC 2543 peers). Tokens have no case (§7.3.1).
 #[must_use]

@@ -4,14 +4,15 @@
 //! and a phone behind NAT writes an unreachable address: requests to both go where the peer's last request came from.
 
 use super::config::PORT;
-use super::leg::Arrival;
-use super::{Edge, Flow, Trunk};
-use crate::dialog::{Dialog, Membership};
+use super::user_agent::{Arrival, UserAgent};
+use super::{Flow, Trunk};
+use crate::dialog::Dialog;
 use crate::message::{Message, Start};
 use crate::uri::{NameAddr, Uri};
+use ::edge::Membership;
 use std::net::{IpAddr, SocketAddr};
 
-impl Edge {
+impl UserAgent {
     /// Returns the trunk of a dialog.
     pub(super) fn trunk(&self, dialog: &Dialog) -> Option<&Trunk> {
         self.config.trunks.iter().find(|trunk| trunk.name == dialog.link)
@@ -26,7 +27,7 @@ impl Edge {
 
     /// Returns the membership of a message in a dialog, by content and source (RFC 3261 §12.2.2). A response of a transaction
     /// here was matched with its request before.
-    pub(super) fn membership(&self, dialog: &Dialog, arrival: &Arrival) -> Membership {
+    pub(super) fn membership_of(&self, dialog: &Dialog, arrival: &Arrival) -> Membership {
         let message = &arrival.message;
         match message.code() {
             Some(_) if !arrival.no_transaction => Membership::Own,
@@ -38,13 +39,7 @@ impl Edge {
 
     /// Returns the next hop of a request, and writes its transport into the Via. `response_flow` is the last resort: the flow
     /// of the message that the request follows.
-    pub(super) fn next_hop(
-        &self,
-        dialog: Option<&Dialog>,
-        request: &mut Message,
-        response_flow: Flow,
-    ) -> Flow {
-        let Some(dialog) = dialog else { return response_flow };
+    pub(super) fn next_hop(&self, dialog: &Dialog, request: &mut Message, response_flow: Flow) -> Flow {
         let fallback =
             Flow::parse(&dialog.fallback_flow).or(Flow::parse(&dialog.flow)).unwrap_or(response_flow);
         let flow = self.route_hop(dialog, request, fallback).unwrap_or(fallback);

@@ -1,6 +1,7 @@
 //! New dialogs, their openings, and the ids of events.
 
-use super::{Edge, Flow};
+use super::Flow;
+use super::user_agent::UserAgent;
 use crate::dialog::{Dialog, State};
 use crate::message::Message;
 use crate::signal::branch;
@@ -8,7 +9,7 @@ use crate::uri::{NameAddr, Uri};
 use media::sdp::Shape;
 use signal::{EventId, LegRef, Opening, Party};
 
-impl Edge {
+impl UserAgent {
     pub(super) fn incoming(&self, message: &Message, leg: LegRef, flow: Flow, link: &str) -> Option<Dialog> {
         let tag = self.secret.token(leg, 0).tag();
         Some(Dialog {

@@ -24,9 +24,11 @@ pub enum Timeout {
     Decision,
 }
 
-impl Outcome {
-    fn over(&mut self, reason: Reason) {
-        self.signals.push(Signal::End(reason.into()));
+impl Timeout {
+    /// Returns a name of this timeout in the present state of the dialog, the same at every edge.
+    #[must_use]
+    pub fn label(self, dialog: &Dialog) -> String {
+        format!("{self:?} {} {}", dialog.local_cseq, dialog.remote_cseq)
     }
 }
 
@@ -36,11 +38,11 @@ pub fn timeout(dialog: &mut Dialog, what: Timeout, branch: &str) -> Outcome {
     match (what, dialog.state) {
         (Timeout::Response, State::Outgoing) => {
             dialog.state = State::Ended;
-            outcome.over(Reason::Timeout);
+            outcome.signals.push(Signal::End(Reason::Timeout.into()));
         }
         (Timeout::Transport, State::Outgoing) => {
             dialog.state = State::Ended;
-            outcome.over(Reason::Connectivity);
+            outcome.signals.push(Signal::End(Reason::Connectivity.into()));
         }
         (Timeout::Transport, State::Active) if dialog.local_offer_cseq.take().is_some() => {
             outcome.signals.push(Signal::Refused(Reason::Connectivity));
@@ -51,16 +53,16 @@ pub fn timeout(dialog: &mut Dialog, what: Timeout, branch: &str) -> Outcome {
         (Timeout::Response | Timeout::Transport, State::Cancelled) => dialog.state = State::Ended,
         // A re-INVITE that nobody answers ends the call (§14.1).
         (Timeout::Response, State::Active) if dialog.local_offer_cseq.take().is_some() => {
-            outcome.over(Reason::Timeout);
+            outcome.signals.push(Signal::End(Reason::Timeout.into()));
             outcome.send_now.push(bye(dialog, &reason::header(Reason::Timeout), branch));
         }
         (Timeout::Final, State::Outgoing) => {
-            outcome.over(Reason::NoAnswer);
+            outcome.signals.push(Signal::End(Reason::NoAnswer.into()));
             dialog.state = State::Cancelled;
             outcome.send_now.extend(dialog.cancel().map(Outgoing::Request));
         }
         (Timeout::Acknowledgement, State::Active) => {
-            outcome.over(Reason::Timeout);
+            outcome.signals.push(Signal::End(Reason::Timeout.into()));
             outcome.send_now.push(bye(dialog, &reason::header(Reason::Timeout), branch));
         }
         (Timeout::Expiry | Timeout::Decision, State::Incoming) => {
@@ -69,7 +71,7 @@ pub fn timeout(dialog: &mut Dialog, what: Timeout, branch: &str) -> Outcome {
                 Timeout::Expiry => (Reason::NoAnswer, 487, "Request Terminated"),
                 _ => (Reason::Timeout, 408, "Request Timeout"),
             };
-            outcome.over(reason);
+            outcome.signals.push(Signal::End(reason.into()));
             outcome.send_after_commit.extend(stored(&dialog.invite).map(|invite| {
                 let answer = respond(dialog, &invite, code, phrase);
                 Outgoing::Respond(invite, answer)

@@ -1,0 +1,145 @@
+//! Sending: responses and requests of a leg, and refusals without one.
+
+use super::Flow;
+use super::timers::{REPEAT_PROVISIONAL, Timer};
+use super::user_agent::{Accepted, Arrival, UserAgent};
+use crate::dialog::Dialog;
+use crate::message::Message;
+use crate::signal::Outgoing;
+use crate::transaction::{Key, T1, TIMEOUT};
+use ::edge::LegMut;
+use signal::Time;
+
+impl UserAgent {
+    /// Sends the messages that an event or an order resulted in. Returns false if a request found no room among the
+    /// transactions.
+    pub(super) fn send_of_leg(
+        &mut self,
+        leg: &mut LegMut<'_, Self>,
+        dialog: &Dialog,
+        cause: Option<&Arrival>,
+        outgoing: Vec<Outgoing>,
+        now: Time,
+    ) -> bool {
+        let flow = cause.map(|arrival| arrival.flow).or_else(|| Flow::parse(&dialog.flow));
+        let Some(response_flow) = flow else { return true };
+        let mut room = true;
+        for one in outgoing {
+            match one {
+                Outgoing::Respond(request, response) => {
+                    note_provisional(leg, &request, &response, now);
+                    self.respond(&request, &response, response_flow, now);
+                }
+                Outgoing::Accept(request, response) => {
+                    note_provisional(leg, &request, &response, now);
+                    self.respond(&request, &response, response_flow, now);
+                    let octets = response.write();
+                    let accepted = Accepted { flow: response_flow, octets, interval: T1, end: now + TIMEOUT };
+                    leg.local.accepted = Some(accepted);
+                    leg.timers.set(Timer::RepeatAnswer, now + T1);
+                }
+                Outgoing::Request(_) | Outgoing::Direct(_) => {
+                    let (sent, invite) = self.send_request(one, dialog, response_flow, now);
+                    room &= sent;
+                    if let Some(key) = invite {
+                        leg.local.invite = Some(key.clone());
+                        leg.timers.clear(&Timer::Reinvite);
+                        self.invites.insert(key, leg.id);
+                    }
+                }
+            }
+        }
+        room
+    }
+
+    /// Sends a request, through a transaction unless it is an ACK. Returns true if it found room, and the key of an INVITE.
+    pub(super) fn send_request(
+        &mut self,
+        one: Outgoing,
+        dialog: &Dialog,
+        response_flow: Flow,
+        now: Time,
+    ) -> (bool, Option<Key>) {
+        match one {
+            Outgoing::Request(mut request) => {
+                let hop = self.next_hop(dialog, &mut request, response_flow);
+                let invite = request.method().as_deref() == Some("INVITE");
+                let key = self.table.send(request, hop, hop.tcp, now);
+                (key.is_some(), key.filter(|_| invite))
+            }
+            Outgoing::Direct(mut request) => {
+                let hop = self.next_hop(dialog, &mut request, response_flow);
+                self.out.push_back((hop, request.write()));
+                (true, None)
+            }
+            Outgoing::Respond(..) | Outgoing::Accept(..) => (true, None),
+        }
+    }
+
+    /// Sends a response through the transaction of its request, or without if there is none.
+    pub(super) fn respond(&mut self, request: &Message, response: &Message, flow: Flow, now: Time) {
+        match Key::of_request(request) {
+            Some(key) if self.table.state(&key).is_some() => {
+                self.table.respond(&key, response, now);
+            }
+            _ => self.out.push_back((flow, response.write())),
+        }
+    }
+
+    /// Refuses a request outside any dialog through its transaction.
+    pub(super) fn refuse(
+        &mut self,
+        request: &Message,
+        flow: Flow,
+        code: u16,
+        phrase: &str,
+        headers: &[(&str, String)],
+        now: Time,
+    ) {
+        if request.method().as_deref() != Some("ACK") {
+            let response = self.refusal(request, code, phrase, headers);
+            self.respond(request, &response, flow, now);
+        }
+    }
+
+    /// Refuses a request that has no transaction, outside any dialog. A transaction of the same key is another's and stays as
+    /// it is.
+    pub(super) fn refuse_stateless(
+        &mut self,
+        request: &Message,
+        flow: Flow,
+        code: u16,
+        phrase: &str,
+        headers: &[(&str, String)],
+    ) {
+        if request.method().as_deref() != Some("ACK") {
+            let response = self.refusal(request, code, phrase, headers);
+            self.out.push_back((flow, response.write()));
+        }
+    }
+
+    fn refusal(&self, request: &Message, code: u16, phrase: &str, headers: &[(&str, String)]) -> Message {
+        let tag = self.secret.derive_text("stateless", &[request.call_id().unwrap_or("").as_bytes()], 16);
+        let response = Message::response(request, code, phrase, &tag);
+        headers.iter().fold(response, |response, (name, value)| response.with(name, value.clone()))
+    }
+
+    /// Refuses a request while nobody can be served.
+    pub(super) fn busy(&mut self, message: &Message, flow: Flow, now: Time) {
+        let retry = [("Retry-After", "5".to_owned())];
+        self.refuse(message, flow, 503, "Service Unavailable", &retry, now);
+    }
+}
+
+/// Remembers a provisional response, to repeat it until the final one.
+fn note_provisional(leg: &mut LegMut<'_, UserAgent>, request: &Message, response: &Message, now: Time) {
+    let Some(code) = response.code().filter(|_| request.method().as_deref() == Some("INVITE")) else {
+        return;
+    };
+    if code >= 200 {
+        leg.local.last_provisional = None;
+    } else if code > 100 {
+        leg.local.last_provisional = Some((request.clone(), response.clone()));
+        leg.timers.set(Timer::RepeatProvisional, now + REPEAT_PROVISIONAL);
+    }
+}

@@ -1,0 +1,212 @@
+//! SIP as a protocol of the leg core.
+
+use super::timers::Timer;
+use super::{Config, Flow};
+use crate::dialog::{Dialog, State};
+use crate::message::Message;
+use crate::signal::{Outcome, Outgoing, Timeout, say};
+use crate::transaction::{Key, TIMEOUT, Table};
+use ::edge::{Expiry, Hearing, Input, LegMut, Membership, Protocol};
+use bytes::Bytes;
+use signal::{End, EventId, Handover, LegRef, LegState, Opening, Reason, Say, Secret, Time};
+use std::collections::{HashMap, VecDeque};
+
+/// Time after which an idle leg leaves the cache, ms; the record brings it back.
+const IDLE: u64 = 600_000;
+
+/// Transactions and trunks: everything of a SIP edge but its legs.
+#[derive(Debug)]
+pub(super) struct UserAgent {
+    pub(super) config: Config,
+    pub(super) secret: Secret,
+    pub(super) table: Table<Flow>,
+    pub(super) invites: HashMap<Key, LegRef>,
+    pub(super) out: VecDeque<(Flow, Bytes)>,
+    pub(super) draining: bool,
+}
+
+/// Message for a leg.
+#[derive(Clone, Debug)]
+pub(super) struct Arrival {
+    pub(super) message: Message,
+    pub(super) flow: Flow,
+    /// Its transaction is not here: another edge may hold it, or may have died with it.
+    pub(super) no_transaction: bool,
+    /// Our request that it answers, if its transaction is here.
+    pub(super) asked: Option<Message>,
+    /// Another edge forwarded it to us: it is not forwarded again.
+    pub(super) forwarded: bool,
+}
+
+impl Arrival {
+    pub(super) fn is_request(&self) -> bool {
+        self.message.code().is_none()
+    }
+
+    pub(super) fn is_provisional(&self) -> bool {
+        self.message.code().is_some_and(|code| code < 200)
+    }
+}
+
+/// State of a leg that ends with this edge.
+#[derive(Debug, Default)]
+pub(super) struct Local {
+    pub(super) accepted: Option<Accepted>,
+    /// Our last provisional response, and the INVITE that it answers.
+    pub(super) last_provisional: Option<(Message, Message)>,
+    /// Transaction of our last INVITE.
+    pub(super) invite: Option<Key>,
+}
+
+/// 2xx that waits for its ACK.
+#[derive(Debug)]
+pub(super) struct Accepted {
+    pub(super) flow: Flow,
+    pub(super) octets: Bytes,
+    pub(super) interval: u64,
+    pub(super) end: Time,
+}
+
+impl UserAgent {
+    pub(super) fn branch(&self, parts: &[&[u8]]) -> String {
+        format!("z9hG4bK{}", self.secret.derive_text("branch", parts, 24))
+    }
+}
+
+impl Protocol for UserAgent {
+    const MAX_WAITING: usize = 16;
+
+    type State = Dialog;
+    type Local = Local;
+    type Message = Arrival;
+    type Event = Timeout;
+    type Timer = Timer;
+    type Outgoing = Outgoing;
+
+    fn decode(octets: &[u8]) -> Option<Dialog> {
+        Dialog::from_bytes(octets)
+    }
+
+    fn encode(dialog: &Dialog) -> Vec<u8> {
+        dialog.to_bytes()
+    }
+
+    fn end(dialog: &mut Dialog) {
+        dialog.state = State::Ended;
+    }
+
+    fn event_id(&self, leg: LegRef, dialog: &Dialog, _: u32, input: &Input<Self>) -> EventId {
+        match input {
+            Input::Message(arrival) => super::open::event(&arrival.message),
+            Input::Event(timeout) => EventId::of(&[&leg.to_string(), &timeout.label(dialog)]),
+        }
+    }
+
+    fn opening(&self, arrival: &Arrival) -> Option<Opening> {
+        self.opening_of(&arrival.message, arrival.flow)
+    }
+
+    fn membership(&self, dialog: &Dialog, arrival: &Arrival) -> Membership {
+        self.membership_of(dialog, arrival)
+    }
+
+    fn disown(&mut self, _: LegRef, arrival: &Arrival) {
+        self.refuse_foreign(arrival);
+    }
+
+    fn hear(
+        &mut self,
+        leg: &mut LegMut<'_, Self>,
+        dialog: &mut Dialog,
+        input: &Input<Self>,
+        hearing: &Hearing,
+    ) -> Outcome {
+        match input {
+            Input::Message(arrival) => self.hear_message(leg, dialog, arrival, hearing),
+            Input::Event(timeout) => self.hear_timeout(leg, dialog, *timeout, hearing.now),
+        }
+    }
+
+    fn open(&mut self, leg: LegRef, opening: &Opening) -> Result<Dialog, Reason> {
+        self.outgoing(leg, opening).ok_or(Reason::Connectivity)
+    }
+
+    fn say(&mut self, _: &mut LegMut<'_, Self>, dialog: &mut Dialog, order: &Say, _: Time) -> Vec<Outgoing> {
+        let branch = self.branch(&[&order.id.to_bytes()]);
+        say(dialog, &order.signal, &branch)
+    }
+
+    fn send(
+        &mut self,
+        leg: &mut LegMut<'_, Self>,
+        dialog: &Dialog,
+        cause: Option<&Arrival>,
+        outgoing: Vec<Outgoing>,
+        now: Time,
+    ) -> bool {
+        self.send_of_leg(leg, dialog, cause, outgoing, now)
+    }
+
+    fn fire(
+        &mut self,
+        leg: &mut LegMut<'_, Self>,
+        dialog: Option<&Dialog>,
+        timer: Timer,
+        now: Time,
+    ) -> Option<Timeout> {
+        self.fire_timer(leg, dialog, timer, now)
+    }
+
+    /// A leg that is over stays until none of its messages can be under way any more. A cancelled INVITE that never gets its
+    /// final response is over too (RFC 3261 §9.1: 64·T1).
+    fn lifetime(&self, dialog: &Dialog) -> u64 {
+        if matches!(dialog.state, State::Ended | State::Cancelled) { TIMEOUT } else { IDLE }
+    }
+
+    fn expire(&mut self, leg: &mut LegMut<'_, Self>, dialog: &Dialog) -> Expiry<Timeout> {
+        match dialog.state {
+            _ if leg.local.accepted.is_some() => Expiry::Keep,
+            State::Incoming => Expiry::Hear(Timeout::Decision),
+            State::Outgoing => Expiry::Hear(Timeout::Final),
+            _ => Expiry::Forget,
+        }
+    }
+
+    /// Nobody hangs up or gives up twice, and a final response is not sent again once its transaction is over.
+    fn can_refuse(&self, arrival: &Arrival) -> bool {
+        match arrival.message.method().as_deref() {
+            Some(method) if arrival.is_request() => !matches!(method, "ACK" | "BYE" | "CANCEL"),
+            _ => arrival.is_provisional(),
+        }
+    }
+
+    fn can_drop(&self, arrival: &Arrival) -> bool {
+        arrival.is_provisional()
+    }
+
+    fn refuse(&mut self, leg: LegRef, arrival: &Arrival, end: &End, opening: bool, now: Time) {
+        self.refuse_of_leg(leg, arrival, end, opening, now);
+    }
+
+    fn acknowledge(&mut self, _: LegRef, _: Option<&Dialog>, arrival: &Arrival, now: Time) {
+        if matches!(arrival.message.method().as_deref(), Some("BYE" | "CANCEL")) && arrival.is_request() {
+            self.refuse(&arrival.message, arrival.flow, 200, "OK", &[], now);
+        }
+    }
+
+    fn forward(&self, arrival: &Arrival, leg: &LegState) -> Option<(String, Handover)> {
+        let elsewhere = arrival.no_transaction && !arrival.forwarded;
+        let away = elsewhere && !leg.edge.is_empty() && leg.edge != self.config.instance;
+        let message =
+            || Handover { source: arrival.flow.to_string(), message: arrival.message.write().to_vec() };
+        away.then(|| (leg.edge.clone(), message()))
+    }
+
+    fn removed(&mut self, _: LegRef, local: Local) {
+        // Nobody would hear the answer to its INVITE.
+        if let Some(key) = local.invite {
+            self.invites.remove(&key);
+            self.table.abandon(&key);
+        }
+    }
+}
