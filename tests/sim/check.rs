@@ -12,7 +12,7 @@ use signal::{EffectId, LegId, Signal};
 use std::collections::{BTreeMap, BTreeSet};
 use tandem_tests::orchestrator::Decision;
 
-/// Everything that has been decided, as far as the invariants need it.
+/// History of the decisions, as far as the invariants need it.
 #[derive(Default)]
 pub struct Checks {
     over_at: BTreeMap<LegId, u64>,
@@ -42,7 +42,7 @@ impl Checks {
         call(&decision.after);
     }
 
-    /// Somebody orders a relay to release a session.
+    /// Checks an order to release a session.
     pub fn release(&mut self, session: u64) {
         let times = self.ordered.entry(session).or_default();
         *times += 1;

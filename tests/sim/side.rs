@@ -9,14 +9,14 @@ pub struct Side {
     pub revision: u32,
     /// Orders that were carried out, with their reply: an edge that gets one again says the same again.
     said: BTreeMap<EffectId, Said>,
-    /// What the peer was told and may react to, oldest first.
+    /// Signals that the peer was told and may react to, oldest first.
     pub told: Vec<Signal>,
     /// The peer has yet to describe its media.
     pub undescribed: bool,
     pub answered: bool,
     /// The peer knows of the leg.
     pub opened: bool,
-    /// It was offered a call that it has not answered.
+    /// The peer was offered a call that it has not answered.
     pub rings: bool,
     /// The last word was an end, from either side.
     pub gone: bool,

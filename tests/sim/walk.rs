@@ -27,7 +27,7 @@ pub struct Walk {
 }
 
 impl Walk {
-    /// A call has just been placed.
+    /// Returns a walk whose call was just placed.
     pub fn new(seed: u64, talk: bool) -> Walk {
         let mut random = Random::new(seed);
         let placement = placement(&mut random);
@@ -55,7 +55,7 @@ impl Walk {
         walk
     }
 
-    /// Something happens.
+    /// Lets one thing happen.
     pub fn step(&mut self) {
         match self.random.below(10) {
             0..=3 => self.perform(),
@@ -313,7 +313,7 @@ impl Walk {
         self.check();
     }
 
-    /// Everything comes to rest: every effect performed, every event heard, both parties hang up at last.
+    /// Brings everything to rest: every effect performed, every event heard, all parties hung up at last.
     pub fn finish(&mut self) {
         for round in 0..60 {
             self.rest();

@@ -69,16 +69,16 @@ impl Collector {
         format!("http://{}", self.address)
     }
 
-    /// What has come so far.
+    /// Returns the spans that have come so far.
     #[must_use]
     pub fn spans(&self) -> Vec<Span> {
         self.spans.lock().unwrap().clone()
     }
 
-    /// Waits until `enough` holds of what has come; gives it.
+    /// Waits until `enough` holds of the spans that have come, and returns them.
     ///
     /// # Panics
-    /// It does not within ten seconds: shows what came.
+    /// After ten seconds, with the spans that came.
     pub async fn wait_for(&self, enough: impl Fn(&[Span]) -> bool) -> Vec<Span> {
         for _ in 0..500 {
             let spans = self.spans();

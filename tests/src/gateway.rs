@@ -11,12 +11,12 @@ use session::call::{Effect, Event, Placement, RelayChange, Route};
 use signal::{Ask, CallId, EffectId, End, Heard, LegId, Opening, Protocol, Said, Time, Verdict};
 use store::Store;
 
-/// How a call is routed.
+/// Routing of calls, by the parties of their first leg.
 pub type Plan = Box<dyn Fn(&Opening) -> Result<Route, End>>;
 
 /// The gateway.
 pub struct Gateway {
-    /// The time everywhere.
+    /// Time of edges and orchestrator.
     pub now: Time,
     /// The SIP edge.
     pub sip: sip::edge::Edge,
@@ -63,7 +63,7 @@ impl Gateway {
         }
     }
 
-    /// Does what is to be done next, until something leaves. `None`: nothing is left to do.
+    /// Goes on until something leaves. `None`: nothing is left to do.
     ///
     /// # Errors
     /// A record that cannot be read or stored.
@@ -101,7 +101,7 @@ impl Gateway {
                 // The edge has said nothing: the order comes again with the record's deadline.
                 self.orchestrator.failed(id, self.now)?;
             } else if let Some(id) = self.orchestrator.waiting().first() {
-                self.perform(*id)?;
+                self.execute(*id)?;
             } else {
                 return Ok(None);
             }
@@ -136,7 +136,7 @@ impl Gateway {
         Ok(())
     }
 
-    /// The sessions of every call go on at another relay; `alive`: the old one still forwards.
+    /// Moves the session of every call to another relay; `alive`: the old one still forwards.
     ///
     /// # Errors
     /// A record that cannot be read or stored.
@@ -178,7 +178,7 @@ impl Gateway {
         }
     }
 
-    fn perform(&mut self, id: EffectId) -> Result<(), Fault> {
+    fn execute(&mut self, id: EffectId) -> Result<(), Fault> {
         let Some(order) = self.orchestrator.order(id) else { return fault(format!("nobody waits for {id}")) };
         let call = &order.record.machine;
         let events = match &order.entry.effect {
@@ -204,7 +204,7 @@ impl Gateway {
         self.orchestrator.performed(id, events, self.now)
     }
 
-    /// The one call that is stored.
+    /// Returns the one call that is stored.
     ///
     /// # Errors
     /// There is none, or several.

@@ -4,7 +4,7 @@ use crate::{Fault, fault};
 use minidom::Element;
 use xmpp::stanza::{COMPONENT, JINGLE, JMI};
 
-/// The session id that callers here choose.
+/// Session id of the calls that clients make.
 pub const SID: &str = "5e71217f-6a70-4de3-805b-34589647969f";
 const STANZA_ERRORS: &str = "urn:ietf:params:xml:ns:xmpp-stanzas";
 const PROPOSALS: &[&str] = &["propose", "ringing", "proceed", "reject", "retract", "finish"];
@@ -13,22 +13,22 @@ const PROPOSALS: &[&str] = &["propose", "ringing", "proceed", "reject", "retract
 #[derive(Clone, Debug)]
 pub struct Client {
     bare: String,
-    /// Who spoke to it last.
+    /// JID that spoke to it last.
     peer: String,
     sid: String,
     /// Stanzas that may be answered, oldest first.
-    asked: Vec<Element>,
+    pending: Vec<Element>,
     count: u32,
 }
 
 impl Client {
-    /// A user without a call.
+    /// Returns a user without a call.
     #[must_use]
     pub fn new(bare: &str) -> Client {
-        Client { bare: bare.into(), peer: String::new(), sid: SID.into(), asked: vec![], count: 0 }
+        Client { bare: bare.into(), peer: String::new(), sid: SID.into(), pending: vec![], count: 0 }
     }
 
-    /// Notes what came.
+    /// Takes a stanza.
     pub fn receive(&mut self, stanza: &Element) {
         if let Some(from) = stanza.attr("from") {
             from.clone_into(&mut self.peer);
@@ -42,11 +42,11 @@ impl Client {
             sid.clone_into(&mut self.sid);
         }
         if !matches!(stanza.attr("type"), Some("result" | "error")) {
-            self.asked.push(stanza.clone());
+            self.pending.push(stanza.clone());
         }
     }
 
-    /// The stanza that a block means, sent by the device `resource`: `result`, `error CONDITION`, a JMI element, a Jingle
+    /// Returns the stanza that a block means, sent by the device `resource`: `result`, `error CONDITION`, a JMI element, a Jingle
     /// action with its contents, or a whole stanza.
     ///
     /// # Errors
@@ -96,8 +96,8 @@ impl Client {
     }
 
     fn reply(&mut self, kind: &str, inner: &str) -> Result<Element, Fault> {
-        let place = self.asked.iter().position(|s| kind == "error" || s.name() == "iq");
-        let Some(asked) = place.map(|place| self.asked.remove(place)) else {
+        let place = self.pending.iter().position(|s| kind == "error" || s.name() == "iq");
+        let Some(asked) = place.map(|place| self.pending.remove(place)) else {
             return fault(format!("{kind} answers nothing"));
         };
         let (name, id) = (asked.name(), asked.attr("id").unwrap_or(""));

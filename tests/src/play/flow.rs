@@ -25,7 +25,7 @@
 
 use crate::{Fault, fault};
 
-/// One thing that is given.
+/// One step of the given side.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Step {
     /// Comments before it.
@@ -34,7 +34,7 @@ pub struct Step {
     pub line: String,
     /// Its indented lines, without the indent.
     pub block: Vec<String>,
-    /// What it is.
+    /// Kind of the step.
     pub kind: Kind,
     /// Its line in the file, from 1.
     pub number: usize,
@@ -43,11 +43,11 @@ pub struct Step {
 /// Kinds of step.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Somebody sends something.
+    /// A party sends something.
     Given(String),
     /// Milliseconds pass.
     Wait(u64),
-    /// Something happens.
+    /// An act of the world around: a link, an edge, a relay.
     Act(String),
 }
 

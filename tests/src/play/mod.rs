@@ -2,8 +2,7 @@
 //! virtual time.
 //!
 //! One rule: a flow is a file, and what follows from its given side is compared line by line with what stands in it; `BLESS=1`
-//! rewrites it. Between decisions a call exists as octets alone, as in the store. The relay grants fixed ends and notes what it
-//! is told. Start at [`flow`] for the form of a file, [`world`] for what plays it.
+//! rewrites it. Between decisions a call exists as octets alone, as in the store. The relay allocates fixed ends. Start at [`flow`] for the form of a file, [`world`] for its player.
 
 pub mod client;
 pub mod flow;

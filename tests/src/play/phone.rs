@@ -1,14 +1,13 @@
 //! A SIP phone of text: a flow gives the words that matter, the rest of each message is what its dialog demands.
 
 use crate::{Fault, fault};
-use signal::Time;
 use sip::message::{Message, Start};
 use std::net::SocketAddr;
 
 /// One phone with one call.
 #[derive(Clone, Debug)]
 pub struct Phone {
-    /// Where it is.
+    /// Address and port.
     pub address: SocketAddr,
     local: String,
     remote: String,
@@ -16,14 +15,14 @@ pub struct Phone {
     call_id: String,
     cseq: u32,
     count: u32,
-    /// Our last INVITE, and its final response.
+    /// Last INVITE of the phone, with its final response.
     invite: Option<(Message, Option<Message>)>,
     /// Requests that wait for a final answer.
-    asked: Vec<Message>,
+    pending: Vec<Message>,
 }
 
 impl Phone {
-    /// A phone that has not called yet.
+    /// Returns a phone without a call.
     #[must_use]
     pub fn new(address: SocketAddr) -> Phone {
         Phone {
@@ -35,7 +34,7 @@ impl Phone {
             cseq: 0,
             count: 0,
             invite: None,
-            asked: vec![],
+            pending: vec![],
         }
     }
 
@@ -43,8 +42,8 @@ impl Phone {
         format!("<sip:2041@{}>", self.address)
     }
 
-    /// Notes what came.
-    pub fn receive(&mut self, message: &Message, _now: Time) {
+    /// Takes a message.
+    pub fn receive(&mut self, message: &Message) {
         match &message.start {
             Start::Request { method, .. } => {
                 if method == "INVITE" && self.invite.is_none() && self.remote.is_empty() {
@@ -55,8 +54,8 @@ impl Phone {
                 if let Some(contact) = message.contact() {
                     self.target = contact.uri.to_string();
                 }
-                if method != "ACK" && !self.asked.contains(message) {
-                    self.asked.push(message.clone());
+                if method != "ACK" && !self.pending.contains(message) {
+                    self.pending.push(message.clone());
                 }
             }
             Start::Response { code, .. } => {
@@ -77,7 +76,7 @@ impl Phone {
         }
     }
 
-    /// The message that a block of a flow means: a first line (`INVITE sip:…`, `BYE`, `180 Ringing`), headers, a description.
+    /// Returns the message that a block of a flow means: a first line (`INVITE sip:…`, `BYE`, `180 Ringing`), headers, a description.
     ///
     /// # Errors
     /// A block that makes no sense now.
@@ -117,11 +116,11 @@ impl Phone {
             None => (phrase, None),
         };
         let fits = |m: &&Message| method.is_none_or(|method| m.method().as_deref() == Some(method));
-        let Some(request) = self.asked.iter().rev().find(fits).cloned() else {
+        let Some(request) = self.pending.iter().rev().find(fits).cloned() else {
             return fault(format!("\"{first}\" answers nothing"));
         };
         if code >= 200 {
-            self.asked.retain(|m| *m != request);
+            self.pending.retain(|m| *m != request);
         }
         Ok(Message::response(&request, code, phrase, "phone").with("Contact", self.contact()))
     }

@@ -1,11 +1,11 @@
-//! Who is reached how in a flow, as the orchestrator gathers it.
+//! Routes of calls in a flow, as the orchestrator gathers them.
 
 use crate::Fault;
 use media::{Policy, Profile};
 use session::call::Route;
 use signal::{End, Opening, Protocol, Reason};
 
-/// Who is reached how, in every flow: one trunk, one component, one alias.
+/// Returns the plan of every flow: one trunk, one component, one alias.
 ///
 /// # Errors
 /// Never; the plan is a good one.
@@ -22,8 +22,8 @@ pub fn plan() -> Result<address::Plan, Fault> {
         .map_err(|e| Fault(e.to_string()))
 }
 
-/// Where a call goes, as the orchestrator gathers it. `direct`: the callee's device is known to take no proposals;
-/// `trunk`: how media is spoken with phones.
+/// Returns the route of a call. `direct`: the callee's device is known to take no proposals;
+/// `trunk`: the media profile of phones.
 ///
 /// # Errors
 /// The reason to refuse it with.

@@ -1,4 +1,4 @@
-//! How messages and decisions stand in a flow.
+//! Messages and decisions as they stand in a flow.
 
 use minidom::Element;
 use session::call::{Connect, Effect, Event, Fact};
@@ -13,7 +13,7 @@ pub fn sip(message: &Message) -> Vec<String> {
     text.trim_end().lines().filter(|l| !l.starts_with("Content-Length:")).map(str::to_owned).collect()
 }
 
-/// What a message is, in a few words.
+/// A message in a few words.
 #[must_use]
 pub fn brief(message: &Message) -> String {
     match &message.start {
@@ -62,7 +62,7 @@ fn tag(element: &Element, parent: &str, depth: usize, lines: &mut Vec<String>) {
     lines.push(format!("{indent}</{}>", element.name()));
 }
 
-/// A signal with what decides.
+/// A signal with the details that decide.
 #[must_use]
 pub fn signal(signal: &Signal) -> String {
     let media = |media: &Media| match (media.is_described(), media.holds()) {
@@ -80,7 +80,7 @@ pub fn signal(signal: &Signal) -> String {
     format!("{}{more}", signal.name())
 }
 
-/// What happened to a call; `None` for what says nothing to it: an order that was said, a change of the leg's own state.
+/// An event of a call; `None` for one that says nothing to it: an order that was said, a change of the leg's own state.
 #[must_use]
 pub fn event(event: &Event) -> Option<String> {
     Some(match event {
@@ -101,7 +101,7 @@ pub fn event(event: &Event) -> Option<String> {
     })
 }
 
-/// What a decision causes, in short, and for a relay's ear in full.
+/// An effect in short, and in full where it is for a relay.
 #[must_use]
 pub fn effect(effect: &Effect) -> (String, Option<String>) {
     match effect {
@@ -131,7 +131,7 @@ pub fn effect(effect: &Effect) -> (String, Option<String>) {
     }
 }
 
-/// Where a relay is told that a peer is, and what with it was agreed.
+/// Address and agreement of a peer as a relay is told them.
 fn whereabouts(connect: &Connect) -> String {
     let remote = &connect.remote;
     let place = match (&remote.ice, remote.address) {

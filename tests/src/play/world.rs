@@ -18,26 +18,26 @@ use xmpp::stanza;
 
 const START: Time = Time(1_795_385_000_000);
 const DOMAIN: &str = "sip.example.net";
-/// After its last step a flow is left alone for this long, ms.
+/// Time that a flow is left alone after its last step, ms.
 const REST: u64 = 1_300_000;
-/// Starting points that a flow may follow.
+/// Most starting points that a flow may follow.
 const MAX_CHAIN: usize = 4;
-/// Steps of one wait before the player takes it for a loop.
+/// Most timers of one wait, more are a loop.
 const MAX_TICKS: usize = 10_000;
 
-/// What a flow came to.
+/// Outcome of a flow.
 #[derive(Clone, Debug, Default)]
 pub struct Played {
     /// The file as it should be.
     pub text: String,
-    /// What the call heard and did, without addresses.
+    /// Decisions of the call, without addresses.
     pub decisions: Vec<String>,
 }
 
-/// The world.
+/// The gateway with the parties around it, and the transcript so far.
 pub struct World {
     gateway: Gateway,
-    /// When what is shown began.
+    /// Start of the part that is shown.
     start: Time,
     instances: u32,
     phone: Phone,
@@ -189,19 +189,19 @@ impl World {
             self.lines.extend(step.notes.iter().cloned());
             self.lines.push(step.line.clone());
             self.lines.extend(step.block.iter().map(|line| format!("  {line}").trim_end().to_owned()));
-            let played = self.step(step, file).and_then(|()| self.settle());
+            let played = self.step(step, file).and_then(|()| self.run());
             played.map_err(|f| self.so_far(&format!("line {}: {f}", step.number)))?;
         }
         Ok(())
     }
 
-    /// A fault with the end of what was played.
+    /// Returns a fault with the end of what was played.
     fn so_far(&self, fault: &str) -> Fault {
         let from = self.lines.len().saturating_sub(40);
         Fault(format!("{fault}; played so far:\n    | {}", self.lines[from..].join("\n    | ")))
     }
 
-    /// One party of a call hangs up and the other confirms, with the one decision that this takes.
+    /// Hangs up for one party and confirms for the other, which takes the call one decision.
     fn end(&mut self, who: &str) -> Result<(), Fault> {
         const TERMINATE: &str = "<session-terminate><reason><success/></reason></session-terminate>";
         let words = match who {
@@ -212,7 +212,7 @@ impl World {
         let before = self.decisions.len();
         for (actor, words) in words {
             self.given(actor, &[words.to_owned()])?;
-            self.settle()?;
+            self.run()?;
         }
         let usual =
             |from: u8, to: u8| format!("{from} end(normal) -> {to} end(normal); release; ended(normal)");
@@ -222,7 +222,7 @@ impl World {
         }
     }
 
-    /// A flow is over when everybody has said all: whatever would follow is missing in it, and nothing may be held.
+    /// Checks that nothing follows the last step and nothing is held after it.
     fn rest(&mut self) -> Result<(), Fault> {
         let shown = self.lines.len();
         self.wait(REST)?;
@@ -280,7 +280,7 @@ impl World {
         Ok(())
     }
 
-    /// Things that happen.
+    /// Makes something happen.
     fn act(&mut self, act: &str) -> Result<(), Fault> {
         let words: Vec<&str> = act.split(' ').collect();
         match words.as_slice() {
@@ -320,13 +320,13 @@ impl World {
             if !self.gateway.advance(until)? {
                 return Ok(());
             }
-            self.settle()?;
+            self.run()?;
         }
         fault("time does not pass: something is due again and again")
     }
 
-    /// Until nothing is left to do.
-    fn settle(&mut self) -> Result<(), Fault> {
+    /// Goes on until nothing is left to do.
+    fn run(&mut self) -> Result<(), Fault> {
         while let Some(output) = self.gateway.poll()? {
             match output {
                 Output::Sip(to, octets) => self.phone_hears(to, &octets)?,
@@ -374,7 +374,7 @@ impl World {
         self.learn(&message);
         self.heading("phone", None);
         self.block(&show::sip(&message));
-        self.phone.receive(&message, self.gateway.now);
+        self.phone.receive(&message);
         Ok(())
     }
 
