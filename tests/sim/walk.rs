@@ -59,8 +59,8 @@ impl Walk {
     pub fn step(&mut self) {
         match self.random.below(10) {
             0..=3 => self.perform(),
-            4..=6 => self.speak(),
-            7..=8 => self.hear(),
+            4..=5 => self.speak(),
+            6..=8 => self.hear(),
             _ if self.random.chance(12) => self.leave_relay(),
             _ if self.random.chance(30) => {
                 // Its batch is lost with it; the record's deadline brings the outbox to another.
@@ -68,7 +68,7 @@ impl Walk {
                 self.orchestrators[at] = Orchestrator::new(self.store.clone());
             }
             _ => {
-                let pause = [900, 900, 4_000, 4_000, 70_000][self.random.index(5)];
+                let pause = [900, 900, 900, 4_000, 4_000, 4_000, 4_000, 70_000][self.random.index(8)];
                 self.now = self.now + self.random.below(pause);
                 self.tick();
             }
@@ -90,7 +90,7 @@ impl Walk {
     fn tick(&mut self) {
         let now = self.now;
         self.orchestrator().tick(now).unwrap();
-        if !self.forgotten && self.orchestrators[0].load(CALL).unwrap().is_none() {
+        if !self.forgotten && self.orchestrators[0].calls().unwrap().is_empty() {
             self.forgotten = true;
             for (side, leg) in self.sides.iter().zip((0..).map(LegId)) {
                 // Who answers a leg that was opened too late is told so.
@@ -165,7 +165,7 @@ impl Walk {
             return self.orchestrators[at].failed(id, now).unwrap();
         }
         let events = match order.entry.effect {
-            Effect::Say { leg, signal: signal @ Signal::Offer(_), .. } if self.random.chance(4) => {
+            Effect::Say { leg, signal: signal @ Signal::Offer(_), .. } if self.random.chance(3) => {
                 // No answer in time: it is given up, and the edge may open the leg all the same, late.
                 if self.random.chance(50) {
                     self.late.push((id, leg, signal));
@@ -204,7 +204,7 @@ impl Walk {
 
     fn say(&mut self, id: EffectId, leg: LegId, signal: &Signal) -> Event {
         self.checks.said(id, leg, signal);
-        let fails = self.random.chance(2);
+        let fails = self.random.chance(1);
         Event::Said(leg, self.sides[usize::from(leg.0)].say(id, leg, signal, fails))
     }
 
@@ -230,16 +230,16 @@ impl Walk {
             }
             Some(Signal::Update(_)) if self.random.chance(80) => Signal::Updated(media),
             Some(Signal::Update(_)) => Signal::Refused(Reason::IncompatibleMedia),
-            _ => match self.random.below(14) {
-                0..=1 => Signal::End(Reason::Normal.into()),
-                2 => Signal::Answer(media),
-                3..=6 => Signal::Update(media),
-                7 => Signal::Updated(media),
-                8 => Signal::Refused(Reason::Glare),
-                9 => Signal::Tone(signal::Tone { digit: '5', duration: 160 }),
-                10 => Signal::Refer { target: "sip:2050@pbx.example".into(), replaces: None },
-                11 => Signal::Redirect("sip:2051@pbx.example".into()),
-                12 => Signal::Progress(None),
+            _ => match self.random.below(40) {
+                0 => Signal::End(Reason::Normal.into()),
+                1 => Signal::Redirect("sip:2051@pbx.example".into()),
+                2..=4 => Signal::Answer(media),
+                5..=24 => Signal::Update(media),
+                25..=27 => Signal::Updated(media),
+                28..=30 => Signal::Refused(Reason::Glare),
+                31..=33 => Signal::Tone(signal::Tone { digit: '5', duration: 160 }),
+                34..=36 => Signal::Refer { target: "sip:2050@pbx.example".into(), replaces: None },
+                37..=38 => Signal::Progress(None),
                 _ => Signal::Ringing,
             },
         };
@@ -263,7 +263,7 @@ impl Walk {
             opening: None,
         };
         self.events += 1;
-        if self.random.chance(3) {
+        if self.random.chance(1) {
             let event =
                 [MediaEvent::Connected, MediaEvent::TimedOut, MediaEvent::Insecure][self.random.index(3)];
             self.up.push(Event::Media(leg, event));
@@ -334,6 +334,9 @@ impl Walk {
             {
                 at_rest(&call);
                 self.decide(&Event::HangUp(Reason::Normal));
+            }
+            if self.forgotten && self.sides.iter().all(Side::is_over) {
+                break;
             }
             self.now = self.now + 5_000;
         }
