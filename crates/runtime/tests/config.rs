@@ -203,6 +203,16 @@ fn what_cannot_work_is_named_with_its_remedy() {
         ("[telemetry]\nsample = 1.5", "[telemetry] sample: 1.5"),
         ("[relay]\nports = \"9-1\"", "[relay] ports: \"9-1\""),
         ("[relay]\ntranscode_complexity = 11", "[relay] transcode_complexity: 11"),
+        ("[relay]\nthreads = 0", "[relay] threads: 0; write a number not below 1: Media threads"),
+        ("[relay]\nmax_load = 101", "[relay] max_load: 101; write a number from 1 to 100: Percent of a core"),
+        ("[relay]\nbatch_us = 10001", "[relay] batch_us: 10001"),
+        ("[relay]\nlabels = [\"\"]", "[relay] labels: \"\""),
+        ("[sip]\nmax_legs = 0", "[sip] max_legs: 0"),
+        ("[call]\nring_s = 0", "[call] ring_s: 0"),
+        (
+            "[[xmpp.component]]\ndomain = \"a\"\nserver = \"x:70000\"\nsecret = \"s\"",
+            "[[xmpp.component]] server: \"x:70000\"; write it as \"127.0.0.1:5347\": Component port",
+        ),
         ("[call]\nhold_music = \"../x\"", "[call] hold_music: \"../x\""),
         ("[call]\nhold_music = \"x.wav\"", "[relay] sounds: absent, while [call] hold_music is \"x.wav\""),
         (

@@ -14,32 +14,18 @@ impl Config {
     pub fn check(&self) -> Vec<Fault> {
         let mut faults = vec![];
         self.check_cluster(&mut faults);
-        self.check_telemetry(&mut faults);
         self.check_sip(&mut faults);
         self.check_xmpp(&mut faults);
         self.check_trunks(&mut faults);
         self.check_relay(&mut faults);
         faults.extend(self.relay.check_families());
-        self.check_load(&mut faults);
+        // A value that was told of above is told of once.
+        for fault in self.check_values() {
+            if !faults.iter().any(|told| (&told.key, &told.trouble) == (&fault.key, &fault.trouble)) {
+                faults.push(fault);
+            }
+        }
         faults
-    }
-
-    fn check_load(&self, faults: &mut Vec<Fault>) {
-        let RelayConfig { batch_us, max_load, .. } = self.relay;
-        if batch_us > 10_000 {
-            faults.push(Fault::new(
-                "[relay] batch_us",
-                batch_us.to_string(),
-                "write microseconds, at most 10000: it is added to the delay of every packet",
-            ));
-        }
-        if !(1..=100).contains(&max_load) {
-            faults.push(Fault::new(
-                "[relay] max_load",
-                max_load.to_string(),
-                "write the percent of a core from which a thread takes no new call, 1 to 100",
-            ));
-        }
     }
 
     fn check_cluster(&self, faults: &mut Vec<Fault>) {
@@ -55,20 +41,6 @@ impl Config {
                 "name a NATS server, or leave [store] out to run in one process",
             )),
             _ => {}
-        }
-        let form = "write nats://host:4222, several servers separated by commas";
-        let servers = self.bus.iter().flat_map(|bus| bus.url.split(',').map(str::trim));
-        for server in servers.filter(|server| !is_url(server, &["nats", "tls"])) {
-            faults.push(Fault::new("[bus] url", format!("\"{}\"", without_password(server)), form));
-        }
-        if let Some(store) = &self.store {
-            if !is_url(&store.url, &["redis"]) {
-                let url = format!("\"{}\"", without_password(&store.url));
-                faults.push(Fault::new("[store] url", url, "write redis://host:6379"));
-            }
-            if store.timeout_ms == 0 {
-                faults.push(Fault::new("[store] timeout_ms", "0", "write milliseconds, as 2000"));
-            }
         }
         let secret = self.cluster.secret.as_deref();
         if self.bus.is_some() && secret.is_none() {
@@ -86,37 +58,12 @@ impl Config {
         }
     }
 
-    fn check_telemetry(&self, faults: &mut Vec<Fault>) {
-        let settings = &self.telemetry;
-        if let Some(endpoint) = settings.otlp.as_deref().filter(|endpoint| !endpoint.starts_with("http://")) {
-            faults.push(Fault::new(
-                "[telemetry] otlp",
-                format!("\"{endpoint}\""),
-                "write http://host:4317 (gRPC, without TLS: put a collector beside the service)",
-            ));
-        }
-        if let Some(sample) = settings.sample.filter(|sample| !(0.0..=1.0).contains(sample)) {
-            faults.push(Fault::new(
-                "[telemetry] sample",
-                sample.to_string(),
-                "write a share between 0 and 1",
-            ));
-        }
-    }
-
     fn check_sip(&self, faults: &mut Vec<Fault>) {
         for twice in repeated(self.sip.listen.iter().map(String::as_str)) {
             faults.push(Fault::new("[sip] listen", format!("\"{twice}\" stands twice"), "keep one"));
         }
         for twice in repeated(self.sip.domains.iter().map(String::as_str)) {
             faults.push(Fault::new("[sip] domains", format!("\"{twice}\" stands twice"), "keep one"));
-        }
-        for domain in self.sip.domains.iter().filter(|domain| !is_domain(domain)) {
-            faults.push(Fault::new(
-                "[sip] domains",
-                format!("\"{domain}\""),
-                "write a domain as im.example.net",
-            ));
         }
         for listen in &self.sip.listen {
             if parse_listen(listen).is_none() {
@@ -136,26 +83,11 @@ impl Config {
         let mut domains = HashSet::new();
         for component in &self.xmpp.component {
             let domain = &component.domain;
-            if !is_domain(domain) {
-                faults.push(Fault::new(
-                    "[[xmpp.component]] domain",
-                    format!("\"{domain}\""),
-                    "write a domain as sip.example.net",
-                ));
-            }
             if !domains.insert(domain.to_lowercase()) {
                 faults.push(Fault::new(
                     "[[xmpp.component]] domain",
                     format!("\"{domain}\" stands twice"),
                     "keep one",
-                ));
-            }
-            let port = component.server.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
-            if port.is_none() {
-                faults.push(Fault::new(
-                    "[[xmpp.component]] server",
-                    format!("\"{}\"", component.server),
-                    "write host:port, as 127.0.0.1:5347",
                 ));
             }
             if component.secret.is_none() {
@@ -172,22 +104,8 @@ impl Config {
         if let Err(fault) = self.relay.port_range() {
             faults.push(fault);
         }
-        if self.relay.transcode_complexity > 10 {
-            faults.push(Fault::new(
-                "[relay] transcode_complexity",
-                self.relay.transcode_complexity.to_string(),
-                "write a number from 0 to 10, as 5",
-            ));
-        }
         let Some(music) = &self.call.hold_music else { return };
-        let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-        if music.is_empty() || music.starts_with('.') || !music.chars().all(plain) {
-            faults.push(Fault::new(
-                "[call] hold_music",
-                format!("\"{music}\""),
-                "write the name of a file in [relay] sounds: letters, digits, - _ .",
-            ));
-        } else if self.relay.sounds.is_none() {
+        if self.relay.sounds.is_none() {
             faults.push(Fault::new(
                 "[relay] sounds",
                 format!("absent, while [call] hold_music is \"{music}\""),
@@ -254,23 +172,6 @@ impl Config {
         for twice in repeated(self.alias.iter().map(|alias| alias.number.as_str())) {
             faults.push(Fault::new("[[alias]] number", format!("\"{twice}\" stands twice"), "keep one"));
         }
-        for alias in &self.alias {
-            if !alias.number.contains(|c: char| c.is_ascii_digit()) {
-                faults.push(Fault::new(
-                    "[[alias]] number",
-                    format!("\"{}\"", alias.number),
-                    "write digits, with a leading + for a number in international form",
-                ));
-            }
-            if !alias.jid.split_once('@').is_some_and(|(user, domain)| !user.is_empty() && is_domain(domain))
-            {
-                faults.push(Fault::new(
-                    "[[alias]] jid",
-                    format!("\"{}\"", alias.jid),
-                    "write it as user@domain",
-                ));
-            }
-        }
     }
 }
 
@@ -288,28 +189,7 @@ impl Config {
                 "name XMPP domains, \"*\" for every one, or [] for a trunk that only calls in",
             ));
         }
-        for domain in trunk.callers.iter().flatten().filter(|d| *d != "*" && !is_domain(d)) {
-            faults.push(Fault::new(
-                "[[trunk]] callers",
-                format!("\"{domain}\""),
-                "write XMPP domains as example.net, or \"*\" for every one",
-            ));
-        }
     }
-}
-
-fn is_url(text: &str, schemes: &[&str]) -> bool {
-    text.split_once("://").is_some_and(|(scheme, rest)| schemes.contains(&scheme) && !rest.is_empty())
-}
-
-/// A URL as it may be shown.
-fn without_password(url: &str) -> &str {
-    url.rsplit_once('@').map_or(url, |(_, host)| host)
-}
-
-fn is_domain(text: &str) -> bool {
-    let port = text.contains(':') && !text.starts_with('[');
-    !text.is_empty() && !port && !text.contains(['@', '/']) && !text.contains(char::is_whitespace)
 }
 
 /// What stands more than once, whatever its case.

@@ -115,7 +115,7 @@ fn set(at: &mut Given, path: &[&str], text: String) -> Option<()> {
 }
 
 /// Keys whose values are shown to nobody: URLs hold passwords.
-const SECRET: &[&str] = &["secret", "password", "token", "url"];
+pub(super) const SECRET: &[&str] = &["secret", "password", "token", "url"];
 
 /// A value that does not fit, in our words: an unknown key gets the nearest known name.
 fn refused(misfit: Misfit) -> Fault {

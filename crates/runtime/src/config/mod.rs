@@ -3,63 +3,73 @@
 //! One rule: a fault names the key, the value and the remedy. Start at [`Config`].
 
 mod check;
+mod form;
 mod given;
 pub mod load;
+mod schema;
 
 pub use check::parse_listen;
 pub use load::Fault;
 
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 /// The whole file.
-#[derive(Clone, Debug, Default, Deserialize)]
+///
+/// A key is a field: its comment is what docs/tandem.toml and the chart say of it, its attributes are the range or form that `tandem
+/// check` and the chart hold it to, and `example` is what docs/tandem.toml shows where there is no default.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// Name of this instance; unique among its kind. Default: host name, kind and process id.
+    /// Name of this instance, unique among its kind; default: kind, host and process id
+    #[schemars(example = "gw-1", length(min = 1))]
     pub instance: Option<String>,
-    /// Absent: in this process.
+    /// NATS, between instances; absent: everything in one process (`tandem serve`)
     pub bus: Option<BusConfig>,
-    /// Absent: in memory.
+    /// Redis, for what must outlive a process; absent: in memory
     pub store: Option<StoreConfig>,
-    /// What all instances of one installation share.
+    /// Secrets that all instances of one installation share
     pub cluster: ClusterConfig,
-    /// Absent: logs only.
+    /// Traces and logs
     pub telemetry: TelemetryConfig,
-    /// Health, metrics and the admin API.
+    /// Health, metrics and the admin API
     pub admin: AdminConfig,
-    /// The SIP edge.
+    /// The SIP edge
     pub sip: SipConfig,
-    /// The XMPP edge.
+    /// The XMPP edge
     pub xmpp: XmppConfig,
-    /// Where SIP calls go to and come from.
+    /// SIP peers
     pub trunk: Vec<TrunkConfig>,
-    /// Numbers of XMPP users.
+    /// Numbers of XMPP users
     pub alias: Vec<AliasConfig>,
-    /// The relay.
+    /// The relay
     pub relay: RelayConfig,
-    /// The orchestrator.
+    /// The orchestrator
     pub orchestrator: OrchestratorConfig,
-    /// Limits of a call.
+    /// Limits of a call
     pub call: CallConfig,
 }
 
 /// NATS.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct BusConfig {
-    /// `nats://host:port`, several separated by commas; `user:password@` where needed.
+    /// Servers, separated by commas; `user:password@` where needed
+    #[schemars(example = "nats://127.0.0.1:4222", regex(pattern = form::NATS))]
     pub url: String,
 }
 
 /// Redis.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct StoreConfig {
-    /// `redis://host:port`.
+    /// Server; `:password@` where needed
+    #[schemars(example = "redis://127.0.0.1:6379", regex(pattern = form::REDIS))]
     pub url: String,
-    /// Answer deadline, ms.
+    /// Milliseconds after which a store that has not answered counts as away
     #[serde(default = "store_timeout")]
+    #[schemars(range(min = 1))]
     pub timeout_ms: u64,
 }
 
@@ -67,38 +77,44 @@ fn store_timeout() -> u64 {
     2_000
 }
 
-/// What all instances of one installation share.
-#[derive(Clone, Debug, Default, Deserialize)]
+/// Secrets that all instances of one installation share.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ClusterConfig {
-    /// Key of the ids (tags, resources, sids) that carry a call; the same on every instance. At least 16 characters.
-    /// Required with `[bus]`; made anew at each start without.
+    /// Key of the ids (tags, resources, sids) that carry a call, 16 characters or more, the same on every instance; required with
+    /// `[bus]`, made anew at each start without
+    #[schemars(example = "…")]
     pub secret: Option<String>,
-    /// The secret in a file.
+    /// The secret in a file
+    #[schemars(example = "/run/secrets/cluster")]
     pub secret_file: Option<String>,
-    /// PEM file with the P-256 certificate and key of DTLS, one for all relays; it follows from the secret when absent.
+    /// PEM file with the P-256 certificate and key of DTLS, one for all relays; default: it follows from the secret
+    #[schemars(example = "/run/secrets/dtls.pem")]
     pub dtls_certificate_file: Option<String>,
 }
 
 /// Traces and logs.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct TelemetryConfig {
-    /// OTLP endpoint (gRPC), `http://host:4317`.
+    /// Collector of traces (OTLP over gRPC, without TLS: put one beside the service); absent: logs only
+    #[schemars(example = "http://127.0.0.1:4317", regex(pattern = form::HTTP))]
     pub otlp: Option<String>,
-    /// Share of calls that are traced, 0 to 1. Default 1.
+    /// Share of the calls that are traced; default: 1
+    #[schemars(example = 1.0, range(min = 0, max = 1))]
     pub sample: Option<f64>,
-    /// Log filter, `info` by default.
+    /// Log filter: a level, or levels by module as in `info,tandem_sip_edge=debug`; default: `info`
+    #[schemars(example = &"info", length(min = 1))]
     pub log: Option<String>,
-    /// Logs as JSON lines.
+    /// Logs as JSON lines
     pub json: bool,
 }
 
 /// Health, metrics and the admin API.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct AdminConfig {
-    /// Address and port.
+    /// Address and port of `/healthz`, `/readyz`, `/metrics`, and of what `tandem calls` and its like ask
     pub listen: SocketAddr,
 }
 
@@ -109,18 +125,22 @@ impl Default for AdminConfig {
 }
 
 /// The SIP edge.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct SipConfig {
-    /// `udp://address:port`, `tcp://address:port`.
+    /// Where SIP is taken: `udp://address:port`, `tcp://address:port`
+    #[schemars(length(min = 1))]
     pub listen: Vec<String>,
-    /// Host put in Contact and Via; default: the address that the peer reached.
+    /// Host put in Contact and Via; default: the address that the peer reached
+    #[schemars(example = "gw.example.net", regex(pattern = form::HOST))]
     pub advertise: Option<String>,
-    /// SIP domains whose users are XMPP users.
+    /// SIP domains whose users are XMPP users: sip:rosa@im.example.net is rosa@ the `users` of a component
+    #[schemars(example = ["im.example.net"], inner(regex(pattern = form::DOMAIN)))]
     pub domains: Vec<String>,
-    /// Several edges of one host share the port (`SO_REUSEPORT`).
+    /// Several edges of one host share the port (`SO_REUSEPORT`)
     pub reuse_port: bool,
-    /// Legs held at once; further calls are refused with 503.
+    /// Legs held at once; further calls are refused with 503
+    #[schemars(range(min = 1))]
     pub max_legs: usize,
 }
 
@@ -137,115 +157,142 @@ impl Default for SipConfig {
 }
 
 /// The XMPP edge.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct XmppConfig {
-    /// One per component domain.
+    /// External components (XEP-0114), one per component domain
     pub component: Vec<ComponentConfig>,
 }
 
 /// An external component (XEP-0114).
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ComponentConfig {
-    /// Its domain.
+    /// Component domain: 2041@sip.example.net reaches the trunk that is bound to sip.example.net
+    #[schemars(example = "sip.example.net", regex(pattern = form::DOMAIN))]
     pub domain: String,
-    /// `host:port` of the XMPP server's component port.
+    /// Component port of the XMPP server
+    #[schemars(example = "127.0.0.1:5347", regex(pattern = form::HOST_PORT))]
     pub server: String,
-    /// Shared with the XMPP server.
+    /// Password of the component, which the XMPP server knows too
+    #[schemars(example = "the XMPP server knows it too")]
     pub secret: Option<String>,
-    /// The secret in a file.
+    /// The secret in a file
+    #[schemars(example = "/run/secrets/component")]
     pub secret_file: Option<String>,
-    /// XMPP domain that `[sip] domains` map to.
+    /// XMPP domain that the domains of `[sip]` map to
+    #[schemars(example = "example.net", regex(pattern = form::DOMAIN))]
     pub users: Option<String>,
 }
 
 /// A SIP peer.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TrunkConfig {
-    /// Its name.
+    /// Name of the trunk
+    #[schemars(example = &"pbx", length(min = 1))]
     pub name: String,
-    /// Where its calls go: `sip:host:port;transport=udp`.
+    /// Where its calls go
+    #[schemars(example = "sip:127.0.0.1:5070;transport=udp", regex(pattern = "^sip:"))]
     pub uri: String,
-    /// XMPP domain that it serves.
+    /// Component domain that it serves
+    #[schemars(example = "sip.example.net", regex(pattern = form::DOMAIN))]
     pub domain: String,
-    /// Who may call in without digest: addresses or networks, `192.0.2.0/24`.
+    /// Addresses and networks that may call in without digest
     #[serde(default)]
+    #[schemars(example = ["127.0.0.1/32"], inner(regex(pattern = form::NETWORK)))]
     pub sources: Vec<String>,
-    /// Its phones change networks within a call: what belongs to a call is taken from any address then, else from `uri` and
-    /// `sources` alone.
+    /// Phones that change networks within a call: what belongs to a call is taken from any address then, else from `uri` and
+    /// `sources` alone
     #[serde(default)]
     pub roaming: bool,
-    /// XMPP domains whose users may call through it, `*` = every domain; default: `users` of the component.
+    /// XMPP domains whose users may call through it, `*`: every domain; default: the `users` of its component
+    #[schemars(example = ["example.net"], inner(regex(pattern = form::CALLER)))]
     pub callers: Option<Vec<String>>,
-    /// Whether media with it is encrypted (SDES).
+    /// Encryption of media (SDES: keys go in SIP). An offer of the trunk's that wants keys gets them whatever stands here
     #[serde(default)]
     pub srtp: Srtp,
-    /// User name for calls that it challenges (digest).
+    /// User name for calls that the trunk challenges (digest)
+    #[schemars(example = "2000", length(min = 1))]
     pub username: Option<String>,
-    /// Goes with `username`.
+    /// Password that goes with `username`
+    #[schemars(example = "…")]
     pub password: Option<String>,
-    /// The password in a file.
+    /// The password in a file
+    #[schemars(example = "/run/secrets/trunk")]
     pub password_file: Option<String>,
 }
 
-/// Whether media with a trunk is encrypted. Whatever stands here, an offer of the trunk's that wants keys gets them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+/// Encryption of media with a trunk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Srtp {
-    /// RTP/AVP is offered.
+    /// RTP/AVP is offered
     #[default]
     Off,
-    /// RTP/AVP with a=crypto beside is offered, and either is taken.
+    /// RTP/AVP with a=crypto beside it is offered, and either is taken
     Optional,
-    /// RTP/SAVP is offered, and nothing less is taken: 488.
+    /// RTP/SAVP is offered, and nothing less is taken: 488
     Required,
 }
 
 /// A number of an XMPP user.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AliasConfig {
-    /// Dialled on the SIP side.
+    /// Number dialled on the SIP side: digits, with a leading + in international form
+    #[schemars(example = "2700", regex(pattern = form::NUMBER))]
     pub number: String,
-    /// Who answers.
+    /// XMPP user who answers
+    #[schemars(example = "rosa@example.net", regex(pattern = form::JID))]
     pub jid: String,
 }
 
 /// The relay.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct RelayConfig {
-    /// Address for media.
+    /// Address for media
     pub listen: IpAddr,
-    /// Address put into SDP and candidates; default: `listen`.
+    /// Address put into SDP and candidates; default: `listen`
+    #[schemars(example = "203.0.113.7")]
     pub advertise: Option<IpAddr>,
-    /// The same for peers that speak IPv6, beside an `advertise` of IPv4; `listen` is `::` then.
+    /// Address for peers that speak IPv6, beside an `advertise` of IPv4; `listen` is `::` then
+    #[schemars(example = "2001:db8::7")]
     pub advertise6: Option<Ipv6Addr>,
-    /// `first-last`.
+    /// UDP ports for media, first-last, not below 1024; a call takes up to 4
+    #[schemars(regex(pattern = form::PORTS))]
     pub ports: String,
-    /// Where the control API listens in the cluster; default: a free port of `listen`.
+    /// Address and port of the control API in the cluster; default: a free port of `listen`
+    #[schemars(example = "10.0.0.7:9090")]
     pub control: Option<SocketAddr>,
-    /// Media threads; default 1.
+    /// Media threads
+    #[schemars(range(min = 1))]
     pub threads: usize,
-    /// Each media thread stays on a core of its own.
+    /// Each media thread stays on a core of its own: for whole cores
     pub pin: bool,
-    /// A busy thread lets packets gather for so long at most, microseconds; 0 = never. It costs that much delay and saves CPU.
+    /// Microseconds for which a busy thread lets packets gather at most, 0: never; it costs that much delay and saves CPU
+    #[schemars(range(max = 10_000))]
     pub batch_us: u64,
-    /// Share of a core, percent, from which a thread takes no new call.
+    /// Percent of a core from which a media thread takes no new call
+    #[schemars(range(min = 1, max = 100))]
     pub max_load: u32,
-    /// Where this relay is: orchestrators of the same region ask it first.
+    /// Region of this relay: orchestrators of the same region ask it first
     pub region: String,
-    /// What this relay is for: orchestrators that name labels ask only relays that have all of them.
+    /// Uses of this relay: orchestrators that name labels ask only relays that have all of them
+    #[schemars(inner(length(min = 1)))]
     pub labels: Vec<String>,
-    /// An end that hears nothing for this long is reported, seconds.
+    /// Seconds of silence after which an end is reported, and its call ended
+    #[schemars(range(min = 1))]
     pub media_timeout_s: u64,
-    /// Threads that transcode and play; 0 = none; default: half the cores, at least one.
+    /// Threads that turn one codec into another where none is shared, and play, 0: none; default: half the cores, at least one
+    #[schemars(example = 1)]
     pub transcode_threads: Option<usize>,
-    /// How hard Opus tries while there is time for it, 0 to 10.
+    /// Effort of Opus while there is time for it
+    #[schemars(range(max = 10))]
     pub transcode_complexity: u8,
-    /// Directory of the sounds that can be played.
+    /// Directory of ringback, announcements and music on hold (WAV, Ogg Opus)
+    #[schemars(example = "/usr/share/tandem/sounds")]
     pub sounds: Option<String>,
 }
 
@@ -281,24 +328,27 @@ impl RelayConfig {
 }
 
 /// The orchestrator.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct OrchestratorConfig {
-    /// Its calls go to relays of this region while there is room; empty = to any.
+    /// Region whose relays are asked first while there is room; empty: any
     pub region: String,
-    /// Its calls go only to relays that have all of these labels.
+    /// Labels that a relay must have, all of them, to be asked
+    #[schemars(inner(length(min = 1)))]
     pub labels: Vec<String>,
 }
 
 /// Limits of a call.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct CallConfig {
-    /// How long a call may ring, seconds.
+    /// Seconds that a call may ring
+    #[schemars(range(min = 1))]
     pub ring_s: u64,
-    /// How long a service that is told to go serves what it has, seconds.
+    /// Seconds for which a service that is told to go serves what it has
     pub drain_s: u64,
-    /// What a held party hears: a file's name in `[relay] sounds`.
+    /// Sound that a held party hears: a file of the `sounds` of `[relay]`
+    #[schemars(example = "hold.wav", regex(pattern = form::FILE))]
     pub hold_music: Option<String>,
 }
 
