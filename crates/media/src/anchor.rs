@@ -8,55 +8,70 @@ mod transcode;
 use crate::bundle;
 use crate::codec::{defaults, served, static_number};
 use crate::keying;
+use minicbor::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 use signal::Media;
 use signal::media::{Codec, Content, Crypto, Direction, Dtls, Fingerprint, Ice, Kind, Setup, Transport};
 use std::net::{IpAddr, SocketAddr};
 
 /// How media is spoken with a leg: what it is offered. All but `Webrtc` answer in kind what the peer offers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Encode, Decode)]
+#[cbor(index_only)]
 pub enum Profile {
     /// RTP/AVP at an address and port.
+    #[n(0)]
     Plain,
     /// RTP/AVP with SDES lines beside: the peer takes either.
+    #[n(1)]
     BestEffort,
     /// RTP/SAVP with SDES; nothing less is taken.
+    #[n(2)]
     Sdes,
     /// ICE with DTLS-SRTP and rtcp-mux.
+    #[n(3)]
     Webrtc,
 }
 
 /// One content of one end of a relay session: able to be plain, SDES or WebRTC until the peer has answered.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Encode, Decode)]
 pub struct LocalEnd {
     /// Where plain media comes in.
+    #[n(0)]
     pub address: IpAddr,
     /// Its RTP port.
+    #[n(1)]
     pub rtp_port: u16,
     /// Its RTCP port.
+    #[n(2)]
     pub rtcp_port: u16,
     /// Credentials and candidates of the ICE port.
+    #[n(3)]
     pub ice: Ice,
     /// Of the relay's certificate.
+    #[n(4)]
     pub fingerprint: Fingerprint,
     /// Address of the other family, for peers that speak that one.
-    #[serde(default)]
+    #[n(5)]
     pub other: Option<IpAddr>,
     /// Keys for what is sent from here where SDES is agreed, one a suite. Secret.
-    #[serde(default)]
+    #[n(6)]
     pub crypto: Vec<Crypto>,
 }
 
 /// What media is served.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Encode, Decode)]
 pub struct Policy {
     /// Kinds that are carried.
+    #[n(0)]
     pub kinds: Vec<Kind>,
     /// Our own list, for a party whose peer has not described itself.
+    #[n(1)]
     pub codecs: Vec<Codec>,
     /// The relay can turn one codec into another: behind what crosses, what we can turn it into is offered.
+    #[n(2)]
     pub transcode: bool,
     /// What a party hears that is held and hears nothing else: a file's name in the relay's sounds.
+    #[n(3)]
     pub music: Option<String>,
 }
 

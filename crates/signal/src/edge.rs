@@ -5,6 +5,7 @@
 //! An edge works on one event of a leg at a time: while a [`Heard`] is on its way, further messages and sayings of that leg wait.
 
 use crate::{EffectId, End, EventId, LegRef, Party, Signal};
+use minicbor::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 
 /// An ask has its verdict after this time at the latest, ms.
@@ -26,15 +27,19 @@ pub struct LegState {
 }
 
 /// Who calls whom when a leg is opened, in the protocol of that leg.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Encode, Decode)]
 pub struct Opening {
     /// The caller. Heard: as the peer's edge verified it. Said: the identity to show.
+    #[n(0)]
     pub from: Party,
     /// The callee. Heard: as dialled. Said: the target.
+    #[n(1)]
     pub to: Party,
     /// Heard: name of the trunk or component domain that the call came in by. Said: the one to go out by.
+    #[n(2)]
     pub link: String,
     /// Max-Forwards left; 70 where the protocol has none (R-SIP-11).
+    #[n(3)]
     pub hops: u8,
 }
 

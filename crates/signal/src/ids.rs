@@ -5,6 +5,7 @@
 //! JMI ids are tokens, so an in-dialog message names its record at any edge and nobody outside can make one.
 
 use hmac::{Hmac, Mac};
+use minicbor::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 use std::fmt;
@@ -115,8 +116,9 @@ impl Bits<'_> {
 }
 
 /// Names a call record; 80 bits of a keyed hash.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct CallId(pub [u8; 10]);
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Encode, Decode)]
+#[cbor(transparent)]
+pub struct CallId(#[cbor(n(0), with = "minicbor::bytes")] pub [u8; 10]);
 
 impl CallId {
     fn cut(hash: [u8; 32]) -> CallId {
@@ -144,15 +146,22 @@ impl fmt::Debug for CallId {
 }
 
 /// A leg within its call: 0 is the leg that opened it. At most 31.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct LegId(pub u8);
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Encode, Decode,
+)]
+#[cbor(transparent)]
+pub struct LegId(#[n(0)] pub u8);
 
 /// A leg of a call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Encode, Decode,
+)]
 pub struct LegRef {
     /// The call.
+    #[n(0)]
     pub call: CallId,
     /// The leg within it.
+    #[n(1)]
     pub leg: LegId,
 }
 
@@ -163,13 +172,18 @@ impl fmt::Display for LegRef {
 }
 
 /// Names one effect of one decision: performing it twice is told by this id.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Encode, Decode,
+)]
 pub struct EffectId {
     /// The call.
+    #[n(0)]
     pub call: CallId,
     /// Version of the record that the decision wrote.
+    #[n(1)]
     pub version: u64,
     /// Place among the effects of that decision.
+    #[n(2)]
     pub index: u16,
 }
 
@@ -192,8 +206,9 @@ impl fmt::Display for EffectId {
 }
 
 /// Names what was heard (a SIP transaction, a stanza): the same event commits once. Any stable 64-bit hash of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct EventId(pub u64);
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, Encode, Decode)]
+#[cbor(transparent)]
+pub struct EventId(#[n(0)] pub u64);
 
 impl EventId {
     /// FNV-1a over the parts, each closed by a zero octet: stable across instances and versions.

@@ -10,6 +10,7 @@ pub mod ids;
 pub mod media;
 mod party;
 mod reason;
+pub mod stored;
 pub mod subjects;
 mod time;
 
@@ -18,54 +19,72 @@ pub use ids::{CallId, EffectId, EventId, LegId, LegRef, Secret, Token};
 pub use media::Media;
 pub use party::{Party, Protocol};
 pub use reason::{End, Reason};
+pub use stored::{Stored, StoredError};
 pub use time::Time;
 
+use minicbor::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 
 /// One thing that one leg of a call says and the other hears (architecture §3).
 ///
 /// The same type travels up (heard from a peer) and down (to be said to a peer).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Encode, Decode)]
 pub enum Signal {
     /// INVITE; JMI propose or session-initiate. The media may be *undescribed* (a propose, an offerless INVITE):
     /// contents that name a kind but no codec.
-    Offer(Media),
+    #[n(0)]
+    Offer(#[n(0)] Media),
     /// 180; JMI ringing, session-info ringing.
+    #[n(1)]
     Ringing,
     /// 183 with a description: early media. Without one: the call goes on and the caller shall hear ringing, though no device
     /// has said that it rings (a client that may never say so, interworking §2.4).
-    Progress(Option<Media>),
+    #[n(2)]
+    Progress(#[n(0)] Option<Media>),
     /// 200 to INVITE; session-accept (JMI proceed where the call came by propose).
-    Answer(Media),
+    #[n(3)]
+    Answer(#[n(0)] Media),
     /// re-INVITE, UPDATE; content-add, -modify, -remove, hold, unhold; the session-initiate that follows our proceed.
-    Update(Media),
+    #[n(4)]
+    Update(#[n(0)] Media),
     /// The positive answer to an `Update`; also the SDP answer that an ACK carries.
-    Updated(Media),
+    #[n(5)]
+    Updated(#[n(0)] Media),
     /// The negative answer to an `Update`: 488, 491; content-reject, tie-break. The call goes on.
-    Refused(Reason),
+    #[n(6)]
+    Refused(#[n(0)] Reason),
     /// Further ICE candidates: INFO trickle-ice; transport-info.
-    Candidates(Vec<media::Trickle>),
+    #[n(7)]
+    Candidates(#[n(0)] Vec<media::Trickle>),
     /// One keypad digit that did not come as RTP: INFO; XEP-0181.
-    Tone(Tone),
+    #[n(8)]
+    Tone(#[n(0)] Tone),
     /// REFER; XEP-0251.
+    #[n(9)]
     Refer {
         /// Address of the new peer, in the speaker's own protocol.
+        #[n(0)]
         target: String,
         /// The dialog that the new call shall replace (RFC 3891), where the transfer is an attended one.
+        #[n(1)]
         replaces: Option<String>,
     },
     /// 3xx; Jingle redirect: the callee is to be tried elsewhere.
-    Redirect(String),
+    #[n(10)]
+    Redirect(#[n(0)] String),
     /// CANCEL, BYE, 4xx–6xx; retract, reject, finish, session-terminate. The leg is over for whoever says it.
-    End(End),
+    #[n(11)]
+    End(#[n(0)] End),
 }
 
 /// A keypad digit with its length (RFC 4733 §3.2; XEP-0181).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Encode, Decode)]
 pub struct Tone {
     /// `0`–`9`, `*`, `#`, `A`–`D`.
+    #[n(0)]
     pub digit: char,
     /// Milliseconds.
+    #[n(1)]
     pub duration: u16,
 }
 

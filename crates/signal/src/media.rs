@@ -4,55 +4,72 @@
 //! written from the speaker's view; leg-local facts (addresses, keys, credentials) sit in [`Transport`] and never
 //! cross from one leg to the other: `media::anchor` replaces them with the relay's.
 
+use minicbor::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, SocketAddr};
 
 /// A session description: one entry per m= line or Jingle content, in the order of the first offer.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, Encode, Decode)]
 pub struct Media {
     /// At most 32 (R-SDP-14).
+    #[n(0)]
     pub contents: Vec<Content>,
     /// Names of the contents grouped by BUNDLE, in group order; empty = no group.
+    #[n(1)]
     pub bundle: Vec<String>,
 }
 
 /// One m= line or Jingle content.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Encode, Decode)]
 pub struct Content {
     /// SDP `mid`, Jingle content `name`.
+    #[n(0)]
     pub name: String,
     /// Audio or video; other kinds are answered as rejected by the edges and never reach the model.
+    #[n(1)]
     pub kind: Kind,
     /// Who sends, from the speaker's view.
+    #[n(2)]
     pub direction: Direction,
     /// True for m= port 0 and a content left out of an answer: the content keeps its place and carries nothing.
+    #[n(3)]
     pub rejected: bool,
     /// In order of preference; empty = undescribed (a JMI propose, an offerless INVITE).
+    #[n(4)]
     pub codecs: Vec<Codec>,
     /// Where and how the speaker receives.
+    #[n(5)]
     pub transport: Transport,
 }
 
 /// The kind of a content.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, Encode, Decode)]
+#[cbor(index_only)]
 pub enum Kind {
     /// `m=audio`
+    #[n(0)]
     Audio,
     /// `m=video`
+    #[n(1)]
     Video,
 }
 
 /// Who sends, from the speaker's view (RFC 3264 §5.1).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, Encode, Decode)]
+#[cbor(index_only)]
 pub enum Direction {
     /// sendrecv
     #[default]
+    #[n(0)]
     Both,
     /// sendonly: the speaker holds its peer.
+    #[n(1)]
     Send,
     /// recvonly
+    #[n(2)]
     Receive,
     /// inactive
+    #[n(3)]
     None,
 }
 
@@ -89,21 +106,28 @@ impl Direction {
 }
 
 /// A payload type.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Encode, Decode)]
 pub struct Codec {
     /// RTP payload type number, 0–127, as the speaker numbers it.
+    #[n(0)]
     pub pt: u8,
     /// Encoding name as written; compared without case.
+    #[n(1)]
     pub name: String,
     /// RTP clock rate, Hz (G722: 8000, RFC 3551 §4.5.2).
+    #[n(2)]
     pub clock: u32,
     /// Channels of the rtpmap (Opus: always 2, RFC 7587 §7).
+    #[n(3)]
     pub channels: u8,
     /// fmtp parameters in order; a bare token has an empty name (`("", "0-16")`).
+    #[n(4)]
     pub params: Vec<(String, String)>,
     /// rtcp-fb of this payload type, `type [subtype]` as in SDP.
+    #[n(5)]
     pub feedback: Vec<String>,
     /// Milliseconds per packet, where said.
+    #[n(6)]
     pub ptime: Option<u16>,
 }
 
@@ -128,123 +152,162 @@ impl Codec {
 }
 
 /// Where and how the speaker of a description receives. Everything here is leg-local.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, Encode, Decode)]
 pub struct Transport {
     /// c= and m= port; the default candidate where ICE is used.
+    #[n(0)]
     pub address: Option<SocketAddr>,
     /// RTCP port where it is neither muxed nor RTP+1.
+    #[n(1)]
     pub rtcp: Option<u16>,
     /// rtcp-mux offered or accepted.
+    #[n(2)]
     pub mux: bool,
     /// ICE credentials and candidates.
+    #[n(3)]
     pub ice: Option<Ice>,
     /// DTLS-SRTP identity.
+    #[n(4)]
     pub dtls: Option<Dtls>,
     /// SDES lines (RFC 4568), in order of preference.
+    #[n(5)]
     pub crypto: Vec<Crypto>,
     /// The SDES lines stand beside `RTP/AVP`: whoever does not take one speaks plain RTP (best effort).
-    #[serde(default)]
+    #[n(6)]
     pub best_effort: bool,
     /// Where the description came from, if that is another host than it names: its media may come from there (NAT).
+    #[n(7)]
     pub source: Option<IpAddr>,
 }
 
 /// ICE (RFC 8445) of one content.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, Encode, Decode)]
 pub struct Ice {
     /// 4–256 ice-chars.
+    #[n(0)]
     pub ufrag: String,
     /// 22–256 ice-chars.
+    #[n(1)]
     pub pwd: String,
     /// At most 64 (R-SDP-14).
+    #[n(2)]
     pub candidates: Vec<Candidate>,
     /// `a=ice-lite`; Jingle has no word for it.
+    #[n(3)]
     pub lite: bool,
     /// More candidates may follow.
+    #[n(4)]
     pub trickle: bool,
 }
 
 /// An ICE candidate (RFC 8839 §5.1; XEP-0176 §5.3). UDP only: others are dropped by the readers.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Encode, Decode)]
 pub struct Candidate {
     /// ice-chars.
+    #[n(0)]
     pub foundation: String,
     /// 1 = RTP (and RTCP when muxed), 2 = RTCP.
+    #[n(1)]
     pub component: u8,
     /// RFC 8445 §5.1.2.
+    #[n(2)]
     pub priority: u32,
     /// Numeric address; mDNS names are dropped by the readers.
+    #[n(3)]
     pub address: SocketAddr,
     /// host, srflx, prflx, relay.
+    #[n(4)]
     pub kind: CandidateKind,
     /// raddr/rport.
+    #[n(5)]
     pub related: Option<SocketAddr>,
     /// Rises by one with each restart.
+    #[n(6)]
     pub generation: u32,
 }
 
 /// Type of a candidate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Encode, Decode)]
+#[cbor(index_only)]
 pub enum CandidateKind {
     /// host
+    #[n(0)]
     Host,
     /// srflx
+    #[n(1)]
     ServerReflexive,
     /// prflx
+    #[n(2)]
     PeerReflexive,
     /// relay
+    #[n(3)]
     Relayed,
 }
 
 /// DTLS-SRTP identity and role (RFC 5763, XEP-0320).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Encode, Decode)]
 pub struct Dtls {
     /// One or more; any match is enough.
+    #[n(0)]
     pub fingerprints: Vec<Fingerprint>,
     /// The speaker's role.
+    #[n(1)]
     pub setup: Setup,
 }
 
 /// A certificate fingerprint.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Encode, Decode)]
 pub struct Fingerprint {
     /// Lower-case hash name, `sha-256`.
+    #[n(0)]
     pub hash: String,
     /// Digest octets.
+    #[cbor(n(1), with = "minicbor::bytes")]
     pub digest: Vec<u8>,
 }
 
 /// DTLS role (RFC 4145).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Encode, Decode)]
+#[cbor(index_only)]
 pub enum Setup {
     /// Either; offers only.
+    #[n(0)]
     ActPass,
     /// The speaker sends the ClientHello.
+    #[n(1)]
     Active,
     /// The speaker waits for it.
+    #[n(2)]
     Passive,
 }
 
 /// An SRTP crypto suite, by the name that a=crypto gives it (RFC 4568 §6.2, RFC 6188, RFC 7714).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, Encode, Decode)]
+#[cbor(index_only)]
 pub enum Suite {
     /// `AES_CM_128_HMAC_SHA1_80`, DTLS-SRTP 0x0001.
     #[serde(rename = "AES_CM_128_HMAC_SHA1_80")]
+    #[n(0)]
     AesCm128Sha1_80,
     /// `AES_CM_128_HMAC_SHA1_32`, 0x0002. The tag of SRTCP is of 80 bits all the same.
     #[serde(rename = "AES_CM_128_HMAC_SHA1_32")]
+    #[n(1)]
     AesCm128Sha1_32,
     /// `AES_256_CM_HMAC_SHA1_80`
     #[serde(rename = "AES_256_CM_HMAC_SHA1_80")]
+    #[n(2)]
     AesCm256Sha1_80,
     /// `AES_256_CM_HMAC_SHA1_32`; its SRTCP too has a tag of 80 bits.
     #[serde(rename = "AES_256_CM_HMAC_SHA1_32")]
+    #[n(3)]
     AesCm256Sha1_32,
     /// `AEAD_AES_128_GCM`, 0x0007.
     #[serde(rename = "AEAD_AES_128_GCM")]
+    #[n(4)]
     AeadAes128Gcm,
     /// `AEAD_AES_256_GCM`, 0x0008.
     #[serde(rename = "AEAD_AES_256_GCM")]
+    #[n(5)]
     AeadAes256Gcm,
 }
 
@@ -292,16 +355,19 @@ impl Suite {
 }
 
 /// One SDES line.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Encode, Decode)]
 pub struct Crypto {
     /// As offered; an answer repeats it.
+    #[n(0)]
     pub tag: u32,
     /// How packets are protected.
+    #[n(1)]
     pub suite: Suite,
     /// Master key and salt, [`Suite::lengths`] octets.
+    #[cbor(n(2), with = "minicbor::bytes")]
     pub key: Vec<u8>,
     /// Octets of the master key identifier in each packet of the speaker's; 0 = none (RFC 3711 §3.1).
-    #[serde(default)]
+    #[n(3)]
     pub mki: u8,
 }
 
@@ -322,11 +388,13 @@ impl std::fmt::Debug for Crypto {
 }
 
 /// Further candidates of one content.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Encode, Decode)]
 pub struct Trickle {
     /// Content name.
+    #[n(0)]
     pub name: String,
     /// Credentials they belong to; an empty `pwd` = the current ones.
+    #[n(1)]
     pub ice: Ice,
 }
 

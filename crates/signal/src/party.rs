@@ -1,11 +1,15 @@
+use minicbor::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 
 /// Which edge a party is reached through.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, Encode, Decode)]
+#[cbor(index_only)]
 pub enum Protocol {
     /// Served by the sip-edge.
+    #[n(0)]
     Sip,
     /// Served by the xmpp-edge.
+    #[n(1)]
     Xmpp,
 }
 
@@ -21,13 +25,16 @@ impl Protocol {
 }
 
 /// One end of a call as its own protocol names it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Encode, Decode)]
 pub struct Party {
     /// The protocol that `address` belongs to.
+    #[n(0)]
     pub protocol: Protocol,
     /// SIP: an address of record (`sip:2041@pbx.example`, no parameters) or `tel:+49…`; XMPP: a JID, bare or full.
+    #[n(1)]
     pub address: String,
     /// Display name; never part of the address and never trusted.
+    #[n(2)]
     pub display: Option<String>,
 }
 

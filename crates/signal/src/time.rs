@@ -1,9 +1,13 @@
+use minicbor::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 use std::ops::{Add, Sub};
 
 /// A moment: milliseconds since the Unix epoch. Shells take it from `runtime::clock`, tests from a virtual clock.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Time(pub u64);
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Encode, Decode,
+)]
+#[cbor(transparent)]
+pub struct Time(#[n(0)] pub u64);
 
 impl Time {
     /// Milliseconds from `earlier` to `self`; zero when `earlier` is later.

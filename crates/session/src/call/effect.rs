@@ -1,56 +1,78 @@
 use super::event::RelaySession;
+use minicbor::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 use signal::media::{Codec, Direction, Ice, Transport};
 use signal::{End, LegId, Opening, Signal};
 
 /// Effect of a decision. Stored with the record under an id, performed, then cleared; performing twice is harmless.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Encode, Decode)]
 pub enum Effect {
     /// Order an edge to say this.
+    #[n(0)]
     Say {
         /// Leg whose peer hears the signal.
+        #[n(0)]
         leg: LegId,
         /// Number of signals said to this leg before.
+        #[n(1)]
         count: u32,
         /// The signal.
+        #[n(2)]
         signal: Signal,
         /// Parties, with the signal that opens the leg.
+        #[n(3)]
         opening: Option<Opening>,
     },
     /// Tell the relay the peer of an end and what both agreed.
-    Connect(Connect),
+    #[n(1)]
+    Connect(#[n(0)] Connect),
     /// Further candidates of the peer at an end.
+    #[n(2)]
     Candidates {
         /// The end.
+        #[n(0)]
         leg: LegId,
         /// Index of the content.
+        #[n(1)]
         content: u16,
         /// Candidates of the peer.
+        #[n(2)]
         ice: Ice,
     },
     /// Play a sound to the party at an end, over and over until there is live media; `None` stops it.
+    #[n(3)]
     Play {
         /// The end.
+        #[n(0)]
         leg: LegId,
         /// Index of the content.
+        #[n(1)]
         content: u16,
         /// A file's name in the relay's sounds.
+        #[n(2)]
         sound: Option<String>,
     },
     /// Tell the relay that another one continues the session.
-    Leave(RelaySession),
+    #[n(4)]
+    Leave(#[n(0)] RelaySession),
     /// Give the relay session back.
-    Release(RelaySession),
+    #[n(5)]
+    Release(#[n(0)] RelaySession),
     /// A fact for billing and monitoring.
-    Record(Fact),
+    #[n(6)]
+    Record(#[n(0)] Fact),
     /// Probe the relay for the session.
+    #[n(7)]
     Probe,
     /// Tell the relay, as by `Connect`, that the peer at these ends has restarted ICE; its answer brings the new credentials
     /// ([`super::Event::Renewed`]).
+    #[n(8)]
     Restart {
         /// The leg.
+        #[n(0)]
         leg: LegId,
         /// Its ends, by content.
+        #[n(1)]
         ends: Vec<Connect>,
     },
 }
@@ -74,22 +96,28 @@ impl Effect {
 }
 
 /// One content of one end of the relay session, as both sides agreed it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Encode, Decode)]
 pub struct Connect {
     /// The end.
+    #[n(0)]
     pub leg: LegId,
     /// Index of the content.
+    #[n(1)]
     pub content: u16,
     /// Transport of the peer.
+    #[n(2)]
     pub remote: Transport,
     /// The content whose transport carries this one too (BUNDLE, RFC 9143); `remote` means nothing then.
-    #[serde(default)]
+    #[n(3)]
     pub bundled: Option<u16>,
     /// The payload numbers in use on this leg.
+    #[n(4)]
     pub codecs: Vec<Codec>,
     /// Direction from the peer's view.
+    #[n(5)]
     pub direction: Direction,
     /// We opened this leg: ICE controlling (RFC 8445 §6.1.1), and the peer chose the DTLS role.
+    #[n(6)]
     pub ours: bool,
 }
 
@@ -102,22 +130,29 @@ impl Connect {
 }
 
 /// A fact of a call.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Encode, Decode)]
 pub enum Fact {
     /// A call was placed.
+    #[n(0)]
     Placed {
         /// Caller in their own protocol's address form.
+        #[n(0)]
         from: String,
         /// Callee in their own protocol's address form.
+        #[n(1)]
         to: String,
     },
     /// The call was answered.
+    #[n(1)]
     Answered,
     /// The call is over.
+    #[n(2)]
     Ended {
         /// Reason of the end.
+        #[n(0)]
         end: End,
         /// Milliseconds from answer to end; `None` = never answered.
+        #[n(1)]
         talked_ms: Option<u64>,
     },
 }

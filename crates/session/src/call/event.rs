@@ -1,6 +1,7 @@
 #[cfg(doc)]
 use super::effect::Connect;
 use media::{LocalEnd, Policy, Profile};
+use minicbor::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 use signal::media::Ice;
 use signal::{Heard, LegId, Opening, Reason, Said};
@@ -27,15 +28,20 @@ pub enum Event {
 }
 
 /// Event of an end at the relay.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Encode, Decode)]
+#[cbor(index_only)]
 pub enum MediaEvent {
     /// ICE and DTLS are up, or plain RTP has latched.
+    #[n(0)]
     Connected,
     /// No media for the configured time.
+    #[n(1)]
     TimedOut,
     /// ICE found no pair, or consent was lost.
+    #[n(2)]
     Unreachable,
     /// The DTLS fingerprint did not match, or the handshake failed.
+    #[n(3)]
     Insecure,
 }
 
@@ -104,12 +110,15 @@ pub struct RelayChange {
 }
 
 /// Session at a relay, named by the call's id.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, Encode, Decode)]
 pub struct RelaySession {
     /// Instance id of the relay.
+    #[n(0)]
     pub instance: String,
     /// Control address of the relay.
+    #[n(1)]
     pub address: String,
     /// Start time of the relay, milliseconds since the Unix epoch: a restarted one does not have the session.
+    #[n(2)]
     pub started_ms: u64,
 }

@@ -1,5 +1,6 @@
 use super::event::RelaySession;
 use media::{LocalEnd, Policy, Profile};
+use minicbor::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 use signal::media::Content;
 use signal::{
@@ -20,128 +21,176 @@ pub(super) const CHECK_MS: u64 = 3_600_000;
 const REMEMBERED: usize = 12;
 
 /// A call record.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Encode, Decode)]
 pub struct Call {
     /// See [`FORMAT`].
+    #[n(0)]
     pub format: u16,
     /// Id of the call.
+    #[n(1)]
     pub id: CallId,
     /// W3C traceparent of the span that placed it.
+    #[n(2)]
     pub trace: String,
     /// Legs by id: the index in the list is the id. Two are usual.
+    #[n(3)]
     pub legs: Vec<Leg>,
     /// The two legs that hear each other.
+    #[n(4)]
     pub bridge: (LegId, LegId),
     /// Relay session that anchors the media; `None` once released.
+    #[n(5)]
     pub relay: Option<RelaySession>,
     /// Relay that the call is leaving; forwards until every peer knows the new one.
+    #[n(6)]
     pub leaving: Option<Leaving>,
     /// Media that is served.
+    #[n(7)]
     pub policy: Policy,
     /// Time at which the call was placed.
+    #[n(8)]
     pub placed: Time,
     /// Time of the answer.
+    #[n(9)]
     pub answered: Option<Time>,
     /// Time at which the last leg was over.
+    #[n(10)]
     pub ended: Option<Time>,
     /// Reason of the first leg to end.
+    #[n(11)]
     pub end: Option<End>,
     /// Ringing ends at this time.
+    #[n(12)]
     pub ring_by: Time,
     /// Time by which an answered leg must have described its media.
+    #[n(13)]
     pub answer_by: Option<Time>,
     /// Reason when `ring_by` passes with nothing heard.
+    #[n(14)]
     pub unheard: Reason,
     /// Time of the next decision without an event.
+    #[n(15)]
     pub deadline: Option<Time>,
 }
 
 /// A relay that a call is moving away from while it still forwards.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Encode, Decode)]
 pub struct Leaving {
     /// The session that is released at last.
+    #[n(0)]
     pub session: RelaySession,
     /// Start of the move.
+    #[n(1)]
     pub since: Time,
     /// Time of the release, set once every peer knows the new relay.
+    #[n(2)]
     pub until: Option<Time>,
 }
 
 /// Notice of the relay's address to a leg's peer after the media has moved.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, Encode, Decode)]
 pub enum AddressNotice {
     /// The peer knows the address.
     #[default]
+    #[n(0)]
     Current,
     /// The address has changed; the peer is told as soon as no offer is open.
+    #[n(1)]
     Due {
         /// Number of notices that the peer refused.
+        #[n(0)]
         tries: u8,
         /// Earliest time of the next notice.
+        #[n(1)]
         after: Time,
     },
     /// An update with the new address waits for its answer.
+    #[n(2)]
     Sent {
         /// As in `Due`.
+        #[n(0)]
         tries: u8,
     },
 }
 
 /// One party's side of a call.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Encode, Decode)]
 pub struct Leg {
     /// Id of the leg.
+    #[n(0)]
     pub id: LegId,
     /// Parties of the leg in its own protocol.
+    #[n(1)]
     pub opening: Opening,
     /// True if the peer opened the leg.
+    #[n(2)]
     pub inbound: bool,
     /// Phase of the leg.
+    #[n(3)]
     pub phase: Phase,
     /// Offer/answer state (JSEP, RFC 9429 §3.2).
+    #[n(4)]
     pub signaling: Signaling,
     /// Side that made the last answered offer; the other description is its answer.
+    #[n(5)]
     pub offerer: Offerer,
     /// Description that the peer gave last.
+    #[n(6)]
     pub remote_description: Option<Media>,
     /// Description that we gave last.
+    #[n(7)]
     pub local_description: Option<Media>,
     /// Description that the open offer would replace: the remote one under their offer, ours under ours. A refusal brings it back
     /// (RFC 3264 §8: as if the offer had never been made).
-    #[serde(default)]
+    #[n(8)]
     pub rollback: Option<Media>,
     /// Media profile spoken with the peer.
+    #[n(9)]
     pub profile: Profile,
     /// Local ends at the relay, by content.
+    #[n(10)]
     pub ends: Vec<LocalEnd>,
     /// State of the notice of these ends to the peer.
+    #[n(11)]
     pub address_notice: AddressNotice,
     /// True once the end has met the peer since the last move.
+    #[n(12)]
     pub met: bool,
     /// Number of signals said so far.
+    #[n(13)]
     pub count: u32,
     /// The edge crate's own serialised state.
+    #[cbor(n(14), with = "minicbor::bytes")]
     pub dialog: Vec<u8>,
     /// Number of changes of `dialog`.
+    #[n(15)]
     pub revision: u32,
     /// Edge that holds the open transaction.
+    #[n(16)]
     pub edge: String,
     /// Events already committed, newest last.
+    #[n(17)]
     pub events: Vec<EventId>,
 }
 
 /// Phase of a leg.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Encode, Decode)]
+#[cbor(index_only)]
 pub enum Phase {
     /// An offer was made, by them or by us; nothing more.
+    #[n(0)]
     Calling,
     /// Ringing, told by the peer or to the peer.
+    #[n(1)]
     Ringing,
     /// Answered, but its media is still to be described (after a propose or an offerless INVITE).
+    #[n(2)]
     Answered,
     /// Both descriptions are known.
+    #[n(3)]
     Active,
     /// They left, or we told them to go.
+    #[n(4)]
     Over,
 }
 
@@ -159,24 +208,32 @@ impl Phase {
 }
 
 /// Offer/answer state of a leg: one offer at a time (RFC 3264 §4, RFC 9429 §3.2).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Encode, Decode)]
+#[cbor(index_only)]
 pub enum Signaling {
     /// No offer is open.
+    #[n(0)]
     Stable,
     /// Our offer waits for its answer.
+    #[n(1)]
     HaveLocalOffer,
     /// Their offer waits for our answer.
+    #[n(2)]
     HaveRemoteOffer,
     /// Their offer restarts ICE; the answer waits for the relay's new credentials.
+    #[n(3)]
     RestartPending,
 }
 
 /// The side of a leg that made its last answered offer: the other description is the answer (RFC 3264 §4).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Encode, Decode)]
+#[cbor(index_only)]
 pub enum Offerer {
     /// We offered; the remote description is the answer.
+    #[n(0)]
     Local,
     /// The peer offered; the local description is the answer.
+    #[n(1)]
     Remote,
 }
 
