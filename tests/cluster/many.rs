@@ -9,8 +9,8 @@ use bus::{Bus, Message, NatsConfig};
 use proto::wire::WireFormat;
 use signal::media::{Codec, Dtls, Ice, Kind, Setup};
 use signal::{
-    Ask, CallId, EventId, Heard, LegId, LegRef, Media, Opening, Party, Protocol, Said, Say, Signal, Verdict,
-    subjects,
+    Ask, EventId, Heard, LegId, LegRef, Media, Opening, Party, Protocol, RecordId, Said, Say, Signal,
+    Verdict, subjects,
 };
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -27,13 +27,13 @@ const AT_ONCE: usize = 8;
 /// Longest silence that the death of a relay may cause.
 const SILENCE: Duration = Duration::from_secs(3);
 
-fn name(call: usize) -> CallId {
+fn name(call: usize) -> RecordId {
     let [a, b] = (call as u16).to_be_bytes();
-    CallId([7, a, b, 1, 1, 1, 1, 1, 1, 1])
+    RecordId::call([7, a, b, 1, 1, 1, 1, 1, 1, 1])
 }
 
-fn number(call: CallId) -> usize {
-    u16::from_be_bytes([call.0[1], call.0[2]]).into()
+fn number(call: RecordId) -> usize {
+    u16::from_be_bytes([call.hash[1], call.hash[2]]).into()
 }
 
 /// What the edges know: where each party is.
@@ -64,7 +64,7 @@ impl Edges {
     /// Brings what a party said; told that it is stale, it says it again.
     async fn hears(&self, call: usize, leg: u8, base: u32, signal: Signal, opening: Option<Opening>) {
         let mut heard = Heard {
-            leg: LegRef { call: name(call), leg: LegId(leg) },
+            leg: LegRef { record: name(call), leg: LegId(leg) },
             base,
             event: EventId::of(&[&call.to_string(), &leg.to_string(), &base.to_string(), signal.name()]),
             signals: vec![signal],
@@ -89,7 +89,7 @@ impl Edges {
 
     /// An order to a leg: what its party makes of it.
     async fn told(self: Arc<Edges>, say: Say) {
-        let (call, leg) = (number(say.state.leg.call), say.state.leg.leg.0);
+        let (call, leg) = (number(say.state.leg.record), say.state.leg.leg.0);
         let base = say.state.revision + 1;
         let answer = match (&say.signal, leg) {
             (Signal::Offer(media), 1) => {

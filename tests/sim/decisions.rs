@@ -15,7 +15,7 @@ fn answered(codec: Option<Codec>) -> (Call, Vec<Effect>) {
         media.contents[0].codecs = vec![codec];
     }
     let heard = Heard {
-        leg: LegRef { call: call.id, leg: LegId(1) },
+        leg: LegRef { record: call.id, leg: LegId(1) },
         base: 0,
         event: EventId(1),
         signals: vec![Signal::Answer(media)],

@@ -4,10 +4,10 @@ use crate::random::Random;
 use media::{LocalEnd, Policy, Profile};
 use session::call::{Allocation, Call, Placement, RelaySession, Route};
 use signal::media::{Codec, Direction, Fingerprint, Ice, Kind};
-use signal::{CallId, EventId, Heard, LegId, LegRef, Media, Opening, Party, Reason, Signal, Time};
+use signal::{EventId, Heard, LegId, LegRef, Media, Opening, Party, Reason, RecordId, Signal, Time};
 
 /// The call of every walk.
-pub const CALL: CallId = CallId([7; 10]);
+pub const CALL: RecordId = RecordId::call([7; 10]);
 /// The moment at which it is placed.
 pub const START: Time = Time(1_000_000);
 
@@ -27,7 +27,7 @@ pub fn placement(random: &mut Random) -> Placement {
     let profile = |sip: bool| if sip { Profile::Plain } else { Profile::Webrtc };
     let offer = if described { described_media(random) } else { Media::undescribed(&[Kind::Audio]) };
     let heard = Heard {
-        leg: LegRef { call: CALL, leg: LegId(0) },
+        leg: LegRef { record: CALL, leg: LegId(0) },
         base: 0,
         event: EventId(0),
         signals: vec![Signal::Offer(offer)],

@@ -11,7 +11,7 @@ const CALLER: LegId = LegId(0);
 
 fn hear(call: Call, leg: LegId, signal: Signal) -> (Call, Vec<Effect>) {
     let heard = Heard {
-        leg: LegRef { call: call.id, leg },
+        leg: LegRef { record: call.id, leg },
         base: call.legs[usize::from(leg.0)].revision,
         event: EventId(call.legs[usize::from(leg.0)].revision.into()),
         signals: vec![signal],

@@ -254,7 +254,7 @@ impl Walk {
         side.gone |= matches!(signal, Signal::End(_) | Signal::Redirect(_));
         let leg = LegId(at as u8);
         let heard = Heard {
-            leg: LegRef { call: CALL, leg },
+            leg: LegRef { record: CALL, leg },
             base: side.revision,
             event: EventId(self.events),
             signals: vec![signal],

@@ -8,7 +8,7 @@ use crate::{Fault, fault, relays};
 use bytes::Bytes;
 use minidom::Element;
 use session::call::{Effect, Event, Placement, RelayChange, Route};
-use signal::{Ask, CallId, EffectId, End, Heard, LegId, Opening, Protocol, Said, Time, Verdict};
+use signal::{Ask, EffectId, End, Heard, LegId, Opening, Protocol, RecordId, Said, Time, Verdict};
 use store::Store;
 
 /// Routing of calls, by the parties of their first leg.
@@ -209,7 +209,7 @@ impl Gateway {
     /// # Errors
     /// There is none, or several.
     pub fn the_call(&self) -> Result<session::call::Call, Fault> {
-        let calls: Vec<CallId> = self.orchestrator.calls()?;
+        let calls: Vec<RecordId> = self.orchestrator.calls()?;
         let [id] = calls.as_slice() else { return fault(format!("{} calls are stored", calls.len())) };
         self.orchestrator.call(*id)?.map_or_else(|| fault("it is gone"), Ok)
     }

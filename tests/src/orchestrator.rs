@@ -12,7 +12,7 @@ use orchestrator::runner::{Loaded, Runner, Step, expired};
 use orchestrator::{Lane, lane};
 use session::Machine;
 use session::call::{Call, Effect, Event, Placement};
-use signal::{CallId, EffectId, End, Heard, LegId, LegRef, LegState, Said, Say, Time, Verdict};
+use signal::{EffectId, End, Heard, LegId, LegRef, LegState, RecordId, Said, Say, Time, Verdict};
 use std::collections::{BTreeMap, VecDeque};
 use std::pin::pin;
 use std::sync::Arc;
@@ -30,7 +30,7 @@ const LEASE_MS: u64 = 2_000;
 pub struct Orchestrator {
     runner: Runner,
     queues: Queues,
-    busy: BTreeMap<CallId, Work>,
+    busy: BTreeMap<RecordId, Work>,
     decisions: VecDeque<Decision>,
 }
 
@@ -92,7 +92,7 @@ impl Orchestrator {
         now: Time,
         gather: impl FnOnce(Heard) -> Result<Placement, End>,
     ) -> Result<Verdict, Fault> {
-        let call = heard.leg.call;
+        let call = heard.leg.record;
         if let Some(verdict) = self.commit(call, now, |loaded| admit(loaded, &heard))? {
             return Ok(verdict);
         }
@@ -121,7 +121,7 @@ impl Orchestrator {
     /// # Errors
     /// The record cannot be read.
     pub fn recall(&self, leg: LegRef) -> Result<Verdict, Fault> {
-        let call = self.call(leg.call)?;
+        let call = self.call(leg.record)?;
         Ok(call.and_then(|call| call.state(leg.leg)).map_or(Verdict::Gone, Verdict::Leg))
     }
 
@@ -129,7 +129,7 @@ impl Orchestrator {
     ///
     /// # Errors
     /// The record cannot be read or stored.
-    pub fn decide(&mut self, call: CallId, event: &Event, now: Time) -> Result<bool, Fault> {
+    pub fn decide(&mut self, call: RecordId, event: &Event, now: Time) -> Result<bool, Fault> {
         let step = |_: &Loaded<Call>| Step::Decide { events: vec![event.clone()], done: vec![], answer: () };
         Ok(self.commit(call, now, step)?.is_some())
     }
@@ -141,7 +141,7 @@ impl Orchestrator {
     /// A record cannot be read or stored.
     pub fn tick(&mut self, now: Time) -> Result<(), Fault> {
         let due = ready(self.runner.store().due("call", now.0, LEASE_MS, LIMIT))?.map_err(unreadable)?;
-        for call in due.iter().filter_map(|id| CallId::parse(id)) {
+        for call in due.iter().filter_map(|id| RecordId::parse(id)) {
             let found = ready(self.runner.load::<Call>(call))?.map_err(unreadable)?;
             let version = found.as_ref().map_or(0, |loaded| loaded.version);
             let Some(loaded) = found.filter(|loaded| !is_over(loaded, now)) else {
@@ -175,17 +175,17 @@ impl Orchestrator {
     ///
     /// # Errors
     /// Never: a store in memory answers.
-    pub fn calls(&self) -> Result<Vec<CallId>, Fault> {
+    pub fn calls(&self) -> Result<Vec<RecordId>, Fault> {
         let mut ids = ready(self.runner.store().list("call", usize::MAX))?.map_err(unreadable)?;
         ids.sort();
-        Ok(ids.iter().filter_map(|id| CallId::parse(id)).collect())
+        Ok(ids.iter().filter_map(|id| RecordId::parse(id)).collect())
     }
 
     /// A call as stored.
     ///
     /// # Errors
     /// The record cannot be read.
-    pub fn call(&self, call: CallId) -> Result<Option<Call>, Fault> {
+    pub fn call(&self, call: RecordId) -> Result<Option<Call>, Fault> {
         Ok(self.load(call)?.map(|loaded| loaded.machine))
     }
 
@@ -193,7 +193,7 @@ impl Orchestrator {
     ///
     /// # Errors
     /// The record cannot be read.
-    pub fn load(&self, call: CallId) -> Result<Option<Loaded<Call>>, Fault> {
+    pub fn load(&self, call: RecordId) -> Result<Option<Loaded<Call>>, Fault> {
         ready(self.runner.load::<Call>(call))?.map_err(unreadable)
     }
 
@@ -213,7 +213,7 @@ impl Orchestrator {
     /// The order for an effect that waits.
     #[must_use]
     pub fn order(&self, id: EffectId) -> Option<Order> {
-        let work = self.busy.get(&id.call)?;
+        let work = self.busy.get(&id.record)?;
         let entry = work.waiting.iter().find(|entry| entry.id == id)?.clone();
         let state = match &entry.effect {
             Effect::Say { leg, .. } => {
@@ -229,7 +229,7 @@ impl Orchestrator {
     /// # Errors
     /// The record cannot be read or stored.
     pub fn performed(&mut self, id: EffectId, events: Vec<Event>, now: Time) -> Result<(), Fault> {
-        if let Some(work) = self.busy.get_mut(&id.call) {
+        if let Some(work) = self.busy.get_mut(&id.record) {
             work.waiting.retain(|entry| entry.id != id);
             work.done.push(id);
             for event in &events {
@@ -237,7 +237,7 @@ impl Orchestrator {
             }
             work.events.extend(events);
         }
-        self.finish(id.call, now)
+        self.finish(id.record, now)
     }
 
     /// An effect could not be performed: it and what waits behind it in its lane stay in the record.
@@ -245,15 +245,15 @@ impl Orchestrator {
     /// # Errors
     /// The record cannot be read or stored.
     pub fn failed(&mut self, id: EffectId, now: Time) -> Result<(), Fault> {
-        if let Some(work) = self.busy.get_mut(&id.call) {
+        if let Some(work) = self.busy.get_mut(&id.record) {
             let stuck = work.waiting.iter().find(|entry| entry.id == id).map(|entry| lane(&entry.effect));
             work.waiting.retain(|entry| Some(lane(&entry.effect)) != stuck);
         }
-        self.finish(id.call, now)
+        self.finish(id.record, now)
     }
 
     /// Commits what came of a batch that nothing waits in any more, and takes the next one.
-    fn finish(&mut self, call: CallId, now: Time) -> Result<(), Fault> {
+    fn finish(&mut self, call: RecordId, now: Time) -> Result<(), Fault> {
         let Some(Work { queue, tried, done, events, .. }) =
             self.busy.remove(&call).and_then(|work| self.unless_waiting(call, work))
         else {
@@ -269,7 +269,7 @@ impl Orchestrator {
         Ok(())
     }
 
-    fn unless_waiting(&mut self, call: CallId, work: Work) -> Option<Work> {
+    fn unless_waiting(&mut self, call: RecordId, work: Work) -> Option<Work> {
         if work.waiting.is_empty() {
             return Some(work);
         }
@@ -279,7 +279,7 @@ impl Orchestrator {
 
     fn commit<A>(
         &mut self,
-        call: CallId,
+        call: RecordId,
         now: Time,
         mut step: impl FnMut(&Loaded<Call>) -> Step<Event, A>,
     ) -> Result<Option<A>, Fault> {

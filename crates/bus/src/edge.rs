@@ -8,7 +8,7 @@ mod orders;
 use crate::{Bus, BusError, Inbox, Message, Request};
 use orders::Orders;
 use proto::wire::WireFormat;
-use signal::{Ask, CallId, LegRef, Said, Say, VERDICT_MS, Verdict, subjects};
+use signal::{Ask, LegRef, RecordId, Said, Say, VERDICT_MS, Verdict, subjects};
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -72,8 +72,8 @@ pub struct EdgeClient {
     receiver: mpsc::Receiver<Arrival>,
     asks: Arc<Semaphore>,
     orders: Orders,
-    traces: HashMap<CallId, String>,
-    trace_order: VecDeque<CallId>,
+    traces: HashMap<RecordId, String>,
+    trace_order: VecDeque<RecordId>,
 }
 
 /// Subscription to the orders of a subject; ends when dropped.
@@ -140,7 +140,7 @@ impl EdgeClient {
         let span = info_span!(
             "edge.hear",
             otel.name = format!("edge hears {what}"),
-            call.id = %leg.call,
+            call.id = %leg.record,
             leg.id = leg.leg.0,
             sip.call_id = tracing::field::Empty,
             jingle.sid = tracing::field::Empty,
@@ -150,7 +150,7 @@ impl EdgeClient {
             Name::CallId(call_id) => drop(span.record("sip.call_id", call_id)),
             Name::Sid(sid) => drop(span.record("jingle.sid", sid)),
         }
-        if let Some(trace) = self.traces.get(&leg.call) {
+        if let Some(trace) = self.traces.get(&leg.record) {
             (self.tracing.adopt)(&span, trace);
         }
         let Ok(permit) = self.asks.clone().try_acquire_owned() else { return Err(Verdict::Unavailable) };
@@ -205,7 +205,7 @@ impl EdgeClient {
                     let span = info_span!(
                         "edge.say",
                         otel.name = format!("edge says {}", say.signal.name()),
-                        call.id = %leg.call,
+                        call.id = %leg.record,
                         leg.id = leg.leg.0,
                     );
                     adopt(&span, &request.message.trace);
@@ -231,7 +231,7 @@ impl EdgeClient {
     }
 
     fn remember_trace(&mut self, leg: LegRef, trace: &str) {
-        if trace.is_empty() || self.traces.contains_key(&leg.call) {
+        if trace.is_empty() || self.traces.contains_key(&leg.record) {
             return;
         }
         if self.traces.len() >= MAX_TRACES
@@ -239,8 +239,8 @@ impl EdgeClient {
         {
             self.traces.remove(&oldest);
         }
-        self.traces.insert(leg.call, trace.to_owned());
-        self.trace_order.push_back(leg.call);
+        self.traces.insert(leg.record, trace.to_owned());
+        self.trace_order.push_back(leg.record);
     }
 }
 

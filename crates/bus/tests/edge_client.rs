@@ -9,7 +9,7 @@
 
 use proto::wire::WireFormat;
 use signal::{
-    Ask, CallId, EffectId, End, EventId, Heard, LegId, LegRef, LegState, Opening, Party, Reason, Said, Say,
+    Ask, EffectId, End, EventId, Heard, LegId, LegRef, LegState, Opening, Party, Reason, RecordId, Said, Say,
     Signal, Verdict, subjects,
 };
 use std::time::Duration;
@@ -18,7 +18,7 @@ use tandem_bus::{Bus, Message};
 use tokio::time::{Instant, timeout};
 
 const SOON: Duration = Duration::from_secs(5);
-const LEG: LegRef = LegRef { call: CallId([7; 10]), leg: LegId(0) };
+const LEG: LegRef = LegRef { record: RecordId::call([7; 10]), leg: LegId(0) };
 
 fn client(bus: &Bus) -> EdgeClient {
     EdgeClient::open(bus.clone(), Tracing { adopt: |_, _| {}, parent_of: |_| String::new() })
@@ -143,7 +143,7 @@ async fn an_order_that_got_lost_is_given_again() {
     let _served = client.serve("t.edge", "edge").await.unwrap();
     let state =
         LegState { leg: LEG, revision: 3, dialog: vec![1], edge: String::new(), trace: String::new() };
-    let id = EffectId { call: LEG.call, version: 9, index: 0 };
+    let id = EffectId { record: LEG.record, version: 9, index: 0 };
     let order = Say { id, state, count: 1, signal: Signal::Ringing, opening: None };
     let message = Message { trace: String::new(), payload: order.encode() };
     let give = || {

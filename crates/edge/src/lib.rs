@@ -8,7 +8,7 @@
 //!
 //! ```
 //! # use edge::{Config, Held, Hearing, Input, LegMut, Legs, Outcome, Output, Protocol};
-//! # use signal::{Ask, CallId, End, EventId, LegId, LegRef, LegState, Opening, Reason, Say, Signal, Time, Verdict};
+//! # use signal::{Ask, RecordId, End, EventId, LegId, LegRef, LegState, Opening, Reason, Say, Signal, Time, Verdict};
 //! # use tandem_edge as edge;
 //! #[derive(Default)]
 //! struct Bell {
@@ -49,7 +49,7 @@
 //! }
 //!
 //! let mut legs = Legs::new(Bell::default(), Config { instance: "edge-1".into(), max_legs: 10 });
-//! let (leg, now) = (LegRef { call: CallId([0; 10]), leg: LegId(0) }, Time(0));
+//! let (leg, now) = (LegRef { record: RecordId::call([0; 10]), leg: LegId(0) }, Time(0));
 //! legs.handle_message(leg, "hang up", now);
 //! // This edge has never seen the leg: the record has it.
 //! let Some(Output::Ask(ticket, Ask::Recall(_))) = legs.poll_output() else { panic!() };

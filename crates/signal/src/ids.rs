@@ -1,6 +1,6 @@
 //! Ids that name their record by themselves (architecture §4, interworking §1.4, R-ADDR-17).
 //!
-//! A [`CallId`] is a keyed hash of what names the first dialog, so every edge computes the same one for a
+//! A [`RecordId`] is a keyed hash of what names the first dialog, so every edge computes the same one for a
 //! retransmission. A [`Token`] carries a call and a leg under a keyed check: our SIP tags, Jingle resources, sids and
 //! JMI ids are tokens, so an in-dialog message names its record at any edge and nobody outside can make one.
 
@@ -51,15 +51,21 @@ impl Secret {
     /// The id of a call whose first dialog came by SIP: Call-ID, From-tag (empty for an RFC 2543 peer), CSeq and Request-URI of
     /// its first INVITE.
     #[must_use]
-    pub fn call_of_sip(&self, call_id: &str, from_tag: &str, cseq: u32, uri: &str) -> CallId {
+    pub fn call_of_sip(&self, call_id: &str, from_tag: &str, cseq: u32, uri: &str) -> RecordId {
         let parts = [call_id.as_bytes(), from_tag.as_bytes(), &cseq.to_be_bytes(), uri.as_bytes()];
-        CallId::cut(self.derive("call/sip", &parts))
+        RecordId::cut(RecordKind::Call, self.derive("call/sip", &parts))
     }
 
     /// The id of a call whose first session came by Jingle: the initiator's full JID (the `from` of a propose) and the sid.
     #[must_use]
-    pub fn call_of_jingle(&self, initiator: &str, sid: &str) -> CallId {
-        CallId::cut(self.derive("call/jingle", &[initiator.as_bytes(), sid.as_bytes()]))
+    pub fn call_of_jingle(&self, initiator: &str, sid: &str) -> RecordId {
+        RecordId::cut(RecordKind::Call, self.derive("call/jingle", &[initiator.as_bytes(), sid.as_bytes()]))
+    }
+
+    /// Returns the id of the settings of an XMPP user, by their bare JID.
+    #[must_use]
+    pub fn user(&self, jid: &str) -> RecordId {
+        RecordId::cut(RecordKind::User, self.derive("user", &[jid.as_bytes()]))
     }
 
     /// The token of a leg. `attempt` (0–7) tells apart several sessions made for one leg, such as a second propose.
@@ -67,13 +73,18 @@ impl Secret {
     pub fn token(&self, leg: LegRef, attempt: u8) -> Token {
         let mut bytes = [0u8; 16];
         let low = (leg.leg.0 & 0x1f) << 3 | (attempt & 0x07);
-        let check = self.derive("token", &[&leg.call.0, &[low]]);
-        // 122 free bits of a version 4 UUID (RFC 9562 §5.4): 80 call, 8 leg and attempt, 34 check.
+        let kind = leg.record.kind.number();
+        let check = self.derive("token", &[&leg.record.hash, &[kind, low]]);
+        // 122 free bits of a version 4 UUID (RFC 9562 §5.4): 80 hash, 4 kind, 8 leg and attempt, 30 check.
         let mut bits = Bits(&mut bytes, 0);
-        for byte in leg.call.0.iter().chain([&low]).chain(check[..4].iter()) {
+        for byte in &leg.record.hash {
             bits.push(*byte, 8);
         }
-        bits.push(check[4] >> 6, 2);
+        bits.push(kind, 4);
+        for byte in [low, check[0], check[1], check[2]] {
+            bits.push(byte, 8);
+        }
+        bits.push(check[3] >> 2, 6);
         bytes[6] = bytes[6] & 0x0f | 0x40;
         bytes[8] = bytes[8] & 0x3f | 0x80;
         Token(bytes)
@@ -82,20 +93,22 @@ impl Secret {
     /// The leg and attempt that a token names, if it is one of ours.
     #[must_use]
     pub fn open(&self, token: Token) -> Option<(LegRef, u8)> {
-        let mut fields = [0u8; 11];
         let mut at = 0;
-        for field in &mut fields {
-            for _ in 0..8 {
+        let mut pull = |count: u32| {
+            let mut field = 0u8;
+            for _ in 0..count {
                 while (48..52).contains(&at) || (64..66).contains(&at) {
                     at += 1;
                 }
-                *field = *field << 1 | token.0[at / 8] >> (7 - at % 8) & 1;
+                field = field << 1 | token.0[at / 8] >> (7 - at % 8) & 1;
                 at += 1;
             }
-        }
-        let mut call = [0u8; 10];
-        call.copy_from_slice(&fields[..10]);
-        let (leg, attempt) = (LegRef { call: CallId(call), leg: LegId(fields[10] >> 3) }, fields[10] & 7);
+            field
+        };
+        let hash = [(); 10].map(|()| pull(8));
+        let (kind, low) = (pull(4), pull(8));
+        let record = RecordId { kind: RecordKind::of(kind)?, hash };
+        let (leg, attempt) = (LegRef { record, leg: LegId(low >> 3) }, low & 7);
         (self.token(leg, attempt) == token).then_some((leg, attempt))
     }
 }
@@ -115,31 +128,143 @@ impl Bits<'_> {
     }
 }
 
-/// Names a call record; 80 bits of a keyed hash.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Encode, Decode)]
-#[cbor(transparent)]
-pub struct CallId(#[cbor(n(0), with = "minicbor::bytes")] pub [u8; 10]);
+/// Kind of a record. Numbers are on the wire, in tokens: they never change.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Encode, Decode,
+)]
+#[cbor(index_only)]
+pub enum RecordKind {
+    /// A call.
+    #[n(0)]
+    Call,
+    /// A watcher's subscription to a presentity (RFC 3856; RFC 6121 §3).
+    #[n(1)]
+    Subscription,
+    /// A message in flight.
+    #[n(2)]
+    Message,
+    /// A chat session (RFC 4975; RFC 7573).
+    #[n(3)]
+    Chat,
+    /// A multi-user chat room (XEP-0045; RFC 7702).
+    #[n(4)]
+    Room,
+    /// Our registration at a trunk (RFC 3261 §10).
+    #[n(5)]
+    Registration,
+    /// The bindings of an address of record that registers with us (RFC 3261 §10).
+    #[n(6)]
+    Binding,
+    /// The settings of an XMPP user.
+    #[n(7)]
+    User,
+    /// A published event state (RFC 3903).
+    #[n(8)]
+    Publication,
+}
 
-impl CallId {
-    fn cut(hash: [u8; 32]) -> CallId {
+impl RecordKind {
+    /// All kinds, by number.
+    pub const ALL: [RecordKind; 9] = [
+        RecordKind::Call,
+        RecordKind::Subscription,
+        RecordKind::Message,
+        RecordKind::Chat,
+        RecordKind::Room,
+        RecordKind::Registration,
+        RecordKind::Binding,
+        RecordKind::User,
+        RecordKind::Publication,
+    ];
+
+    /// Returns the name in store keys, logs and ids.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            RecordKind::Call => "call",
+            RecordKind::Subscription => "subscription",
+            RecordKind::Message => "message",
+            RecordKind::Chat => "chat",
+            RecordKind::Room => "room",
+            RecordKind::Registration => "registration",
+            RecordKind::Binding => "binding",
+            RecordKind::User => "user",
+            RecordKind::Publication => "publication",
+        }
+    }
+
+    /// Returns the number in tokens and on the bus: 0 to 15.
+    #[must_use]
+    pub fn number(self) -> u8 {
+        self as u8
+    }
+
+    /// Returns the kind of a number.
+    #[must_use]
+    pub fn of(number: u8) -> Option<RecordKind> {
+        RecordKind::ALL.get(usize::from(number)).copied()
+    }
+}
+
+/// Id of a record: its kind and 80 bits of a keyed hash.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Encode, Decode)]
+pub struct RecordId {
+    /// Kind of the record.
+    #[n(0)]
+    pub kind: RecordKind,
+    /// Hash of the names of the record.
+    #[cbor(n(1), with = "minicbor::bytes")]
+    pub hash: [u8; 10],
+}
+
+impl RecordId {
+    /// Returns the id of a call.
+    #[must_use]
+    pub const fn call(hash: [u8; 10]) -> RecordId {
+        RecordId { kind: RecordKind::Call, hash }
+    }
+
+    fn cut(kind: RecordKind, hash: [u8; 32]) -> RecordId {
         let mut id = [0; 10];
         id.copy_from_slice(&hash[..10]);
-        CallId(id)
+        RecordId { kind, hash: id }
     }
-    /// Reads what `Display` wrote: 16 characters of base32.
+
+    /// Reads the text of `Display`: 16 characters of base32, after the kind and a hyphen unless the record is a call.
     #[must_use]
-    pub fn parse(text: &str) -> Option<CallId> {
-        CallId(unbase32(text)?.try_into().ok()?).into()
+    pub fn parse(text: &str) -> Option<RecordId> {
+        let (kind, hash) = match text.split_once('-') {
+            Some((name, hash)) => (*RecordKind::ALL.iter().find(|kind| kind.name() == name)?, hash),
+            None => (RecordKind::Call, text),
+        };
+        Some(RecordId { kind, hash: unbase32(hash)?.try_into().ok()? })
+    }
+
+    /// Returns the text of the hash alone, for keys that name the kind elsewhere.
+    #[must_use]
+    pub fn hash_text(&self) -> String {
+        base32(&self.hash)
+    }
+
+    /// Octets for [`Secret::derive`].
+    #[must_use]
+    pub fn to_bytes(&self) -> [u8; 11] {
+        let mut bytes = [self.kind.number(); 11];
+        bytes[1..].copy_from_slice(&self.hash);
+        bytes
     }
 }
 
-impl fmt::Display for CallId {
+impl fmt::Display for RecordId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&base32(&self.0))
+        match self.kind {
+            RecordKind::Call => f.write_str(&self.hash_text()),
+            kind => write!(f, "{}-{}", kind.name(), self.hash_text()),
+        }
     }
 }
 
-impl fmt::Debug for CallId {
+impl fmt::Debug for RecordId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
     }
@@ -152,14 +277,14 @@ impl fmt::Debug for CallId {
 #[cbor(transparent)]
 pub struct LegId(#[n(0)] pub u8);
 
-/// A leg of a call.
+/// A leg of a record: one relation to one party.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Encode, Decode,
 )]
 pub struct LegRef {
-    /// The call.
+    /// The record.
     #[n(0)]
-    pub call: CallId,
+    pub record: RecordId,
     /// The leg within it.
     #[n(1)]
     pub leg: LegId,
@@ -167,7 +292,7 @@ pub struct LegRef {
 
 impl fmt::Display for LegRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}", self.call, self.leg.0)
+        write!(f, "{}.{}", self.record, self.leg.0)
     }
 }
 
@@ -176,13 +301,13 @@ impl fmt::Display for LegRef {
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Encode, Decode,
 )]
 pub struct EffectId {
-    /// The call.
+    /// The record.
     #[n(0)]
-    pub call: CallId,
+    pub record: RecordId,
     /// Version of the record that the decision wrote.
     #[n(1)]
     pub version: u64,
-    /// Place among the effects of that decision.
+    /// Index among the effects of that decision.
     #[n(2)]
     pub index: u16,
 }
@@ -190,18 +315,18 @@ pub struct EffectId {
 impl EffectId {
     /// Octets for [`Secret::derive`].
     #[must_use]
-    pub fn to_bytes(&self) -> [u8; 20] {
-        let mut bytes = [0; 20];
-        bytes[..10].copy_from_slice(&self.call.0);
-        bytes[10..18].copy_from_slice(&self.version.to_be_bytes());
-        bytes[18..].copy_from_slice(&self.index.to_be_bytes());
+    pub fn to_bytes(&self) -> [u8; 21] {
+        let mut bytes = [0; 21];
+        bytes[..11].copy_from_slice(&self.record.to_bytes());
+        bytes[11..19].copy_from_slice(&self.version.to_be_bytes());
+        bytes[19..].copy_from_slice(&self.index.to_be_bytes());
         bytes
     }
 }
 
 impl fmt::Display for EffectId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}/{}", self.call, self.version, self.index)
+        write!(f, "{}/{}/{}", self.record, self.version, self.index)
     }
 }
 
@@ -301,9 +426,10 @@ mod tests {
     proptest! {
         /// R-ADDR-17: stable for the same leg, different between legs, not makeable without the secret.
         #[test]
-        fn tokens_name_their_leg_and_nobody_else_can_make_one(call: [u8; 10], leg in 0u8..32, attempt in 0u8..8, flip in 0usize..128) {
+        fn tokens_name_their_leg_and_nobody_else_can_make_one(hash: [u8; 10], kind in 0u8..9, leg in 0u8..32, attempt in 0u8..8, flip in 0usize..128) {
             let (ours, theirs) = (Secret::new(b"ours"), Secret::new(b"theirs"));
-            let leg = LegRef { call: CallId(call), leg: LegId(leg) };
+            let kind = RecordKind::of(kind).unwrap();
+            let leg = LegRef { record: RecordId { kind, hash }, leg: LegId(leg) };
             let token = ours.token(leg, attempt);
             prop_assert_eq!(Token::parse(&token.uuid()), Some(token));
             prop_assert_eq!(Token::parse(&token.tag()), Some(token));
@@ -317,8 +443,11 @@ mod tests {
         }
 
         #[test]
-        fn call_ids_are_read_back(call: [u8; 10]) {
-            prop_assert_eq!(CallId::parse(&CallId(call).to_string()), Some(CallId(call)));
+        fn record_ids_are_read_back(hash: [u8; 10]) {
+            for kind in RecordKind::ALL {
+                let id = RecordId { kind, hash };
+                prop_assert_eq!(RecordId::parse(&id.to_string()), Some(id));
+            }
         }
 
         #[test]

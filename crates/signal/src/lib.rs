@@ -15,7 +15,7 @@ pub mod subjects;
 mod time;
 
 pub use edge::{Ask, Handover, Heard, LegState, Opening, Said, Say, VERDICT_MS, Verdict};
-pub use ids::{CallId, EffectId, EventId, LegId, LegRef, Secret, Token};
+pub use ids::{EffectId, EventId, LegId, LegRef, RecordId, RecordKind, Secret, Token};
 pub use media::Media;
 pub use party::{Party, Protocol};
 pub use reason::{End, Reason};

@@ -17,7 +17,7 @@ fn an_invite_after_a_refusal_is_a_new_call() {
     b.hear(request("INVITE", 2, TO, SDP));
     let second = b.commit(1);
     assert_eq!(b.codes(), ["100"]);
-    assert_ne!(first.leg.call, second.leg.call);
+    assert_ne!(first.leg.record, second.leg.record);
     // Its CANCEL means the new one.
     b.hear(request("CANCEL", 2, TO, ""));
     assert_eq!(b.commit(2).leg, second.leg);

@@ -262,7 +262,7 @@ fn an_order_that_comes_again_while_it_waits_is_said_once() {
     b.hear(info.replace("application/sdp", "application/dtmf-relay"));
     assert_eq!(b.asks.len(), 1, "something is on its way to the record");
     let (leg, state) = (heard.leg, state(heard.leg, 3, said.dialog.unwrap()));
-    let id = EffectId { call: leg.call, version: 77, index: 0 };
+    let id = EffectId { record: leg.record, version: 77, index: 0 };
     let order = Say { id, state, count: 0, signal: Signal::End(Reason::Normal.into()), opening: None };
     for _ in 0..40 {
         b.edge.say(order.clone(), b.now);

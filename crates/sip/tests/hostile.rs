@@ -141,7 +141,7 @@ fn play(b: &mut Bench, step: Step, legs: &mut Vec<LegState>, sent: &mut Vec<tand
         }
         Step::Say(n, version) => {
             let call = Secret::new(b"test").call_of_jingle("rosa@x/1", "s");
-            let fresh = LegRef { call, leg: LegId(1) };
+            let fresh = LegRef { record: call, leg: LegId(1) };
             let opening = Opening {
                 from: Party::sip("sip:rosa@im.example"),
                 to: Party::sip("sip:2041@pbx.example"),
@@ -152,7 +152,7 @@ fn play(b: &mut Bench, step: Step, legs: &mut Vec<LegState>, sent: &mut Vec<tand
                 Some(leg) => (leg.clone(), None),
                 None => (state(fresh, 0, vec![]), Some(opening)),
             };
-            let id = EffectId { call: leg.leg.call, version, index: 0 };
+            let id = EffectId { record: leg.leg.record, version, index: 0 };
             let order = Say { id, state: leg, count: 0, signal: signal_of(n), opening };
             b.edge.say(order, b.now);
         }

@@ -176,7 +176,7 @@ fn decide(b: &mut Bench, record: &mut Record, what: usize) {
 fn play(steps: Vec<Step>) {
     let mut b = bench();
     let mut record = Record::new();
-    let theirs = LegRef { call: Secret::new(b"test").call_of_jingle(ROSA, SID), leg: LegId(0) };
+    let theirs = LegRef { record: Secret::new(b"test").call_of_jingle(ROSA, SID), leg: LegId(0) };
     let ours_sid = Secret::new(b"test").token(leg(), 0).uuid();
     let mut n = 0u64;
     for step in steps {
@@ -215,7 +215,7 @@ fn play(steps: Vec<Step>) {
                     (signal(what), None)
                 };
                 let Some(state) = record.get(&name).cloned().or(opens.then(|| fresh(name))) else { continue };
-                let id = EffectId { call: name.call, version: n, index: 0 };
+                let id = EffectId { record: name.record, version: n, index: 0 };
                 b.edge.say(Say { id, state, count: 0, signal, opening }, b.now);
                 b.drain();
                 for said in std::mem::take(&mut b.said) {

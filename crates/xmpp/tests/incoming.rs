@@ -20,7 +20,7 @@ fn rosa_calls_a_number_and_hangs_up() {
     b.jingle(ROSA, &us, &action("session-terminate", SID, "<reason><success/></reason>"));
     assert_eq!(b.commit().signals, [Signal::End(Reason::Normal.into())]);
     assert_eq!(b.kinds(), ["result", "finish"]);
-    assert_eq!(leg.call, Secret::new(b"test").call_of_jingle(ROSA, SID));
+    assert_eq!(leg.record, Secret::new(b"test").call_of_jingle(ROSA, SID));
 }
 
 #[test]

@@ -111,7 +111,7 @@ fn another_edge_takes_the_session_of_a_proposal() {
 fn said_twice_is_sent_once() {
     let mut b = bench();
     let order = Say {
-        id: EffectId { call: leg().call, version: 1, index: 0 },
+        id: EffectId { record: leg().record, version: 1, index: 0 },
         state: fresh(leg()),
         count: 0,
         signal: Signal::Offer(media()),
@@ -253,7 +253,7 @@ fn an_order_that_comes_again_while_it_waits_is_said_once() {
     b.jingle(ROSA, &us, &action("session-info", SID, "<hold xmlns='urn:xmpp:jingle:apps:rtp:info:1'/>"));
     let (ticket, heard) = b.heard();
     let state = LegState { revision: heard.base, dialog: heard.dialog.clone(), ..fresh(leg) };
-    let id = EffectId { call: leg.call, version: 77, index: 0 };
+    let id = EffectId { record: leg.record, version: 77, index: 0 };
     let order = Say { id, state, count: 9, signal: Signal::End(Reason::Normal.into()), opening: None };
     for _ in 0..40 {
         b.edge.say(order.clone(), b.now);

@@ -5,7 +5,8 @@ use crate::v1;
 use crate::v1::ask::Ask as Asked;
 use crate::v1::verdict::Verdict as Given;
 use signal::{
-    Ask, CallId, EffectId, EventId, Handover, Heard, LegId, LegRef, LegState, Opening, Said, Say, Verdict,
+    Ask, EffectId, EventId, Handover, Heard, LegId, LegRef, LegState, Opening, RecordId, RecordKind, Said,
+    Say, Verdict,
 };
 
 /// Number of signals of one event at most.
@@ -13,16 +14,24 @@ const SIGNALS: usize = 32;
 /// Highest number of a leg.
 const LAST_LEG: u8 = 31;
 
-fn call(octets: &[u8], field: &'static str) -> Result<CallId, WireError> {
-    octets
-        .try_into()
-        .map(CallId)
-        .map_err(|_| WireError::new(field, format!("{} octets, not 10", octets.len())))
+fn record(
+    kind: u32,
+    hash: &[u8],
+    (kind_field, hash_field): (&'static str, &'static str),
+) -> Result<RecordId, WireError> {
+    let known = number(kind, kind_field).ok().and_then(RecordKind::of);
+    let kind = known.ok_or_else(|| WireError::new(kind_field, format!("{kind} is not known here")))?;
+    let length = |_| WireError::new(hash_field, format!("{} octets, not 10", hash.len()));
+    Ok(RecordId { kind, hash: hash.try_into().map_err(length)? })
 }
 
 impl From<&LegRef> for v1::LegRef {
     fn from(leg: &LegRef) -> v1::LegRef {
-        v1::LegRef { call: leg.call.0.into(), leg: leg.leg.0.into() }
+        v1::LegRef {
+            record: leg.record.hash.into(),
+            leg: leg.leg.0.into(),
+            kind: leg.record.kind.number().into(),
+        }
     }
 }
 
@@ -33,13 +42,21 @@ impl TryFrom<v1::LegRef> for LegRef {
         if place > LAST_LEG {
             return Err(WireError::new("LegRef.leg", format!("{place} is out of range")));
         }
-        Ok(LegRef { call: call(&leg.call, "LegRef.call")?, leg: LegId(place) })
+        Ok(LegRef {
+            record: record(leg.kind, &leg.record, ("LegRef.kind", "LegRef.record"))?,
+            leg: LegId(place),
+        })
     }
 }
 
 impl From<&EffectId> for v1::EffectId {
     fn from(id: &EffectId) -> v1::EffectId {
-        v1::EffectId { call: id.call.0.into(), version: id.version, index: id.index.into() }
+        v1::EffectId {
+            record: id.record.hash.into(),
+            version: id.version,
+            index: id.index.into(),
+            kind: id.record.kind.number().into(),
+        }
     }
 }
 
@@ -47,7 +64,7 @@ impl TryFrom<v1::EffectId> for EffectId {
     type Error = WireError;
     fn try_from(id: v1::EffectId) -> Result<EffectId, WireError> {
         Ok(EffectId {
-            call: call(&id.call, "EffectId.call")?,
+            record: record(id.kind, &id.record, ("EffectId.kind", "EffectId.record"))?,
             version: id.version,
             index: number(id.index, "EffectId.index")?,
         })

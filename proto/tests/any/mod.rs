@@ -8,8 +8,8 @@ use signal::media::{
     Transport, Trickle,
 };
 use signal::{
-    Ask, CallId, EffectId, End, EventId, Handover, Heard, LegId, LegRef, LegState, Media, Opening, Party,
-    Protocol, Reason, Said, Say, Signal, Tone, Verdict,
+    Ask, EffectId, End, EventId, Handover, Heard, LegId, LegRef, LegState, Media, Opening, Party, Protocol,
+    Reason, RecordId, RecordKind, Said, Say, Signal, Tone, Verdict,
 };
 use std::net::SocketAddr;
 
@@ -174,13 +174,18 @@ fn signal() -> impl Strategy<Value = Signal> {
     ]
 }
 
+fn record() -> impl Strategy<Value = RecordId> {
+    (any::<[u8; 10]>(), 0u8..9)
+        .prop_map(|(hash, kind)| RecordId { kind: RecordKind::of(kind).unwrap(), hash })
+}
+
 fn leg() -> impl Strategy<Value = LegRef> {
-    (any::<[u8; 10]>(), 0u8..32).prop_map(|(call, leg)| LegRef { call: CallId(call), leg: LegId(leg) })
+    (record(), 0u8..32).prop_map(|(record, leg)| LegRef { record, leg: LegId(leg) })
 }
 
 fn effect() -> impl Strategy<Value = EffectId> {
-    (any::<[u8; 10]>(), any::<u64>(), any::<u16>()).prop_map(|(call, version, index)| EffectId {
-        call: CallId(call),
+    (record(), any::<u64>(), any::<u16>()).prop_map(|(record, version, index)| EffectId {
+        record,
         version,
         index,
     })
@@ -251,7 +256,7 @@ pub fn handover() -> impl Strategy<Value = Handover> {
 
 /// Makes a typical first order of a call: Opus, G.722, PCMA and telephone-event, ICE, DTLS.
 pub fn offer() -> Say {
-    let call = CallId([1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
+    let call = RecordId::call([1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
     let mut opus = Codec::new(111, "opus", 48_000, 2);
     opus.params = vec![("minptime".into(), "10".into()), ("useinbandfec".into(), "1".into())];
     opus.feedback = vec!["transport-cc".into()];
@@ -294,9 +299,9 @@ pub fn offer() -> Say {
         transport,
     };
     Say {
-        id: EffectId { call, version: 3, index: 1 },
+        id: EffectId { record: call, version: 3, index: 1 },
         state: LegState {
-            leg: LegRef { call, leg: LegId(1) },
+            leg: LegRef { record: call, leg: LegId(1) },
             revision: 0,
             dialog: vec![],
             edge: String::new(),

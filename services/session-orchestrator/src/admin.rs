@@ -11,7 +11,7 @@ use bus::directory::{Directory, ask_to_drain};
 use runtime::config::TrunkConfig;
 use serde::Deserialize;
 use serde_json::json;
-use signal::CallId;
+use signal::RecordId;
 use std::sync::Arc;
 
 /// Calls shown at once.
@@ -54,7 +54,7 @@ async fn list(State(state): State<AdminState>, Query(limit): Query<Limit>) -> Re
 }
 
 async fn show(State(state): State<AdminState>, Path(id): Path<String>) -> Response {
-    let Some(id) = CallId::parse(&id) else { return unknown("not a call id: see `tandem calls`") };
+    let Some(id) = RecordId::parse(&id) else { return unknown("not a call id: see `tandem calls`") };
     match state.calls.show(id).await {
         Ok(Some(call)) => Json(call).into_response(),
         Ok(None) => unknown("no such call: see `tandem calls`"),
@@ -63,7 +63,7 @@ async fn show(State(state): State<AdminState>, Path(id): Path<String>) -> Respon
 }
 
 async fn hang_up(State(state): State<AdminState>, Path(id): Path<String>) -> Response {
-    match CallId::parse(&id) {
+    match RecordId::parse(&id) {
         Some(id) if state.calls.hang_up(id).await => Json(json!({ "ended": true })).into_response(),
         _ => unknown("no such call: see `tandem calls`"),
     }

@@ -9,7 +9,7 @@ use crate::view::{CallView, EndView};
 use anyhow::Result;
 use session::Machine;
 use session::call::{Admission, Call, Event, MediaEvent, RelaySession};
-use signal::{CallId, End, Heard, LegId, LegRef, Reason, Time, Verdict};
+use signal::{End, Heard, LegId, LegRef, Reason, RecordId, Time, Verdict};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Semaphore;
@@ -81,7 +81,7 @@ impl Calls {
         let span = info_span!(
             "call.hear",
             otel.name = format!("hear {}", signals.join(" ")),
-            call.id = %heard.leg.call,
+            call.id = %heard.leg.record,
             leg.id = heard.leg.leg.0,
         );
         runtime::trace::adopt(&span, trace);
@@ -92,7 +92,7 @@ impl Calls {
     }
 
     async fn hear(&self, heard: Heard, span: Span) -> Result<Verdict> {
-        let call = heard.leg.call;
+        let call = heard.leg.record;
         let queue = self.0.queues.open(call);
         let _held = queue.commit.lock().await;
         let mut answer = self.commit(call, &queue, |loaded| admit(loaded, &heard)).await?;
@@ -106,7 +106,7 @@ impl Calls {
     }
 
     async fn place(&self, heard: Heard, span: Span, queue: &QueueHandle) -> Result<Placed> {
-        let (id, event) = (heard.leg.call, heard.event);
+        let (id, event) = (heard.leg.record, heard.event);
         let trace = runtime::trace::parent_of(&span);
         let verdict = Verdict::Committed { revision: heard.base + 1, trace: trace.clone() };
         let mut maybe_allocated = vec![];
@@ -157,7 +157,7 @@ impl Calls {
     }
 
     /// The record of a call, from a store that has just not answered.
-    async fn stored(&self, call: CallId) -> Option<Loaded<Call>> {
+    async fn stored(&self, call: RecordId) -> Option<Loaded<Call>> {
         for pause in [0, 200, 400] {
             tokio::time::sleep(Duration::from_millis(pause)).await;
             if let Ok(found) = self.0.runner.load::<Call>(call).await {
@@ -169,7 +169,7 @@ impl Calls {
 
     /// Gives back, later, what a relay may hold for a call, unless the call uses it by then. Should that fail for long, the relay
     /// ends it by itself.
-    fn release_later(&self, call: CallId, mut sessions: Vec<RelaySession>, trace: String) {
+    fn release_later(&self, call: RecordId, mut sessions: Vec<RelaySession>, trace: String) {
         let Ok(permit) = self.0.releasing.clone().try_acquire_owned() else { return };
         let calls = self.clone();
         tokio::spawn(async move {
@@ -194,7 +194,7 @@ impl Calls {
 
     /// The leg as recorded.
     pub async fn recall(&self, leg: LegRef) -> Verdict {
-        match self.0.runner.load::<Call>(leg.call).await {
+        match self.0.runner.load::<Call>(leg.record).await {
             Ok(Some(loaded)) => loaded.machine.state(leg.leg).map_or(Verdict::Gone, Verdict::Leg),
             Ok(None) => Verdict::Gone,
             Err(error) => {
@@ -208,7 +208,7 @@ impl Calls {
     ///
     /// # Errors
     /// It could not be committed; the relay must tell it again.
-    pub async fn media(&self, call: CallId, leg: LegId, event: MediaEvent, relay: &str) -> Result<bool> {
+    pub async fn media(&self, call: RecordId, leg: LegId, event: MediaEvent, relay: &str) -> Result<bool> {
         let queue = self.0.queues.open(call);
         let _held = queue.commit.lock().await;
         // What a relay sees that the call has left is no matter of the call's.
@@ -226,7 +226,7 @@ impl Calls {
     pub async fn list(&self, limit: usize) -> Result<Vec<CallView>> {
         let mut views = vec![];
         for id in self.0.runner.store().list("call", limit).await? {
-            let Some(id) = CallId::parse(&id) else { continue };
+            let Some(id) = RecordId::parse(&id) else { continue };
             views.extend(self.load(id).await?.map(|call| CallView::of(&call)));
         }
         views.sort_by_key(|view| view.placed_ms);
@@ -237,7 +237,7 @@ impl Calls {
     ///
     /// # Errors
     /// The store does not answer.
-    pub async fn show(&self, id: CallId) -> Result<Option<CallView>> {
+    pub async fn show(&self, id: RecordId) -> Result<Option<CallView>> {
         let Some(call) = self.load(id).await? else { return Ok(None) };
         let mut view = CallView::of(&call);
         if let (Some(session), None) = (&call.relay, call.ended) {
@@ -248,19 +248,19 @@ impl Calls {
         Ok(Some(view))
     }
 
-    async fn load(&self, id: CallId) -> Result<Option<Call>> {
+    async fn load(&self, id: RecordId) -> Result<Option<Call>> {
         Ok(self.0.runner.load::<Call>(id).await?.map(|loaded| loaded.machine))
     }
 
     /// An operator ends a call. False: there is none, or it could not be committed.
-    pub async fn hang_up(&self, call: CallId) -> bool {
+    pub async fn hang_up(&self, call: RecordId) -> bool {
         self.event(call, Event::HangUp(Reason::Normal)).await.unwrap_or_else(|error| {
             error!(%error, call.id = %call, "an event could not be committed");
             false
         })
     }
 
-    async fn event(&self, call: CallId, event: Event) -> Result<bool> {
+    async fn event(&self, call: RecordId, event: Event) -> Result<bool> {
         let queue = self.0.queues.open(call);
         let _held = queue.commit.lock().await;
         let step = |_: &Loaded<Call>| Step::Decide { events: vec![event.clone()], done: vec![], answer: () };
@@ -268,13 +268,13 @@ impl Calls {
     }
 
     /// A record is due: its deadline has passed, or its outbox was left behind by an orchestrator that died.
-    pub async fn due(&self, call: CallId) -> Result<()> {
+    pub async fn due(&self, call: RecordId) -> Result<()> {
         let queue = self.0.queues.open(call);
         let _held = queue.commit.lock().await;
         self.process_due(call, &queue).await
     }
 
-    async fn process_due(&self, call: CallId, queue: &QueueHandle) -> Result<()> {
+    async fn process_due(&self, call: RecordId, queue: &QueueHandle) -> Result<()> {
         let now = (self.0.now)();
         let Some(loaded) = self.0.runner.load::<Call>(call).await? else {
             // It vanished by itself and left its deadline behind.
@@ -301,7 +301,7 @@ impl Calls {
     /// One step on the record, under the queue's commit lock; what follows is put on the queue. `None`: no such call.
     async fn commit<A>(
         &self,
-        call: CallId,
+        call: RecordId,
         queue: &QueueHandle,
         step: impl FnMut(&Loaded<Call>) -> Step<Event, A>,
     ) -> Result<Option<A>> {
@@ -315,7 +315,7 @@ impl Calls {
         Ok(Some(outcome.answer))
     }
 
-    fn enqueue(&self, call: CallId, queue: &QueueHandle, loaded: Loaded<Call>) {
+    fn enqueue(&self, call: RecordId, queue: &QueueHandle, loaded: Loaded<Call>) {
         if queue.put(Arc::new(loaded)) {
             let (calls, queue) = (self.clone(), queue.clone());
             tokio::spawn(async move { calls.work(call, queue).await });
@@ -323,7 +323,7 @@ impl Calls {
     }
 
     /// The performer of one queue: performs what waits and commits what came of it, until nothing waits.
-    async fn work(&self, call: CallId, queue: QueueHandle) {
+    async fn work(&self, call: RecordId, queue: QueueHandle) {
         while let Some((record, batch)) = queue.take() {
             let tried: Vec<_> = batch.iter().map(|entry| (entry.id, lane(&entry.effect))).collect();
             let performed = self.0.performer.perform(&record, batch).await;
@@ -339,7 +339,7 @@ impl Calls {
     }
 
     /// What was performed leaves the outbox, and the call hears what came of it.
-    async fn clear_outbox(&self, call: CallId, queue: &QueueHandle, performed: &Performed) -> Result<()> {
+    async fn clear_outbox(&self, call: RecordId, queue: &QueueHandle, performed: &Performed) -> Result<()> {
         if performed.done.is_empty() && performed.events.is_empty() {
             return Ok(());
         }
@@ -379,7 +379,7 @@ enum Placed {
     Elsewhere,
 }
 
-fn refused(call: CallId, end: End) -> Placed {
+fn refused(call: RecordId, end: End) -> Placed {
     debug!(call.id = %call, reason = ?end.reason, "the call is not taken");
     metrics::counter!("tandem_calls_refused_total", "reason" => format!("{:?}", end.reason)).increment(1);
     Placed::Here(Verdict::Refused(end))

@@ -70,7 +70,7 @@ impl Gather {
         };
         let webrtc = [route.caller, route.callee].map(|profile| profile == Profile::Webrtc);
         let allocation = relays
-            .allocate(heard.leg.call, &AllocationRequest { contents, webrtc }, &trace, maybe_allocated)
+            .allocate(heard.leg.record, &AllocationRequest { contents, webrtc }, &trace, maybe_allocated)
             .await;
         let mut allocation = allocation.map_err(End::from)?;
         if self.ipv6.contains(&route.opening.link) {

@@ -7,7 +7,7 @@ use crate::perform::{Lane, lane};
 use crate::record::Entry;
 use crate::runner::Loaded;
 use session::call::{Call, Effect};
-use signal::{CallId, EffectId};
+use signal::{EffectId, RecordId};
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,12 +19,12 @@ pub struct Queues(Arc<Mutex<Table>>);
 /// Effects to be performed, with the record that they are in.
 pub type Batch = (Arc<Loaded<Call>>, Vec<Entry<Effect>>);
 
-type Table = HashMap<CallId, (Arc<CommitQueue>, usize)>;
+type Table = HashMap<RecordId, (Arc<CommitQueue>, usize)>;
 
 /// A place at a queue; the last to leave clears the queue away.
 pub struct QueueHandle {
     queues: Queues,
-    call: CallId,
+    call: RecordId,
     queue: Arc<CommitQueue>,
 }
 
@@ -53,7 +53,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Queues {
     /// A seat at the queue of a call, which is made when there is none.
     #[must_use]
-    pub fn open(&self, call: CallId) -> QueueHandle {
+    pub fn open(&self, call: RecordId) -> QueueHandle {
         let mut queues = lock(&self.0);
         let (queue, handles) = queues.entry(call).or_default();
         *handles += 1;
@@ -151,7 +151,7 @@ mod tests {
     use media::Policy;
     use signal::{LegId, Reason, Signal, Time};
 
-    const CALL: CallId = CallId([3; 10]);
+    const CALL: RecordId = RecordId::call([3; 10]);
 
     fn loaded(version: u64, outbox: &[(u64, u8)]) -> Arc<Loaded<Call>> {
         let effect = |leg: u8| Effect::Say {
@@ -161,7 +161,7 @@ mod tests {
             opening: None,
         };
         let entry = |&(version, leg): &(u64, u8)| Entry {
-            id: EffectId { call: CALL, version, index: 0 },
+            id: EffectId { record: CALL, version, index: 0 },
             since: Time(0),
             effect: effect(leg),
         };

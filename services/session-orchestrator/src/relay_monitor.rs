@@ -8,7 +8,7 @@ use crate::calls::{Calls, Relocation};
 use crate::relays::{Relays, session};
 use bus::directory::InstanceInfo;
 use session::call::RelaySession;
-use signal::{CallId, EventId};
+use signal::{EventId, RecordId};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -161,7 +161,7 @@ async fn round(
     ids.sort_by_cached_key(|id| EventId::of(&[me, id]).0);
     let at_once = Arc::new(Semaphore::new(AT_ONCE));
     let mut running = tokio::task::JoinSet::new();
-    for id in ids.iter().filter_map(|id| CallId::parse(id)) {
+    for id in ids.iter().filter_map(|id| RecordId::parse(id)) {
         let Ok(permit) = at_once.clone().acquire_owned().await else { break };
         let (calls, from, me) = (calls.clone(), from.clone(), me.to_owned());
         running.spawn(async move {
@@ -186,7 +186,7 @@ async fn round(
 /// A relay that was given up and lives still holds sessions that are elsewhere by now: they go back.
 async fn release_orphans(calls: Calls, relays: Relays, at: RelaySession) {
     let Ok(ids) = calls.runner().store().kept_ids(&at.instance).await else { return };
-    for call in ids.iter().filter_map(|id| CallId::parse(id)) {
+    for call in ids.iter().filter_map(|id| RecordId::parse(id)) {
         if !calls.at(call, &at).await.unwrap_or(true) {
             // Should that fail, it ends them by itself.
             let _ = relays.release(&at, call, "").await;
@@ -197,12 +197,12 @@ async fn release_orphans(calls: Calls, relays: Relays, at: RelaySession) {
 /// What became of a call; `None`: another orchestrator is at it, or it must be tried again.
 async fn relocate_call(
     calls: &Calls,
-    call: CallId,
+    call: RecordId,
     from: &RelaySession,
     alive: bool,
     last: bool,
     me: &str,
-) -> (CallId, Option<Relocation>) {
+) -> (RecordId, Option<Relocation>) {
     let store = calls.runner().store();
     let lease = format!("move:{call}");
     match store.lease(&lease, me, runtime::clock::now_ms(), LEASE_MS).await {
@@ -235,7 +235,7 @@ async fn forget(calls: &Calls, from: &RelaySession, gone: &[String]) {
     let kept = Duration::from_secs(600);
     let mut useless = vec![];
     for id in gone {
-        let Some(call) = CallId::parse(id) else { continue };
+        let Some(call) = RecordId::parse(id) else { continue };
         if !calls.belongs(call, &from.instance).await.unwrap_or(true) {
             useless.push(id.clone());
         }

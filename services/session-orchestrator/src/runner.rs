@@ -7,7 +7,7 @@ use crate::record::{Entry, Outbox, Stored};
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
 use session::Machine;
-use signal::{CallId, EffectId, Time};
+use signal::{EffectId, RecordId, Time};
 use std::time::Duration;
 use store::{Key, NewRecord, Saved, Store, StoreError};
 
@@ -75,7 +75,7 @@ impl Runner {
     ///
     /// # Errors
     /// The store does not answer, or the record is of a newer format.
-    pub async fn load<M: Stored>(&self, id: CallId) -> Result<Option<Loaded<M>>> {
+    pub async fn load<M: Stored>(&self, id: RecordId) -> Result<Option<Loaded<M>>> {
         let record = self.store.load(&key::<M>(id)).await?;
         record.map(|record| read(&record)).transpose()
     }
@@ -86,7 +86,7 @@ impl Runner {
     /// The store does not answer.
     pub async fn create<M: Stored>(
         &self,
-        id: CallId,
+        id: RecordId,
         machine: M,
         effects: Vec<M::Effect>,
         now: Time,
@@ -107,7 +107,7 @@ impl Runner {
     /// The store does not answer, the record is of a newer format, or others were faster every time.
     pub async fn step<M: Stored, A>(
         &self,
-        id: CallId,
+        id: RecordId,
         last: Option<&Loaded<M>>,
         now: impl Fn() -> Time,
         mut step: impl FnMut(&Loaded<M>) -> Step<M::Event, A>,
@@ -155,13 +155,13 @@ impl Runner {
     ///
     /// # Errors
     /// The store does not answer.
-    pub async fn forget<M: Stored>(&self, id: CallId, version: u64) -> Result<bool, StoreError> {
+    pub async fn forget<M: Stored>(&self, id: RecordId, version: u64) -> Result<bool, StoreError> {
         self.store.delete(&key::<M>(id), version).await
     }
 
     async fn save<M: Stored>(
         &self,
-        id: CallId,
+        id: RecordId,
         expected: u64,
         machine: &M,
         outbox: &Outbox<M::Effect>,
@@ -180,15 +180,15 @@ impl Runner {
     }
 }
 
-fn key<M: Stored>(id: CallId) -> Key {
+fn key<M: Stored>(id: RecordId) -> Key {
     Key { kind: M::KIND, id: id.to_string() }
 }
 
-fn entries<E>(id: CallId, version: u64, effects: Vec<E>, now: Time) -> Outbox<E> {
+fn entries<E>(id: RecordId, version: u64, effects: Vec<E>, now: Time) -> Outbox<E> {
     effects
         .into_iter()
         .zip(0..)
-        .map(|(effect, index)| Entry { id: EffectId { call: id, version, index }, since: now, effect })
+        .map(|(effect, index)| Entry { id: EffectId { record: id, version, index }, since: now, effect })
         .collect()
 }
 

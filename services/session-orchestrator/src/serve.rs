@@ -10,7 +10,7 @@ use proto::wire::WireFormat;
 use runtime::Drain;
 use serde::{Deserialize, Serialize};
 use session::call::MediaEvent;
-use signal::{Ask, CallId, LegId, Verdict, subjects};
+use signal::{Ask, LegId, RecordId, Verdict, subjects};
 use std::sync::Arc;
 use std::time::Duration;
 use store::Store;
@@ -117,7 +117,7 @@ async fn event(calls: &Calls, request: Request) {
             // Published elsewhere; it decides nothing.
             Seen::Picture => return None,
         };
-        Some((CallId::parse(&event.session)?, LegId(event.leg.try_into().ok()?), seen, event.instance))
+        Some((RecordId::parse(&event.session)?, LegId(event.leg.try_into().ok()?), seen, event.instance))
     });
     let taken = match read {
         Some((call, leg, seen, relay)) => calls.media(call, leg, seen, &relay).await,
@@ -204,7 +204,7 @@ pub async fn poll_deadlines(calls: Calls, drain: Drain) {
             warn!(%error, "deadlines cannot be looked at");
             vec![]
         });
-        for id in due.iter().filter_map(|id| CallId::parse(id)) {
+        for id in due.iter().filter_map(|id| RecordId::parse(id)) {
             let Ok(permit) = at_once.clone().acquire_owned().await else { return };
             let calls = calls.clone();
             tokio::spawn(async move {

@@ -95,7 +95,7 @@ async fn a_quiet_call_ends_when_its_relay_knows_nothing_of_it() {
     let hour = call.deadline().unwrap();
     let (call, effects) = call.decide(Event::Deadline, hour);
     assert_eq!(effects, [Effect::Probe]);
-    let id = EffectId { call: CALL, version: record.version + 1, index: 0 };
+    let id = EffectId { record: CALL, version: record.version + 1, index: 0 };
     let outbox = vec![(id, Time(runtime::clock::now_ms()), Effect::Probe)];
     let due = NewRecord {
         body: postcard::to_stdvec(&call).unwrap().into(),

@@ -13,7 +13,7 @@ use proto::wire::WireFormat;
 use runtime::config::{SipConfig, TrunkConfig};
 use runtime::{Config, Drain};
 use signal::{
-    Ask, CallId, EffectId, End, LegId, LegRef, LegState, Reason, Say, Secret, Signal, Verdict, subjects,
+    Ask, EffectId, End, LegId, LegRef, LegState, Reason, RecordId, Say, Secret, Signal, Verdict, subjects,
 };
 use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
@@ -128,7 +128,7 @@ async fn without_an_orchestrator_a_call_is_refused_with_a_time_to_come_again() {
 async fn a_hang_up_waits_for_an_orchestrator() {
     let (port, bus) = (free(), Bus::in_process());
     let config = config(port);
-    let leg = LegRef { call: CallId([7; 10]), leg: LegId(0) };
+    let leg = LegRef { record: RecordId::call([7; 10]), leg: LegId(0) };
     let tag = Secret::new(&config.secret()).token(leg, 0).tag();
     let (_drain, _running) = start(config, &bus);
     up(port).await;
@@ -184,7 +184,7 @@ async fn established(phone: &Phone, bus: &Bus, asks: &mut Inbox<Request>) -> Str
         edge: heard.edge.clone(),
         trace: String::new(),
     };
-    let id = EffectId { call: heard.leg.call, version: 1, index: 0 };
+    let id = EffectId { record: heard.leg.record, version: 1, index: 0 };
     let order = Say { id, state, count: 0, signal: Signal::Answer(media.clone()), opening: None };
     let order = Message { trace: String::new(), payload: order.encode() };
     bus.request(&subjects::edge(&heard.edge), order, Duration::from_secs(2)).await.unwrap();

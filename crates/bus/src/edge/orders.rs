@@ -87,10 +87,10 @@ impl Orders {
 mod tests {
     use super::*;
     use crate::Message;
-    use signal::CallId;
+    use signal::RecordId;
 
     fn id(number: u64) -> EffectId {
-        EffectId { call: CallId([7; 10]), version: number, index: 0 }
+        EffectId { record: RecordId::call([7; 10]), version: number, index: 0 }
     }
 
     fn register(orders: &mut Orders, number: u64, now: Instant) -> bool {

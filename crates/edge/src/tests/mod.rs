@@ -8,8 +8,8 @@ mod walk;
 
 use crate::{Config, Legs, Output};
 use signal::{
-    Ask, CallId, EffectId, End, Handover, Heard, LegId, LegRef, LegState, Opening, Party, Reason, Said, Say,
-    Signal, Time, Verdict,
+    Ask, EffectId, End, Handover, Heard, LegId, LegRef, LegState, Opening, Party, Reason, RecordId, Said,
+    Say, Signal, Time, Verdict,
 };
 use toy::{Message, State, Toy};
 
@@ -25,7 +25,7 @@ pub(super) struct Bench {
 }
 
 pub(super) fn leg(number: u8) -> LegRef {
-    LegRef { call: CallId([number; 10]), leg: LegId(0) }
+    LegRef { record: RecordId::call([number; 10]), leg: LegId(0) }
 }
 
 pub(super) fn state(id: LegRef, revision: u32, state: State) -> LegState {
@@ -107,7 +107,7 @@ impl Bench {
     }
 
     pub fn order(&mut self, number: u64, state: LegState, opening: Option<Opening>) {
-        let id = EffectId { call: state.leg.call, version: number, index: 0 };
+        let id = EffectId { record: state.leg.record, version: number, index: 0 };
         let signal = Signal::End(End::from(Reason::Normal));
         self.legs.handle_order(Say { id, state, count: 0, signal, opening }, self.now);
         self.drain();

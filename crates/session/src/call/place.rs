@@ -34,7 +34,7 @@ pub(super) fn place(placement: Placement, now: Time, effects: &mut Effects) -> R
         leg(CALLEE, route.opening.clone(), false, route.callee, callee_ends, None, Some(offered.clone()));
     let mut call = Call {
         format: FORMAT,
-        id: heard.leg.call,
+        id: heard.leg.record,
         trace,
         legs: vec![caller, callee],
         bridge: (CALLER, CALLEE),

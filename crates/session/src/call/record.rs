@@ -4,7 +4,7 @@ use minicbor::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 use signal::media::Content;
 use signal::{
-    CallId, End, EventId, Heard, LegId, LegRef, LegState, Media, Opening, Reason, Signal, Time, Verdict,
+    End, EventId, Heard, LegId, LegRef, LegState, Media, Opening, Reason, RecordId, Signal, Time, Verdict,
 };
 
 use super::{Effect, Effects};
@@ -28,7 +28,7 @@ pub struct Call {
     pub format: u16,
     /// Id of the call.
     #[n(1)]
-    pub id: CallId,
+    pub id: RecordId,
     /// W3C traceparent of the span that placed it.
     #[n(2)]
     pub trace: String,
@@ -358,7 +358,7 @@ impl Call {
     #[must_use]
     pub fn state(&self, id: LegId) -> Option<LegState> {
         self.leg(id).map(|leg| LegState {
-            leg: LegRef { call: self.id, leg: id },
+            leg: LegRef { record: self.id, leg: id },
             revision: leg.revision,
             dialog: leg.dialog.clone(),
             edge: leg.edge.clone(),

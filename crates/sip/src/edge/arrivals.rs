@@ -8,7 +8,7 @@ use crate::transaction::{Incoming, Key};
 use crate::validate;
 use ::edge::{Membership, Protocol};
 use bytes::Bytes;
-use signal::{CallId, Handover, LegId, LegRef, Time, Token};
+use signal::{Handover, LegId, LegRef, RecordId, Time, Token};
 
 /// Phrase of 481.
 pub(super) const NO_TRANSACTION: &str = "Call/Transaction Does Not Exist";
@@ -140,7 +140,7 @@ impl Edge {
         let Start::Request { method, uri } = &message.start else { return };
         let tagged = message.to().is_some_and(|t| t.tag().is_some());
         let ua = &mut self.legs.protocol;
-        let leg = LegRef { call: ua.call(message, uri), leg: LegId(0) };
+        let leg = LegRef { record: ua.call(message, uri), leg: LegId(0) };
         match method.as_str() {
             "OPTIONS" if ua.draining => ua.busy(message, flow, now),
             "OPTIONS" => {
@@ -197,7 +197,7 @@ impl Edge {
 impl UserAgent {
     /// Returns the id of the call that an INVITE opens, or a CANCEL gives up. A caller that tries again, or a proxy that
     /// tries another target, keeps Call-ID and From-tag; CSeq and Request-URI tell the calls apart.
-    fn call(&self, message: &Message, uri: &str) -> CallId {
+    fn call(&self, message: &Message, uri: &str) -> RecordId {
         let number = message.cseq().map_or(0, |cseq| cseq.number);
         let from = message.from();
         let from_tag = from.as_ref().and_then(|f| f.tag()).unwrap_or("");

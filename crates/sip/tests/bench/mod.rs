@@ -116,7 +116,7 @@ impl Bench {
 }
 
 pub fn effect(leg: LegRef) -> EffectId {
-    EffectId { call: leg.call, version: 1, index: 0 }
+    EffectId { record: leg.record, version: 1, index: 0 }
 }
 
 pub fn state(leg: LegRef, revision: u32, dialog: Vec<u8>) -> LegState {
@@ -178,7 +178,7 @@ pub fn answered(b: &mut Bench) -> (Heard, Said, String) {
 }
 
 pub fn called(b: &mut Bench) -> (LegRef, Said) {
-    let leg = LegRef { call: Secret::new(b"test").call_of_jingle("rosa@x/1", "s"), leg: LegId(1) };
+    let leg = LegRef { record: Secret::new(b"test").call_of_jingle("rosa@x/1", "s"), leg: LegId(1) };
     let opening = Opening {
         from: Party::sip("sip:rosa@im.example"),
         to: Party::sip("sip:2041@pbx.example"),

@@ -158,7 +158,7 @@ impl Jingle {
     fn leg_named(&self, from: &str, sid: &str) -> (LegRef, bool) {
         match self.leg_of_token(sid) {
             Some(leg) => (leg, true),
-            None => (LegRef { call: self.secret.call_of_jingle(from, sid), leg: LegId(0) }, false),
+            None => (LegRef { record: self.secret.call_of_jingle(from, sid), leg: LegId(0) }, false),
         }
     }
 

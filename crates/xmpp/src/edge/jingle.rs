@@ -279,7 +279,7 @@ impl Protocol for Jingle {
         };
         let (from, sid) = (stanza.attr("from").unwrap_or(""), jingle.attr("sid").unwrap_or(""));
         let initiates = jingle.attr("action") == Some("session-initiate");
-        if !initiates || self.secret.call_of_jingle(from, sid) != leg.call {
+        if !initiates || self.secret.call_of_jingle(from, sid) != leg.record {
             return Reopening::Unknown;
         }
         // It was sent to the resource that a proceed of ours came from, and that call is no more: a direct call.

@@ -156,7 +156,7 @@ impl Bench {
     }
     pub fn order(&mut self, state: LegState, signal: Signal, opening: Option<Opening>) -> Said {
         self.version += 1;
-        let id = EffectId { call: state.leg.call, version: self.version, index: 0 };
+        let id = EffectId { record: state.leg.record, version: self.version, index: 0 };
         self.edge.say(Say { id, state, count: 0, signal, opening }, self.now);
         self.drain();
         assert_eq!(self.said.len(), 1);
@@ -249,7 +249,7 @@ pub fn media() -> Media {
 }
 
 pub fn leg() -> LegRef {
-    LegRef { call: CallId([7; 10]), leg: LegId(1) }
+    LegRef { record: RecordId::call([7; 10]), leg: LegId(1) }
 }
 
 pub fn opening(to: &str) -> Opening {

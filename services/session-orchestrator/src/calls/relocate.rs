@@ -7,7 +7,7 @@ use anyhow::Result;
 use media::Profile;
 use session::Machine;
 use session::call::{Call, Event, MediaEvent, RelayChange, RelaySession};
-use signal::{CallId, LegId};
+use signal::{LegId, RecordId};
 use std::time::Duration;
 use tracing::{Instrument, error, info_span, warn};
 
@@ -33,14 +33,14 @@ impl Calls {
     ///
     /// # Errors
     /// The store does not answer.
-    pub async fn relocate(&self, call: CallId, from: &RelaySession, alive: bool) -> Result<Relocation> {
+    pub async fn relocate(&self, call: RecordId, from: &RelaySession, alive: bool) -> Result<Relocation> {
         let span = info_span!("call.move", call.id = %call, relay = from.instance);
         self.try_relocate(call, from, alive, &span).instrument(span.clone()).await
     }
 
     async fn try_relocate(
         &self,
-        call: CallId,
+        call: RecordId,
         from: &RelaySession,
         alive: bool,
         span: &tracing::Span,
@@ -89,7 +89,7 @@ impl Calls {
     }
 
     /// [`Calls::relocate`] from a relay that has lost the session, until it goes on or cannot.
-    pub async fn relocate_or_end(&self, call: CallId, from: RelaySession) {
+    pub async fn relocate_or_end(&self, call: RecordId, from: RelaySession) {
         for _ in 0..TRIES {
             match self.relocate(call, &from, false).await {
                 Ok(Relocation::Moved | Relocation::Elsewhere) => return,
@@ -103,7 +103,7 @@ impl Calls {
     }
 
     /// The media of a call is lost: never in silence (R-RTP-16).
-    pub async fn unreachable(&self, call: CallId, from: &RelaySession) {
+    pub async fn unreachable(&self, call: RecordId, from: &RelaySession) {
         let queue = self.0.queues.open(call);
         let _held = queue.commit.lock().await;
         let step = |loaded: &Loaded<Call>| {
@@ -123,7 +123,7 @@ impl Calls {
     ///
     /// # Errors
     /// The store does not answer.
-    pub async fn belongs(&self, call: CallId, instance: &str) -> Result<bool> {
+    pub async fn belongs(&self, call: RecordId, instance: &str) -> Result<bool> {
         let loaded = self.0.runner.load::<Call>(call).await?;
         Ok(loaded.is_some_and(|l| l.machine.relay.is_some_and(|relay| relay.instance == instance)))
     }
@@ -132,7 +132,7 @@ impl Calls {
     ///
     /// # Errors
     /// The store does not answer.
-    pub async fn at(&self, call: CallId, relay: &RelaySession) -> Result<bool> {
+    pub async fn at(&self, call: RecordId, relay: &RelaySession) -> Result<bool> {
         let loaded = self.0.runner.load::<Call>(call).await?;
         Ok(loaded.is_some_and(|loaded| is_at(&loaded.machine, relay)))
     }

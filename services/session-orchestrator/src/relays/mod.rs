@@ -20,7 +20,7 @@ use proto::v1::{
 };
 use session::call::{Allocation, Connect, RelaySession};
 use signal::media::Ice;
-use signal::{CallId, LegId, Reason};
+use signal::{LegId, Reason, RecordId};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -104,7 +104,7 @@ impl Relays {
     /// `Unavailable` where there is no relay or every one is full, else `Connectivity`: the next call may find one (R-CODE-8).
     pub async fn allocate(
         &self,
-        call: CallId,
+        call: RecordId,
         request: &AllocationRequest,
         trace: &str,
         maybe_allocated: &mut Vec<RelaySession>,
@@ -118,7 +118,7 @@ impl Relays {
     pub async fn resume(
         &self,
         from: &RelaySession,
-        call: CallId,
+        call: RecordId,
         request: &AllocationRequest,
         state: &[u8],
         trace: &str,
@@ -134,7 +134,7 @@ impl Relays {
     async fn first(
         &self,
         cards: Vec<InstanceInfo>,
-        call: CallId,
+        call: RecordId,
         wanted: &AllocationRequest,
         state: &[u8],
         trace: &str,
@@ -199,7 +199,7 @@ impl Relays {
     pub async fn connect(
         &self,
         session: &RelaySession,
-        call: CallId,
+        call: RecordId,
         connect: &Connect,
         told: Option<&Ice>,
         trace: &str,
@@ -215,7 +215,7 @@ impl Relays {
     pub async fn candidates(
         &self,
         session: &RelaySession,
-        call: CallId,
+        call: RecordId,
         (leg, content): (LegId, u16),
         ice: &Ice,
         trace: &str,
@@ -239,7 +239,7 @@ impl Relays {
     pub async fn play(
         &self,
         session: &RelaySession,
-        call: CallId,
+        call: RecordId,
         (leg, content): (LegId, u16),
         sound: Option<&str>,
         trace: &str,
@@ -261,7 +261,7 @@ impl Relays {
     ///
     /// # Errors
     /// [`Failure`]
-    pub async fn probe(&self, session: &RelaySession, call: CallId) -> Result<(), Failure> {
+    pub async fn probe(&self, session: &RelaySession, call: RecordId) -> Result<(), Failure> {
         // A session has ends; a relay that was started anew knows none of it.
         if self.figures(session, call).await?.is_empty() { Err(Failure::Lost) } else { Ok(()) }
     }
@@ -270,7 +270,7 @@ impl Relays {
     ///
     /// # Errors
     /// [`Failure`]
-    pub async fn leave(&self, session: &RelaySession, call: CallId, trace: &str) -> Result<(), Failure> {
+    pub async fn leave(&self, session: &RelaySession, call: RecordId, trace: &str) -> Result<(), Failure> {
         let request = UpdateRequest {
             session: call.to_string(),
             leaving: true,
@@ -284,7 +284,11 @@ impl Relays {
     ///
     /// # Errors
     /// [`Failure`]
-    pub async fn figures(&self, session: &RelaySession, call: CallId) -> Result<Vec<EndStatistics>, Failure> {
+    pub async fn figures(
+        &self,
+        session: &RelaySession,
+        call: RecordId,
+    ) -> Result<Vec<EndStatistics>, Failure> {
         let ask = StatisticsRequest { session: call.to_string() };
         match self.order(session, Order::Statistics(ask)).await? {
             Reply::Statistics(figures) => Ok(figures.ends),
@@ -299,7 +303,7 @@ impl Relays {
     pub async fn release(
         &self,
         session: &RelaySession,
-        call: CallId,
+        call: RecordId,
         trace: &str,
     ) -> Result<Vec<EndStatistics>, Failure> {
         let request = ReleaseRequest { session: call.to_string(), trace: trace.to_owned() };

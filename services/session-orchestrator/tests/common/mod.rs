@@ -16,8 +16,8 @@ use runtime::config::{AliasConfig, ComponentConfig, TrunkConfig};
 use runtime::{Config, Drain};
 use signal::media::{Codec, Kind};
 use signal::{
-    Ask, CallId, EventId, Heard, LegId, LegRef, Media, Opening, Party, Protocol, Said, Say, Signal, Verdict,
-    subjects,
+    Ask, EventId, Heard, LegId, LegRef, Media, Opening, Party, Protocol, RecordId, Said, Say, Signal,
+    Verdict, subjects,
 };
 use std::collections::BTreeMap;
 use std::pin::Pin;
@@ -227,7 +227,7 @@ impl World {
         runtime.spawn(async move { run(config(), bus, store, dial, Drain::default()).await });
         // It serves once it is asked with an answer, and it knows the relays after a heartbeat.
         for _ in 0..100 {
-            let unknown = LegRef { call: CallId([9; 10]), leg: LegId(0) };
+            let unknown = LegRef { record: RecordId::call([9; 10]), leg: LegId(0) };
             if self.ask(Ask::Recall(unknown)).await == Some(Verdict::Gone) {
                 break;
             }
@@ -317,11 +317,11 @@ impl Drop for Orchestrator {
     }
 }
 
-pub const CALL: CallId = CallId([1; 10]);
+pub const CALL: RecordId = RecordId::call([1; 10]);
 
 pub fn heard(leg: u8, base: u32, event: u64, signals: Vec<Signal>) -> Heard {
     Heard {
-        leg: LegRef { call: CALL, leg: LegId(leg) },
+        leg: LegRef { record: CALL, leg: LegId(leg) },
         base,
         event: EventId(event),
         signals,
