@@ -20,7 +20,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("tandem-session", &["tandem-signal", "tandem-address", "tandem-media"]),
     ("tandem-relay", &["tandem-signal", "tandem-media", "tandem-sound"]),
     ("tandem-sound", &["tandem-signal"]),
-    ("tandem-bus", &["tandem-signal", "tandem-proto"]),
+    ("tandem-bus", &["tandem-signal", "tandem-proto", "tandem-edge"]),
     ("tandem-store", &[]),
     ("tandem-edge", &["tandem-signal"]),
     ("tandem-xmpp", &["tandem-signal", "tandem-address", "tandem-media", "tandem-edge"]),

@@ -3,9 +3,11 @@
 //! One rule: every wait has a deadline and every collection a limit. The task of the sans-IO edge uses nothing else of the bus.
 //! Start at [`EdgeClient::open`].
 
+mod deliver;
 mod orders;
 
 use crate::{Bus, BusError, Inbox, Message, Request};
+pub use ::edge::Name;
 use orders::Orders;
 use proto::wire::WireFormat;
 use signal::{Ask, LegRef, RecordId, Said, Say, VERDICT_MS, Verdict, subjects};
@@ -39,15 +41,6 @@ pub struct Tracing {
     pub adopt: fn(&Span, &str),
     /// Returns the traceparent of a span.
     pub parent_of: fn(&Span) -> String,
-}
-
-/// Name of a leg in its own protocol, for traces; may be empty.
-#[derive(Clone, Copy, Debug)]
-pub enum Name<'a> {
-    /// SIP Call-ID.
-    CallId(&'a str),
-    /// Jingle session id.
-    Sid(&'a str),
 }
 
 /// Message from the orchestrators.

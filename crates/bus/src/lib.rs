@@ -7,6 +7,7 @@
 pub mod directory;
 pub mod edge;
 mod local;
+pub mod member;
 mod nats;
 
 pub use nats::NatsConfig;

@@ -71,6 +71,7 @@ mod leg;
 mod order;
 mod protocol;
 mod queue;
+mod shell;
 #[cfg(test)]
 mod tests;
 mod timeout;
@@ -79,6 +80,7 @@ use commit::Pending;
 use leg::{Commit, Leg, Work};
 pub use leg::{Held, LegMut, Timers};
 pub use protocol::{Expiry, Hearing, Input, Membership, Outcome, Protocol, Reopening};
+pub use shell::{Edge, Name};
 use signal::{Ask, Handover, LegRef, Said, Say, Time};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 

@@ -8,7 +8,7 @@
 use crate::dialog::State;
 use crate::signal::Timeout;
 use crate::transaction::{Output as Tx, Table};
-use ::edge::Legs;
+use ::edge::{Legs, Name};
 use signal::{LegRef, Say, Secret, Time, Verdict};
 use std::collections::{HashMap, VecDeque};
 
@@ -67,12 +67,6 @@ impl Edge {
     /// Replaces the trunks, whose hosts have been looked up again.
     pub fn set_trunks(&mut self, trunks: Vec<Trunk>) {
         self.legs.protocol.config.trunks = trunks;
-    }
-
-    /// Returns the Call-ID of a leg that is held, for traces.
-    #[must_use]
-    pub fn call_id(&self, leg: LegRef) -> Option<&str> {
-        self.legs.held().state(leg).map(|dialog| dialog.call_id.as_str())
     }
 
     /// Returns the number of legs with something under way here, which a drain waits for. Established calls are in the
@@ -176,5 +170,19 @@ impl Edge {
                 ::edge::Output::Forward(ticket, edge, message) => Output::Forward(ticket, edge, message),
             });
         }
+    }
+}
+
+impl ::edge::Edge for Edge {
+    fn verdict(&mut self, ticket: u64, verdict: Verdict, now: Time) {
+        Edge::verdict(self, ticket, verdict, now);
+    }
+
+    fn say(&mut self, order: Say, now: Time) {
+        Edge::say(self, order, now);
+    }
+
+    fn name(&self, leg: LegRef) -> Name<'_> {
+        Name::CallId(self.legs.held().state(leg).map_or("", |state| &state.call_id))
     }
 }

@@ -5,7 +5,7 @@
 //! `edge/jingle.rs` (Jingle as a protocol of the leg core), `edge/sending.rs`, `edge/refusing.rs`, `edge/link_buffer.rs` (links lost
 //! and found).
 
-use ::edge::Legs;
+use ::edge::{Legs, Name};
 use signal::{LegRef, Say, Secret, Time, Verdict};
 use std::collections::{HashMap, VecDeque};
 
@@ -102,10 +102,18 @@ impl Edge {
     pub fn asks(&self) -> usize {
         self.legs.asks()
     }
+}
 
-    /// Returns the Jingle session id of a leg that is held, for traces.
-    #[must_use]
-    pub fn sid(&self, leg: LegRef) -> Option<&str> {
-        self.legs.held().state(leg).map(|session| session.sid.as_str())
+impl ::edge::Edge for Edge {
+    fn verdict(&mut self, ticket: u64, verdict: Verdict, now: Time) {
+        Edge::verdict(self, ticket, verdict, now);
+    }
+
+    fn say(&mut self, order: Say, now: Time) {
+        Edge::say(self, order, now);
+    }
+
+    fn name(&self, leg: LegRef) -> Name<'_> {
+        Name::Sid(self.legs.held().state(leg).map_or("", |state| &state.sid))
     }
 }

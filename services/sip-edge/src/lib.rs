@@ -10,14 +10,15 @@ mod udp;
 
 use anyhow::{Context, Result};
 use bus::Bus;
-use bus::directory::{Directory, InstanceInfo, announce, asked_to_drain};
-use bus::edge::{EdgeClient, Inbound, Name, Tracing};
+use bus::directory::InstanceInfo;
+use bus::edge::{EdgeClient, Tracing};
+use bus::member::Member;
 use bytes::Bytes;
 use forwarding::{Event, Forwarding};
 use runtime::config::parse_listen;
 use runtime::drain::Stage;
 use runtime::{Config, Drain};
-use signal::{Ask, Protocol, Secret, Time, subjects};
+use signal::{Protocol, Secret, Time, subjects};
 use sip::edge::{Edge, Flow, Output};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -77,16 +78,15 @@ pub async fn run(config: Config, bus: Bus, drain: Drain) -> Result<()> {
     };
     let mut edge = Edge::new(edge, Secret::new(&config.secret()));
 
-    let mut line = EdgeClient::open(bus.clone(), TRACING);
+    let mut client = EdgeClient::open(bus.clone(), TRACING);
     let _own =
-        line.serve(&subjects::edge(&instance), "edge").await.context("cannot serve the orchestrators")?;
-    let _any = line
+        client.serve(&subjects::edge(&instance), "edge").await.context("cannot serve the orchestrators")?;
+    let _any = client
         .serve(&subjects::say(Protocol::Sip, ""), "edges")
         .await
         .context("cannot serve the orchestrators")?;
     let mut forwarding = Forwarding::open(&bus, &instance).await.context("cannot serve the other edges")?;
-    let edges = Directory::watch(&bus, "sip-edge").await.context("cannot see the other edges")?;
-    let card = InstanceInfo {
+    let info = InstanceInfo {
         kind: "sip-edge".into(),
         instance: instance.clone(),
         address: advertise,
@@ -94,15 +94,9 @@ pub async fn run(config: Config, bus: Bus, drain: Drain) -> Result<()> {
         started_ms: runtime::clock::now_ms(),
         ..InstanceInfo::default()
     };
-    let here = announce(&bus, card);
-    let told = tokio::spawn({
-        let (bus, instance, drain) = (bus.clone(), instance.clone(), drain.clone());
-        async move {
-            if asked_to_drain(&bus, &instance).await.is_ok() {
-                drain.drain();
-            }
-        }
-    });
+    let ordered = drain.clone();
+    let member = Member::join(&bus, info, move || ordered.drain()).await;
+    let member = member.context("cannot see the other edges")?;
     runtime::admin::ready("sip", None);
     info!(instance, listen = ?config.sip.listen, "the SIP edge listens");
 
@@ -113,7 +107,7 @@ pub async fn run(config: Config, bus: Bus, drain: Drain) -> Result<()> {
             () = drain.stopping() => break,
             () = tokio::time::sleep(wait) => edge.tick(now()),
             Some(input) = input.recv() => handle_input(&mut edge, &mut tcp, input),
-            inbound = line.next() => handle_bus(&mut edge, inbound),
+            inbound = client.next() => EdgeClient::deliver(inbound, &mut edge, now()),
             event = forwarding.next() => match event {
                 Event::Message(handover) => edge.receive_forwarded(&handover, now()),
                 Event::Result(ticket, taken) => edge.forward_result(ticket, taken, now()),
@@ -122,12 +116,11 @@ pub async fn run(config: Config, bus: Bus, drain: Drain) -> Result<()> {
                 let legs = edge.legs();
                 metrics::gauge!("tandem_sip_legs").set(legs as f64);
                 let draining = drain.stage() > Stage::Running;
-                here.update(|card| (card.load, card.draining) = (legs as u64, draining));
+                member.update(legs as u64, draining);
                 if draining {
                     edge.drain();
                     // Another edge serves established calls; without one they are seen through here.
-                    let others = edges.list().iter().any(|card| card.instance != instance && !card.draining);
-                    let left = if others { edge.open() } else { edge.live() };
+                    let left = if member.has_successor() { edge.open() } else { edge.live() };
                     if left == 0 {
                         break;
                     }
@@ -141,12 +134,7 @@ pub async fn run(config: Config, bus: Bus, drain: Drain) -> Result<()> {
                 Err(_) => break,
             }
         }
-        for _ in 0..BURST {
-            match line.try_next() {
-                Some(inbound) => handle_bus(&mut edge, inbound),
-                None => break,
-            }
-        }
+        client.deliver_arrived(&mut edge, now());
         while let Some(output) = edge.poll() {
             match output {
                 Output::Send(flow, octets) if flow.tcp => {
@@ -155,23 +143,14 @@ pub async fn run(config: Config, bus: Bus, drain: Drain) -> Result<()> {
                     }
                 }
                 Output::Send(flow, octets) => udp.send(flow, &octets),
-                Output::Ask(ticket, ask) => {
-                    let name = match &ask {
-                        Ask::Heard(heard) => edge.call_id(heard.leg).unwrap_or_default().to_owned(),
-                        Ask::Recall(_) => String::new(),
-                    };
-                    if let Err(verdict) = line.ask(ticket, ask, Name::CallId(&name)) {
-                        edge.verdict(ticket, verdict, now());
-                    }
-                }
-                Output::Said(said) => line.said(&said),
+                Output::Ask(ticket, ask) => client.ask_for(&mut edge, ticket, ask, now()),
+                Output::Said(said) => client.said(&said),
                 Output::Forward(ticket, to, handover) => forwarding.forward(ticket, &to, &handover),
             }
         }
     }
     looking.abort();
-    told.abort();
-    here.leave().await;
+    member.leave().await;
     info!(instance, "the SIP edge leaves");
     Ok(())
 }
@@ -218,13 +197,6 @@ fn reachable_address(listens: &[(bool, SocketAddr)], trunks: &[sip::edge::Trunk]
         socket.local_addr().ok().map(|address| address.ip())
     };
     towards.and_then(leaves).unwrap_or(listen)
-}
-
-fn handle_bus(edge: &mut Edge, inbound: Inbound) {
-    match inbound {
-        Inbound::Verdict(ticket, verdict) => edge.verdict(ticket, verdict, now()),
-        Inbound::Say(say) => edge.say(say, now()),
-    }
 }
 
 fn now() -> Time {

@@ -10,14 +10,15 @@ mod reader;
 
 use anyhow::{Context, Result, ensure};
 use bus::Bus;
-use bus::directory::{Directory, InstanceInfo, announce, asked_to_drain};
-use bus::edge::{EdgeClient, Inbound, Name, Served, Tracing};
+use bus::directory::InstanceInfo;
+use bus::edge::{EdgeClient, Served, Tracing};
+use bus::member::Member;
 use lease::Lease;
 use link::{LinkEvent, OtherEdges};
 use minidom::Element;
 use runtime::drain::Stage;
 use runtime::{Config, Drain};
-use signal::{Ask, Protocol, Secret, Time, subjects};
+use signal::{Protocol, Secret, Time, subjects};
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
@@ -26,8 +27,6 @@ use xmpp::edge::{Component, Edge, Output};
 
 /// Most stanzas that wait for the edge; beyond that the link waits, and TCP makes the server wait.
 const QUEUE: usize = 4_096;
-/// Most verdicts and orders handled in one go.
-const BURST: usize = 256;
 /// Interval of heartbeat and drain checks.
 const BEAT: Duration = Duration::from_secs(1);
 /// Most beats that a draining edge waits for verdicts before it hands over.
@@ -38,12 +37,6 @@ const MAX_LEGS: usize = 100_000;
 const PRESUME_RINGING: u64 = 3_000;
 const TRACING: Tracing = Tracing { adopt: runtime::trace::adopt, parent_of: runtime::trace::parent_of };
 
-/// Link that is up: the sender of its stanzas, and its subject on the bus.
-struct Link {
-    sender: mpsc::Sender<Element>,
-    _served: Served,
-}
-
 /// Runs one XMPP edge until the drain says stop, or the edge has drained and nothing needs it any more.
 ///
 /// # Errors
@@ -52,151 +45,155 @@ pub async fn run(config: Config, bus: Bus, drain: Drain) -> Result<()> {
     let instance = config.instance("xmpp-edge");
     let components = &config.xmpp.component;
     ensure!(!components.is_empty(), "[[xmpp.component]]: absent; name the domain, server and secret of one");
-    let mut edge = Edge::new(
-        xmpp::edge::Config {
-            instance: instance.clone(),
-            components: components
-                .iter()
-                .map(|c| Component { domain: c.domain.to_lowercase(), video: false })
-                .collect(),
-            max_legs: MAX_LEGS,
-            presume_ringing: Some(PRESUME_RINGING),
-        },
-        Secret::new(&config.secret()),
-    );
-    let mut line = EdgeClient::open(bus.clone(), TRACING);
+    let client = EdgeClient::open(bus.clone(), TRACING);
     let own_subject = subjects::edge(&instance);
-    let mut own_orders =
-        Some(line.serve(&own_subject, "edge").await.context("cannot serve the orchestrators")?);
-    let edges = Directory::watch(&bus, "xmpp-edge").await.context("cannot see the other edges")?;
-    let (others_sender, others) = watch::channel(OtherEdges::default());
-    let (events, mut link_events) = mpsc::channel(QUEUE);
+    let own_orders = client.serve(&own_subject, "edge").await.context("cannot serve the orchestrators")?;
+    let (others, links) = (watch::Sender::new(OtherEdges::default()), mpsc::channel(QUEUE));
+    let (events, mut events_of_links) = links;
     let mut link_tasks = tokio::task::JoinSet::new();
     for component in components {
         let lease = Lease::claim(bus.clone(), &component.domain, &instance);
-        link_tasks.spawn(link::keep_linked(
-            component.clone(),
-            lease,
-            events.clone(),
-            drain.clone(),
-            others.clone(),
-        ));
+        let (events, drain, others) = (events.clone(), drain.clone(), others.subscribe());
+        link_tasks.spawn(link::keep_linked(component.clone(), lease, events, drain, others));
     }
-    let card = InstanceInfo {
+    let info = InstanceInfo {
         kind: "xmpp-edge".into(),
         instance: instance.clone(),
         capacity: MAX_LEGS as u64,
         started_ms: runtime::clock::now_ms(),
         ..InstanceInfo::default()
     };
-    let announcement = announce(&bus, card);
-    let drain_orders = tokio::spawn({
-        let (bus, instance, drain) = (bus.clone(), instance.clone(), drain.clone());
-        async move {
-            if asked_to_drain(&bus, &instance).await.is_ok() {
-                drain.drain();
-            }
-        }
-    });
+    let ordered = drain.clone();
+    let member = Member::join(&bus, info, move || ordered.drain()).await;
+    let member = member.context("cannot see the other edges")?;
     info!(instance, "the XMPP edge runs");
 
-    let mut links: HashMap<String, Link> = HashMap::new();
-    // Domains whose link is ours to hold, up or down.
-    let mut ours = BTreeSet::new();
-    let mut drain_beats = 0u32;
+    let edge = edge(&config, instance.clone());
+    let own_orders = Some(own_orders);
+    let links = HashMap::new();
+    let mut shell =
+        Shell { edge, client, links, ours: BTreeSet::new(), own_subject, own_orders, drain_beats: 0 };
     let mut beat = tokio::time::interval(BEAT);
     loop {
-        let wait = edge.deadline().map_or(BEAT, |at| Duration::from_millis(at.since(now())));
+        let wait = shell.edge.deadline().map_or(BEAT, |at| Duration::from_millis(at.since(now())));
         tokio::select! {
             () = drain.stopping() => break,
-            () = tokio::time::sleep(wait) => edge.tick(now()),
-            Some(event) = link_events.recv() => match event {
-                LinkEvent::Stanza(stanza) => {
-                    metrics::counter!("tandem_xmpp_stanzas_in_total").increment(1);
-                    edge.receive(&stanza, now());
-                }
-                LinkEvent::Up(domain, sender) => {
-                    ours.insert(domain.clone());
-                    if own_orders.is_none() {
-                        let served = line.serve(&own_subject, "edge").await;
-                        own_orders = served.inspect_err(|error| warn!(%error, "the bus does not take us")).ok();
-                    }
-                    let subject = subjects::say(Protocol::Xmpp, &domain);
-                    match line.serve(&subject, "link").await {
-                        Ok(served) => {
-                            links.insert(domain.clone(), Link { sender, _served: served });
-                            edge.linked(&domain.to_lowercase(), true, now());
-                        }
-                        // Dropping the sender ends the link; the next one tries again.
-                        Err(error) => warn!(%error, domain, "the bus does not take the link"),
-                    }
-                }
-                LinkEvent::Down(domain, still_ours) => {
-                    links.remove(&domain);
-                    edge.linked(&domain.to_lowercase(), false, now());
-                    if !still_ours {
-                        ours.remove(&domain);
-                    }
-                    // Orders that came now could not be sent.
-                    if ours.is_empty() {
-                        own_orders = None;
-                    }
-                }
-            },
-            inbound = line.next() => handle_inbound(&mut edge, inbound),
+            () = tokio::time::sleep(wait) => shell.edge.tick(now()),
+            Some(event) = events_of_links.recv() => shell.handle_link(event).await,
+            inbound = shell.client.next() => EdgeClient::deliver(inbound, &mut shell.edge, now()),
             _ = beat.tick() => {
-                let legs = edge.legs();
-                metrics::gauge!("tandem_xmpp_legs").set(legs as f64);
-                let draining = drain.stage() > Stage::Running;
-                announcement.update(|card| (card.load, card.draining) = (legs as u64, draining));
-                let live = edges.list().iter().any(|card| card.instance != instance && !card.draining);
-                drain_beats = if draining { drain_beats + 1 } else { 0 };
-                // Any edge serves the calls that we know; commits under way are finished first if that takes only moments.
-                let commits_done = edge.asks() == 0 || drain_beats > MAX_BEATS;
-                let take_over = draining && live && commits_done;
-                others_sender.send_if_modified(|others| {
-                    std::mem::replace(others, OtherEdges { live, take_over }) != OtherEdges { live, take_over }
-                });
-                if draining && !live {
-                    // Nobody else would take new calls: they are refused, and live ones served.
-                    edge.drain();
-                }
-                if draining && edge.live() == 0 || take_over && links.is_empty() {
+                if shell.beat(&member, &others, drain.stage() > Stage::Running) {
                     break;
                 }
             }
         }
-        // Handles everything that waits on the bus, so that a flood of stanzas delays no verdict.
-        for _ in 0..BURST {
-            match line.try_next() {
-                Some(inbound) => handle_inbound(&mut edge, inbound),
-                None => break,
-            }
-        }
-        while let Some(output) = edge.poll() {
-            match output {
-                Output::Send(stanza) => send(&links, stanza),
-                Output::Ask(ticket, ask) => {
-                    let name = match &ask {
-                        Ask::Heard(heard) => edge.sid(heard.leg).unwrap_or_default().to_owned(),
-                        Ask::Recall(_) => String::new(),
-                    };
-                    if let Err(verdict) = line.ask(ticket, ask, Name::Sid(&name)) {
-                        edge.verdict(ticket, verdict, now());
-                    }
-                }
-                Output::Said(said) => line.said(&said),
-            }
-        }
+        shell.client.deliver_arrived(&mut shell.edge, now());
+        shell.send_outputs();
     }
-    drain_orders.abort();
     link_tasks.shutdown().await;
     for component in components {
         lease::release(&bus, &component.domain, &instance).await;
     }
-    announcement.leave().await;
+    member.leave().await;
     info!(instance, "the XMPP edge leaves");
     Ok(())
+}
+
+fn edge(config: &Config, instance: String) -> Edge {
+    let components = config.xmpp.component.iter();
+    let components = components.map(|c| Component { domain: c.domain.to_lowercase(), video: false });
+    let config_of_edge = xmpp::edge::Config {
+        instance,
+        components: components.collect(),
+        max_legs: MAX_LEGS,
+        presume_ringing: Some(PRESUME_RINGING),
+    };
+    Edge::new(config_of_edge, Secret::new(&config.secret()))
+}
+
+/// Link that is up: the sender of its stanzas, and its subject on the bus.
+struct Link {
+    sender: mpsc::Sender<Element>,
+    _served: Served,
+}
+
+/// Edge with its links and its client of the orchestrators.
+struct Shell {
+    edge: Edge,
+    client: EdgeClient,
+    links: HashMap<String, Link>,
+    /// Domains whose link is ours to hold, up or down.
+    ours: BTreeSet<String>,
+    own_subject: String,
+    own_orders: Option<Served>,
+    drain_beats: u32,
+}
+
+impl Shell {
+    async fn handle_link(&mut self, event: LinkEvent) {
+        match event {
+            LinkEvent::Stanza(stanza) => {
+                metrics::counter!("tandem_xmpp_stanzas_in_total").increment(1);
+                self.edge.receive(&stanza, now());
+            }
+            LinkEvent::Up(domain, sender) => self.link_up(domain, sender).await,
+            LinkEvent::Down(domain, still_ours) => {
+                self.links.remove(&domain);
+                self.edge.linked(&domain.to_lowercase(), false, now());
+                if !still_ours {
+                    self.ours.remove(&domain);
+                }
+                // Orders that came now could not be sent.
+                if self.ours.is_empty() {
+                    self.own_orders = None;
+                }
+            }
+        }
+    }
+
+    async fn link_up(&mut self, domain: String, sender: mpsc::Sender<Element>) {
+        self.ours.insert(domain.clone());
+        if self.own_orders.is_none() {
+            let served = self.client.serve(&self.own_subject, "edge").await;
+            self.own_orders = served.inspect_err(|error| warn!(%error, "the bus does not take us")).ok();
+        }
+        match self.client.serve(&subjects::say(Protocol::Xmpp, &domain), "link").await {
+            Ok(served) => {
+                self.links.insert(domain.clone(), Link { sender, _served: served });
+                self.edge.linked(&domain.to_lowercase(), true, now());
+            }
+            // Dropping the sender ends the link; the next one tries again.
+            Err(error) => warn!(%error, domain, "the bus does not take the link"),
+        }
+    }
+
+    /// Announces the edge and looks at the drain. Returns true once nothing needs this edge any more.
+    fn beat(&mut self, member: &Member, others: &watch::Sender<OtherEdges>, draining: bool) -> bool {
+        let legs = self.edge.legs();
+        metrics::gauge!("tandem_xmpp_legs").set(legs as f64);
+        member.update(legs as u64, draining);
+        let live = member.has_successor();
+        self.drain_beats = if draining { self.drain_beats + 1 } else { 0 };
+        // Any edge serves the calls that we know; commits under way are finished first if that takes only moments.
+        let commits_done = self.edge.asks() == 0 || self.drain_beats > MAX_BEATS;
+        let news = OtherEdges { live, take_over: draining && live && commits_done };
+        others.send_if_modified(|others| std::mem::replace(others, news) != news);
+        if draining && !live {
+            // Nobody else would take new calls: they are refused, and live ones served.
+            self.edge.drain();
+        }
+        draining && self.edge.live() == 0 || news.take_over && self.links.is_empty()
+    }
+
+    fn send_outputs(&mut self) {
+        while let Some(output) = self.edge.poll() {
+            match output {
+                Output::Send(stanza) => send(&self.links, stanza),
+                Output::Ask(ticket, ask) => self.client.ask_for(&mut self.edge, ticket, ask, now()),
+                Output::Said(said) => self.client.said(&said),
+            }
+        }
+    }
 }
 
 /// Sends a stanza on the link of the domain of its `from`.
@@ -212,13 +209,6 @@ fn send(links: &HashMap<String, Link>, stanza: Element) {
             }
         }
         None => warn!(domain, "a stanza for a link that is down"),
-    }
-}
-
-fn handle_inbound(edge: &mut Edge, inbound: Inbound) {
-    match inbound {
-        Inbound::Verdict(ticket, verdict) => edge.verdict(ticket, verdict, now()),
-        Inbound::Say(say) => edge.say(say, now()),
     }
 }
 
