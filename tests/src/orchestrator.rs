@@ -7,9 +7,9 @@
 use crate::{Fault, fault};
 use orchestrator::calls::{admit, is_over};
 use orchestrator::queue::{QueueHandle, Queues};
-use orchestrator::record::Entry;
 use orchestrator::runner::{Loaded, Runner, Step, expired};
 use orchestrator::{Lane, lane};
+use session::Entry;
 use session::Machine;
 use session::call::{Call, Effect, Event, Placement};
 use signal::{EffectId, End, Heard, LegId, LegRef, LegState, RecordId, Said, Say, Time, Verdict};

@@ -9,13 +9,12 @@ use crate::bundle;
 use crate::codec::{defaults, served, static_number};
 use crate::keying;
 use minicbor::{Decode, Encode};
-use serde::{Deserialize, Serialize};
 use signal::Media;
 use signal::media::{Codec, Content, Crypto, Direction, Dtls, Fingerprint, Ice, Kind, Setup, Transport};
 use std::net::{IpAddr, SocketAddr};
 
 /// How media is spoken with a leg: what it is offered. All but `Webrtc` answer in kind what the peer offers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Encode, Decode)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 #[cbor(index_only)]
 pub enum Profile {
     /// RTP/AVP at an address and port.
@@ -33,7 +32,7 @@ pub enum Profile {
 }
 
 /// One content of one end of a relay session: able to be plain, SDES or WebRTC until the peer has answered.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Encode, Decode)]
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct LocalEnd {
     /// Where plain media comes in.
     #[n(0)]
@@ -59,7 +58,7 @@ pub struct LocalEnd {
 }
 
 /// What media is served.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Encode, Decode)]
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Policy {
     /// Kinds that are carried.
     #[n(0)]

@@ -6,15 +6,20 @@
 //! Start at [`call::Call`].
 
 pub mod call;
+mod outbox;
 
-use signal::Time;
+pub use outbox::{Entry, Outbox, StoredEffect};
+
+use signal::{RecordKind, Stored, Time};
 
 /// A record that decides (architecture §4).
-pub trait Machine: Sized {
+pub trait Machine: Stored + Clone {
+    /// Kind of its records.
+    const KIND: RecordKind;
     /// Event of the record.
-    type Event;
+    type Event: Clone;
     /// Effect of a decision.
-    type Effect;
+    type Effect: StoredEffect;
 
     /// The next state and what follows from the event. Deterministic: a lost compare-and-set decides again.
     fn decide(self, event: Self::Event, now: Time) -> (Self, Vec<Self::Effect>);

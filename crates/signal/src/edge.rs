@@ -6,13 +6,12 @@
 
 use crate::{EffectId, End, EventId, LegRef, Party, Signal};
 use minicbor::{Decode, Encode};
-use serde::{Deserialize, Serialize};
 
 /// An ask has its verdict after this time at the latest, ms.
 pub const VERDICT_MS: u64 = 15_000;
 
 /// A leg as the call record holds it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LegState {
     /// Which leg.
     pub leg: LegRef,
@@ -27,7 +26,7 @@ pub struct LegState {
 }
 
 /// Who calls whom when a leg is opened, in the protocol of that leg.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Encode, Decode)]
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Opening {
     /// The caller. Heard: as the peer's edge verified it. Said: the identity to show.
     #[n(0)]
@@ -44,7 +43,7 @@ pub struct Opening {
 }
 
 /// Something that an edge heard from a peer: signals for the call and the leg's new dialog.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Heard {
     /// The leg; for a new call leg 0 of the hashed call id.
     pub leg: LegRef,
@@ -63,7 +62,7 @@ pub struct Heard {
 }
 
 /// A request of an edge to any orchestrator.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ask {
     /// Commit what was heard. Answered by a [`Verdict`].
     Heard(Heard),
@@ -72,7 +71,7 @@ pub enum Ask {
 }
 
 /// The answer to an [`Ask`].
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// In the store. The leg now has this revision; replies that promise something may leave.
     Committed {
@@ -97,7 +96,7 @@ pub enum Verdict {
 ///
 /// Saying is deterministic: ids on the wire are derived from `id` and the dialog, so saying it again puts the same bytes
 /// on the wire. An edge that has seen `id` sends nothing anew and answers with the dialog it would have.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Say {
     /// The effect.
     pub id: EffectId,
@@ -112,7 +111,7 @@ pub struct Say {
 }
 
 /// The answer to a [`Say`].
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Said {
     /// The effect.
     pub id: EffectId,
@@ -127,7 +126,7 @@ pub struct Said {
 }
 
 /// A raw message handed from the edge that received it to the edge that holds its transaction.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Handover {
     /// The peer's address, `udp://192.0.2.1:5060`.
     pub source: String,

@@ -6,7 +6,6 @@
 
 use hmac::{Hmac, Mac};
 use minicbor::{Decode, Encode};
-use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 use std::fmt;
 
@@ -129,9 +128,7 @@ impl Bits<'_> {
 }
 
 /// Kind of a record. Numbers are on the wire, in tokens: they never change.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Encode, Decode,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
 #[cbor(index_only)]
 pub enum RecordKind {
     /// A call.
@@ -207,7 +204,7 @@ impl RecordKind {
 }
 
 /// Id of a record: its kind and 80 bits of a keyed hash.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Encode, Decode)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
 pub struct RecordId {
     /// Kind of the record.
     #[n(0)]
@@ -271,16 +268,12 @@ impl fmt::Debug for RecordId {
 }
 
 /// A leg within its call: 0 is the leg that opened it. At most 31.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Encode, Decode,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
 #[cbor(transparent)]
 pub struct LegId(#[n(0)] pub u8);
 
 /// A leg of a record: one relation to one party.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Encode, Decode,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
 pub struct LegRef {
     /// The record.
     #[n(0)]
@@ -297,9 +290,7 @@ impl fmt::Display for LegRef {
 }
 
 /// Names one effect of one decision: performing it twice is told by this id.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Encode, Decode,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
 pub struct EffectId {
     /// The record.
     #[n(0)]
@@ -331,7 +322,7 @@ impl fmt::Display for EffectId {
 }
 
 /// Names what was heard (a SIP transaction, a stanza): the same event commits once. Any stable 64-bit hash of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, Encode, Decode)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Encode, Decode)]
 #[cbor(transparent)]
 pub struct EventId(#[n(0)] pub u64);
 

@@ -23,12 +23,11 @@ pub use stored::{Stored, StoredError};
 pub use time::Time;
 
 use minicbor::{Decode, Encode};
-use serde::{Deserialize, Serialize};
 
 /// One thing that one leg of a call says and the other hears (architecture §3).
 ///
 /// The same type travels up (heard from a peer) and down (to be said to a peer).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Encode, Decode)]
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub enum Signal {
     /// INVITE; JMI propose or session-initiate. The media may be *undescribed* (a propose, an offerless INVITE):
     /// contents that name a kind but no codec.
@@ -78,7 +77,7 @@ pub enum Signal {
 }
 
 /// A keypad digit with its length (RFC 4733 §3.2; XEP-0181).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Encode, Decode)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Tone {
     /// `0`–`9`, `*`, `#`, `A`–`D`.
     #[n(0)]

@@ -5,11 +5,10 @@
 //! cross from one leg to the other: `media::anchor` replaces them with the relay's.
 
 use minicbor::{Decode, Encode};
-use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, SocketAddr};
 
 /// A session description: one entry per m= line or Jingle content, in the order of the first offer.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, Encode, Decode)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
 pub struct Media {
     /// At most 32 (R-SDP-14).
     #[n(0)]
@@ -20,7 +19,7 @@ pub struct Media {
 }
 
 /// One m= line or Jingle content.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Encode, Decode)]
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Content {
     /// SDP `mid`, Jingle content `name`.
     #[n(0)]
@@ -43,7 +42,7 @@ pub struct Content {
 }
 
 /// The kind of a content.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, Encode, Decode)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Encode, Decode)]
 #[cbor(index_only)]
 pub enum Kind {
     /// `m=audio`
@@ -55,7 +54,7 @@ pub enum Kind {
 }
 
 /// Who sends, from the speaker's view (RFC 3264 §5.1).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, Encode, Decode)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Encode, Decode)]
 #[cbor(index_only)]
 pub enum Direction {
     /// sendrecv
@@ -106,7 +105,7 @@ impl Direction {
 }
 
 /// A payload type.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Encode, Decode)]
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Codec {
     /// RTP payload type number, 0–127, as the speaker numbers it.
     #[n(0)]
@@ -152,7 +151,7 @@ impl Codec {
 }
 
 /// Where and how the speaker of a description receives. Everything here is leg-local.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, Encode, Decode)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
 pub struct Transport {
     /// c= and m= port; the default candidate where ICE is used.
     #[n(0)]
@@ -181,7 +180,7 @@ pub struct Transport {
 }
 
 /// ICE (RFC 8445) of one content.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, Encode, Decode)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
 pub struct Ice {
     /// 4–256 ice-chars.
     #[n(0)]
@@ -201,7 +200,7 @@ pub struct Ice {
 }
 
 /// An ICE candidate (RFC 8839 §5.1; XEP-0176 §5.3). UDP only: others are dropped by the readers.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Encode, Decode)]
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Candidate {
     /// ice-chars.
     #[n(0)]
@@ -227,7 +226,7 @@ pub struct Candidate {
 }
 
 /// Type of a candidate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Encode, Decode)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 #[cbor(index_only)]
 pub enum CandidateKind {
     /// host
@@ -245,7 +244,7 @@ pub enum CandidateKind {
 }
 
 /// DTLS-SRTP identity and role (RFC 5763, XEP-0320).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Encode, Decode)]
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Dtls {
     /// One or more; any match is enough.
     #[n(0)]
@@ -256,7 +255,7 @@ pub struct Dtls {
 }
 
 /// A certificate fingerprint.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Encode, Decode)]
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Fingerprint {
     /// Lower-case hash name, `sha-256`.
     #[n(0)]
@@ -267,7 +266,7 @@ pub struct Fingerprint {
 }
 
 /// DTLS role (RFC 4145).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Encode, Decode)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 #[cbor(index_only)]
 pub enum Setup {
     /// Either; offers only.
@@ -282,31 +281,25 @@ pub enum Setup {
 }
 
 /// An SRTP crypto suite, by the name that a=crypto gives it (RFC 4568 §6.2, RFC 6188, RFC 7714).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, Encode, Decode)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Encode, Decode)]
 #[cbor(index_only)]
 pub enum Suite {
     /// `AES_CM_128_HMAC_SHA1_80`, DTLS-SRTP 0x0001.
-    #[serde(rename = "AES_CM_128_HMAC_SHA1_80")]
     #[n(0)]
     AesCm128Sha1_80,
     /// `AES_CM_128_HMAC_SHA1_32`, 0x0002. The tag of SRTCP is of 80 bits all the same.
-    #[serde(rename = "AES_CM_128_HMAC_SHA1_32")]
     #[n(1)]
     AesCm128Sha1_32,
     /// `AES_256_CM_HMAC_SHA1_80`
-    #[serde(rename = "AES_256_CM_HMAC_SHA1_80")]
     #[n(2)]
     AesCm256Sha1_80,
     /// `AES_256_CM_HMAC_SHA1_32`; its SRTCP too has a tag of 80 bits.
-    #[serde(rename = "AES_256_CM_HMAC_SHA1_32")]
     #[n(3)]
     AesCm256Sha1_32,
     /// `AEAD_AES_128_GCM`, 0x0007.
-    #[serde(rename = "AEAD_AES_128_GCM")]
     #[n(4)]
     AeadAes128Gcm,
     /// `AEAD_AES_256_GCM`, 0x0008.
-    #[serde(rename = "AEAD_AES_256_GCM")]
     #[n(5)]
     AeadAes256Gcm,
 }
@@ -355,7 +348,7 @@ impl Suite {
 }
 
 /// One SDES line.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Encode, Decode)]
+#[derive(Clone, PartialEq, Eq, Encode, Decode)]
 pub struct Crypto {
     /// As offered; an answer repeats it.
     #[n(0)]
@@ -388,7 +381,7 @@ impl std::fmt::Debug for Crypto {
 }
 
 /// Further candidates of one content.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Encode, Decode)]
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Trickle {
     /// Content name.
     #[n(0)]

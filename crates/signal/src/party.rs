@@ -1,8 +1,7 @@
 use minicbor::{Decode, Encode};
-use serde::{Deserialize, Serialize};
 
 /// Which edge a party is reached through.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, Encode, Decode)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Encode, Decode)]
 #[cbor(index_only)]
 pub enum Protocol {
     /// Served by the sip-edge.
@@ -25,7 +24,7 @@ impl Protocol {
 }
 
 /// One end of a call as its own protocol names it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Encode, Decode)]
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Party {
     /// The protocol that `address` belongs to.
     #[n(0)]

@@ -1,11 +1,10 @@
 use minicbor::{Decode, Encode};
-use serde::{Deserialize, Serialize};
 
 /// Why a call ended or an offer was refused, in no protocol's words.
 ///
 /// Each edge maps it to and from its own codes in one table (interworking §4): `crates/sip/src/reason.rs`,
 /// `crates/xmpp/src/reason.rs`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, Encode, Decode)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Encode, Decode)]
 #[cbor(index_only)]
 pub enum Reason {
     /// Normal clearing of an established call: BYE; `success`. Q.850 16.
@@ -83,7 +82,7 @@ pub enum Reason {
 }
 
 /// The end of a leg: a [`Reason`] with what the peer said in its own words.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Encode, Decode)]
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct End {
     /// The neutral reason; the only part that decisions look at.
     #[n(0)]

@@ -1,11 +1,8 @@
 use minicbor::{Decode, Encode};
-use serde::{Deserialize, Serialize};
 use std::ops::{Add, Sub};
 
 /// A moment: milliseconds since the Unix epoch. Shells take it from `runtime::clock`, tests from a virtual clock.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Encode, Decode,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
 #[cbor(transparent)]
 pub struct Time(#[n(0)] pub u64);
 

@@ -4,8 +4,8 @@ use crate::message::{Message, Start};
 use crate::transaction::ack;
 use crate::uri::{NameAddr, Uri};
 use media::sdp::{Origin, Shape};
-use serde::{Deserialize, Serialize};
-use signal::Media;
+use minicbor::{Decode, Encode};
+use signal::{Media, Stored, stored};
 use std::net::IpAddr;
 
 mod identity;
@@ -13,26 +13,34 @@ mod identity;
 pub use identity::same_tag;
 
 /// State of a leg.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(index_only)]
 pub enum State {
     /// The peer's INVITE waits for our final answer.
+    #[n(0)]
     Incoming,
     /// Our INVITE waits for the peer's final answer.
+    #[n(1)]
     Outgoing,
     /// Our INVITE is given up: a CANCEL is sent once a provisional response has come.
+    #[n(2)]
     Cancelled,
     /// Answered.
+    #[n(3)]
     Active,
     /// Over: BYE, CANCEL or a failure.
+    #[n(4)]
     Ended,
 }
 
 /// Offer of ours in a 2xx to an INVITE without one: its answer comes with the ACK (RFC 3261 §13.2.1).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct OfferIn2xx {
     /// CSeq of the INVITE.
+    #[n(0)]
     pub cseq: u32,
     /// True for the INVITE that opened the dialog, false for a re-INVITE.
+    #[n(1)]
     pub first: bool,
 }
 
@@ -42,80 +50,113 @@ pub const MAX_FORKS: usize = 8;
 pub const MAX_NONCES: usize = 4;
 
 /// Nonce with the number of its uses (RFC 7616 §3.4: nc never repeats).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Nonce {
     /// Realm.
+    #[n(0)]
     pub realm: String,
     /// Nonce, as given.
+    #[n(1)]
     pub nonce: String,
     /// Number of uses.
+    #[n(2)]
     pub count: u32,
 }
 
 /// SIP state of one leg. Header values are kept as they are written.
-#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Encode, Decode)]
 pub struct Dialog {
     /// State.
+    #[n(0)]
     pub state: State,
     /// Call-ID.
+    #[n(1)]
     pub call_id: String,
     /// Our From (or To), with tag.
+    #[n(2)]
     pub local: String,
     /// From (or To) of the peer; without tag until it has answered.
+    #[n(3)]
     pub remote: String,
     /// Our Contact.
+    #[n(4)]
     pub contact: String,
     /// Host and port for Via.
+    #[n(5)]
     pub sent_by: String,
     /// Remote target (§12.1.1).
+    #[n(6)]
     pub target: String,
     /// Route set, in order of use.
+    #[n(7)]
     pub route: Vec<String>,
     /// Name of the trunk.
+    #[n(8)]
     pub link: String,
     /// Flow of the dialog's first message of ours, or of the last request that was accepted from the peer:
     /// `udp://192.0.2.1:5060`.
+    #[n(9)]
     pub flow: String,
     /// Flow of our requests where route set and target name no address of the trunk's, if not `flow` (the peer called over
     /// TCP, and that connection may be gone); empty = `flow`.
+    #[n(10)]
     pub fallback_flow: String,
     /// Max-Forwards of our INVITE (R-SIP-11).
+    #[n(11)]
     pub hops: u8,
     /// Last CSeq that we used.
+    #[n(12)]
     pub local_cseq: u32,
     /// Last CSeq of the peer.
+    #[n(13)]
     pub remote_cseq: u32,
     /// Branch of the request with that CSeq, which may come again.
+    #[n(14)]
     pub remote_branch: String,
     /// CSeq of our INVITE that opened the dialog; 0 = the peer opened it.
+    #[n(15)]
     pub invite_cseq: u32,
     /// Open INVITE as written: the peer's while Incoming, ours while Outgoing or Cancelled.
+    #[cbor(n(16), with = "minicbor::bytes")]
     pub invite: Vec<u8>,
     /// Open re-INVITE or UPDATE of the peer, with its offer; empty = none.
+    #[cbor(n(17), with = "minicbor::bytes")]
     pub remote_offer: Vec<u8>,
     /// CSeq of our open re-INVITE, with our offer.
+    #[n(18)]
     pub local_offer_cseq: Option<u32>,
     /// Our offer in a 2xx that waits for its ACK.
+    #[n(19)]
     pub offer_in_2xx: Option<OfferIn2xx>,
     /// True once a provisional response came: CANCEL may be sent (§9.1).
+    #[n(20)]
     pub proceeding: bool,
     /// True once ringing was heard or said.
+    #[n(21)]
     pub ringing: bool,
     /// Description in the peer's last provisional response: the 200 may come without one.
+    #[cbor(n(22), with = "minicbor::bytes")]
     pub early_sdp: Vec<u8>,
     /// Remote tags that our INVITE met, the newest last; at most [`MAX_FORKS`].
+    #[n(23)]
     pub forks: Vec<String>,
     /// Nonces of the challenges to us, the newest last; at most [`MAX_NONCES`].
+    #[n(24)]
     pub nonces: Vec<Nonce>,
     /// CSeq of our last request that was repeated for a stale nonce: not repeated a third time.
+    #[n(25)]
     pub stale_retry_cseq: u32,
     /// ACK for the 2xx of our last INVITE, sent again each time that 2xx comes.
+    #[cbor(n(26), with = "minicbor::bytes")]
     pub ack: Vec<u8>,
     /// Our o= line; its version rises with each changed description (R-SDP-8).
+    #[n(27)]
     pub origin: Origin,
     /// Shape (the lines) of the peer's last description.
+    #[n(28)]
     pub shape: Shape,
     /// Description that we sent last, byte for byte.
+    #[cbor(n(29), with = "minicbor::bytes")]
     pub last_sdp: Vec<u8>,
 }
 
@@ -128,16 +169,22 @@ impl std::fmt::Debug for Dialog {
     }
 }
 
+impl Stored for Dialog {
+    const NAME: &'static str = "a SIP dialog";
+    const VERSION: u16 = 1;
+    const OLDEST: u16 = 1;
+}
+
 impl Dialog {
     /// Reads what [`Dialog::to_bytes`] wrote.
     #[must_use]
     pub fn from_bytes(octets: &[u8]) -> Option<Dialog> {
-        postcard::from_bytes(octets).ok()
+        stored::decode(octets).ok()
     }
     /// Writes the octets for the record.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
-        postcard::to_stdvec(self).unwrap_or_default()
+        stored::encode(self)
     }
     /// Makes an origin whose id is taken from a keyed hash.
     #[must_use]

@@ -8,7 +8,6 @@ pub mod calls;
 mod gather;
 mod perform;
 pub mod queue;
-pub mod record;
 mod relay_monitor;
 mod relays;
 pub mod runner;

@@ -3,7 +3,6 @@
 //! Orders to one leg, and orders to the relay of one end, keep their order; different lanes go side by side. What cannot be performed now
 //! stays in the record and is tried again by the deadline.
 
-use crate::record::Entry;
 use crate::relays::{Failure, Relays};
 use crate::runner::Loaded;
 use crate::view::EndView;
@@ -11,6 +10,7 @@ use bus::directory::Directory;
 use bus::{Bus, BusError, Message};
 use proto::v1::EndStatistics;
 use proto::wire::WireFormat;
+use session::Entry;
 use session::call::{Call, Connect, Effect, Event, Fact, RelaySession, Renewal};
 use signal::media::Ice;
 use signal::{EffectId, LegId, LegState, Protocol, Said, Say, Signal, Time, subjects};
@@ -166,8 +166,7 @@ impl Performer {
         runtime::trace::adopt(&span, &call.trace);
         let message = Message { trace: runtime::trace::parent_of(&span), payload: order.encode() };
         let link = leg.opening.link.as_str();
-        // The party's own protocol: who called speaks it as `from`, who is called as `to`.
-        let protocol = if leg.inbound { leg.opening.from.protocol } else { leg.opening.to.protocol };
+        let protocol = leg.protocol();
         let anybody = subjects::say(protocol, link);
         let named = (!order.state.edge.is_empty()).then(|| subjects::edge(&order.state.edge));
         // An edge that died without a word still takes orders on the bus for a while and answers none. Saying is deterministic, so

@@ -4,8 +4,8 @@
 //! task. Nothing on a queue is needed: an instance that dies leaves everything in the record.
 
 use crate::perform::{Lane, lane};
-use crate::record::Entry;
 use crate::runner::Loaded;
+use session::Entry;
 use session::call::{Call, Effect};
 use signal::{EffectId, RecordId};
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -97,7 +97,7 @@ impl CommitQueue {
     #[must_use]
     pub fn put(&self, loaded: Arc<Loaded<Call>>) -> bool {
         let mut queue = lock(&self.queue);
-        for entry in &loaded.outbox {
+        for entry in loaded.outbox.iter() {
             if queue.known.insert(entry.id) {
                 queue.waiting.push_back(entry.clone());
             }
@@ -170,7 +170,6 @@ mod tests {
 
     fn call() -> Call {
         Call {
-            format: session::call::FORMAT,
             id: CALL,
             trace: String::new(),
             legs: vec![],

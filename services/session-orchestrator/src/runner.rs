@@ -3,11 +3,10 @@
 //! A lost compare-and-set loads and decides again, which is safe since deciding is pure. Effects are stored with the record
 //! (outbox) under an id and performed after; whoever finds them there later performs them again, which is harmless.
 
-use crate::record::{Entry, Outbox, Stored};
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use bytes::Bytes;
-use session::Machine;
-use signal::{EffectId, RecordId, Time};
+use session::{Machine, Outbox};
+use signal::{EffectId, RecordId, Time, stored};
 use std::time::Duration;
 use store::{Key, NewRecord, Saved, Store, StoreError};
 
@@ -20,7 +19,7 @@ const FORGOTTEN: Duration = Duration::from_secs(24 * 3_600);
 
 /// A record as loaded.
 #[derive(Clone)]
-pub struct Loaded<M: Stored> {
+pub struct Loaded<M: Machine> {
     /// The machine.
     pub machine: M,
     /// Its version in the store.
@@ -45,7 +44,7 @@ pub enum Step<E, A> {
 }
 
 /// What became of a step.
-pub struct Outcome<M: Stored, A> {
+pub struct Outcome<M: Machine, A> {
     /// The record as stored now; `None` when nothing was changed.
     pub stored: Option<Loaded<M>>,
     /// What the step answered.
@@ -75,7 +74,7 @@ impl Runner {
     ///
     /// # Errors
     /// The store does not answer, or the record is of a newer format.
-    pub async fn load<M: Stored>(&self, id: RecordId) -> Result<Option<Loaded<M>>> {
+    pub async fn load<M: Machine>(&self, id: RecordId) -> Result<Option<Loaded<M>>> {
         let record = self.store.load(&key::<M>(id)).await?;
         record.map(|record| read(&record)).transpose()
     }
@@ -84,14 +83,15 @@ impl Runner {
     ///
     /// # Errors
     /// The store does not answer.
-    pub async fn create<M: Stored>(
+    pub async fn create<M: Machine>(
         &self,
         id: RecordId,
         machine: M,
         effects: Vec<M::Effect>,
         now: Time,
     ) -> Result<Result<Loaded<M>, Option<Loaded<M>>>> {
-        let outbox = entries(id, 1, effects, now);
+        let mut outbox = Outbox::default();
+        outbox.add(id, 1, effects, now);
         match self.save(id, 0, &machine, &outbox, now).await? {
             Saved::Stored(version) => Ok(Ok(Loaded { machine, version, outbox })),
             Saved::Conflict(record) => Ok(Err(record.map(|record| read(&record)).transpose()?)),
@@ -105,7 +105,7 @@ impl Runner {
     ///
     /// # Errors
     /// The store does not answer, the record is of a newer format, or others were faster every time.
-    pub async fn step<M: Stored, A>(
+    pub async fn step<M: Machine, A>(
         &self,
         id: RecordId,
         last: Option<&Loaded<M>>,
@@ -139,7 +139,7 @@ impl Runner {
                 (machine, more) = machine.decide(event, now);
                 effects.extend(more);
             }
-            outbox.extend(entries(id, version + 1, effects, now));
+            outbox.add(id, version + 1, effects, now);
             match self.save(id, version, &machine, &outbox, now).await? {
                 Saved::Stored(version) => {
                     return Ok(Some(Outcome { stored: Some(Loaded { machine, version, outbox }), answer }));
@@ -155,11 +155,11 @@ impl Runner {
     ///
     /// # Errors
     /// The store does not answer.
-    pub async fn forget<M: Stored>(&self, id: RecordId, version: u64) -> Result<bool, StoreError> {
+    pub async fn forget<M: Machine>(&self, id: RecordId, version: u64) -> Result<bool, StoreError> {
         self.store.delete(&key::<M>(id), version).await
     }
 
-    async fn save<M: Stored>(
+    async fn save<M: Machine>(
         &self,
         id: RecordId,
         expected: u64,
@@ -169,9 +169,9 @@ impl Runner {
     ) -> Result<Saved> {
         let redrive = (!outbox.is_empty()).then(|| now + REDRIVE_MS);
         let deadline = [machine.deadline(), redrive].into_iter().flatten().min();
-        let octets = if outbox.is_empty() { vec![] } else { postcard::to_stdvec(outbox)? };
+        let octets = if outbox.is_empty() { vec![] } else { stored::encode(outbox) };
         let record = NewRecord {
-            body: Bytes::from(postcard::to_stdvec(machine)?),
+            body: Bytes::from(stored::encode(machine)),
             outbox: Bytes::from(octets),
             deadline: deadline.map(|t| t.0),
             ttl: Some(FORGOTTEN),
@@ -180,30 +180,13 @@ impl Runner {
     }
 }
 
-fn key<M: Stored>(id: RecordId) -> Key {
-    Key { kind: M::KIND, id: id.to_string() }
+fn key<M: Machine>(id: RecordId) -> Key {
+    Key { kind: M::KIND.name(), id: id.hash_text() }
 }
 
-fn entries<E>(id: RecordId, version: u64, effects: Vec<E>, now: Time) -> Outbox<E> {
-    effects
-        .into_iter()
-        .zip(0..)
-        .map(|(effect, index)| Entry { id: EffectId { record: id, version, index }, since: now, effect })
-        .collect()
-}
-
-fn read<M: Stored>(record: &store::Record) -> Result<Loaded<M>> {
-    // The format stands first, so that a newer record is told before it is misread.
-    let (format, _) = postcard::take_from_bytes::<u16>(&record.body).context("a record without a format")?;
-    if format > M::FORMAT {
-        bail!("a record of format {format}; this instance knows {}: finish the upgrade", M::FORMAT);
-    }
-    let machine = postcard::from_bytes(&record.body).context("a record that cannot be read")?;
-    let outbox = if record.outbox.is_empty() {
-        vec![]
-    } else {
-        postcard::from_bytes(&record.outbox).context("an outbox that cannot be read")?
-    };
+fn read<M: Machine>(record: &store::Record) -> Result<Loaded<M>> {
+    let machine = stored::decode(&record.body)?;
+    let outbox = if record.outbox.is_empty() { Outbox::default() } else { stored::decode(&record.outbox)? };
     Ok(Loaded { machine, version: record.version, outbox })
 }
 

@@ -10,9 +10,9 @@
 mod common;
 
 use common::{CALL, World, described, heard, invite};
-use session::Machine;
 use session::call::{Call, Effect, Event};
-use signal::{Ask, EffectId, End, Reason, Signal, Time, Verdict};
+use session::{Machine, Outbox};
+use signal::{Ask, End, Reason, Signal, Time, Verdict, stored};
 use std::time::Duration;
 use store::{Key, NewRecord, RedisConfig, Store};
 use testkit::Redis;
@@ -91,15 +91,15 @@ async fn a_quiet_call_ends_when_its_relay_knows_nothing_of_it() {
     tokio::time::sleep(Duration::from_millis(200)).await;
     let key = Key { kind: "call", id: CALL.to_string() };
     let record = world.store.load(&key).await.unwrap().unwrap();
-    let call: Call = postcard::from_bytes(&record.body).unwrap();
+    let call: Call = stored::decode(&record.body).unwrap();
     let hour = call.deadline().unwrap();
     let (call, effects) = call.decide(Event::Deadline, hour);
     assert_eq!(effects, [Effect::Probe]);
-    let id = EffectId { record: CALL, version: record.version + 1, index: 0 };
-    let outbox = vec![(id, Time(runtime::clock::now_ms()), Effect::Probe)];
+    let mut outbox = Outbox::default();
+    outbox.add(CALL, record.version + 1, effects, Time(runtime::clock::now_ms()));
     let due = NewRecord {
-        body: postcard::to_stdvec(&call).unwrap().into(),
-        outbox: postcard::to_stdvec(&outbox).unwrap().into(),
+        body: stored::encode(&call).into(),
+        outbox: stored::encode(&outbox).into(),
         deadline: Some(0),
         ttl: None,
     };

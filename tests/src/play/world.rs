@@ -10,7 +10,7 @@ use crate::gateway::{Gateway, Output};
 use crate::{Fault, fault};
 use media::Profile;
 use minidom::Element;
-use session::call::{Effect, Event, MediaEvent};
+use session::call::{Call, Effect, Event, MediaEvent};
 use signal::{LegId, Reason, Secret, Time};
 use sip::message::Message;
 use std::collections::BTreeMap;
@@ -32,6 +32,8 @@ pub struct Played {
     pub text: String,
     /// Decisions of the call, without addresses.
     pub decisions: Vec<String>,
+    /// Record and effects of each decision, those of starting points too.
+    pub records: Vec<(Call, Vec<Effect>)>,
 }
 
 /// The gateway with the parties around it, and the transcript so far.
@@ -46,6 +48,7 @@ pub struct World {
     sent: Vec<(String, Vec<u8>)>,
     lines: Vec<String>,
     decisions: Vec<String>,
+    records: Vec<(Call, Vec<Effect>)>,
 }
 
 fn flow_of(phone: &Phone) -> sip::edge::Flow {
@@ -169,6 +172,7 @@ impl World {
             sent: vec![],
             lines: vec![],
             decisions: vec![],
+            records: vec![],
         };
         for flow in &chain.0 {
             world.start = world.gateway.now;
@@ -180,7 +184,7 @@ impl World {
     }
 
     fn played(self) -> Played {
-        Played { text: self.lines.join("\n") + "\n", decisions: self.decisions }
+        Played { text: self.lines.join("\n") + "\n", decisions: self.decisions, records: self.records }
     }
 
     fn steps(&mut self, steps: &[Step], file: &impl Fn(&str) -> Option<String>) -> Result<(), Fault> {
@@ -331,7 +335,10 @@ impl World {
             match output {
                 Output::Sip(to, octets) => self.phone_hears(to, &octets)?,
                 Output::Xmpp(stanza) => self.client_hears(&stanza),
-                Output::Decided(decision) => self.tell(&decision.event, &decision.effects),
+                Output::Decided(decision) => {
+                    self.tell(&decision.event, &decision.effects);
+                    self.records.push((decision.after, decision.effects));
+                }
                 Output::Refused(heard, end) => {
                     let heard = show::event(&Event::Heard(heard)).unwrap_or_default();
                     self.note(format!("{heard} -> refused({:?})", end.reason).to_lowercase());

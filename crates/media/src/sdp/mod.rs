@@ -12,7 +12,7 @@ mod write;
 pub use read::read;
 pub use write::write;
 
-use serde::{Deserialize, Serialize};
+use minicbor::{Decode, Encode};
 use std::net::IpAddr;
 
 /// Size of a description at most, octets; larger ones are refused (R-SDP-14).
@@ -36,29 +36,35 @@ pub enum SdpError {
 }
 
 /// Lines of a description in order, which an answer must mirror.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
 pub struct Shape {
     /// One entry per m= line; empty when the description is no answer.
+    #[n(0)]
     pub lines: Vec<Line>,
 }
 
 /// Line of a description, m=.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub enum Line {
     /// Next content of the media, with the transport protocol of its offer.
-    Content(String),
+    #[n(0)]
+    Content(#[n(0)] String),
     /// Line that is not served, answered with port 0: its media, protocol and formats.
-    Foreign(String, String, String),
+    #[n(1)]
+    Foreign(#[n(0)] String, #[n(1)] String, #[n(2)] String),
 }
 
 /// Origin line, o= (RFC 8866 §5.2); constant in a dialog but for the version (R-SDP-8).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Origin {
     /// Session id.
+    #[n(0)]
     pub session_id: u64,
     /// Version; rises by one with each changed description.
+    #[n(1)]
     pub version: u64,
     /// Address of the o= line; also of the session's c= line when no content has one.
+    #[n(2)]
     pub address: IpAddr,
 }
 

@@ -1,11 +1,10 @@
 use super::event::RelaySession;
 use minicbor::{Decode, Encode};
-use serde::{Deserialize, Serialize};
 use signal::media::{Codec, Direction, Ice, Transport};
 use signal::{End, LegId, Opening, Signal};
 
 /// Effect of a decision. Stored with the record under an id, performed, then cleared; performing twice is harmless.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Encode, Decode)]
+#[derive(Clone, Debug, PartialEq, Encode, Decode)]
 pub enum Effect {
     /// Order an edge to say this.
     #[n(0)]
@@ -96,7 +95,7 @@ impl Effect {
 }
 
 /// One content of one end of the relay session, as both sides agreed it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Encode, Decode)]
+#[derive(Clone, Debug, PartialEq, Encode, Decode)]
 pub struct Connect {
     /// The end.
     #[n(0)]
@@ -130,7 +129,7 @@ impl Connect {
 }
 
 /// A fact of a call.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Encode, Decode)]
+#[derive(Clone, Debug, PartialEq, Encode, Decode)]
 pub enum Fact {
     /// A call was placed.
     #[n(0)]

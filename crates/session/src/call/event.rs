@@ -2,7 +2,6 @@
 use super::effect::Connect;
 use media::{LocalEnd, Policy, Profile};
 use minicbor::{Decode, Encode};
-use serde::{Deserialize, Serialize};
 use signal::media::Ice;
 use signal::{Heard, LegId, Opening, Reason, Said};
 
@@ -28,7 +27,7 @@ pub enum Event {
 }
 
 /// Event of an end at the relay.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Encode, Decode)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 #[cbor(index_only)]
 pub enum MediaEvent {
     /// ICE and DTLS are up, or plain RTP has latched.
@@ -110,7 +109,7 @@ pub struct RelayChange {
 }
 
 /// Session at a relay, named by the call's id.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, Encode, Decode)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
 pub struct RelaySession {
     /// Instance id of the relay.
     #[n(0)]

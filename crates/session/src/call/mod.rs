@@ -15,12 +15,26 @@ mod restart;
 
 pub use effect::{Connect, Effect, Fact};
 pub use event::{Allocation, Event, MediaEvent, Placement, RelayChange, RelaySession, Renewal, Route};
-pub use record::{AddressNotice, Admission, Call, FORMAT, Leaving, Leg, Offerer, Phase, Signaling};
+pub use record::{AddressNotice, Admission, Call, Leaving, Leg, Offerer, Phase, Signaling};
 
-use crate::Machine;
-use signal::{Heard, LegId, Reason, Said, Time};
+use crate::{Machine, StoredEffect};
+use signal::{Heard, LegId, Reason, RecordKind, Said, Stored, Time};
+
+impl Stored for Call {
+    const NAME: &'static str = "a call record";
+    // Versions 1 and 2 were positional and never released.
+    const VERSION: u16 = 3;
+    const OLDEST: u16 = 3;
+}
+
+impl StoredEffect for Effect {
+    const NAME: &'static str = "an outbox of a call";
+    const VERSION: u16 = 3;
+    const OLDEST: u16 = 3;
+}
 
 impl Machine for Call {
+    const KIND: RecordKind = RecordKind::Call;
     type Event = Event;
     type Effect = Effect;
 

@@ -3,7 +3,7 @@
 use super::Effects;
 use super::effect::{Effect, Fact};
 use super::event::Placement;
-use super::record::{AddressNotice, Call, FORMAT, Leg, Offerer, Phase, Signaling};
+use super::record::{AddressNotice, Call, Leg, Offerer, Phase, Signaling};
 use signal::{End, LegId, Media, Opening, Reason, Signal, Time};
 
 const CALLER: LegId = LegId(0);
@@ -33,7 +33,6 @@ pub(super) fn place(placement: Placement, now: Time, effects: &mut Effects) -> R
     let callee =
         leg(CALLEE, route.opening.clone(), false, route.callee, callee_ends, None, Some(offered.clone()));
     let mut call = Call {
-        format: FORMAT,
         id: heard.leg.record,
         trace,
         legs: vec![caller, callee],

@@ -1,16 +1,14 @@
 use super::event::RelaySession;
 use media::{LocalEnd, Policy, Profile};
 use minicbor::{Decode, Encode};
-use serde::{Deserialize, Serialize};
 use signal::media::Content;
 use signal::{
-    End, EventId, Heard, LegId, LegRef, LegState, Media, Opening, Reason, RecordId, Signal, Time, Verdict,
+    End, EventId, Heard, LegId, LegRef, LegState, Media, Opening, Protocol, Reason, RecordId, Signal, Time,
+    Verdict,
 };
 
 use super::{Effect, Effects};
 
-/// Format of the stored record. An instance refuses to touch a record with a higher number (rolling upgrade).
-pub const FORMAT: u16 = 2;
 /// An ended call is kept this long, so that late messages get their answer (R-CALL-5).
 pub(super) const TOMBSTONE_MS: u64 = 60_000;
 /// From proceed to session-initiate, from 200 to the ACK that carries the answer (interworking §2.6).
@@ -21,60 +19,57 @@ pub(super) const CHECK_MS: u64 = 3_600_000;
 const REMEMBERED: usize = 12;
 
 /// A call record.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Encode, Decode)]
+#[derive(Clone, Debug, PartialEq, Encode, Decode)]
 pub struct Call {
-    /// See [`FORMAT`].
-    #[n(0)]
-    pub format: u16,
     /// Id of the call.
-    #[n(1)]
+    #[n(0)]
     pub id: RecordId,
     /// W3C traceparent of the span that placed it.
-    #[n(2)]
+    #[n(1)]
     pub trace: String,
     /// Legs by id: the index in the list is the id. Two are usual.
-    #[n(3)]
+    #[n(2)]
     pub legs: Vec<Leg>,
     /// The two legs that hear each other.
-    #[n(4)]
+    #[n(3)]
     pub bridge: (LegId, LegId),
     /// Relay session that anchors the media; `None` once released.
-    #[n(5)]
+    #[n(4)]
     pub relay: Option<RelaySession>,
     /// Relay that the call is leaving; forwards until every peer knows the new one.
-    #[n(6)]
+    #[n(5)]
     pub leaving: Option<Leaving>,
     /// Media that is served.
-    #[n(7)]
+    #[n(6)]
     pub policy: Policy,
     /// Time at which the call was placed.
-    #[n(8)]
+    #[n(7)]
     pub placed: Time,
     /// Time of the answer.
-    #[n(9)]
+    #[n(8)]
     pub answered: Option<Time>,
     /// Time at which the last leg was over.
-    #[n(10)]
+    #[n(9)]
     pub ended: Option<Time>,
     /// Reason of the first leg to end.
-    #[n(11)]
+    #[n(10)]
     pub end: Option<End>,
     /// Ringing ends at this time.
-    #[n(12)]
+    #[n(11)]
     pub ring_by: Time,
     /// Time by which an answered leg must have described its media.
-    #[n(13)]
+    #[n(12)]
     pub answer_by: Option<Time>,
     /// Reason when `ring_by` passes with nothing heard.
-    #[n(14)]
+    #[n(13)]
     pub unheard: Reason,
     /// Time of the next decision without an event.
-    #[n(15)]
+    #[n(14)]
     pub deadline: Option<Time>,
 }
 
 /// A relay that a call is moving away from while it still forwards.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Encode, Decode)]
+#[derive(Clone, Debug, PartialEq, Encode, Decode)]
 pub struct Leaving {
     /// The session that is released at last.
     #[n(0)]
@@ -88,7 +83,7 @@ pub struct Leaving {
 }
 
 /// Notice of the relay's address to a leg's peer after the media has moved.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, Encode, Decode)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode)]
 pub enum AddressNotice {
     /// The peer knows the address.
     #[default]
@@ -114,7 +109,7 @@ pub enum AddressNotice {
 }
 
 /// One party's side of a call.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Encode, Decode)]
+#[derive(Clone, Debug, PartialEq, Encode, Decode)]
 pub struct Leg {
     /// Id of the leg.
     #[n(0)]
@@ -174,7 +169,7 @@ pub struct Leg {
 }
 
 /// Phase of a leg.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Encode, Decode)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 #[cbor(index_only)]
 pub enum Phase {
     /// An offer was made, by them or by us; nothing more.
@@ -208,7 +203,7 @@ impl Phase {
 }
 
 /// Offer/answer state of a leg: one offer at a time (RFC 3264 §4, RFC 9429 §3.2).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Encode, Decode)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 #[cbor(index_only)]
 pub enum Signaling {
     /// No offer is open.
@@ -226,7 +221,7 @@ pub enum Signaling {
 }
 
 /// The side of a leg that made its last answered offer: the other description is the answer (RFC 3264 §4).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Encode, Decode)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 #[cbor(index_only)]
 pub enum Offerer {
     /// We offered; the remote description is the answer.
@@ -247,6 +242,12 @@ pub enum Admission {
 }
 
 impl Leg {
+    /// Returns the protocol of the leg: a caller speaks it as `from`, a callee as `to`.
+    #[must_use]
+    pub fn protocol(&self) -> Protocol {
+        if self.inbound { self.opening.from.protocol } else { self.opening.to.protocol }
+    }
+
     /// Returns offer and answer of the last completed exchange, by either side.
     pub(super) fn agreed(&self) -> Option<(&Media, &Media)> {
         let (mut remote, mut local) = (self.remote_description.as_ref(), self.local_description.as_ref());
