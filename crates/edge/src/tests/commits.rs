@@ -158,6 +158,33 @@ fn a_message_that_cannot_be_refused_is_committed_in_the_end() {
     assert!(b.asks.is_empty());
 }
 
+/// Each attempt may meet a stale record as often as the first; the number of commits that wait for one is bounded.
+#[test]
+fn a_retry_is_a_new_attempt_and_retries_are_bounded() {
+    let mut b = bench();
+    b.opened(leg(1));
+    b.message(leg(1), Message::Bye);
+    for round in 0..2 {
+        for revision in 1..4 {
+            let (ticket, _) = b.heard();
+            b.verdict(ticket, Verdict::Stale(state(leg(1), 10 * round + revision, ALIVE)));
+        }
+        let (ticket, heard) = b.heard();
+        assert_eq!(heard.base, 10 * round + 3);
+        b.verdict(ticket, Verdict::Unavailable);
+        b.wait(1_000);
+    }
+    let mut b = bench();
+    b.opened(leg(1));
+    for _ in 0..6 {
+        b.message(leg(1), Message::Bye);
+        let (ticket, _) = b.heard();
+        b.verdict(ticket, Verdict::Unavailable);
+    }
+    let expected = [["will do Bye"; 4].as_slice(), &["no Bye: Unavailable"; 2]].concat();
+    assert_eq!(b.sent(), expected);
+}
+
 /// A retry has no other chance: it finds room in a full queue.
 #[test]
 fn a_retry_waits_for_its_turn() {
@@ -196,6 +223,18 @@ fn an_event_is_committed_in_the_end_and_has_its_effect_here_without_any_record()
     let (ticket, _) = b.heard();
     b.verdict(ticket, committed(2));
     assert!(b.sent().is_empty() && b.legs.held().state(leg(1)).unwrap().over);
+    // Nobody ever answers.
+    b.opened(leg(3));
+    b.legs.handle_event(leg(3), Event::Silence, b.now);
+    b.drain();
+    for _ in 0..21 {
+        assert!(!b.legs.held().state(leg(3)).unwrap().over);
+        let (ticket, _) = b.heard();
+        b.verdict(ticket, Verdict::Unavailable);
+        b.wait(8_000);
+    }
+    assert!(b.asks.is_empty() && b.legs.held().state(leg(3)).unwrap().over);
+    b.sent();
     // The record has no such call.
     b.opened(leg(2));
     b.legs.handle_event(leg(2), Event::Silence, b.now);
@@ -295,6 +334,18 @@ fn a_message_goes_to_the_edge_that_it_belongs_to() {
         let heard = usize::from(!taken);
         assert_eq!((b.sent().len(), b.legs.held().len()), (heard, heard));
     }
+    // It is offered once, however often it is heard.
+    let mut b = bench();
+    b.message(leg(1), Message::Digit(9));
+    let ticket = b.recalled();
+    b.verdict(ticket, Verdict::Leg(away.clone()));
+    let (ticket, _, _) = b.forwarded.remove(0);
+    b.legs.handle_forwarded(ticket, false, b.now);
+    b.drain();
+    let (ticket, _) = b.heard();
+    b.verdict(ticket, Verdict::Stale(LegState { revision: 7, ..away.clone() }));
+    assert!(b.forwarded.is_empty());
+    assert_eq!(b.heard().1.base, 7);
     // An answer that never comes is a no.
     let mut b = bench();
     b.message(leg(1), Message::Elsewhere);

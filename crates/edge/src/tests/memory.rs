@@ -107,6 +107,18 @@ fn a_leg_leaves_after_its_lifetime_and_no_timer_keeps_it() {
 }
 
 #[test]
+fn a_timer_that_is_due_again_at_once_holds_nothing_up() {
+    let mut b = bench();
+    b.opened(leg(1));
+    b.legs.protocol.eager = true;
+    b.legs.held.0.get_mut(&leg(1)).unwrap().timers.set(Timer::Repeat, b.now);
+    b.legs.reschedule(leg(1), false, b.now);
+    b.wait(10);
+    assert_eq!(b.sent(), ["repeated"]);
+    assert_eq!(b.legs.poll_timeout(), Some(b.now + 1));
+}
+
+#[test]
 fn a_leg_at_work_does_not_leave() {
     let mut b = bench();
     b.opened(leg(1));

@@ -59,6 +59,8 @@ pub struct Toy {
     pub reopens: bool,
     /// Legs are kept beyond their lifetime.
     pub keeps: bool,
+    /// A repeated message is due again at once.
+    pub eager: bool,
 }
 
 impl Protocol for Toy {
@@ -200,7 +202,7 @@ impl Protocol for Toy {
         match timer {
             Timer::Repeat => {
                 self.sent.push("repeated".into());
-                leg.timers.set(Timer::Repeat, now + 100);
+                leg.timers.set(Timer::Repeat, now + if self.eager { 0 } else { 100 });
                 None
             }
             Timer::Silence => Some(Event::Silence),
@@ -237,7 +239,7 @@ impl Protocol for Toy {
     }
 
     fn forward(&self, message: &Message, leg: &LegState) -> Option<(String, Handover)> {
-        let away = *message == Message::Elsewhere && !leg.edge.is_empty();
+        let away = matches!(message, Message::Elsewhere | Message::Digit(9)) && !leg.edge.is_empty();
         away.then(|| (leg.edge.clone(), Handover { source: "here".into(), message: vec![] }))
     }
 
