@@ -55,6 +55,10 @@ const REFUSED: &[(&str, &[&str])] = &[
     ("config.telemetry.sample=2", &["/config/telemetry/sample"]),
     ("config.relay.ports=\"30000\"", &["/config/relay/ports"]),
     ("config.trunk=[{\"name\":\"a\",\"uri\":\"pbx:5060\",\"domain\":\"b\"}]", &["/config/trunk/0/uri"]),
+    (
+        "config.trunk=[{\"name\":\"a\",\"uri\":\"sip:pbx;transport=tls\",\"domain\":\"b\"}]",
+        &["/config/trunk/0/uri"],
+    ),
     ("config.bus.url=\"http://nats:4222\"", &["/config/bus/url"]),
     ("secrets.bus={\"name\":\"nats\"}", &["/secrets/bus", "key"]),
     // what is required

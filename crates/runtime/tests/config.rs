@@ -199,6 +199,14 @@ fn what_cannot_work_is_named_with_its_remedy() {
         ("[cluster]\nsecret = \"short\"", "[cluster] secret: too short"),
         ("[sip]\nlisten = [\"5060\"]", "[sip] listen: \"5060\""),
         ("[sip]\nlisten = []", "[sip] listen: empty"),
+        (
+            "[sip]\nlisten = [\"udp://127.0.0.1:5060\", \"tls://127.0.0.1:5061\"]",
+            "[sip] listen: \"tls://127.0.0.1:5061\": tls is not supported yet; write udp://address:port",
+        ),
+        (
+            "[sip]\nlisten = [\"sctp://127.0.0.1:5060\"]",
+            "[sip] listen: \"sctp://127.0.0.1:5060\": sctp is no transport; write udp://",
+        ),
         ("[telemetry]\notlp = \"https://c:4317\"", "[telemetry] otlp: \"https://c:4317\""),
         ("[telemetry]\nsample = 1.5", "[telemetry] sample: 1.5"),
         ("[relay]\nports = \"9-1\"", "[relay] ports: \"9-1\""),
@@ -228,6 +236,23 @@ fn what_cannot_work_is_named_with_its_remedy() {
         ("[[xmpp.component]]\ndomain = \"a\"\nserver = \"x:1\"", "[[xmpp.component]] secret"),
         ("[[trunk]]\nname = \"t\"\nuri = \"sip:x\"\ndomain = \"nowhere\"", "[[trunk]] domain"),
         ("[[trunk]]\nname = \"t\"\nuri = \"http://x\"\ndomain = \"nowhere\"", "[[trunk]] uri"),
+        (
+            "[[trunk]]\nname = \"t\"\nuri = \"sip:x;transport=tls\"\ndomain = \"d\"",
+            "[[trunk]] uri: \"sip:x;transport=tls\": tls is not supported yet; write sip:host:port;transport=udp",
+        ),
+        (
+            "[[trunk]]\nname = \"t\"\nuri = \"sip:x;lr;Transport=WSS\"\ndomain = \"d\"",
+            "[[trunk]] uri: \"sip:x;lr;Transport=WSS\": wss is not supported yet; write sip:",
+        ),
+        (
+            "[[trunk]]\nname = \"t\"\nuri = \"sips:x\"\ndomain = \"d\"",
+            "[[trunk]] uri: \"sips:x\": sips: is not supported yet; write sip:",
+        ),
+        (
+            "[[trunk]]\nname = \"t\"\nuri = \"sip:x;transport=sctp\"\ndomain = \"d\"",
+            "[[trunk]] uri: \"sip:x;transport=sctp\": sctp is no transport; write sip:",
+        ),
+        ("[[trunk]]\nname = \"t\"\nuri = \"sip:\"\ndomain = \"d\"", "[[trunk]] uri: \"sip:\"; write sip:"),
         ("[[trunk]]\nname = \"t\"\nuri = \"sip:x\"\ndomain = \"d\"\nusername = \"u\"", "[[trunk]] password"),
         ("[[trunk]]\nname = \"t\"\nuri = \"sip:x\"\ndomain = \"d\"\npassword = \"u\"", "[[trunk]] username"),
         (

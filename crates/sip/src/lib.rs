@@ -12,5 +12,5 @@ pub mod message;
 pub mod reason;
 pub mod signal;
 pub mod transaction;
-pub mod uri;
+pub use address::uri;
 pub mod validate;

@@ -5,10 +5,11 @@ use address::{Alias, Component, Plan, Trunk};
 use anyhow::Result;
 use media::{LocalEnd, Policy, Profile};
 use runtime::Config;
-use runtime::config::Srtp;
+use runtime::config::{NextHop, Srtp};
 use session::call::{Placement, RelaySession, Route};
 use signal::{End, Heard, Protocol, Reason, Signal};
 use std::collections::{HashMap, HashSet};
+use std::net::Ipv6Addr;
 
 /// Contents of an offer that get a relay end; further ones are refused.
 const MAX_CONTENTS: usize = 4;
@@ -34,17 +35,22 @@ impl Gather {
             domain: c.domain.to_lowercase(),
             users: c.users.clone().unwrap_or_default().to_lowercase(),
         });
-        let trunks = config.trunk.iter().map(|t| Trunk {
-            name: t.name.clone(),
-            domain: t.domain.to_lowercase(),
-            host: host_of(&t.uri).to_owned(),
-            callers: t.callers.clone(),
-        });
+        let (mut trunks, mut ipv6) = (vec![], HashSet::new());
+        for trunk in &config.trunk {
+            let hop = trunk.next_hop()?;
+            if hop.host.parse::<Ipv6Addr>().is_ok() {
+                ipv6.insert(trunk.name.clone());
+            }
+            trunks.push(Trunk {
+                name: trunk.name.clone(),
+                domain: trunk.domain.to_lowercase(),
+                host: NextHop { port: None, ..hop }.to_string(),
+                callers: trunk.callers.clone(),
+            });
+        }
         let aliases: Vec<Alias> =
             config.alias.iter().map(|a| Alias { number: a.number.clone(), jid: a.jid.clone() }).collect();
-        let plan = Plan::new(config.sip.domains.clone(), components.collect(), trunks.collect(), &aliases)?;
-        let ipv6 = config.trunk.iter().filter(|trunk| host_of(&trunk.uri).starts_with('['));
-        let ipv6 = ipv6.map(|trunk| trunk.name.clone()).collect();
+        let plan = Plan::new(config.sip.domains.clone(), components.collect(), trunks, &aliases)?;
         let trunks = config.trunk.iter().map(|trunk| (trunk.name.clone(), spoken(trunk.srtp))).collect();
         let ring_ms = config.call.ring_s.saturating_mul(1_000);
         let policy = Policy { transcode: true, music: config.call.hold_music.clone(), ..Policy::default() };
@@ -109,33 +115,5 @@ fn spoken(srtp: Srtp) -> Profile {
         Srtp::Off => Profile::Plain,
         Srtp::Optional => Profile::BestEffort,
         Srtp::Required => Profile::Sdes,
-    }
-}
-
-/// The host of `sip:user@host:port;parameters`.
-fn host_of(uri: &str) -> &str {
-    let rest = uri.split_once(':').map_or(uri, |(_, rest)| rest);
-    let rest = rest.split_once('@').map_or(rest, |(_, rest)| rest);
-    let rest = rest.split([';', '?']).next().unwrap_or(rest);
-    if rest.starts_with('[') {
-        return rest.split_once(']').map_or(rest, |(host, _)| &rest[..=host.len()]);
-    }
-    rest.split(':').next().unwrap_or(rest)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::host_of;
-
-    #[test]
-    fn the_host_of_a_trunk_is_cut_out_of_its_uri() {
-        for (uri, host) in [
-            ("sip:127.0.0.1:5070;transport=udp", "127.0.0.1"),
-            ("sip:pbx.example", "pbx.example"),
-            ("sip:gw@pbx.example:5060", "pbx.example"),
-            ("sip:[2001:db8::1]:5060", "[2001:db8::1]"),
-        ] {
-            assert_eq!(host_of(uri), host);
-        }
     }
 }

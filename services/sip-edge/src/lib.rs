@@ -15,7 +15,7 @@ use bus::edge::{EdgeClient, Tracing};
 use bus::member::Member;
 use bytes::Bytes;
 use forwarding::{Event, Forwarding};
-use runtime::config::parse_listen;
+use runtime::config::Listener;
 use runtime::drain::Stage;
 use runtime::{Config, Drain};
 use signal::{Protocol, Secret, Time, subjects};
@@ -51,19 +51,16 @@ enum Input {
 /// Runs one SIP edge until the drain says stop, or it drains and nothing is left that needs it.
 ///
 /// # Errors
-/// A listen address that cannot be bound: names the key and the remedy. No link to the bus.
+/// A listen address that is not served or cannot be bound: names the key and the remedy. No link to the bus.
 pub async fn run(config: Config, bus: Bus, drain: Drain) -> Result<()> {
     let instance = config.instance("sip-edge");
     let (inputs, mut input) = mpsc::channel(QUEUE);
-    let mut listens = vec![];
-    for listen in &config.sip.listen {
-        listens.push(parse_listen(listen).with_context(|| format!("[sip] listen: \"{listen}\""))?);
-    }
-    let udp = udp::Sockets::bind(&listens, config.sip.reuse_port, &inputs)?;
-    let mut tcp = tcp::Connections::bind(&listens, config.sip.reuse_port, inputs.clone())?;
+    let listeners = config.sip.listeners()?;
+    let udp = udp::Sockets::bind(&listeners, config.sip.reuse_port, &inputs)?;
+    let mut tcp = tcp::Connections::bind(&listeners, config.sip.reuse_port, inputs.clone())?;
     let resolved = trunks::resolve(&config.trunk).await;
-    let address = reachable_address(&listens, &resolved);
-    let port = listens.first().map_or(5060, |(_, address)| address.port());
+    let address = reachable_address(&listeners, &resolved);
+    let port = listeners.first().map_or(5060, |listener| listener.address.port());
     let (advertise, named) = match &config.sip.advertise {
         Some(host) => advertised(host, port),
         None => (SocketAddr::new(address, port).to_string(), None),
@@ -185,8 +182,8 @@ fn advertised(host: &str, port: u16) -> (String, Option<IpAddr>) {
 }
 
 /// Returns the address that peers reach us at: the listen address, or the source address of packets to the first trunk.
-fn reachable_address(listens: &[(bool, SocketAddr)], trunks: &[sip::edge::Trunk]) -> IpAddr {
-    let listen = listens.first().map_or(IpAddr::from([127, 0, 0, 1]), |(_, address)| address.ip());
+fn reachable_address(listeners: &[Listener], trunks: &[sip::edge::Trunk]) -> IpAddr {
+    let listen = listeners.first().map_or(IpAddr::from([127, 0, 0, 1]), |first| first.address.ip());
     if !listen.is_unspecified() {
         return listen;
     }

@@ -1,9 +1,10 @@
 //! TCP: connections that peers open and that we open, one task each, framed by `sip::message::stream`.
 
 use crate::Input;
-use crate::udp::cannot_bind;
+use crate::udp::{cannot_bind, has_ipv4_beside};
 use anyhow::{Context, Result};
 use bytes::Bytes;
+use runtime::config::{Listener, Transport};
 use sip::edge::Flow;
 use sip::message::{Framed, Stream};
 use socket2::{Domain, Protocol, Socket, Type};
@@ -36,15 +37,11 @@ pub struct Connections {
 
 impl Connections {
     /// Binds and starts to accept.
-    pub fn bind(
-        listens: &[(bool, SocketAddr)],
-        reuse: bool,
-        inputs: mpsc::Sender<Input>,
-    ) -> Result<Connections> {
-        for (_, address) in listens.iter().filter(|(tcp, _)| *tcp) {
-            let beside = listens.iter().any(|(tcp, a)| *tcp && a.is_ipv4() && a.port() == address.port());
-            let listener = listen(*address, reuse, beside).with_context(|| cannot_bind("tcp", *address))?;
-            tokio::spawn(accept(TcpListener::from_std(listener)?, inputs.clone()));
+    pub fn bind(listeners: &[Listener], reuse: bool, inputs: mpsc::Sender<Input>) -> Result<Connections> {
+        for listener in listeners.iter().filter(|listener| listener.transport == Transport::Tcp) {
+            let beside = has_ipv4_beside(listeners, *listener);
+            let socket = listen(listener.address, reuse, beside).with_context(|| cannot_bind(*listener))?;
+            tokio::spawn(accept(TcpListener::from_std(socket)?, inputs.clone()));
         }
         Ok(Connections { inputs, open: HashMap::new(), sources: HashMap::new() })
     }

@@ -3,6 +3,7 @@
 use crate::Input;
 use anyhow::{Context, Result};
 use bytes::Bytes;
+use runtime::config::{Listener, Transport};
 use sip::edge::Flow;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::net::SocketAddr;
@@ -21,15 +22,11 @@ pub struct Sockets(Vec<Arc<UdpSocket>>);
 
 impl Sockets {
     /// Binds and starts to read.
-    pub fn bind(
-        listens: &[(bool, SocketAddr)],
-        reuse: bool,
-        inputs: &mpsc::Sender<Input>,
-    ) -> Result<Sockets> {
+    pub fn bind(listeners: &[Listener], reuse: bool, inputs: &mpsc::Sender<Input>) -> Result<Sockets> {
         let mut sockets = vec![];
-        for (_, address) in listens.iter().filter(|(tcp, _)| !tcp) {
-            let beside = listens.iter().any(|(tcp, a)| !tcp && a.is_ipv4() && a.port() == address.port());
-            let socket = open(*address, reuse, beside).with_context(|| cannot_bind("udp", *address))?;
+        for listener in listeners.iter().filter(|listener| listener.transport == Transport::Udp) {
+            let beside = has_ipv4_beside(listeners, *listener);
+            let socket = open(listener.address, reuse, beside).with_context(|| cannot_bind(*listener))?;
             let socket = Arc::new(UdpSocket::from_std(socket)?);
             let place = u8::try_from(sockets.len()).unwrap_or(0);
             tokio::spawn(read(socket.clone(), place, inputs.clone()));
@@ -66,8 +63,16 @@ fn peer_address(socket: &UdpSocket, peer: SocketAddr) -> Option<SocketAddr> {
     }
 }
 
-pub(crate) fn cannot_bind(scheme: &str, address: SocketAddr) -> String {
-    format!("[sip] listen: {scheme}://{address} cannot be bound; free it or name another address")
+/// Returns true if a listener of the same transport and port serves IPv4 by itself.
+pub(crate) fn has_ipv4_beside(listeners: &[Listener], this: Listener) -> bool {
+    listeners.iter().any(|other| {
+        let same = other.transport == this.transport && other.address.port() == this.address.port();
+        same && other.address.is_ipv4()
+    })
+}
+
+pub(crate) fn cannot_bind(listener: Listener) -> String {
+    format!("[sip] listen: {listener} cannot be bound; free it or name another address")
 }
 
 fn open(address: SocketAddr, reuse: bool, beside: bool) -> Result<std::net::UdpSocket> {
@@ -109,17 +114,17 @@ async fn read(socket: Arc<UdpSocket>, place: u8, inputs: mpsc::Sender<Input>) {
 mod tests {
     use super::*;
 
-    async fn sockets(listens: &[&str]) -> Option<(Sockets, mpsc::Receiver<Input>)> {
+    async fn sockets(listeners: &[&str]) -> Option<(Sockets, mpsc::Receiver<Input>)> {
         let (inputs, input) = mpsc::channel(8);
-        let listens: Vec<_> = listens.iter().filter_map(|l| Some((false, l.parse().ok()?))).collect();
-        Some((Sockets::bind(&listens, false, &inputs).ok()?, input))
+        let listeners: Vec<_> = listeners.iter().filter_map(|text| Listener::parse(text).ok()).collect();
+        Some((Sockets::bind(&listeners, false, &inputs).ok()?, input))
     }
 
     /// An IPv4 phone at the IPv6 wildcard is known by its own address and gets its answer.
     #[tokio::test]
     async fn the_ipv6_wildcard_serves_ipv4_peers() -> Result<()> {
         // A host without IPv6 has nothing to show here.
-        let Some((udp, mut input)) = sockets(&["[::]:0"]).await else { return Ok(()) };
+        let Some((udp, mut input)) = sockets(&["udp://[::]:0"]).await else { return Ok(()) };
         let to = udp.0[0].local_addr()?.port();
         let phone = UdpSocket::bind("127.0.0.1:0").await?;
         phone.send_to(b"hello", ("127.0.0.1", to)).await?;
@@ -134,7 +139,8 @@ mod tests {
     /// A phone that asked one address of ours takes no answer from another.
     #[tokio::test]
     async fn answers_leave_by_the_socket_that_was_asked() -> Result<()> {
-        let (udp, mut input) = sockets(&["127.0.0.1:0", "127.0.0.1:0"]).await.context("no sockets")?;
+        let (udp, mut input) =
+            sockets(&["udp://127.0.0.1:0", "udp://127.0.0.1:0"]).await.context("no sockets")?;
         let phone = UdpSocket::bind("127.0.0.1:0").await?;
         for socket in &udp.0 {
             let asked = socket.local_addr()?;

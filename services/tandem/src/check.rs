@@ -1,7 +1,7 @@
 //! `tandem check`: what would go wrong, found before anybody calls. One line per fault: key, value, remedy.
 
 use runtime::Config;
-use runtime::config::parse_listen;
+use runtime::config::Transport;
 use runtime::service::read;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs, UdpSocket};
 use std::path::Path;
@@ -30,12 +30,13 @@ pub fn main(path: Option<&Path>) -> ExitCode {
 fn surroundings(config: &Config) -> Vec<String> {
     let mut faults = vec![];
     let mut fault = |line: String| faults.push(line);
-    for listen in &config.sip.listen {
-        let Some((tcp, address)) = parse_listen(listen) else { continue };
-        let bound =
-            if tcp { TcpListener::bind(address).map(drop) } else { UdpSocket::bind(address).map(drop) };
+    for listener in config.sip.listeners().unwrap_or_default() {
+        let bound = match listener.transport {
+            Transport::Udp => UdpSocket::bind(listener.address).map(drop),
+            _ => TcpListener::bind(listener.address).map(drop),
+        };
         if let (Err(error), false) = (bound, config.sip.reuse_port) {
-            fault(format!("[sip] listen: \"{listen}\": {error}; free it or name another address"));
+            fault(format!("[sip] listen: \"{listener}\": {error}; free it or name another address"));
         }
     }
     if let Err(error) = TcpListener::bind(config.admin.listen) {
@@ -51,13 +52,15 @@ fn surroundings(config: &Config) -> Vec<String> {
         ));
     }
     for trunk in &config.trunk {
-        let host = host_port(&trunk.uri);
-        if let Err(error) = look_up(&host) {
+        let Ok(hop) = trunk.next_hop() else { continue };
+        if let Err(error) = look_up((hop.host.as_str(), hop.port())) {
             fault(format!("[[trunk]] uri: \"{}\": {error}; name a host that is known", trunk.uri));
         }
     }
     for component in &config.xmpp.component {
-        match look_up(&component.server).and_then(|at| std::net::TcpStream::connect_timeout(&at, DEADLINE)) {
+        match look_up(component.server.as_str())
+            .and_then(|at| std::net::TcpStream::connect_timeout(&at, DEADLINE))
+        {
             Ok(_) => {}
             Err(error) => fault(format!(
                 "[[xmpp.component]] server: \"{}\": {error}; is the XMPP server running, with component {} configured?",
@@ -70,7 +73,8 @@ fn surroundings(config: &Config) -> Vec<String> {
         let host = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
         let host = host.split(['/', ',']).next().unwrap_or(host);
         let host = if host.contains(':') { host.to_owned() } else { format!("{host}:{port}") };
-        let reached = look_up(&host).and_then(|at| std::net::TcpStream::connect_timeout(&at, DEADLINE));
+        let reached =
+            look_up(host.as_str()).and_then(|at| std::net::TcpStream::connect_timeout(&at, DEADLINE));
         reached.err().map(|error| format!("{key}: \"{host}\": {error}; is it running there?"))
     };
     if let Some(bus) = &config.bus {
@@ -82,15 +86,6 @@ fn surroundings(config: &Config) -> Vec<String> {
     faults
 }
 
-fn look_up(host: &str) -> std::io::Result<SocketAddr> {
+fn look_up(host: impl ToSocketAddrs) -> std::io::Result<SocketAddr> {
     host.to_socket_addrs()?.next().ok_or_else(|| std::io::Error::other("no address"))
-}
-
-/// Host and port of a SIP URI.
-fn host_port(uri: &str) -> String {
-    let rest = uri.split_once(':').map_or(uri, |(_, rest)| rest);
-    let rest = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
-    let host = rest.split([';', '?']).next().unwrap_or(rest);
-    let port = host.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
-    if port { host.to_owned() } else { format!("{host}:5060") }
 }

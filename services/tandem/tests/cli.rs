@@ -51,6 +51,29 @@ fn check_names_every_fault_in_one_line() {
     assert!(text(&output).contains("did you mean `listen`?"), "{}", text(&output));
 }
 
+/// Nothing that asks for TLS is spoken to in clear: `check` names it, and no service starts with it.
+#[test]
+fn a_transport_that_is_not_built_is_refused_by_check_and_at_the_start() {
+    let trunk = "[[xmpp.component]]\ndomain = \"d\"\nserver = \"127.0.0.1:9\"\nsecret = \"s\"\nusers = \"u\"\n\
+                 [[trunk]]\nname = \"t\"\ndomain = \"d\"\nuri = ";
+    for (config, said) in [
+        ("[sip]\nlisten = [\"tls://127.0.0.1:0\"]\n".to_owned(), "[sip] listen: \"tls://127.0.0.1:0\": tls"),
+        (
+            format!("{trunk}\"sip:127.0.0.1;transport=tls\"\n"),
+            "[[trunk]] uri: \"sip:127.0.0.1;transport=tls\": tls",
+        ),
+        (format!("{trunk}\"sips:127.0.0.1\"\n"), "[[trunk]] uri: \"sips:127.0.0.1\": sips:"),
+    ] {
+        let config = file(&config);
+        for command in ["check", "serve"] {
+            let output = tandem(&[command, "--config", config.path().to_str().unwrap()]);
+            assert_eq!(output.status.code(), Some(1), "{command}");
+            let line = format!("{said} is not supported yet; write ");
+            assert!(text(&output).contains(&line), "{command}: {}", text(&output));
+        }
+    }
+}
+
 #[test]
 fn check_tries_ports_and_the_xmpp_server() {
     let (udp, tcp) = (UdpSocket::bind("127.0.0.1:0").unwrap(), TcpListener::bind("127.0.0.1:0").unwrap());

@@ -1,9 +1,10 @@
 //! What is wrong with a configuration that can be read: found without touching the network.
 
 use super::load::Fault;
-use super::{Config, RelayConfig, TrunkConfig};
+use super::{Config, RelayConfig, SipConfig, TrunkConfig};
+use address::transport::{Listener, NextHop, TransportError};
 use std::collections::HashSet;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr};
 
 /// Shortest cluster secret, characters.
 const SECRET: usize = 16;
@@ -21,7 +22,8 @@ impl Config {
         faults.extend(self.relay.check_families());
         // A value that was told of above is told of once.
         for fault in self.check_values() {
-            if !faults.iter().any(|told| (&told.key, &told.trouble) == (&fault.key, &fault.trouble)) {
+            let same = |told: &Fault| told.key == fault.key && told.trouble.starts_with(&fault.trouble);
+            if !faults.iter().any(same) {
                 faults.push(fault);
             }
         }
@@ -66,13 +68,7 @@ impl Config {
             faults.push(Fault::new("[sip] domains", format!("\"{twice}\" stands twice"), "keep one"));
         }
         for listen in &self.sip.listen {
-            if parse_listen(listen).is_none() {
-                faults.push(Fault::new(
-                    "[sip] listen",
-                    format!("\"{listen}\""),
-                    "write udp://address:port or tcp://address:port",
-                ));
-            }
+            faults.extend(listener(listen).err());
         }
         if self.sip.listen.is_empty() {
             faults.push(Fault::new("[sip] listen", "empty", "write at least udp://0.0.0.0:5060"));
@@ -130,13 +126,7 @@ impl Config {
                     "name each trunk differently",
                 ));
             }
-            if !trunk.uri.starts_with("sip:") {
-                faults.push(Fault::new(
-                    "[[trunk]] uri",
-                    format!("\"{}\"", trunk.uri),
-                    "write sip:host:port;transport=udp (or tcp)",
-                ));
-            }
+            faults.extend(trunk.next_hop().err());
             if !self.xmpp.component.iter().any(|c| c.domain.eq_ignore_ascii_case(&trunk.domain)) {
                 faults.push(Fault::new(
                     "[[trunk]] domain",
@@ -198,13 +188,29 @@ fn repeated<'a>(texts: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
     texts.filter(|text| !seen.insert(text.to_lowercase())).collect()
 }
 
-/// `udp://127.0.0.1:5060` as (is it TCP, address).
-#[must_use]
-pub fn parse_listen(listen: &str) -> Option<(bool, SocketAddr)> {
-    match listen.split_once("://")? {
-        ("udp", address) => Some((false, address.parse().ok()?)),
-        ("tcp", address) => Some((true, address.parse().ok()?)),
-        _ => None,
+/// Reads an entry of `[sip] listen`.
+fn listener(text: &str) -> Result<Listener, Fault> {
+    Listener::parse(text).map_err(|error| {
+        let trouble = with_error(text, &error);
+        Fault::new("[sip] listen", trouble, "write udp://address:port or tcp://address:port")
+    })
+}
+
+/// Shows a value with the fault of its transport, unless the remedy says all.
+fn with_error(value: &str, error: &TransportError) -> String {
+    match error {
+        TransportError::Malformed => format!("\"{value}\""),
+        error => format!("\"{value}\": {error}"),
+    }
+}
+
+impl SipConfig {
+    /// Reads the addresses to listen at.
+    ///
+    /// # Errors
+    /// A [`Fault`] naming the first that cannot be served.
+    pub fn listeners(&self) -> Result<Vec<Listener>, Fault> {
+        self.listen.iter().map(|text| listener(text)).collect()
     }
 }
 
@@ -242,6 +248,17 @@ impl RelayConfig {
 }
 
 impl TrunkConfig {
+    /// Reads the next hop of its calls.
+    ///
+    /// # Errors
+    /// A [`Fault`] naming a URI that is none, or a transport that is not built.
+    pub fn next_hop(&self) -> Result<NextHop, Fault> {
+        NextHop::parse(&self.uri).map_err(|error| {
+            let trouble = with_error(&self.uri, &error);
+            Fault::new("[[trunk]] uri", trouble, "write sip:host:port;transport=udp (or tcp)")
+        })
+    }
+
     /// Networks whose calls are taken without digest: address and prefix length.
     ///
     /// # Errors

@@ -28,6 +28,8 @@ pub const NETWORK: &str = "^[0-9A-Fa-f.:]+(/[0-9]{1,3})?$";
 pub const CALLER: &str = "^([*]|[^@/:* \t]+)$";
 /// A number that can be dialled.
 pub const NUMBER: &str = "[0-9]";
+/// URI of a trunk, by a transport that is built.
+pub const TRUNK_URI: &str = "^sip:[^;?]+(;(lr|transport=([uU][dD][pP]|[tT][cC][pP])))*$";
 /// A bare JID.
 pub const JID: &str = "^[^@]+@[^@/: \t]+$";
 /// `first-last`.

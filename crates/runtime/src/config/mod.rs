@@ -8,7 +8,7 @@ mod given;
 pub mod load;
 mod schema;
 
-pub use check::parse_listen;
+pub use address::transport::{Listener, NextHop, Transport};
 pub use load::Fault;
 
 use schemars::JsonSchema;
@@ -192,8 +192,8 @@ pub struct TrunkConfig {
     /// Name of the trunk
     #[schemars(example = &"pbx", length(min = 1))]
     pub name: String,
-    /// Where its calls go
-    #[schemars(example = "sip:127.0.0.1:5070;transport=udp", regex(pattern = "^sip:"))]
+    /// URI that its calls go to, by udp or tcp
+    #[schemars(example = "sip:127.0.0.1:5070;transport=udp", regex(pattern = form::TRUNK_URI))]
     pub uri: String,
     /// Component domain that it serves
     #[schemars(example = "sip.example.net", regex(pattern = form::DOMAIN))]

@@ -104,8 +104,9 @@ impl SipUri {
     }
 }
 
-/// Reads host and port; IPv6 only in brackets (RFC 5118 §4.1), three colons in a row are forgiven (§4.10).
-pub(crate) fn host_port(text: &str) -> Option<(String, Option<u16>)> {
+/// Reads `host:port`; IPv6 only in brackets (RFC 5118 §4.1), three colons in a row are forgiven (§4.10).
+#[must_use]
+pub fn host_port(text: &str) -> Option<(String, Option<u16>)> {
     let (host, port) = if let Some(rest) = text.strip_prefix('[') {
         let (host, rest) = rest.split_once(']')?;
         let mended = host.replace(":::", "::");
@@ -176,7 +177,11 @@ impl fmt::Display for SipUri {
     }
 }
 
-pub(crate) fn write_host(f: &mut fmt::Formatter<'_>, host: &str, port: Option<u16>) -> fmt::Result {
+/// Writes `host:port`, IPv6 in brackets.
+///
+/// # Errors
+/// Those of the formatter.
+pub fn write_host(f: &mut fmt::Formatter<'_>, host: &str, port: Option<u16>) -> fmt::Result {
     if host.contains(':') { write!(f, "[{host}]") } else { f.write_str(host) }?;
     port.iter().try_for_each(|port| write!(f, ":{port}"))
 }
@@ -247,7 +252,9 @@ impl fmt::Display for NameAddr {
     }
 }
 
-pub(crate) fn is_token(c: u8) -> bool {
+/// Returns true for an octet of a token (RFC 3261 §25.1).
+#[must_use]
+pub fn is_token(c: u8) -> bool {
     c.is_ascii_alphanumeric() || b"-.!%*_+`'~".contains(&c)
 }
 
@@ -270,7 +277,8 @@ fn unescape(text: &str) -> String {
 }
 
 /// Splits `value;name=value;name`, where values may be quoted.
-pub(crate) fn split_params(text: &str) -> (&str, Vec<Parameter>) {
+#[must_use]
+pub fn split_params(text: &str) -> (&str, Vec<Parameter>) {
     let (mut cuts, mut quoted, mut escaped) = (vec![], false, false);
     for (at, c) in text.bytes().enumerate() {
         match c {
