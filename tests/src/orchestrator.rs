@@ -5,13 +5,12 @@
 //! order that lanes allow, lose an order, or drop the whole orchestrator between save and perform. Several may share a store.
 
 use crate::{Fault, fault};
-use orchestrator::calls::{admit, is_over};
+use orchestrator::calls::admit;
 use orchestrator::queue::{QueueHandle, Queues};
+use orchestrator::records::is_over;
 use orchestrator::runner::{Loaded, Runner, Step, expired};
-use orchestrator::{Lane, lane};
-use session::Entry;
-use session::Machine;
-use session::call::{Call, Effect, Event, Placement};
+use session::call::{Call, Effect, Event, Lane, Placement};
+use session::{Entry, Machine, StoredEffect};
 use signal::{EffectId, End, Heard, LegId, LegRef, LegState, RecordId, Said, Say, Time, Verdict};
 use std::collections::{BTreeMap, VecDeque};
 use std::pin::pin;
@@ -29,7 +28,7 @@ const LEASE_MS: u64 = 2_000;
 /// One orchestrator.
 pub struct Orchestrator {
     runner: Runner,
-    queues: Queues,
+    queues: Queues<Call>,
     busy: BTreeMap<RecordId, Work>,
     decisions: VecDeque<Decision>,
 }
@@ -61,7 +60,7 @@ pub struct Order {
 
 /// A batch that is being performed.
 struct Work {
-    queue: QueueHandle,
+    queue: QueueHandle<Call>,
     record: Arc<Loaded<Call>>,
     waiting: Vec<Entry<Effect>>,
     states: BTreeMap<LegId, LegState>,
@@ -246,8 +245,8 @@ impl Orchestrator {
     /// The record cannot be read or stored.
     pub fn failed(&mut self, id: EffectId, now: Time) -> Result<(), Fault> {
         if let Some(work) = self.busy.get_mut(&id.record) {
-            let stuck = work.waiting.iter().find(|entry| entry.id == id).map(|entry| lane(&entry.effect));
-            work.waiting.retain(|entry| Some(lane(&entry.effect)) != stuck);
+            let stuck = work.waiting.iter().find(|entry| entry.id == id).map(|entry| entry.effect.lane());
+            work.waiting.retain(|entry| Some(entry.effect.lane()) != stuck);
         }
         self.finish(id.record, now)
     }
@@ -323,15 +322,15 @@ impl Orchestrator {
         }
     }
 
-    fn enqueue(&mut self, queue: QueueHandle, loaded: Loaded<Call>) {
+    fn enqueue(&mut self, queue: QueueHandle<Call>, loaded: Loaded<Call>) {
         if queue.put(Arc::new(loaded)) {
             self.begin(queue);
         }
     }
 
-    fn begin(&mut self, queue: QueueHandle) {
+    fn begin(&mut self, queue: QueueHandle<Call>) {
         let Some((record, waiting)) = queue.take() else { return };
-        let tried = waiting.iter().map(|entry| (entry.id, lane(&entry.effect))).collect();
+        let tried = waiting.iter().map(|entry| (entry.id, entry.effect.lane())).collect();
         let work = Work {
             queue,
             record: record.clone(),
@@ -358,7 +357,7 @@ impl Work {
     fn heads(&self) -> impl Iterator<Item = EffectId> {
         let mut lanes = vec![];
         let head = |entry: &&Entry<Effect>| {
-            let lane = lane(&entry.effect);
+            let lane = entry.effect.lane();
             let first = !lanes.contains(&lane);
             lanes.push(lane);
             first

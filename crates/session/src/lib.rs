@@ -13,11 +13,13 @@ pub use outbox::{Entry, Outbox, StoredEffect};
 use signal::{RecordKind, Stored, Time};
 
 /// A record that decides (architecture §4).
-pub trait Machine: Stored + Clone {
+pub trait Machine: Stored + Clone + Send + Sync + 'static {
     /// Kind of its records.
     const KIND: RecordKind;
+    /// Event of a deadline that has passed.
+    const DEADLINE: Self::Event;
     /// Event of the record.
-    type Event: Clone;
+    type Event: Clone + Send + Sync;
     /// Effect of a decision.
     type Effect: StoredEffect;
 

@@ -5,13 +5,19 @@ use signal::{EffectId, RecordId, Stored, Time};
 use std::ops::{Deref, DerefMut};
 
 /// Effect of a machine, as its outbox stores it.
-pub trait StoredEffect: Clone + Encode<()> + for<'b> Decode<'b, ()> {
+pub trait StoredEffect: Clone + Encode<()> + for<'b> Decode<'b, ()> + Send + Sync + 'static {
+    /// Lane: effects of one lane are performed in order, those of different lanes side by side.
+    type Lane: Copy + Ord + Send;
+
     /// Name of the outbox in errors.
     const NAME: &'static str;
     /// Version that is written; every change of the layout raises it.
     const VERSION: u16;
     /// Oldest version that is read.
     const OLDEST: u16;
+
+    /// Returns the lane of the effect.
+    fn lane(&self) -> Self::Lane;
 }
 
 /// Effects that are still to be performed, in order.

@@ -1,18 +1,18 @@
 //! Calls: what edges, relays and deadlines bring, committed and then performed.
 
 use crate::gather::Gather;
-use crate::perform::{Performed, Performer, lane};
-use crate::queue::{QueueHandle, Queues};
+use crate::perform::Performer;
+use crate::queue::QueueHandle;
+use crate::records::Records;
 use crate::relays::{Failure, Relays};
-use crate::runner::{Loaded, Runner, Step, expired};
+use crate::runner::{Loaded, Runner, Step};
 use crate::view::{CallView, EndView};
 use anyhow::Result;
-use session::Machine;
 use session::call::{Admission, Call, Event, MediaEvent, RelaySession};
-use signal::{End, Heard, LegId, LegRef, Reason, RecordId, Time, Verdict};
+use signal::{End, Heard, LegId, LegRef, Reason, RecordId, Verdict};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, mpsc};
 use tracing::{Instrument, Span, debug, error, info_span, warn};
 
 mod relocate;
@@ -24,17 +24,12 @@ pub use relocate::Relocation;
 pub struct Calls(Arc<Inner>);
 
 struct Inner {
-    runner: Runner,
-    queues: Queues,
+    records: Records<Call, Performer>,
     gather: Gather,
     relays: Relays,
-    performer: Performer,
     releasing: Arc<Semaphore>,
-    now: fn() -> Time,
 }
 
-/// What is left to be performed of an ended call, such as a fact that the bus does not take, keeps its record for this long.
-const OUTBOX_MS: u64 = 3_600_000;
 /// Relay sessions that nobody may need are given back after this: whoever places the same call has stored it by then.
 const RELEASE_AFTER: Duration = Duration::from_secs(5);
 const RELEASE_TRIES: usize = 6;
@@ -42,37 +37,36 @@ const RELEASE_TRIES: usize = 6;
 const RELEASING: usize = 1_024;
 
 impl Calls {
-    /// Puts the parts together.
+    /// Puts the parts together. Calls that come by `lost` have lost their relay session and are relocated, or end.
     #[must_use]
     pub fn new(
-        runner: Runner,
+        records: Records<Call, Performer>,
         gather: Gather,
         relays: Relays,
-        performer: Performer,
-        now: fn() -> Time,
+        mut lost: mpsc::Receiver<(RecordId, RelaySession)>,
     ) -> Calls {
         let releasing = Arc::new(Semaphore::new(RELEASING));
-        Calls(Arc::new(Inner {
-            runner,
-            queues: Queues::default(),
-            gather,
-            relays,
-            performer,
-            releasing,
-            now,
-        }))
+        let calls = Calls(Arc::new(Inner { records, gather, relays, releasing }));
+        let weak = Arc::downgrade(&calls.0);
+        tokio::spawn(async move {
+            while let Some((call, from)) = lost.recv().await {
+                let Some(inner) = weak.upgrade() else { return };
+                tokio::spawn(async move { Calls(inner).relocate_or_end(call, from).await });
+            }
+        });
+        calls
     }
 
-    /// Where records are.
+    /// Returns the runner, for reads and for what is kept beside the records.
     #[must_use]
     pub fn runner(&self) -> &Runner {
-        &self.0.runner
+        self.0.records.runner()
     }
 
     /// Calls with something on its way here.
     #[must_use]
     pub fn busy(&self) -> usize {
-        self.0.queues.busy()
+        self.0.records.busy()
     }
 
     /// An edge heard something: the verdict says *committed* only once it is stored.
@@ -93,19 +87,21 @@ impl Calls {
 
     async fn hear(&self, heard: Heard, span: Span) -> Result<Verdict> {
         let call = heard.leg.record;
-        let queue = self.0.queues.open(call);
+        let queue = self.0.records.queue(call);
         let _held = queue.commit.lock().await;
-        let mut answer = self.commit(call, &queue, |loaded| admit(loaded, &heard)).await?;
+        let mut answer = self.0.records.commit(call, &queue, |loaded| admit(loaded, &heard)).await?;
         if answer.is_none() && heard.opening.is_some() {
             answer = match self.place(heard.clone(), span, &queue).await? {
                 Placed::Here(verdict) => Some(verdict),
-                Placed::Elsewhere => self.commit(call, &queue, |loaded| admit(loaded, &heard)).await?,
+                Placed::Elsewhere => {
+                    self.0.records.commit(call, &queue, |loaded| admit(loaded, &heard)).await?
+                }
             };
         }
         Ok(answer.unwrap_or(Verdict::Gone))
     }
 
-    async fn place(&self, heard: Heard, span: Span, queue: &QueueHandle) -> Result<Placed> {
+    async fn place(&self, heard: Heard, span: Span, queue: &QueueHandle<Call>) -> Result<Placed> {
         let (id, event) = (heard.leg.record, heard.event);
         let trace = runtime::trace::parent_of(&span);
         let verdict = Verdict::Committed { revision: heard.base + 1, trace: trace.clone() };
@@ -121,12 +117,12 @@ impl Calls {
         };
         metrics::counter!("tandem_calls_placed_total").increment(1);
         let session = placement.allocation.session.clone();
-        let now = (self.0.now)();
+        let now = self.0.records.now();
         let placed = match Call::place(placement, now) {
             Err(end) => refused(id, end),
-            Ok((call, effects)) => match self.0.runner.create(id, call, effects, now).await {
+            Ok((call, effects)) => match self.0.records.runner().create(id, call, effects, now).await {
                 Ok(Ok(loaded)) => {
-                    self.enqueue(id, queue, loaded);
+                    self.0.records.enqueue(queue, loaded);
                     return Ok(Placed::Here(verdict));
                 }
                 // The same relay gave both of us the same session: it is in use.
@@ -141,7 +137,7 @@ impl Calls {
                     if let Some(loaded) = found
                         && loaded.machine.leg(LegId(0)).is_some_and(|leg| leg.events.contains(&event))
                     {
-                        self.enqueue(id, queue, loaded);
+                        self.0.records.enqueue(queue, loaded);
                         return Ok(Placed::Here(verdict));
                     }
                     self.release_later(id, vec![session], trace);
@@ -160,7 +156,7 @@ impl Calls {
     async fn stored(&self, call: RecordId) -> Option<Loaded<Call>> {
         for pause in [0, 200, 400] {
             tokio::time::sleep(Duration::from_millis(pause)).await;
-            if let Ok(found) = self.0.runner.load::<Call>(call).await {
+            if let Ok(found) = self.0.records.runner().load::<Call>(call).await {
                 return found;
             }
         }
@@ -175,7 +171,7 @@ impl Calls {
         tokio::spawn(async move {
             for _ in 0..RELEASE_TRIES {
                 tokio::time::sleep(RELEASE_AFTER).await;
-                let Ok(found) = calls.0.runner.load::<Call>(call).await else { continue };
+                let Ok(found) = calls.0.records.runner().load::<Call>(call).await else { continue };
                 let in_use = found.and_then(|loaded| loaded.machine.relay);
                 let mut left = vec![];
                 for session in sessions.drain(..).filter(|session| in_use.as_ref() != Some(session)) {
@@ -194,7 +190,7 @@ impl Calls {
 
     /// The leg as recorded.
     pub async fn recall(&self, leg: LegRef) -> Verdict {
-        match self.0.runner.load::<Call>(leg.record).await {
+        match self.0.records.runner().load::<Call>(leg.record).await {
             Ok(Some(loaded)) => loaded.machine.state(leg.leg).map_or(Verdict::Gone, Verdict::Leg),
             Ok(None) => Verdict::Gone,
             Err(error) => {
@@ -209,14 +205,14 @@ impl Calls {
     /// # Errors
     /// It could not be committed; the relay must tell it again.
     pub async fn media(&self, call: RecordId, leg: LegId, event: MediaEvent, relay: &str) -> Result<bool> {
-        let queue = self.0.queues.open(call);
+        let queue = self.0.records.queue(call);
         let _held = queue.commit.lock().await;
         // What a relay sees that the call has left is no matter of the call's.
         let step = |loaded: &Loaded<Call>| match &loaded.machine.relay {
             Some(session) if session.instance != relay => Step::Leave(()),
             _ => Step::Decide { events: vec![Event::Media(leg, event)], done: vec![], answer: () },
         };
-        Ok(self.commit(call, &queue, step).await?.is_some())
+        Ok(self.0.records.commit(call, &queue, step).await?.is_some())
     }
 
     /// Calls as operators see them, at most `limit`; those that ended in the last minute are still among them.
@@ -225,7 +221,7 @@ impl Calls {
     /// The store does not answer.
     pub async fn list(&self, limit: usize) -> Result<Vec<CallView>> {
         let mut views = vec![];
-        for id in self.0.runner.store().list("call", limit).await? {
+        for id in self.0.records.runner().store().list("call", limit).await? {
             let Some(id) = RecordId::parse(&id) else { continue };
             views.extend(self.load(id).await?.map(|call| CallView::of(&call)));
         }
@@ -249,108 +245,23 @@ impl Calls {
     }
 
     async fn load(&self, id: RecordId) -> Result<Option<Call>> {
-        Ok(self.0.runner.load::<Call>(id).await?.map(|loaded| loaded.machine))
+        Ok(self.0.records.runner().load::<Call>(id).await?.map(|loaded| loaded.machine))
     }
 
     /// An operator ends a call. False: there is none, or it could not be committed.
     pub async fn hang_up(&self, call: RecordId) -> bool {
-        self.event(call, Event::HangUp(Reason::Normal)).await.unwrap_or_else(|error| {
+        self.0.records.event(call, Event::HangUp(Reason::Normal)).await.unwrap_or_else(|error| {
             error!(%error, call.id = %call, "an event could not be committed");
             false
         })
     }
 
-    async fn event(&self, call: RecordId, event: Event) -> Result<bool> {
-        let queue = self.0.queues.open(call);
-        let _held = queue.commit.lock().await;
-        let step = |_: &Loaded<Call>| Step::Decide { events: vec![event.clone()], done: vec![], answer: () };
-        Ok(self.commit(call, &queue, step).await?.is_some())
-    }
-
-    /// A record is due: its deadline has passed, or its outbox was left behind by an orchestrator that died.
+    /// Processes a call whose deadline has passed, or whose outbox was left behind by an orchestrator that died.
+    ///
+    /// # Errors
+    /// The store does not answer.
     pub async fn due(&self, call: RecordId) -> Result<()> {
-        let queue = self.0.queues.open(call);
-        let _held = queue.commit.lock().await;
-        self.process_due(call, &queue).await
-    }
-
-    async fn process_due(&self, call: RecordId, queue: &QueueHandle) -> Result<()> {
-        let now = (self.0.now)();
-        let Some(loaded) = self.0.runner.load::<Call>(call).await? else {
-            // It vanished by itself and left its deadline behind.
-            self.0.runner.forget::<Call>(call, 0).await?;
-            return Ok(());
-        };
-        if is_over(&loaded, now) {
-            self.0.runner.forget::<Call>(call, loaded.version).await?;
-            return Ok(());
-        }
-        let expired = expired(&loaded.machine, now);
-        self.enqueue(call, queue, loaded);
-        if expired {
-            self.commit(call, queue, |_| Step::Decide {
-                events: vec![Event::Deadline],
-                done: vec![],
-                answer: (),
-            })
-            .await?;
-        }
-        Ok(())
-    }
-
-    /// One step on the record, under the queue's commit lock; what follows is put on the queue. `None`: no such call.
-    async fn commit<A>(
-        &self,
-        call: RecordId,
-        queue: &QueueHandle,
-        step: impl FnMut(&Loaded<Call>) -> Step<Event, A>,
-    ) -> Result<Option<A>> {
-        let last = queue.latest();
-        let Some(outcome) = self.0.runner.step(call, last.as_deref(), self.0.now, step).await? else {
-            return Ok(None);
-        };
-        if let Some(loaded) = outcome.stored {
-            self.enqueue(call, queue, loaded);
-        }
-        Ok(Some(outcome.answer))
-    }
-
-    fn enqueue(&self, call: RecordId, queue: &QueueHandle, loaded: Loaded<Call>) {
-        if queue.put(Arc::new(loaded)) {
-            let (calls, queue) = (self.clone(), queue.clone());
-            tokio::spawn(async move { calls.work(call, queue).await });
-        }
-    }
-
-    /// The performer of one queue: performs what waits and commits what came of it, until nothing waits.
-    async fn work(&self, call: RecordId, queue: QueueHandle) {
-        while let Some((record, batch)) = queue.take() {
-            let tried: Vec<_> = batch.iter().map(|entry| (entry.id, lane(&entry.effect))).collect();
-            let performed = self.0.performer.perform(&record, batch).await;
-            if let Err(error) = self.clear_outbox(call, &queue, &performed).await {
-                error!(%error, call.id = %call, "effects stay in the record");
-            }
-            queue.tried(&tried, &performed.done);
-            if let Some(from) = performed.lost {
-                let calls = self.clone();
-                tokio::spawn(async move { calls.relocate_or_end(call, from).await });
-            }
-        }
-    }
-
-    /// What was performed leaves the outbox, and the call hears what came of it.
-    async fn clear_outbox(&self, call: RecordId, queue: &QueueHandle, performed: &Performed) -> Result<()> {
-        if performed.done.is_empty() && performed.events.is_empty() {
-            return Ok(());
-        }
-        let _held = queue.commit.lock().await;
-        self.commit(call, queue, |_| Step::Decide {
-            events: performed.events.clone(),
-            done: performed.done.clone(),
-            answer: (),
-        })
-        .await
-        .map(drop)
+        self.0.records.process_due(call).await
     }
 }
 
@@ -362,13 +273,6 @@ pub fn admit(loaded: &Loaded<Call>, heard: &Heard) -> Step<Event, Verdict> {
         }
         Admission::Leave(answer) => Step::Leave(answer),
     }
-}
-
-/// Returns true if a record may be forgotten: its machine has finished, and nothing that could still be performed waits.
-pub fn is_over(loaded: &Loaded<Call>, now: Time) -> bool {
-    let waits =
-        !loaded.outbox.is_empty() && loaded.machine.ended.is_some_and(|ended| now.since(ended) < OUTBOX_MS);
-    loaded.machine.finished(now) && !waits
 }
 
 /// What became of a call that was to be placed.

@@ -8,13 +8,13 @@ pub mod calls;
 mod gather;
 mod perform;
 pub mod queue;
+pub mod records;
 mod relay_monitor;
 mod relays;
 pub mod runner;
 mod serve;
 pub mod view;
 
-pub use perform::{Lane, lane};
 pub use relays::Dial;
 
 use anyhow::{Context, Result};
@@ -29,6 +29,8 @@ use store::{Key, Store};
 
 /// After a drain, effects on their way get this long.
 const FINISH: Duration = Duration::from_secs(5);
+/// Most calls without a relay that wait for their relocation to begin.
+const LOST: usize = 4_096;
 /// How often readiness is looked at.
 const HEALTH: Duration = Duration::from_millis(500);
 
@@ -46,9 +48,11 @@ pub async fn run(config: Config, bus: Bus, store: Store, dial: Dial, drain: Drai
     let relays = relays::Relays::new(directory, dial, pass, wanted);
     let gather = gather::Gather::new(&config)?;
     let instances = Arc::new(Directory::watch(&bus, "*").await.context("cannot watch the instances")?);
-    let performer = perform::Performer::new(bus.clone(), relays.clone(), instances.clone(), now);
+    let (lost, relocated) = tokio::sync::mpsc::channel(LOST);
+    let performer = perform::Performer::new(bus.clone(), relays.clone(), instances.clone(), lost, now);
     let trunks = Arc::new(config.trunk.clone());
-    let calls = Calls::new(runner::Runner::new(store), gather, relays.clone(), performer, now);
+    let records = records::Records::new(runner::Runner::new(store), performer, now);
+    let calls = Calls::new(records, gather, relays.clone(), relocated);
     let queue = admin::AdminState { calls: calls.clone(), instances, bus: bus.clone(), trunks };
     runtime::admin::mount(admin::routes(queue));
     let card = InstanceInfo {

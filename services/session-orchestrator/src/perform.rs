@@ -3,6 +3,7 @@
 //! Orders to one leg, and orders to the relay of one end, keep their order; different lanes go side by side. What cannot be performed now
 //! stays in the record and is tried again by the deadline.
 
+use crate::records::{Perform, Performed};
 use crate::relays::{Failure, Relays};
 use crate::runner::Loaded;
 use crate::view::EndView;
@@ -10,13 +11,14 @@ use bus::directory::Directory;
 use bus::{Bus, BusError, Message};
 use proto::v1::EndStatistics;
 use proto::wire::WireFormat;
-use session::Entry;
-use session::call::{Call, Connect, Effect, Event, Fact, RelaySession, Renewal};
+use session::call::{Call, Connect, Effect, Event, Fact, Lane, RelaySession, Renewal};
+use session::{Entry, StoredEffect};
 use signal::media::Ice;
-use signal::{EffectId, LegId, LegState, Protocol, Said, Say, Signal, Time, subjects};
+use signal::{EffectId, LegId, LegState, Protocol, RecordId, Said, Say, Signal, Time, subjects};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::mpsc;
 use tracing::{Instrument, info_span, warn};
 
 /// How long an edge may take to say something.
@@ -29,19 +31,17 @@ const OPEN_BY_MS: u64 = 4_000;
 /// An order that nobody took by then is given up.
 const GIVE_UP_MS: u64 = 60_000;
 
-/// What came of some effects.
+/// Outcome of some effects of a call.
 #[derive(Default)]
-pub struct Performed {
-    /// They leave the outbox.
-    pub done: Vec<EffectId>,
-    /// What the call hears of it.
-    pub events: Vec<Event>,
-    /// This relay does not have the session any more.
-    pub lost: Option<RelaySession>,
+struct Outcome {
+    done: Vec<EffectId>,
+    events: Vec<Event>,
+    /// Relay that does not have the session any more.
+    lost: Option<RelaySession>,
 }
 
-impl Performed {
-    /// An end answers with this ICE; the call hears it where it is news.
+impl Outcome {
+    /// Notes the ICE that an end answers with, if the call does not know it.
     fn renew(&mut self, call: &Call, leg: LegId, content: u16, told: Option<Ice>) {
         let news = told.filter(|told| ice(call, leg, content).is_none_or(|known| known.ufrag != told.ufrag));
         if let (Some(told), Some(relay)) = (news, &call.relay) {
@@ -49,70 +49,71 @@ impl Performed {
         }
     }
 
-    /// What the relay answered to `asked`, or told unasked.
+    /// Notes the relay's answer to `asked`, or its unasked news.
     fn renewed(&mut self, leg: LegId, relay: &RelaySession, asked: &[Connect], ends: Vec<(u16, Ice)>) {
         let theirs = asked.iter().map(Connect::ufrag).collect();
         self.events.push(Event::Renewed(leg, Renewal { relay: relay.clone(), theirs, ends }));
     }
 }
 
-/// What the peer of an end knows of its ICE.
+/// Returns the ICE that the peer of an end was told.
 fn ice(call: &Call, leg: LegId, content: u16) -> Option<&Ice> {
     Some(&call.leg(leg)?.ends.get(usize::from(content))?.ice)
 }
 
-/// Performs effects.
+/// Performs the effects of calls.
 #[derive(Clone)]
 pub struct Performer {
     bus: Bus,
     relays: Relays,
     instances: Arc<Directory>,
+    lost: mpsc::Sender<(RecordId, RelaySession)>,
     now: fn() -> Time,
 }
 
-/// Effects of one lane keep their order.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Lane {
-    /// What is said to one leg.
-    Leg(LegId),
-    /// What the relay is told of one end.
-    Media(LegId),
-    /// What it is told of the session.
-    Relay,
-    /// What is told to whoever listens.
-    Facts,
-}
-
-impl Performer {
-    /// Over this bus, these relays and the edges of this directory.
-    #[must_use]
-    pub fn new(bus: Bus, relays: Relays, instances: Arc<Directory>, now: fn() -> Time) -> Performer {
-        Performer { bus, relays, instances, now }
-    }
-
-    /// Performs a batch of `record`, as it stood when the batch was taken.
-    pub async fn perform(&self, record: &Arc<Loaded<Call>>, batch: Vec<Entry<Effect>>) -> Performed {
+impl Perform<Call> for Performer {
+    async fn perform(&self, record: &Arc<Loaded<Call>>, batch: Vec<Entry<Effect>>) -> Performed<Event> {
         let mut lanes: BTreeMap<Lane, Vec<Entry<Effect>>> = BTreeMap::new();
         for entry in batch {
-            lanes.entry(lane(&entry.effect)).or_default().push(entry);
+            lanes.entry(entry.effect.lane()).or_default().push(entry);
         }
         let mut running = tokio::task::JoinSet::new();
         for lane in lanes.into_values() {
             let (performer, record) = (self.clone(), record.clone());
             running.spawn(async move { performer.lane(&record.machine, lane).await });
         }
-        let mut performed = Performed::default();
+        let (mut performed, mut lost) = (Performed::default(), None);
         while let Some(lane) = running.join_next().await {
             let Ok(lane) = lane else { continue };
             performed.done.extend(lane.done);
             performed.events.extend(lane.events);
-            performed.lost = performed.lost.or(lane.lost);
+            lost = lost.or(lane.lost);
+        }
+        if let Some(from) = lost
+            && self.lost.send((record.machine.id, from)).await.is_err()
+        {
+            warn!(call.id = %record.machine.id, "a lost relay session is left to the monitor");
         }
         performed
     }
+}
 
-    async fn lane(&self, call: &Call, lane: Vec<Entry<Effect>>) -> Performed {
-        let mut performed = Performed::default();
+impl Performer {
+    /// Creates a performer over this bus, these relays and the edges of this directory. Calls whose relay has lost their session go
+    /// to `lost`.
+    #[must_use]
+    pub fn new(
+        bus: Bus,
+        relays: Relays,
+        instances: Arc<Directory>,
+        lost: mpsc::Sender<(RecordId, RelaySession)>,
+        now: fn() -> Time,
+    ) -> Performer {
+        Performer { bus, relays, instances, lost, now }
+    }
+
+    async fn lane(&self, call: &Call, lane: Vec<Entry<Effect>>) -> Outcome {
+        let mut performed = Outcome::default();
         // What an edge said moves the leg on; the next order of this lane builds on it.
         let mut states: BTreeMap<LegId, LegState> = BTreeMap::new();
         for entry in lane {
@@ -223,7 +224,7 @@ impl Performer {
         call: &Call,
         entry: &Entry<Effect>,
         effect: &Effect,
-        performed: &mut Performed,
+        performed: &mut Outcome,
     ) -> bool {
         let span = info_span!("call.media", otel.name = effect.name(), call.id = %call.id);
         runtime::trace::adopt(&span, &call.trace);
@@ -355,21 +356,7 @@ fn count(fact: &Fact) {
     }
 }
 
-/// The lane of an effect.
-pub fn lane(effect: &Effect) -> Lane {
-    match effect {
-        Effect::Say { leg, .. } => Lane::Leg(*leg),
-        Effect::Connect(Connect { leg, .. })
-        | Effect::Restart { leg, .. }
-        | Effect::Candidates { leg, .. }
-        | Effect::Play { leg, .. } => Lane::Media(*leg),
-        // An order that comes after it finds no session, and nobody is left to miss it.
-        Effect::Leave(_) | Effect::Release(_) | Effect::Probe => Lane::Relay,
-        Effect::Record(_) => Lane::Facts,
-    }
-}
-
-/// What every fact says.
+/// Returns the head that every fact has.
 fn fact_head(call: &Call, id: EffectId, at: Time) -> serde_json::Value {
     serde_json::json!({ "id": id.to_string(), "call": call.id.to_string(), "at_ms": at.0 })
 }

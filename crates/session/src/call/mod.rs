@@ -31,10 +31,38 @@ impl StoredEffect for Effect {
     const NAME: &'static str = "an outbox of a call";
     const VERSION: u16 = 3;
     const OLDEST: u16 = 3;
+    type Lane = Lane;
+
+    fn lane(&self) -> Lane {
+        match self {
+            Effect::Say { leg, .. } => Lane::Leg(*leg),
+            Effect::Connect(Connect { leg, .. })
+            | Effect::Restart { leg, .. }
+            | Effect::Candidates { leg, .. }
+            | Effect::Play { leg, .. } => Lane::Media(*leg),
+            // An order that comes after it finds no session, and nobody is left to miss it.
+            Effect::Leave(_) | Effect::Release(_) | Effect::Probe => Lane::Relay,
+            Effect::Record(_) => Lane::Facts,
+        }
+    }
+}
+
+/// Lane of a call's effects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Lane {
+    /// Signals said to one leg.
+    Leg(LegId),
+    /// Orders to the relay about the ends of one leg.
+    Media(LegId),
+    /// Orders to the relay about the session.
+    Relay,
+    /// Facts for billing and monitoring.
+    Facts,
 }
 
 impl Machine for Call {
     const KIND: RecordKind = RecordKind::Call;
+    const DEADLINE: Event = Event::Deadline;
     type Event = Event;
     type Effect = Effect;
 

@@ -46,8 +46,10 @@ impl Calls {
         span: &tracing::Span,
     ) -> Result<Relocation> {
         let name = call.to_string();
-        let (loaded, kept) =
-            tokio::join!(self.0.runner.load::<Call>(call), self.0.runner.store().kept(&from.instance, &name));
+        let (loaded, kept) = tokio::join!(
+            self.0.records.runner().load::<Call>(call),
+            self.0.records.runner().store().kept(&from.instance, &name)
+        );
         let (loaded, kept) = (loaded?, kept?);
         let Some(loaded) = loaded.filter(|loaded| is_at(&loaded.machine, from)) else {
             return Ok(Relocation::Elsewhere);
@@ -69,7 +71,7 @@ impl Calls {
         let Some(allocation) = allocation else { return Ok(Relocation::NoRelay) };
         let session = allocation.session.clone();
         let to = RelayChange { from: from.clone(), alive, allocation };
-        let queue = self.0.queues.open(call);
+        let queue = self.0.records.queue(call);
         let _held = queue.commit.lock().await;
         let step = |loaded: &Loaded<Call>| {
             if is_at(&loaded.machine, from) {
@@ -78,7 +80,7 @@ impl Calls {
                 Step::Leave(false)
             }
         };
-        if self.commit(call, &queue, step).await? == Some(true) {
+        if self.0.records.commit(call, &queue, step).await? == Some(true) {
             metrics::counter!("tandem_calls_moved_total", "relay" => if alive { "drained" } else { "lost" })
                 .increment(1);
             return Ok(Relocation::Moved);
@@ -104,7 +106,7 @@ impl Calls {
 
     /// The media of a call is lost: never in silence (R-RTP-16).
     pub async fn unreachable(&self, call: RecordId, from: &RelaySession) {
-        let queue = self.0.queues.open(call);
+        let queue = self.0.records.queue(call);
         let _held = queue.commit.lock().await;
         let step = |loaded: &Loaded<Call>| {
             if !is_at(&loaded.machine, from) {
@@ -114,7 +116,7 @@ impl Calls {
             let event = Event::Media(leg.map_or(LegId(0), |leg| leg.id), MediaEvent::Unreachable);
             Step::Decide { events: vec![event], done: vec![], answer: () }
         };
-        if let Err(error) = self.commit(call, &queue, step).await {
+        if let Err(error) = self.0.records.commit(call, &queue, step).await {
             error!(%error, call.id = %call, "an event could not be committed");
         }
     }
@@ -124,7 +126,7 @@ impl Calls {
     /// # Errors
     /// The store does not answer.
     pub async fn belongs(&self, call: RecordId, instance: &str) -> Result<bool> {
-        let loaded = self.0.runner.load::<Call>(call).await?;
+        let loaded = self.0.records.runner().load::<Call>(call).await?;
         Ok(loaded.is_some_and(|l| l.machine.relay.is_some_and(|relay| relay.instance == instance)))
     }
 
@@ -133,7 +135,7 @@ impl Calls {
     /// # Errors
     /// The store does not answer.
     pub async fn at(&self, call: RecordId, relay: &RelaySession) -> Result<bool> {
-        let loaded = self.0.runner.load::<Call>(call).await?;
+        let loaded = self.0.records.runner().load::<Call>(call).await?;
         Ok(loaded.is_some_and(|loaded| is_at(&loaded.machine, relay)))
     }
 }

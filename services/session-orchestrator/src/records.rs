@@ -1,0 +1,208 @@
+//! Records of one kind: events are committed one after another, effects are performed once they are stored. Generic over the machine.
+//!
+//! One rule: *load, decide, save, perform*. [`Runner`] does the first three, a [`Perform`] the last; a [`CommitQueue`] keeps the
+//! order within a record. A new kind of record brings a [`Machine`] and a [`Perform`], and nothing here changes.
+//!
+//! [`CommitQueue`]: crate::queue::CommitQueue
+
+use crate::queue::{QueueHandle, Queues};
+use crate::runner::{Loaded, Runner, Step, expired};
+use anyhow::Result;
+use session::{Entry, Machine, StoredEffect};
+use signal::{EffectId, RecordId, Time};
+use std::sync::Arc;
+use tracing::error;
+
+/// An effect that cannot be performed, such as a fact that the bus does not take, keeps a finished record for this long.
+const OUTBOX_MS: u64 = 3_600_000;
+
+/// Performs the effects of one kind of record.
+pub trait Perform<M: Machine>: Send + Sync + 'static {
+    /// Performs a batch of `record`, as it stood when the batch was taken. Effects of one lane keep their order; one that cannot
+    /// be performed now stays in the record, with those behind it in its lane.
+    fn perform(
+        &self,
+        record: &Arc<Loaded<M>>,
+        batch: Vec<Entry<M::Effect>>,
+    ) -> impl Future<Output = Performed<M::Event>> + Send;
+}
+
+/// Outcome of a batch of effects.
+#[derive(Debug)]
+pub struct Performed<E> {
+    /// Effects that leave the outbox.
+    pub done: Vec<EffectId>,
+    /// Events that follow from them.
+    pub events: Vec<E>,
+}
+
+impl<E> Default for Performed<E> {
+    fn default() -> Performed<E> {
+        Performed { done: vec![], events: vec![] }
+    }
+}
+
+/// Serves the records of one kind; clones share everything.
+pub struct Records<M: Machine, P>(Arc<Inner<M, P>>);
+
+struct Inner<M: Machine, P> {
+    runner: Runner,
+    queues: Queues<M>,
+    performer: P,
+    now: fn() -> Time,
+}
+
+impl<M: Machine, P> Clone for Records<M, P> {
+    fn clone(&self) -> Records<M, P> {
+        Records(self.0.clone())
+    }
+}
+
+impl<M: Machine, P: Perform<M>> Records<M, P> {
+    /// Creates the service of one kind.
+    #[must_use]
+    pub fn new(runner: Runner, performer: P, now: fn() -> Time) -> Records<M, P> {
+        Records(Arc::new(Inner { runner, queues: Queues::default(), performer, now }))
+    }
+
+    /// Returns the runner, for reads and for what is kept beside the records.
+    #[must_use]
+    pub fn runner(&self) -> &Runner {
+        &self.0.runner
+    }
+
+    /// Returns the time.
+    #[must_use]
+    pub fn now(&self) -> Time {
+        (self.0.now)()
+    }
+
+    /// Returns the number of records with something under way here.
+    #[must_use]
+    pub fn busy(&self) -> usize {
+        self.0.queues.busy()
+    }
+
+    /// Loads a record.
+    ///
+    /// # Errors
+    /// The store does not answer, or the record is of a newer version.
+    pub async fn load(&self, id: RecordId) -> Result<Option<M>> {
+        Ok(self.0.runner.load::<M>(id).await?.map(|loaded| loaded.machine))
+    }
+
+    /// Returns the queue of a record; its lock orders commits.
+    #[must_use]
+    pub fn queue(&self, id: RecordId) -> QueueHandle<M> {
+        self.0.queues.open(id)
+    }
+
+    /// Decides on an event. Returns false if there is no such record.
+    ///
+    /// # Errors
+    /// It could not be committed.
+    pub async fn event(&self, id: RecordId, event: M::Event) -> Result<bool> {
+        let step = |_: &Loaded<M>| Step::Decide { events: vec![event.clone()], done: vec![], answer: () };
+        Ok(self.step(id, step).await?.is_some())
+    }
+
+    /// Takes one step on a record, after those that are under way. `None`: there is no such record.
+    ///
+    /// # Errors
+    /// The store does not answer, the record is of a newer version, or others were faster every time.
+    pub async fn step<A>(
+        &self,
+        id: RecordId,
+        step: impl FnMut(&Loaded<M>) -> Step<M::Event, A>,
+    ) -> Result<Option<A>> {
+        let queue = self.queue(id);
+        let _held = queue.commit.lock().await;
+        self.commit(id, &queue, step).await
+    }
+
+    /// Takes one step under the queue's lock, which the caller holds.
+    ///
+    /// # Errors
+    /// As [`Records::step`].
+    pub async fn commit<A>(
+        &self,
+        id: RecordId,
+        queue: &QueueHandle<M>,
+        step: impl FnMut(&Loaded<M>) -> Step<M::Event, A>,
+    ) -> Result<Option<A>> {
+        let last = queue.latest();
+        let Some(outcome) = self.0.runner.step(id, last.as_deref(), self.0.now, step).await? else {
+            return Ok(None);
+        };
+        if let Some(loaded) = outcome.stored {
+            self.enqueue(queue, loaded);
+        }
+        Ok(Some(outcome.answer))
+    }
+
+    /// Has the effects of a record performed, as just stored.
+    pub fn enqueue(&self, queue: &QueueHandle<M>, loaded: Loaded<M>) {
+        if queue.put(Arc::new(loaded)) {
+            let (records, queue) = (self.clone(), queue.clone());
+            tokio::spawn(async move { records.work(queue).await });
+        }
+    }
+
+    /// Processes a record whose deadline has passed, or whose outbox was left behind by an orchestrator that died.
+    ///
+    /// # Errors
+    /// The store does not answer, or the record is of a newer version.
+    pub async fn process_due(&self, id: RecordId) -> Result<()> {
+        let queue = self.queue(id);
+        let _held = queue.commit.lock().await;
+        let now = self.now();
+        let Some(loaded) = self.0.runner.load::<M>(id).await? else {
+            // It vanished by itself and left its deadline behind.
+            self.0.runner.forget::<M>(id, 0).await?;
+            return Ok(());
+        };
+        if is_over(&loaded, now) {
+            self.0.runner.forget::<M>(id, loaded.version).await?;
+            return Ok(());
+        }
+        let expired = expired(&loaded.machine, now);
+        self.enqueue(&queue, loaded);
+        if expired {
+            let step = |_: &Loaded<M>| Step::Decide { events: vec![M::DEADLINE], done: vec![], answer: () };
+            self.commit(id, &queue, step).await?;
+        }
+        Ok(())
+    }
+
+    /// Performs what waits in one queue and commits what came of it, until nothing waits.
+    async fn work(&self, queue: QueueHandle<M>) {
+        while let Some((record, batch)) = queue.take() {
+            let tried: Vec<_> = batch.iter().map(|entry| (entry.id, entry.effect.lane())).collect();
+            let performed = self.0.performer.perform(&record, batch).await;
+            if let Err(error) = self.clear_outbox(&queue, &performed).await {
+                error!(%error, record = %queue.record(), "effects stay in the record");
+            }
+            queue.tried(&tried, &performed.done);
+        }
+    }
+
+    /// Takes performed effects out of the outbox, and has the record hear what came of them.
+    async fn clear_outbox(&self, queue: &QueueHandle<M>, performed: &Performed<M::Event>) -> Result<()> {
+        if performed.done.is_empty() && performed.events.is_empty() {
+            return Ok(());
+        }
+        let _held = queue.commit.lock().await;
+        self.commit(queue.record(), queue, |_| Step::Decide {
+            events: performed.events.clone(),
+            done: performed.done.clone(),
+            answer: (),
+        })
+        .await
+        .map(drop)
+    }
+}
+
+/// Returns true if a record may be forgotten: its machine has finished, and no effect waits that could still be performed.
+pub fn is_over<M: Machine>(loaded: &Loaded<M>, now: Time) -> bool {
+    loaded.machine.finished(now) && loaded.outbox.iter().all(|entry| now.since(entry.since) >= OUTBOX_MS)
+}
