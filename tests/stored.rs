@@ -11,7 +11,8 @@
 use minicbor::{Decode, Encode};
 use session::Outbox;
 use session::call::{Call, Effect};
-use signal::{LegId, Protocol, RecordId, Stored, StoredError, stored};
+use session::user::{self, Forward, Settings, User};
+use signal::{LegId, Protocol, RecordId, RecordKind, Stored, StoredError, Time, stored};
 use sip::dialog::Dialog;
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -83,6 +84,21 @@ fn records() -> Vec<(Call, Vec<Effect>)> {
     records
 }
 
+/// A user with every setting.
+fn user() -> (User, Vec<user::Effect>) {
+    let forward = Forward {
+        always: Some("2042".into()),
+        busy: Some("+49301234".into()),
+        no_answer: Some("nils@example.net".into()),
+        offline: Some("2043".into()),
+        no_answer_s: Some(20),
+    };
+    let settings =
+        Settings { do_not_disturb: true, forward, blocked: vec!["2044".into(), "x@example.org".into()] };
+    let id = RecordId { kind: RecordKind::User, hash: [7; 10] };
+    User::create(id, "rosa@example.net".into(), settings, Time(1_700_000_000_000))
+}
+
 /// Dialogs of one protocol, by leg and revision.
 fn dialogs(calls: &[(Call, Vec<Effect>)], protocol: Protocol) -> Vec<Vec<u8>> {
     let mut dialogs = BTreeMap::new();
@@ -107,6 +123,15 @@ fn octets_of_every_version_are_read() {
     bless::<Outbox<Effect>>("outbox", outboxes);
     bless::<Dialog>("dialog", dialogs(&records, Protocol::Sip).into_iter());
     bless::<Session>("session", dialogs(&records, Protocol::Xmpp).into_iter());
+    bless::<User>("user", [stored::encode(&user().0)].into_iter());
+    bless::<Outbox<user::Effect>>("user-outbox", {
+        let (user, effects) = user();
+        let mut outbox = Outbox::default();
+        outbox.add(user.id, 1, effects, user.changed);
+        [stored::encode(&outbox)].into_iter()
+    });
+    every_version_reads::<User>("user");
+    every_version_reads::<Outbox<user::Effect>>("user-outbox");
     every_version_reads::<Call>("call");
     every_version_reads::<Outbox<Effect>>("outbox");
     every_version_reads::<Dialog>("dialog");

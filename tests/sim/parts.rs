@@ -3,6 +3,7 @@
 use crate::random::Random;
 use media::{LocalEnd, Policy, Profile};
 use session::call::{Allocation, Call, Placement, RelaySession, Route};
+use session::user::Settings;
 use signal::media::{Codec, Direction, Fingerprint, Ice, Kind};
 use signal::{EventId, Heard, LegId, LegRef, Media, Opening, Party, Reason, RecordId, Signal, Time};
 
@@ -49,7 +50,7 @@ pub fn placement(random: &mut Random) -> Placement {
         ends: vec![vec![end(1)], vec![end(2)]],
         transcodes: able,
     };
-    Placement { heard, route, allocation, trace: String::new() }
+    Placement { heard, route, allocation, settings: Settings::default(), trace: String::new() }
 }
 
 /// A party's description of itself.

@@ -8,6 +8,7 @@ use crate::{Fault, fault, relays};
 use bytes::Bytes;
 use minidom::Element;
 use session::call::{Effect, Event, Placement, RelayChange, Route};
+use session::user::Settings;
 use signal::{Ask, EffectId, End, Heard, LegId, Opening, Protocol, RecordId, Said, Time, Verdict};
 use store::Store;
 
@@ -162,7 +163,13 @@ impl Gateway {
         let (plan, allocation) = (&self.plan, relays::allocation(self.relay, self.transcodes));
         let gather = |heard: Heard| {
             let opening = heard.opening.as_ref().ok_or(signal::Reason::BadRequest)?;
-            Ok(Placement { route: plan(opening)?, heard, allocation, trace: String::new() })
+            Ok(Placement {
+                route: plan(opening)?,
+                heard,
+                allocation,
+                settings: Settings::default(),
+                trace: String::new(),
+            })
         };
         let verdict = self.orchestrator.hear(heard.clone(), self.now, gather)?;
         if let Verdict::Refused(end) = &verdict {

@@ -7,6 +7,7 @@
 
 pub mod call;
 mod outbox;
+pub mod user;
 
 pub use outbox::{Entry, Outbox, StoredEffect};
 
@@ -18,6 +19,8 @@ pub trait Machine: Stored + Clone + Send + Sync + 'static {
     const KIND: RecordKind;
     /// Event of a deadline that has passed.
     const DEADLINE: Self::Event;
+    /// Time after which a record that nothing touches is forgotten, ms; `None`: never.
+    const LIFETIME_MS: Option<u64>;
     /// Event of the record.
     type Event: Clone + Send + Sync;
     /// Effect of a decision.

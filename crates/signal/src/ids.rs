@@ -234,6 +234,12 @@ impl RecordId {
             Some((name, hash)) => (*RecordKind::ALL.iter().find(|kind| kind.name() == name)?, hash),
             None => (RecordKind::Call, text),
         };
+        RecordId::of_hash(kind, hash)
+    }
+
+    /// Reads the text of [`RecordId::hash_text`].
+    #[must_use]
+    pub fn of_hash(kind: RecordKind, hash: &str) -> Option<RecordId> {
         Some(RecordId { kind, hash: unbase32(hash)?.try_into().ok()? })
     }
 

@@ -18,6 +18,8 @@ pub const RELAY_STATE: &str = "tandem.relay.state";
 pub const CLAIM: &str = "tandem.claim";
 /// Published, nobody answers: facts of calls for billing and monitoring.
 pub const FACTS: &str = "tandem.facts.call";
+/// Facts of users' settings, published without an answer.
+pub const USER_FACTS: &str = "tandem.facts.user";
 
 /// A `Handover` for one sip-edge instance; any reply means that it has the message.
 #[must_use]

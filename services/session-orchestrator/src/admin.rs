@@ -1,6 +1,9 @@
 //! What operators ask of any orchestrator, over its admin port: calls, trunks, instances. `tandem calls` and its like ask here.
 
+mod users;
+
 use crate::calls::Calls;
+use crate::users::Users;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -22,6 +25,8 @@ const MOST: usize = 1_000;
 pub struct AdminState {
     /// The calls.
     pub calls: Calls,
+    /// Settings of users.
+    pub users: Users,
     /// All instances.
     pub instances: Arc<Directory>,
     /// To tell instances to drain.
@@ -30,11 +35,12 @@ pub struct AdminState {
     pub trunks: Arc<Vec<TrunkConfig>>,
 }
 
-/// `GET /calls`, `GET` and `DELETE /calls/ID`, `GET /trunks`, `GET /instances`, `POST /instances/NAME/drain`.
+/// `GET /calls`, `GET` and `DELETE /calls/ID`, `GET /trunks`, `GET`, `PUT` and `DELETE /users/JID`, `GET /instances`, `POST /instances/NAME/drain`.
 pub fn routes(state: AdminState) -> Router {
     Router::new()
         .route("/calls", get(list))
         .route("/calls/{id}", get(show).delete(hang_up))
+        .route("/users/{jid}", get(users::show).put(users::set).delete(users::clear))
         .route("/trunks", get(trunks))
         .route("/instances", get(instances))
         .route("/instances/{name}/drain", post(drain))

@@ -57,6 +57,12 @@ impl Calls {
         calls
     }
 
+    /// Returns the records, for deadlines.
+    #[must_use]
+    pub fn records(&self) -> &Records<Call, Performer> {
+        &self.0.records
+    }
+
     /// Returns the runner, for reads and for what is kept beside the records.
     #[must_use]
     pub fn runner(&self) -> &Runner {
@@ -254,14 +260,6 @@ impl Calls {
             error!(%error, call.id = %call, "an event could not be committed");
             false
         })
-    }
-
-    /// Processes a call whose deadline has passed, or whose outbox was left behind by an orchestrator that died.
-    ///
-    /// # Errors
-    /// The store does not answer.
-    pub async fn due(&self, call: RecordId) -> Result<()> {
-        self.0.records.process_due(call).await
     }
 }
 

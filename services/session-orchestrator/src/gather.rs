@@ -1,15 +1,18 @@
 //! What placing a call needs, gathered before the decision: where it goes, and a relay session.
 
 use crate::relays::{AllocationRequest, Relays};
+use crate::users::{Users, bare_jid};
 use address::{Alias, Component, Plan, Trunk};
 use anyhow::Result;
 use media::{LocalEnd, Policy, Profile};
 use runtime::Config;
 use runtime::config::{NextHop, Srtp};
 use session::call::{Placement, RelaySession, Route};
-use signal::{End, Heard, Protocol, Reason, Signal};
+use session::user::Settings;
+use signal::{End, Heard, Party, Protocol, Reason, Signal};
 use std::collections::{HashMap, HashSet};
 use std::net::Ipv6Addr;
+use tracing::warn;
 
 /// Contents of an offer that get a relay end; further ones are refused.
 const MAX_CONTENTS: usize = 4;
@@ -23,6 +26,7 @@ pub struct Gather {
     trunks: HashMap<String, Profile>,
     ring_ms: u64,
     policy: Policy,
+    users: Users,
 }
 
 impl Gather {
@@ -30,7 +34,7 @@ impl Gather {
     ///
     /// # Errors
     /// A fault of the configuration, with key, value and remedy.
-    pub fn new(config: &Config) -> Result<Gather> {
+    pub fn new(config: &Config, users: Users) -> Result<Gather> {
         let components = config.xmpp.component.iter().map(|c| Component {
             domain: c.domain.to_lowercase(),
             users: c.users.clone().unwrap_or_default().to_lowercase(),
@@ -54,7 +58,7 @@ impl Gather {
         let trunks = config.trunk.iter().map(|trunk| (trunk.name.clone(), spoken(trunk.srtp))).collect();
         let ring_ms = config.call.ring_s.saturating_mul(1_000);
         let policy = Policy { transcode: true, music: config.call.hold_music.clone(), ..Policy::default() };
-        Ok(Gather { plan, ipv6, trunks, ring_ms, policy })
+        Ok(Gather { plan, ipv6, trunks, ring_ms, policy, users })
     }
 
     /// Everything that placing the call of `heard` needs. `maybe_allocated`: see [`Relays::allocate`].
@@ -75,14 +79,27 @@ impl Gather {
             _ => return Err(Reason::BadRequest.into()),
         };
         let webrtc = [route.caller, route.callee].map(|profile| profile == Profile::Webrtc);
-        let allocation = relays
-            .allocate(heard.leg.record, &AllocationRequest { contents, webrtc }, &trace, maybe_allocated)
-            .await;
+        let request = AllocationRequest { contents, webrtc };
+        let (allocation, settings) = tokio::join!(
+            relays.allocate(heard.leg.record, &request, &trace, maybe_allocated),
+            self.settings(&route.opening.to),
+        );
         let mut allocation = allocation.map_err(End::from)?;
         if self.ipv6.contains(&route.opening.link) {
             allocation.ends.iter_mut().skip(1).flatten().for_each(LocalEnd::prefer_ipv6);
         }
-        Ok(Placement { heard, route, allocation, trace })
+        Ok(Placement { heard, route, allocation, settings, trace })
+    }
+
+    /// Returns the settings of a callee who is an XMPP user. A call goes on without them rather than not at all.
+    async fn settings(&self, callee: &Party) -> Settings {
+        let Some(jid) = bare_jid(&callee.address).filter(|_| callee.protocol == Protocol::Xmpp) else {
+            return Settings::default();
+        };
+        self.users.settings(&jid).await.unwrap_or_else(|error| {
+            warn!(%error, "the settings of a user cannot be read");
+            Settings::default()
+        })
     }
 
     fn route(&self, opening: &signal::Opening) -> Result<Route, End> {

@@ -13,6 +13,7 @@ mod relay_monitor;
 mod relays;
 pub mod runner;
 mod serve;
+pub mod users;
 pub mod view;
 
 pub use relays::Dial;
@@ -46,15 +47,20 @@ pub async fn run(config: Config, bus: Bus, store: Store, dial: Dial, drain: Drai
         labels: config.orchestrator.labels.clone(),
     };
     let relays = relays::Relays::new(directory, dial, pass, wanted);
-    let gather = gather::Gather::new(&config)?;
+    let runner = runner::Runner::new(store);
+    let secret = signal::Secret::new(&config.secret());
+    let users = records::Records::new(runner.clone(), users::Announcer(bus.clone()), now);
+    let users = users::Users::new(users, secret);
+    let gather = gather::Gather::new(&config, users.clone())?;
     let instances = Arc::new(Directory::watch(&bus, "*").await.context("cannot watch the instances")?);
     let (lost, relocated) = tokio::sync::mpsc::channel(LOST);
     let performer = perform::Performer::new(bus.clone(), relays.clone(), instances.clone(), lost, now);
     let trunks = Arc::new(config.trunk.clone());
-    let records = records::Records::new(runner::Runner::new(store), performer, now);
+    let records = records::Records::new(runner, performer, now);
     let calls = Calls::new(records, gather, relays.clone(), relocated);
-    let queue = admin::AdminState { calls: calls.clone(), instances, bus: bus.clone(), trunks };
-    runtime::admin::mount(admin::routes(queue));
+    let state =
+        admin::AdminState { calls: calls.clone(), users: users.clone(), instances, bus: bus.clone(), trunks };
+    runtime::admin::mount(admin::routes(state));
     let card = InstanceInfo {
         kind: "orchestrator".into(),
         instance: config.instance("orchestrator"),
@@ -64,7 +70,9 @@ pub async fn run(config: Config, bus: Bus, store: Store, dial: Dial, drain: Drai
     let here_name = card.instance.clone();
     let here = announce(&bus, card);
     let watching = tokio::spawn(health(relays.clone(), calls.clone()));
-    let looking = tokio::spawn(serve::poll_deadlines(calls.clone(), drain.clone()));
+    let deadlines = tokio::spawn(serve::poll_deadlines(calls.records().clone(), serve::POLL, drain.clone()));
+    let user_deadlines =
+        tokio::spawn(serve::poll_deadlines(users.records().clone(), serve::POLL_USERS, drain.clone()));
     let monitoring = tokio::spawn(relay_monitor::watch(calls.clone(), relays, here_name));
     let served = serve::serve(bus, calls.clone(), drain.clone()).await;
     let _ = tokio::time::timeout(FINISH, async {
@@ -73,7 +81,7 @@ pub async fn run(config: Config, bus: Bus, store: Store, dial: Dial, drain: Drai
         }
     })
     .await;
-    for task in [looking, watching, monitoring] {
+    for task in [deadlines, user_deadlines, watching, monitoring] {
         task.abort();
     }
     here.leave().await;

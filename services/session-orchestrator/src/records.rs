@@ -97,6 +97,22 @@ impl<M: Machine, P: Perform<M>> Records<M, P> {
         self.0.queues.open(id)
     }
 
+    /// Stores a record that was just created, and has its effects performed. Returns false if there is one already.
+    ///
+    /// # Errors
+    /// The store does not answer.
+    pub async fn create(&self, id: RecordId, machine: M, effects: Vec<M::Effect>) -> Result<bool> {
+        let queue = self.queue(id);
+        let _held = queue.commit.lock().await;
+        match self.0.runner.create(id, machine, effects, self.now()).await? {
+            Ok(loaded) => {
+                self.enqueue(&queue, loaded);
+                Ok(true)
+            }
+            Err(_) => Ok(false),
+        }
+    }
+
     /// Decides on an event. Returns false if there is no such record.
     ///
     /// # Errors

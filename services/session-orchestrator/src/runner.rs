@@ -14,8 +14,6 @@ use store::{Key, NewRecord, Saved, Store, StoreError};
 pub const REDRIVE_MS: u64 = 2_000;
 /// Compare-and-set attempts before the asker is told to come again.
 const TRIES: usize = 16;
-/// A record that nobody touches for this long is forgotten; machines with a future have a deadline before that.
-const FORGOTTEN: Duration = Duration::from_secs(24 * 3_600);
 
 /// A record as loaded.
 #[derive(Clone)]
@@ -174,7 +172,7 @@ impl Runner {
             body: Bytes::from(stored::encode(machine)),
             outbox: Bytes::from(octets),
             deadline: deadline.map(|t| t.0),
-            ttl: Some(FORGOTTEN),
+            ttl: M::LIFETIME_MS.map(Duration::from_millis),
         };
         Ok(self.store.save(&key::<M>(id), expected, &record).await?)
     }

@@ -1,6 +1,7 @@
 //! What comes in from the bus: asks of edges, events of relays, claims of component domains.
 
 use crate::calls::Calls;
+use crate::records::{Perform, Records};
 use anyhow::{Context, Result};
 use bus::{Bus, Request};
 use prost::Message as _;
@@ -9,6 +10,7 @@ use proto::v1::{RelayEvent, RelayState};
 use proto::wire::WireFormat;
 use runtime::Drain;
 use serde::{Deserialize, Serialize};
+use session::Machine;
 use session::call::MediaEvent;
 use signal::{Ask, LegId, RecordId, Verdict, subjects};
 use std::sync::Arc;
@@ -24,8 +26,10 @@ const AT_ONCE: usize = 2_048;
 const LAST: Duration = Duration::from_secs(3);
 /// A relay that states nothing for so long has left nothing that is of use.
 const KEPT: Duration = Duration::from_secs(600);
-/// How often deadlines are looked at.
-const LOOK: Duration = Duration::from_millis(250);
+/// Interval between polls of the deadlines of calls.
+pub const POLL: Duration = Duration::from_millis(250);
+/// Interval between polls of the deadlines of users: these only clear up.
+pub const POLL_USERS: Duration = Duration::from_secs(2);
 /// A due record that is not settled in this time goes to somebody else.
 const TAKE_MS: u64 = 2_000;
 /// Due records taken at once, a shard.
@@ -189,27 +193,33 @@ async fn answer(request: Request, octets: bytes::Bytes) {
     }
 }
 
-/// Looks after deadlines, and after outboxes that a dead orchestrator left behind, until the drain says stop.
-pub async fn poll_deadlines(calls: Calls, drain: Drain) {
-    let mut clock = tokio::time::interval(LOOK);
+/// Processes records of one kind whose deadline has passed, or whose outbox a dead orchestrator left behind, until the drain says
+/// stop.
+pub async fn poll_deadlines<M: Machine, P: Perform<M>>(
+    records: Records<M, P>,
+    every: Duration,
+    drain: Drain,
+) {
+    let mut clock = tokio::time::interval(every);
     clock.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let at_once = Arc::new(Semaphore::new(TAKE));
+    let kind = M::KIND;
     loop {
         tokio::select! {
             () = drain.stopping() => return,
             _ = clock.tick() => {}
         }
-        let due = calls.runner().store().due("call", runtime::clock::now_ms(), TAKE_MS, TAKE).await;
+        let due = records.runner().store().due(kind.name(), runtime::clock::now_ms(), TAKE_MS, TAKE).await;
         let due = due.unwrap_or_else(|error| {
-            warn!(%error, "deadlines cannot be looked at");
+            warn!(%error, kind = kind.name(), "deadlines cannot be polled");
             vec![]
         });
-        for id in due.iter().filter_map(|id| RecordId::parse(id)) {
+        for id in due.iter().filter_map(|hash| RecordId::of_hash(kind, hash)) {
             let Ok(permit) = at_once.clone().acquire_owned().await else { return };
-            let calls = calls.clone();
+            let records = records.clone();
             tokio::spawn(async move {
-                if let Err(error) = calls.due(id).await {
-                    error!(%error, call.id = %id, "a due call could not be looked at");
+                if let Err(error) = records.process_due(id).await {
+                    error!(%error, record = %id, "a due record could not be processed");
                 }
                 drop(permit);
             });

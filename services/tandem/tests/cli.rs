@@ -153,6 +153,7 @@ fn operators_see_what_runs_and_scripts_get_json() {
     assert_eq!(json["instances"].as_array().unwrap().len(), 4);
     let (code, said) = ask(&["call", "nobody"]);
     assert_eq!((code, said.as_str()), (Some(1), "tandem: not a call id: see `tandem calls`\n"));
+    settings_of_users(&admin);
     let (code, said) = ask(&["drain", "nobody"]);
     assert_eq!((code, said.as_str()), (Some(1), "tandem: no such instance: see `tandem instances`\n"));
     let relay =
@@ -177,4 +178,25 @@ fn operators_see_what_runs_and_scripts_get_json() {
     assert_eq!(ask(&["drain", decides.unwrap()["instance"].as_str().unwrap()]).0, Some(0));
     let status = gateway.program().finish(Duration::from_secs(15)).unwrap();
     assert!(status.success(), "{status}");
+}
+
+/// Settings are written, read back, and refused by key, over the admin port.
+fn settings_of_users(admin: &str) {
+    let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
+    let url = format!("{admin}/users/Rosa@example.net");
+    let put = |body: &str| {
+        let request = agent.put(&url).header("content-type", "application/json");
+        let mut response = request.send(body).unwrap();
+        (response.status().as_u16(), response.body_mut().read_to_string().unwrap())
+    };
+    let get = || agent.get(&url).call().unwrap().body_mut().read_to_string().unwrap();
+    let (code, set) = put(r#"{"do_not_disturb":true,"forward":{"busy":"2042"},"blocked":["2041"]}"#);
+    assert_eq!((code, &set), (200, &get()));
+    let json: Value = serde_json::from_str(&set).unwrap();
+    assert_eq!((&json["do_not_disturb"], &json["forward"]["busy"]), (&true.into(), &"2042".into()));
+    let (code, refused) = put(r#"{"forward":{"no_answer_s":1}}"#);
+    assert!(code == 400 && refused.contains("forward.no_answer_s"), "{code} {refused}");
+    assert_eq!(put(r#"{"dnd":true}"#).0, 422, "an unknown key is no setting");
+    assert_eq!(agent.delete(&url).call().unwrap().status().as_u16(), 200);
+    assert!(!get().contains("true"), "{}", get());
 }

@@ -1,5 +1,6 @@
 #[cfg(doc)]
 use super::effect::Connect;
+use crate::user::Settings;
 use media::{LocalEnd, Policy, Profile};
 use minicbor::{Decode, Encode};
 use signal::media::Ice;
@@ -53,6 +54,8 @@ pub struct Placement {
     pub route: Route,
     /// The relay session allocated for it.
     pub allocation: Allocation,
+    /// Settings of the callee, for the phone services; the default ones of a callee who is no XMPP user.
+    pub settings: Settings,
     /// W3C traceparent of the call.
     pub trace: String,
 }

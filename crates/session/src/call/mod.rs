@@ -63,6 +63,7 @@ pub enum Lane {
 impl Machine for Call {
     const KIND: RecordKind = RecordKind::Call;
     const DEADLINE: Event = Event::Deadline;
+    const LIFETIME_MS: Option<u64> = Some(24 * 3_600_000);
     type Event = Event;
     type Effect = Effect;
 

@@ -10,7 +10,7 @@ const CALLER: LegId = LegId(0);
 const CALLEE: LegId = LegId(1);
 
 pub(super) fn place(placement: Placement, now: Time, effects: &mut Effects) -> Result<Call, End> {
-    let Placement { heard, mut route, allocation, trace } = placement;
+    let Placement { heard, mut route, allocation, settings, trace } = placement;
     // Only what the relay can do is offered.
     route.policy.transcode &= allocation.transcodes;
     let (Some(opening), Some(Signal::Offer(described))) =
@@ -18,6 +18,9 @@ pub(super) fn place(placement: Placement, now: Time, effects: &mut Effects) -> R
     else {
         return Err(Reason::BadRequest.into());
     };
+    if settings.blocks(&opening.from.address) {
+        return Err(Reason::Declined.into());
+    }
     let mut ends = allocation.ends.into_iter();
     let (Some(caller_ends), Some(callee_ends)) = (ends.next(), ends.next()) else {
         return Err(Reason::Unavailable.into());

@@ -166,7 +166,7 @@ pub struct World {
     pub _here: Announcer,
 }
 
-fn config() -> Config {
+pub fn config() -> Config {
     Config {
         trunk: vec![TrunkConfig {
             name: "pbx".into(),
