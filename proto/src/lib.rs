@@ -33,3 +33,16 @@ impl std::fmt::Debug for v1::Association {
         f.debug_struct("Association").field("profile", &self.profile).finish_non_exhaustive()
     }
 }
+
+impl v1::AllocateRequest {
+    /// Makes the request for a session of two legs that hear each other, with so many contents each.
+    #[must_use]
+    pub fn of_two(session: &str, contents: u32) -> v1::AllocateRequest {
+        v1::AllocateRequest {
+            session: session.to_owned(),
+            legs: (0..2).map(|leg| v1::Leg { leg, contents, webrtc: false }).collect(),
+            bridge: vec![v1::Pair { one: 0, other: 1 }],
+            ..v1::AllocateRequest::default()
+        }
+    }
+}

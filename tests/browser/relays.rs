@@ -93,8 +93,7 @@ impl Relays {
         contents: u32,
         state: Vec<u8>,
     ) -> Result<Vec<LocalEnd>> {
-        let request =
-            AllocateRequest { session: session.into(), legs: 2, contents, state, ..Default::default() };
+        let request = AllocateRequest { state, ..AllocateRequest::of_two(session, contents) };
         let Relays { relays, runtime, .. } = self;
         Ok(runtime.block_on(relays[relay].1.allocate(request))?.into_inner().ends)
     }
@@ -121,7 +120,7 @@ impl Relays {
     /// Tells a relay that a picture is wanted of an end's peer.
     pub fn picture(&mut self, relay: usize, session: &str, (leg, content): (u32, u32)) -> Result<()> {
         let base = UpdateRequest { session: session.into(), leg, content, ..Default::default() };
-        self.update(relay, UpdateRequest { picture: true, ..base }).map(drop)
+        self.update(relay, UpdateRequest { keyframe: true, ..base }).map(drop)
     }
 
     /// How often a relay wanted a picture to be asked for by signalling.

@@ -151,6 +151,8 @@ pub struct Splice {
     seq_offset: u16,
     timestamp_offset: u32,
     interrupted: bool,
+    /// Sequence number that the present source began with, until late packets of the one before are out of reach.
+    first: Option<u16>,
     last: Option<(u16, u32, u64)>,
 }
 
@@ -185,7 +187,7 @@ impl Splice {
         let Spliced { ssrc, clock, source, seq_offset, timestamp_offset, last } = state;
         let ahead = (ahead as u16).wrapping_sub(1);
         let last = last.map(|(seq, timestamp, at)| (seq.wrapping_add(ahead), timestamp, at));
-        Splice { ssrc, clock, source, seq_offset, timestamp_offset, interrupted: true, last }
+        Splice { ssrc, clock, source, seq_offset, timestamp_offset, interrupted: true, first: None, last }
     }
 
     /// Sends as `ssrc`; `clock` in Hz.
@@ -198,12 +200,15 @@ impl Splice {
             seq_offset: 0,
             timestamp_offset: 0,
             interrupted: false,
+            first: None,
             last: None,
         }
     }
 
-    /// Renumbers a packet that came in at `now_ms`. Gaps of the source are kept.
-    pub fn map(&mut self, mut rtp: Rtp, now_ms: u64) -> Rtp {
+    /// Renumbers a packet of a codec of this clock, Hz, that came in at `now_ms`. Gaps of the source are kept. `None`: the packet is
+    /// late and would take a number that the source before this one has used.
+    pub fn map(&mut self, mut rtp: Rtp, clock: u32, now_ms: u64) -> Option<Rtp> {
+        self.clock = clock;
         let changed = self.interrupted || self.source != Some(rtp.ssrc) || self.restarted(rtp.seq);
         self.interrupted = false;
         if changed {
@@ -212,17 +217,29 @@ impl Splice {
                 let elapsed = (now_ms.saturating_sub(at) * u64::from(self.clock) / 1000) as u32;
                 self.seq_offset = seq.wrapping_add(1).wrapping_sub(rtp.seq);
                 self.timestamp_offset = timestamp.wrapping_add(elapsed.max(1)).wrapping_sub(rtp.timestamp);
+                self.first = Some(seq.wrapping_add(1));
                 rtp.marker = true;
             }
         }
         rtp.seq = rtp.seq.wrapping_add(self.seq_offset);
+        match self.first.map(|first| rtp.seq.wrapping_sub(first)) {
+            Some(before) if before >= 0x8000 => return None,
+            Some(on) if on > MAX_MISORDER_VIDEO => self.first = None,
+            _ => {}
+        }
         rtp.timestamp = rtp.timestamp.wrapping_add(self.timestamp_offset);
         rtp.ssrc = self.ssrc;
         // A late packet does not turn the clock back.
         if self.last.is_none_or(|(seq, ..)| changed || rtp.seq.wrapping_sub(seq) < 0x8000) {
             self.last = Some((rtp.seq, rtp.timestamp, now_ms));
         }
-        rtp
+        Some(rtp)
+    }
+
+    /// Returns true if this sequence number, as it was sent, is one of the present source's.
+    #[must_use]
+    pub fn is_of_source(&self, seq: u16) -> bool {
+        !self.interrupted && self.first.is_none_or(|first| seq.wrapping_sub(first) < 0x8000)
     }
 
     /// The source counts from elsewhere without another name (RFC 3550 A.1): neither a late packet nor a loss. Sent on as it
@@ -233,12 +250,13 @@ impl Splice {
         (MAX_DROPOUT..=u16::MAX - max_misorder(self.clock)).contains(&forward)
     }
 
-    /// The codec has another clock from now on, Hz.
-    pub fn retime(&mut self, clock: u32) {
-        self.clock = clock;
+    /// Clock of the codec that was sent last, Hz.
+    #[must_use]
+    pub fn clock(&self) -> u32 {
+        self.clock
     }
 
-    /// The stream was not passed on for a while (hold): what comes next goes on like a new source, without a gap.
+    /// Interrupts the stream (hold, another source): the next packet goes on like one of a new source, without a gap.
     pub fn interrupt(&mut self) {
         self.interrupted = true;
     }
@@ -319,32 +337,52 @@ mod tests {
     #[test]
     fn a_new_source_goes_on_where_the_old_one_stopped() {
         let mut splice = Splice::new(99, 8000);
-        assert_eq!(splice.map(packet(65_534, 1_000, 1), 0).seq, 65_534);
-        assert_eq!(splice.map(packet(0, 1_320, 1), 40).seq, 0, "a lost packet stays a gap");
-        let next = splice.map(packet(777, 5, 2), 140);
+        assert_eq!(splice.map(packet(65_534, 1_000, 1), 8_000, 0).unwrap().seq, 65_534);
+        assert_eq!(splice.map(packet(0, 1_320, 1), 8_000, 40).unwrap().seq, 0, "a lost packet stays a gap");
+        let next = splice.map(packet(777, 5, 2), 8_000, 140).unwrap();
         assert_eq!((next.seq, next.timestamp, next.ssrc, next.marker), (1, 1_320 + 800, 99, true));
-        let next = splice.map(packet(778, 165, 2), 160);
+        let next = splice.map(packet(778, 165, 2), 8_000, 160).unwrap();
         assert_eq!((next.seq, next.timestamp, next.marker), (2, 2_280, false));
+    }
+
+    /// Sent under a number of the source before, it would be another packet of that number (RFC 3711 §9.1).
+    #[test]
+    fn a_late_packet_of_a_new_source_takes_no_number_of_the_old_one() {
+        let mut splice = Splice::new(99, 8_000);
+        splice.map(packet(500, 0, 1), 8_000, 0).unwrap();
+        assert_eq!(splice.map(packet(777, 0, 2), 8_000, 20).unwrap().seq, 501);
+        assert_eq!(splice.map(packet(776, 0, 2), 8_000, 21), None);
+        assert!(splice.is_of_source(501) && !splice.is_of_source(500));
+        for seq in 779..3_000 {
+            splice.map(packet(seq, 0, 2), 8_000, 30).unwrap();
+        }
+        assert_eq!(
+            splice.map(packet(2_950, 0, 2), 8_000, 31).unwrap().seq,
+            2_674,
+            "its own late packets are sent"
+        );
+        splice.interrupt();
+        assert!(!splice.is_of_source(2_724));
     }
 
     #[test]
     fn a_held_stream_resumes_without_a_gap() {
         let mut splice = Splice::new(1, 8000);
-        splice.map(packet(100, 0, 1), 0);
+        splice.map(packet(100, 0, 1), 8_000, 0).unwrap();
         splice.interrupt();
-        let next = splice.map(packet(50_000, 7_984_000, 1), 998_000);
+        let next = splice.map(packet(50_000, 7_984_000, 1), 8_000, 998_000).unwrap();
         assert_eq!((next.seq, next.timestamp, next.marker), (101, 7_984_000, true));
-        assert_eq!(splice.map(packet(50_001, 7_984_160, 1), 998_020).seq, 102);
+        assert_eq!(splice.map(packet(50_001, 7_984_160, 1), 8_000, 998_020).unwrap().seq, 102);
     }
 
     #[test]
     fn a_source_that_counts_anew_goes_on_and_a_late_packet_keeps_its_place() {
         let mut splice = Splice::new(1, 8000);
-        splice.map(packet(10_000, 0, 1), 0);
-        assert_eq!(splice.map(packet(9_950, 0, 1), 5).seq, 9_950);
-        let next = splice.map(packet(3, 500, 1), 20);
+        splice.map(packet(10_000, 0, 1), 8_000, 0).unwrap();
+        assert_eq!(splice.map(packet(9_950, 0, 1), 8_000, 5).unwrap().seq, 9_950);
+        let next = splice.map(packet(3, 500, 1), 8_000, 20).unwrap();
         assert_eq!((next.seq, next.timestamp, next.marker), (10_001, 160, true));
-        assert_eq!(splice.map(packet(4, 660, 1), 40).seq, 10_002);
+        assert_eq!(splice.map(packet(4, 660, 1), 8_000, 40).unwrap().seq, 10_002);
     }
 
     #[test]

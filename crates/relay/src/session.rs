@@ -1,7 +1,8 @@
 //! Sessions of a worker: who hears whom. A worker owns its sessions whole; one thread drives it.
 //!
 //! One rule: control may allocate, the packet path ([`Worker::handle_datagram`] of RTP and RTCP) may not. What comes in at content
-//! `n` of one leg goes out at content `n` of the other. RTCP ends here: each leg has its own. Sockets, ports and random words are
+//! `n` of one leg goes out at content `n` of the leg that it is bridged with; a leg that is bridged with none hears nobody. RTCP ends
+//! here: each leg has its own. Sockets, ports and random words are
 //! the shell's: it is told by [`Worker::poll_closed`] which sockets are of no use any more.
 //!
 //! Start at [`Worker`]. Its files use those above them only:
@@ -12,8 +13,9 @@
 //! | `reception`, `reports`, `feedback`, `cache`, `quality`, `plain`, `sdes`, `webrtc`, `sources`, `wheel`, `checks` | parts of an endpoint, of a worker |
 //! | `endpoint`, then `table`, then `send` | one endpoint; all of them, and sessions; how a packet leaves |
 //! | `worker` | the state of all, timeouts, getters |
-//! | `control`, `bundle`, `shared_socket`, `forward`, `rtcp_out`, `keyframe`, `sound`, `snapshot` | methods of the worker, a concern each |
+//! | `control`, `bridge`, `bundle`, `shared_socket`, `forward`, `rtcp_out`, `keyframe`, `sound`, `snapshot` | methods of the worker, a concern each |
 
+mod bridge;
 mod bundle;
 mod cache;
 mod checks;
@@ -44,7 +46,8 @@ mod worker;
 pub use quality::{BOUNDS, Histograms, Scale, mos};
 pub use sources::SoundHandle;
 pub use types::{
-    AHEAD, Arrival, CONTENTS, EndpointId, EndpointState, Event, Form, Host, Keyed, LEGS, Latched, Limits,
-    Local, MAX_TRANSMIT, Refusal, Remote, RemoteReport, Report, Snapshot, Socket, Statistics, Transmit,
+    AHEAD, Arrival, CONTENTS, EndpointId, EndpointState, Event, Form, Host, Keyed, LEGS, Latched, LegRequest,
+    Limits, Local, MAX_TRANSMIT, Refusal, Remote, RemoteReport, Report, Snapshot, Socket, Statistics,
+    Transmit,
 };
 pub use worker::Worker;

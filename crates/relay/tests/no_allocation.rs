@@ -1,8 +1,8 @@
 //! The packet path allocates nothing: counted by an allocator of the test's own.
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test says what is wrong by failing")]
 
-use signal::Time;
 use signal::media::{Candidate, CandidateKind, Codec, Crypto, Dtls, Ice, Setup};
+use signal::{LegId, Time};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::net::SocketAddr;
@@ -13,7 +13,8 @@ use tandem_relay::latch::{Allowed, Latch};
 use tandem_relay::packet::{self, Payloads, Splice};
 use tandem_relay::rtcp::Writer;
 use tandem_relay::session::{
-    Arrival, EndpointId, Host, Limits, Local, MAX_TRANSMIT, Remote, Socket, SoundHandle, Worker,
+    Arrival, EndpointId, Host, LegRequest, Limits, Local, MAX_TRANSMIT, Refusal, Remote, Socket, SoundHandle,
+    Worker,
 };
 use tandem_relay::srtp::{Context, ROOM, Suite};
 use tandem_relay::webrtc::{Received, Transport};
@@ -67,7 +68,7 @@ fn forwarding_a_protected_packet_allocates_nothing() {
             let header = packet::rtp(&wire[..plain]).unwrap();
             latch.packet(source, at as u64);
             let said = packet::Rtp { pt: map.get(header.pt).unwrap(), ..header };
-            packet::rewrite(wire, &splice.map(said, at as u64 * 20));
+            packet::rewrite(wire, &splice.map(said, 8_000, at as u64 * 20).unwrap());
             outward.protect(wire, plain).unwrap();
         }
         assert_eq!(ALLOCATIONS.get() - before, 0, "{suite:?}");
@@ -75,6 +76,17 @@ fn forwarding_a_protected_packet_allocates_nothing() {
 }
 
 const START: Time = Time(1_700_000_000_000);
+
+/// Two legs that hear each other.
+fn allocate(
+    worker: &mut Worker,
+    contents: u32,
+    make: impl FnMut(EndpointId, &LegRequest, u16) -> Result<Local, Refusal>,
+) {
+    let legs = [0, 1].map(|leg| LegRequest { leg: LegId(leg), contents, webrtc: false });
+    worker.allocate("call", "", &legs, START, make).unwrap();
+    worker.bridge("call", &[(LegId(0), LegId(1))], START).unwrap();
+}
 
 fn address(side: usize) -> SocketAddr {
     SocketAddr::from(([192, 0, 2, side as u8], 4_000))
@@ -171,12 +183,12 @@ fn call(crypto: Option<Crypto>) -> (Worker, EndpointId, Transport) {
     let fingerprint = host.certificate.fingerprint();
     let mut worker = Worker::new(Limits::default(), host);
     let mut ids = vec![];
-    let make = |id: EndpointId, _| {
+    let make = |id: EndpointId, _: &LegRequest, _| {
         ids.push(id);
         let Credentials { ufrag, pwd } = credentials(10 + id.index as usize);
         let (address, tie_breaker) = (address(0).ip(), 5);
         let crypto = vec![line(Suite::AesCm128Sha1_80, id.index as u8), line(Suite::AeadAes128Gcm, 9)];
-        Ok::<_, ()>(Local {
+        Ok::<_, Refusal>(Local {
             address,
             rtp_port: 1,
             rtcp_port: 2,
@@ -188,7 +200,7 @@ fn call(crypto: Option<Crypto>) -> (Worker, EndpointId, Transport) {
             crypto,
         })
     };
-    worker.allocate("call", "", 1, START, make).unwrap();
+    allocate(&mut worker, 1, make);
 
     let certificate = Certificate::generate(START).unwrap();
     let config = Config {
@@ -261,12 +273,12 @@ fn a_call_between_a_phone_and_a_client_allocates_nothing_per_packet() {
 fn a_bundled_content_allocates_nothing_per_packet() {
     let (mut worker, _, mut client) = call(None);
     let mut ids = vec![];
-    let make = |id: EndpointId, _| {
+    let make = |id: EndpointId, _: &LegRequest, _| {
         ids.push(id);
         let Credentials { ufrag, pwd } = credentials(10 + id.index as usize);
         let (tie_breaker, preference, crypto) = (7, 1, vec![]);
         let address = address(0).ip();
-        Ok::<_, ()>(Local {
+        Ok::<_, Refusal>(Local {
             address,
             rtp_port: 3,
             rtcp_port: 4,
@@ -278,7 +290,7 @@ fn a_bundled_content_allocates_nothing_per_packet() {
             crypto,
         })
     };
-    worker.allocate("call", "", 2, START, make).unwrap();
+    allocate(&mut worker, 2, make);
     let codecs = vec![Codec::new(96, "VP8", 90_000, 1)];
     let plain = Remote { address: Some(address(3)), codecs: codecs.clone(), ..Remote::default() };
     worker.connect("call", 0, 1, &plain, START).unwrap();
@@ -336,12 +348,12 @@ fn calls_between_phones_allocate_nothing_per_packet() {
         let mut worker = Worker::new(Limits::default(), host);
         let mut ids = vec![];
         let own = |suite| line(suite, 77);
-        let make = |id: EndpointId, _| {
+        let make = |id: EndpointId, _: &LegRequest, _| {
             ids.push(id);
             let Credentials { ufrag, pwd } = credentials(10 + id.index as usize);
             let crypto = vec![own(Suite::AesCm128Sha1_80), own(Suite::AeadAes128Gcm)];
             let address = address(0).ip();
-            Ok::<_, ()>(Local {
+            Ok::<_, Refusal>(Local {
                 address,
                 rtp_port: 1,
                 rtcp_port: 2,
@@ -353,7 +365,7 @@ fn calls_between_phones_allocate_nothing_per_packet() {
                 crypto,
             })
         };
-        worker.allocate("call", "", 1, START, make).unwrap();
+        allocate(&mut worker, 1, make);
         let mut keys = [near, far].map(|suite| suite.map(|s| contexts(&line(s, 5), &own(s))));
         for (leg, suite) in [near, far].into_iter().enumerate() {
             let codecs = vec![Codec::new(0, "PCMU", 8_000, 1)];
@@ -382,6 +394,58 @@ fn calls_between_phones_allocate_nothing_per_packet() {
     }
 }
 
+/// The bridge moves between a phone, a client and another phone: packets before and after it cost no allocation.
+#[test]
+fn packets_of_a_bridge_that_moves_allocate_nothing() {
+    let (mut worker, phone, mut client) = call(None);
+    let mut third = None;
+    let make = |id: EndpointId, _: &LegRequest, _| {
+        third = Some(id);
+        let Credentials { ufrag, pwd } = credentials(10 + id.index as usize);
+        let (tie_breaker, preference, crypto) = (7, 1, vec![]);
+        let (address, rtp_port, rtcp_port, generation) = (address(0).ip(), 3, 4, 0);
+        Ok::<_, Refusal>(Local {
+            address,
+            rtp_port,
+            rtcp_port,
+            ufrag,
+            pwd,
+            generation,
+            tie_breaker,
+            preference,
+            crypto,
+        })
+    };
+    let leg = LegRequest { leg: LegId(2), contents: 1, webrtc: false };
+    worker.allocate("call", "", &[leg], START, make).unwrap();
+    let codecs = vec![Codec::new(0, "PCMU", 8_000, 1)];
+    let plain = Remote { address: Some(address(3)), codecs, ..Remote::default() };
+    worker.connect("call", 2, 0, &plain, START).unwrap();
+    let sockets = [(Socket::Rtp(phone), address(2)), (Socket::Rtp(third.unwrap()), address(3))];
+    for seq in 0..1_000u16 {
+        let at = Arrival((START.0 + 2_000 + u64::from(seq) * 20) * 1_000);
+        let pair = [(0, 1), (0, 2), (2, 1)][usize::from(seq / 20 % 3)];
+        worker.bridge("call", &[(LegId(pair.0), LegId(pair.1))], at.time()).unwrap();
+        let mut from_client = rtp(seq);
+        let (length, _) = client.protect(&mut from_client, 172).unwrap();
+        let mut plain = [rtp(seq), rtp(seq)];
+        let before = ALLOCATIONS.get();
+        let home = worker.handle_datagram(Socket::Shared, address(1), at, &mut from_client, length);
+        let mut left = usize::from(home.is_some());
+        for (packet, (socket, from)) in plain.iter_mut().zip(sockets) {
+            let out = worker.handle_datagram(socket, from, at, packet, 172);
+            left += usize::from(out.is_some());
+            if let Some(out) = out.filter(|out| out.to == address(1)) {
+                let got = client.receive(&mut packet[..out.length], address(0), address(1), at.time());
+                assert_eq!(got, Received::Rtp(172));
+            }
+        }
+        // The fifth packet of each phone locks its address; the first event of them makes room for others.
+        assert_eq!(ALLOCATIONS.get() - before, if seq == 4 { 2 } else { 0 }, "packet {seq}");
+        assert_eq!(left, 2, "packet {seq}");
+    }
+}
+
 /// Reports that come, reports that are due, and feedback of video: what is asked for again, what is merged.
 #[test]
 fn rtcp_allocates_nothing() {
@@ -390,10 +454,10 @@ fn rtcp_allocates_nothing() {
     let host = Host { address: address(0), certificate, base: Instant::now(), epoch: START };
     let mut worker = Worker::new(Limits::default(), host);
     let mut ids = vec![];
-    let make = |id: EndpointId, _| {
+    let make = |id: EndpointId, _: &LegRequest, _| {
         ids.push(id);
         let Credentials { ufrag, pwd } = credentials(10 + id.index as usize);
-        Ok::<_, ()>(Local {
+        Ok::<_, Refusal>(Local {
             address: address(0).ip(),
             rtp_port: 1,
             rtcp_port: 2,
@@ -405,7 +469,7 @@ fn rtcp_allocates_nothing() {
             crypto: vec![],
         })
     };
-    worker.allocate("call", "", 1, START, make).unwrap();
+    allocate(&mut worker, 1, make);
     let mut codec = Codec::new(0, "VP8", 90_000, 1);
     codec.feedback = ["nack", "nack pli", "ccm fir", "goog-remb"].map(String::from).to_vec();
     for leg in 0..2u32 {
@@ -451,11 +515,11 @@ fn a_transcoded_call_allocates_nothing_on_the_media_thread() {
     let mut scheduler = sound::scheduler::Scheduler::new(5, load.clone());
     worker.set_sound_threads(0, vec![SoundHandle { orders, packets, load }]);
     let mut ids = vec![];
-    let make = |id: EndpointId, _| {
+    let make = |id: EndpointId, _: &LegRequest, _| {
         ids.push(id);
         let Credentials { ufrag, pwd } = credentials(10 + id.index as usize);
         let (address, tie_breaker) = (address(0).ip(), 5);
-        Ok::<_, ()>(Local {
+        Ok::<_, Refusal>(Local {
             address,
             rtp_port: 1,
             rtcp_port: 2,
@@ -467,7 +531,7 @@ fn a_transcoded_call_allocates_nothing_on_the_media_thread() {
             crypto: vec![],
         })
     };
-    worker.allocate("call", "", 1, START, make).unwrap();
+    allocate(&mut worker, 1, make);
     let plain =
         |side, codec| Remote { address: Some(address(side)), codecs: vec![codec], ..Remote::default() };
     worker.connect("call", 0, 0, &plain(2, Codec::new(0, "PCMU", 8_000, 1)), START).unwrap();

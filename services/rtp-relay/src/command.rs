@@ -3,7 +3,7 @@
 use crate::poll::Waker;
 use ::sound::codec::Kind;
 use ::sound::player::Track;
-use relay::session::{BOUNDS, Histograms, Local, Refusal, Remote, Snapshot, Statistics};
+use relay::session::{BOUNDS, Histograms, LegRequest, Local, Refusal, Remote, Snapshot, Statistics};
 use signal::LegId;
 use signal::media::Ice;
 use std::sync::Arc;
@@ -19,6 +19,9 @@ pub const DEADLINE: Duration = Duration::from_secs(2);
 
 /// The ends of a session: leg, content, and what is told of each.
 pub type Ends = Vec<(LegId, u16, Local)>;
+
+/// Legs that hear each other.
+pub type Pairs = Vec<(LegId, LegId)>;
 
 /// Command to a worker.
 #[derive(Debug)]
@@ -37,16 +40,18 @@ pub enum Command {
 /// One order.
 #[derive(Debug)]
 pub enum Order {
-    /// See [`relay::session::Worker::allocate`].
+    /// See [`relay::session::Worker::allocate`], [`relay::session::Worker::resume`].
     Allocate {
         /// Its name.
         session: String,
         /// W3C traceparent of the call.
         trace: String,
-        /// How many contents.
-        contents: u32,
-        /// Legs that need no ports of their own, a bit each.
-        webrtc: u32,
+        /// Its legs, or those to be added.
+        legs: Vec<LegRequest>,
+        /// Which of them hear each other, if it is new.
+        bridge: Pairs,
+        /// It is there, or this is refused.
+        grow: bool,
         /// Why nothing new is taken; a session that is there is told even so.
         closed: Option<NoRoom>,
         /// Where another relay had come to with it.
@@ -61,6 +66,13 @@ pub enum Order {
         /// The facts.
         remote: Box<Remote>,
     },
+    /// See [`relay::session::Worker::bridge`].
+    Bridge {
+        /// Its name.
+        session: String,
+        /// Legs that hear each other.
+        pairs: Pairs,
+    },
     /// See [`relay::session::Worker::update`].
     Update {
         /// Its name.
@@ -70,7 +82,7 @@ pub enum Order {
         /// Further candidates.
         ice: Ice,
         /// See [`relay::session::Worker::request_keyframe`].
-        picture: bool,
+        keyframe: bool,
     },
     /// See [`relay::session::Worker::playback_codec`].
     Voice {
@@ -95,10 +107,12 @@ pub enum Order {
         /// Its name.
         session: String,
     },
-    /// See [`relay::session::Worker::release`].
+    /// See [`relay::session::Worker::release`] and [`relay::session::Worker::release_leg`].
     Release {
         /// Its name.
         session: String,
+        /// These legs alone; none: all of it.
+        legs: Vec<LegId>,
     },
     /// See [`relay::session::Worker::statistics`].
     Statistics {
@@ -115,9 +129,9 @@ pub type Outcome = Result<Done, Denial>;
 pub enum Done {
     /// A session is there, with these ends.
     Allocated(Ends),
-    /// An end was told.
-    StateUpdate,
-    /// An end was told, and its ICE credentials are others than it was made with.
+    /// Nothing to tell.
+    Updated,
+    /// An endpoint was told, and its ICE credentials are others than it was made with.
     Renewed(Box<Local>),
     /// The number and the codec that are spoken at an end; `None`: it is not connected, or speaks none of ours.
     Voice(Option<(u8, Kind)>),

@@ -72,6 +72,7 @@ struct Ticket {
 enum Kind {
     Allocate,
     Connect,
+    Bridge,
     Update,
     Release,
     Statistics,
@@ -149,12 +150,13 @@ impl Service {
     fn check(&self, order: Asked) -> Result<(usize, Kind, Order), Status> {
         Ok(match order {
             Asked::Allocate(request) => {
-                let (contents, webrtc) = convert::shape(&request)?;
+                convert::session(&request.session)?;
+                let (legs, bridge) = (convert::legs(&request.legs)?, convert::pairs(&request.bridge)?);
                 let state = self.state(&request)?;
-                let v1::AllocateRequest { session, trace, .. } = request;
+                let v1::AllocateRequest { session, trace, grow, .. } = request;
                 let place = self.worker_of(&session);
                 let closed = self.closed(place);
-                (place, Kind::Allocate, Order::Allocate { session, trace, contents, webrtc, closed, state })
+                (place, Kind::Allocate, Order::Allocate { session, trace, legs, bridge, grow, closed, state })
             }
             Asked::Connect(mut request) => {
                 convert::session(&request.session)?;
@@ -162,18 +164,24 @@ impl Service {
                 let remote = Box::new(convert::remote(request)?);
                 (self.worker_of(&session), Kind::Connect, Order::Connect { session, end, remote })
             }
+            Asked::Bridge(v1::BridgeRequest { session, pairs, .. }) => {
+                convert::session(&session)?;
+                let pairs = convert::pairs(&pairs)?;
+                (self.worker_of(&session), Kind::Bridge, Order::Bridge { session, pairs })
+            }
             Asked::Update(v1::UpdateRequest { session, leaving: true, .. }) => {
                 convert::session(&session)?;
                 (self.worker_of(&session), Kind::Update, Order::Leave { session })
             }
-            Asked::Update(v1::UpdateRequest { session, leg, content, ice, picture, .. }) => {
+            Asked::Update(v1::UpdateRequest { session, leg, content, ice, keyframe, .. }) => {
                 convert::session(&session)?;
                 let (ice, end) = (convert::ice(ice.unwrap_or_default())?, (leg, content));
-                (self.worker_of(&session), Kind::Update, Order::Update { session, end, ice, picture })
+                (self.worker_of(&session), Kind::Update, Order::Update { session, end, ice, keyframe })
             }
-            Asked::Release(v1::ReleaseRequest { session, .. }) => {
+            Asked::Release(v1::ReleaseRequest { session, legs, .. }) => {
                 convert::session(&session)?;
-                (self.worker_of(&session), Kind::Release, Order::Release { session })
+                let legs = convert::leg_ids(&legs)?;
+                (self.worker_of(&session), Kind::Release, Order::Release { session, legs })
             }
             Asked::Statistics(v1::StatisticsRequest { session }) => {
                 convert::session(&session)?;
@@ -189,8 +197,8 @@ impl Service {
         }
         let octets = seal::open(&self.secret, &request.session, &request.state)
             .map_err(|error| Status::permission_denied(format!("state: {error}")))?;
-        let snapshot =
-            wire::decode(&octets).ok_or_else(|| Status::permission_denied("state: it makes no sense"))?;
+        let snapshot = wire::decode(&octets)
+            .ok_or_else(|| Status::permission_denied("state: it makes no sense, or is of a newer relay"))?;
         Ok(Some(Box::new(snapshot)))
     }
 
@@ -225,13 +233,14 @@ impl Service {
                     _ => Answer::Connect(v1::ConnectReply { ice }),
                 }
             }
+            (Kind::Bridge, _) => Answer::Bridge(v1::BridgeReply {}),
             (Kind::Update, _) => Answer::Update(v1::UpdateReply::default()),
             (Kind::Release, Done::Statistics(last)) => Answer::Release(v1::ReleaseReply { ends: told(last) }),
             (_, Done::Statistics(statistics)) => {
                 Answer::Statistics(v1::StatisticsReply { ends: told(statistics), ..self.totals() })
             }
             // Only asked for within the process.
-            (_, Done::StateUpdate | Done::Voice(_)) => Answer::Connect(v1::ConnectReply::default()),
+            (_, Done::Updated | Done::Voice(_)) => Answer::Connect(v1::ConnectReply::default()),
         };
         v1::Reply { id: ticket.id, reply: Some(answer) }
     }
@@ -283,6 +292,7 @@ fn span(order: &Asked) -> Span {
         Asked::Connect(c) => {
             (tracing::info_span!("relay.connect", call.id = %c.session, leg.id = c.leg), &c.trace)
         }
+        Asked::Bridge(b) => (tracing::info_span!("relay.bridge", call.id = %b.session), &b.trace),
         Asked::Update(u) => {
             (tracing::info_span!("relay.update", call.id = %u.session, leg.id = u.leg), &u.trace)
         }
@@ -375,6 +385,13 @@ impl Relay for Service {
     ) -> Result<Response<v1::ConnectReply>, Status> {
         match self.one(Asked::Connect(request.into_inner())).await? {
             Answer::Connect(reply) => Ok(Response::new(reply)),
+            _ => Err(Status::internal("the reply is another order's")),
+        }
+    }
+
+    async fn bridge(&self, request: Request<v1::BridgeRequest>) -> Result<Response<v1::BridgeReply>, Status> {
+        match self.one(Asked::Bridge(request.into_inner())).await? {
+            Answer::Bridge(reply) => Ok(Response::new(reply)),
             _ => Err(Status::internal("the reply is another order's")),
         }
     }

@@ -1,8 +1,9 @@
 //! Between `relay.proto` and the core; what makes no sense is told by the name of its field.
 
+use crate::command::Pairs;
 use proto::v1;
 use relay::ice::Credentials;
-use relay::session::{Form, LEGS, Local, Remote, Statistics};
+use relay::session::{CONTENTS, Form, LEGS, LegRequest, Local, Remote, Statistics};
 use signal::LegId;
 use signal::media::{Codec, Crypto, Direction, Dtls, Fingerprint, Ice};
 use std::net::SocketAddr;
@@ -27,26 +28,42 @@ pub fn session(name: &str) -> Result<(), Status> {
     if name.is_empty() || name.len() > TEXT { Err(bad("session", "1 to 256 octets")) } else { Ok(()) }
 }
 
-/// The shape of a session: how many contents, and a bit for each leg that will be WebRTC.
+fn leg(number: u32) -> Result<LegId, Status> {
+    u8::try_from(number).map(LegId).map_err(|_| bad("leg", format!("{number} is not 0 to 255")))
+}
+
+/// The legs that a session is to have.
 ///
 /// # Errors
 /// INVALID_ARGUMENT
-pub fn shape(request: &v1::AllocateRequest) -> Result<(u32, u32), Status> {
-    session(&request.session)?;
-    if request.legs != LEGS {
-        return Err(bad("legs", format!("{} asked for, a session has {LEGS}", request.legs)));
+pub fn legs(asked: &[v1::Leg]) -> Result<Vec<LegRequest>, Status> {
+    if asked.is_empty() || asked.len() > LEGS as usize {
+        return Err(bad("legs", format!("{} asked for, 1 to {LEGS} are served", asked.len())));
     }
-    let mut webrtc = 0;
-    for leg in &request.webrtc {
-        if *leg >= LEGS {
-            return Err(bad("webrtc", format!("leg {leg}, a session has {LEGS}")));
-        }
-        webrtc |= 1 << leg;
+    let one = |one: &v1::Leg| match one.contents {
+        contents @ 1..=CONTENTS => Ok(LegRequest { leg: leg(one.leg)?, contents, webrtc: one.webrtc }),
+        other => Err(bad("legs.contents", format!("{other} asked for, 1 to {CONTENTS} are served"))),
+    };
+    asked.iter().map(one).collect()
+}
+
+/// Numbers of legs.
+///
+/// # Errors
+/// INVALID_ARGUMENT
+pub fn leg_ids(legs: &[u32]) -> Result<Vec<LegId>, Status> {
+    legs.iter().map(|number| leg(*number)).collect()
+}
+
+/// Legs that hear each other.
+///
+/// # Errors
+/// INVALID_ARGUMENT
+pub fn pairs(pairs: &[v1::Pair]) -> Result<Pairs, Status> {
+    if pairs.len() > LEGS as usize / 2 {
+        return Err(bad("pairs", format!("{} given, {} are served", pairs.len(), LEGS / 2)));
     }
-    match request.contents {
-        contents @ 1..=relay::session::CONTENTS => Ok((contents, webrtc)),
-        other => Err(bad("contents", format!("{other} asked for, 1 to 8 are served"))),
-    }
+    pairs.iter().map(|pair| Ok((leg(pair.one)?, leg(pair.other)?))).collect()
 }
 
 /// The facts of an end.
@@ -202,7 +219,7 @@ pub fn statistics(statistics: Statistics) -> v1::EndStatistics {
         round_trip_us: statistics.round_trip_us.unwrap_or(0),
         mos: statistics.mos.unwrap_or(0).into(),
         mos_mean: statistics.mos_mean.unwrap_or(0).into(),
-        seen: statistics.view.map(|view| v1::Seen {
+        seen: statistics.view.map(|view| v1::RemoteReport {
             lost: view.lost,
             loss_ppm: view.loss_ppm,
             jitter_us: view.jitter_us,

@@ -48,7 +48,7 @@ pub fn event(report: &Report, instance: &str) -> RelayEvent {
         Event::TimedOut => relay_event::Event::TimedOut,
         Event::Unreachable => relay_event::Event::Unreachable,
         Event::Insecure => relay_event::Event::Insecure,
-        Event::KeyframeWanted => relay_event::Event::Picture,
+        Event::KeyframeWanted => relay_event::Event::Keyframe,
     };
     RelayEvent {
         session: report.session.clone(),

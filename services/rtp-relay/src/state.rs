@@ -127,7 +127,10 @@ mod tests {
         let secret = Secret::new(b"the cluster's");
         let running = tokio::spawn(run(bus, "relay-1".into(), Sealer::new(&secret, [1; 16]), told));
         let state = |ms| {
-            StateUpdate::Changed("call".into(), Box::new(Snapshot { at: signal::Time(ms), ends: vec![] }))
+            StateUpdate::Changed(
+                "call".into(),
+                Box::new(Snapshot { at: signal::Time(ms), ..Snapshot::default() }),
+            )
         };
         tell.send(state(1)).await.unwrap();
         let lost = inbox.next().await.unwrap();

@@ -1,27 +1,29 @@
 //! A media thread: one epoll, its sockets, one `relay::session::Worker`. It shares nothing on the packet path.
 
-use crate::command::{Command, Denial, Done, Ends, Gauges, NoRoom, Order, Outcome};
+mod orders;
+
+use crate::command::{Command, Gauges};
 use crate::poll::{Poll, Waker};
 use crate::poll_interval::PollInterval;
-use crate::ports::{NoPort, Pair, Ports};
+use crate::ports::{Pair, Ports};
 use crate::state::StateUpdate;
 use crate::udp::{BATCH, Batch};
 use crate::{cpu, random, udp};
 use ::sound::scheduler::SoundFrame;
 use relay::dtls::Certificate;
-use relay::ice::{Credentials, PREFERENCE};
 use relay::session::{
-    Arrival, EndpointId, Host, Latched, Limits, Local, Report, Snapshot, Socket, SoundHandle, Transmit,
-    Worker,
+    Arrival, EndpointId, Host, Latched, Limits, Report, Socket, SoundHandle, Transmit, Worker,
 };
-use signal::{LegId, Time};
+use signal::Time;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
+
+use orders::Pending;
 
 const WAKE: u64 = u64::MAX;
 const SHARED: u64 = u64::MAX - 1;
@@ -31,8 +33,6 @@ const TURN: usize = 32;
 /// processor's first cache, and so does each of the three paths while it is taken so often (measured: 5 to 10 % of a packet).
 const TOGETHER: usize = 16;
 const _: () = assert!(TOGETHER + TURN <= BATCH);
-/// Orders executed before media has its turn again: some hundred microseconds' worth.
-const ORDERS: usize = 16;
 /// In place of an address that is not known.
 const NOBODY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 /// Pairs bound ahead in one idle moment.
@@ -132,13 +132,6 @@ struct Sockets {
     peer: Option<SocketAddr>,
     /// The round in which its RTP socket was read last.
     round: u64,
-}
-
-/// A batch that is being executed.
-struct Pending {
-    orders: std::vec::IntoIter<Order>,
-    outcomes: Vec<Outcome>,
-    reply: oneshot::Sender<Vec<Outcome>>,
 }
 
 /// Runs until it is told to stop.
@@ -366,136 +359,6 @@ impl Thread {
         self.send();
     }
 
-    /// Executes some of the orders; returns true to stop.
-    fn execute(&mut self, now: Time) -> bool {
-        for _ in 0..ORDERS {
-            let pending = match self.pending.take() {
-                Some(pending) => Some(pending),
-                None => match self.parts.commands.try_recv() {
-                    Ok(Command::Execute { orders, reply }) => {
-                        let outcomes = Vec::with_capacity(orders.len());
-                        Some(Pending { orders: orders.into_iter(), outcomes, reply })
-                    }
-                    Ok(Command::Stop) => return true,
-                    Err(_) => None,
-                },
-            };
-            let Some(mut pending) = pending else { return false };
-            if let Some(order) = pending.orders.next() {
-                pending.outcomes.push(self.order(order, now));
-                self.close(now);
-            }
-            if pending.orders.len() > 0 {
-                self.pending = Some(pending);
-            } else {
-                // Who has the answer finds it counted. Who asked may have given up.
-                self.count();
-                let _ = pending.reply.send(pending.outcomes);
-            }
-        }
-        // More may wait: come back without sleeping.
-        self.parts.waker.wake();
-        false
-    }
-
-    fn order(&mut self, order: Order, now: Time) -> Outcome {
-        let worker = &mut self.worker;
-        Ok(match order {
-            Order::Allocate { session, trace, contents, webrtc, closed, state } => {
-                if let Some(closed) = closed.filter(|_| !worker.knows(&session)) {
-                    return Err(closed.into());
-                }
-                Done::Allocated(self.allocate(&session, &trace, contents, webrtc, state, now)?)
-            }
-            Order::Connect { session, end: (leg, content), mut remote } => {
-                remote.fresh = remote.ice.is_some().then(random::credentials);
-                worker.connect(&session, leg, content, &remote, now)?;
-                told(worker, &session, leg, content)
-            }
-            Order::Update { session, end: (leg, content), ice, picture } => {
-                let fresh = (!ice.pwd.is_empty()).then(random::credentials);
-                worker.update(&session, leg, content, (&ice, fresh), now)?;
-                if picture {
-                    worker.request_keyframe(&session, leg, content)?;
-                }
-                told(worker, &session, leg, content)
-            }
-            Order::Voice { session, end: (leg, content) } => {
-                Done::Voice(worker.playback_codec(&session, leg, content)?)
-            }
-            Order::Play { session, end: (leg, content), track, mode } => {
-                worker.play(&session, leg, content, track, mode, now)?;
-                Done::StateUpdate
-            }
-            Order::Leave { session } => {
-                worker.hand_over(&session)?;
-                Done::StateUpdate
-            }
-            Order::Release { session } => Done::Statistics(worker.release(&session)),
-            Order::Statistics { session } => Done::Statistics(worker.statistics(&session)),
-        })
-    }
-
-    fn allocate(
-        &mut self,
-        session: &str,
-        trace: &str,
-        contents: u32,
-        webrtc: u32,
-        state: Option<Box<Snapshot>>,
-        now: Time,
-    ) -> Result<Ends, Denial> {
-        let known = self.worker.knows(session);
-        // In the order in which ends are made: content by content, leg by leg.
-        let mut had: Vec<_> =
-            state.iter().flat_map(|s| &s.ends).map(|e| (e.content, e.leg, e.rtp_port)).collect();
-        had.sort_unstable();
-        let mut had = had.into_iter().filter(|_| !known).map(|(.., port)| port);
-        let (poll, pairs, ports) = (&self.poll, &mut self.pairs, &mut self.parts.ports);
-        let advertise = self.parts.advertise;
-        let made = self.worker.allocate(session, trace, contents, now, |id, leg: LegId| {
-            let mut port = 0;
-            let same = had.next();
-            if webrtc >> leg.0 & 1 == 0 {
-                let same = same.and_then(|port| ports.take_port(port));
-                let pair = same.map_or_else(|| ports.take(now.0, random::number), Ok)?;
-                port = pair.port;
-                let place = id.index as usize;
-                if pairs.len() <= place {
-                    pairs.resize_with(place + 1, || None);
-                }
-                let number = u64::from(id.index) << 1;
-                let watched = poll
-                    .add_level(pair.rtp.as_raw_fd(), number)
-                    .and_then(|()| poll.add(pair.rtcp.as_raw_fd(), number | 1));
-                if watched.is_err() {
-                    ports.give_back(port, now.0);
-                    return Err(NoPort);
-                }
-                pairs[place] = Some(Sockets { id, pair, peer: None, round: 0 });
-            }
-            let Credentials { ufrag, pwd } = random::credentials();
-            Ok(Local {
-                address: advertise,
-                rtp_port: port,
-                rtcp_port: if port == 0 { 0 } else { port + 1 },
-                ufrag,
-                pwd,
-                generation: 0,
-                tie_breaker: random::number().into(),
-                // Only who describes itself with an address describes itself with keys.
-                crypto: if port == 0 { vec![] } else { random::keys() },
-                preference: PREFERENCE,
-            })
-        });
-        let made = made.map_err(|NoPort| NoRoom::Ports)?;
-        // Asked again, it has long gone on.
-        Ok(match state.filter(|_| !known) {
-            Some(state) => self.worker.resume(session, *state, now),
-            None => made,
-        })
-    }
-
     /// Hands on what must outlive this relay, a slice at a time.
     fn send_states(&mut self, now: Time) {
         // Without room it waits in the sessions themselves.
@@ -573,10 +436,4 @@ impl Thread {
         gauges.dropped.store(dropped, Ordering::Relaxed);
         gauges.transcoded.store(self.worker.transcoded().0, Ordering::Relaxed);
     }
-}
-
-/// Returns the reply of an endpoint that was told of its peer.
-fn told(worker: &Worker, session: &str, leg: u32, content: u32) -> Done {
-    let local = worker.restarted(session, leg, content);
-    local.map_or(Done::StateUpdate, |local| Done::Renewed(Box::new(local.clone())))
 }

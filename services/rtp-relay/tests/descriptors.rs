@@ -36,7 +36,7 @@ async fn two_hundred_sessions_leave_no_descriptor_behind() {
     }
     assert_eq!(open().await, before + 200 * 4);
     for call in 0..200 {
-        let release = ReleaseRequest { session: format!("call {call}"), trace: String::new() };
+        let release = ReleaseRequest { session: format!("call {call}"), ..ReleaseRequest::default() };
         relay.client.release(release).await.unwrap();
     }
     assert_eq!(open().await, before);

@@ -12,7 +12,7 @@ mod common;
 use common::{Phone, config, hear, plain, rtcp_port, rtp, rtp_port, start, told};
 use prost::Message as _;
 use proto::v1::{
-    AllocateRequest, ConnectRequest, RelayEvent, ReleaseRequest, StatisticsRequest, UpdateRequest,
+    AllocateRequest, ConnectRequest, Leg, Pair, RelayEvent, ReleaseRequest, StatisticsRequest, UpdateRequest,
     relay_event,
 };
 use std::time::Duration;
@@ -75,7 +75,7 @@ async fn two_phones_hear_each_other_octet_by_octet_and_are_counted() {
     assert_eq!(first.peer, a.address().to_string());
     assert_eq!((first.codec.as_str(), first.expected, &first.seen), ("PCMU", 51, &None));
 
-    let ask = ReleaseRequest { session: "call".into(), trace: String::new() };
+    let ask = ReleaseRequest { session: "call".into(), ..ReleaseRequest::default() };
     let last = relay.client.release(ask.clone()).await.unwrap().into_inner();
     assert_eq!(last.ends[1].packets_in, 50);
     assert!(relay.client.release(ask).await.unwrap().into_inner().ends.is_empty(), "unknown is fine");
@@ -85,15 +85,20 @@ async fn two_phones_hear_each_other_octet_by_octet_and_are_counted() {
 #[tokio::test(flavor = "multi_thread")]
 async fn bad_arguments_name_their_field_and_unknown_sessions_are_not_found() {
     let mut relay = start(config("23020-23039"));
-    let allocate = |session: &str, legs, contents| AllocateRequest {
-        session: session.into(),
-        legs,
-        contents,
-        ..AllocateRequest::default()
+    let with = |change: fn(&mut AllocateRequest)| {
+        let mut request = AllocateRequest::of_two("a", 1);
+        change(&mut request);
+        request
     };
-    for (request, field) in
-        [(allocate("", 2, 1), "session"), (allocate("a", 3, 1), "legs"), (allocate("a", 2, 9), "contents")]
-    {
+    for (request, field) in [
+        (with(|r| r.session.clear()), "session"),
+        (with(|r| r.legs.clear()), "legs"),
+        (with(|r| r.legs.extend((2..9).map(|leg| Leg { leg, contents: 1, webrtc: true }))), "legs"),
+        (with(|r| r.legs[1].leg = 256), "leg"),
+        (with(|r| r.legs[1].contents = 9), "legs.contents"),
+        (with(|r| r.bridge[0].other = 2), "pairs: leg 2 is not known"),
+        (with(|r| r.bridge = vec![Pair::default(); 5]), "pairs"),
+    ] {
         let status = relay.client.allocate(request).await.unwrap_err();
         assert_eq!(status.code(), Code::InvalidArgument);
         assert!(status.message().starts_with(field), "{}", status.message());
@@ -132,12 +137,7 @@ async fn a_full_relay_says_so_and_a_draining_one_takes_nothing_new_and_leaves_wh
     for call in 0..4 {
         relay.allocate(&format!("call {call}")).await;
     }
-    let ask = |session: &str| AllocateRequest {
-        session: session.into(),
-        legs: 2,
-        contents: 1,
-        ..AllocateRequest::default()
-    };
+    let ask = |session: &str| AllocateRequest::of_two(session, 1);
     let full = relay.client.allocate(ask("one more")).await.unwrap_err();
     assert_eq!(full.code(), Code::ResourceExhausted);
     assert!(full.message().contains("[relay] ports"), "{}", full.message());
@@ -147,7 +147,7 @@ async fn a_full_relay_says_so_and_a_draining_one_takes_nothing_new_and_leaves_wh
     assert_eq!(relay.allocate("call 0").await.len(), 2, "its own calls are served");
     for call in 0..4 {
         assert!(!relay.running.is_finished());
-        let release = ReleaseRequest { session: format!("call {call}"), trace: String::new() };
+        let release = ReleaseRequest { session: format!("call {call}"), ..ReleaseRequest::default() };
         assert_eq!(relay.client.release(release).await.unwrap().into_inner().ends.len(), 2);
     }
     tokio::time::timeout(Duration::from_secs(5), relay.running).await.unwrap().unwrap().unwrap();
@@ -194,7 +194,7 @@ async fn a_busy_relay_refuses_with_its_reason_and_serves_what_it_has() {
     // Any CPU at all is too much.
     config.relay.max_load = 0;
     let mut relay = start(config);
-    let ask = AllocateRequest { session: "call".into(), legs: 2, contents: 1, ..AllocateRequest::default() };
+    let ask = AllocateRequest::of_two("call", 1);
     let busy = relay.client.allocate(ask).await.unwrap_err();
     assert_eq!(busy.code(), Code::ResourceExhausted);
     assert!(busy.message().contains("[relay] max_load"), "{}", busy.message());
@@ -293,7 +293,7 @@ async fn it_is_in_the_directory_and_its_control_port_answers_over_tcp() {
         let pass = proto::auth::AuthToken::new(&signal::Secret::new(b"a secret of these tests"));
         proto::v1::relay_client::RelayClient::with_interceptor(channel, pass)
     };
-    let request = AllocateRequest { session: "c".into(), legs: 2, contents: 1, ..AllocateRequest::default() };
+    let request = AllocateRequest::of_two("c", 1);
     client.allocate(request).await.unwrap();
     drain.drain();
     loop {
@@ -321,11 +321,14 @@ async fn a_relay_drains_when_it_is_asked_to() {
         }
     };
     tokio::time::timeout(Duration::from_secs(5), draining).await.expect("it does not hear");
-    let another =
-        AllocateRequest { session: "another".into(), legs: 2, contents: 1, ..AllocateRequest::default() };
+    let another = AllocateRequest::of_two("another", 1);
     assert_eq!(relay.client.allocate(another).await.unwrap_err().code(), Code::Unavailable);
     tokio::time::sleep(Duration::from_secs(3)).await;
     assert!(!relay.running.is_finished(), "a call lives");
-    relay.client.release(ReleaseRequest { session: "call".into(), trace: String::new() }).await.unwrap();
+    relay
+        .client
+        .release(ReleaseRequest { session: "call".into(), ..ReleaseRequest::default() })
+        .await
+        .unwrap();
     tokio::time::timeout(Duration::from_secs(10), relay.running).await.unwrap().unwrap().unwrap();
 }

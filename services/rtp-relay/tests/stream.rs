@@ -50,18 +50,13 @@ impl Stream {
 }
 
 fn allocate(session: &str, webrtc: Vec<u32>) -> Order {
-    Order::Allocate(AllocateRequest {
-        session: session.into(),
-        legs: 2,
-        contents: 1,
-        trace: String::new(),
-        webrtc,
-        ..AllocateRequest::default()
-    })
+    let mut request = AllocateRequest::of_two(session, 1);
+    request.legs.iter_mut().for_each(|leg| leg.webrtc = webrtc.contains(&leg.leg));
+    Order::Allocate(request)
 }
 
 fn release(session: &str) -> Order {
-    Order::Release(ReleaseRequest { session: session.into(), trace: String::new() })
+    Order::Release(ReleaseRequest { session: session.into(), ..ReleaseRequest::default() })
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -142,14 +137,16 @@ async fn a_leg_that_is_webrtc_for_certain_takes_no_ports_and_cannot_be_plain() {
         assert!(made.ends[1].ice.is_some() && made.ends[1].fingerprint.is_some());
     }
     let wrong = Order::Connect(plain("call 0", 1, "127.0.0.1:9".parse().unwrap()));
-    stream.say(vec![(1, wrong), (2, allocate("other", vec![2])), (3, allocate("full", vec![1]))]).await;
+    let mut other = AllocateRequest::of_two("other", 1);
+    other.legs[1].contents = 0;
+    stream.say(vec![(1, wrong), (2, Order::Allocate(other)), (3, allocate("full", vec![1]))]).await;
     let replies = stream.hear(3).await;
     let refused = |id: u64| match &replies[&id] {
         Reply::Refused(refused) => (Code::from_i32(refused.code as i32), refused.message.clone()),
         other => panic!("{other:?}"),
     };
     assert_eq!(refused(1).0, Code::FailedPrecondition);
-    assert!(refused(2).1.starts_with("webrtc: leg 2"), "{}", refused(2).1);
+    assert!(refused(2).1.starts_with("legs.contents: 0"), "{}", refused(2).1);
     assert_eq!(refused(3).0, Code::ResourceExhausted);
     relay.stop().await;
 }

@@ -231,7 +231,7 @@ async fn a_phone_and_a_browser_hear_each_other_and_rtcp_is_muxed() {
     assert_eq!((end.packets_in, end.packets_out, end.dropped, end.lost), (50, 50, 0, 0));
     assert_eq!((end.form.as_str(), end.peer.as_str()), ("webrtc", browser.address().to_string().as_str()));
     assert!(end.security.contains("AES"), "{}", end.security);
-    let release = ReleaseRequest { session: "call".into(), trace: String::new() };
+    let release = ReleaseRequest { session: "call".into(), ..ReleaseRequest::default() };
     relay.client.release(release).await.unwrap();
     relay.stop().await;
 }

@@ -79,7 +79,7 @@ impl Gather {
             _ => return Err(Reason::BadRequest.into()),
         };
         let webrtc = [route.caller, route.callee].map(|profile| profile == Profile::Webrtc);
-        let request = AllocationRequest { contents, webrtc };
+        let request = AllocationRequest::of_two(contents, webrtc);
         let (allocation, settings) = tokio::join!(
             relays.allocate(heard.leg.record, &request, &trace, maybe_allocated),
             self.settings(&route.opening.to),

@@ -119,7 +119,7 @@ async fn event(calls: &Calls, request: Request) {
             Seen::Unreachable => MediaEvent::Unreachable,
             Seen::Insecure => MediaEvent::Insecure,
             // Published elsewhere; it decides nothing.
-            Seen::Picture => return None,
+            Seen::Keyframe => return None,
         };
         Some((RecordId::parse(&event.session)?, LegId(event.leg.try_into().ok()?), seen, event.instance))
     });

@@ -193,7 +193,7 @@ async fn the_last_figures_of_a_call_are_a_fact() {
     let _edges = world.edges().await;
     let _one = world.orchestrator().await;
     let mut facts = world.bus.subscribe(subjects::FACTS).await.unwrap();
-    let seen = proto::v1::Seen { lost: -1, loss_ppm: 2_000, jitter_us: 3_000, mos: 430 };
+    let seen = proto::v1::RemoteReport { lost: -1, loss_ppm: 2_000, jitter_us: 3_000, mos: 430 };
     *world.books.3.lock().unwrap() = vec![proto::v1::EndStatistics {
         leg: 1,
         packets_in: 500,

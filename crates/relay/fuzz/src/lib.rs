@@ -10,8 +10,8 @@
     reason = "a target says what is wrong by failing"
 )]
 
-use signal::Time;
 use signal::media::{Candidate, CandidateKind, Codec, Dtls, Ice, Setup};
+use signal::{LegId, Time};
 use std::net::SocketAddr;
 use std::sync::OnceLock;
 use std::time::Instant;
@@ -19,7 +19,9 @@ use tandem_relay::dtls::Certificate;
 use tandem_relay::ice::{Config, Credentials};
 use tandem_relay::packet::{self, Class};
 use tandem_relay::rtcp::{self, Item, Writer};
-use tandem_relay::session::{Arrival, EndpointId, Host, Limits, Local, MAX_TRANSMIT, Remote, Socket, Worker};
+use tandem_relay::session::{
+    Arrival, EndpointId, Host, LegRequest, Limits, Local, MAX_TRANSMIT, Refusal, Remote, Socket, Worker,
+};
 use tandem_relay::srtp::{Context, ROOM, Suite};
 use tandem_relay::webrtc::{Received, Transport};
 
@@ -179,7 +181,8 @@ pub fn stun(data: &[u8]) {
     assert!(end.pair().is_none(), "nobody has made a key");
 }
 
-/// A whole worker: a call of two phones, one of a phone and a client, and one with video; datagrams from anywhere to any socket.
+/// A whole worker: a call of two phones, one of a phone and a client, and one of three with video, whose bridge changes; datagrams from
+/// anywhere to any socket.
 pub fn worker(data: &[u8]) {
     let shared = at("203.0.113.1:30000");
     let host = Host { address: shared, certificate: certificate(), base: base(), epoch: START };
@@ -190,10 +193,10 @@ pub fn worker(data: &[u8]) {
     video.feedback = ["nack", "nack pli", "ccm fir", "goog-remb"].map(String::from).to_vec();
     let sound = vec![Codec::new(0, "PCMU", 8_000, 1), Codec::new(101, "telephone-event", 8_000, 1)];
     for call in ["phones", "client", "video"] {
-        let make = |id: EndpointId, _| {
+        let make = |id: EndpointId, _: &LegRequest, _| {
             ends.push(id);
             let ufrag = format!("ufrag{}", id.index);
-            Ok::<_, ()>(Local {
+            Ok::<_, Refusal>(Local {
                 address: shared.ip(),
                 rtp_port: 1,
                 rtcp_port: 2,
@@ -205,8 +208,12 @@ pub fn worker(data: &[u8]) {
                 crypto: vec![],
             })
         };
-        worker.allocate(call, "", 1, START, make).unwrap();
-        for (leg, address) in (0..).zip(parties) {
+        let three = if call == "video" { 3 } else { 2 };
+        let legs = (0..three).map(|leg| LegRequest { leg: LegId(leg), contents: 1, webrtc: false });
+        worker.allocate(call, "", &legs.collect::<Vec<_>>(), START, make).unwrap();
+        worker.bridge(call, &[(LegId(0), LegId(1))], START).unwrap();
+        let third = SocketAddr::new(parties[1].ip(), 7_004);
+        for (leg, address) in (0..u32::from(three)).zip([parties[0], parties[1], third]) {
             let codecs = if call == "video" { vec![video.clone()] } else { sound.clone() };
             let mut remote = Remote { address: Some(address), codecs, ..Remote::default() };
             if call == "client" && leg == 1 {
@@ -221,10 +228,16 @@ pub fn worker(data: &[u8]) {
     let known = |to: SocketAddr| parties.iter().any(|party| party.ip() == to.ip());
     for (choice, from, datagram) in datagrams(data) {
         now += u64::from(from >> 4) * 10_000;
+        if choice % 16 == 13 {
+            let (one, other) = [(0, 1), (0, 2), (1, 2), (9, 0)][usize::from(from % 4)];
+            let changed = worker.bridge("video", &[(LegId(one), LegId(other))], Time(now / 1_000));
+            assert_eq!(changed.is_ok(), one != 9);
+        }
         let socket = match usize::from(choice % 16) {
             place @ 0..6 => Socket::Rtp(ends[place]),
             place @ 6..12 => Socket::Rtcp(ends[place - 6]),
             12 => Socket::Rtp(EndpointId { index: 77, generation: 3 }),
+            14 => Socket::Rtp(ends[6]),
             _ => Socket::Shared,
         };
         let from = match from % 4 {

@@ -14,7 +14,7 @@ impl Worker {
         let refuse = |why: String| Err(Refusal::Bundle(why));
         let Some(end) = self.endpoints.get(index) else { return Ok(()) };
         let session = self.sessions.get(end.session);
-        let carrier = session.and_then(|session| session.endpoint(end.leg.0.into(), tag));
+        let carrier = session.and_then(|session| session.endpoint(end.leg, tag));
         let Some(carrier) = carrier.filter(|carrier| *carrier != index) else {
             return refuse(format!("the leg has no other content {tag}"));
         };

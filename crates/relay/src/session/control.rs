@@ -2,44 +2,48 @@
 
 use super::endpoint::{Endpoint, Link};
 use super::plain::Plain;
-use super::table::{Mark, Session};
-use super::types::{CONTENTS, EndpointId, LEGS, Latched, Local, Refusal, Remote, Statistics};
+use super::table::{Leg, Mark, Session};
+use super::types::{CONTENTS, EndpointId, LEGS, Latched, LegRequest, Local, Refusal, Remote, Statistics};
 use super::worker::{SWEEP_MS, Worker};
 use crate::ice::Credentials;
 use signal::media::Ice;
 use signal::{LegId, Time};
 
 impl Worker {
-    /// Makes a session with `contents` contents on both legs, or gives the ends that it has; a session that has fewer grows.
-    /// `make` binds the sockets of an end, unless its leg needs none ([`Local::rtp_port`] 0).
+    /// Makes a session with these legs, or adds to one that is there: legs and contents that it has stay as they are, new ones are
+    /// made. `make` binds the sockets of an endpoint, unless its leg needs none ([`Local::rtp_port`] 0). Returns our side of the
+    /// endpoints of these legs. A new leg hears nobody: [`Worker::bridge`] follows.
     ///
     /// # Errors
-    /// Those of `make`; a session begun is then undone, one that was there stays as it was.
-    pub fn allocate<E>(
+    /// Those of `make`, and [`Refusal::TooManyLegs`]; what was begun is then undone, what was there stays as it was.
+    pub fn allocate<E: From<Refusal>>(
         &mut self,
         session: &str,
         trace: &str,
-        contents: u32,
+        legs: &[LegRequest],
         now: Time,
-        mut make: impl FnMut(EndpointId, LegId) -> Result<Local, E>,
+        mut make: impl FnMut(EndpointId, &LegRequest, u16) -> Result<Local, E>,
     ) -> Result<Vec<(LegId, u16, Local)>, E> {
         let (at, new) = match self.sessions.named(session) {
             Some(at) => (at, false),
             None => (self.open(session, trace, now), true),
         };
-        let have = self.sessions.get(at).map_or(0, |session| session.endpoints[0].len() as u32);
-        for content in have..contents.min(CONTENTS) {
-            if let Err(error) = self.add(at, content as u16, &mut make) {
-                if new {
-                    self.close(at);
-                } else {
-                    self.cut(at, have as usize);
-                }
-                return Err(error);
+        let mut made = vec![];
+        let result = legs.iter().try_for_each(|leg| self.add(at, leg, &mut made, &mut make));
+        if let Err(error) = result {
+            if new {
+                self.close(at);
+            } else {
+                self.undo(at, &made);
             }
+            return Err(error);
         }
+        // A content more on legs that are bridged already; it is not connected, so nothing can be refused.
+        let _ = self.rebridge(at, now);
         self.mark_changed(at, now);
-        Ok(self.locals(at))
+        let mut locals = self.locals(at);
+        locals.retain(|(leg, ..)| legs.iter().any(|asked| asked.leg == *leg));
+        Ok(locals)
     }
 
     /// Returns our side of all endpoints of a session.
@@ -71,11 +75,16 @@ impl Worker {
             (None, Some(_), _) => return Err(Refusal::DtlsWithoutIce),
             (_, None, _) => self.describe_plain(index, remote)?,
         }
-        if let Some(end) = self.endpoints.get_mut(index) {
+        let Worker { endpoints, sounds, .. } = self;
+        if let Some(end) = endpoints.get_mut(index) {
             end.set_remote(remote);
+            // A track in a codec that is spoken there no more.
+            if end.playback.as_ref().is_some_and(|track| end.payload_types >> (track.pt & 0x7f) & 1 == 0) {
+                sounds.close(&mut end.playback);
+            }
         }
         self.update_member(index);
-        self.connect_pair(index, now)?;
+        self.fit(index, now)?;
         if let Some(session) = self.endpoints.get(index).map(|end| end.session) {
             self.mark_changed(session, now);
         }
@@ -137,30 +146,29 @@ impl Worker {
         Ok(())
     }
 
-    /// Fits both sides to each other once both are connected.
-    fn connect_pair(&mut self, index: u32, now: Time) -> Result<(), Refusal> {
-        let Some(peer) = self.endpoints.get(index).map(|end| end.peer) else { return Ok(()) };
-        let Some((near, far)) = self.endpoints.pair(index, peer) else { return Ok(()) };
-        if near.is_open() || far.is_open() {
-            return Ok(());
-        }
-        near.fit(far, now);
-        far.fit(near, now);
-        let session = near.session;
-        if let Some(session) = self.sessions.get_mut(session) {
-            session.established = true;
-        }
-        self.begin_reports(index, now);
-        self.begin_reports(peer, now);
-        self.transcode(index, peer, now)?;
-        self.transcode(peer, index, now)
-    }
-
     /// Releases a session and returns its last statistics; `None` when it is not known.
     pub fn release(&mut self, session: &str) -> Option<Vec<Statistics>> {
         let statistics = self.statistics(session)?;
         let at = self.sessions.named(session)?;
         self.close(at);
+        Some(statistics)
+    }
+
+    /// Releases one leg of a session and returns its last statistics, none when the leg is not known; `None` when the session is not.
+    /// The last leg takes the session with it.
+    pub fn release_leg(&mut self, session: &str, leg: LegId, now: Time) -> Option<Vec<Statistics>> {
+        let mut statistics = self.statistics(session)?;
+        statistics.retain(|end| end.leg == leg);
+        let at = self.sessions.named(session)?;
+        let session = self.sessions.get_mut(at)?;
+        let Some(gone) = session.remove_leg(leg) else { return Some(vec![]) };
+        let last = session.legs.is_empty();
+        gone.endpoints.into_iter().for_each(|index| self.free(index));
+        if last {
+            self.close(at);
+        } else {
+            self.mark_changed(at, now);
+        }
         Some(statistics)
     }
 
@@ -171,58 +179,61 @@ impl Worker {
             trace: trace.into(),
             allocated: now,
             established: false,
-            endpoints: [const { vec![] }; LEGS as usize],
+            legs: vec![],
+            bridge: vec![],
             mark: Mark::default(),
         })
     }
 
-    /// Adds a content: an endpoint on each leg, peers of each other.
-    fn add<E>(
+    /// Adds what a session does not have of a leg; the new endpoints are added to `made`.
+    fn add<E: From<Refusal>>(
         &mut self,
-        session: u32,
-        content: u16,
-        make: &mut impl FnMut(EndpointId, LegId) -> Result<Local, E>,
+        at: u32,
+        leg: &LegRequest,
+        made: &mut Vec<u32>,
+        make: &mut impl FnMut(EndpointId, &LegRequest, u16) -> Result<Local, E>,
     ) -> Result<(), E> {
-        for leg in 0..LEGS {
-            let first = self.sessions.get(session).and_then(|s| s.endpoint(leg, 0));
-            let cname = first.and_then(|first| self.endpoints.get(first)).map(|end| end.local.word());
+        let Some(session) = self.sessions.get_mut(at) else { return Ok(()) };
+        if session.leg(leg.leg).is_none() {
+            if session.legs.len() >= LEGS as usize {
+                return Err(Refusal::TooManyLegs.into());
+            }
+            session.legs.push(Leg { id: leg.leg, endpoints: vec![] });
+            session.legs.sort_by_key(|leg| leg.id);
+        }
+        let first = session.endpoint(leg.leg, 0);
+        let mut cname = first.and_then(|first| self.endpoints.get(first)).map(|end| end.local.word());
+        let have = session.leg(leg.leg).map_or(0, |leg| leg.endpoints.len()) as u32;
+        for content in have..leg.contents.min(CONTENTS) {
             let id = self.endpoints.reserve();
-            let leg_id = LegId(leg as u8);
-            match make(id, leg_id) {
-                Ok(local) => {
-                    self.ufrags.insert(local.ufrag.clone(), id.index);
-                    let cname = cname.unwrap_or_else(|| local.word());
-                    self.endpoints.insert(Endpoint::new(id, session, leg_id, content, local, cname));
-                    // Room for every endpoint on either list: packets need no more.
-                    let all = self.endpoints.len();
-                    self.rtcp_queue.reserve(all.saturating_sub(self.rtcp_queue.len()));
-                    self.latched.reserve(all.saturating_sub(self.latched.len()));
-                }
+            let local = match make(id, leg, content as u16) {
+                Ok(local) => local,
                 Err(error) => {
                     self.endpoints.give_back(id);
                     return Err(error);
                 }
-            }
-            if let Some(session) = self.sessions.get_mut(session) {
-                session.endpoints[leg as usize].push(id.index);
-            }
-        }
-        let Some(session) = self.sessions.get(session) else { return Ok(()) };
-        if let (Some(a), Some(b)) =
-            (session.endpoints[0].last().copied(), session.endpoints[1].last().copied())
-            && let Some((first, second)) = self.endpoints.pair(a, b)
-        {
-            (first.peer, second.peer) = (b, a);
+            };
+            made.push(id.index);
+            self.ufrags.insert(local.ufrag.clone(), id.index);
+            let cname = *cname.get_or_insert_with(|| local.word());
+            self.endpoints.insert(Endpoint::new(id, at, leg.leg, content as u16, local, cname));
+            // Room for every endpoint on either list: packets need no more.
+            let all = self.endpoints.len();
+            self.rtcp_queue.reserve(all.saturating_sub(self.rtcp_queue.len()));
+            self.latched.reserve(all.saturating_sub(self.latched.len()));
+            let session = self.sessions.get_mut(at);
+            let leg = session.and_then(|session| session.legs.iter_mut().find(|other| other.id == leg.leg));
+            leg.into_iter().for_each(|leg| leg.endpoints.push(id.index));
         }
         Ok(())
     }
 
-    /// Takes the contents from `have` on away again.
-    fn cut(&mut self, session: u32, have: usize) {
-        let Some(session) = self.sessions.get_mut(session) else { return };
-        let gone: Vec<u32> =
-            session.endpoints.iter_mut().flat_map(|leg| leg.split_off(have.min(leg.len()))).collect();
-        gone.into_iter().for_each(|end| self.free(end));
+    /// Takes endpoints that were just made away again, and legs that have none.
+    fn undo(&mut self, at: u32, made: &[u32]) {
+        let Some(session) = self.sessions.get_mut(at) else { return };
+        session.legs.iter_mut().for_each(|leg| leg.endpoints.retain(|index| !made.contains(index)));
+        session.legs.retain(|leg| !leg.endpoints.is_empty());
+        made.iter().for_each(|index| self.free(*index));
     }
 
     /// Ends a session.
@@ -233,6 +244,7 @@ impl Worker {
     }
 
     fn free(&mut self, index: u32) {
+        self.part(index);
         let Some(mut end) = self.endpoints.remove(index) else { return };
         if end.reports.queued {
             self.rtcp_queue.retain(|other| *other != index);

@@ -6,9 +6,9 @@ use super::quality::{Histograms, Scale, mos};
 use super::reception::Reception;
 use super::reports::Reports;
 use super::sources::Source;
-use super::types::{EndpointId, Form, Inherited, Local, Remote, RemoteReport, Statistics};
+use super::types::{Arrival, EndpointId, Form, Inherited, Local, Remote, RemoteReport, Statistics};
 use super::webrtc::WebRtc;
-use crate::packet::{Payloads, Splice};
+use crate::packet::{Payloads, Rtp, Splice};
 use signal::media::{Candidate, Codec, Direction};
 use signal::{LegId, Time};
 use std::net::SocketAddr;
@@ -16,8 +16,8 @@ use std::net::SocketAddr;
 #[derive(Debug)]
 pub(super) struct Endpoint {
     pub id: EndpointId,
-    /// Index of the endpoint that it talks to.
-    pub peer: u32,
+    /// Index of the endpoint that it hears and is heard by now.
+    pub peer: Option<u32>,
     pub session: u32,
     pub leg: LegId,
     pub content: u16,
@@ -37,8 +37,8 @@ pub(super) struct Endpoint {
     pub payload_types: u128,
     /// Payload types at the hearer for those that come in here.
     pub payloads: Payloads,
-    /// The stream from here as its receiver sees it; begins with the first packet.
-    pub splice: Option<Splice>,
+    /// The stream that its peer hears, whoever its source is; begins with the first packet.
+    pub outgoing: Option<Splice>,
     pub clock: u32,
     /// Payload type that came in last.
     pub last_pt: u8,
@@ -56,13 +56,15 @@ pub(super) struct Endpoint {
     pub heard: Option<Time>,
     /// Packets that come in here are forwarded.
     pub forwarding: bool,
+    /// Packets that came in here were not forwarded, or not to the present hearer: with video, later frames depend on them.
+    pub gap: bool,
     /// Since when media is due from its peer; `None` = none is.
     pub due: Option<Time>,
     /// The silence was reported.
     pub silent: bool,
     /// Transcodes the sound that comes in here.
     pub stream: Option<Box<Source>>,
-    /// Track that is played in place of what comes in here.
+    /// Track that is played to the peer, in place of what it hears.
     pub playback: Option<Box<Source>>,
 }
 
@@ -108,7 +110,7 @@ impl Endpoint {
         let sockets = local.rtp_port != 0;
         Endpoint {
             id,
-            peer: u32::MAX,
+            peer: None,
             session,
             leg,
             content,
@@ -122,7 +124,7 @@ impl Endpoint {
             direction: Direction::None,
             payload_types: 0,
             payloads: Payloads::new([]),
-            splice: None,
+            outgoing: None,
             clock: 8_000,
             last_pt: 0,
             reception: Reception::default(),
@@ -133,6 +135,7 @@ impl Endpoint {
             count: Count::default(),
             heard: None,
             forwarding: false,
+            gap: false,
             due: None,
             silent: false,
             stream: None,
@@ -142,11 +145,6 @@ impl Endpoint {
 
     pub fn is_open(&self) -> bool {
         matches!(self.link, Link::Open)
-    }
-
-    /// Returns true when the sound that comes in here is transcoded.
-    pub fn is_transcoded(&self) -> bool {
-        self.stream.is_some()
     }
 
     /// Returns the index of the endpoint that a packet of this payload type is for; `own` is this endpoint's.
@@ -180,19 +178,12 @@ impl Endpoint {
         self.direction.sends() && far.direction.receives()
     }
 
-    /// Fits what comes in here to what `far` has agreed; both are connected.
-    pub fn fit(&mut self, far: &Endpoint, now: Time) {
+    /// Fits the stream from here to what `far` has agreed; both are connected.
+    pub fn fit(&mut self, far: &mut Endpoint, now: Time) {
         self.payloads = Payloads::new(pairs(&self.codecs, &far.codecs));
-        if let Some(splice) = &mut self.splice {
-            splice.retime(self.clock);
-        }
-        let crosses = self.may_forward(far);
-        let crossed = std::mem::replace(&mut self.forwarding, crosses);
-        if crossed
-            && !self.forwarding
-            && let Some(splice) = &mut self.splice
-        {
-            splice.interrupt();
+        let forwards = self.may_forward(far);
+        if std::mem::replace(&mut self.forwarding, forwards) && !forwards {
+            self.interrupt(far);
         }
         // Who holds may send music or nothing at all: only a conversation has two sides that must be heard (§12.6 rule 10).
         let both = [self.direction, far.direction] == [Direction::Both; 2];
@@ -201,6 +192,27 @@ impl Endpoint {
             (false, _) => self.due = None,
             _ => {}
         }
+    }
+
+    /// Interrupts the stream from here to `far`: packets that come in from now on do not reach it.
+    fn interrupt(&mut self, far: &mut Endpoint) {
+        self.gap = true;
+        far.outgoing.iter_mut().for_each(Splice::interrupt);
+    }
+
+    /// Ends that `far` hears what comes in here.
+    pub fn part(&mut self, far: &mut Endpoint) {
+        self.interrupt(far);
+        (self.peer, self.forwarding, self.due) = (None, false, None);
+    }
+
+    /// Counts RTP that was accepted.
+    pub fn received(&mut self, rtp: &Rtp, length: usize, at: Arrival) {
+        (self.heard, self.silent) = (Some(at.time()), false);
+        self.count.packets_in += 1;
+        self.count.octets_in += length as u64;
+        self.reception.packet(rtp, self.clock, at);
+        self.last_pt = rtp.pt;
     }
 
     /// Milliseconds that media has been missing; zero when none is due.

@@ -72,16 +72,19 @@ impl Worker {
         match open(carrier, from, at, local, buffer.get_mut(..length)?)? {
             Opened::Rtp(rtp, length) => {
                 let near = carrier.addressee(rtp.pt, index)?;
-                let near = if near == index { carrier } else { endpoints.get_mut(near)? };
-                let (near, far, new) = (near.id.index, near.peer, near.splice.is_none());
-                let taken = new && endpoints.has_ssrc(far, rtp.ssrc);
+                let end = if near == index { carrier } else { endpoints.get_mut(near)? };
+                end.received(&rtp, length, at);
+                let Some(far) = end.peer.filter(|_| end.forwarding) else {
+                    end.gap = true;
+                    return None;
+                };
+                let taken = endpoints.get(far)?.outgoing.is_none() && endpoints.has_ssrc(far, rtp.ssrc);
                 let (end, peer) = endpoints.pair(near, far)?;
-                let broken =
-                    end.feedback.is_some() && end.splice.as_ref().is_some_and(Splice::is_interrupted);
+                let gap = end.gap && end.feedback.is_some();
                 let (said, length) = media(end, peer, (rtp, taken), at, (buffer, length), sounds)?;
                 let transmit = send_media(endpoints, far, &said, at, buffer, length);
-                if broken {
-                    self.keyframe_after_gap(near, transmit.is_some());
+                if gap && transmit.is_some() {
+                    self.keyframe_after_gap(near);
                 }
                 transmit
             }
@@ -102,10 +105,13 @@ impl Worker {
     /// Takes RTCP for the endpoint at `index`, and queues the endpoints that have something to send for it.
     fn report_to(&mut self, index: u32, at: Arrival, compound: &[u8]) {
         let Some(peer) = self.endpoints.get(index).map(|end| end.peer) else { return };
-        let Some((near, far)) = self.endpoints.pair(index, peer) else { return };
-        report(near, far, at, compound);
-        let asked = [(index, near.reports.wanted), (peer, far.reports.wanted)];
-        asked.into_iter().filter(|(_, asked)| *asked).for_each(|(end, _)| self.queue_rtcp(end));
+        let Some((near, mut far)) = self.endpoints.with_peer(index, peer) else { return };
+        report(near, far.as_deref_mut(), at, compound);
+        let wanted = [
+            near.reports.wanted.then_some(index),
+            peer.filter(|_| far.is_some_and(|far| far.reports.wanted)),
+        ];
+        wanted.into_iter().flatten().for_each(|index| self.queue_rtcp(index));
     }
 }
 
@@ -153,8 +159,8 @@ fn open(
     opened
 }
 
-/// Takes RTP that was accepted and lies open in the buffer; `taken`: another stream has its SSRC where it goes. Returns it as it is sent
-/// there.
+/// Takes RTP of `near` that lies open in the buffer; `taken`: another stream has its SSRC on the transport of `far`. Returns it as it is
+/// sent there; `None`: not now, or by another thread.
 fn media(
     near: &mut Endpoint,
     far: &mut Endpoint,
@@ -163,13 +169,7 @@ fn media(
     (buffer, length): (&mut [u8], usize),
     sounds: &mut Sounds,
 ) -> Option<(Rtp, usize)> {
-    near.heard = Some(at.time());
-    near.silent = false;
-    near.count.packets_in += 1;
-    near.count.octets_in += length as u64;
-    near.reception.packet(&rtp, near.clock, at);
-    near.last_pt = rtp.pt;
-    if !near.forwarding || !sounds.give_way(&mut near.playback, at.time()) {
+    if !sounds.give_way(&mut far.playback, at.time()) {
         return None;
     }
     let length = packet::strip(buffer, length, &mut rtp);
@@ -178,53 +178,52 @@ fn media(
         return None;
     }
     let pt = near.payloads.get(rtp.pt)?;
-    let splice = near.splice.get_or_insert_with(|| {
+    let outgoing = far.outgoing.get_or_insert_with(|| {
         let taken = taken || far.reception.source() == Some(rtp.ssrc);
         Splice::new(far.reports.ssrc_for(rtp.ssrc, taken), near.clock)
     });
-    let said = splice.map(Rtp { pt, ..rtp }, at.time().0);
+    let said = outgoing.map(Rtp { pt, ..rtp }, near.clock, at.time().0)?;
     packet::rewrite(buffer, &said);
     Some((said, length))
 }
 
 /// Takes RTCP that was accepted: it ends here. Its reports are kept, its requests are passed to the other side, in a form that it has
 /// agreed on (interworking §12.3).
-fn report(near: &mut Endpoint, far: &mut Endpoint, at: Arrival, compound: &[u8]) {
-    near.heard = Some(at.time());
-    near.silent = false;
+fn report(near: &mut Endpoint, mut far: Option<&mut Endpoint>, at: Arrival, compound: &[u8]) {
+    (near.heard, near.silent) = (Some(at.time()), false);
     let now = at.time();
-    // Clock of the stream to the peer: of the codec it is transcoded to, else that of its source.
-    let clock = if far.is_transcoded() { near.clock } else { far.clock };
+    let Endpoint { outgoing, reports, reception, feedback, .. } = near;
+    let said = outgoing.as_ref();
+    let ours = |media: u32| said.is_some_and(|said| said.ssrc() == media);
     rtcp::read(compound, |item| {
-        let said = far.splice.as_ref();
-        if near.reports.hear(&item, said, clock, near.reception.source(), at) {
-            // A receiver cannot bring sound and picture together before it has the first report.
+        if reports.handle(&item, said, reception.source(), at)
+            && let Some(far) = &mut far
+        {
+            // A receiver cannot bring sound and video together before it has the first report.
             far.reports.expedite(now);
         }
-        let ours = |media: u32| said.is_some_and(|said| said.ssrc() == media);
-        match item {
-            Item::Nack { media, first, mask } if ours(media) => {
-                let offset = said.map_or(0, Splice::seq_offset);
-                let (Some(here), there) = (&mut near.feedback, &mut far.feedback) else { return };
+        let there = far.as_deref_mut().map(|far| (&mut far.feedback, &mut far.reports.wanted));
+        match (item, there) {
+            (Item::Nack { media, first, mask }, mut there) if ours(media) => {
+                let (Some(here), Some(said)) = (&mut *feedback, said) else { return };
                 here.missed(first, mask, now, |seq| {
-                    if let Some(there) = there {
-                        there.want(seq.wrapping_sub(offset), now);
-                        far.reports.wanted = true;
+                    // Another source's packets are of no use to ask for.
+                    if said.is_of_source(seq)
+                        && let Some((Some(there), wanted)) = &mut there
+                    {
+                        there.want(seq.wrapping_sub(said.seq_offset()), now);
+                        **wanted = true;
                     }
                 });
-                near.reports.wanted = true;
+                reports.wanted = true;
             }
-            Item::KeyframeRequest { media } if media == 0 || ours(media) => {
-                if let Some(there) = &mut far.feedback {
-                    there.want_keyframe();
-                    far.reports.wanted = true;
-                }
+            (Item::KeyframeRequest { media }, Some((Some(there), wanted))) if media == 0 || ours(media) => {
+                there.want_keyframe();
+                *wanted = true;
             }
-            Item::Estimate { bits } => {
-                if let Some(there) = &mut far.feedback {
-                    there.limit(bits);
-                    far.reports.wanted = true;
-                }
+            (Item::Estimate { bits }, Some((Some(there), wanted))) => {
+                there.limit(bits);
+                *wanted = true;
             }
             _ => {}
         }

@@ -2,7 +2,6 @@
 
 use super::types::Refusal;
 use super::worker::Worker;
-use crate::packet::Splice;
 
 impl Worker {
     /// Requests a keyframe of the peer of an endpoint: the other side has asked for one by signalling (RFC 5168).
@@ -15,14 +14,13 @@ impl Worker {
         Ok(())
     }
 
-    /// Requests a keyframe of the peer of the endpoint at `index` after a gap: later frames depend on lost ones. Receivers would wait
-    /// before they ask (libwebrtc: 3 s). `sent`: else the gap lasts.
-    pub(super) fn keyframe_after_gap(&mut self, index: u32, sent: bool) {
-        if sent {
-            self.want_keyframe(index);
-        } else if let Some(end) = self.endpoints.get_mut(index) {
-            end.splice.iter_mut().for_each(Splice::interrupt);
+    /// Requests a keyframe of the peer of the endpoint at `index`, whose frames are forwarded again after a gap: they depend on
+    /// frames that were not. Receivers would wait before they ask (libwebrtc: 3 s).
+    pub(super) fn keyframe_after_gap(&mut self, index: u32) {
+        if let Some(end) = self.endpoints.get_mut(index) {
+            end.gap = false;
         }
+        self.want_keyframe(index);
     }
 
     fn want_keyframe(&mut self, index: u32) {

@@ -78,16 +78,9 @@ impl Reports {
         std::array::from_fn(|n| b"0123456789abcdef".get(digit(n)).copied().unwrap_or(b'0'))
     }
 
-    /// The peer says something in its reports. `said` is the stream that it hears, in this clock; `source` the one that it sends.
+    /// Takes an item of the peer's RTCP. `said` is the stream that it hears, `source` the one that it sends.
     /// True: its own report is the first of this source, and the other side should soon know.
-    pub fn hear(
-        &mut self,
-        item: &Item,
-        said: Option<&Splice>,
-        clock: u32,
-        source: Option<u32>,
-        at: Arrival,
-    ) -> bool {
+    pub fn handle(&mut self, item: &Item, said: Option<&Splice>, source: Option<u32>, at: Arrival) -> bool {
         match item {
             Item::Sender(sender) if source.is_none_or(|source| source == sender.ssrc) => {
                 let first = self.heard.is_none_or(|(before, _)| before.ssrc != sender.ssrc);
@@ -98,7 +91,8 @@ impl Reports {
                 self.heard = None;
             }
             Item::Block(block) if said.is_some_and(|said| said.ssrc() == block.ssrc) => {
-                let jitter = u64::from(block.jitter) * 1_000_000 / u64::from(clock.max(1));
+                let jitter =
+                    u64::from(block.jitter) * 1_000_000 / u64::from(said.map_or(1, Splice::clock).max(1));
                 self.view = Some(View {
                     fraction: block.fraction,
                     lost: block.lost,
@@ -121,14 +115,12 @@ impl Reports {
         false
     }
 
-    /// Sender information for the stream `said`, which comes in in this clock: `heard` is what its source said of it. The two
-    /// halves keep the source's own relation of wall clock and stream, so that what belongs together stays together (R-RTP-3).
-    /// `None`: nothing was sent since the last report.
+    /// Returns sender information on the stream `said`; `source` has the reports of its source. The wall clock and the timestamp keep
+    /// the source's own relation, so that sound and video stay together (R-RTP-3). `None`: nothing was sent since the last report.
     pub fn sender(
         &mut self,
         said: &Splice,
-        clock: u32,
-        source: &Reports,
+        source: Option<&Reports>,
         packets: u64,
         at: Arrival,
     ) -> Option<Sender> {
@@ -136,14 +128,14 @@ impl Reports {
         if packets == std::mem::replace(&mut self.told, packets) {
             return None;
         }
-        let ticks = |us: u64| (u128::from(us) * u128::from(clock) / 1_000_000) as u32;
-        let (ntp, timestamp) = match source.heard {
-            Some((report, came)) if Some(report.ssrc) == said.source() => {
+        let ticks = |us: u64| (u128::from(us) * u128::from(said.clock()) / 1_000_000) as u32;
+        let (ntp, timestamp) = match source.and_then(|source| source.heard) {
+            Some((report, came)) if Some(report.ssrc) == said.source() && !said.is_interrupted() => {
                 let passed = at.0.saturating_sub(came.0);
                 let ours = report.timestamp.wrapping_add(said.timestamp_offset());
                 (report.ntp.wrapping_add(fraction(passed)), ours.wrapping_add(ticks(passed)))
             }
-            // It says nothing of itself: by the time that its packets come.
+            // No report of the source: by the time that its packets come.
             _ => {
                 let passed = at.0.saturating_sub(sent.saturating_mul(1_000));
                 ((NTP << 32).wrapping_add(fraction(at.0)), timestamp.wrapping_add(ticks(passed)))
@@ -224,7 +216,7 @@ mod tests {
         for (seq, timestamp, ms) in packets {
             let rtp =
                 Rtp { pt: 0, marker: false, seq: *seq, timestamp: *timestamp, ssrc: source, header: 12 };
-            splice.map(rtp, *ms);
+            splice.map(rtp, clock, *ms).unwrap();
         }
         splice
     }
@@ -251,14 +243,14 @@ mod tests {
                 // Another source came before: the stream is numbered on.
                 splice = self::splice(3, clock, &[(700, 77, 0)]);
                 let rtp = Rtp { pt: 0, marker: false, seq: 9, timestamp: stands, ssrc: 9, header: 12 };
-                splice.map(rtp, late_ms);
+                splice.map(rtp, clock, late_ms).unwrap();
                 assert_ne!(splice.timestamp_offset(), 0);
             }
             // The report comes whenever it comes.
             let came = Arrival(HOUR + late_ms * 1_000);
-            assert!(source.hear(&sr(9, base, stands), None, clock, Some(9), came));
+            assert!(source.handle(&sr(9, base, stands), None, Some(9), came));
             let made = Arrival(HOUR + 2_345_678);
-            let sender = ours.sender(&splice, clock, &source, 5, made).unwrap();
+            let sender = ours.sender(&splice, Some(&source), 5, made).unwrap();
             // Where the stream stands at the receiver's `base`.
             let passed = (sender.ntp - base) as f64 / f64::from(u32::MAX);
             let stood = f64::from(sender.timestamp.wrapping_sub(splice.timestamp_offset()));
@@ -272,17 +264,17 @@ mod tests {
         let mut ours = Reports::new(2, 2);
         let at = Arrival(1_000_500_000);
         let said = splice(9, 8_000, &[(1, 160, 1_000_000)]);
-        let sender = ours.sender(&said, 8_000, &Reports::new(1, 1), 5, at).unwrap();
+        let sender = ours.sender(&said, Some(&Reports::new(1, 1)), 5, at).unwrap();
         assert_eq!((sender.ssrc, sender.timestamp), (70, 160 + 4_000));
         assert_eq!(sender.ntp, (NTP + 1_000) << 32 | 1 << 31);
-        assert_eq!(ours.sender(&said, 8_000, &Reports::new(1, 1), 5, at), None, "nothing was sent since");
+        assert_eq!(ours.sender(&said, Some(&Reports::new(1, 1)), 5, at), None, "nothing was sent since");
     }
 
     #[test]
     fn the_round_trip_is_what_the_answer_was_not_held_for() {
         let mut ours = Reports::new(2, 2);
         let said = splice(9, 8_000, &[(1, 160, 3_600_000)]);
-        let sender = ours.sender(&said, 8_000, &Reports::new(1, 1), 5, Arrival(HOUR)).unwrap();
+        let sender = ours.sender(&said, None, 5, Arrival(HOUR)).unwrap();
         let block = Block {
             ssrc: 70,
             fraction: 64,
@@ -293,7 +285,7 @@ mod tests {
             highest: 0,
         };
         let hear = |ours: &mut Reports, block: Block, after: u64| {
-            ours.hear(&Item::Block(block), Some(&said), 8_000, None, Arrival(HOUR + after));
+            ours.handle(&Item::Block(block), Some(&said), None, Arrival(HOUR + after));
             ours.round_trip_us
         };
         assert_eq!(hear(&mut ours, Block { last_report: 1, ..block }, 1), None, "no report of ours");
@@ -314,12 +306,12 @@ mod tests {
         let mut ours = Reports::new(2, 2);
         let block = Block { ssrc: 9, ..Block::default() };
         assert_eq!(ours.complete(block, Arrival(5)), block);
-        ours.hear(&sr(9, 0x1111_2222_3333_4444, 0), None, 8_000, None, Arrival(HOUR));
+        ours.handle(&sr(9, 0x1111_2222_3333_4444, 0), None, None, Arrival(HOUR));
         let told = ours.complete(block, Arrival(HOUR + 1_500_000));
         assert_eq!((told.last_report, told.delay), (0x2222_3333, 65_536 * 3 / 2));
         assert_eq!(ours.complete(Block { ssrc: 8, ..block }, Arrival(HOUR)).last_report, 0);
-        assert!(!ours.hear(&sr(8, 5, 0), None, 8_000, Some(9), Arrival(HOUR)), "not what it sends");
-        ours.hear(&Item::Bye { ssrc: 9 }, None, 8_000, None, Arrival(HOUR));
+        assert!(!ours.handle(&sr(8, 5, 0), None, Some(9), Arrival(HOUR)), "not what it sends");
+        ours.handle(&Item::Bye { ssrc: 9 }, None, None, Arrival(HOUR));
         assert_eq!(ours.complete(block, Arrival(HOUR)), block);
     }
 

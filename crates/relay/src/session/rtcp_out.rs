@@ -36,7 +36,7 @@ impl Worker {
         }
     }
 
-    /// Begins the reports of an endpoint, once both sides of its content are connected.
+    /// Begins the reports of an endpoint, once it is connected, and so is the one that it hears.
     pub(super) fn begin_reports(&mut self, index: u32, now: Time) {
         if let Some(at) = self.endpoints.get_mut(index).and_then(|end| end.reports.begin(now)) {
             self.wheel.insert(at, index);
@@ -64,7 +64,7 @@ impl Worker {
         let peer = self.endpoints.get(index)?.peer;
         let carrier = self.endpoints.get(self.endpoints.carrier(index));
         let plain = carrier.is_some_and(|carrier| matches!(carrier.link, Link::Plain(_)));
-        let (near, far) = self.endpoints.pair(index, peer)?;
+        let (near, far) = self.endpoints.with_peer(index, peer)?;
         if let Some(length) = near.feedback.as_mut().and_then(|feedback| feedback.repeat(now, buffer)) {
             return send::resend(&self.endpoints, index, length);
         }
@@ -75,7 +75,7 @@ impl Worker {
             }
             _ => None,
         };
-        let compound = compound(near, far, request, at, buffer);
+        let compound = compound(near, far.map(|far| &*far), request, at, buffer);
         let transmit =
             compound.and_then(|length| send::seal(&mut self.endpoints, index, Class::Rtcp, buffer, length));
         if request == Some(KeyframeRequest::Signal) {
@@ -91,7 +91,7 @@ impl Worker {
     pub(super) fn sample(&mut self, session: u32) {
         let Worker { sessions, endpoints, histograms, .. } = self;
         for index in sessions.get(session).map(Session::all).unwrap_or_default() {
-            let peer = endpoints.get(index).and_then(|end| endpoints.get(end.peer));
+            let peer = endpoints.get(index).and_then(|end| endpoints.get(end.peer?));
             let far = peer.and_then(|peer| peer.reports.round_trip_us);
             if let Some(end) = endpoints.get_mut(index) {
                 end.sample(far, histograms);
@@ -103,7 +103,7 @@ impl Worker {
 /// Writes a compound packet to the peer of `near` and returns its length; `None`: there is nothing to tell it.
 fn compound(
     near: &mut Endpoint,
-    far: &Endpoint,
+    far: Option<&Endpoint>,
     request: Option<KeyframeRequest>,
     at: Arrival,
     buffer: &mut [u8],
@@ -118,11 +118,11 @@ fn compound(
     if near.is_open() || !wanted {
         return None;
     }
-    let said = far.splice.as_ref();
+    let said = near.outgoing.as_ref();
     let ssrc = near.reports.ssrc(said);
     let packets = near.count.packets_out;
-    let clock = if far.is_transcoded() { near.clock } else { far.clock };
-    let sender = said.and_then(|said| near.reports.sender(said, clock, &far.reports, packets, at));
+    let source = far.map(|far| &far.reports);
+    let sender = said.and_then(|said| near.reports.sender(said, source, packets, at));
     let block = near.reception.block(near.clock).map(|block| near.reports.complete(block, at));
     let room = buffer.len().checked_sub(ROOM)?;
     let mut writer = Writer::new(buffer.get_mut(..room)?);

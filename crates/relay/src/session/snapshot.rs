@@ -49,7 +49,7 @@ impl EndpointState {
             keyed: keyed.or_else(|| inherited?.keyed.clone()),
             association: association.or_else(|| inherited?.association.clone()),
             path: path.or_else(|| inherited?.path),
-            splice: end.splice.as_ref().map(Splice::state),
+            outgoing: end.outgoing.as_ref().map(Splice::state),
         }
     }
 }
@@ -108,16 +108,18 @@ impl Worker {
     }
 
     /// Resumes a session of another relay, just allocated here: the same names, keys and numbering. An endpoint that was not known
-    /// there stays as it is. Returns our side of the endpoints as it is now.
+    /// there stays as it is. So does a bridge that was ordered here; else it is the one of there. Returns our side of the endpoints as it is now.
     pub fn resume(&mut self, session: &str, snapshot: Snapshot, now: Time) -> Vec<(LegId, u16, Local)> {
         let Some(at) = self.sessions.named(session) else { return vec![] };
-        for state in snapshot.ends {
+        for state in snapshot.endpoints {
             let Ok(index) = self.find(session, state.leg.0.into(), state.content.into()) else { continue };
             let Some(end) = self.endpoints.get_mut(index).filter(|end| end.is_open()) else { continue };
             let old = std::mem::replace(&mut end.local.ufrag, state.ufrag.clone());
             (end.local.pwd, end.local.generation) = (state.pwd, state.generation);
             end.local.preference = state.preference.saturating_add(1);
-            end.splice = state.splice.map(|splice| Splice::resume(splice, AHEAD));
+            end.outgoing = state.outgoing.map(|outgoing| Splice::resume(outgoing, AHEAD));
+            // Packets came while no relay forwarded them.
+            end.gap = true;
             if end.sockets && !state.crypto.is_empty() {
                 end.local.crypto = state.crypto;
             }
@@ -131,6 +133,13 @@ impl Worker {
             self.ufrags.remove(&old);
             self.ufrags.insert(state.ufrag, index);
         }
+        if let Some(session) = self.sessions.get_mut(at).filter(|session| session.bridge.is_empty()) {
+            let known =
+                |(one, other): &(LegId, LegId)| [one, other].iter().all(|leg| session.leg(**leg).is_some());
+            session.bridge = snapshot.bridge.into_iter().filter(known).collect();
+        }
+        // None is connected yet, so nothing can be refused.
+        let _ = self.rebridge(at, now);
         self.mark_changed(at, now);
         self.locals(at)
     }
@@ -139,10 +148,10 @@ impl Worker {
         let packets = self.packets(session);
         let held = self.sessions.get_mut(session)?;
         held.mark = Mark { changed: false, at: now, packets };
-        let (name, all) = (held.name.clone(), held.all());
-        let ends = all.into_iter().filter_map(|index| self.endpoints.get(index)).map(EndpointState::of);
-        let ends = ends.collect();
-        Some((name, Snapshot { at: now, ends }))
+        let (name, all, bridge) = (held.name.clone(), held.all(), held.bridge.clone());
+        let all = all.into_iter().filter_map(|index| self.endpoints.get(index));
+        let endpoints = all.map(EndpointState::of).collect();
+        Some((name, Snapshot { at: now, endpoints, bridge }))
     }
 
     /// Number of packets that came in or left at its endpoints.

@@ -6,7 +6,7 @@
 
 use super::endpoint::Endpoint;
 use super::send;
-use super::sources::{OTHER, SoundHandle, Sounds};
+use super::sources::{OTHER, SoundHandle, Sounds, Source};
 use super::types::{Arrival, EndpointId, Refusal, Transmit};
 use super::worker::Worker;
 use crate::packet::{self, Rtp, Splice};
@@ -41,10 +41,6 @@ impl Worker {
     pub(super) fn transcode(&mut self, index: u32, peer: u32, now: Time) -> Result<(), Refusal> {
         let Worker { endpoints, sounds, .. } = self;
         let Some((near, far)) = endpoints.pair(index, peer) else { return Ok(()) };
-        // A track in a codec that is spoken there no more.
-        if near.playback.as_ref().is_some_and(|track| far.payload_types >> (track.pt & 0x7f) & 1 == 0) {
-            sounds.close(&mut near.playback);
-        }
         let plan = near.transcoding(far);
         if near.stream.as_ref().and_then(|source| source.plan.as_ref()) == plan.as_ref() {
             return Ok(());
@@ -79,7 +75,7 @@ impl Worker {
         Ok(codecs.into_iter().flatten().find_map(|codec| Some((codec.pt, Kind::of(codec)?))))
     }
 
-    /// Plays a track to the peer of this endpoint, in place of what it hears; one that `yields` gives way to the first live
+    /// Plays a track to the peer of this endpoint, in place of what it hears, bridged or not; one that `yields` gives way to the first live
     /// packet. `None` stops.
     ///
     /// # Errors
@@ -94,20 +90,18 @@ impl Worker {
         now: Time,
     ) -> Result<(), Refusal> {
         let index = self.find(session, leg, content)?;
-        // The endpoint on the other side is heard here, as a rule: the track speaks in its place.
-        let Some(speaker) = self.endpoints.get(index).map(|end| end.peer) else { return Ok(()) };
         let Worker { endpoints, sounds, .. } = self;
-        let Some(speaker) = endpoints.get_mut(speaker) else { return Ok(()) };
-        sounds.close(&mut speaker.playback);
+        let Some(end) = endpoints.get_mut(index) else { return Ok(()) };
+        sounds.close(&mut end.playback);
         let Some((track, pt)) = track else { return Ok(()) };
         let handle = sounds.free().ok_or(Refusal::Full)?;
-        let mut source = sounds.source((speaker.id, &speaker.local), handle, track.clock(), now);
+        let mut source = sounds.source((end.id, &end.local), handle, track.clock(), now);
         (source.pt, source.yields) = (pt, yields);
         sounds.order(&source, Order::Play { key: source.key, track, pt, repeat });
-        if let Some(splice) = &mut speaker.splice {
-            splice.interrupt();
+        if let Some(outgoing) = &mut end.outgoing {
+            outgoing.interrupt();
         }
-        speaker.playback = Some(Box::new(source));
+        end.playback = Some(Box::new(source));
         Ok(())
     }
 
@@ -115,8 +109,7 @@ impl Worker {
     #[must_use]
     pub fn is_playing(&self, session: &str, leg: u32, content: u32) -> bool {
         let index = self.find(session, leg, content).ok();
-        let speaker = index.and_then(|index| self.endpoints.get(self.endpoints.get(index)?.peer));
-        speaker.is_some_and(|speaker| speaker.playback.is_some())
+        index.and_then(|index| self.endpoints.get(index)).is_some_and(|end| end.playback.is_some())
     }
 
     /// Takes a frame that a sound thread finished; returns the packet that leaves for it, written into `buffer`. `None`: nobody
@@ -130,18 +123,25 @@ impl Worker {
         let Key { endpoint, generation, .. } = frame.key;
         let Worker { endpoints, sounds, .. } = self;
         let index = endpoints.live(EndpointId { index: endpoint, generation })?;
-        let peer = endpoints.get(index)?.peer;
-        let (near, _) = endpoints.pair(index, peer)?;
-        if near.playback.as_ref().is_some_and(|track| track.key == frame.key) {
-            if frame.ended {
-                sounds.close(&mut near.playback);
+        let end = endpoints.get_mut(index)?;
+        let of = |source: &&Source| source.key == frame.key;
+        let (source, hearer) = match (end.playback.as_deref().filter(of), end.stream.as_deref().filter(of)) {
+            (Some(_), _) if frame.ended => {
+                sounds.close(&mut end.playback);
                 return None;
             }
-        } else if near.playback.is_some() || !near.forwarding || frame.ended {
+            (Some(track), _) => (track, index),
+            (None, Some(stream)) if end.forwarding => (stream, end.peer?),
+            _ => return None,
+        };
+        let (seq, timestamp, ssrc, clock) = (source.seq, source.timestamp, source.ssrc, source.clock);
+        let far = endpoints.get(hearer)?;
+        // A track is played to it meanwhile.
+        if hearer != index && far.playback.is_some() {
             return None;
         }
-        let sources = [&near.playback, &near.stream];
-        let source = sources.into_iter().flatten().find(|source| source.key == frame.key)?;
+        let name = ssrc ^ OTHER;
+        let taken = far.outgoing.is_none() && endpoints.has_ssrc(hearer, name);
         let payload = frame.payload();
         let length = 12 + payload.len();
         buffer.get_mut(..12)?.copy_from_slice(&[0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
@@ -149,24 +149,22 @@ impl Worker {
         let rtp = Rtp {
             pt: frame.pt,
             marker: frame.marker,
-            seq: frame.seq.wrapping_add(source.seq),
-            timestamp: frame.timestamp.wrapping_add(source.timestamp),
-            ssrc: source.ssrc,
+            seq: frame.seq.wrapping_add(seq),
+            timestamp: frame.timestamp.wrapping_add(timestamp),
+            ssrc,
             header: 12,
         };
-        let (name, clock) = (rtp.ssrc ^ OTHER, source.clock);
-        let taken = near.splice.is_none() && endpoints.has_ssrc(peer, name);
-        let (near, far) = endpoints.pair(index, peer)?;
-        let splice = near.splice.get_or_insert_with(|| Splice::new(far.reports.ssrc_for(name, taken), clock));
-        splice.retime(clock);
-        let said = splice.map(rtp, at.time().0);
+        let far = endpoints.get_mut(hearer)?;
+        let outgoing =
+            far.outgoing.get_or_insert_with(|| Splice::new(far.reports.ssrc_for(name, taken), clock));
+        let said = outgoing.map(rtp, clock, at.time().0)?;
         packet::rewrite(buffer, &said);
-        let transmit = send::send_media(endpoints, peer, &said, at, buffer, length)?;
+        let transmit = send::send_media(endpoints, hearer, &said, at, buffer, length)?;
         self.forwarded += 1;
         Some(transmit)
     }
 
-    /// Stops the track that is played in place of this endpoint.
+    /// Stops the track that is played to the peer of this endpoint.
     pub(super) fn stop_playback(&mut self, index: u32) {
         if let Some(end) = self.endpoints.get_mut(index) {
             self.sounds.close(&mut end.playback);

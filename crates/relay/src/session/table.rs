@@ -2,8 +2,8 @@
 //! gets another generation.
 
 use super::endpoint::{Endpoint, Link};
-use super::types::{EndpointId, LEGS, Refusal};
-use signal::Time;
+use super::types::{EndpointId, Refusal};
+use signal::{LegId, Time};
 use std::collections::{HashMap, VecDeque};
 
 /// Names of ended sessions that may wait to be fetched.
@@ -35,6 +35,18 @@ impl Endpoints {
     pub fn pair(&mut self, near: u32, far: u32) -> Option<(&mut Endpoint, &mut Endpoint)> {
         let [near, far] = self.slots.get_disjoint_mut([near as usize, far as usize]).ok()?;
         Some((near.endpoint.as_mut()?, far.endpoint.as_mut()?))
+    }
+
+    /// Returns an endpoint and the one that it hears, if there is one.
+    pub fn with_peer(
+        &mut self,
+        index: u32,
+        peer: Option<u32>,
+    ) -> Option<(&mut Endpoint, Option<&mut Endpoint>)> {
+        match peer {
+            Some(peer) => self.pair(index, peer).map(|(near, far)| (near, Some(far))),
+            None => self.get_mut(index).map(|near| (near, None)),
+        }
     }
 
     /// Returns the index that an id names, unless the id is of an earlier use of it.
@@ -91,8 +103,7 @@ impl Endpoints {
         let members = self.get(carrier).map_or(&[][..], |carrier| &carrier.members);
         let all = std::iter::once(carrier).chain(members.iter().map(|member| member.endpoint));
         all.filter_map(|index| self.get(index)).any(|endpoint| {
-            let said = self.get(endpoint.peer).filter(|_| endpoint.id.index != index);
-            let said = said.and_then(|peer| peer.splice.as_ref());
+            let said = endpoint.outgoing.as_ref().filter(|_| endpoint.id.index != index);
             endpoint.reception.source() == Some(ssrc) || said.is_some_and(|said| said.ssrc() == ssrc)
         })
     }
@@ -104,11 +115,21 @@ pub(super) struct Session {
     pub name: String,
     pub trace: String,
     pub allocated: Time,
-    /// Both sides of some content were connected.
+    /// Both sides of some content were connected, or one side where nobody is to hear anybody.
     pub established: bool,
-    /// Indices of its endpoints, `[leg][content]`.
-    pub endpoints: [Vec<u32>; LEGS as usize],
+    /// By number.
+    pub legs: Vec<Leg>,
+    /// Legs that hear each other; each is in one pair at most.
+    pub bridge: Vec<(LegId, LegId)>,
     pub mark: Mark,
+}
+
+/// One leg of a session.
+#[derive(Debug)]
+pub(super) struct Leg {
+    pub id: LegId,
+    /// Indices of its endpoints, by content.
+    pub endpoints: Vec<u32>,
 }
 
 /// Mark of a session's last snapshot.
@@ -122,9 +143,24 @@ pub(super) struct Mark {
 }
 
 impl Session {
+    /// Returns one leg.
+    pub fn leg(&self, leg: LegId) -> Option<&Leg> {
+        self.legs.iter().find(|other| other.id == leg)
+    }
+
     /// Returns the index of one endpoint.
-    pub fn endpoint(&self, leg: u32, content: u32) -> Option<u32> {
-        self.endpoints.get(leg as usize)?.get(content as usize).copied()
+    pub fn endpoint(&self, leg: LegId, content: u32) -> Option<u32> {
+        self.leg(leg)?.endpoints.get(content as usize).copied()
+    }
+
+    /// Returns the index of the endpoint that one of `leg` is bridged with.
+    pub fn bridged(&self, leg: LegId, content: u32) -> Option<u32> {
+        let other = self.bridge.iter().find_map(|(one, other)| match leg {
+            leg if leg == *one => Some(*other),
+            leg if leg == *other => Some(*one),
+            _ => None,
+        });
+        self.endpoint(other?, content)
     }
 
     /// Returns the indices of all endpoints, by leg, then by content.
@@ -134,7 +170,7 @@ impl Session {
 
     /// As [`Session::all`].
     pub fn iter(&self) -> impl Iterator<Item = u32> + '_ {
-        self.endpoints.iter().flatten().copied()
+        self.legs.iter().flat_map(|leg| &leg.endpoints).copied()
     }
 }
 

@@ -3,13 +3,13 @@
 use super::endpoint::Link;
 use super::*;
 use crate::dtls::Certificate;
-use signal::Time;
 use signal::media::{Codec, Direction};
-use std::convert::Infallible;
+use signal::{LegId, Time};
 use std::net::SocketAddr;
 use std::time::Instant;
 
 mod bleed;
+mod bridge;
 mod bundle;
 mod moved;
 mod network;
@@ -46,11 +46,30 @@ pub(super) fn base(address: SocketAddr) -> Host {
     Host { address, certificate, base: Instant::now(), epoch: Time(0) }
 }
 
+/// Legs of so many contents.
+fn legs<const N: usize>(legs: [u8; N], contents: u32) -> [LegRequest; N] {
+    legs.map(|leg| LegRequest { leg: LegId(leg), contents, webrtc: false })
+}
+
+const PAIR: [(LegId, LegId); 1] = [(LegId(0), LegId(1))];
+
+/// Two legs that hear each other; their endpoints by content, then by leg.
 pub(super) fn allocate(worker: &mut Worker, name: &str, contents: u32) -> Vec<EndpointId> {
+    let ids = allocate_legs(worker, name, legs([0, 1], contents));
+    worker.bridge(name, &PAIR, Time(0)).unwrap();
+    ids
+}
+
+/// Legs that hear nobody yet; their new endpoints by content, then by leg.
+pub(super) fn allocate_legs<const N: usize>(
+    worker: &mut Worker,
+    name: &str,
+    legs: [LegRequest; N],
+) -> Vec<EndpointId> {
     let mut ids = vec![];
-    let made = worker.allocate(name, "", contents, Time(0), |id, _| {
-        ids.push(id);
-        Ok::<_, Infallible>(Local {
+    let made = worker.allocate(name, "", &legs, Time(0), |id, leg, content| {
+        ids.push((content, leg.leg, id));
+        Ok::<_, Refusal>(Local {
             address: "203.0.113.1".parse().unwrap(),
             rtp_port: 30_000 + 2 * id.index as u16,
             rtcp_port: 30_001 + 2 * id.index as u16,
@@ -62,8 +81,9 @@ pub(super) fn allocate(worker: &mut Worker, name: &str, contents: u32) -> Vec<En
             crypto: sdes::ours(id.index as u8),
         })
     });
-    assert_eq!(made.unwrap().len(), contents as usize * 2);
-    ids
+    assert_eq!(made.unwrap().len(), legs.iter().map(|leg| leg.contents as usize).sum::<usize>());
+    ids.sort_unstable();
+    ids.into_iter().map(|(.., id)| id).collect()
 }
 
 pub(super) fn remote(address: SocketAddr, codecs: &[(u8, &str)]) -> Remote {
@@ -275,22 +295,33 @@ fn silence_is_reported_once_and_only_while_something_is_due() {
 fn asked_again_gives_the_same_ends_and_grows() {
     let mut worker = worker(Limits::default());
     allocate(&mut worker, "call", 1);
-    let again =
-        worker.allocate("call", "", 1, Time(5), |_, _| Err::<Local, _>("made a second time")).unwrap();
-    assert_eq!(again.iter().map(|(leg, content, _)| (leg.0, *content)).collect::<Vec<_>>(), [(0, 0), (1, 0)]);
+    let names = |made: &[(LegId, u16, Local)]| -> Vec<(u8, u16)> {
+        made.iter().map(|(leg, content, _)| (leg.0, *content)).collect()
+    };
+    let twice = |_: EndpointId, _: &LegRequest, _| panic!("made a second time");
+    let again = worker.allocate::<Refusal>("call", "", &legs([0, 1], 1), Time(5), twice).unwrap();
+    assert_eq!(names(&again), [(0, 0), (1, 0)]);
+    let one = worker.allocate::<Refusal>("call", "", &legs([1], 1), Time(5), twice).unwrap();
+    assert_eq!(one, again[1..]);
     let mut ports = 0;
-    let failed = worker.allocate("call", "", 2, Time(5), |_, _| {
+    let failed = worker.allocate("call", "", &legs([0, 1], 2), Time(5), |_, _, _| {
         ports += 1;
-        if ports == 1 { Ok(again[0].2.clone()) } else { Err("no port left") }
+        if ports == 1 { Ok(again[0].2.clone()) } else { Err(Refusal::Full) }
     });
-    assert_eq!(failed.unwrap_err(), "no port left");
+    assert_eq!(failed, Err(Refusal::Full));
     assert!(worker.poll_closed().is_some() && worker.poll_closed().is_none(), "what was begun is undone");
     assert_eq!(worker.statistics("call").unwrap().len(), 2, "what was there stays");
-    let grown = worker.allocate("call", "", 2, Time(5), |_, _| Ok::<_, ()>(again[0].2.clone())).unwrap();
-    assert_eq!(
-        grown.iter().map(|(leg, content, _)| (leg.0, *content)).collect::<Vec<_>>(),
-        [(0, 0), (0, 1), (1, 0), (1, 1)]
-    );
+    let make = |_: EndpointId, _: &LegRequest, _| Ok::<_, Refusal>(again[0].2.clone());
+    let grown = worker.allocate("call", "", &legs([0, 1], 2), Time(5), make).unwrap();
+    assert_eq!(names(&grown), [(0, 0), (0, 1), (1, 0), (1, 1)]);
+    // A third leg, and as many as there may be.
+    let third = worker.allocate("call", "", &legs([7], 1), Time(5), make).unwrap();
+    assert_eq!(names(&third), [(7, 0)]);
+    let many = worker.allocate("call", "", &legs([2, 3, 4, 5, 6, 8], 1), Time(5), make);
+    assert_eq!(many, Err(Refusal::TooManyLegs));
+    assert_eq!(worker.statistics("call").unwrap().len(), 5);
+    worker.allocate("call", "", &legs([2, 3, 4, 5, 6], 1), Time(5), make).unwrap();
+    assert_eq!(worker.statistics("call").unwrap().len(), 10);
 }
 
 #[test]

@@ -11,9 +11,9 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
-/// Legs of a session: the two that hear each other.
-pub const LEGS: u32 = 2;
-/// Contents of a session at most.
+/// Legs of a session at a time, at most.
+pub const LEGS: u32 = 8;
+/// Contents of a leg at most.
 pub const CONTENTS: u32 = 8;
 /// Octets of the buffer that [`super::Worker::poll_transmit`] writes to.
 pub const MAX_TRANSMIT: usize = 2_048;
@@ -51,6 +51,17 @@ pub enum Socket {
     Rtcp(EndpointId),
     /// The ICE port that all WebRTC ends of the worker share.
     Shared,
+}
+
+/// A leg that a session is to have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LegRequest {
+    /// The leg.
+    pub leg: LegId,
+    /// Number of its contents.
+    pub contents: u32,
+    /// It will be WebRTC for certain, and needs no ports of its own.
+    pub webrtc: bool,
 }
 
 /// Our side of an endpoint, given by the shell when it is made: ports that are bound, and words drawn at random.
@@ -274,6 +285,12 @@ pub enum Refusal {
     /// The DTLS part makes no sense, or no association can be made.
     #[error("dtls: {0}")]
     Dtls(String),
+    /// More legs than a session may have.
+    #[error("legs: a session has {LEGS} at most at a time")]
+    TooManyLegs,
+    /// The legs cannot be bridged so.
+    #[error("pairs: leg {0} {1}")]
+    Bridge(u8, &'static str),
     /// The content cannot share that transport.
     #[error("bundled: {0}")]
     Bundle(String),
@@ -307,11 +324,13 @@ impl Arrival {
 pub struct Snapshot {
     /// When it was taken.
     pub at: Time,
-    /// Its ends.
-    pub ends: Vec<EndpointState>,
+    /// Its endpoints.
+    pub endpoints: Vec<EndpointState>,
+    /// Legs that hear each other.
+    pub bridge: Vec<(LegId, LegId)>,
 }
 
-/// One end of a [`Snapshot`].
+/// One endpoint of a [`Snapshot`].
 #[derive(Clone, PartialEq, Eq)]
 pub struct EndpointState {
     /// The leg.
@@ -338,8 +357,8 @@ pub struct EndpointState {
     pub association: Option<Association>,
     /// Where the peer's ICE was.
     pub path: Option<SocketAddr>,
-    /// The stream from this end as the other end's peer sees it.
-    pub splice: Option<Spliced>,
+    /// The stream that this endpoint's peer hears.
+    pub outgoing: Option<Spliced>,
 }
 
 impl std::fmt::Debug for EndpointState {

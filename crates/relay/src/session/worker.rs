@@ -7,7 +7,7 @@ use super::table::{Endpoints, Sessions, SnapshotQueue};
 use super::types::{EndpointId, Event, Host, Latched, Limits, Refusal, Report, Statistics};
 use super::wheel::Wheel;
 use crate::ice::Datagram;
-use signal::Time;
+use signal::{LegId, Time};
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::net::SocketAddr;
 
@@ -24,8 +24,8 @@ const EVENTS: usize = 1_024;
 ///
 /// 1. `handle_*` is input: [`Worker::handle_datagram`] for each datagram that came, [`Worker::handle_sound_frame`] for each frame
 ///    that a sound thread finished. Both give the one packet that leaves for it.
-/// 2. Commands come from control: [`Worker::allocate`], [`Worker::connect`], [`Worker::update`], [`Worker::play`],
-///    [`Worker::request_keyframe`], [`Worker::resume`], [`Worker::hand_over`], [`Worker::release`].
+/// 2. Commands come from control: [`Worker::allocate`], [`Worker::connect`], [`Worker::bridge`], [`Worker::update`], [`Worker::play`],
+///    [`Worker::request_keyframe`], [`Worker::resume`], [`Worker::hand_over`], [`Worker::release_leg`], [`Worker::release`].
 /// 3. [`Worker::handle_timeout`], once the time of [`Worker::poll_timeout`] has come.
 /// 4. `poll_*` is output, each asked until it has nothing left: [`Worker::poll_transmit`] (RTCP and retransmissions),
 ///    [`Worker::poll_datagram`] (STUN and DTLS), [`Worker::poll_latched`] and [`Worker::poll_closed`] (for the sockets),
@@ -34,11 +34,13 @@ const EVENTS: usize = 1_024;
 /// Getters ([`Worker::statistics`], [`Worker::totals`], [`Worker::histograms`], …) change nothing and may be called at any time.
 ///
 /// ```
-/// use signal::Time;
 /// use signal::media::{Codec, Direction};
+/// use signal::{LegId, Time};
 /// use std::net::SocketAddr;
 /// use tandem_relay::dtls::Certificate;
-/// use tandem_relay::session::{Arrival, Host, Limits, Local, Remote, Socket, Worker};
+/// use tandem_relay::session::{
+///     Arrival, Host, LegRequest, Limits, Local, MAX_TRANSMIT, Refusal, Remote, Socket, Worker,
+/// };
 /// use tandem_relay::srtp::ROOM;
 ///
 /// let (alice, bob): (SocketAddr, SocketAddr) = ("192.0.2.1:4000".parse()?, "192.0.2.2:4000".parse()?);
@@ -50,12 +52,13 @@ const EVENTS: usize = 1_024;
 /// };
 /// let mut worker = Worker::new(Limits::default(), host);
 ///
-/// // Two legs with one content each; the shell binds a pair of ports for each endpoint.
+/// // Two legs with one content each, which hear each other; the shell binds a pair of ports for each endpoint.
+/// let legs = [0, 1].map(|leg| LegRequest { leg: LegId(leg), contents: 1, webrtc: false });
 /// let mut ids = vec![];
-/// worker.allocate("call", "", 1, Time(0), |id, _leg| {
+/// worker.allocate("call", "", &legs, Time(0), |id, _leg, _content| {
 ///     ids.push(id);
 ///     let rtp_port = 40_000 + 2 * id.index as u16;
-///     Ok::<_, std::io::Error>(Local {
+///     Ok::<_, Refusal>(Local {
 ///         address: "203.0.113.1".parse().unwrap(),
 ///         rtp_port,
 ///         rtcp_port: rtp_port + 1,
@@ -67,6 +70,7 @@ const EVENTS: usize = 1_024;
 ///         crypto: vec![],
 ///     })
 /// })?;
+/// worker.bridge("call", &[(LegId(0), LegId(1))], Time(0))?;
 ///
 /// // Both peers have described themselves: PCMU, in the clear.
 /// for (leg, address) in [(0, alice), (1, bob)] {
@@ -83,7 +87,7 @@ const EVENTS: usize = 1_024;
 /// // Nothing is due yet; a quarter of a minute later reports are.
 /// assert!(worker.poll_timeout().is_some_and(|at| at > Time(0)));
 /// worker.handle_timeout(Time(15_000));
-/// let mut buffer = [0; tandem_relay::session::MAX_TRANSMIT];
+/// let mut buffer = [0; MAX_TRANSMIT];
 /// let report = worker.poll_transmit(Arrival(15_000_000), &mut buffer).unwrap();
 /// assert_eq!(report.socket, Socket::Rtcp(ids[0]));
 ///
@@ -235,7 +239,8 @@ impl Worker {
     /// Returns the index of an endpoint.
     pub(super) fn find(&self, session: &str, leg: u32, content: u32) -> Result<u32, Refusal> {
         let session = self.sessions.get(self.sessions.find(session)?);
-        let index = session.and_then(|session| session.endpoint(leg, content));
+        let id = u8::try_from(leg).map(LegId).ok();
+        let index = session.zip(id).and_then(|(session, leg)| session.endpoint(leg, content));
         index.ok_or(Refusal::UnknownEndpoint(leg, content))
     }
 

@@ -10,6 +10,8 @@ use relay::webrtc::Association;
 use signal::media::Crypto;
 use signal::{LegId, Time};
 
+/// Version of the layout that is written; 0 is read, too.
+const VERSION: u32 = 1;
 /// Octets of a credential.
 const TEXT: usize = 256;
 /// Fingerprints of a peer.
@@ -18,7 +20,13 @@ const FINGERPRINTS: usize = 16;
 /// A snapshot as it is sealed.
 #[must_use]
 pub fn encode(snapshot: &Snapshot) -> v1::SessionState {
-    v1::SessionState { at_ms: snapshot.at.0, ends: snapshot.ends.iter().map(end).collect() }
+    let pair = |(one, other): &(LegId, LegId)| v1::Pair { one: one.0.into(), other: other.0.into() };
+    v1::SessionState {
+        at_ms: snapshot.at.0,
+        ends: snapshot.endpoints.iter().map(end).collect(),
+        version: VERSION,
+        bridge: snapshot.bridge.iter().map(pair).collect(),
+    }
 }
 
 fn end(end: &EndpointState) -> v1::EndState {
@@ -35,7 +43,7 @@ fn end(end: &EndpointState) -> v1::EndState {
         crypto: end.crypto.iter().map(v1::Crypto::from).collect(),
         keyed: end.keyed.as_ref().map(keyed),
         association: end.association.as_ref().map(association),
-        splice: end.splice.map(splice),
+        outgoing: end.outgoing.map(splice),
     }
 }
 
@@ -94,8 +102,30 @@ pub fn decode(octets: &[u8]) -> Option<Snapshot> {
     if state.ends.len() > (LEGS * CONTENTS) as usize {
         return None;
     }
-    let ends = state.ends.into_iter().map(read_end).collect::<Option<_>>()?;
-    Some(Snapshot { at: Time(state.at_ms), ends })
+    let mut endpoints = state.ends.into_iter().map(read_end).collect::<Option<Vec<_>>>()?;
+    let bridge = match state.version {
+        0 => {
+            to_hearers(&mut endpoints);
+            vec![(LegId(0), LegId(1))]
+        }
+        VERSION if state.bridge.len() <= LEGS as usize => {
+            let leg = |number: u32| u8::try_from(number).map(LegId).ok();
+            let pair = |pair: v1::Pair| Some((leg(pair.one)?, leg(pair.other)?));
+            state.bridge.into_iter().map(pair).collect::<Option<_>>()?
+        }
+        // What a newer relay means by it is not known here.
+        _ => return None,
+    };
+    Some(Snapshot { at: Time(state.at_ms), endpoints, bridge })
+}
+
+/// Upgrades a state of version 0, where a stream stood with its source: each goes to the endpoint that it is heard at.
+fn to_hearers(endpoints: &mut [EndpointState]) {
+    let streams: Vec<_> = endpoints.iter().map(|end| (end.leg, end.content, end.outgoing)).collect();
+    for end in endpoints {
+        let source = streams.iter().find(|(leg, content, _)| *leg != end.leg && *content == end.content);
+        end.outgoing = source.and_then(|(.., stream)| *stream);
+    }
 }
 
 fn read_end(end: v1::EndState) -> Option<EndpointState> {
@@ -125,8 +155,8 @@ fn read_end(end: v1::EndState) -> Option<EndpointState> {
             Some(association) => Some(read_association(association)?),
             None => None,
         },
-        splice: match end.splice {
-            Some(splice) => Some(read_splice(splice)?),
+        outgoing: match end.outgoing {
+            Some(outgoing) => Some(read_splice(outgoing)?),
             None => None,
         },
     })
@@ -228,7 +258,7 @@ mod tests {
                 outward: vec![Index { ssrc: 5, rtp: Some(0x0002_ffff), rtcp: 9 }],
                 inward: vec![Index { ssrc: 0, rtp: None, rtcp: 1 }, Index { ssrc: 6, rtp: Some(0), rtcp: 0 }],
             }),
-            splice: Some(Spliced {
+            outgoing: Some(Spliced {
                 ssrc: 5,
                 clock: 48_000,
                 source: suite.map(|_| 0),
@@ -239,7 +269,31 @@ mod tests {
         };
         let suites = [Suite::AesCm128Sha1_80, Suite::AeadAes128Gcm, Suite::AeadAes256Gcm];
         let ends = suites.into_iter().map(|suite| end(0, Some(suite))).chain([end(1, None)]);
-        Snapshot { at: Time(1_700_000_000_000), ends: ends.collect() }
+        let bridge = vec![(LegId(2), LegId(0)), (LegId(1), LegId(3))];
+        Snapshot { at: Time(1_700_000_000_000), endpoints: ends.collect(), bridge }
+    }
+
+    /// A call of two legs, each with a stream of its own.
+    fn two_legs() -> Snapshot {
+        let mut snapshot = snapshot();
+        snapshot.endpoints.drain(1..3);
+        for (end, ssrc) in snapshot.endpoints.iter_mut().zip([100, 101]) {
+            end.outgoing = end.outgoing.map(|stream| Spliced { ssrc, ..stream });
+        }
+        Snapshot { bridge: vec![(LegId(0), LegId(1))], ..snapshot }
+    }
+
+    /// States of relays that are a version behind are read for as long as they may be kept; the octets were written by those.
+    #[test]
+    fn octets_of_every_version_are_read() {
+        let golden: [&[u8]; 2] =
+            [include_bytes!("golden/session-0.bin"), include_bytes!("golden/session-1.bin")];
+        for (version, octets) in golden.into_iter().enumerate() {
+            assert_eq!(decode(octets), Some(two_legs()), "version {version}");
+        }
+        assert_eq!(encode(&two_legs()).encode_to_vec(), golden[1], "another layout is another version");
+        let newer = v1::SessionState { version: VERSION + 1, ..encode(&two_legs()) };
+        assert_eq!(decode(&newer.encode_to_vec()), None);
     }
 
     #[test]

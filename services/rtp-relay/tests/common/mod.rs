@@ -39,13 +39,7 @@ pub fn start(config: Config) -> Relay {
 
 impl Relay {
     pub async fn allocate(&mut self, session: &str) -> Vec<LocalEnd> {
-        let request = AllocateRequest {
-            session: session.into(),
-            legs: 2,
-            contents: 1,
-            trace: TRACE.into(),
-            ..Default::default()
-        };
+        let request = AllocateRequest { trace: TRACE.into(), ..AllocateRequest::of_two(session, 1) };
         self.client.allocate(request).await.unwrap().into_inner().ends
     }
 

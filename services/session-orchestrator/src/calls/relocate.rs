@@ -62,7 +62,7 @@ impl Calls {
         for (webrtc, leg) in webrtc.iter_mut().zip(&loaded.machine.legs) {
             *webrtc = leg.profile == Profile::Webrtc;
         }
-        let (request, mut maybe_allocated) = (AllocationRequest { contents, webrtc }, vec![]);
+        let (request, mut maybe_allocated) = (AllocationRequest::of_two(contents, webrtc), vec![]);
         let allocation =
             self.0.relays.resume(from, call, &request, &state, &trace, &mut maybe_allocated).await;
         if !maybe_allocated.is_empty() {

@@ -1,24 +1,32 @@
 //! Between the relay's own words (`relay.proto`) and ours.
 
+use super::LegRequest;
 use media::LocalEnd;
 use proto::v1;
 use session::call::Connect;
+use signal::LegId;
 use signal::media::{Crypto, Ice};
 use std::net::IpAddr;
 
-/// Ends by leg and content, complete or `None`.
-pub fn ends(reply: &v1::AllocateReply, legs: usize, contents: usize) -> Option<Vec<Vec<LocalEnd>>> {
-    (0..legs)
-        .map(|leg| {
-            (0..contents)
-                .map(|content| {
-                    let end =
-                        reply.ends.iter().find(|e| e.leg as usize == leg && e.content as usize == content)?;
-                    local_end(end)
-                })
-                .collect()
-        })
-        .collect()
+/// One leg of an allocation.
+pub fn leg(leg: &LegRequest) -> v1::Leg {
+    let contents = u32::try_from(leg.contents).unwrap_or(u32::MAX);
+    v1::Leg { leg: leg.leg.0.into(), contents, webrtc: leg.webrtc }
+}
+
+/// One pair of a bridge.
+pub fn pair((one, other): &(LegId, LegId)) -> v1::Pair {
+    v1::Pair { one: one.0.into(), other: other.0.into() }
+}
+
+/// Ends by leg, in the order of the request, and content; `None` where one is missing.
+pub fn ends(reply: &v1::AllocateReply, legs: &[LegRequest]) -> Option<Vec<Vec<LocalEnd>>> {
+    let end = |leg: LegId, content: usize| {
+        let mut ends = reply.ends.iter();
+        let found = ends.find(|end| end.leg == u32::from(leg.0) && end.content as usize == content);
+        local_end(found?)
+    };
+    legs.iter().map(|leg| (0..leg.contents).map(|content| end(leg.leg, content)).collect()).collect()
 }
 
 fn local_end(end: &v1::LocalEnd) -> Option<LocalEnd> {
@@ -72,8 +80,6 @@ pub fn connect(session: &str, connect: &Connect, told: Option<&Ice>, trace: &str
 #[cfg(test)]
 mod tests {
     use super::*;
-    use session::call::Connect;
-    use signal::LegId;
     use signal::media::{Direction, Transport};
 
     /// Interworking §12.6, rule 2.

@@ -10,13 +10,15 @@ pub use placement::Wanted;
 
 use bus::directory::{Directory, InstanceInfo};
 use client::RelayClient;
+use media::LocalEnd;
 use proto::auth::AuthToken;
 use proto::pipe::Dialer;
 use proto::v1::order::Order;
 use proto::v1::relay_client::RelayClient as GrpcClient;
 use proto::v1::reply::Reply;
 use proto::v1::{
-    AllocateRequest, EndStatistics, PlayRequest, ReleaseRequest, StatisticsRequest, UpdateRequest,
+    AllocateRequest, BridgeRequest, EndStatistics, PlayRequest, ReleaseRequest, StatisticsRequest,
+    UpdateRequest,
 };
 use session::call::{Allocation, Connect, RelaySession};
 use signal::media::Ice;
@@ -68,13 +70,33 @@ pub struct Relays {
     dead: Arc<Mutex<HashMap<String, u64>>>,
 }
 
-/// What a call needs of a relay.
+/// Ends of a session, and which legs hear each other.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AllocationRequest {
-    /// How many contents each leg has.
+    /// Its legs.
+    pub legs: Vec<LegRequest>,
+    /// Legs that hear each other; none: the bridge that the session had at another relay.
+    pub bridge: Vec<(LegId, LegId)>,
+}
+
+/// Ends of one leg.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LegRequest {
+    /// The leg.
+    pub leg: LegId,
+    /// Number of its contents.
     pub contents: usize,
-    /// Of each leg: it will be WebRTC for certain, and needs no ports of its own.
-    pub webrtc: [bool; 2],
+    /// True if it is WebRTC for certain, and needs no ports of its own.
+    pub webrtc: bool,
+}
+
+impl AllocationRequest {
+    /// Makes the request for two legs that hear each other, with so many contents each.
+    #[must_use]
+    pub fn of_two(contents: usize, webrtc: [bool; 2]) -> AllocationRequest {
+        let legs = (0..).zip(webrtc).map(|(leg, webrtc)| LegRequest { leg: LegId(leg), contents, webrtc });
+        AllocationRequest { legs: legs.collect(), bridge: vec![(LegId(0), LegId(1))] }
+    }
 }
 
 impl Relays {
@@ -97,7 +119,7 @@ impl Relays {
         self.directory.list().iter().any(|card| !card.draining)
     }
 
-    /// Local ends for both legs. Sessions that a relay may have made without our hearing of it are added to `maybe_allocated`: they are
+    /// Allocates local ends for these legs. Sessions that a relay may have made without our hearing of it are added to `maybe_allocated`: they are
     /// to be given back.
     ///
     /// # Errors
@@ -140,14 +162,12 @@ impl Relays {
         trace: &str,
         maybe_allocated: &mut Vec<RelaySession>,
     ) -> Result<Allocation, Reason> {
-        let legs = wanted.webrtc.len();
-        let webrtc = (0..).zip(&wanted.webrtc).filter(|(_, webrtc)| **webrtc).map(|(leg, _)| leg);
         let request = AllocateRequest {
             session: call.to_string(),
-            legs: u32::try_from(legs).map_err(|_| Reason::General)?,
-            contents: u32::try_from(wanted.contents).map_err(|_| Reason::General)?,
+            legs: wanted.legs.iter().map(convert::leg).collect(),
+            bridge: wanted.bridge.iter().map(convert::pair).collect(),
             trace: trace.to_owned(),
-            webrtc: webrtc.collect(),
+            grow: false,
             state: state.to_vec(),
         };
         let mut why = Reason::Unavailable;
@@ -156,7 +176,7 @@ impl Relays {
             let Some(client) = self.client(&session) else { continue };
             match client.ask(Order::Allocate(request.clone())).await {
                 Ok(Reply::Allocate(reply)) => {
-                    if let Some(ends) = convert::ends(&reply, legs, wanted.contents) {
+                    if let Some(ends) = convert::ends(&reply, &wanted.legs) {
                         return Ok(Allocation { session, ends, transcodes: reply.transcodes });
                     }
                     warn!(relay = card.instance, "the relay granted ends that make no sense");
@@ -179,7 +199,51 @@ impl Relays {
         Err(why)
     }
 
-    /// The best first.
+    /// Adds legs to a session that the relay has, or returns the ends of those that it has already; they hear nobody until they are
+    /// bridged. Ends are by leg, in the order of the request.
+    ///
+    /// # Errors
+    /// [`Failure`]; `Later` also where the relay has no port left.
+    pub async fn add_legs(
+        &self,
+        session: &RelaySession,
+        call: CallId,
+        legs: &[LegRequest],
+        trace: &str,
+    ) -> Result<Vec<Vec<LocalEnd>>, Failure> {
+        let request = AllocateRequest {
+            session: call.to_string(),
+            legs: legs.iter().map(convert::leg).collect(),
+            trace: trace.to_owned(),
+            grow: true,
+            ..AllocateRequest::default()
+        };
+        match self.order(session, Order::Allocate(request)).await? {
+            Reply::Allocate(reply) => convert::ends(&reply, legs).ok_or(Failure::Lost),
+            _ => Err(Failure::Later),
+        }
+    }
+
+    /// Sets which legs of a session hear each other; a leg in no pair hears nobody.
+    ///
+    /// # Errors
+    /// [`Failure`]; `Later` also where codecs do not meet and the relay has no room to transcode.
+    pub async fn bridge(
+        &self,
+        session: &RelaySession,
+        call: CallId,
+        pairs: &[(LegId, LegId)],
+        trace: &str,
+    ) -> Result<(), Failure> {
+        let request = BridgeRequest {
+            session: call.to_string(),
+            pairs: pairs.iter().map(convert::pair).collect(),
+            trace: trace.to_owned(),
+        };
+        self.order(session, Order::Bridge(request)).await.map(drop)
+    }
+
+    /// Returns the relays in the order in which they are asked.
     fn ranked(&self, call: &str) -> Vec<InstanceInfo> {
         let mut cards = self.directory.list();
         cards.retain(|card| !self.is_marked_dead(card));
@@ -226,7 +290,7 @@ impl Relays {
             content: content.into(),
             ice: Some(ice.into()),
             trace: trace.to_owned(),
-            picture: false,
+            keyframe: false,
             leaving: false,
         };
         self.order(session, Order::Update(request)).await.map(renewed)
@@ -306,7 +370,22 @@ impl Relays {
         call: RecordId,
         trace: &str,
     ) -> Result<Vec<EndStatistics>, Failure> {
-        let request = ReleaseRequest { session: call.to_string(), trace: trace.to_owned() };
+        self.release_legs(session, call, &[], trace).await
+    }
+
+    /// Gives some legs of the session back, for their last figures; none when they were given back before.
+    ///
+    /// # Errors
+    /// [`Failure`]
+    pub async fn release_legs(
+        &self,
+        session: &RelaySession,
+        call: CallId,
+        legs: &[LegId],
+        trace: &str,
+    ) -> Result<Vec<EndStatistics>, Failure> {
+        let legs = legs.iter().map(|leg| leg.0.into()).collect();
+        let request = ReleaseRequest { session: call.to_string(), trace: trace.to_owned(), legs };
         match self.order(session, Order::Release(request)).await? {
             Reply::Release(last) => Ok(last.ends),
             _ => Ok(vec![]),

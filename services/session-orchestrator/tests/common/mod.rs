@@ -7,9 +7,10 @@ use futures::{Stream, StreamExt};
 use proto::pipe::{Dialer, pipe};
 use proto::v1::relay_server::{Relay, RelayServer};
 use proto::v1::{
-    AllocateReply, AllocateRequest, Candidate, ConnectReply, ConnectRequest, EndStatistics, Fingerprint, Ice,
-    LocalEnd, Orders, PlayReply, PlayRequest, Refused, RelayEvent, ReleaseReply, ReleaseRequest, Replies,
-    Reply, StatisticsReply, StatisticsRequest, UpdateReply, UpdateRequest, order, relay_event, reply,
+    AllocateReply, AllocateRequest, BridgeReply, BridgeRequest, Candidate, ConnectReply, ConnectRequest,
+    EndStatistics, Fingerprint, Ice, LocalEnd, Orders, PlayReply, PlayRequest, Refused, RelayEvent,
+    ReleaseReply, ReleaseRequest, Replies, Reply, StatisticsReply, StatisticsRequest, UpdateReply,
+    UpdateRequest, order, relay_event, reply,
 };
 use proto::wire::WireFormat;
 use runtime::config::{AliasConfig, ComponentConfig, TrunkConfig};
@@ -76,6 +77,9 @@ impl Books {
             Order::Connect(c) => {
                 self.connect(Request::new(c)).await.map(|r| reply::Reply::Connect(r.into_inner()))
             }
+            Order::Bridge(b) => {
+                self.bridge(Request::new(b)).await.map(|r| reply::Reply::Bridge(r.into_inner()))
+            }
             Order::Update(u) => {
                 self.update(Request::new(u)).await.map(|r| reply::Reply::Update(r.into_inner()))
             }
@@ -128,8 +132,18 @@ impl Relay for Books {
             other_address: String::new(),
         };
         let ends =
-            (0..request.legs).flat_map(|leg| (0..request.contents).map(move |c| end(leg, c))).collect();
+            request.legs.iter().flat_map(|leg| (0..leg.contents).map(move |c| end(leg.leg, c))).collect();
         Ok(Response::new(AllocateReply { ends, ..AllocateReply::default() }))
+    }
+    async fn bridge(&self, request: Request<BridgeRequest>) -> Result<Response<BridgeReply>, Status> {
+        let pairs = request
+            .into_inner()
+            .pairs
+            .iter()
+            .map(|pair| format!("{}-{}", pair.one, pair.other))
+            .collect::<Vec<_>>();
+        self.note(format!("bridge {}", pairs.join(" ")))?;
+        Ok(Response::new(BridgeReply {}))
     }
     async fn connect(&self, request: Request<ConnectRequest>) -> Result<Response<ConnectReply>, Status> {
         let request = request.into_inner();

@@ -72,15 +72,11 @@ impl Stream {
 
     pub fn place(&mut self, first: usize, calls: &[[Party; 2]]) -> Result<Vec<[Local; 2]>> {
         let allocate = |(call, parties): (usize, &[Party; 2])| {
-            let webrtc = (0..).zip(parties).filter(|(_, party)| matches!(party, Party::Web { .. }));
-            Order::Allocate(v1::AllocateRequest {
-                session: call.to_string(),
-                legs: 2,
-                contents: 1,
-                trace: String::new(),
-                webrtc: webrtc.map(|(leg, _)| leg).collect(),
-                state: vec![],
-            })
+            let mut request = v1::AllocateRequest::of_two(&call.to_string(), 1);
+            for (leg, party) in request.legs.iter_mut().zip(parties) {
+                leg.webrtc = matches!(party, Party::Web { .. });
+            }
+            Order::Allocate(request)
         };
         let replies = self.perform((first..).zip(calls).map(allocate).collect())?;
         let locals: Vec<[Local; 2]> = replies.into_iter().map(locals).collect::<Result<_>>()?;
@@ -95,7 +91,7 @@ impl Stream {
 
     pub fn end(&mut self, first: usize, calls: usize) -> Result<()> {
         let release = |call: usize| {
-            Order::Release(v1::ReleaseRequest { session: call.to_string(), trace: String::new() })
+            Order::Release(v1::ReleaseRequest { session: call.to_string(), ..v1::ReleaseRequest::default() })
         };
         for reply in self.perform((first..first + calls).map(release).collect())? {
             refused(&reply)?;

@@ -43,7 +43,7 @@ fn talking() -> (Net, Vec<EndpointId>) {
     let mut net = Net { now: Time(0), worker, address: shared(), clients: vec![client] };
     describe(&mut net);
     net.run(500);
-    assert_eq!(net.reports(), [(1, Event::Connected)], "one transport");
+    assert_eq!(net.events(), [(1, Event::Connected)], "one transport");
     assert_eq!(
         net.clients[0].events.iter().filter(|e| matches!(e, TransportEvent::Connected { .. })).count(),
         1
@@ -220,7 +220,7 @@ fn a_bundled_content_may_get_a_transport_of_its_own() {
     net.clients.push(second);
     net.worker.connect("call", 1, 1, &facts, net.now).unwrap();
     net.run(500);
-    assert_eq!(net.reports(), [(1, Event::Connected)]);
+    assert_eq!(net.events(), [(1, Event::Connected)]);
     let (_, to, _) = net.give(Socket::Rtp(ids[2]), at(SCREEN), &rtp(99, 1, 8)).unwrap();
     assert_eq!(to, at("198.51.100.7:7002"));
     assert_eq!(net.say(1, &rtp(96, 1, 9), false).unwrap().1, at(SCREEN));
@@ -253,7 +253,7 @@ fn another_relay_goes_on_with_both_contents() {
         net.now,
     );
     net.run(1_000);
-    assert_eq!(net.reports(), [(1, Event::Resumed)]);
+    assert_eq!(net.events(), [(1, Event::Resumed)]);
     for (end, from, theirs, ours, name) in [(0, phone(), 0, 0, 7), (2, at(SCREEN), 99, 96, 8)] {
         net.give(Socket::Rtp(ids[end]), from, &rtp(theirs, 60, name)).unwrap();
         let (_, heard) = net.clients[0].heard.pop().expect("opened by the client: no new keys");

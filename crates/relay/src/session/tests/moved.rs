@@ -15,7 +15,7 @@ fn talking(controlling: bool) -> (Net, Certificate) {
     let mut net = Net { now: Time(0), worker, address: shared(), clients: vec![client] };
     connect(&mut net, controlling);
     net.run(500);
-    assert_eq!(net.reports(), [(1, Event::Connected)]);
+    assert_eq!(net.events(), [(1, Event::Connected)]);
     for seq in 65_400..65_500u32 {
         net.now = net.now + 20;
         net.give(Socket::Rtp(ids[0]), phone(), &rtp(0, seq as u16, 7)).unwrap();
@@ -38,7 +38,7 @@ fn replace(net: &mut Net, certificate: Certificate, address: SocketAddr) -> Vec<
     assert_eq!(name, "call");
     let mut worker = Worker::new(Limits::default(), Host { certificate, ..base(address) });
     let ids = allocate(&mut worker, "call", 1);
-    let old: Vec<String> = snapshot.ends.iter().map(|end| end.ufrag.clone()).collect();
+    let old: Vec<String> = snapshot.endpoints.iter().map(|end| end.ufrag.clone()).collect();
     let ends = worker.resume("call", snapshot.clone(), net.now);
     assert_eq!(ends.iter().map(|(_, _, local)| local.ufrag.clone()).collect::<Vec<_>>(), old);
     (net.worker, net.address) = (worker, address);
@@ -57,7 +57,7 @@ fn another_relay_goes_on_with_a_call_whichever_side_controls() {
         let priority = crate::ice::priority(preference);
         net.clients[0].end.candidate(&Candidate { priority, ..super::webrtc::host(there) }, net.now);
         net.run(1_000);
-        assert_eq!(net.reports(), [(1, Event::Resumed)], "{controlling}");
+        assert_eq!(net.events(), [(1, Event::Resumed)], "{controlling}");
         assert_eq!(net.clients[0].end.pair().map(|pair| pair.remote), Some(there), "the client has moved");
         // Both directions go on, and nobody made new keys: the counter has wrapped meanwhile.
         let (_, to, _) = net.give(Socket::Rtp(ids[0]), phone(), &rtp(0, 65_520, 7)).unwrap();

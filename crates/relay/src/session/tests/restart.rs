@@ -49,7 +49,7 @@ fn talk(net: &mut Net, phones: EndpointId, seq: u16) {
 }
 
 fn undisturbed(net: &mut Net) {
-    let told: Vec<_> = net.reports().into_iter().filter(|told| *told != (0, Event::Connected)).collect();
+    let told: Vec<_> = net.events().into_iter().filter(|told| *told != (0, Event::Connected)).collect();
     assert_eq!(told, []);
     let [TransportEvent::Connected { .. }] = net.clients[0].events[..] else {
         panic!("{:?}", net.clients[0].events)
@@ -177,7 +177,7 @@ fn another_relay_goes_on_with_the_credentials_of_a_restart() {
         };
         net.clients[0].end.remote(&ice, &dtls, net.now).unwrap();
         net.run(1_000);
-        assert_eq!(net.reports(), [(1, Event::Resumed)]);
+        assert_eq!(net.events(), [(1, Event::Resumed)]);
         assert!(net.say(0, &rtp(0, 2_000, 9), false).is_some());
     }
 }

@@ -5,7 +5,7 @@ use super::*;
 use crate::rtcp::{Block, Item, Sender, middle, read, valid};
 use signal::media::{Codec, Suite};
 
-fn items(compound: &[u8]) -> Vec<Item> {
+pub(super) fn items(compound: &[u8]) -> Vec<Item> {
     assert!(valid(compound));
     let mut items = vec![];
     read(compound, |item| items.push(item));
@@ -171,7 +171,7 @@ fn figures_tell_loss_jitter_round_trip_and_score() {
     assert!((5..=12).contains(&count(Scale::RoundTrip)), "{histograms:?}");
 }
 
-fn video(pt: u8, feedback: &[&str]) -> Codec {
+pub(super) fn video(pt: u8, feedback: &[&str]) -> Codec {
     let mut codec = Codec::new(pt, "VP8", 90_000, 1);
     codec.feedback = feedback.iter().map(|line| (*line).to_owned()).collect();
     codec
@@ -192,7 +192,7 @@ fn send(worker: &mut Worker, b: EndpointId, ms: u64, seq: u16, count: u16) -> Ve
     (0..count).map(|n| give(worker, Socket::Rtp(b), other(), ms, &rtp(96, seq + n, 9)).unwrap().2).collect()
 }
 
-const ALL: &[&str] = &["nack", "nack pli", "ccm fir", "goog-remb", "transport-cc"];
+pub(super) const ALL: &[&str] = &["nack", "nack pli", "ccm fir", "goog-remb", "transport-cc"];
 
 /// R-RTP-4, towards whoever agreed on PLI, on FIR alone, and on neither.
 #[test]

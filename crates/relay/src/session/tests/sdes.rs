@@ -10,7 +10,7 @@ pub(super) fn ours(end: u8) -> Vec<Crypto> {
     (1..).zip(Suite::ALL).map(line).collect()
 }
 
-fn key(suite: Suite, octet: u8) -> Crypto {
+pub(super) fn key(suite: Suite, octet: u8) -> Crypto {
     let (key, salt) = suite.lengths();
     Crypto { tag: 1, suite, key: vec![octet; key + salt], mki: 0 }
 }
@@ -29,7 +29,7 @@ pub(super) struct Secure {
 
 impl Secure {
     /// Faces the endpoint `at` and has this key.
-    fn new(at: EndpointId, line: Crypto) -> Secure {
+    pub(super) fn new(at: EndpointId, line: Crypto) -> Secure {
         let theirs = ours(at.index as u8).into_iter().find(|own| own.suite == line.suite).unwrap();
         Secure { outward: context(&line), inward: context(&theirs), line }
     }
@@ -397,5 +397,5 @@ fn keys_that_were_offered_or_never_taken() {
     assert!(give(&mut second, Socket::Rtp(a), phone(), 1_000, &wire).is_some());
     let taken = second.poll_snapshots(Time(4_000), 64);
     let (_, snapshot) = taken.iter().find(|(name, _)| name == "call").unwrap();
-    assert!(snapshot.ends[1].crypto.is_empty() && snapshot.ends[1].keyed.is_none());
+    assert!(snapshot.endpoints[1].crypto.is_empty() && snapshot.endpoints[1].keyed.is_none());
 }

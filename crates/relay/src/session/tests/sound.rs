@@ -8,19 +8,19 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, channel, sync_channel};
 
-struct Rig {
-    worker: Worker,
+pub(super) struct Rig {
+    pub worker: Worker,
     scheduler: Scheduler,
     orders: Receiver<Order>,
     packets: Receiver<SoundFrame>,
-    load: Arc<Load>,
-    us: u64,
+    pub load: Arc<Load>,
+    pub us: u64,
     /// Packets that left, with their destination.
-    left: Vec<(SocketAddr, Vec<u8>)>,
+    pub left: Vec<(SocketAddr, Vec<u8>)>,
 }
 
 impl Rig {
-    fn new() -> Rig {
+    pub fn new() -> Rig {
         let (orders, told) = channel();
         let (packets, coming) = sync_channel(64);
         let load = Arc::new(Load::default());
@@ -38,13 +38,24 @@ impl Rig {
         from: SocketAddr,
         packets: &mut impl Iterator<Item = Vec<u8>>,
     ) {
+        self.run_all(ms, &mut [(socket, from, packets)]);
+    }
+
+    /// As [`Rig::run`], with any number of senders.
+    pub fn run_all(
+        &mut self,
+        ms: u64,
+        senders: &mut [(Socket, SocketAddr, &mut dyn Iterator<Item = Vec<u8>>)],
+    ) {
         let end = self.us + ms * 1_000;
         while self.us < end {
-            if self.us.is_multiple_of(20_000)
-                && let Some(packet) = packets.next()
-                && let Some((_, to, out)) = give(&mut self.worker, socket, from, self.us / 1_000, &packet)
-            {
-                self.left.push((to, out));
+            for (socket, from, packets) in senders.iter_mut().filter(|_| self.us.is_multiple_of(20_000)) {
+                if let Some(packet) = packets.next()
+                    && let Some((_, to, out)) =
+                        give(&mut self.worker, *socket, *from, self.us / 1_000, &packet)
+                {
+                    self.left.push((to, out));
+                }
             }
             while let Ok(order) = self.orders.try_recv() {
                 self.scheduler.order(order, self.us);
@@ -70,7 +81,7 @@ impl Rig {
         self.run(ms, nowhere, phone(), &mut std::iter::empty());
     }
 
-    fn now(&self) -> Time {
+    pub fn now(&self) -> Time {
         Time(self.us / 1_000)
     }
 
@@ -87,11 +98,11 @@ use crate::packet;
 
 const OPUS: (u8, &str) = (111, "opus");
 
-fn opus(address: SocketAddr) -> Remote {
+pub(super) fn opus(address: SocketAddr) -> Remote {
     Remote { codecs: vec![Codec::new(OPUS.0, OPUS.1, 48_000, 2)], ..remote(address, &[]) }
 }
 
-fn tone(kind: Kind, pt: u8, ssrc: u32) -> impl Iterator<Item = Vec<u8>> {
+pub(super) fn tone(kind: Kind, pt: u8, ssrc: u32) -> impl Iterator<Item = Vec<u8>> {
     let rate = kind.rate();
     let mut encoder = Encoder::new(kind, rate, 5).unwrap();
     (0u32..).map(move |n| {
@@ -205,7 +216,7 @@ fn without_room_or_threads_nothing_is_turned() {
     assert_eq!(rig.worker.transcoded(), (0, 0));
 }
 
-fn track(kind: Kind, seconds: usize) -> Arc<Track> {
+pub(super) fn track(kind: Kind, seconds: usize) -> Arc<Track> {
     Arc::new(Track::encode(kind, &vec![900; Track::rate(kind) * seconds]).unwrap())
 }
 

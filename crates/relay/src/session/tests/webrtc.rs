@@ -172,7 +172,7 @@ impl Net {
         self.give(Socket::Shared, from, &wire)
     }
 
-    pub fn reports(&mut self) -> Vec<(u8, Event)> {
+    pub fn events(&mut self) -> Vec<(u8, Event)> {
         std::iter::from_fn(|| self.worker.poll_event()).map(|r| (r.leg.0, r.event)).collect()
     }
 }
@@ -201,7 +201,7 @@ fn connect((mut net, a, b): (Net, EndpointId, EndpointId)) -> (Net, EndpointId, 
     facts.dtls.as_mut().unwrap().setup = Setup::Active;
     net.worker.connect("call", 1, 0, &facts, Time(0)).unwrap();
     net.run(500);
-    assert_eq!(net.reports(), [(1, Event::Connected)]);
+    assert_eq!(net.events(), [(1, Event::Connected)]);
     (net, a, b)
 }
 
@@ -287,7 +287,7 @@ fn checks_and_candidates_that_come_before_the_description_are_not_lost() {
     }
     assert!(sent.contains(&(at("198.51.100.7:7000"), 1)), "a kept check was answered: {sent:?}");
     net.run(500);
-    assert_eq!(net.reports(), [(1, Event::Connected)]);
+    assert_eq!(net.events(), [(1, Event::Connected)]);
 }
 
 /// R-RTP-5.
@@ -299,7 +299,7 @@ fn another_certificate_than_the_described_one_is_reported_and_gets_no_media() {
         vec![Fingerprint { hash: "sha-256".into(), digest: vec![1; 32] }];
     net.worker.connect("call", 1, 0, &facts, Time(0)).unwrap();
     net.run(500);
-    assert_eq!(net.reports(), [(1, Event::Insecure)]);
+    assert_eq!(net.events(), [(1, Event::Insecure)]);
     assert_eq!(net.give(Socket::Rtp(a), phone(), &rtp(0, 1, 7)), None);
 }
 
@@ -310,7 +310,7 @@ fn a_client_that_never_answers_is_unreachable() {
     net.clients.clear();
     net.worker.connect("call", 1, 0, &facts, Time(0)).unwrap();
     net.run(31_000);
-    assert_eq!(net.reports(), [(1, Event::Unreachable)]);
+    assert_eq!(net.events(), [(1, Event::Unreachable)]);
 }
 
 #[test]
@@ -331,7 +331,7 @@ fn several_clients_share_the_port_and_strangers_reach_nobody() {
         net.worker.connect("call", leg, 0, &facts, Time(0)).unwrap();
     }
     net.run(500);
-    let mut reports = net.reports();
+    let mut reports = net.events();
     reports.sort_by_key(|(leg, _)| *leg);
     assert_eq!(reports, [(0, Event::Connected), (1, Event::Connected)]);
     net.say(0, &rtp(0, 1, 7), false).unwrap();
@@ -352,9 +352,9 @@ fn a_client_that_closes_and_does_not_hang_up_is_lost_after_a_while() {
     let (mut net, ..) = connected();
     net.clients[0].end.close();
     net.run(2_000);
-    assert_eq!(net.reports(), [], "a hang-up may be on its way");
+    assert_eq!(net.events(), [], "a hang-up may be on its way");
     net.run(4_000);
-    assert_eq!(net.reports(), [(1, Event::Unreachable)]);
+    assert_eq!(net.events(), [(1, Event::Unreachable)]);
 }
 
 #[test]
@@ -368,7 +368,7 @@ fn a_restart_by_the_client_keeps_the_keys() {
     (ice.ufrag, ice.pwd) = (credentials.ufrag, credentials.pwd);
     net.worker.connect("call", 1, 0, &facts, net.now).unwrap();
     net.run(2_000);
-    assert_eq!(net.reports(), []);
+    assert_eq!(net.events(), []);
     net.give(Socket::Rtp(a), phone(), &rtp(0, 1, 7)).unwrap();
     assert_eq!(net.clients[0].heard.pop().unwrap().1, rtp(0, 1, 7));
     assert_eq!(net.say(0, &rtp(0, 5, 9), false).unwrap().2, rtp(0, 5, 9));
