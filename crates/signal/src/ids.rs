@@ -1,15 +1,15 @@
-//! Ids that name their record by themselves (architecture §4, interworking §1.4, R-ADDR-17).
+//! Ids from which any edge finds the record (architecture §4, interworking §1.4, R-ADDR-17).
 //!
-//! A [`RecordId`] is a keyed hash of what names the first dialog, so every edge computes the same one for a
-//! retransmission. A [`Token`] carries a call and a leg under a keyed check: our SIP tags, Jingle resources, sids and
-//! JMI ids are tokens, so an in-dialog message names its record at any edge and nobody outside can make one.
+//! A [`RecordId`] of a call is a keyed hash of the ids of the first dialog, so every edge computes the same one for a retransmission. A
+//! [`Token`] carries a record and a leg with a keyed check: the gateway's SIP tags, Jingle resources, sids and JMI ids are tokens, so an
+//! in-dialog message names its record at any edge, and no peer can forge one.
 
 use hmac::{Hmac, Mac};
 use minicbor::{Decode, Encode};
 use sha2::Sha256;
 use std::fmt;
 
-/// The cluster's secret key. Never printed.
+/// Secret key of the cluster; never printed.
 #[derive(Clone)]
 pub struct Secret(Hmac<Sha256>);
 
@@ -20,15 +20,15 @@ impl fmt::Debug for Secret {
 }
 
 impl Secret {
-    /// Any length of key material; empty is allowed for tests only.
+    /// Makes a secret from key material of any length; empty for tests only.
     #[must_use]
     pub fn new(key: &[u8]) -> Secret {
         // HMAC takes keys of every length; the fallback cannot be reached.
         Secret(Hmac::new_from_slice(key).unwrap_or_else(|_| Hmac::new(&Default::default())))
     }
 
-    /// 32 octets that depend on the key, the label and the parts: deterministic for us, unguessable for others.
-    /// Everything that `say` would draw at random comes from here.
+    /// Derives 32 octets from the key, the label and the parts: deterministic with the key, unguessable without. Edges take all ids from
+    /// here that they would otherwise draw at random.
     #[must_use]
     pub fn derive(&self, label: &str, parts: &[&[u8]]) -> [u8; 32] {
         let mut mac = self.0.clone();
@@ -39,7 +39,7 @@ impl Secret {
         mac.finalize().into_bytes().into()
     }
 
-    /// [`Secret::derive`] as base32 text of `chars` characters (at most 51, five bits each).
+    /// Derives a base32 text of `chars` characters (at most 51, five bits each), as [`Secret::derive`] does.
     #[must_use]
     pub fn derive_text(&self, label: &str, parts: &[&[u8]], chars: usize) -> String {
         let mut text = base32(&self.derive(label, parts));
@@ -47,15 +47,14 @@ impl Secret {
         text
     }
 
-    /// The id of a call whose first dialog came by SIP: Call-ID, From-tag (empty for an RFC 2543 peer), CSeq and Request-URI of
-    /// its first INVITE.
+    /// Returns the id of a call from SIP, by Call-ID, From-tag (empty for an RFC 2543 peer), CSeq and Request-URI of its first INVITE.
     #[must_use]
     pub fn call_of_sip(&self, call_id: &str, from_tag: &str, cseq: u32, uri: &str) -> RecordId {
         let parts = [call_id.as_bytes(), from_tag.as_bytes(), &cseq.to_be_bytes(), uri.as_bytes()];
         RecordId::cut(RecordKind::Call, self.derive("call/sip", &parts))
     }
 
-    /// The id of a call whose first session came by Jingle: the initiator's full JID (the `from` of a propose) and the sid.
+    /// Returns the id of a call from Jingle, by the initiator's full JID (the `from` of a propose) and the sid.
     #[must_use]
     pub fn call_of_jingle(&self, initiator: &str, sid: &str) -> RecordId {
         RecordId::cut(RecordKind::Call, self.derive("call/jingle", &[initiator.as_bytes(), sid.as_bytes()]))
@@ -67,7 +66,7 @@ impl Secret {
         RecordId::cut(RecordKind::User, self.derive("user", &[jid.as_bytes()]))
     }
 
-    /// The token of a leg. `attempt` (0–7) tells apart several sessions made for one leg, such as a second propose.
+    /// Returns the token of a leg. `attempt` (0–7) distinguishes several sessions of one leg, such as a second propose.
     #[must_use]
     pub fn token(&self, leg: LegRef, attempt: u8) -> Token {
         let mut bytes = [0u8; 16];
@@ -89,7 +88,7 @@ impl Secret {
         Token(bytes)
     }
 
-    /// The leg and attempt that a token names, if it is one of ours.
+    /// Returns leg and attempt of a token, if it was made with this secret.
     #[must_use]
     pub fn open(&self, token: Token) -> Option<(LegRef, u8)> {
         let mut at = 0;
@@ -112,7 +111,7 @@ impl Secret {
     }
 }
 
-/// Writes bits from the front, stepping over the version and variant bits of a UUID.
+/// Writer of bits from the front; skips the version and variant bits of a UUID.
 struct Bits<'a>(&'a mut [u8; 16], usize);
 
 impl Bits<'_> {
@@ -131,31 +130,31 @@ impl Bits<'_> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
 #[cbor(index_only)]
 pub enum RecordKind {
-    /// A call.
+    /// Call.
     #[n(0)]
     Call,
-    /// A watcher's subscription to a presentity (RFC 3856; RFC 6121 §3).
+    /// Subscription of a watcher to a presentity (RFC 3856; RFC 6121 §3).
     #[n(1)]
     Subscription,
-    /// A message in flight.
+    /// Message in flight.
     #[n(2)]
     Message,
-    /// A chat session (RFC 4975; RFC 7573).
+    /// Chat session (RFC 4975; RFC 7573).
     #[n(3)]
     Chat,
-    /// A multi-user chat room (XEP-0045; RFC 7702).
+    /// Multi-user chat room (XEP-0045; RFC 7702).
     #[n(4)]
     Room,
-    /// Our registration at a trunk (RFC 3261 §10).
+    /// Registration of the gateway at a trunk (RFC 3261 §10).
     #[n(5)]
     Registration,
-    /// The bindings of an address of record that registers with us (RFC 3261 §10).
+    /// Bindings of an address of record that is registered at the gateway (RFC 3261 §10).
     #[n(6)]
     Binding,
-    /// The settings of an XMPP user.
+    /// Settings of an XMPP user.
     #[n(7)]
     User,
-    /// A published event state (RFC 3903).
+    /// Published event state (RFC 3903).
     #[n(8)]
     Publication,
 }
@@ -249,7 +248,7 @@ impl RecordId {
         base32(&self.hash)
     }
 
-    /// Octets for [`Secret::derive`].
+    /// Returns the octets for [`Secret::derive`].
     #[must_use]
     pub fn to_bytes(&self) -> [u8; 11] {
         let mut bytes = [self.kind.number(); 11];
@@ -273,18 +272,18 @@ impl fmt::Debug for RecordId {
     }
 }
 
-/// A leg within its call: 0 is the leg that opened it. At most 31.
+/// Number of a leg within its call, 0 to 31; 0 is the leg that opened the call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
 #[cbor(transparent)]
 pub struct LegId(#[n(0)] pub u8);
 
-/// A leg of a record: one relation to one party.
+/// Id of a leg: one relation of a record to one party.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
 pub struct LegRef {
-    /// The record.
+    /// Id of the record.
     #[n(0)]
     pub record: RecordId,
-    /// The leg within it.
+    /// Number of the leg within it.
     #[n(1)]
     pub leg: LegId,
 }
@@ -295,10 +294,10 @@ impl fmt::Display for LegRef {
     }
 }
 
-/// Names one effect of one decision: performing it twice is told by this id.
+/// Id of an effect of a decision, by which an effect that is performed twice is recognised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
 pub struct EffectId {
-    /// The record.
+    /// Id of the record.
     #[n(0)]
     pub record: RecordId,
     /// Version of the record that the decision wrote.
@@ -310,7 +309,7 @@ pub struct EffectId {
 }
 
 impl EffectId {
-    /// Octets for [`Secret::derive`].
+    /// Returns the octets for [`Secret::derive`].
     #[must_use]
     pub fn to_bytes(&self) -> [u8; 21] {
         let mut bytes = [0; 21];
@@ -327,13 +326,13 @@ impl fmt::Display for EffectId {
     }
 }
 
-/// Names what was heard (a SIP transaction, a stanza): the same event commits once. Any stable 64-bit hash of it.
+/// Id of an event (a SIP transaction, a stanza), by which it is committed once: a stable 64-bit hash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Encode, Decode)]
 #[cbor(transparent)]
 pub struct EventId(#[n(0)] pub u64);
 
 impl EventId {
-    /// FNV-1a over the parts, each closed by a zero octet: stable across instances and versions.
+    /// Hashes the parts by FNV-1a, each followed by a zero octet: stable across instances and versions.
     #[must_use]
     pub fn of(parts: &[&str]) -> EventId {
         let mut hash = 0xcbf2_9ce4_8422_2325_u64;
@@ -344,23 +343,23 @@ impl EventId {
     }
 }
 
-/// An id of ours that carries a leg: 16 octets in the form of a version 4 UUID.
+/// Id that carries a leg: 16 octets in the form of a version 4 UUID.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Token([u8; 16]);
 
 impl Token {
-    /// UUID text, for sids and JMI ids (XEP-0353 §3: UUIDv4).
+    /// Returns the text of a UUID, for sids and JMI ids (XEP-0353 §3: UUIDv4).
     #[must_use]
     pub fn uuid(&self) -> String {
         let hex: String = self.0.iter().map(|b| format!("{b:02x}")).collect();
         format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
     }
-    /// 26 characters of base32, for SIP tags and Jingle resources.
+    /// Returns 26 characters of base32, for SIP tags and Jingle resources.
     #[must_use]
     pub fn tag(&self) -> String {
         base32(&self.0)
     }
-    /// Reads either form.
+    /// Parses a token in either form.
     #[must_use]
     pub fn parse(text: &str) -> Option<Token> {
         if text.len() == 26 {
@@ -421,7 +420,7 @@ mod tests {
     use proptest::prelude::*;
 
     proptest! {
-        /// R-ADDR-17: stable for the same leg, different between legs, not makeable without the secret.
+        /// R-ADDR-17: stable for the same leg, different between legs, unforgeable without the secret.
         #[test]
         fn tokens_name_their_leg_and_nobody_else_can_make_one(hash: [u8; 10], kind in 0u8..9, leg in 0u8..32, attempt in 0u8..8, flip in 0usize..128) {
             let (ours, theirs) = (Secret::new(b"ours"), Secret::new(b"theirs"));

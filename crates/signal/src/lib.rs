@@ -1,9 +1,8 @@
-//! The vocabulary that both edges and the orchestrator speak.
+//! Vocabulary that edges and orchestrators share.
 //!
-//! One rule: *what a leg says, its peer hears*. Everything here is protocol-neutral; SIP and Jingle are translated
-//! into it by `crates/sip/src/signal.rs` and `crates/xmpp/src/signal.rs`, and nowhere else.
-//! This crate decides nothing, keeps no state and does no IO. Start at [`Signal`], then [`Media`], then [`edge`]
-//! (what an edge asks of the orchestrators and what they say to it), then [`ids`].
+//! One rule: *what a leg says, its peer hears*. All types are protocol-neutral; SIP and Jingle are translated to and from them by
+//! `crates/sip/src/signal.rs` and `crates/xmpp/src/signal.rs`, and nowhere else. This crate decides nothing, keeps no state and does no
+//! IO. Start at [`Signal`], then [`Media`], then [`edge`] (messages between edges and orchestrators), then [`ids`].
 
 pub mod edge;
 pub mod ids;
@@ -24,9 +23,9 @@ pub use time::Time;
 
 use minicbor::{Decode, Encode};
 
-/// One thing that one leg of a call says and the other hears (architecture §3).
+/// Signal that one leg of a call says and the other hears (architecture §3).
 ///
-/// The same type travels up (heard from a peer) and down (to be said to a peer).
+/// Travels in both directions: heard from a peer, and to be said to a peer.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub enum Signal {
     /// INVITE; JMI propose or session-initiate. The media may be *undescribed* (a propose, an offerless INVITE):
@@ -36,8 +35,8 @@ pub enum Signal {
     /// 180; JMI ringing, session-info ringing.
     #[n(1)]
     Ringing,
-    /// 183 with a description: early media. Without one: the call goes on and the caller shall hear ringing, though no device
-    /// has said that it rings (a client that may never say so, interworking §2.4).
+    /// 183 with a description: early media. 183 without: the call proceeds and the caller shall hear ringing, although no device has
+    /// reported ringing (some clients never do, interworking §2.4).
     #[n(2)]
     Progress(#[n(0)] Option<Media>),
     /// 200 to INVITE; session-accept (JMI proceed where the call came by propose).
@@ -46,49 +45,49 @@ pub enum Signal {
     /// re-INVITE, UPDATE; content-add, -modify, -remove, hold, unhold; the session-initiate that follows our proceed.
     #[n(4)]
     Update(#[n(0)] Media),
-    /// The positive answer to an `Update`; also the SDP answer that an ACK carries.
+    /// Positive answer to an `Update`; also the SDP answer in an ACK.
     #[n(5)]
     Updated(#[n(0)] Media),
-    /// The negative answer to an `Update`: 488, 491; content-reject, tie-break. The call goes on.
+    /// Negative answer to an `Update`: 488, 491; content-reject, tie-break. The call continues.
     #[n(6)]
     Refused(#[n(0)] Reason),
     /// Further ICE candidates: INFO trickle-ice; transport-info.
     #[n(7)]
     Candidates(#[n(0)] Vec<media::Trickle>),
-    /// One keypad digit that did not come as RTP: INFO; XEP-0181.
+    /// Keypad digit outside RTP: INFO; XEP-0181.
     #[n(8)]
     Tone(#[n(0)] Tone),
     /// REFER; XEP-0251.
     #[n(9)]
     Refer {
-        /// Address of the new peer, in the speaker's own protocol.
+        /// Address of the new peer, in the protocol of the leg that says it.
         #[n(0)]
         target: String,
-        /// The dialog that the new call shall replace (RFC 3891), where the transfer is an attended one.
+        /// Dialog that the new call replaces (RFC 3891), in an attended transfer.
         #[n(1)]
         replaces: Option<String>,
     },
-    /// 3xx; Jingle redirect: the callee is to be tried elsewhere.
+    /// 3xx; Jingle redirect: address where to try the callee next.
     #[n(10)]
     Redirect(#[n(0)] String),
-    /// CANCEL, BYE, 4xx–6xx; retract, reject, finish, session-terminate. The leg is over for whoever says it.
+    /// CANCEL, BYE, 4xx–6xx; retract, reject, finish, session-terminate. Ends the leg that says it.
     #[n(11)]
     End(#[n(0)] End),
 }
 
-/// A keypad digit with its length (RFC 4733 §3.2; XEP-0181).
+/// Keypad digit with its duration (RFC 4733 §3.2; XEP-0181).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Tone {
-    /// `0`–`9`, `*`, `#`, `A`–`D`.
+    /// Digit: `0`–`9`, `*`, `#`, `A`–`D`.
     #[n(0)]
     pub digit: char,
-    /// Milliseconds.
+    /// Duration, ms.
     #[n(1)]
     pub duration: u16,
 }
 
 impl Signal {
-    /// The variant's name as logs, spans and metrics show it.
+    /// Returns the variant's name for logs, spans and metrics.
     #[must_use]
     pub fn name(&self) -> &'static str {
         match self {

@@ -1,16 +1,16 @@
-//! Media as both protocols mean it: contents, codecs, direction, transport (interworking §3).
+//! Media model of both protocols: contents, codecs, direction, transport (interworking §3).
 //!
-//! SDP and Jingle descriptions are read into and written from this model by `crates/media`. Direction is always
-//! written from the speaker's view; leg-local facts (addresses, keys, credentials) sit in [`Transport`] and never
-//! cross from one leg to the other: `media::anchor` replaces them with the relay's.
+//! `crates/media` reads SDP and Jingle descriptions into this model and writes them from it. Directions are as seen by the describing
+//! party, the *speaker*. Leg-local facts (addresses, keys, credentials) sit in [`Transport`] and never cross from one leg to the other:
+//! `media::anchor` replaces them by the relay's.
 
 use minicbor::{Decode, Encode};
 use std::net::{IpAddr, SocketAddr};
 
-/// A session description: one entry per m= line or Jingle content, in the order of the first offer.
+/// Session description: one entry per m= line or Jingle content, in the order of the first offer.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
 pub struct Media {
-    /// At most 32 (R-SDP-14).
+    /// Contents, at most 32 (R-SDP-14).
     #[n(0)]
     pub contents: Vec<Content>,
     /// Names of the contents grouped by BUNDLE, in group order; empty = no group.
@@ -18,30 +18,30 @@ pub struct Media {
     pub bundle: Vec<String>,
 }
 
-/// One m= line or Jingle content.
+/// Content: an m= line or Jingle content.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Content {
-    /// SDP `mid`, Jingle content `name`.
+    /// Name: SDP `mid`, Jingle content `name`.
     #[n(0)]
     pub name: String,
-    /// Audio or video; other kinds are answered as rejected by the edges and never reach the model.
+    /// Kind, audio or video; the edges reject other kinds themselves.
     #[n(1)]
     pub kind: Kind,
-    /// Who sends, from the speaker's view.
+    /// Direction, as seen by the speaker.
     #[n(2)]
     pub direction: Direction,
-    /// True for m= port 0 and a content left out of an answer: the content keeps its place and carries nothing.
+    /// True for m= port 0 and for a content missing in an answer: the content keeps its position and carries nothing.
     #[n(3)]
     pub rejected: bool,
-    /// In order of preference; empty = undescribed (a JMI propose, an offerless INVITE).
+    /// Codecs in order of preference; empty = undescribed (a JMI propose, an offerless INVITE).
     #[n(4)]
     pub codecs: Vec<Codec>,
-    /// Where and how the speaker receives.
+    /// Transport over which the speaker receives.
     #[n(5)]
     pub transport: Transport,
 }
 
-/// The kind of a content.
+/// Kind of a content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Encode, Decode)]
 #[cbor(index_only)]
 pub enum Kind {
@@ -53,7 +53,7 @@ pub enum Kind {
     Video,
 }
 
-/// Who sends, from the speaker's view (RFC 3264 §5.1).
+/// Direction as seen by the speaker (RFC 3264 §5.1).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Encode, Decode)]
 #[cbor(index_only)]
 pub enum Direction {
@@ -73,7 +73,7 @@ pub enum Direction {
 }
 
 impl Direction {
-    /// The same fact seen from the other side.
+    /// Returns the direction as seen by the peer.
     #[must_use]
     pub fn reversed(self) -> Direction {
         match self {
@@ -82,17 +82,17 @@ impl Direction {
             same => same,
         }
     }
-    /// The speaker sends.
+    /// Returns true if the speaker sends.
     #[must_use]
     pub fn sends(self) -> bool {
         matches!(self, Direction::Both | Direction::Send)
     }
-    /// The speaker receives.
+    /// Returns true if the speaker receives.
     #[must_use]
     pub fn receives(self) -> bool {
         matches!(self, Direction::Both | Direction::Receive)
     }
-    /// A direction from its two halves.
+    /// Makes a direction of its two halves.
     #[must_use]
     pub fn of(sends: bool, receives: bool) -> Direction {
         match (sends, receives) {
@@ -104,10 +104,10 @@ impl Direction {
     }
 }
 
-/// A payload type.
+/// Codec of a content: a payload type with its parameters.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Codec {
-    /// RTP payload type number, 0–127, as the speaker numbers it.
+    /// RTP payload type, 0–127, as the speaker numbers it.
     #[n(0)]
     pub pt: u8,
     /// Encoding name as written; compared without case.
@@ -125,41 +125,41 @@ pub struct Codec {
     /// rtcp-fb of this payload type, `type [subtype]` as in SDP.
     #[n(5)]
     pub feedback: Vec<String>,
-    /// Milliseconds per packet, where said.
+    /// Packet time, ms, if described.
     #[n(6)]
     pub ptime: Option<u16>,
 }
 
 impl Codec {
-    /// A codec without parameters.
+    /// Makes a codec without parameters.
     #[must_use]
     pub fn new(pt: u8, name: &str, clock: u32, channels: u8) -> Codec {
         Codec { pt, name: name.into(), clock, channels, params: vec![], feedback: vec![], ptime: None }
     }
-    /// Same encoding: name without case, clock, channels.
+    /// Returns true for the same encoding: name without case, clock and channels.
     #[must_use]
     pub fn same(&self, other: &Codec) -> bool {
         self.name.eq_ignore_ascii_case(&other.name)
             && self.clock == other.clock
             && (self.channels == other.channels || self.name.eq_ignore_ascii_case("opus"))
     }
-    /// telephone-event, CN: carried beside a codec, never alone.
+    /// Returns true for telephone-event, CN and the like, which accompany a codec and are never used alone.
     #[must_use]
     pub fn is_auxiliary(&self) -> bool {
         ["telephone-event", "CN", "red", "rtx", "ulpfec"].iter().any(|n| self.name.eq_ignore_ascii_case(n))
     }
 }
 
-/// Where and how the speaker of a description receives. Everything here is leg-local.
+/// Transport over which the speaker of a description receives. All fields are leg-local.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
 pub struct Transport {
-    /// c= and m= port; the default candidate where ICE is used.
+    /// Address of c= and m= port; the default candidate where ICE is used.
     #[n(0)]
     pub address: Option<SocketAddr>,
     /// RTCP port where it is neither muxed nor RTP+1.
     #[n(1)]
     pub rtcp: Option<u16>,
-    /// rtcp-mux offered or accepted.
+    /// True if rtcp-mux is offered or accepted.
     #[n(2)]
     pub mux: bool,
     /// ICE credentials and candidates.
@@ -171,56 +171,56 @@ pub struct Transport {
     /// SDES lines (RFC 4568), in order of preference.
     #[n(5)]
     pub crypto: Vec<Crypto>,
-    /// The SDES lines stand beside `RTP/AVP`: whoever does not take one speaks plain RTP (best effort).
+    /// True if the SDES lines stand beside `RTP/AVP` (best effort): a peer that accepts none uses plain RTP.
     #[n(6)]
     pub best_effort: bool,
-    /// Where the description came from, if that is another host than it names: its media may come from there (NAT).
+    /// Source address of the description, if it differs from `address`: media may come from there (NAT).
     #[n(7)]
     pub source: Option<IpAddr>,
 }
 
-/// ICE (RFC 8445) of one content.
+/// ICE description (RFC 8445) of one content.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
 pub struct Ice {
-    /// 4–256 ice-chars.
+    /// Username fragment, 4–256 ice-chars.
     #[n(0)]
     pub ufrag: String,
-    /// 22–256 ice-chars.
+    /// Password, 22–256 ice-chars.
     #[n(1)]
     pub pwd: String,
-    /// At most 64 (R-SDP-14).
+    /// Candidates, at most 64 (R-SDP-14).
     #[n(2)]
     pub candidates: Vec<Candidate>,
-    /// `a=ice-lite`; Jingle has no word for it.
+    /// True for `a=ice-lite`; has no form in Jingle.
     #[n(3)]
     pub lite: bool,
-    /// More candidates may follow.
+    /// True if more candidates may follow.
     #[n(4)]
     pub trickle: bool,
 }
 
-/// An ICE candidate (RFC 8839 §5.1; XEP-0176 §5.3). UDP only: others are dropped by the readers.
+/// ICE candidate (RFC 8839 §5.1; XEP-0176 §5.3). UDP only: the readers drop others.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Candidate {
-    /// ice-chars.
+    /// Foundation, ice-chars.
     #[n(0)]
     pub foundation: String,
-    /// 1 = RTP (and RTCP when muxed), 2 = RTCP.
+    /// Component: 1 = RTP (and RTCP when muxed), 2 = RTCP.
     #[n(1)]
     pub component: u8,
-    /// RFC 8445 §5.1.2.
+    /// Priority (RFC 8445 §5.1.2).
     #[n(2)]
     pub priority: u32,
-    /// Numeric address; mDNS names are dropped by the readers.
+    /// Numeric address; the readers drop mDNS names.
     #[n(3)]
     pub address: SocketAddr,
-    /// host, srflx, prflx, relay.
+    /// Type: host, srflx, prflx, relay.
     #[n(4)]
     pub kind: CandidateKind,
-    /// raddr/rport.
+    /// Related address, raddr and rport.
     #[n(5)]
     pub related: Option<SocketAddr>,
-    /// Rises by one with each restart.
+    /// Generation; rises by one with each ICE restart.
     #[n(6)]
     pub generation: u32,
 }
@@ -246,21 +246,21 @@ pub enum CandidateKind {
 /// DTLS-SRTP identity and role (RFC 5763, XEP-0320).
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Dtls {
-    /// One or more; any match is enough.
+    /// Fingerprints, one or more; one match is enough.
     #[n(0)]
     pub fingerprints: Vec<Fingerprint>,
-    /// The speaker's role.
+    /// DTLS role of the speaker.
     #[n(1)]
     pub setup: Setup,
 }
 
-/// A certificate fingerprint.
+/// Fingerprint of a certificate.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Fingerprint {
     /// Lower-case hash name, `sha-256`.
     #[n(0)]
     pub hash: String,
-    /// Digest octets.
+    /// Octets of the digest.
     #[cbor(n(1), with = "minicbor::bytes")]
     pub digest: Vec<u8>,
 }
@@ -269,31 +269,31 @@ pub struct Fingerprint {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 #[cbor(index_only)]
 pub enum Setup {
-    /// Either; offers only.
+    /// Either role; offers only.
     #[n(0)]
     ActPass,
-    /// The speaker sends the ClientHello.
+    /// Speaker sends the ClientHello.
     #[n(1)]
     Active,
-    /// The speaker waits for it.
+    /// Speaker waits for the ClientHello.
     #[n(2)]
     Passive,
 }
 
-/// An SRTP crypto suite, by the name that a=crypto gives it (RFC 4568 §6.2, RFC 6188, RFC 7714).
+/// SRTP crypto suite, named as in a=crypto (RFC 4568 §6.2, RFC 6188, RFC 7714).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Encode, Decode)]
 #[cbor(index_only)]
 pub enum Suite {
     /// `AES_CM_128_HMAC_SHA1_80`, DTLS-SRTP 0x0001.
     #[n(0)]
     AesCm128Sha1_80,
-    /// `AES_CM_128_HMAC_SHA1_32`, 0x0002. The tag of SRTCP is of 80 bits all the same.
+    /// `AES_CM_128_HMAC_SHA1_32`, 0x0002. SRTCP has a tag of 80 bits.
     #[n(1)]
     AesCm128Sha1_32,
     /// `AES_256_CM_HMAC_SHA1_80`
     #[n(2)]
     AesCm256Sha1_80,
-    /// `AES_256_CM_HMAC_SHA1_32`; its SRTCP too has a tag of 80 bits.
+    /// `AES_256_CM_HMAC_SHA1_32`; SRTCP has a tag of 80 bits, too.
     #[n(3)]
     AesCm256Sha1_32,
     /// `AEAD_AES_128_GCM`, 0x0007.
@@ -305,7 +305,7 @@ pub enum Suite {
 }
 
 impl Suite {
-    /// All, the one first that we like best: GCM costs a third of CM with SHA-1, and a tag of 32 bits is the last resort.
+    /// All suites by preference: GCM costs a third of CM with SHA-1, and a tag of 32 bits is the last resort.
     pub const ALL: [Suite; 6] = [
         Suite::AeadAes128Gcm,
         Suite::AesCm128Sha1_80,
@@ -315,7 +315,7 @@ impl Suite {
         Suite::AesCm256Sha1_32,
     ];
 
-    /// As a=crypto writes it.
+    /// Returns the name in a=crypto.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -328,14 +328,14 @@ impl Suite {
         }
     }
 
-    /// The suite of a name, in any case. Some peers write `AES_CM_256_…` for RFC 6188's `AES_256_CM_…`.
+    /// Returns the suite of a name, in any case. Some peers write `AES_CM_256_…` for RFC 6188's `AES_256_CM_…`.
     #[must_use]
     pub fn named(name: &str) -> Option<Suite> {
         let name = name.to_ascii_uppercase().replace("AES_CM_256_", "AES_256_CM_");
         Suite::ALL.into_iter().find(|suite| suite.name() == name)
     }
 
-    /// Octets of master key and salt.
+    /// Returns the lengths of master key and salt, octets.
     #[must_use]
     pub fn lengths(self) -> (usize, usize) {
         match self {
@@ -347,25 +347,25 @@ impl Suite {
     }
 }
 
-/// One SDES line.
+/// SDES line.
 #[derive(Clone, PartialEq, Eq, Encode, Decode)]
 pub struct Crypto {
-    /// As offered; an answer repeats it.
+    /// Tag of the offer, repeated in the answer.
     #[n(0)]
     pub tag: u32,
-    /// How packets are protected.
+    /// Suite that protects the packets.
     #[n(1)]
     pub suite: Suite,
     /// Master key and salt, [`Suite::lengths`] octets.
     #[cbor(n(2), with = "minicbor::bytes")]
     pub key: Vec<u8>,
-    /// Octets of the master key identifier in each packet of the speaker's; 0 = none (RFC 3711 §3.1).
+    /// Length of the master key identifier in the speaker's packets, octets; 0 = none (RFC 3711 §3.1).
     #[n(3)]
     pub mki: u8,
 }
 
 impl Crypto {
-    /// Master key and salt; `None` when the key has not the suite's length.
+    /// Splits the key into master key and salt; `None` if it does not have the suite's length.
     #[must_use]
     pub fn parts(&self) -> Option<(&[u8], &[u8])> {
         let (key, salt) = self.suite.lengths();
@@ -383,16 +383,16 @@ impl std::fmt::Debug for Crypto {
 /// Further candidates of one content.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Trickle {
-    /// Content name.
+    /// Name of the content.
     #[n(0)]
     pub name: String,
-    /// Credentials they belong to; an empty `pwd` = the current ones.
+    /// Candidates with their credentials; an empty `pwd` = the current ones.
     #[n(1)]
     pub ice: Ice,
 }
 
 impl Media {
-    /// A description that names one kind per content and nothing else (JMI propose, offerless INVITE).
+    /// Makes a description with one content per kind and no codecs (JMI propose, offerless INVITE).
     #[must_use]
     pub fn undescribed(kinds: &[Kind]) -> Media {
         let contents = kinds
@@ -409,17 +409,17 @@ impl Media {
             .collect();
         Media { contents, bundle: vec![] }
     }
-    /// Every live content names a codec.
+    /// Returns true if there are contents and every live one has a codec.
     #[must_use]
     pub fn is_described(&self) -> bool {
         !self.contents.is_empty() && self.contents.iter().all(|c| c.rejected || !c.codecs.is_empty())
     }
-    /// The kinds of the live contents, in order.
+    /// Returns the kinds of the live contents, in order.
     #[must_use]
     pub fn kinds(&self) -> Vec<Kind> {
         self.contents.iter().filter(|c| !c.rejected).map(|c| c.kind).collect()
     }
-    /// True when no live content lets the speaker's peer be heard: every direction is Send or None.
+    /// Returns true if the speaker holds its peer: there is a live content, and the speaker receives none.
     #[must_use]
     pub fn holds(&self) -> bool {
         let mut live = self.contents.iter().filter(|c| !c.rejected).peekable();
@@ -428,7 +428,7 @@ impl Media {
 }
 
 impl Ice {
-    /// How many restarts it follows, by its candidates.
+    /// Returns the generation of the candidates: the number of ICE restarts before.
     #[must_use]
     pub fn generation(&self) -> u32 {
         self.candidates.first().map_or(0, |candidate| candidate.generation)
@@ -436,7 +436,7 @@ impl Ice {
 }
 
 impl Transport {
-    /// The IP that the description names, if any.
+    /// Returns the IP of `address`, if there is one.
     #[must_use]
     pub fn ip(&self) -> Option<IpAddr> {
         self.address.map(|a| a.ip())

@@ -1,6 +1,6 @@
 use minicbor::{Decode, Encode};
 
-/// Which edge a party is reached through.
+/// Protocol of a party; selects its edge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Encode, Decode)]
 #[cbor(index_only)]
 pub enum Protocol {
@@ -13,7 +13,7 @@ pub enum Protocol {
 }
 
 impl Protocol {
-    /// `"sip"` or `"xmpp"`: used in bus subjects, metrics and logs.
+    /// Returns `"sip"` or `"xmpp"`, for bus subjects, metrics and logs.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -23,28 +23,28 @@ impl Protocol {
     }
 }
 
-/// One end of a call as its own protocol names it.
+/// Party of a call, named in its own protocol.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Party {
-    /// The protocol that `address` belongs to.
+    /// Protocol of `address`.
     #[n(0)]
     pub protocol: Protocol,
-    /// SIP: an address of record (`sip:2041@pbx.example`, no parameters) or `tel:+49…`; XMPP: a JID, bare or full.
+    /// Address. SIP: an address of record (`sip:2041@pbx.example`, no parameters) or `tel:+49…`; XMPP: a JID, bare or full.
     #[n(1)]
     pub address: String,
-    /// Display name; never part of the address and never trusted.
+    /// Display name; unverified.
     #[n(2)]
     pub display: Option<String>,
 }
 
 impl Party {
-    /// A SIP party without a display name.
+    /// Makes a SIP party without display name.
     #[must_use]
     pub fn sip(address: impl Into<String>) -> Party {
         Party { protocol: Protocol::Sip, address: address.into(), display: None }
     }
 
-    /// An XMPP party without a display name.
+    /// Makes an XMPP party without display name.
     #[must_use]
     pub fn xmpp(address: impl Into<String>) -> Party {
         Party { protocol: Protocol::Xmpp, address: address.into(), display: None }

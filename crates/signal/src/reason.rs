@@ -1,8 +1,8 @@
 use minicbor::{Decode, Encode};
 
-/// Why a call ended or an offer was refused, in no protocol's words.
+/// Reason why a call ended or an offer was refused, independent of the protocol.
 ///
-/// Each edge maps it to and from its own codes in one table (interworking §4): `crates/sip/src/reason.rs`,
+/// Each edge maps reasons to and from its own codes in one table (interworking §4): `crates/sip/src/reason.rs`,
 /// `crates/xmpp/src/reason.rs`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Encode, Decode)]
 #[cbor(index_only)]
@@ -10,31 +10,31 @@ pub enum Reason {
     /// Normal clearing of an established call: BYE; `success`. Q.850 16.
     #[n(0)]
     Normal,
-    /// The caller gave up before the answer: CANCEL, 487; `cancel`.
+    /// Caller cancelled before the answer: CANCEL, 487; `cancel`.
     #[n(1)]
     Cancelled,
-    /// Another device or branch took the call: `Reason: SIP;cause=200`.
+    /// Another device or branch answered the call: `Reason: SIP;cause=200`.
     #[n(2)]
     AnsweredElsewhere,
-    /// 486, 600; `busy`. Q.850 17.
+    /// Callee is busy: 486, 600; `busy`. Q.850 17.
     #[n(3)]
     Busy,
-    /// The callee said no: 603, 480 with cause 21; `decline`.
+    /// Callee declined: 603, 480 with cause 21; `decline`.
     #[n(4)]
     Declined,
-    /// It rang and nobody came: 480 with cause 19; `timeout`.
+    /// Callee did not answer while ringing: 480 with cause 19; `timeout`.
     #[n(5)]
     NoAnswer,
-    /// The callee has no device on line: 480 with cause 20; `gone`.
+    /// Callee has no device online: 480 with cause 20; `gone`.
     #[n(6)]
     Offline,
-    /// Nobody has this address: 404, 484, 604; `item-not-found`, `gone`. Q.850 1.
+    /// Address does not exist: 404, 484, 604; `item-not-found`, `gone`. Q.850 1.
     #[n(7)]
     NotFound,
-    /// The address has moved for good: 410; `gone`. Q.850 22.
+    /// Address has changed permanently: 410; `gone`. Q.850 22.
     #[n(8)]
     Gone,
-    /// The next hop did not answer at all: 408, 504; `timeout`. Q.850 102.
+    /// No response from the next hop: 408, 504; `timeout`. Q.850 102.
     #[n(9)]
     Timeout,
     /// Not allowed: 403, 401 after failed credentials; `forbidden`.
@@ -55,42 +55,42 @@ pub enum Reason {
     /// Media stopped or never came: `media-error`, `failed-application`.
     #[n(15)]
     MediaFailed,
-    /// ICE or network failure of one call: 480 with cause 41; `connectivity-error`. Said by a far server: 502, 503, 430.
+    /// ICE or network failure of one call: 480 with cause 41; `connectivity-error`. Also 502, 503 and 430 of a far server.
     #[n(16)]
     Connectivity,
-    /// The gateway can serve nobody now: 503 with Retry-After; `connectivity-error`. Q.850 42.
+    /// Gateway cannot serve any call now: 503 with Retry-After; `connectivity-error`. Q.850 42.
     #[n(17)]
     Unavailable,
-    /// 482, 483.
+    /// Loop or too many hops: 482, 483.
     #[n(18)]
     Loop,
-    /// An offer met an open offer: 491; `conflict` with `tie-break`.
+    /// Offer collided with an open offer: 491; `conflict` with `tie-break`.
     #[n(19)]
     Glare,
-    /// The session's own timer ran out: `expired`.
+    /// Session timer expired: `expired`.
     #[n(20)]
     Expired,
-    /// A message that makes no sense: 400; `bad-request`.
+    /// Malformed message: 400; `bad-request`.
     #[n(21)]
     BadRequest,
-    /// Method or feature not there: 405, 501; `feature-not-implemented`.
+    /// Method or feature not implemented: 405, 501; `feature-not-implemented`.
     #[n(22)]
     NotImplemented,
-    /// Anything else: 500; `general-error`. Q.850 31 or 41.
+    /// Any other reason: 500; `general-error`. Q.850 31 or 41.
     #[n(23)]
     General,
 }
 
-/// The end of a leg: a [`Reason`] with what the peer said in its own words.
+/// End of a leg: a [`Reason`] with the code and text of the peer.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct End {
-    /// The neutral reason; the only part that decisions look at.
+    /// Neutral reason; decisions use nothing else.
     #[n(0)]
     pub reason: Reason,
-    /// The SIP status or Q.850-bearing code exactly as it came, for a peer of the same protocol and for logs.
+    /// SIP status as received, for a peer of the same protocol and for logs.
     #[n(1)]
     pub sip: Option<u16>,
-    /// Human text, at most 200 characters, shown to the other side where its protocol has a place for it.
+    /// Text for humans, at most 200 characters, passed to the other side if its protocol has a place for it.
     #[n(2)]
     pub text: Option<String>,
 }

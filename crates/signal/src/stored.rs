@@ -7,7 +7,7 @@
 
 use minicbor::{Decode, Encode, Encoder};
 
-/// A value with a stored form.
+/// Value with a stored form.
 pub trait Stored: Encode<()> + for<'b> Decode<'b, ()> {
     /// Name in errors.
     const NAME: &'static str;
@@ -16,7 +16,7 @@ pub trait Stored: Encode<()> + for<'b> Decode<'b, ()> {
     /// Oldest version that is read.
     const OLDEST: u16;
 
-    /// Brings a value read from `version` octets up to date; what [`Decode`]'s defaults cannot say.
+    /// Upgrades a value read from octets of `version`, where the defaults of [`Decode`] do not suffice.
     #[must_use]
     fn upgrade(self, version: u16) -> Self {
         let _ = version;
@@ -37,7 +37,7 @@ pub enum StoredError {
         /// [`Stored::VERSION`]
         known: u16,
     },
-    /// Octets of a version that is read no more.
+    /// Octets of a version that is no longer read.
     #[error("{name} of version {version}; this instance reads {oldest} and later")]
     Older {
         /// [`Stored::NAME`]
@@ -47,12 +47,12 @@ pub enum StoredError {
         /// [`Stored::OLDEST`]
         oldest: u16,
     },
-    /// Octets that are no such value.
+    /// Octets that cannot be decoded.
     #[error("{name} cannot be read: {why}")]
     Broken {
         /// [`Stored::NAME`]
         name: &'static str,
-        /// The fault and its position; never a value, which may be secret.
+        /// Description of the fault and its position; without values, which may be secret.
         why: String,
     },
 }

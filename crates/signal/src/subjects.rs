@@ -1,40 +1,40 @@
-//! Names of the bus subjects that signals travel on. Requests unless marked; payloads are `proto::wire`.
+//! Bus subjects between edges, orchestrators and relays. Each carries requests unless marked as published; payloads are `proto::wire`.
 
 use crate::Protocol;
 
-/// Edges to any orchestrator (queue group `orchestrators`): an `Ask`, answered by a `Verdict`.
+/// Subject from edges to any orchestrator (queue group `orchestrators`): an `Ask`, answered by a `Verdict`.
 pub const ASK: &str = "tandem.ask";
-/// Relays to any orchestrator (queue group `orchestrators`): a relay event (`relay.proto`), answered by nothing but that it is
-/// committed.
+/// Subject from relays to any orchestrator (queue group `orchestrators`): a relay event (`relay.proto`). The reply is empty and means
+/// that the event is committed.
 pub const RELAY_EVENT: &str = "tandem.relay.event";
-/// Published by relays, nobody answers: an end has met its peer (`relay.proto`). No decision waits for it.
+/// Subject published by relays: an end is connected to its peer (`relay.proto`). No decision waits for it.
 pub const RELAY_CONNECTED: &str = "tandem.relay.connected";
-/// Published by relays, nobody answers: the peer of an end is to be asked for a picture by signalling (`relay.proto`, RFC 5168).
+/// Subject published by relays: the peer of an end needs a keyframe request by signalling (`relay.proto`, RFC 5168).
 pub const RELAY_PICTURE: &str = "tandem.relay.picture";
-/// Relays to any orchestrator (queue group `orchestrators`): what must outlive them, sealed (`relay.proto`), answered by nothing
-/// but that it is stored.
+/// Subject from relays to any orchestrator (queue group `orchestrators`): sealed state that must outlive a relay (`relay.proto`). The
+/// reply is empty and means that the state is stored.
 pub const RELAY_STATE: &str = "tandem.relay.state";
-/// xmpp-edges to any orchestrator (queue group `orchestrators`): take or renew the lease of a component domain.
+/// Subject from xmpp-edges to any orchestrator (queue group `orchestrators`): takes or renews the lease of a component domain.
 pub const CLAIM: &str = "tandem.claim";
-/// Published, nobody answers: facts of calls for billing and monitoring.
+/// Subject published by orchestrators: facts of calls for billing and monitoring.
 pub const FACTS: &str = "tandem.facts.call";
 /// Facts of users' settings, published without an answer.
 pub const USER_FACTS: &str = "tandem.facts.user";
 
-/// A `Handover` for one sip-edge instance; any reply means that it has the message.
+/// Returns the subject of a `Handover` to one sip-edge instance; any reply means that the instance has the message.
 #[must_use]
 pub fn handover(instance: &str) -> String {
     format!("tandem.handover.{}", plain(instance))
 }
 
-/// A `Say` for one edge instance.
+/// Returns the subject of a `Say` to one edge instance.
 #[must_use]
 pub fn edge(instance: &str) -> String {
     format!("tandem.edge.{}", plain(instance))
 }
 
-/// A `Say` for any edge that can serve the leg: every sip-edge (queue group `edges`), or the xmpp-edge that holds the
-/// link of the component domain.
+/// Returns the subject of a `Say` to any edge that can serve the leg: every sip-edge (queue group `edges`), or the xmpp-edge that holds
+/// the link of the component domain.
 #[must_use]
 pub fn say(protocol: Protocol, link: &str) -> String {
     match protocol {
@@ -43,7 +43,7 @@ pub fn say(protocol: Protocol, link: &str) -> String {
     }
 }
 
-/// Subject tokens hold no dot, blank or wildcard.
+/// Replaces the characters that a subject token must not hold, such as dot, blank and wildcards.
 fn plain(text: &str) -> String {
     text.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' }).collect()
 }

@@ -1,13 +1,13 @@
 use minicbor::{Decode, Encode};
 use std::ops::{Add, Sub};
 
-/// A moment: milliseconds since the Unix epoch. Shells take it from `runtime::clock`, tests from a virtual clock.
+/// Time in milliseconds since the Unix epoch. Services take it from `runtime::clock`, tests from a virtual clock.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
 #[cbor(transparent)]
 pub struct Time(#[n(0)] pub u64);
 
 impl Time {
-    /// Milliseconds from `earlier` to `self`; zero when `earlier` is later.
+    /// Returns the milliseconds from `earlier` to `self`; zero if `earlier` is later.
     #[must_use]
     pub fn since(self, earlier: Time) -> u64 {
         self.0.saturating_sub(earlier.0)
