@@ -70,7 +70,7 @@ fn sequence(text: &str) -> Option<char> {
 /// Returns the localpart for the user part of a SIP URI as received: percent-decoded once, case-mapped, escaped once.
 ///
 /// # Errors
-/// [`Unmappable`] when there is none.
+/// `Unmappable` when there is none.
 pub fn jid_local(user: &str) -> Result<String, Unmappable> {
     let text = String::from_utf8(percent_decode(user)).map_err(|_| Unmappable::Malformed)?;
     if text.chars().any(|c| c.is_control() || matches!(c, '\u{fffe}' | '\u{ffff}')) {

@@ -4,7 +4,7 @@ use crate::directory::{Announcer, Directory, InstanceInfo, announce, asked_to_dr
 use crate::{Bus, BusError};
 use tokio::task::JoinHandle;
 
-/// Instance among those of its kind. The others learn within seconds that it is gone, or at once by [`Member::leave`].
+/// Instance among those of its kind. The others notice within seconds that it is gone, or at once by [`Member::leave`].
 #[derive(Debug)]
 pub struct Member {
     instance: String,
@@ -36,12 +36,12 @@ impl Member {
         Ok(Member { instance, announcer: announce(bus, info), others, drain_order })
     }
 
-    /// Announces its load, and if it drains.
+    /// Announces load and draining of the instance.
     pub fn update(&self, load: u64, draining: bool) {
         self.announcer.update(|info| (info.load, info.draining) = (load, draining));
     }
 
-    /// Returns true if another instance lives that takes new work.
+    /// Returns true if another instance lives and accepts new work.
     #[must_use]
     pub fn has_successor(&self) -> bool {
         self.others.list().iter().any(|info| info.instance != self.instance && !info.draining)

@@ -13,17 +13,17 @@ use signal::Media;
 use signal::media::{Codec, Content, Crypto, Direction, Dtls, Fingerprint, Ice, Kind, Setup, Transport};
 use std::net::{IpAddr, SocketAddr};
 
-/// How media is spoken with a leg: what it is offered. All but `Webrtc` answer in kind what the peer offers.
+/// Media profile of a leg, used in offers to it. In answers, all profiles but `Webrtc` follow the peer's offer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 #[cbor(index_only)]
 pub enum Profile {
     /// RTP/AVP at an address and port.
     #[n(0)]
     Plain,
-    /// RTP/AVP with SDES lines beside: the peer takes either.
+    /// RTP/AVP with SDES lines: the peer may accept either.
     #[n(1)]
     BestEffort,
-    /// RTP/SAVP with SDES; nothing less is taken.
+    /// RTP/SAVP with SDES; plain RTP is rejected.
     #[n(2)]
     Sdes,
     /// ICE with DTLS-SRTP and rtcp-mux.
@@ -31,45 +31,45 @@ pub enum Profile {
     Webrtc,
 }
 
-/// One content of one end of a relay session: able to be plain, SDES or WebRTC until the peer has answered.
+/// Content of an end of a relay session: can become plain, SDES or WebRTC until the peer has answered.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct LocalEnd {
-    /// Where plain media comes in.
+    /// Address for plain RTP.
     #[n(0)]
     pub address: IpAddr,
-    /// Its RTP port.
+    /// RTP port of that address.
     #[n(1)]
     pub rtp_port: u16,
-    /// Its RTCP port.
+    /// RTCP port of that address.
     #[n(2)]
     pub rtcp_port: u16,
     /// Credentials and candidates of the ICE port.
     #[n(3)]
     pub ice: Ice,
-    /// Of the relay's certificate.
+    /// Fingerprint of the relay's certificate.
     #[n(4)]
     pub fingerprint: Fingerprint,
-    /// Address of the other family, for peers that speak that one.
+    /// Address of the other address family, for peers of that family.
     #[n(5)]
     pub other: Option<IpAddr>,
-    /// Keys for what is sent from here where SDES is agreed, one a suite. Secret.
+    /// Keys for packets that the relay sends if SDES is negotiated, one per suite. Secret.
     #[n(6)]
     pub crypto: Vec<Crypto>,
 }
 
-/// What media is served.
+/// Policy for the media of calls.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Policy {
-    /// Kinds that are carried.
+    /// Kinds that are served.
     #[n(0)]
     pub kinds: Vec<Kind>,
-    /// Our own list, for a party whose peer has not described itself.
+    /// Codecs of an offer on behalf of a peer that has not described itself.
     #[n(1)]
     pub codecs: Vec<Codec>,
-    /// The relay can turn one codec into another: behind what crosses, what we can turn it into is offered.
+    /// True if the relay can transcode: offers then also hold the codecs that it can transcode to, behind those that cross unchanged.
     #[n(2)]
     pub transcode: bool,
-    /// What a party hears that is held and hears nothing else: a file's name in the relay's sounds.
+    /// Sound for a party that is held and hears nothing else: name of a file in the relay's sounds.
     #[n(3)]
     pub music: Option<String>,
 }
@@ -86,7 +86,7 @@ impl Policy {
     }
 }
 
-/// No live content is left: 488; `incompatible-parameters`.
+/// No content has a common codec: 488; `incompatible-parameters`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("no codec in common")]
 pub struct Mismatch;

@@ -1,4 +1,4 @@
-//! Jingle contents (XEP-0166, 0167, 0176, 0320, 0338) ⇄ [`Media`] (interworking §3).
+//! Jingle contents (XEP-0166, 0167, 0176, 0320, 0338) ⇄ [`Media`](signal::Media) (interworking §3).
 //!
 //! One rule: lenient in reading, strict in writing for the strictest client (R-SDP-16): no blanks in names and values, no unnamed
 //! parameter beside others, fingerprint and setup in every content. Children are found by namespace and local name, so prefixed ones

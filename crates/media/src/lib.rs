@@ -1,7 +1,7 @@
 //! Session descriptions: SDP ⇄ [`signal::Media`] ⇄ Jingle contents, and anchoring them at the relay.
 //!
 //! One rule: leg-local facts (addresses, keys, credentials, candidates) never cross; the description that a leg gets holds the
-//! relay's own (R-SDP-9). Pure; knows no dialog and no session. Start at [`anchor`] for how a description crosses, then [`sdp`] and
+//! relay's own (R-SDP-9). Pure; knows no dialog and no session. Start at [`offer`] and [`answer`], which anchor, then [`sdp`] and
 //! [`jingle`] for the two notations.
 
 mod anchor;

@@ -4,7 +4,7 @@ use super::{EdgeClient, Inbound};
 use ::edge::Edge;
 use signal::{Ask, Time};
 
-/// Most messages delivered in one go.
+/// Number of messages delivered at once at most.
 const BURST: usize = 256;
 
 impl EdgeClient {
@@ -16,7 +16,7 @@ impl EdgeClient {
         }
     }
 
-    /// Delivers what has arrived already, so that a flood of other inputs delays no verdict.
+    /// Delivers the messages that have arrived already, so that a flood of other inputs delays no verdict.
     pub fn deliver_arrived(&mut self, edge: &mut impl Edge, now: Time) {
         for _ in 0..BURST {
             let Some(inbound) = self.try_next() else { return };
@@ -24,7 +24,7 @@ impl EdgeClient {
         }
     }
 
-    /// Sends an ask of the edge. While too many are on their way, it has its verdict at once.
+    /// Sends an ask of the edge. If too many are on their way, delivers the verdict at once.
     pub fn ask_for(&mut self, edge: &mut impl Edge, ticket: u64, ask: Ask, now: Time) {
         let leg = match &ask {
             Ask::Heard(heard) => heard.leg,

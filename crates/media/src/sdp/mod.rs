@@ -1,6 +1,6 @@
-//! SDP (RFC 8866) ⇄ [`Media`] (interworking §3.1, §3.2).
+//! SDP (RFC 8866) ⇄ [`Media`](signal::Media) (interworking §3.1, §3.2).
 //!
-//! One rule: lenient in reading, canonical in writing. [`read`] accepts what peers really send; [`write()`] has one form and writes the
+//! One rule: lenient in reading, canonical in writing. [`read()`] accepts what peers really send; [`write()`] has one form and writes the
 //! same octets for the same input (R-SDP-8). m= lines other than RTP audio or video keep their position in a [`Shape`], so that an
 //! answer has as many lines as its offer (R-SDP-12).
 
