@@ -4,7 +4,9 @@ use crate::check::{Checks, at_rest};
 use crate::parts::{CALL, START, described_media, end, placement};
 use crate::random::Random;
 use crate::side::Side;
-use session::call::{Allocation, Connect, Effect, Event, MediaEvent, RelayChange, RelaySession, Renewal};
+use session::call::{
+    Allocation, Connect, Effect, Event, MediaEvent, Placement, RelayChange, RelaySession, Renewal,
+};
 use signal::media::Ice;
 use signal::{EffectId, EventId, Heard, LegId, LegRef, Reason, Signal, Verdict};
 use tandem_tests::orchestrator::Orchestrator;
@@ -33,11 +35,10 @@ impl Walk {
         let placement = placement(&mut random);
         let store = store::Store::in_memory();
         let mut orchestrators = [(); 2].map(|()| Orchestrator::new(store.clone()));
-        let heard = placement.heard.clone();
-        let Signal::Offer(offer) = &heard.signals[0] else { panic!("a call begins with an offer") };
+        let Signal::Offer(offer) = &placement.heard.signals[0] else { panic!("a call begins with an offer") };
         let caller = Side::caller(!offer.is_described());
-        let verdict = orchestrators[0].hear(heard, START, |_| Ok(placement)).unwrap();
-        assert!(matches!(verdict, Verdict::Committed { .. }), "what we serve is placed");
+        let mut checks = Checks::default();
+        place(placement, &mut orchestrators, &mut random, &mut checks);
         let mut walk = Walk {
             random,
             now: START,
@@ -46,7 +47,7 @@ impl Walk {
             sides: vec![caller, Side::default()],
             up: vec![],
             late: vec![],
-            checks: Checks::default(),
+            checks,
             events: 1,
             forgotten: false,
             talk,
@@ -357,5 +358,31 @@ impl Walk {
         for (side, leg) in self.sides.iter().zip(0..) {
             assert!(side.is_over(), "leg {leg} was left alone");
         }
+    }
+}
+
+/// Places the call. Now and then its first message, repeated by the network, reaches the other orchestrator while the first one
+/// gathers, and is faster.
+fn place(ours: Placement, orchestrators: &mut [Orchestrator; 2], random: &mut Random, checks: &mut Checks) {
+    let heard = ours.heard.clone();
+    let mut theirs = ours.clone();
+    let [first, second] = orchestrators;
+    let (meet, same_relay) = (random.chance(20), random.chance(50));
+    if meet && !same_relay {
+        checks.moves += 1;
+        theirs.allocation.session.started_ms = checks.moves;
+    }
+    let (mine, repeated) = (ours.allocation.session.started_ms, heard.clone());
+    let committed = |verdict| assert!(matches!(verdict, Verdict::Committed { .. }), "{verdict:?}");
+    let gather = |_| {
+        if meet {
+            committed(second.hear(repeated, START, |_| Ok(theirs)).unwrap());
+        }
+        Ok(ours)
+    };
+    committed(first.hear(heard, START, gather).unwrap());
+    if meet && !same_relay {
+        checks.release(mine);
+        checks.released.insert(mine);
     }
 }

@@ -106,7 +106,9 @@ impl Orchestrator {
         let verdict = Verdict::Committed { revision: heard.base + 1, trace: machine.trace.clone() };
         let created = ready(self.runner.create(call, machine.clone(), effects.clone(), now))?;
         let Ok(loaded) = created.map_err(unreadable)? else {
-            return fault("somebody else stored a call that was not there");
+            // Another orchestrator placed the same call meanwhile; what was gathered for it here is not needed.
+            let verdict = self.commit(call, now, |loaded| admit(loaded, &heard))?;
+            return Ok(verdict.unwrap_or(Verdict::Gone));
         };
         let version = loaded.version;
         let event = Event::Heard(heard);
