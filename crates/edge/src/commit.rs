@@ -193,7 +193,8 @@ impl<P: Protocol> Legs<P> {
         let Some(leg) = self.held.0.get_mut(&id) else { return };
         leg.adopt(state);
         if leg.state.is_none() {
-            return self.fail(id, &commit, None, &Reason::NotFound.into(), now);
+            // Written by a newer version: an edge of that one serves the leg.
+            return self.fail(id, &commit, None, &Reason::Unavailable.into(), now);
         }
         commit.tries += 1;
         self.hear(id, commit, now);

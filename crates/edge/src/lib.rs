@@ -124,7 +124,7 @@ pub enum Output {
 /// - A verdict that is lost counts as none after [`signal::VERDICT_MS`] and 3 s.
 /// - A message that cannot be refused, and every event, is committed again with growing pauses while no orchestrator answers. The
 ///   peer does not wait for that.
-/// - An order is carried out once, however often it is given.
+/// - An order is carried out once, however often it is given. One for a state that a newer version wrote is left to another edge.
 /// - Legs leave after their lifetime, and those that nothing is known of at once; the number of legs, of their timers and of their
 ///   effects is bounded.
 #[derive(Debug)]

@@ -13,14 +13,17 @@ impl<P: Protocol> Legs<P> {
         let mut said = Said { id: order.id, base: leg.revision, dialog: None, edge, failed: None };
         if leg.state.is_none() || order.state.revision > leg.revision {
             let recorded = match &order.opening {
-                Some(opening) if order.state.dialog.is_empty() => self.protocol.open(id, opening),
-                _ => P::decode(&order.state.dialog).ok_or(Reason::Unavailable),
+                _ if !order.state.dialog.is_empty() => P::decode(&order.state.dialog).ok_or(None),
+                Some(opening) => self.protocol.open(id, opening).map_err(Some),
+                None => Err(Some(Reason::Unavailable)),
             };
             match recorded {
                 Ok(state) => (leg.state, leg.revision) = (Some(state), order.state.revision),
                 Err(reason) => {
-                    said.failed = Some(reason.into());
                     self.remove(id, now);
+                    // Written by a newer version: left to be given again, to an edge of that one.
+                    let Some(reason) = reason else { return };
+                    said.failed = Some(reason.into());
                     return self.out.push_back(Output::Said(said));
                 }
             }

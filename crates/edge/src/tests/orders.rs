@@ -72,6 +72,14 @@ fn an_order_opens_a_leg_or_says_why_not() {
     assert!(!b.legs.held().contains(leg(2)));
 }
 
+/// Of a rolling upgrade: the call goes on at an edge that reads the state.
+#[test]
+fn an_order_for_a_state_of_a_newer_version_is_left_to_another_edge() {
+    let mut b = bench();
+    b.order(1, LegState { dialog: vec![9], ..state(leg(1), 4, ALIVE) }, None);
+    assert!(b.said.is_empty() && b.is_empty());
+}
+
 #[test]
 fn an_order_that_finds_no_room_is_left_to_be_given_again() {
     let mut b = bench();
