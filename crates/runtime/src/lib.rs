@@ -1,4 +1,4 @@
-//! What every main needs: configuration, telemetry, clock, admin port, drain.
+//! Runtime of every service: configuration, telemetry, clock, admin port, drain.
 //!
 //! One rule: nothing here knows what a call is. Start at [`config::Config`] and [`drain::Drain`].
 

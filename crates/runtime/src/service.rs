@@ -32,7 +32,7 @@ pub fn main<W: Future<Output = Result<()>>>(
     }
 }
 
-/// What was given, under the name of the service's own binary; asked for help or misused, the process ends here.
+/// Reads the command line under the name of the service's own binary; ends the process on `--help` and on misuse.
 fn arguments(kind: &str) -> Arguments {
     let command = Arguments::command().display_name(format!("tandem-{kind}"));
     Arguments::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit())
@@ -123,7 +123,7 @@ async fn signals(drain: Drain, grace: Duration) -> Result<()> {
     Ok(())
 }
 
-/// What a service of a cluster says when it is started alone.
+/// Error of a service of a cluster that is started without a bus.
 ///
 /// # Errors
 /// Always, when `[bus]` is absent.

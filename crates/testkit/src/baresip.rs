@@ -99,7 +99,7 @@ impl Baresip {
     /// Starts a phone of that user name.
     ///
     /// # Errors
-    /// It is not installed or does not come up.
+    /// baresip is not installed or does not come up.
     pub fn start(user: &str, options: &Options) -> Result<Baresip> {
         let directory = TempDir::with_prefix("tandem-baresip-")?;
         // It binds the port after its own too (TLS).
@@ -238,7 +238,7 @@ impl Baresip {
     /// Waits until it has heard the tone `hz` for `seconds` just now.
     ///
     /// # Errors
-    /// It did not.
+    /// The phone did not.
     pub fn hears(&mut self, hz: f64, seconds: f64, within: Duration) -> Result<Heard> {
         let mut last = None;
         let heard = poll(within, || {
@@ -270,7 +270,7 @@ impl Baresip {
         Ok(passed.saturating_sub(came))
     }
 
-    /// What the next established call came to that has ended and was not asked about yet.
+    /// Outcome of the next established call that has ended and was not asked about yet.
     ///
     /// # Errors
     /// None has ended in time.

@@ -14,7 +14,7 @@ impl Deadline {
         Deadline(Instant::now() + within)
     }
 
-    /// What is left; zero when it has passed.
+    /// Time that is left; zero when the deadline has passed.
     #[must_use]
     #[allow(clippy::disallowed_methods, reason = "real programs are waited for in real time")]
     pub fn left(&self) -> Duration {

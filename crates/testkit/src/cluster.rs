@@ -23,7 +23,7 @@ const MEDIA_PORTS: u16 = 200;
 pub const DOMAIN: &str = "sip.example.net";
 /// Media ports of one relay there: for some hundred calls.
 const MANY_PORTS: u16 = 1_000;
-/// What all instances share.
+/// Settings that all instances share.
 const SECRET: &str = "one secret for the whole cluster";
 
 /// One instance.
@@ -116,7 +116,7 @@ impl Cluster {
     /// Starts one more instance of a service.
     ///
     /// # Errors
-    /// It cannot be built or started.
+    /// The instance cannot be built or started.
     pub fn add(&mut self, kind: &str) -> Result<()> {
         let service = SERVICES.into_iter().find(|(known, _)| *known == kind);
         let (kind, package) = service.with_context(|| format!("no service {kind}"))?;
@@ -210,7 +210,7 @@ impl Cluster {
     /// Waits until an instance has ended by itself.
     ///
     /// # Errors
-    /// It has not in time.
+    /// The time runs out.
     pub fn ended(&mut self, name: &str, within: Duration) -> Result<()> {
         let place = self.instances.iter().position(|instance| instance.name == name);
         let place = place.with_context(|| format!("no instance {name}"))?;

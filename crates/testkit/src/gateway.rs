@@ -18,7 +18,7 @@ pub const SIP_DOMAIN: &str = "im.example.net";
 /// Ports of a test gateway's relay.
 const MEDIA_PORTS: u16 = 600;
 
-/// What a gateway serves.
+/// Settings of a gateway.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
     /// Where calls to SIP go: a phone, a PABX or SIPp. It may call in, too.
@@ -57,7 +57,7 @@ impl Gateway {
     /// Starts the gateway between an XMPP server and a trunk, and waits until it is ready.
     ///
     /// # Errors
-    /// It cannot be built or does not become ready.
+    /// The gateway cannot be built or does not become ready.
     pub fn start(server: &Prosody, options: &Options) -> Result<Gateway> {
         Gateway::start_binary(&binary()?, server, options)
     }
@@ -65,7 +65,7 @@ impl Gateway {
     /// The same with a given binary.
     ///
     /// # Errors
-    /// It does not become ready.
+    /// The gateway does not become ready.
     pub fn start_binary(binary: &Path, server: &Prosody, options: &Options) -> Result<Gateway> {
         let directory = TempDir::with_prefix("tandem-gateway-")?;
         let here =
@@ -120,7 +120,7 @@ impl Gateway {
     /// A page of its admin API, parsed.
     ///
     /// # Errors
-    /// It does not answer, or not with JSON.
+    /// The admin port does not answer, or not with JSON.
     pub fn ask(&self, path: &str) -> Result<serde_json::Value> {
         let (status, body) = http::get(self.admin, path)?;
         ensure!(status == 200, "GET {path}: {status} {body}");
@@ -197,7 +197,7 @@ ports = "{media}-{}"
 /// the sources, so that nobody tests yesterday's gateway.
 ///
 /// # Errors
-/// It cannot be built.
+/// The binary cannot be built.
 pub fn binary() -> Result<PathBuf> {
     binary_of("tandem")
 }
@@ -205,7 +205,7 @@ pub fn binary() -> Result<PathBuf> {
 /// The binary of a package of this build, as [`binary`] gives it.
 ///
 /// # Errors
-/// It cannot be built.
+/// The binary cannot be built.
 pub fn binary_of(package: &str) -> Result<PathBuf> {
     static FOUND: Mutex<BTreeMap<String, PathBuf>> = Mutex::new(BTreeMap::new());
     let mut found = FOUND.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,4 +1,4 @@
-//! What went over the wire at the two ends of the gateway, in the order of time: the peers' own traces, side by side.
+//! Messages on the wire at the two ends of the gateway, in the order of time: the peers' own traces, side by side.
 
 use crate::log::Line;
 use std::fmt::Write;
@@ -10,7 +10,7 @@ pub struct Step {
     pub at: u64,
     /// True when the peer sent it, false when it came to the peer.
     pub sent: bool,
-    /// What: `INVITE`, `180 Ringing`, `propose`, `session-accept`…
+    /// Name: `INVITE`, `180 Ringing`, `propose`, `session-accept`…
     pub what: String,
 }
 

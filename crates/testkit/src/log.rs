@@ -1,4 +1,4 @@
-//! What a program has written: the last lines of it, with the time of each, to be waited on by several.
+//! Output of a program: its last lines with the time of each, to be waited on by several.
 
 use crate::clock::{Deadline, now_ms};
 use std::collections::VecDeque;

@@ -218,7 +218,7 @@ impl Phone {
     /// Waits until it has heard the tone `hz` for `seconds` without a break.
     ///
     /// # Errors
-    /// It did not.
+    /// The phone did not.
     pub fn hears(&mut self, hz: f64, seconds: f64, within: Duration) -> Result<Event> {
         self.expect_where("tone", within, |event| {
             (event.number("hz") - hz).abs() <= 5.0 && event.number("seconds") >= seconds

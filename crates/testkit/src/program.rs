@@ -100,7 +100,7 @@ impl Program {
     /// Writes one line to its standard input.
     ///
     /// # Errors
-    /// It has gone.
+    /// The program has ended.
     pub fn write(&mut self, line: &str) -> Result<()> {
         let Some(stdin) = &mut self.stdin else { bail!("{} takes no input any more", self.name) };
         let written = writeln!(stdin, "{line}").and_then(|()| stdin.flush());
@@ -120,7 +120,7 @@ impl Program {
     /// Waits until it ends by itself.
     ///
     /// # Errors
-    /// It still runs after `within`.
+    /// The program still runs after `within`.
     pub fn finish(&mut self, within: Duration) -> Result<ExitStatus> {
         crate::interrupt::ending(self.child.id());
         let child = &mut self.child;

@@ -25,7 +25,7 @@ pub struct Prosody {
     pub component_port: u16,
 }
 
-/// What a server serves.
+/// Settings of a server.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// Users of [`DOMAIN`]; a user's password is [`Prosody::password`].
@@ -42,7 +42,7 @@ impl Prosody {
     /// Starts it with these users and the component [`COMPONENT`].
     ///
     /// # Errors
-    /// It is not installed or does not come up.
+    /// Prosody is not installed or does not come up.
     pub fn start(users: &[&str]) -> Result<Prosody> {
         let users = users.iter().map(|user| (*user).to_owned()).collect();
         Prosody::with(&Options { users, components: vec![COMPONENT.to_owned()], port: 0, tls: false })
@@ -91,7 +91,7 @@ impl Prosody {
     /// Kills it as a crash would and starts it again on the same ports and data.
     ///
     /// # Errors
-    /// It does not come up again.
+    /// Prosody does not come up again.
     pub fn restart(&mut self) -> Result<()> {
         self.program.kill();
         self.program = run(self.directory.path())?;

@@ -20,7 +20,7 @@ impl Redis {
     /// Starts one.
     ///
     /// # Errors
-    /// It is not installed or does not come up.
+    /// The server is not installed or does not come up.
     pub fn start() -> Result<Redis> {
         let directory = TempDir::with_prefix("tandem-redis-")?;
         let port = ports::one();
@@ -64,7 +64,7 @@ impl Nats {
     /// Starts one.
     ///
     /// # Errors
-    /// It is not installed or does not come up.
+    /// The server is not installed or does not come up.
     pub fn start() -> Result<Nats> {
         let directory = TempDir::with_prefix("tandem-nats-")?;
         let port = ports::one();

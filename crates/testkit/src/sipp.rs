@@ -20,7 +20,7 @@ impl Sipp {
     /// `words` fill the scenario's places: `("code", "486")` goes where it says `{code}`.
     ///
     /// # Errors
-    /// It is not installed, or there is no such scenario.
+    /// SIPp is not installed, or there is no such scenario.
     pub fn start(
         scenario: &str,
         words: &[(&str, &str)],
@@ -33,7 +33,7 @@ impl Sipp {
     /// Plays a scenario that waits for calls on a port of 127.0.0.1.
     ///
     /// # Errors
-    /// It is not installed, or there is no such scenario.
+    /// SIPp is not installed, or there is no such scenario.
     pub fn server(port: u16, scenario: &str, words: &[(&str, &str)], switches: &[&str]) -> Result<Sipp> {
         Sipp::listening(port, scenario, words, None, switches)
     }

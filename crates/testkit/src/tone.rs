@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, ensure};
 use std::path::Path;
 
-/// What a stretch of sound holds.
+/// Content of a stretch of sound.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Heard {
     /// Pitch in Hz, by zero crossings; 0 = silence.
@@ -66,7 +66,7 @@ impl Wav {
     /// not believed.
     ///
     /// # Errors
-    /// It cannot be read, or is something else.
+    /// The file cannot be read, or is something else.
     pub fn read(path: &Path) -> Result<Wav> {
         let data = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
         Wav::parse(&data).with_context(|| format!("{} is no WAV file that can be read here", path.display()))
@@ -83,7 +83,7 @@ impl Wav {
     /// Writes a file of one channel.
     ///
     /// # Errors
-    /// It cannot be written.
+    /// The file cannot be written.
     pub fn write(&self, path: &Path) -> Result<()> {
         let body: Vec<u8> = self.samples.iter().flat_map(|sample| sample.to_le_bytes()).collect();
         let mut file = b"RIFF\0\0\0\0WAVEfmt \x10\0\0\0\x01\0\x01\0".to_vec();

@@ -38,7 +38,7 @@ impl Demo {
     /// Installs, builds, starts, calls both ways, reports.
     ///
     /// # Errors
-    /// What failed and what to do, in one line where it is the machine's fault.
+    /// The step that failed and the remedy, in one line where the machine is at fault.
     pub fn run(&self) -> Result<()> {
         interrupt::catch();
         let done = self.perform();

@@ -29,7 +29,7 @@ enum Task {
     Test(Test),
     /// Two real calls between a SIP phone and a Jingle client through the gateway, with sound, in front of your eyes
     Demo(demo::Demo),
-    /// What the gateway costs beside Kamailio, and its relay beside rtpengine
+    /// Measure the gateway beside Kamailio, and its relay beside rtpengine
     #[command(subcommand)]
     Bench(bench::Bench),
     /// Write docs/tandem.toml and the chart's schema anew from `Config`
@@ -40,7 +40,7 @@ enum Task {
 
 #[derive(clap::Args)]
 struct Test {
-    /// What needs no other program and no waiting: the pure crates, the golden flows, the random walk
+    /// Only tests that need no other program and no waiting: the pure crates, the golden flows, the random walk
     #[arg(long)]
     fast: bool,
 }

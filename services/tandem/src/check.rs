@@ -26,7 +26,7 @@ pub fn main(path: Option<&Path>) -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// What the configuration alone does not show.
+/// Faults that the configuration alone does not show: ports, names, servers.
 fn surroundings(config: &Config) -> Vec<String> {
     let mut faults = vec![];
     let mut fault = |line: String| faults.push(line);

@@ -19,7 +19,7 @@ struct Arguments {
 enum Task {
     /// All four services in one process
     Serve(Configured),
-    /// What would go wrong: one line per fault, exit code 1
+    /// Find what would go wrong: one line per fault, exit code 1
     Check(Configured),
     #[command(flatten)]
     Operator(operator::Task),

@@ -1,4 +1,4 @@
-//! What operators ask of a running system, over the admin API of any of its orchestrators (or of `tandem serve`).
+//! Commands to a running system, over the admin API of any of its orchestrators (or of `tandem serve`).
 
 use clap::{Args, Subcommand};
 use serde_json::Value;

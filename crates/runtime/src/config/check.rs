@@ -1,4 +1,4 @@
-//! What is wrong with a configuration that can be read: found without touching the network.
+//! Faults of a configuration that can be read, found without touching the network.
 
 use super::load::Fault;
 use super::{Config, RelayConfig, SipConfig, TrunkConfig};
@@ -182,7 +182,7 @@ impl Config {
     }
 }
 
-/// What stands more than once, whatever its case.
+/// Texts that occur more than once, regardless of case.
 fn repeated<'a>(texts: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
     let mut seen = HashSet::new();
     texts.filter(|text| !seen.insert(text.to_lowercase())).collect()

@@ -13,9 +13,9 @@ use toml::Table;
 pub struct Fault {
     /// As written in the file: `[sip] listen`, `[[trunk]] uri`.
     pub key: String,
-    /// What is wrong, with the value where it is no secret.
+    /// Trouble with the value, which is shown unless it is a secret.
     pub trouble: String,
-    /// What to do.
+    /// Instruction that mends it.
     pub remedy: String,
 }
 

@@ -32,7 +32,7 @@ pub fn schema(mut config: Value) -> Value {
     config
 }
 
-/// What a chart asks for beside, as a merge patch (RFC 7396).
+/// Additions of the chart, as a merge patch (RFC 7396).
 fn more() -> Value {
     let secret = json!({ "$ref": "#/$defs/secret" });
     json!({

@@ -1,4 +1,4 @@
-//! What is generated from `Config`: docs/tandem.toml, and the part of the chart's schema that its keys have.
+//! Files generated from `Config`: docs/tandem.toml, and the `config` part of the chart's schema.
 //!
 //! `cargo xtask schema` (or `BLESS=1`) writes both anew; without it they must be as they would be written.
 #![allow(
@@ -68,7 +68,7 @@ fn every_key_is_described() {
     assert!(riddles.is_empty(), "no description, one that ends in a point, or no example: {riddles:?}");
 }
 
-/// What the attributes of a field say is what `tandem check` holds a value to: every form takes its own example and default.
+/// The attributes of a field are what `tandem check` holds a value to: every form takes its own example and default.
 #[test]
 fn examples_have_the_form_of_their_keys() {
     let config: Config = serde_json::from_value(sample::filled(&Config::schema())).unwrap();

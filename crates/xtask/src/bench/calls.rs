@@ -18,7 +18,7 @@ const WARM_UP: u32 = 20;
 /// How long after the last call its traces may be cleared away, before the CPU time is read.
 const SETTLE: Duration = Duration::from_secs(1);
 
-/// What a call costs: CPU time of each service, time to set up, memory of a held call
+/// Cost of a call: CPU time of each service, time to set up, memory of a held call
 #[derive(clap::Args, Clone, Debug)]
 pub struct Calls {
     /// Calls of each run

@@ -16,12 +16,12 @@ use anyhow::{Context, Result, ensure};
 use std::path::PathBuf;
 use std::process::Command;
 
-/// What is measured.
+/// Measurements.
 #[derive(clap::Subcommand, Clone, Debug)]
 pub enum Bench {
-    /// What a call costs: CPU time of each service, time to set up, memory of a held call
+    /// Cost of a call: CPU time of each service, time to set up, memory of a held call
     Calls(calls::Calls),
-    /// What the relay costs: CPU a packet, delay, memory a call, set-up, handshakes; beside rtpengine
+    /// Cost of the relay: CPU a packet, delay, memory a call, set-up, handshakes; beside rtpengine
     Relay(relay::Relay),
 }
 

@@ -1,4 +1,4 @@
-//! What processes cost: CPU time and memory, from `/proc`.
+//! CPU time and memory of processes, from `/proc`.
 
 use std::collections::BTreeMap;
 

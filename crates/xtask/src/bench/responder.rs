@@ -30,7 +30,7 @@ fn content(name: &str, setup: &str) -> String {
     )
 }
 
-/// What has been seen.
+/// Counts of what has been seen.
 #[derive(Clone, Debug, Default)]
 pub struct Seen {
     /// Calls that are up.
@@ -47,7 +47,7 @@ struct Call {
     began: u64,
     /// Our address in it.
     us: String,
-    /// Whom the session is with; unknown until the proceed or session-initiate.
+    /// Peer of the session; unknown until the proceed or session-initiate.
     peer: String,
     up: bool,
     hang_up_at: Option<u64>,
@@ -152,7 +152,7 @@ impl Responder {
     /// Waits until what has been seen pleases `enough`, and gives it.
     ///
     /// # Errors
-    /// It does not within the time, or the server is gone.
+    /// The time runs out, or the server is gone.
     pub fn wait(&self, within: Duration, enough: impl Fn(&Seen) -> bool) -> Result<Seen> {
         let deadline = Deadline::after(within);
         let mut state = lock(&self.state.0);

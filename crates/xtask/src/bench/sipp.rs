@@ -89,7 +89,7 @@ impl Kamailio {
     /// Starts one that sends every call to `callee`.
     ///
     /// # Errors
-    /// It is not installed or does not come up.
+    /// SIPp is not installed or does not come up.
     pub fn start(callee: SocketAddr) -> Result<Kamailio> {
         let directory = TempDir::with_prefix("tandem-kamailio-")?;
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, ports::one()));

@@ -1,6 +1,6 @@
 //! Stanzas cut out of an XML stream, for the load tool's own side of it.
 //!
-//! It trusts its XMPP server: the stream is well-formed, without CDATA, comments or `>` within attributes.
+//! The reader trusts its XMPP server: the stream is well-formed, without CDATA, comments or `>` within attributes.
 
 /// Cuts a stream into stanzas.
 #[derive(Default)]

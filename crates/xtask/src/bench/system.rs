@@ -121,7 +121,7 @@ ports = "{media}-{}"
         Ok(System { gateway, brokers, prosody, sip, _directory: directory })
     }
 
-    /// What each part has cost so far: the gateway's services, and what stands around them.
+    /// Cost of each part so far: the gateway's services, and the programs around them.
     pub fn costs(&mut self) -> Costs {
         let gateway = self.gateway.iter().map(|(name, program)| (*name, cost(program.pid()))).collect();
         let mut around = BTreeMap::from([("prosody", cost(self.prosody.program().pid()))]);
@@ -139,7 +139,7 @@ ports = "{media}-{}"
     }
 }
 
-/// What the parts of a system have cost.
+/// Costs of the parts of a system.
 #[derive(Clone, Debug)]
 pub struct Costs {
     /// The gateway's services.

@@ -1,4 +1,4 @@
-//! What a call came to: the ladder of its messages, and figures of its sound.
+//! Report of a call: the ladder of its messages, and figures of its sound.
 
 use super::stage::{DESK_TONE, ROSA_TONE};
 use testkit::baresip::Packets;
@@ -21,9 +21,9 @@ pub struct Report {
     pub answered: Option<u64>,
     /// The codec on the Jingle side.
     pub codec: String,
-    /// What rosa heard to the end, Hz.
+    /// Tone that rosa's client received to the end, Hz.
     pub rosa_hears: f64,
-    /// What the desk phone heard to the end, Hz.
+    /// Tone that the desk phone received to the end, Hz.
     pub desk_hears: f64,
     rosa: [f64; 4],
     desk: Packets,
@@ -59,7 +59,7 @@ impl Report {
         self.desk = desk;
     }
 
-    /// What went over the wire since the call began.
+    /// Messages on the wire since the call began.
     pub fn take_traces(&mut self, desk: &Baresip, rosa: &Phone) {
         self.sip = desk.trace().split_off(self.before.0);
         self.jingle = rosa.trace().split_off(self.before.1);

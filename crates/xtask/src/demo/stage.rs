@@ -1,4 +1,4 @@
-//! Who takes part: an XMPP server, the gateway, a SIP phone, a Jingle client.
+//! Programs of the demo: an XMPP server, the gateway, a SIP phone, a Jingle client.
 
 use anyhow::{Result, bail};
 use std::time::Duration;
@@ -6,9 +6,9 @@ use testkit::{Baresip, Gateway, Phone, Prosody, baresip, clock, gateway, interru
 
 /// The desk phone's number.
 pub const DESK: &str = "2041";
-/// What the desk phone sends, Hz.
+/// Tone that the desk phone sends, Hz.
 pub const DESK_TONE: f64 = 700.0;
-/// What rosa sends, Hz.
+/// Tone that rosa's client sends, Hz.
 pub const ROSA_TONE: f64 = 440.0;
 /// How long either lets it ring.
 pub const RING: Duration = Duration::from_millis(800);

@@ -1,4 +1,4 @@
-//! What a text refers to: requirements, sections of docs/interworking.md and docs/architecture.md, decisions.
+//! References in a text: to requirements, sections of docs/interworking.md and docs/architecture.md, decisions.
 
 /// Something that is referred to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -111,7 +111,7 @@ fn number(text: &str) -> (String, &str) {
     (digits.to_owned(), text.get(digits.len()..).unwrap_or(""))
 }
 
-/// What follows the numbers of rules.
+/// Skips the numbers of rules.
 fn after_rules(text: &str) -> &str {
     let rest = text.trim_start_matches(|c: char| c.is_ascii_digit());
     match rest.strip_prefix(" and ") {

@@ -1,4 +1,4 @@
-//! Whether every citation and link of this repository leads somewhere.
+//! Check that every citation and link of this repository leads somewhere.
 
 use super::citations::{self, Cited};
 use super::{INTERWORKING, PAGE, document, page, sources, trace};

@@ -3,7 +3,7 @@
 //! One rule: a token's nature is all that is looked at (comment, text, name, mark); no macro is expanded, so tests inside
 //! `proptest!` are found as they stand.
 
-/// What is read of a source.
+/// Tests and opening comment of a source.
 #[derive(Debug, Default)]
 pub struct Read {
     /// Functions with an attribute that ends in `test`.

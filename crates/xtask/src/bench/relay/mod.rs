@@ -16,7 +16,7 @@ use std::process::Command;
 use table::{Runs, Table};
 use testkit::clock::now_ms;
 
-/// What the relay costs: CPU a packet, delay, memory a call, set-up, handshakes; beside rtpengine
+/// Cost of the relay: CPU a packet, delay, memory a call, set-up, handshakes; beside rtpengine
 #[derive(clap::Args, Clone, Debug)]
 pub struct Relay {
     /// Rounds; each starts both relays for every line of the table

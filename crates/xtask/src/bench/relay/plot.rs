@@ -9,7 +9,7 @@ use std::path::Path;
 /// Points of a curve.
 const CALLS: [u32; 9] = [1, 10, 50, 100, 250, 500, 1_000, 2_000, 4_000];
 const QUICK: [u32; 2] = [1, 4];
-/// What the axis of us is marked with.
+/// Marks of the axis of microseconds.
 const STEPS: [f64; 10] = [1.0, 2.0, 3.0, 5.0, 10.0, 20.0, 30.0, 50.0, 100.0, 200.0];
 /// Size and margins of the drawing.
 const WIDE: f64 = 720.0;

@@ -17,7 +17,7 @@ const GROUP: &str = "/proc/self/autogroup";
 /// Ports that a relay gets beyond those of its calls.
 const SPARE: u16 = 200;
 
-/// Who is measured.
+/// A relay to measure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Who {
     /// rtpengine, in userspace, one thread.
@@ -47,15 +47,15 @@ impl Who {
 /// Where a program runs: relays on the first core, the load on the others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Core {
-    /// What is measured.
+    /// The relay under load.
     Relay,
-    /// What measures.
+    /// The load generator.
     Load,
     /// Anywhere.
     Any,
 }
 
-/// What is needed to start either.
+/// Settings to start either relay.
 pub struct Engine {
     binaries: PathBuf,
     nats: Nats,
@@ -75,7 +75,7 @@ pub struct Running {
 /// rtpengine is installed.
 ///
 /// # Errors
-/// It is not: the package that has it.
+/// The program is missing; names the package that has it.
 pub fn rtpengine() -> Result<()> {
     let there = Command::new("rtpengine").arg("--version").output().is_ok_and(|out| out.status.success());
     ensure!(
@@ -160,7 +160,7 @@ impl Engine {
     /// Starts one, ready for the load.
     ///
     /// # Errors
-    /// It does not come up.
+    /// The relay does not come up.
     pub fn start(&self, who: Who, load: &Load) -> Result<Running> {
         let calls = u16::try_from(load.calls).unwrap_or(4_000).min(4_000);
         let count = 4 * calls + SPARE;
@@ -195,7 +195,7 @@ impl Engine {
         Ok(Running { program, control })
     }
 
-    /// What our relay announces itself on.
+    /// NATS server that our relay announces itself on.
     pub fn bus(&self) -> String {
         self.nats.url()
     }
@@ -242,7 +242,7 @@ impl Running {
     /// Its process: taskset and nice become what they start.
     ///
     /// # Errors
-    /// It has ended.
+    /// The relay has ended.
     pub fn pid(&self) -> Result<u32> {
         let pid = self.program.pid();
         ensure!(std::path::Path::new(&format!("/proc/{pid}")).exists(), "{}", self.program.failure("ended"));

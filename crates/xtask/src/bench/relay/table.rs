@@ -32,7 +32,7 @@ struct Goal {
     name: String,
     ours: Option<f64>,
     theirs: Option<f64>,
-    /// What is compared with the goal: a ratio, or the figure itself.
+    /// Value to compare with the goal: a ratio, or the figure itself.
     value: Option<f64>,
     unit: &'static str,
     must: f64,
@@ -153,7 +153,7 @@ impl Table {
         ]
     }
 
-    /// What must be nothing: packets lost in the relay, out of order, wrong or forged, by line; all runs of ours together.
+    /// Packets lost in the relay, out of order, wrong or forged, by line: none may be; all runs of ours together.
     fn faults(&self) -> Vec<(&'static str, Who, [u64; 4])> {
         let sum = |runs: &Runs, key: &str| runs.iter().filter_map(|run| run[key].as_u64()).sum();
         let keys = ["lost", "reordered", "wrong", "forged"];
