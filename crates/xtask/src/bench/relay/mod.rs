@@ -9,7 +9,7 @@ mod programs;
 mod table;
 
 use anyhow::{Context, Result, ensure};
-use programs::{Core, Engine, Who};
+use programs::{Core, Engine, Contender};
 use serde_json::Value;
 use std::path::PathBuf;
 use std::process::Command;
@@ -97,7 +97,7 @@ impl Relay {
                     let figures = stage.run(*who, &line.load, &format!("round {round}, {}", line.name));
                     match figures {
                         Ok(figures) => table.add(line.name, *who, figures),
-                        Err(error) if *who == Who::Ours && line.may_fail => table.miss(line.name, &error),
+                        Err(error) if *who == Contender::Tandem && line.may_fail => table.miss(line.name, &error),
                         Err(error) => return Err(error.context(line.name)),
                     }
                 }
@@ -113,8 +113,8 @@ impl Relay {
     }
 
     fn lines(&self) -> Vec<Line> {
-        const BOTH: &[Who] = &[Who::Theirs, Who::Ours];
-        const OURS: &[Who] = &[Who::Ours];
+        const BOTH: &[Contender] = &[Contender::Rtpengine, Contender::Tandem];
+        const OURS: &[Contender] = &[Contender::Tandem];
         let (few, many, seconds, set_up, handshakes) =
             if self.quick { (5, 10, 1, 20, 4) } else { (500, 1_000, self.seconds, 3_000, 1_024) };
         // A core that makes so many handshakes a second has so many under way: a nomination waits for 50 ms.
@@ -147,7 +147,7 @@ impl Relay {
 
 struct Line {
     name: &'static str,
-    who: &'static [Who],
+    who: &'static [Contender],
     load: Load,
     /// Ours does not do it yet: a line without figure, not a failure.
     may_fail: bool,
@@ -165,13 +165,13 @@ impl Stage {
     }
 
     /// Starts a relay, plays one load at it, and gives the figures.
-    fn run(&self, who: Who, load: &Load, what: &str) -> Result<Value> {
+    fn run(&self, who: Contender, load: &Load, what: &str) -> Result<Value> {
         eprintln!("==> bench: {what}: {}", who.name());
         let relay = self.engine.start(who, load)?;
         let mut command: Command = self.engine.on(Core::Load, "tandem-load");
-        command.arg(load.task).args(["--control", &relay.control.to_string(), "--way", who.way()]);
+        command.arg(load.task).args(["--control", &relay.control.to_string(), "--way", who.protocol()]);
         command.args(["--pid", &relay.pid()?.to_string(), "--secret", programs::SECRET]).args(&load.switches);
-        if who == Who::Ours {
+        if who == Contender::Tandem {
             command.args(["--bus", &self.engine.bus()]);
         }
         let out = command.output().context("tandem-load")?;

@@ -1,6 +1,6 @@
 //! The cost of a packet over the number of calls, as a drawing.
 
-use super::programs::Who;
+use super::programs::Contender;
 use super::{Load, Relay, Stage, least};
 use anyhow::{Context, Result};
 use std::fmt::Write as _;
@@ -32,9 +32,9 @@ struct Curve {
 pub fn draw(stage: &Stage, relay: &Relay, file: &Path) -> Result<()> {
     let calls: &[u32] = if relay.quick { &QUICK } else { &CALLS };
     let curves = [
-        ("rtpengine, 1 thread", "#999999", Who::Theirs, 1),
-        ("tandem, 1 media thread", "#1f6fb2", Who::Ours, 1),
-        ("tandem, 2 media threads", "#d1782c", Who::Ours, 2),
+        ("rtpengine, 1 thread", "#999999", Contender::Rtpengine, 1),
+        ("tandem, 1 media thread", "#1f6fb2", Contender::Tandem, 1),
+        ("tandem, 2 media threads", "#d1782c", Contender::Tandem, 2),
     ];
     let mut curves =
         curves.map(|(name, colour, who, threads)| (Curve { name, colour, points: vec![] }, who, threads));

@@ -19,27 +19,27 @@ const SPARE: u16 = 200;
 
 /// A relay to measure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Who {
+pub enum Contender {
     /// rtpengine, in userspace, one thread.
-    Theirs,
+    Rtpengine,
     /// `tandem-rtp-relay`.
-    Ours,
+    Tandem,
 }
 
-impl Who {
+impl Contender {
     /// As it is printed.
     pub fn name(self) -> &'static str {
         match self {
-            Who::Theirs => "rtpengine",
-            Who::Ours => "tandem",
+            Contender::Rtpengine => "rtpengine",
+            Contender::Tandem => "tandem",
         }
     }
 
     /// How `tandem-load` speaks with it.
-    pub fn way(self) -> &'static str {
+    pub fn protocol(self) -> &'static str {
         match self {
-            Who::Theirs => "ng",
-            Who::Ours => "grpc",
+            Contender::Rtpengine => "ng",
+            Contender::Tandem => "grpc",
         }
     }
 }
@@ -161,7 +161,7 @@ impl Engine {
     ///
     /// # Errors
     /// The relay does not come up.
-    pub fn start(&self, who: Who, load: &Load) -> Result<Running> {
+    pub fn start(&self, who: Contender, load: &Load) -> Result<Running> {
         let calls = u16::try_from(load.calls).unwrap_or(4_000).min(4_000);
         let count = 4 * calls + SPARE;
         let first = range(count).with_context(|| {
@@ -170,8 +170,8 @@ impl Engine {
         let control = SocketAddr::from((Ipv4Addr::LOCALHOST, ports::one()));
         let core = if load.threads > 1 { Core::Any } else { Core::Relay };
         match who {
-            Who::Theirs => self.theirs(core, control, (first, first + count - 1)),
-            Who::Ours => self.ours(core, control, (first, first + count - 1), load.threads),
+            Contender::Rtpengine => self.theirs(core, control, (first, first + count - 1)),
+            Contender::Tandem => self.ours(core, control, (first, first + count - 1), load.threads),
         }
     }
 

@@ -1,7 +1,7 @@
 //! The table: what was measured, what the goal is, and whether it is reached.
 
 use super::least;
-use super::programs::Who;
+use super::programs::Contender;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -21,7 +21,7 @@ pub type Runs = Vec<Value>;
 /// Everything that was measured.
 pub struct Table {
     rounds: u32,
-    runs: BTreeMap<(&'static str, Who), Runs>,
+    runs: BTreeMap<(&'static str, Contender), Runs>,
     missing: BTreeMap<&'static str, String>,
     /// How long it took, s.
     pub took_s: u64,
@@ -60,7 +60,7 @@ impl Table {
         Table { rounds, runs: BTreeMap::new(), missing: BTreeMap::new(), took_s: 0 }
     }
 
-    pub fn add(&mut self, line: &'static str, who: Who, figures: Value) {
+    pub fn add(&mut self, line: &'static str, who: Contender, figures: Value) {
         self.runs.entry((line, who)).or_default().push(figures);
     }
 
@@ -69,12 +69,12 @@ impl Table {
         self.missing.insert(line, format!("{error:#}"));
     }
 
-    fn least(&self, line: &'static str, who: Who, key: &str) -> Option<f64> {
+    fn least(&self, line: &'static str, who: Contender, key: &str) -> Option<f64> {
         least(self.runs.get(&(line, who))?, key)
     }
 
     /// Memory of a call, resident and kernel, KiB.
-    fn memory(&self, line: &'static str, who: Who) -> Option<f64> {
+    fn memory(&self, line: &'static str, who: Contender) -> Option<f64> {
         let runs = self.runs.get(&(line, who))?;
         let sum =
             |run: &Value| Some(run["resident_kib_per_call"].as_f64()? + run["kernel_kib_per_call"].as_f64()?);
@@ -84,13 +84,13 @@ impl Table {
     fn goals(&self) -> Vec<Goal> {
         let cpu = "cpu_us_per_packet";
         let ratio = |line: &'static str, key: &str, must, aim| {
-            let (ours, theirs) = (self.least(line, Who::Ours, key), self.least(line, Who::Theirs, key));
+            let (ours, theirs) = (self.least(line, Contender::Tandem, key), self.least(line, Contender::Rtpengine, key));
             let value = ours.zip(theirs).map(|(ours, theirs)| ours / theirs);
             let (more, absolute) = (false, false);
             Goal { name: line.into(), ours, theirs, value, unit: "us/packet", must, aim, more, absolute }
         };
         let over = |line: &'static str| {
-            let (own, plain) = (self.least(line, Who::Ours, cpu), self.least(PLAIN, Who::Ours, cpu));
+            let (own, plain) = (self.least(line, Contender::Tandem, cpu), self.least(PLAIN, Contender::Tandem, cpu));
             own.zip(plain).map(|(own, plain)| 100.0 * (own / plain - 1.0))
         };
         let own = |name: String, value: Option<f64>, unit, must, aim, more| Goal {
@@ -105,17 +105,17 @@ impl Table {
             absolute: true,
         };
         let shakes = |line: &'static str| {
-            let least = self.least(line, Who::Ours, "cpu_us").map(|us| 1e6 / us);
+            let least = self.least(line, Contender::Tandem, "cpu_us").map(|us| 1e6 / us);
             own(line.into(), least, "a core-second", 2_500.0, 6_000.0, true)
         };
         let set_up = |who| self.least(SET_UP, who, "cpu_us").map(|us| 1e6 / us);
-        let (ours, theirs) = (set_up(Who::Ours), set_up(Who::Theirs));
+        let (ours, theirs) = (set_up(Contender::Tandem), set_up(Contender::Rtpengine));
         vec![
             ratio(PLAIN, cpu, 0.65, 0.50),
             ratio(PLAIN_MANY, cpu, 0.70, 0.55),
             own(
                 format!("{PLAIN_MANY}: p99"),
-                self.least(PLAIN_MANY, Who::Ours, "p99_us").map(|us| us / 1_000.0),
+                self.least(PLAIN_MANY, Contender::Tandem, "p99_us").map(|us| us / 1_000.0),
                 "ms",
                 2.0,
                 2.0,
@@ -123,20 +123,20 @@ impl Table {
             ),
             ratio(SDES, cpu, 0.62, 0.50),
             Goal {
-                theirs: self.least(SDES, Who::Theirs, cpu),
+                theirs: self.least(SDES, Contender::Rtpengine, cpu),
                 value: self
-                    .least(DTLS, Who::Ours, cpu)
-                    .zip(self.least(SDES, Who::Theirs, cpu))
+                    .least(DTLS, Contender::Tandem, cpu)
+                    .zip(self.least(SDES, Contender::Rtpengine, cpu))
                     .map(|(o, t)| o / t),
                 ..ratio(DTLS, cpu, 0.62, 0.50)
             },
             own("SRTP (SDES) over our own plain".into(), over(SDES), "%", 12.0, 6.0, false),
             own("DTLS-SRTP over our own plain".into(), over(DTLS), "%", 12.0, 6.0, false),
             Goal {
-                theirs: self.memory(PLAIN, Who::Theirs),
-                ..own("memory a call, plain".into(), self.memory(PLAIN, Who::Ours), "KiB", 18.0, 8.0, false)
+                theirs: self.memory(PLAIN, Contender::Rtpengine),
+                ..own("memory a call, plain".into(), self.memory(PLAIN, Contender::Tandem), "KiB", 18.0, 8.0, false)
             },
-            own("memory a call, DTLS-SRTP".into(), self.memory(DTLS, Who::Ours), "KiB", 18.0, 8.0, false),
+            own("memory a call, DTLS-SRTP".into(), self.memory(DTLS, Contender::Tandem), "KiB", 18.0, 8.0, false),
             Goal {
                 name: SET_UP.into(),
                 ours,
@@ -154,7 +154,7 @@ impl Table {
     }
 
     /// Packets lost in the relay, out of order, wrong or forged, by line: none may be; all runs of ours together.
-    fn faults(&self) -> Vec<(&'static str, Who, [u64; 4])> {
+    fn faults(&self) -> Vec<(&'static str, Contender, [u64; 4])> {
         let sum = |runs: &Runs, key: &str| runs.iter().filter_map(|run| run[key].as_u64()).sum();
         let keys = ["lost", "reordered", "wrong", "forged"];
         self.runs
@@ -261,10 +261,10 @@ mod tests {
     fn the_least_of_each_is_compared_and_judged() {
         let mut table = Table::new(2);
         for us in [9.0, 6.0] {
-            table.add(PLAIN, Who::Ours, run(us, 100));
-            table.add(PLAIN, Who::Theirs, run(us * 1.8, 100));
+            table.add(PLAIN, Contender::Tandem, run(us, 100));
+            table.add(PLAIN, Contender::Rtpengine, run(us * 1.8, 100));
         }
-        table.add(DTLS, Who::Ours, run(7.2, 100));
+        table.add(DTLS, Contender::Tandem, run(7.2, 100));
         let goals = table.json()["goals"].clone();
         let goal = |name: &str| goals.as_array().unwrap().iter().find(|g| g["name"] == name).unwrap().clone();
         assert_eq!(goal(PLAIN)["tandem"], 6.0);
