@@ -54,7 +54,7 @@ pub fn run<W: Future<Output = Result<()>>>(
     mut config: Config,
     work: impl FnOnce(Config, Drain) -> W,
 ) -> ExitCode {
-    config.settle();
+    config.generate_secret();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {

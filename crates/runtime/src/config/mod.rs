@@ -368,8 +368,8 @@ impl Config {
         })
     }
 
-    /// Fills in what is made anew at each start: the cluster's secret.
-    pub fn settle(&mut self) {
+    /// Generates the cluster's secret where none is given: it is made anew at each start then.
+    pub fn generate_secret(&mut self) {
         if self.cluster.secret.is_none() {
             self.cluster.secret = Some(random_secret());
         }

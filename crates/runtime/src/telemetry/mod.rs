@@ -3,13 +3,13 @@
 //! One rule: telemetry never harms the service. A collector that is away costs spans and one warning a minute, no call.
 //! Each service is named by itself in traces, also when all four share a process. Start at [`start`].
 
-mod calm;
+mod rate_limit;
 mod tracers;
 
 use crate::Config;
 use crate::config::TelemetryConfig;
 use anyhow::{Context, Result};
-use calm::Calm;
+use rate_limit::RateLimited;
 use opentelemetry::KeyValue;
 use opentelemetry_otlp::{SpanExporter, WithExportConfig};
 use opentelemetry_sdk::Resource;
@@ -104,7 +104,7 @@ fn provider(
     let batches =
         BatchConfigBuilder::default().with_max_queue_size(QUEUE).with_scheduled_delay(DELAY).build();
     let processor =
-        BatchSpanProcessor::builder(Calm::new(exporter, endpoint)).with_batch_config(batches).build();
+        BatchSpanProcessor::builder(RateLimited::new(exporter, endpoint)).with_batch_config(batches).build();
     let share = Sampler::TraceIdRatioBased(settings.sample.unwrap_or(1.0));
     Ok(SdkTracerProvider::builder()
         .with_resource(resource)

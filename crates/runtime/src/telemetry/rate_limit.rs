@@ -1,4 +1,4 @@
-//! An exporter that fails quietly: one warning a minute, with what was lost since the last.
+//! Exporter that warns at a limited rate: once a minute, with the number of spans lost since the last warning.
 
 use crate::clock;
 use opentelemetry_sdk::Resource;
@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 const MINUTE: Duration = Duration::from_secs(60);
 
 #[derive(Debug)]
-pub(super) struct Calm<E> {
+pub(super) struct RateLimited<E> {
     inner: E,
     endpoint: String,
     said: Mutex<Said>,
@@ -23,9 +23,9 @@ struct Said {
     lost: usize,
 }
 
-impl<E> Calm<E> {
-    pub(super) fn new(inner: E, endpoint: &str) -> Calm<E> {
-        Calm { inner, endpoint: endpoint.to_owned(), said: Mutex::default() }
+impl<E> RateLimited<E> {
+    pub(super) fn new(inner: E, endpoint: &str) -> RateLimited<E> {
+        RateLimited { inner, endpoint: endpoint.to_owned(), said: Mutex::default() }
     }
 
     fn failed(&self, spans: usize, error: &impl std::fmt::Display, now: Instant) {
@@ -39,7 +39,7 @@ impl<E> Calm<E> {
     }
 }
 
-impl<E: SpanExporter> SpanExporter for Calm<E> {
+impl<E: SpanExporter> SpanExporter for RateLimited<E> {
     async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
         let spans = batch.len();
         let done = self.inner.export(batch).await;
@@ -86,11 +86,11 @@ mod tests {
         let writer = lines.clone();
         let subscriber =
             tracing_subscriber::fmt().with_writer(move || writer.clone()).with_ansi(false).finish();
-        let calm = Calm::new((), "http://c:4317");
+        let limited = RateLimited::new((), "http://c:4317");
         let start = clock::instant();
         tracing::subscriber::with_default(subscriber, || {
             for second in 0..120 {
-                calm.failed(5, &"refused", start + Duration::from_secs(second));
+                limited.failed(5, &"refused", start + Duration::from_secs(second));
             }
         });
         let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
