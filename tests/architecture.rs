@@ -11,7 +11,7 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::process::Command;
 
-/// What each of our packages may use of ours.
+/// Packages of ours that each of our packages may use.
 const ARROWS: &[(&str, &[&str])] = &[
     ("tandem-signal", &[]),
     ("tandem-address", &["tandem-signal"]),
@@ -75,7 +75,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         ],
     ),
 ];
-/// What a pure crate must not stand on.
+/// Packages that a pure crate must not stand on.
 const IMPURE: &[&str] = &["tokio", "rand", "getrandom", "socket2", "mio", "async-nats", "redis", "tonic"];
 /// Licences that deny.toml allows.
 fn licences() -> Vec<String> {

@@ -135,7 +135,7 @@ fn prosody_knows_the_component() {
     assert!(checked.status.success(), "{said}{}", String::from_utf8_lossy(&checked.stderr));
 }
 
-/// What the build copies is what a build needs.
+/// The build copies exactly what a build needs.
 #[test]
 fn the_build_context_holds_every_member() {
     let ignored = read(".dockerignore");

@@ -1,4 +1,4 @@
-//! What parties ask of each other's pictures by RTCP, read and written octet by octet: the relay is not judged by its own reader.
+//! RTCP feedback between the parties, read and written octet by octet: the relay is not judged by its own reader.
 
 /// A request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +33,7 @@ pub fn request(asked: Asked, ours: u32, theirs: u32, number: u8) -> Vec<u8> {
     packet
 }
 
-/// What a compound packet asks of the stream `ours`.
+/// Requests of a compound packet about the stream `ours`.
 pub fn requests(compound: &[u8], ours: u32) -> Vec<Asked> {
     let (mut asked, mut rest) = (vec![], compound);
     // Reduced sizes (RFC 5506) were not agreed.

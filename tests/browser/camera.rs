@@ -31,7 +31,7 @@ pub struct Key {
     pub octets: Vec<u8>,
 }
 
-/// What plays.
+/// A film that plays.
 #[derive(Default)]
 struct Reel {
     /// Where RTP goes, and RTCP.
@@ -48,7 +48,7 @@ struct Reel {
     requests: u8,
 }
 
-/// What is seen.
+/// Picture as it was seen.
 #[derive(Default)]
 struct Screen {
     source: u32,
@@ -133,7 +133,7 @@ impl Camera {
         Ok(())
     }
 
-    /// What it was asked for so far.
+    /// Requests received so far.
     pub fn asked(&self) -> Vec<Asked> {
         lock(&self.reel).asked.clone()
     }

@@ -38,7 +38,7 @@ pub fn facts(session: &str, leg: u32, content: u32) -> v1::ConnectRequest {
     v1::ConnectRequest { sends: true, receives: true, ..base }
 }
 
-/// What the relay is told of a content of the browser's.
+/// Description for the relay of a content of the browser's.
 pub fn web(
     session: &str,
     place: u32,

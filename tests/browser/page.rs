@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use testkit::Program;
 use testkit::log::{Log, Stream};
 
-/// What every test's Chromium is started with: nothing that phones home, nothing that asks.
+/// Flags of every test's Chromium: nothing that phones home, nothing that asks.
 const SWITCHES: &[&str] = &[
     "--headless",
     "--no-sandbox",
@@ -171,13 +171,13 @@ impl Browser {
         film.iter().map(|picture| unhex(picture.as_str().context("no picture")?)).collect()
     }
 
-    /// What a key frame that came elsewhere shows.
+    /// Decodes a keyframe that came elsewhere and shows it.
     pub fn develop(&mut self, call: &str, picture: &[u8]) -> Result<Value> {
         let hex: String = picture.iter().map(|octet| format!("{octet:02x}")).collect();
         self.ask(&json!({ "do": "develop", "call": call, "picture": hex }), "developed")
     }
 
-    /// What `getStats` says.
+    /// Returns the report of `getStats`.
     pub fn figures(&mut self, call: &str) -> Result<Value> {
         self.ask(&json!({ "do": "figures", "call": call }), "figures")
     }

@@ -45,7 +45,7 @@ const WORDS: [Option<Asked>; 3] = [Some(Asked::Picture), Some(Asked::Intra), Non
 /// Requests that wait for the last one are merged for up to 2 s.
 const ASKED: Duration = Duration::from_secs(8);
 
-/// What a call's phone was asked for so far.
+/// Requests that a call's phone received so far.
 pub fn asked(relays: &Relays, call: &Call) -> (usize, usize) {
     (call.camera().unwrap().asked().len(), relays.pictures(call.plan.name, (0, VIDEO)))
 }
@@ -140,7 +140,7 @@ fn decoded(browser: &mut Browser, call: &Call) -> (u64, u64) {
     (count("keyFramesDecoded"), count("framesDecoded"))
 }
 
-/// What was lost is sent again where that was agreed, and else a new picture comes.
+/// Lost packets are sent again where that was agreed, and else a keyframe comes.
 pub fn is_made_good(relays: &Relays, browser: &mut Browser, call: &Call, word: Option<Asked>, lost: &Lost) {
     let (camera, name) = (call.camera().unwrap(), call.plan.name);
     let again = call.plan.pictures.unwrap().feedback.contains(&"nack");

@@ -25,7 +25,7 @@ const PORTS: u16 = 40;
 
 type Client = RelayClient<InterceptedService<Channel, AuthToken>>;
 
-/// What the relays have told the orchestrators.
+/// Reports of the relays to the orchestrators.
 #[derive(Default)]
 struct Told {
     /// The newest state of each session.
@@ -158,7 +158,7 @@ impl Relays {
         self.relays[relay].0.kill();
     }
 
-    /// What must outlive the relay of a session, as it was told last.
+    /// State that must outlive the relay of a session, as it was told last.
     pub fn state(&self, session: &str) -> Option<Vec<u8>> {
         lock(&self.told).states.get(session).cloned()
     }

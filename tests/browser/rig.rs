@@ -35,17 +35,17 @@ pub struct Plan {
     pub certificate: &'static str,
     /// The browser speaks Opus: the relay turns it into PCMU and back.
     pub opus: bool,
-    /// What the browser sends and what the phone sends, Hz.
+    /// Tones of the browser and of the phone, Hz.
     pub tones: (f64, f64),
     pub pictures: Option<Pictures>,
     /// The browser's contents share one transport.
     pub bundled: bool,
 }
 
-/// What is seen beside what is heard.
+/// Video beside the sound.
 #[derive(Clone, Copy, Debug)]
 pub struct Pictures {
-    /// What the browser sends and what the phone sends.
+    /// Films of the browser and of the phone.
     pub colours: (Colour, Colour),
     /// rtcp-fb of the phone; none: it speaks AVP.
     pub feedback: &'static [&'static str],
@@ -87,7 +87,7 @@ pub struct Call {
     pub phone: Phone,
     camera: Option<Camera>,
     parts: Vec<Part>,
-    /// What the relay was told of both ends, for telling another one.
+    /// Descriptions of both ends that the relay was told, for telling another one.
     facts: Vec<v1::ConnectRequest>,
     /// Its own ends, as it described them.
     ends: Vec<LocalEnd>,
@@ -136,7 +136,7 @@ impl Call {
         Ok(call)
     }
 
-    /// What the relay is told of both ends of each content.
+    /// Descriptions for the relay of both ends of each content.
     fn facts(&self, theirs: &Media) -> Result<Vec<v1::ConnectRequest>> {
         let Call { plan, parts, .. } = self;
         ensure!(theirs.contents.len() == parts.len(), "{theirs:?}");
@@ -228,7 +228,7 @@ impl Call {
         Ok(())
     }
 
-    /// What the browser's connection was so far, one after the other.
+    /// States of the browser's connection so far, one after the other.
     pub fn states(&self, browser: &mut Browser) -> Vec<String> {
         let mut states = vec![];
         let is_state = |event: &Value| {
@@ -304,7 +304,7 @@ impl Call {
     }
 }
 
-/// What an update is answered with, as far as it matters here.
+/// Answer to an update, as far as it matters here.
 #[derive(Clone, PartialEq, prost::Message)]
 struct Renewed {
     /// The relay's own credentials, where it took others for a restart of its peer (R-RTP-17); absent: they are as they were.
@@ -316,7 +316,7 @@ fn renewed(reply: &v1::UpdateReply) -> Result<Option<v1::Ice>> {
     Ok(Renewed::decode(reply.encode_to_vec().as_slice())?.ice)
 }
 
-/// What the browser calls itself on the pairs that it has selected.
+/// Addresses of the browser on the pairs that it has selected.
 fn local_names(figures: &Value) -> Vec<String> {
     let all = |list: &str| figures[list].as_array().cloned().unwrap_or_default();
     let (pairs, locals) = (all("pairs"), all("locals"));
@@ -329,12 +329,12 @@ fn local_names(figures: &Value) -> Vec<String> {
     all("transports").iter().filter_map(name).collect()
 }
 
-/// What `getStats` says of the first transport.
+/// Report of `getStats` about the first transport.
 pub fn transport(figures: &Value) -> &Value {
     &figures["transports"][0]
 }
 
-/// What `getStats` says of the pictures that the browser gets.
+/// Report of `getStats` about the pictures that the browser gets.
 pub fn watched(figures: &Value) -> Value {
     let mut all = figures["inbound"].as_array().into_iter().flatten();
     all.rfind(|stream| stream["kind"] == "video").cloned().unwrap_or_default()

@@ -20,7 +20,7 @@ pub fn key(picture: &[u8]) -> Option<(u16, u16)> {
     (tag & 1 == 0).then(|| (side(w0, w1), side(h0, h1)))
 }
 
-/// What a payload says before the picture: whether it begins one, and the octets of it.
+/// Payload descriptor: whether a picture begins here, and the octets of the picture.
 fn described(payload: &[u8]) -> Option<(bool, &[u8])> {
     let (first, mut rest) = payload.split_first()?;
     if first & 0x80 != 0 {

@@ -36,7 +36,7 @@ fn number(call: RecordId) -> usize {
     u16::from_be_bytes([call.hash[1], call.hash[2]]).into()
 }
 
-/// What the edges know: where each party is.
+/// Knowledge of the edges: where each party is.
 struct Edges {
     bus: Bus,
     orders: Sender<Order>,

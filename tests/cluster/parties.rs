@@ -12,17 +12,17 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-/// What the edges have heard.
+/// Orders that the edges have received.
 pub enum Order {
     /// The client's peer is there.
     Meet(usize, Ice, Dtls),
-    /// It is there, too.
+    /// A further address of the client's peer.
     Trickle(usize, Ice),
     /// The phone's peer is there.
     Phone(usize, SocketAddr),
 }
 
-/// What one party has heard.
+/// Sound that one party has heard.
 #[derive(Clone, Copy)]
 pub struct Hearing {
     pub packets: u64,
@@ -109,13 +109,13 @@ impl Parties {
         }
     }
 
-    /// What each has heard, with the silence that goes on.
+    /// Sound that each has heard, with the silence that goes on.
     pub fn heard(&self) -> Vec<Hearing> {
         let heard = self.heard.lock().unwrap().clone();
         heard.into_iter().map(|h| Hearing { gap: h.gap.max(h.last.elapsed()), ..h }).collect()
     }
 
-    /// Whether it comes to be so in time.
+    /// Returns true if it comes to be so in time.
     pub fn becomes(&self, within: Duration, what: impl Fn(&[Hearing]) -> bool) -> bool {
         let begun = runtime::clock::instant();
         while !what(&self.heard()) {

@@ -136,7 +136,7 @@ fn begin(rig: &mut Rig) -> testkit::baresip::Recorded {
     rig.desk.recorded().unwrap()
 }
 
-/// What both missed since.
+/// Packets that both missed since.
 fn missed(rig: &mut Rig, before: testkit::baresip::Recorded, most: Duration) {
     rig.see("what both missed", |rig| {
         let desk = rig.desk.missed(before)?;

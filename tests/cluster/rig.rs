@@ -9,9 +9,9 @@ use testkit::{Baresip, Cluster, Gateway, Phone, Prosody, baresip, gateway, phone
 pub const SOON: Duration = Duration::from_secs(20);
 /// How soon the other end must know of a hang-up.
 pub const PROMPT: Duration = Duration::from_secs(5);
-/// What the desk phone sends, Hz.
+/// Tone of the desk phone, Hz.
 pub const DESK_TONE: f64 = 700.0;
-/// What rosa sends, Hz.
+/// Tone of rosa's client, Hz.
 pub const ROSA_TONE: f64 = 440.0;
 
 /// Fields end in this order: phones first, then the gateway, then the server.
@@ -32,7 +32,7 @@ impl Rig {
         Rig::speaking("", gateway::Options { more: more.into(), ..Default::default() }, each)
     }
 
-    /// Whoever is held hears this file.
+    /// File that a held party hears.
     pub fn with_music(music: std::path::PathBuf) -> Rig {
         Rig::speaking("", gateway::Options { music: Some(music), ..Default::default() }, 2)
     }

@@ -33,7 +33,7 @@ pub fn words(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
-/// What `helm template` says to these values with these changes.
+/// Output of `helm template` for these values with these changes.
 pub fn template(values: &str, sets: &[&str]) -> Output {
     let file = format!("helm/tandem/ci/{values}.yaml");
     let mut arguments = vec!["template", "voice", "helm/tandem", "--namespace", "calls", "--values", &file];

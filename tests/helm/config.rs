@@ -98,7 +98,7 @@ fn values_arrive_in_the_configuration() {
     assert_eq!(relay.relay.advertise, None, "the pod's own address is what callers reach");
 }
 
-/// What the chart sets itself, so that values may not.
+/// Keys that the chart sets itself, so that values may not.
 const SET: &[&str] = &[
     "instance",
     "cluster.secret",

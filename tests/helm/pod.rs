@@ -1,4 +1,4 @@
-//! What a pod of the rendered chart would find: its files and its environment, made here.
+//! Files and environment that a pod of the rendered chart would find, made here.
 
 use crate::chart::{at, list, named, text};
 use std::collections::BTreeMap;

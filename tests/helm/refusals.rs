@@ -1,4 +1,4 @@
-//! What the chart must refuse, and the word by which the operator finds the fault.
+//! Values that the chart must refuse, and the word by which the operator finds the fault.
 
 use crate::chart::{VALUES, helm, root, template, words};
 

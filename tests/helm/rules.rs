@@ -1,4 +1,4 @@
-//! What Kubernetes' schemas say of the manifests, and the rules that only its server would know.
+//! Manifests against Kubernetes' schemas, and against the rules that only its server would know.
 
 use crate::chart::{TIERS, VALUES, at, kind, list, name, named, render, root, template, text, words};
 use std::collections::BTreeSet;
@@ -271,7 +271,7 @@ fn a_pool_of_relays_has_its_own_address_and_nodes() {
     assert!(at(budget, "spec.selector.matchLabels").get("tandem/pool").is_none(), "one budget for all pools");
 }
 
-/// What strangers meet is not given what it does not need.
+/// Pods that strangers meet are not given what they do not need.
 #[test]
 fn a_relay_holds_no_password_of_an_xmpp_server() {
     let objects = render("full", &[]);

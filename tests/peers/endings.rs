@@ -20,7 +20,7 @@ fn ends(ring_s: u32) -> Ends {
     Ends { rosa, gateway, trunk, _server: server }
 }
 
-/// What the phone's refusal sounds like to the SIP caller.
+/// A phone's refusal as the SIP caller is told it.
 fn refused_by_rosa(reason: &str, code: &str, cause: &str) {
     let mut ends = ends(0);
     let words = [("code", code), ("cause", cause)];
@@ -30,7 +30,7 @@ fn refused_by_rosa(reason: &str, code: &str, cause: &str) {
     sipp.finish(SOON).unwrap_or_else(|e| panic!("{reason}: {e:#}\n{:#}", ends.gateway.failure("was there")));
 }
 
-/// What the SIP phone's refusal sounds like to rosa.
+/// A SIP phone's refusal as rosa's client is told it.
 fn refused_by_the_desk(code: &str, reason: &str, jmi: bool) {
     let mut ends = ends(0);
     let sipp = Sipp::server(

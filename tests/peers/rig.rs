@@ -8,9 +8,9 @@ use testkit::{Baresip, Gateway, Phone, Prosody, baresip, gateway, phone, ports};
 pub const SOON: Duration = Duration::from_secs(15);
 /// How soon the other end must know of a hang-up.
 pub const PROMPT: Duration = Duration::from_secs(2);
-/// What the desk phone sends, Hz.
+/// Tone of the desk phone, Hz.
 pub const DESK_TONE: f64 = 700.0;
-/// What rosa sends, Hz.
+/// Tone of rosa's client, Hz.
 pub const ROSA_TONE: f64 = 440.0;
 
 /// Fields end in this order: phones first, then the gateway, then the server.

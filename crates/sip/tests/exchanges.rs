@@ -387,7 +387,7 @@ fn hops_are_counted_down_and_none_left_is_refused() {
     assert_eq!(b.codes(), ["483"]);
 }
 
-/// What a trunk that wants digest says to a request.
+/// Challenge of a trunk that wants digest.
 fn challenge(request: &tandem_sip::message::Message, code: u16, nonce: &str, more: &str) -> String {
     let name = if code == 407 { "Proxy-Authenticate" } else { "WWW-Authenticate" };
     let line =

@@ -1,4 +1,4 @@
-//! What edges share and what each keeps: stale caches, recall, handover, effects said again, queues, drain.
+//! Edges together: stale caches, recall, handover, effects said again, queues, drain.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

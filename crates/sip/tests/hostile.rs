@@ -1,4 +1,4 @@
-//! Whatever comes from the network: no panic, an answer where one is due, and nothing held for ever.
+//! Hostile input from the network: no panic, an answer where one is due, and nothing held for ever.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

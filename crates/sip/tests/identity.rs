@@ -1,4 +1,4 @@
-//! Who a caller is to our users, and who we are to trunks.
+//! Identity of callers towards our users, and of our users towards trunks.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
 
 mod bench;

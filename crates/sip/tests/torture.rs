@@ -12,7 +12,7 @@ use bytes::Bytes;
 use tandem_sip::message::{Framed, Message, ReadError, Stream, read};
 use tandem_sip::validate;
 
-/// What becomes of a message.
+/// Outcome of a message.
 #[derive(Debug, PartialEq, Eq)]
 enum Fate {
     /// Read and served as far as syntax goes.

@@ -28,7 +28,7 @@ pub type Pairs = Vec<(LegId, LegId)>;
 pub enum Command {
     /// Execute these, in this order.
     Execute {
-        /// What.
+        /// Orders.
         orders: Vec<Order>,
         /// An outcome for each.
         reply: oneshot::Sender<Vec<Outcome>>,
@@ -97,7 +97,7 @@ pub enum Order {
         session: String,
         /// Which end.
         end: (u32, u32),
-        /// What, in which number; `None`: nothing any more.
+        /// Track and its payload number; `None` stops the playback.
         track: Option<(Arc<Track>, u8)>,
         /// Over and over; until there is live media.
         mode: (bool, bool),

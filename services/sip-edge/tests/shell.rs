@@ -216,7 +216,7 @@ async fn a_draining_edge_leaves_its_calls_to_another() {
     tokio::time::timeout(Duration::from_secs(5), running).await.expect("it stays").unwrap().unwrap();
 }
 
-/// Whoever has seen our tag cannot hang up for the phone, neither from another address nor with another Call-ID.
+/// A stranger who has seen our tag cannot hang up for the phone, neither from another address nor with another Call-ID.
 #[tokio::test]
 async fn a_stranger_who_knows_our_tag_ends_no_call() {
     let (port, bus) = (free(), Bus::in_process());

@@ -8,7 +8,7 @@ use anyhow::Result;
 use proto::v1;
 use std::net::SocketAddr;
 
-/// What the relay's control speaks.
+/// Protocol of a relay's control.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Way {
     /// `tandem.v1.Relay` over gRPC: the stream of batches.
@@ -33,7 +33,7 @@ pub enum Party {
         ice: v1::Ice,
         /// Of its certificate.
         fingerprint: v1::Fingerprint,
-        /// It sends the ClientHello.
+        /// True for the side that sends the ClientHello.
         active: bool,
     },
 }
@@ -43,7 +43,7 @@ pub enum Party {
 pub struct Local {
     /// Where the party sends to; `None` = its candidates tell.
     pub address: Option<SocketAddr>,
-    /// What the relay protects with.
+    /// Protection that the relay uses.
     pub key: Option<[u8; KEY]>,
     /// Its ICE.
     pub ice: Option<v1::Ice>,

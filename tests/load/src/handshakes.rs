@@ -1,4 +1,4 @@
-//! What it costs the relay until media may flow to a WebRTC peer: ICE checks and the DTLS handshake.
+//! Cost for the relay until media may flow to a WebRTC peer: ICE checks and the DTLS handshake.
 
 use crate::control::{Control, Party};
 use crate::web::Peers;

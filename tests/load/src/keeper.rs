@@ -1,4 +1,4 @@
-//! What orchestrators do for a relay while it works: they keep what must outlive it. Without an answer it would tell all of it again
+//! The orchestrators' part while a relay works: they keep what must outlive it. Without an answer it would tell all of it again
 //! and again, and be measured doing that.
 
 use crate::now_ms;

@@ -29,7 +29,7 @@ pub enum Form {
     Dtls,
 }
 
-/// What a peer's certificate holds.
+/// Key of a peer's certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Key {
     /// EC P-256.
@@ -51,7 +51,7 @@ enum Task {
 #[derive(Parser)]
 #[command(name = "tandem-load", about = "Load for a media relay; what `cargo xtask bench relay` runs")]
 struct Arguments {
-    /// What is done
+    /// Kind of load
     #[arg(value_enum)]
     task: Task,
     /// Control of the relay

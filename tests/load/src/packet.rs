@@ -23,7 +23,7 @@ fn filling(call: u32, side: u32, number: u32) -> u64 {
     (u64::from(call * 2 + side) << 32 | u64::from(number)).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1
 }
 
-/// What a packet says of itself: stream (call and side), number and time; `None` when any octet is wrong.
+/// Reads stream (call and side), number and time of a packet; `None` when any octet is wrong.
 pub fn read(packet: &[u8]) -> Option<(u32, u32, u64)> {
     if packet.len() != PACKET || packet[0] != 0x80 || packet[1] & 0x7f != 0 {
         return None;

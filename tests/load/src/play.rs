@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 /// Sockets that the calls of a plain side share.
 const SOCKETS: usize = 16;
-/// What the kernel may hold for us at each.
+/// Octets that the kernel may hold for us at each socket.
 const BUFFER: usize = 8 << 20;
 /// Calls that may speak at once when the load is behind its time; else each speaks in its own moment.
 const SLICE: u64 = 24;
@@ -30,11 +30,11 @@ const LATE: Duration = Duration::from_millis(5);
 const LINGER: Duration = Duration::from_millis(400);
 /// Calls set up at a time.
 const WINDOW: usize = 64;
-/// What is said before anything is measured: the relay learns its peers.
+/// Packets sent before anything is measured: the relay learns its peers.
 const WARM_UP: Duration = Duration::from_millis(600);
 const NO_SESSION: &str = "no association";
 
-/// What is played.
+/// Load to play.
 #[derive(Clone, Copy, Debug)]
 pub struct Plan {
     /// Of the relay.
@@ -54,7 +54,7 @@ struct Heard {
     next: u32,
 }
 
-/// What came of the packets.
+/// Fate of the packets.
 #[derive(Clone, Debug, Default)]
 struct Count {
     sent: u64,

@@ -1,4 +1,4 @@
-//! What the relay's process has used, as the kernel tells it: CPU time, memory, and what its sockets take in the kernel.
+//! Resources of the relay's process, as the kernel tells them: CPU time, memory, and memory of its sockets in the kernel.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -32,7 +32,7 @@ const OBJECTS: [&str; 6] = ["UDP", "UDPv6", "sock_inode_cache", "eventpoll_epi",
 /// And those that everything open has one of: taken by the number of descriptors, others open files too.
 const FILES: [&str; 2] = ["filp", "dentry"];
 
-/// What it takes now.
+/// Resources taken now.
 pub fn memory(pid: u32) -> Memory {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));

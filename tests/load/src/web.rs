@@ -31,7 +31,7 @@ struct Peer {
     socket: UdpSocket,
     address: SocketAddr,
     credentials: Credentials,
-    /// It sends the ClientHello.
+    /// True for the side that sends the ClientHello.
     active: bool,
     relay: Option<SocketAddr>,
     timer: Option<Time>,
@@ -133,7 +133,7 @@ impl Peers {
     /// A peer learns of the relay's end.
     ///
     /// # Errors
-    /// What the relay said makes no sense.
+    /// The relay's description makes no sense.
     pub fn meet(&mut self, call: usize, local: &Local) -> Result<()> {
         let now = self.now();
         let peer = &mut self.peers[call];
