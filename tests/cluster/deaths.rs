@@ -6,7 +6,7 @@ use std::time::Duration;
 /// Longest silence that a death may cause.
 const GAP: Duration = Duration::from_millis(100);
 
-/// An orchestrator and the SIP edge that took the INVITE die; then the desk hangs up.
+/// R-CALL-30: an orchestrator and the SIP edge that took the INVITE die; then the desk hangs up.
 #[test]
 fn a_call_outlives_its_orchestrator_and_its_sip_edge_and_the_desk_ends_it() {
     let mut rig = Rig::new("");
@@ -30,7 +30,7 @@ fn a_call_outlives_its_orchestrator_and_its_sip_edge_and_rosa_ends_it() {
     rig.released();
 }
 
-/// The XMPP edge dies: another takes the link over, and the call that it knew nothing of is ended by either side.
+/// R-CALL-30: the XMPP edge dies, another takes the link over, and the call that it knew nothing of is ended by either side.
 #[test]
 fn a_call_outlives_the_xmpp_edge_that_carried_it() {
     let mut rig = Rig::new("");

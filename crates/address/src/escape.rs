@@ -126,7 +126,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// Table of interworking §1.1, row by row.
+    /// R-ADDR-3, R-ADDR-4, R-ADDR-5, R-ADDR-6: the table of interworking §1.1, row by row.
     #[test]
     fn the_table_of_examples() {
         for (user, local) in [

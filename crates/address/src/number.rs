@@ -19,6 +19,7 @@ pub fn is_emergency(number: &str) -> bool {
 mod tests {
     use super::*;
 
+    /// R-ADDR-8
     #[test]
     fn separators_go_and_names_are_no_numbers() {
         for (text, number) in [

@@ -399,6 +399,7 @@ mod tests {
         assert_eq!(strip(&mut wire, short, &mut header), short, "there is none any more");
     }
 
+    /// R-RTP-12
     #[test]
     fn payloads_are_mapped_or_dropped() {
         let map = Payloads::new([(0, 0), (101, 126), (200, 1)]);

@@ -208,6 +208,7 @@ mod tests {
         assert_eq!(divide(&config("22030-22039")).unwrap()[0].1.len(), 4);
     }
 
+    /// R-RTP-15
     #[test]
     fn pairs_rest_before_they_are_used_again_and_run_out() {
         let (_shared, mut ports) = divide(&config("22040-22047")).unwrap().remove(0);

@@ -161,6 +161,7 @@ mod tests {
         assert!(message.get_child("z", "q:r").is_some() && iq.attr("type") == Some("get"));
     }
 
+    /// R-XMPP-9
     #[test]
     fn a_stanza_that_is_too_deep_is_refused_and_the_stream_goes_on() {
         let deep = format!("{}{}", "<a>".repeat(50_000), "</a>".repeat(50_000));
@@ -215,7 +216,7 @@ mod tests {
         assert!(Reader::new().push(format!("<stream a='{}'>", "x".repeat(600_000)).as_bytes()).is_err());
     }
 
-    /// Any user can put these into a stanza, and a server passes them on.
+    /// R-XMPP-9: any user can put these into a stanza, and a server passes them on.
     #[test]
     fn hostile_stanzas_are_refused_one_by_one() {
         let xml = "http://www.w3.org/XML/1998/namespace";

@@ -370,6 +370,7 @@ async fn a_conflict_is_waited_out_without_longer_and_longer_pauses() {
     tokio::time::timeout(Duration::from_secs(8), attempts).await.unwrap();
 }
 
+/// R-XMPP-1
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_secret_is_not_linked_and_goes_on_trying() {
     let (server, bus) = (prosody(), Bus::in_process());

@@ -99,6 +99,7 @@ mod tests {
         Message::request("INVITE", "sip:a@b").with_body(kind, body.to_owned())
     }
 
+    /// R-SDP-15
     #[test]
     fn the_sdp_part_is_found_wherever_it_stands() {
         let inner = "--in\r\nContent-Type: text/html\r\n\r\n<b>\r\n--in\r\nContent-Type: application/sdp\r\n\r\nv=0\r\ns=-\r\n\r\n--in--\r\n";

@@ -44,7 +44,10 @@ pub fn unresolved(root: &Path) -> Result<Vec<String>> {
     Ok(lost)
 }
 
-/// Links of pages to files or headings that do not exist, as `file: link`.
+/// Directories that a path between backticks may begin with.
+const TREE: &[&str] = &["crates/", "docker/", "docs/", "helm/", "proto/", "services/", "tests/"];
+
+/// Links and paths of pages to files or headings that do not exist, as `file: link`.
 pub fn broken_links(root: &Path) -> Result<Vec<String>> {
     let mut lost = vec![];
     for source in sources::all(root)?.iter().filter(|source| source.path.ends_with(".md")) {
@@ -66,6 +69,11 @@ pub fn broken_links(root: &Path) -> Result<Vec<String>> {
                 lost.push(format!("{}: {target}", source.path));
             }
         }
+        let paths = source.text.split('`').filter(|word| TREE.iter().any(|tree| word.starts_with(tree)));
+        // Patterns and sentences are no paths.
+        let plain = |path: &&str| !path.contains(['*', '{', ' ', ':', '\n']);
+        let gone = paths.filter(plain).filter(|path| !root.join(path).exists());
+        lost.extend(gone.map(|path| format!("{}: {path}", source.path)));
     }
     Ok(lost)
 }
