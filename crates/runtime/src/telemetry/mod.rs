@@ -9,13 +9,13 @@ mod tracers;
 use crate::Config;
 use crate::config::TelemetryConfig;
 use anyhow::{Context, Result};
-use rate_limit::RateLimited;
 use opentelemetry::KeyValue;
 use opentelemetry_otlp::{SpanExporter, WithExportConfig};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::{
     BatchConfigBuilder, BatchSpanProcessor, Sampler, SdkTracerProvider, SpanLimits,
 };
+use rate_limit::RateLimited;
 use std::time::Duration;
 use tracers::Tracers;
 use tracing::Dispatch;

@@ -9,7 +9,7 @@ mod programs;
 mod table;
 
 use anyhow::{Context, Result, ensure};
-use programs::{Core, Engine, Contender};
+use programs::{Contender, Core, Engine};
 use serde_json::Value;
 use std::path::PathBuf;
 use std::process::Command;
@@ -97,7 +97,9 @@ impl Relay {
                     let figures = stage.run(*who, &line.load, &format!("round {round}, {}", line.name));
                     match figures {
                         Ok(figures) => table.add(line.name, *who, figures),
-                        Err(error) if *who == Contender::Tandem && line.may_fail => table.miss(line.name, &error),
+                        Err(error) if *who == Contender::Tandem && line.may_fail => {
+                            table.miss(line.name, &error)
+                        }
                         Err(error) => return Err(error.context(line.name)),
                     }
                 }

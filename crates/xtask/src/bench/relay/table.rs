@@ -84,13 +84,15 @@ impl Table {
     fn goals(&self) -> Vec<Goal> {
         let cpu = "cpu_us_per_packet";
         let ratio = |line: &'static str, key: &str, must, aim| {
-            let (ours, theirs) = (self.least(line, Contender::Tandem, key), self.least(line, Contender::Rtpengine, key));
+            let (ours, theirs) =
+                (self.least(line, Contender::Tandem, key), self.least(line, Contender::Rtpengine, key));
             let value = ours.zip(theirs).map(|(ours, theirs)| ours / theirs);
             let (more, absolute) = (false, false);
             Goal { name: line.into(), ours, theirs, value, unit: "us/packet", must, aim, more, absolute }
         };
         let over = |line: &'static str| {
-            let (own, plain) = (self.least(line, Contender::Tandem, cpu), self.least(PLAIN, Contender::Tandem, cpu));
+            let (own, plain) =
+                (self.least(line, Contender::Tandem, cpu), self.least(PLAIN, Contender::Tandem, cpu));
             own.zip(plain).map(|(own, plain)| 100.0 * (own / plain - 1.0))
         };
         let own = |name: String, value: Option<f64>, unit, must, aim, more| Goal {
@@ -134,9 +136,23 @@ impl Table {
             own("DTLS-SRTP over our own plain".into(), over(DTLS), "%", 12.0, 6.0, false),
             Goal {
                 theirs: self.memory(PLAIN, Contender::Rtpengine),
-                ..own("memory a call, plain".into(), self.memory(PLAIN, Contender::Tandem), "KiB", 18.0, 8.0, false)
+                ..own(
+                    "memory a call, plain".into(),
+                    self.memory(PLAIN, Contender::Tandem),
+                    "KiB",
+                    18.0,
+                    8.0,
+                    false,
+                )
             },
-            own("memory a call, DTLS-SRTP".into(), self.memory(DTLS, Contender::Tandem), "KiB", 18.0, 8.0, false),
+            own(
+                "memory a call, DTLS-SRTP".into(),
+                self.memory(DTLS, Contender::Tandem),
+                "KiB",
+                18.0,
+                8.0,
+                false,
+            ),
             Goal {
                 name: SET_UP.into(),
                 ours,
