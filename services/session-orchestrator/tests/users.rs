@@ -39,7 +39,8 @@ async fn settings_are_shared_announced_and_forgotten_with_the_last_one() {
     let (a, b) = (blocking("2041"), blocking("2042"));
     let (first, second) =
         tokio::join!(one.set("rosa@example.net", a.clone()), two.set("rosa@example.net", b.clone()));
-    (first.unwrap(), second.unwrap());
+    first.unwrap();
+    second.unwrap();
     let settings = one.settings("rosa@example.net").await.unwrap();
     assert!(settings == a || settings == b, "{settings:?}");
     assert_eq!(two.settings("rosa@example.net").await.unwrap(), settings);

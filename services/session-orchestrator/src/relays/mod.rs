@@ -207,7 +207,7 @@ impl Relays {
     pub async fn add_legs(
         &self,
         session: &RelaySession,
-        call: CallId,
+        call: RecordId,
         legs: &[LegRequest],
         trace: &str,
     ) -> Result<Vec<Vec<LocalEnd>>, Failure> {
@@ -231,7 +231,7 @@ impl Relays {
     pub async fn bridge(
         &self,
         session: &RelaySession,
-        call: CallId,
+        call: RecordId,
         pairs: &[(LegId, LegId)],
         trace: &str,
     ) -> Result<(), Failure> {
@@ -380,7 +380,7 @@ impl Relays {
     pub async fn release_legs(
         &self,
         session: &RelaySession,
-        call: CallId,
+        call: RecordId,
         legs: &[LegId],
         trace: &str,
     ) -> Result<Vec<EndStatistics>, Failure> {
