@@ -107,6 +107,16 @@ fn a_requirement_has_its_number_alone() {
 }
 
 #[test]
+fn a_decision_has_its_number_alone() {
+    let pages = std::fs::read_dir(testkit::root().join("docs/decisions")).unwrap();
+    let mut numbers: Vec<String> =
+        pages.map(|page| page.unwrap().file_name().to_str().unwrap()[..4].to_owned()).collect();
+    numbers.sort();
+    let twice: Vec<_> = numbers.windows(2).filter(|pair| pair[0] == pair[1]).collect();
+    assert!(twice.is_empty() && numbers.len() > 10, "{twice:?}");
+}
+
+#[test]
 fn every_link_of_the_pages_resolves() {
     let lost = resolve::broken_links(&testkit::root()).unwrap();
     assert!(lost.is_empty(), "{}", lost.join("\n"));
