@@ -11,7 +11,7 @@
 use media::{Policy, Profile};
 use session::call::{Call, Effect, Route};
 use signal::{Opening, Party, Reason, Secret, Time};
-use sip::edge::{Config, Edge, Flow, Trunk};
+use sip::edge::{Config, Edge, Flow, Target, Trunk};
 use sip::message::{Message, read};
 use tandem_tests::gateway::{Gateway, Output};
 
@@ -32,8 +32,7 @@ fn flow(host: &str) -> Flow {
 fn edge(instance: &str) -> Edge {
     let trunk = |name: &str, host: &str| Trunk {
         name: name.into(),
-        host: host.into(),
-        flow: flow(host),
+        targets: vec![Target { host: host.into(), flow: flow(host) }],
         sources: vec![(host.parse().unwrap(), 32)],
         roaming: false,
         credentials: None,

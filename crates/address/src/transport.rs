@@ -110,11 +110,11 @@ impl fmt::Display for Transport {
     }
 }
 
-/// Reads `udp://192.0.2.1:5060`, whatever the transport.
+/// Splits `udp://192.0.2.1:5060` into its transport, whichever it is, and the rest.
 #[must_use]
-pub fn endpoint(text: &str) -> Option<(Transport, SocketAddr)> {
-    let (transport, address) = text.split_once("://")?;
-    Some((Transport::parse(transport)?, address.parse().ok()?))
+pub fn split(text: &str) -> Option<(Transport, &str)> {
+    let (transport, rest) = text.split_once("://")?;
+    Some((Transport::parse(transport)?, rest))
 }
 
 /// Address that the gateway listens at.
@@ -145,11 +145,11 @@ impl fmt::Display for Listener {
     }
 }
 
-/// Next hop that a URI names: where the calls of a trunk go.
+/// Next hop that a URI names: of a trunk, a route or a Contact.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NextHop {
-    /// Transport.
-    pub transport: Transport,
+    /// Transport, if given.
+    pub transport: Option<Transport>,
     /// Host, a name or an address; IPv6 without brackets.
     pub host: String,
     /// Port, if given.
@@ -157,7 +157,7 @@ pub struct NextHop {
 }
 
 impl NextHop {
-    /// Reads `sip:pbx.example:5060;transport=udp`; without the parameter it is UDP.
+    /// Reads `sip:pbx.example:5060;transport=udp`.
     ///
     /// # Errors
     /// [`TransportError`], also for `sips:` and for a transport that is not built.
@@ -176,18 +176,24 @@ impl NextHop {
         }
         let mut named = uri.params.iter().filter(|(name, _)| name == "transport");
         let transport = match (named.next(), named.next()) {
-            (None, _) => Transport::Udp,
-            (Some((_, Some(name))), None) => Transport::built(name)?,
+            (None, _) => None,
+            (Some((_, Some(name))), None) => Some(Transport::built(name)?),
             // Without a value, or twice.
             (Some(_), _) => return Err(TransportError::Malformed),
         };
         Ok(NextHop { transport, host: uri.host.clone(), port: uri.port })
     }
 
+    /// Returns the transport; UDP if none is given (RFC 3263 §4.1).
+    #[must_use]
+    pub fn transport(&self) -> Transport {
+        self.transport.unwrap_or(Transport::Udp)
+    }
+
     /// Returns the port, or the transport's own.
     #[must_use]
     pub fn port(&self) -> u16 {
-        self.port.unwrap_or(self.transport.default_port())
+        self.port.unwrap_or(self.transport().default_port())
     }
 }
 
@@ -211,7 +217,7 @@ mod tests {
             ("SIP:Pbx.Example;TRANSPORT=Udp", Transport::Udp, "pbx.example", "pbx.example", 5060),
         ] {
             let hop = NextHop::parse(uri).unwrap();
-            assert_eq!((hop.transport, hop.to_string().as_str()), (transport, shown), "{uri}");
+            assert_eq!((hop.transport(), hop.to_string().as_str()), (transport, shown), "{uri}");
             assert_eq!((hop.host.as_str(), hop.port()), (host, port), "{uri}");
         }
     }
@@ -255,6 +261,6 @@ mod tests {
         for text in ["udp://192.0.2.1:5060", "tcp://[::]:5060"] {
             assert_eq!(Listener::parse(text).unwrap().to_string(), text);
         }
-        assert_eq!(endpoint("tls://192.0.2.1:5061").map(|(transport, _)| transport), Some(Transport::Tls));
+        assert_eq!(split("tls://192.0.2.1:5061"), Some((Transport::Tls, "192.0.2.1:5061")));
     }
 }

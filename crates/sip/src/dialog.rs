@@ -3,6 +3,7 @@
 use crate::message::{Message, Start};
 use crate::transaction::ack;
 use crate::uri::{NameAddr, Uri};
+use address::transport::{self, Transport};
 use media::sdp::{Origin, Shape};
 use minicbor::{Decode, Encode};
 use signal::{Media, Stored, stored};
@@ -285,7 +286,7 @@ impl Dialog {
     }
     fn numbered(&self, method: &str, cseq: u32, branch: &str) -> Message {
         let way = if self.fallback_flow.is_empty() { &self.flow } else { &self.fallback_flow };
-        let transport = if way.starts_with("tcp") { "TCP" } else { "UDP" };
+        let transport = transport::split(way).map_or(Transport::Udp, |(transport, _)| transport).via_name();
         let hops = if method == "INVITE" { self.hops } else { 70 };
         let strict = self.strict();
         let target = format!("<{}>", self.target);

@@ -21,7 +21,8 @@ mod sending;
 mod timers;
 mod user_agent;
 
-pub use config::{Config, Flow, Output, Trunk};
+pub use address::transport::Transport;
+pub use config::{Config, ConnectionId, Flow, Output, Target, Trunk};
 use user_agent::UserAgent;
 
 /// Edge of the SIP side.
@@ -118,7 +119,7 @@ impl Edge {
 
     /// Ends the wait for answers from a flow that cannot be sent to (refused connection, no route).
     pub fn unreachable(&mut self, flow: Flow, now: Time) {
-        for key in self.legs.protocol.table.fail(&flow) {
+        for key in self.legs.protocol.table.fail(|to| to.reaches(&flow)) {
             if let Some(leg) = self.legs.protocol.invites.remove(&key) {
                 self.legs.handle_event(leg, Timeout::Transport, now);
             }

@@ -5,6 +5,7 @@ mod bench;
 
 use bench::*;
 use signal::*;
+use tandem_sip::edge::{ConnectionId, Flow, Target, Transport};
 
 fn from(b: &mut Bench, peer: &str) {
     b.flow.peer = peer.parse().unwrap();
@@ -32,7 +33,7 @@ fn answers_go_to_the_source_port_only_where_rport_asks_for_it() {
     from(&mut b, "192.0.2.9:40000");
     b.hear(request("OPTIONS", 1, TO, "").replace("Max-Forwards", "no colon"));
     assert_eq!((b.way(), b.codes()), ("udp://192.0.2.9:5060".into(), vec!["400".into()]));
-    b.flow.tcp = true;
+    b.flow.transport = Transport::Tcp;
     b.hear(request("OPTIONS", 2, TO, ""));
     assert_eq!(b.way(), "tcp://192.0.2.9:40000", "a connection takes its answers");
 }
@@ -139,4 +140,70 @@ fn media_behind_nat_is_known_by_where_its_signalling_comes_from() {
     let invite = b.sent.remove(0);
     b.hear(answer(&invite, 200, &hidden));
     assert_eq!(source(&b.commit(2).signals).as_deref(), Some("192.0.2.9"));
+}
+
+/// A flow in the record names transport, peer, and by which socket or connection it came; other instances read it too.
+#[test]
+fn flows_are_read_as_they_are_written() {
+    for text in [
+        "udp://192.0.2.9:5060",
+        "udp://192.0.2.9:5060#2",
+        "tcp://[2001:db8::9]:5060",
+        "tcp://192.0.2.9:40000#1f00000001",
+        "wss://192.0.2.9:40000#a",
+    ] {
+        assert_eq!(Flow::parse(text).map(|flow| flow.to_string()).as_deref(), Some(text));
+    }
+    for text in [
+        "",
+        "udp://",
+        "sctp://192.0.2.9:5060",
+        "udp://192.0.2.9",
+        "udp://192.0.2.9:5060#900",
+        "tcp://192.0.2.9:1#x",
+    ] {
+        assert_eq!(Flow::parse(text), None, "{text}");
+    }
+}
+
+/// Nobody connects to a phone behind NAT: our requests leave by the connection that its last request came by, its answers too.
+#[test]
+fn a_connection_that_a_phone_opened_is_used_both_ways() {
+    let mut b = bench("one");
+    b.flow = Flow { connection: Some(ConnectionId(7)), ..Flow::tcp("192.0.2.9:40000".parse().unwrap()) };
+    let hidden =
+        request("INVITE", 1, TO, SDP).replace("sip:2041@192.0.2.9>", "sip:2041@10.0.0.4;transport=tcp>");
+    b.hear(hidden);
+    assert_eq!(b.way(), "tcp://192.0.2.9:40000#7");
+    let heard = b.commit(1);
+    let said = b.say(state(heard.leg, 1, heard.dialog), 2, Signal::Answer(media()), None);
+    let to = b.sent.last().unwrap().text("To").unwrap().to_owned();
+    b.hear(request("ACK", 1, &to, ""));
+    // It connects again; the record says so to whichever edge speaks next.
+    b.flow = Flow { connection: Some(ConnectionId(8)), ..Flow::tcp("192.0.2.9:41000".parse().unwrap()) };
+    let info = request("INFO", 2, &to, "Signal=5\r\n").replace("application/sdp", "application/dtmf-relay");
+    b.hear(info);
+    let digit = b.commit(3);
+    drop(said);
+    let mut other = bench("two");
+    other.say(state(heard.leg, 3, digit.dialog), 4, Signal::End(Reason::Normal.into()), None);
+    assert_eq!(other.way(), "tcp://192.0.2.9:41000#8");
+    assert_eq!(other.sent[0].via().unwrap().transport, "TCP");
+}
+
+/// A trunk is a group: calls go to its first target, and every target is its own.
+#[test]
+fn every_target_of_a_trunk_is_of_the_trunk() {
+    let mut b = bench("one");
+    let second = Flow::udp("198.51.100.9:5062".parse().unwrap());
+    let mut group = trunk(b.flow);
+    group.targets.push(Target { host: "b.pbx.example".into(), flow: second });
+    b.edge.set_trunks(vec![group]);
+    called(&mut b);
+    let invite = b.sent.remove(0);
+    assert_eq!(b.way(), "udp://192.0.2.9:5060");
+    b.flow = second;
+    b.hear(answer(&invite, 200, SDP).replace("sip:2041@192.0.2.9>", "sip:2041@198.51.100.9:5062>"));
+    assert!(matches!(b.commit(2).signals.as_slice(), [Signal::Answer(_)]));
+    assert_eq!((b.way(), b.codes()), ("udp://198.51.100.9:5062".into(), vec!["ACK".into()]));
 }

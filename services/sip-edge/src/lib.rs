@@ -19,7 +19,7 @@ use runtime::config::Listener;
 use runtime::drain::Stage;
 use runtime::{Config, Drain};
 use signal::{Protocol, Secret, Time, subjects};
-use sip::edge::{Edge, Flow, Output};
+use sip::edge::{ConnectionId, Edge, Flow, Output, Transport};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -39,11 +39,11 @@ enum Input {
     /// A datagram, or one message of a stream.
     Message(Flow, Bytes),
     /// A peer opened a connection.
-    Opened(SocketAddr, mpsc::Sender<Bytes>),
+    Opened(tcp::Connection),
     /// A connection is gone.
-    Closed(SocketAddr),
-    /// A connection could not be made.
-    Unreachable(SocketAddr),
+    Closed(ConnectionId),
+    /// A connection of ours could not be made.
+    Unreachable(ConnectionId, SocketAddr),
     /// The hosts of the trunks have been resolved again.
     Trunks(Vec<sip::edge::Trunk>),
 }
@@ -57,7 +57,7 @@ pub async fn run(config: Config, bus: Bus, drain: Drain) -> Result<()> {
     let (inputs, mut input) = mpsc::channel(QUEUE);
     let listeners = config.sip.listeners()?;
     let udp = udp::Sockets::bind(&listeners, config.sip.reuse_port, &inputs)?;
-    let mut tcp = tcp::Connections::bind(&listeners, config.sip.reuse_port, inputs.clone())?;
+    let mut tcp = tcp::Connections::bind(&listeners, config.sip.reuse_port, &instance, inputs.clone())?;
     let resolved = trunks::resolve(&config.trunk).await;
     let address = reachable_address(&listeners, &resolved);
     let port = listeners.first().map_or(5060, |listener| listener.address.port());
@@ -134,12 +134,16 @@ pub async fn run(config: Config, bus: Bus, drain: Drain) -> Result<()> {
         client.deliver_arrived(&mut edge, now());
         while let Some(output) = edge.poll() {
             match output {
-                Output::Send(flow, octets) if flow.tcp => {
-                    if !tcp.send(flow.peer, octets) {
-                        edge.unreachable(flow, now());
+                Output::Send(flow, octets) => match flow.transport {
+                    Transport::Udp => udp.send(flow, &octets),
+                    Transport::Tcp => {
+                        if !tcp.send(flow, octets) {
+                            edge.unreachable(flow, now());
+                        }
                     }
-                }
-                Output::Send(flow, octets) => udp.send(flow, &octets),
+                    // No listener and no trunk has such a flow; another instance's may.
+                    Transport::Tls | Transport::Ws | Transport::Wss => edge.unreachable(flow, now()),
+                },
                 Output::Ask(ticket, ask) => client.ask_for(&mut edge, ticket, ask, now()),
                 Output::Said(said) => client.said(&said),
                 Output::Forward(ticket, to, handover) => forwarding.forward(ticket, &to, &handover),
@@ -158,10 +162,10 @@ fn handle_input(edge: &mut Edge, tcp: &mut tcp::Connections, input: Input) {
             metrics::counter!("tandem_sip_messages_in_total").increment(1);
             edge.receive(&octets, flow, now());
         }
-        Input::Opened(peer, sender) => tcp.opened(peer, sender),
-        Input::Closed(peer) => tcp.closed(peer),
-        Input::Unreachable(peer) => {
-            tcp.closed(peer);
+        Input::Opened(connection) => tcp.opened(connection),
+        Input::Closed(id) => tcp.closed(id),
+        Input::Unreachable(id, peer) => {
+            tcp.closed(id);
             edge.unreachable(Flow::tcp(peer), now());
         }
         Input::Trunks(trunks) => edge.set_trunks(trunks),
@@ -187,7 +191,7 @@ fn reachable_address(listeners: &[Listener], trunks: &[sip::edge::Trunk]) -> IpA
     if !listen.is_unspecified() {
         return listen;
     }
-    let towards = trunks.first().map(|trunk| trunk.flow.peer);
+    let towards = trunks.first().and_then(|trunk| trunk.targets.first()).map(|target| target.flow.peer);
     let leaves = |to: SocketAddr| {
         let socket = std::net::UdpSocket::bind(SocketAddr::new(listen, 0)).ok()?;
         socket.connect(to).ok()?;

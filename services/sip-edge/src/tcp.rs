@@ -5,11 +5,14 @@ use crate::udp::{cannot_bind, has_ipv4_beside};
 use anyhow::{Context, Result};
 use bytes::Bytes;
 use runtime::config::{Listener, Transport};
-use sip::edge::Flow;
+use signal::EventId;
+use sip::edge::{ConnectionId, Flow};
 use sip::message::{Framed, Stream};
 use socket2::{Domain, Protocol, Socket, Type};
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -27,81 +30,85 @@ const WRITE: Duration = Duration::from_secs(5);
 /// Longest silence of a connection before it is closed.
 const IDLE: Duration = Duration::from_secs(600);
 
+/// Connection to a peer.
+#[derive(Debug)]
+pub struct Connection {
+    id: ConnectionId,
+    peer: SocketAddr,
+    /// Takes what is to be sent; once it is dropped, the connection closes.
+    sender: mpsc::Sender<Bytes>,
+}
+
+/// Ids of connections: one after another, from a start that no other instance has.
+#[derive(Clone, Debug)]
+struct Ids(Arc<AtomicU64>);
+
+impl Ids {
+    fn of(instance: &str) -> Ids {
+        let start = EventId::of(&[instance, &runtime::clock::now_ms().to_string()]).0;
+        Ids(Arc::new(AtomicU64::new(start & !u64::from(u32::MAX))))
+    }
+
+    fn next(&self) -> ConnectionId {
+        ConnectionId(self.0.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
 /// All connections.
 pub struct Connections {
     inputs: mpsc::Sender<Input>,
-    open: HashMap<SocketAddr, mpsc::Sender<Bytes>>,
+    ids: Ids,
+    open: HashMap<ConnectionId, Connection>,
+    /// Newest connection to each peer.
+    by_peer: HashMap<SocketAddr, ConnectionId>,
     /// Number of connections by source.
     sources: HashMap<IpAddr, usize>,
 }
 
 impl Connections {
     /// Binds and starts to accept.
-    pub fn bind(listeners: &[Listener], reuse: bool, inputs: mpsc::Sender<Input>) -> Result<Connections> {
+    pub fn bind(
+        listeners: &[Listener],
+        reuse: bool,
+        instance: &str,
+        inputs: mpsc::Sender<Input>,
+    ) -> Result<Connections> {
+        let connections = Connections::new(instance, inputs);
         for listener in listeners.iter().filter(|listener| listener.transport == Transport::Tcp) {
             let beside = has_ipv4_beside(listeners, *listener);
             let socket = listen(listener.address, reuse, beside).with_context(|| cannot_bind(*listener))?;
-            tokio::spawn(accept(TcpListener::from_std(socket)?, inputs.clone()));
+            let (ids, inputs) = (connections.ids.clone(), connections.inputs.clone());
+            tokio::spawn(accept(TcpListener::from_std(socket)?, ids, inputs));
         }
-        Ok(Connections { inputs, open: HashMap::new(), sources: HashMap::new() })
+        Ok(connections)
+    }
+
+    fn new(instance: &str, inputs: mpsc::Sender<Input>) -> Connections {
+        Connections {
+            inputs,
+            ids: Ids::of(instance),
+            open: HashMap::new(),
+            by_peer: HashMap::new(),
+            sources: HashMap::new(),
+        }
     }
 
     /// Adds a connection that a peer has opened.
-    pub fn opened(&mut self, peer: SocketAddr, sender: mpsc::Sender<Bytes>) {
+    pub fn opened(&mut self, connection: Connection) {
+        let peer = connection.peer;
         // A sender that is dropped closes its connection.
         if self.sources.get(&source(peer)).is_some_and(|held| *held >= MAX_OF_ONE) {
             debug!(%peer, "too many connections of one source");
-        } else if !self.insert(peer, sender) {
+        } else if !self.insert(connection) {
             warn!(%peer, "too many connections");
         }
     }
 
     /// Removes a connection that is gone, or was never made.
-    pub fn closed(&mut self, peer: SocketAddr) {
-        if self.open.get(&peer).is_some_and(mpsc::Sender::is_closed) {
-            self.remove(peer);
-        }
-    }
-
-    /// Sends on the connection to this peer. Without one, a request makes it; a response does not, since the port is that of a
-    /// client. Returns false if there is no room for it.
-    pub fn send(&mut self, peer: SocketAddr, octets: Bytes) -> bool {
-        metrics::counter!("tandem_sip_messages_out_total").increment(1);
-        if self.open.get(&peer).is_none_or(mpsc::Sender::is_closed) {
-            if octets.starts_with(b"SIP/2.0 ") {
-                debug!(%peer, "the connection that a response belongs to is gone");
-                return true;
-            }
-            let (sender, receiver) = mpsc::channel(QUEUE);
-            if !self.insert(peer, sender) {
-                warn!(%peer, "too many connections");
-                return false;
-            }
-            tokio::spawn(connect(peer, receiver, self.inputs.clone()));
-        }
-        if let Some(sender) = self.open.get(&peer)
-            && sender.try_send(octets).is_err()
-        {
-            warn!(%peer, "a connection that takes nothing any more");
-            self.remove(peer);
-        }
-        true
-    }
-
-    /// Adds a connection. Returns false if there is no room.
-    fn insert(&mut self, peer: SocketAddr, sender: mpsc::Sender<Bytes>) -> bool {
-        if self.open.len() >= MAX && !self.open.contains_key(&peer) {
-            return false;
-        }
-        if self.open.insert(peer, sender).is_none() {
-            *self.sources.entry(source(peer)).or_default() += 1;
-        }
-        true
-    }
-
-    fn remove(&mut self, peer: SocketAddr) {
-        if self.open.remove(&peer).is_none() {
-            return;
+    pub fn closed(&mut self, id: ConnectionId) {
+        let Some(Connection { peer, .. }) = self.open.remove(&id) else { return };
+        if self.by_peer.get(&peer) == Some(&id) {
+            self.by_peer.remove(&peer);
         }
         let source = source(peer);
         if let Some(held) = self.sources.get_mut(&source) {
@@ -110,6 +117,52 @@ impl Connections {
                 self.sources.remove(&source);
             }
         }
+    }
+
+    /// Sends on the connection of a flow, else on one to its peer. Without one, a request makes it; a response does not, since the
+    /// port is that of a client. Returns false if there is no room for it.
+    pub fn send(&mut self, flow: Flow, octets: Bytes) -> bool {
+        metrics::counter!("tandem_sip_messages_out_total").increment(1);
+        let peer = flow.peer;
+        let named = flow.connection.filter(|id| self.is_open(*id));
+        let known = named.or_else(|| self.by_peer.get(&peer).copied().filter(|id| self.is_open(*id)));
+        let id = match known {
+            Some(id) => id,
+            None if octets.starts_with(b"SIP/2.0 ") => {
+                debug!(%peer, "the connection that a response belongs to is gone");
+                return true;
+            }
+            None => {
+                let (sender, receiver) = mpsc::channel(QUEUE);
+                let id = self.ids.next();
+                if !self.insert(Connection { id, peer, sender }) {
+                    warn!(%peer, "too many connections");
+                    return false;
+                }
+                tokio::spawn(connect(id, peer, receiver, self.inputs.clone()));
+                id
+            }
+        };
+        if self.open.get(&id).is_some_and(|connection| connection.sender.try_send(octets).is_err()) {
+            warn!(%peer, "a connection that takes nothing any more");
+            self.closed(id);
+        }
+        true
+    }
+
+    fn is_open(&self, id: ConnectionId) -> bool {
+        self.open.get(&id).is_some_and(|connection| !connection.sender.is_closed())
+    }
+
+    /// Adds a connection. Returns false if there is no room.
+    fn insert(&mut self, connection: Connection) -> bool {
+        if self.open.len() >= MAX {
+            return false;
+        }
+        *self.sources.entry(source(connection.peer)).or_default() += 1;
+        self.by_peer.insert(connection.peer, connection.id);
+        self.open.insert(connection.id, connection);
+        true
     }
 }
 
@@ -134,17 +187,18 @@ fn listen(address: SocketAddr, reuse: bool, beside: bool) -> Result<std::net::Tc
     Ok(socket.into())
 }
 
-async fn accept(listener: TcpListener, inputs: mpsc::Sender<Input>) {
+async fn accept(listener: TcpListener, ids: Ids, inputs: mpsc::Sender<Input>) {
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => {
                 // IPv4 peers of an IPv6 socket are known by their own address.
                 let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
                 let (sender, receiver) = mpsc::channel(QUEUE);
-                if inputs.send(Input::Opened(peer, sender)).await.is_err() {
+                let id = ids.next();
+                if inputs.send(Input::Opened(Connection { id, peer, sender })).await.is_err() {
                     return;
                 }
-                tokio::spawn(serve(stream, peer, receiver, inputs.clone()));
+                tokio::spawn(serve(stream, id, peer, receiver, inputs.clone()));
             }
             Err(error) => {
                 // Out of descriptors: wait for some to come back.
@@ -155,27 +209,34 @@ async fn accept(listener: TcpListener, inputs: mpsc::Sender<Input>) {
     }
 }
 
-async fn connect(peer: SocketAddr, receiver: mpsc::Receiver<Bytes>, inputs: mpsc::Sender<Input>) {
+async fn connect(
+    id: ConnectionId,
+    peer: SocketAddr,
+    receiver: mpsc::Receiver<Bytes>,
+    inputs: mpsc::Sender<Input>,
+) {
     let error = match tokio::time::timeout(CONNECT, TcpStream::connect(peer)).await {
-        Ok(Ok(stream)) => return serve(stream, peer, receiver, inputs).await,
+        Ok(Ok(stream)) => return serve(stream, id, peer, receiver, inputs).await,
         Ok(Err(error)) => error.to_string(),
         Err(_) => "no answer in time".to_owned(),
     };
     warn!(%peer, error, "no connection");
     // Its place is free before the edge hears of it.
     drop(receiver);
-    let _ = inputs.send(Input::Unreachable(peer)).await;
+    let _ = inputs.send(Input::Unreachable(id, peer)).await;
 }
 
 /// Serves one connection until either side closes it or it falls silent.
 async fn serve(
     stream: TcpStream,
+    id: ConnectionId,
     peer: SocketAddr,
     mut receiver: mpsc::Receiver<Bytes>,
     inputs: mpsc::Sender<Input>,
 ) {
     let _ = stream.set_nodelay(true);
     let (mut reader, mut writer) = stream.into_split();
+    let flow = Flow { connection: Some(id), ..Flow::tcp(peer) };
     let (mut framing, mut buffer) = (Stream::default(), vec![0; 16 * 1024]);
     'open: loop {
         tokio::select! {
@@ -186,8 +247,7 @@ async fn serve(
                     match framing.take() {
                         Framed::Message(octets) => {
                             // A full edge makes the peer wait: that is TCP's own back-pressure.
-                            let message = Input::Message(Flow::tcp(peer), octets);
-                            if inputs.send(message).await.is_err() {
+                            if inputs.send(Input::Message(flow, octets)).await.is_err() {
                                 break 'open;
                             }
                         }
@@ -213,7 +273,7 @@ async fn serve(
         }
     }
     drop(receiver);
-    let _ = inputs.send(Input::Closed(peer)).await;
+    let _ = inputs.send(Input::Closed(id)).await;
 }
 
 async fn written(writer: &mut (impl AsyncWriteExt + Unpin), octets: &[u8]) -> bool {
@@ -226,7 +286,7 @@ mod tests {
 
     fn none() -> (Connections, mpsc::Receiver<Input>) {
         let (inputs, input) = mpsc::channel(8);
-        (Connections { inputs, open: HashMap::new(), sources: HashMap::new() }, input)
+        (Connections::new("one", inputs), input)
     }
 
     fn peer(host: [u8; 4], port: u16) -> SocketAddr {
@@ -239,18 +299,46 @@ mod tests {
         let (mut tcp, mut input) = none();
         let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr());
         let refuses = port.unwrap_or_else(|_| peer([127, 0, 0, 1], 1));
-        assert!(tcp.send(refuses, Bytes::from_static(b"INVITE sip:a@b SIP/2.0\r\n\r\n")));
+        assert!(tcp.send(Flow::tcp(refuses), Bytes::from_static(b"INVITE sip:a@b SIP/2.0\r\n\r\n")));
         assert_eq!(tcp.open.len(), 1);
-        assert!(matches!(input.recv().await, Some(Input::Unreachable(peer)) if peer == refuses));
-        tcp.closed(refuses);
-        assert_eq!((tcp.open.len(), tcp.sources.len()), (0, 0));
+        let Some(Input::Unreachable(id, to)) = input.recv().await else { panic!("it is refused") };
+        assert_eq!(to, refuses);
+        tcp.closed(id);
+        assert_eq!((tcp.open.len(), tcp.by_peer.len(), tcp.sources.len()), (0, 0, 0));
     }
 
     #[tokio::test]
     async fn a_response_makes_no_connection() {
         let (mut tcp, _input) = none();
-        assert!(tcp.send(peer([192, 0, 2, 9], 40_000), Bytes::from_static(b"SIP/2.0 403 Forbidden\r\n\r\n")));
+        let flow = Flow { connection: Some(ConnectionId(7)), ..Flow::tcp(peer([192, 0, 2, 9], 40_000)) };
+        assert!(tcp.send(flow, Bytes::from_static(b"SIP/2.0 403 Forbidden\r\n\r\n")));
         assert!(tcp.open.is_empty());
+    }
+
+    /// A peer may have two connections from one port, to two listeners of ours: each request is answered on its own.
+    #[tokio::test]
+    async fn a_flow_leaves_by_its_connection() {
+        let (mut tcp, _input) = none();
+        let phone = peer([192, 0, 2, 9], 40_000);
+        let mut open = || {
+            let (sender, receiver) = mpsc::channel(1);
+            let id = tcp.ids.next();
+            tcp.opened(Connection { id, peer: phone, sender });
+            (id, receiver)
+        };
+        let ((first, mut one), (second, mut two)) = (open(), open());
+        let answer = Bytes::from_static(b"SIP/2.0 200 OK\r\n\r\n");
+        tcp.send(Flow { connection: Some(first), ..Flow::tcp(phone) }, answer.clone());
+        assert!(one.try_recv().is_ok() && two.try_recv().is_err());
+        tcp.closed(first);
+        // The other one reaches the same peer; nothing names it.
+        tcp.send(Flow { connection: Some(first), ..Flow::tcp(phone) }, answer.clone());
+        assert!(two.try_recv().is_ok());
+        tcp.closed(second);
+        assert!(tcp.open.is_empty() && tcp.by_peer.is_empty());
+        assert!(tcp.send(Flow::tcp(phone), answer), "and no connection is made for an answer");
+        assert!(tcp.open.is_empty());
+        assert_ne!(Ids::of("one").next(), Ids::of("two").next());
     }
 
     #[tokio::test]
@@ -259,7 +347,8 @@ mod tests {
         let mut held = vec![];
         let mut open = |tcp: &mut Connections, peer| {
             let (sender, receiver) = mpsc::channel(1);
-            tcp.opened(peer, sender);
+            let id = tcp.ids.next();
+            tcp.opened(Connection { id, peer, sender });
             held.push(receiver);
         };
         for port in 0..=1_100 {
@@ -273,11 +362,12 @@ mod tests {
         }
         assert_eq!(tcp.open.len(), MAX);
         let request = Bytes::from_static(b"BYE sip:a@b SIP/2.0\r\n\r\n");
-        assert!(!tcp.send(peer([192, 0, 2, 200], 5060), request.clone()), "no place for ours either");
+        let flow = Flow::tcp(peer([192, 0, 2, 200], 5060));
+        assert!(!tcp.send(flow, request.clone()), "no place for ours either");
         held.clear();
-        let peers: Vec<SocketAddr> = tcp.open.keys().copied().collect();
-        peers.into_iter().for_each(|peer| tcp.closed(peer));
-        assert_eq!((tcp.open.len(), tcp.sources.len()), (0, 0));
+        let ids: Vec<ConnectionId> = tcp.open.keys().copied().collect();
+        ids.into_iter().for_each(|id| tcp.closed(id));
+        assert_eq!((tcp.open.len(), tcp.by_peer.len(), tcp.sources.len()), (0, 0, 0));
         assert_eq!(source("[2001:db8::1]:1".parse().unwrap_or(peer([0; 4], 0))).to_string(), "2001:db8::");
     }
 }

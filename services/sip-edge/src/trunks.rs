@@ -1,9 +1,9 @@
 //! Trunks and the resolution of their hosts: at the start and again each minute.
 
 use crate::Input;
-use runtime::config::{Transport, TrunkConfig};
+use runtime::config::TrunkConfig;
 use sip::digest::Credentials;
-use sip::edge::{Flow, Trunk};
+use sip::edge::{Flow, Target, Trunk};
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tracing::warn;
@@ -44,7 +44,7 @@ async fn look_up(trunk: &TrunkConfig) -> anyhow::Result<Trunk> {
     let peer = found.ok_or_else(|| anyhow::anyhow!("no address"))?;
     let credentials = trunk.username.clone().zip(trunk.password.clone());
     let credentials = credentials.map(|(username, password)| Credentials { username, password });
-    let flow = if hop.transport == Transport::Tcp { Flow::tcp(peer) } else { Flow::udp(peer) };
-    let (name, host, roaming) = (trunk.name.clone(), hop.to_string(), trunk.roaming);
-    Ok(Trunk { name, host, flow, sources, roaming, credentials })
+    let target = Target { host: hop.to_string(), flow: Flow::new(hop.transport(), peer) };
+    let (name, roaming) = (trunk.name.clone(), trunk.roaming);
+    Ok(Trunk { name, targets: vec![target], sources, roaming, credentials })
 }

@@ -62,8 +62,7 @@ fn secret() -> Secret {
 fn sip_edge(instance: &str, phone: &Phone) -> sip::edge::Edge {
     let trunk = sip::edge::Trunk {
         name: "pbx".into(),
-        host: phone.address.ip().to_string(),
-        flow: flow_of(phone),
+        targets: vec![sip::edge::Target { host: phone.address.ip().to_string(), flow: flow_of(phone) }],
         sources: vec![(phone.address.ip(), 32)],
         roaming: false,
         credentials: Some(sip::digest::Credentials {

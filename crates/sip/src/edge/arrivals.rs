@@ -123,7 +123,7 @@ impl Edge {
         if foreign {
             return ua.refuse_stateless(&arrival.message, flow, 481, NO_TRANSACTION, &[]);
         }
-        match ua.table.request(&arrival.message, flow, flow.tcp, now) {
+        match ua.table.request(&arrival.message, flow, flow.transport.is_reliable(), now) {
             Incoming::New(_) => match known {
                 Some(leg) => self.legs.handle_message(leg, arrival, now),
                 None => self.request_outside_dialog(arrival, link, now),

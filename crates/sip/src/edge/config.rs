@@ -2,56 +2,80 @@
 
 use crate::digest::Credentials;
 use crate::message::Message;
+use address::transport::{self, Transport};
 use bytes::Bytes;
 use signal::{Ask, Handover, Said};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
-/// Default port (RFC 3261 §19.1.2).
-pub(super) const PORT: u16 = 5060;
+/// Connection of the shell's: TCP, later TLS or WebSocket. Other instances have other ids.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConnectionId(pub u64);
 
 /// Transport and address that a message came from or goes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Flow {
-    /// True for TCP, false for UDP.
-    pub tcp: bool,
+    /// Transport.
+    pub transport: Transport,
     /// Address of the peer; an IPv4 address never in its IPv6 form.
     pub peer: SocketAddr,
     /// UDP: index of our socket, in the order of `[sip] listen`; answers leave by the socket that the request came to. A hint
     /// only: another instance may have other sockets.
     pub listen: u8,
+    /// Connection that the message came by: answers, and requests to a peer that nobody can connect to, leave by it. A hint
+    /// only: it may be closed, or another instance's.
+    pub connection: Option<ConnectionId>,
 }
 
-fn canonical(peer: SocketAddr) -> SocketAddr {
-    SocketAddr::new(peer.ip().to_canonical(), peer.port())
-}
-
+/// Writes `udp://192.0.2.9:5060`, with `#` and the index of the socket or the id of the connection, if any.
 impl fmt::Display for Flow {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}://{}", if self.tcp { "tcp" } else { "udp" }, self.peer)?;
-        if self.listen > 0 { write!(f, "#{}", self.listen) } else { Ok(()) }
+        write!(f, "{}://{}", self.transport, self.peer)?;
+        match self.connection {
+            Some(ConnectionId(id)) => write!(f, "#{id:x}"),
+            None if self.listen > 0 => write!(f, "#{}", self.listen),
+            None => Ok(()),
+        }
     }
 }
 
 impl Flow {
-    /// Makes a flow by UDP, from the first socket that reaches the peer.
+    /// Makes a flow, from the first socket or by any connection that reaches the peer.
+    #[must_use]
+    pub fn new(transport: Transport, peer: SocketAddr) -> Flow {
+        let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+        Flow { transport, peer, listen: 0, connection: None }
+    }
+
+    /// Makes a flow by UDP.
     #[must_use]
     pub fn udp(peer: SocketAddr) -> Flow {
-        Flow { tcp: false, peer: canonical(peer), listen: 0 }
+        Flow::new(Transport::Udp, peer)
     }
 
     /// Makes a flow by TCP.
     #[must_use]
     pub fn tcp(peer: SocketAddr) -> Flow {
-        Flow { tcp: true, ..Flow::udp(peer) }
+        Flow::new(Transport::Tcp, peer)
     }
 
     /// Reads the text that `Display` wrote.
     #[must_use]
     pub fn parse(text: &str) -> Option<Flow> {
-        let (scheme, peer) = text.split_once("://")?;
-        let (peer, listen) = peer.split_once('#').unwrap_or((peer, "0"));
-        Some(Flow { tcp: scheme == "tcp", peer: peer.parse().ok()?, listen: listen.parse().ok()? })
+        let (transport, rest) = transport::split(text)?;
+        let (peer, hint) = rest.split_once('#').map_or((rest, None), |(peer, hint)| (peer, Some(hint)));
+        let flow = Flow::new(transport, peer.parse().ok()?);
+        Some(match hint {
+            None => flow,
+            Some(socket) if transport == Transport::Udp => Flow { listen: socket.parse().ok()?, ..flow },
+            Some(id) => Flow { connection: Some(ConnectionId(u64::from_str_radix(id, 16).ok()?)), ..flow },
+        })
+    }
+
+    /// Returns true for the same transport and peer, by whichever socket or connection.
+    #[must_use]
+    pub fn reaches(&self, other: &Flow) -> bool {
+        (self.transport, self.peer) == (other.transport, other.peer)
     }
 
     /// Returns the flow of the answers to a request that came by this flow: its connection, on UDP the source port if the top
@@ -59,21 +83,29 @@ impl Flow {
     /// the source's: a forged Via sends nothing to third parties.
     #[must_use]
     pub(super) fn answering(self, request: &Message) -> Flow {
-        let via = request.via().filter(|via| !self.tcp && via.param("rport").is_none());
-        let port = via.map_or(self.peer.port(), |via| via.port.unwrap_or(PORT));
+        let datagram = !self.transport.is_reliable();
+        let via = request.via().filter(|via| datagram && via.param("rport").is_none());
+        let port = via.map_or(self.peer.port(), |via| via.port.unwrap_or(self.transport.default_port()));
         Flow { peer: SocketAddr::new(self.peer.ip(), port), ..self }
     }
 }
 
-/// Trunk, its host resolved by the shell.
-#[derive(Clone, Debug)]
-pub struct Trunk {
-    /// Name, as in [`signal::Opening::link`].
-    pub name: String,
+/// Target of a trunk, its host resolved by the shell.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
     /// Host (and port) of its URI.
     pub host: String,
     /// Flow of our calls to it.
     pub flow: Flow,
+}
+
+/// Trunk: a group of targets by one name.
+#[derive(Clone, Debug)]
+pub struct Trunk {
+    /// Name, as in [`signal::Opening::link`].
+    pub name: String,
+    /// Targets, the preferred first: our calls go to that one.
+    pub targets: Vec<Target>,
     /// Networks whose INVITEs are accepted without digest: address and prefix length.
     pub sources: Vec<(IpAddr, u8)>,
     /// Messages within a call may come from any address: its phones change networks.
@@ -115,7 +147,7 @@ pub enum Output {
 impl Trunk {
     /// Returns true for an address of the trunk: one that our calls go to, or that its calls come from.
     pub(super) fn owns(&self, ip: IpAddr) -> bool {
-        self.flow.peer.ip().to_canonical() == ip.to_canonical() || self.sends_from(ip)
+        self.targets.iter().any(|target| target.flow.peer.ip() == ip.to_canonical()) || self.sends_from(ip)
     }
 
     /// Returns true for an address that its INVITEs may come from.

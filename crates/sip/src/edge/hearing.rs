@@ -71,7 +71,7 @@ impl UserAgent {
         let open = self.table.state(key) == Some(Waiting::Proceeding);
         let cancel = self.table.asked(key).filter(|_| open).and_then(crate::dialog::cancel);
         if let Some((cancel, flow)) = cancel.zip(self.table.flow(key).copied()) {
-            self.table.send(cancel, flow, flow.tcp, now);
+            self.table.send(cancel, flow, flow.transport.is_reliable(), now);
         }
     }
 

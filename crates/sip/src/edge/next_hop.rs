@@ -3,13 +3,13 @@
 //! One rule: a peer names the next hop by route or Contact only within its trunk's addresses. Names are not looked up here,
 //! and a phone behind NAT writes an unreachable address: requests to both go where the peer's last request came from.
 
-use super::config::PORT;
 use super::user_agent::{Arrival, UserAgent};
 use super::{Flow, Trunk};
 use crate::dialog::Dialog;
 use crate::message::{Message, Start};
 use crate::uri::{NameAddr, Uri};
 use ::edge::Membership;
+use address::transport::{NextHop, Transport};
 use std::net::{IpAddr, SocketAddr};
 
 impl UserAgent {
@@ -43,7 +43,7 @@ impl UserAgent {
         let fallback =
             Flow::parse(&dialog.fallback_flow).or(Flow::parse(&dialog.flow)).unwrap_or(response_flow);
         let flow = self.route_hop(dialog, request, fallback).unwrap_or(fallback);
-        transport(request, flow.tcp);
+        write_transport(request, flow.transport);
         flow
     }
 
@@ -57,25 +57,21 @@ impl UserAgent {
             Some(route) => NameAddr::parse(route)?.uri,
             None => Uri::parse(uri)?,
         };
-        let hop = hop.sip().filter(|hop| !hop.secure)?;
-        let peer = SocketAddr::new(hop.host.parse().ok()?, hop.port.unwrap_or(PORT));
-        let known = fallback.peer.ip().to_canonical() == peer.ip().to_canonical();
+        let hop = NextHop::of(hop.sip()?).ok()?;
+        let peer = SocketAddr::new(hop.host.parse().ok()?, hop.port());
+        let known = fallback.peer.ip() == peer.ip().to_canonical();
         if !known && !self.trunk(dialog).is_some_and(|trunk| trunk.owns(peer.ip())) {
             return None;
         }
-        let tcp = match hop.param("transport").flatten().map(str::to_ascii_lowercase).as_deref() {
-            None => fallback.tcp,
-            Some("udp") => false,
-            Some("tcp") => true,
-            Some(_) => return None,
-        };
-        Some(if tcp { Flow::tcp(peer) } else { Flow { listen: fallback.listen, ..Flow::udp(peer) } })
+        let transport = hop.transport.unwrap_or(fallback.transport);
+        let listen = if transport == Transport::Udp { fallback.listen } else { 0 };
+        Some(Flow { listen, ..Flow::new(transport, peer) })
     }
 }
 
 /// Writes the transport into the top Via.
-fn transport(request: &mut Message, tcp: bool) {
-    let wanted = if tcp { "TCP" } else { "UDP" };
+fn write_transport(request: &mut Message, transport: Transport) {
+    let wanted = transport.via_name();
     let Some(mut via) = request.via().filter(|via| via.transport != wanted) else { return };
     via.transport = wanted.to_owned();
     if let Some(header) = request.headers.iter_mut().find(|h| h.name.as_str() == "Via") {

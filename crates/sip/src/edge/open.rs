@@ -6,6 +6,7 @@ use crate::dialog::{Dialog, State};
 use crate::message::Message;
 use crate::signal::branch;
 use crate::uri::{NameAddr, Uri};
+use address::transport::Transport;
 use media::sdp::Shape;
 use signal::{EventId, LegRef, Opening, Party};
 
@@ -28,8 +29,11 @@ impl UserAgent {
     /// Returns the flow of requests to a peer that called over TCP and whose Contact and route name no address: nobody
     /// listens at its connection's port, so the trunk's own flow.
     pub(super) fn return_flow(&self, flow: Flow) -> String {
-        let trunk = self.config.trunks.iter().find(|t| t.flow.tcp && t.flow.peer.ip() == flow.peer.ip());
-        let known = trunk.map(|t| t.flow).filter(|to| flow.tcp && *to != flow);
+        let mut targets =
+            self.config.trunks.iter().flat_map(|trunk| &trunk.targets).map(|target| target.flow);
+        let same = |to: &Flow| to.transport == flow.transport && to.peer.ip() == flow.peer.ip();
+        let known =
+            targets.find(|to| flow.transport.is_reliable() && same(to)).filter(|to| !to.reaches(&flow));
         known.map_or_else(String::new, |flow| flow.to_string())
     }
 
@@ -42,7 +46,10 @@ impl UserAgent {
         link: &str,
     ) -> Dialog {
         let name = leg.to_string();
-        let transport = if flow.tcp { ";transport=tcp" } else { "" };
+        let transport = match flow.transport {
+            Transport::Udp => String::new(),
+            other => format!(";transport={other}"),
+        };
         Dialog {
             state,
             call_id,
@@ -79,22 +86,23 @@ impl UserAgent {
 
     pub(super) fn outgoing(&self, leg: LegRef, opening: &Opening) -> Option<Dialog> {
         let trunk = self.config.trunks.iter().find(|t| t.name == opening.link)?;
+        let target = trunk.targets.first()?;
         let user = match Uri::parse(&opening.to.address)? {
             Uri::Sip(uri) => uri.user?,
             Uri::Tel(number, _) => number,
             Uri::Other(_) => return None,
         };
-        let target = format!("sip:{user}@{}", trunk.host);
+        let uri = format!("sip:{user}@{}", target.host);
         let call_id = self.secret.derive_text("call-id", &[leg.to_string().as_bytes()], 32);
         let display = opening.from.display.as_deref().unwrap_or("").replace(['"', '\\', '\r', '\n'], "");
         let display = if display.is_empty() { String::new() } else { format!("\"{display}\" ") };
         Uri::parse(&opening.from.address)?;
         Some(Dialog {
             local: format!("{display}<{}>;tag={}", opening.from.address, self.secret.token(leg, 0).tag()),
-            remote: format!("<{target}>"),
-            target,
+            remote: format!("<{uri}>"),
+            target: uri,
             hops: opening.hops,
-            ..self.dialog(State::Outgoing, leg, trunk.flow, call_id, &trunk.name)
+            ..self.dialog(State::Outgoing, leg, target.flow, call_id, &trunk.name)
         })
     }
 }

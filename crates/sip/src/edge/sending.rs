@@ -64,7 +64,7 @@ impl UserAgent {
             Outgoing::Request(mut request) => {
                 let hop = self.next_hop(dialog, &mut request, response_flow);
                 let invite = request.method().as_deref() == Some("INVITE");
-                let key = self.table.send(request, hop, hop.tcp, now);
+                let key = self.table.send(request, hop, hop.transport.is_reliable(), now);
                 (key.is_some(), key.filter(|_| invite))
             }
             Outgoing::Direct(mut request) => {

@@ -209,13 +209,10 @@ impl<F: Clone> Table<F> {
         }
     }
 
-    /// Ends the unanswered requests to a flow that cannot be sent to. Returns their keys.
-    pub fn fail(&mut self, flow: &F) -> Vec<Key>
-    where
-        F: PartialEq,
-    {
+    /// Ends the unanswered requests whose flows cannot be sent to. Returns their keys.
+    pub fn fail(&mut self, unreachable: impl Fn(&F) -> bool) -> Vec<Key> {
         let lost = |(key, e): &(&Key, &Entry<F>)| {
-            key.client && e.flow == *flow && e.machine.state() == State::Calling
+            key.client && e.machine.state() == State::Calling && unreachable(&e.flow)
         };
         let keys: Vec<Key> = self.entries.iter().filter(lost).map(|(key, _)| key.clone()).collect();
         for key in &keys {

@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use signal::media::{Codec, Content, Direction, Kind, Transport};
 use signal::*;
-use tandem_sip::edge::{Config, Edge, Flow, Output, Trunk};
+use tandem_sip::edge::{Config, Edge, Flow, Output, Target, Trunk};
 use tandem_sip::message::{Message, read};
 
 pub const SDP: &str = "v=0\r\no=- 1 1 IN IP4 192.0.2.9\r\ns=-\r\nc=IN IP4 192.0.2.9\r\nt=0 0\r\nm=audio 4000 RTP/AVP 0\r\na=rtpmap:0 PCMU/8000\r\n";
@@ -24,8 +24,7 @@ pub struct Bench {
 pub fn trunk(flow: Flow) -> Trunk {
     Trunk {
         name: "pbx".into(),
-        host: "192.0.2.9".into(),
-        flow,
+        targets: vec![Target { host: "192.0.2.9".into(), flow }],
         sources: vec![("192.0.2.0".parse().unwrap(), 24)],
         roaming: false,
         credentials: None,
