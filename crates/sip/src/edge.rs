@@ -1,20 +1,21 @@
 //! The edge, sans IO: datagrams and verdicts in, outputs out, one deadline.
 //!
 //! The leg core (`::edge::Legs`) keeps the legs: their queues, commits, orders and lifetimes. Here is what is SIP's own. The shell
-//! owns sockets, the bus and the clock. Start at [`Edge::receive`] in `edge/arrivals.rs` (transactions and legs), then
-//! `edge/user_agent.rs` (SIP as a protocol of the leg core), `edge/hearing.rs` (up), `edge/sending.rs` (down to the wire),
-//! `edge/timers.rs`.
+//! owns sockets, the bus and the clock. Start at [`Edge::receive`] in `edge/arrivals.rs` (read, validated), then `edge/method.rs`
+//! (authorised and served by method), `edge/user_agent.rs` (SIP as a protocol of the leg core), `edge/hearing.rs` (up),
+//! `edge/sending.rs` (down to the wire), `edge/timers.rs`.
 
 use crate::dialog::State;
 use crate::signal::Timeout;
 use crate::transaction::{Output as Tx, Table};
 use ::edge::{Legs, Name};
 use signal::{LegRef, Say, Secret, Time, Verdict};
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 
 mod arrivals;
 mod config;
 mod hearing;
+mod method;
 mod next_hop;
 mod open;
 mod sending;
@@ -23,7 +24,7 @@ mod user_agent;
 
 pub use address::transport::Transport;
 pub use config::{Config, ConnectionId, Flow, Output, Target, Trunk};
-use user_agent::UserAgent;
+use user_agent::{TransactionUser, UserAgent};
 
 /// Edge of the SIP side.
 #[derive(Debug)]
@@ -41,7 +42,6 @@ impl Edge {
             table: Table::new(config.max_legs.saturating_mul(4)),
             config,
             secret,
-            invites: HashMap::new(),
             out: VecDeque::new(),
             draining: false,
         };
@@ -62,7 +62,7 @@ impl Edge {
     /// Returns the number of transactions held, in either direction.
     #[must_use]
     pub fn transactions(&self) -> usize {
-        self.legs.protocol.table.len().max(self.legs.protocol.invites.len())
+        self.legs.protocol.table.len()
     }
 
     /// Replaces the trunks, whose hosts have been looked up again.
@@ -119,8 +119,10 @@ impl Edge {
 
     /// Ends the wait for answers from a flow that cannot be sent to (refused connection, no route).
     pub fn unreachable(&mut self, flow: Flow, now: Time) {
-        for key in self.legs.protocol.table.fail(|to| to.reaches(&flow)) {
-            if let Some(leg) = self.legs.protocol.invites.remove(&key) {
+        let lost = self.legs.protocol.table.fail(|to| to.reaches(&flow));
+        for (key, TransactionUser::Leg(leg)) in lost {
+            // A BYE or INFO that cannot be sent ends nothing.
+            if key.method == "INVITE" {
                 self.legs.handle_event(leg, Timeout::Transport, now);
             }
         }
@@ -151,12 +153,16 @@ impl Edge {
         while let Some(output) = self.legs.protocol.table.poll() {
             match output {
                 Tx::Send(flow, octets) => self.out.push_back(Output::Send(flow, octets)),
-                Tx::TimedOut(key) => {
-                    if let Some(leg) = self.legs.protocol.invites.remove(&key) {
-                        self.legs.handle_event(leg, Timeout::Response, now);
+                Tx::TimedOut(key, Some(TransactionUser::Leg(leg))) => {
+                    let invite = key.method == "INVITE";
+                    if invite || key.method != "CANCEL" && self.is_active(leg) {
+                        let what = if invite { Timeout::Response } else { Timeout::Request };
+                        self.legs.handle_event(leg, what, now);
                         self.flush_legs();
                     }
                 }
+                // Nobody acknowledged a refusal.
+                Tx::TimedOut(_, None) => {}
             }
         }
     }

@@ -95,6 +95,15 @@ fn bye(dialog: &mut Dialog, why: &str, branch: &str) -> Outgoing {
     Outgoing::Request(dialog.request("BYE", branch).with("Reason", why.to_owned()))
 }
 
+/// Ends a dialog that the peer does not know any more, or does not answer in: tells the call, and sends BYE all the same (RFC 3261
+/// §12.2.1.2).
+fn gone(dialog: &mut Dialog, end: End, branch: &str) -> Outcome {
+    let why = reason::hangup(end.reason);
+    dialog.local_offer_cseq = None;
+    let send_now = terminated(dialog).into_iter().chain([bye(dialog, &why, branch)]).collect();
+    Outcome { send_now, signals: vec![Signal::End(end)], ..Outcome::default() }
+}
+
 /// Translates a signal for the peer of this dialog; yields nothing if the leg's state has no use for it any more.
 pub fn say(dialog: &mut Dialog, signal: &Signal, branch: &str) -> Vec<Outgoing> {
     let open = stored(&dialog.invite).filter(|_| dialog.state == State::Incoming);

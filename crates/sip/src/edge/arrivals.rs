@@ -1,17 +1,14 @@
-//! Arriving messages: validated, matched to a transaction and a leg, refused if they fit neither.
+//! Arriving messages: responses go to the user of their transaction, requests, once validated, to their method.
 
-use super::open::opening;
-use super::user_agent::{Arrival, UserAgent};
+use super::method::Request;
+use super::user_agent::{Arrival, TransactionUser, UserAgent};
 use super::{Edge, Flow};
-use crate::message::{Message, ReadError, Start, read, salvage};
-use crate::transaction::{Incoming, Key};
+use crate::dialog::State;
+use crate::message::{Message, ReadError, read, salvage};
+use crate::transaction::Key;
 use crate::validate;
-use ::edge::{Membership, Protocol};
 use bytes::Bytes;
-use signal::{Handover, LegId, LegRef, RecordId, Time, Token};
-
-/// Phrase of 481.
-pub(super) const NO_TRANSACTION: &str = "Call/Transaction Does Not Exist";
+use signal::{Handover, LegRef, Time, Token};
 
 impl Edge {
     /// Takes a datagram, or one framed message of a stream.
@@ -53,169 +50,87 @@ impl Edge {
         }
     }
 
+    /// Gives a response to the user of its transaction. One without a transaction here may be of another edge, which may have died
+    /// with it: the record knows the leg.
     fn response(&mut self, message: Message, flow: Flow, forwarded: bool, now: Time) {
-        let tag = message.from().and_then(|f| f.tag().map(str::to_owned));
-        let Some(leg) = self.legs.protocol.leg_of(tag.as_deref()) else { return };
-        if !self.answers_from(&message, leg, flow) {
-            return;
-        }
-        let challenge = matches!(message.code(), Some(401 | 407));
         let ua = &mut self.legs.protocol;
-        let (no_transaction, asked) = match ua.table.response(&message, now) {
-            Ok(Some(key)) => {
-                let asked = ua.table.asked(&key).filter(|_| challenge).cloned();
-                if message.code().is_some_and(|c| c >= 200) {
-                    ua.invites.remove(&key);
-                }
-                (false, asked)
-            }
-            Ok(None) => return,
-            // No transaction here: another edge may hold it or have died with it, and the record knows the leg.
-            Err(()) => (true, None),
-        };
-        // Answers to BYE, CANCEL and INFO mean nothing to a call, but a challenge needs its answer.
-        if message.cseq().is_none_or(|c| c.method != "INVITE") && asked.is_none()
-            || no_transaction && message.code() == Some(100)
-        {
+        let asked =
+            Key::of_response(&message).and_then(|key| Some((*ua.table.flow(&key)?, *ua.table.user(&key)?)));
+        if asked.is_some_and(|(asked, user)| !self.answers_from(asked, user, flow)) {
             return;
         }
-        let arrival = Arrival { message, flow, no_transaction, asked, forwarded };
-        if !self.is_foreign(leg, &arrival) {
-            self.legs.handle_message(leg, arrival, now);
+        let ua = &mut self.legs.protocol;
+        match ua.table.response(&message, now) {
+            Ok(None) => {}
+            Ok(Some((key, TransactionUser::Leg(leg)))) => {
+                let challenge = matches!(message.code(), Some(401 | 407));
+                let asked = ua.table.asked(&key).filter(|_| challenge).cloned();
+                if key.method == "INVITE" || self.means_something(&message, leg) {
+                    let arrival = Arrival { message, flow, no_transaction: false, asked, forwarded };
+                    self.legs.handle_message(leg, arrival, now);
+                }
+            }
+            Err(()) => {
+                let tag = message.from().and_then(|from| from.tag().map(str::to_owned));
+                let leg = ua.leg_of(tag.as_deref());
+                // Nothing is known of other requests of a lost edge.
+                let of_invite =
+                    message.cseq().is_some_and(|c| c.method == "INVITE") && message.code() != Some(100);
+                let arrival = Arrival { message, flow, no_transaction: true, asked: None, forwarded };
+                if let Some(leg) = leg.filter(|leg| of_invite && !self.is_foreign(*leg, &arrival)) {
+                    self.legs.handle_message(leg, arrival, now);
+                }
+            }
         }
     }
 
     /// Returns false for a response from elsewhere than its request went to: it is dropped before it reaches the transaction.
-    fn answers_from(&self, message: &Message, leg: LegRef, flow: Flow) -> bool {
-        let ua = &self.legs.protocol;
-        let asked = Key::of_response(message).and_then(|key| ua.table.flow(&key));
+    fn answers_from(&self, asked: Flow, user: TransactionUser, flow: Flow) -> bool {
+        let TransactionUser::Leg(leg) = user;
         let dialog = self.legs.held().state(leg);
-        asked.is_none_or(|asked| asked.peer.ip() == flow.peer.ip())
-            || dialog.is_some_and(|dialog| ua.accepts_from(dialog, flow.peer.ip()))
+        asked.peer.ip() == flow.peer.ip()
+            || dialog.is_some_and(|dialog| self.legs.protocol.accepts_from(dialog, flow.peer.ip()))
     }
 
-    /// Returns true for a message that carries our tag and is certainly not of that leg, which is held here.
-    fn is_foreign(&self, leg: LegRef, arrival: &Arrival) -> bool {
-        let dialog = self.legs.held().state(leg);
-        dialog.is_some_and(|d| self.legs.protocol.membership(d, arrival) == Membership::Foreign)
+    /// Returns true for a response to a request other than INVITE that its leg must hear: a challenge, or a failure while the dialog
+    /// is active.
+    fn means_something(&self, message: &Message, leg: LegRef) -> bool {
+        match message.code() {
+            Some(401 | 407) => true,
+            Some(300..) => self.is_active(leg),
+            _ => false,
+        }
     }
 
+    /// Returns true if a leg is held here whose dialog is active, or is not known now.
+    pub(super) fn is_active(&self, leg: LegRef) -> bool {
+        let held = self.legs.held();
+        held.contains(leg) && held.state(leg).is_none_or(|dialog| dialog.state == State::Active)
+    }
+
+    /// Validates a request and gives it to its method.
     fn request(&mut self, message: Message, flow: Flow, forwarded: bool, now: Time) {
-        let Start::Request { method, .. } = &message.start else { return };
-        let cancels = matches!(method.as_str(), "ACK" | "CANCEL");
         let ua = &mut self.legs.protocol;
-        let known = message.to().and_then(|t| ua.leg_of(t.tag()));
-        let trunk = ua.config.trunks.iter().find(|t| t.sends_from(flow.peer.ip()));
-        let Some(link) = trunk.map(|t| t.name.clone()).or(known.map(|_| String::new())) else {
-            // Strangers cost no state (R-SIP-13).
-            return ua.refuse_stateless(&message, flow, 403, "Forbidden", &[]);
-        };
+        let leg = message.to().and_then(|to| ua.leg_of(to.tag()));
         if let Err(refusal) = validate::request(&message) {
+            if leg.is_none() && ua.trunk_at(flow).is_none() {
+                // A stranger is told no more than that.
+                return ua.refuse_stateless(&message, flow, 403, "Forbidden", &[]);
+            }
             let header: Vec<(&str, String)> = refusal.header.into_iter().collect();
             return ua.refuse_stateless(&message, flow, refusal.code, refusal.phrase, &header);
         }
         // The INVITE that an ACK or CANCEL belongs to.
-        let invite = Key::cancelled_by(&message).filter(|_| cancels);
+        let belongs = matches!(message.method().as_deref(), Some("ACK" | "CANCEL"));
+        let invite = Key::cancelled_by(&message).filter(|_| belongs);
         let no_transaction = invite.is_some_and(|key| ua.table.state(&key).is_none());
         let arrival = Arrival { message, flow, no_transaction, asked: None, forwarded };
-        let foreign = known.is_some_and(|leg| self.is_foreign(leg, &arrival));
-        let ua = &mut self.legs.protocol;
-        if foreign {
-            return ua.refuse_stateless(&arrival.message, flow, 481, NO_TRANSACTION, &[]);
-        }
-        match ua.table.request(&arrival.message, flow, flow.transport.is_reliable(), now) {
-            Incoming::New(_) => match known {
-                Some(leg) => self.legs.handle_message(leg, arrival, now),
-                None => self.request_outside_dialog(arrival, link, now),
-            },
-            Incoming::Ack => self.acknowledged(known, arrival, now),
-            Incoming::Again | Incoming::Unmatched => {}
-            Incoming::Merged => ua.refuse_stateless(&arrival.message, flow, 482, "Loop Detected", &[]),
-            Incoming::Full => ua.busy(&arrival.message, flow, now),
-        }
-    }
-
-    fn request_outside_dialog(&mut self, arrival: Arrival, link: String, now: Time) {
-        let (message, flow) = (&arrival.message, arrival.flow);
-        let Start::Request { method, uri } = &message.start else { return };
-        let tagged = message.to().is_some_and(|t| t.tag().is_some());
-        let ua = &mut self.legs.protocol;
-        let leg = LegRef { record: ua.call(message, uri), leg: LegId(0) };
-        match method.as_str() {
-            "OPTIONS" if ua.draining => ua.busy(message, flow, now),
-            "OPTIONS" => {
-                let served = [("Allow", validate::ALLOW.join(", ")), ("Accept", "application/sdp".into())];
-                ua.refuse(message, flow, 200, "OK", &served, now);
-            }
-            "CANCEL" => self.legs.handle_message(leg, arrival, now),
-            "INVITE" if !tagged => self.invite(leg, arrival, link, now),
-            _ => ua.refuse(message, flow, 481, NO_TRANSACTION, &[], now),
-        }
-    }
-
-    /// Opens a leg for an INVITE.
-    fn invite(&mut self, leg: LegRef, arrival: Arrival, link: String, now: Time) {
-        let (room, held) = (self.legs.has_room(), self.legs.held().contains(leg));
-        let (message, flow) = (&arrival.message, arrival.flow);
-        let Start::Request { uri, .. } = &message.start else { return };
-        let ua = &mut self.legs.protocol;
-        if ua.draining || !room {
-            return ua.busy(message, flow, now);
-        }
-        let (Some(dialog), Some(opening)) =
-            (ua.incoming(message, leg, flow, &link), opening(message, uri, link))
-        else {
-            return ua.refuse(message, flow, 400, "Missing Contact or user", &[], now);
-        };
-        if opening.hops == 0 {
-            return ua.refuse(message, flow, 483, "Too Many Hops", &[], now);
-        }
-        if held {
-            // The same INVITE again by another transaction: never two calls of one id.
-            return ua.refuse(message, flow, 482, "Loop Detected", &[], now);
-        }
-        self.legs.open(leg, dialog, arrival, now);
-    }
-
-    /// Handles the ACK to a 2xx: the 2xx is repeated no more; an answer in the ACK is heard. If the leg is not held here,
-    /// another edge may be repeating that 2xx.
-    fn acknowledged(&mut self, known: Option<LegRef>, arrival: Arrival, now: Time) {
-        let Some(leg) = known else { return };
-        let dialog = self.legs.held().state(leg);
-        let answers = dialog.is_none_or(|dialog| dialog.offer_in_2xx.is_some());
-        if dialog.is_some()
-            && let Some(local) = self.legs.held_mut().local_mut(leg)
-        {
-            local.accepted = None;
-        }
-        if answers {
-            self.legs.handle_message(leg, arrival, now);
-        }
+        self.dispatch(Request::new(arrival, leg), now);
     }
 }
 
 impl UserAgent {
-    /// Returns the id of the call that an INVITE opens, or a CANCEL gives up. A caller that tries again, or a proxy that
-    /// tries another target, keeps Call-ID and From-tag; CSeq and Request-URI tell the calls apart.
-    fn call(&self, message: &Message, uri: &str) -> RecordId {
-        let number = message.cseq().map_or(0, |cseq| cseq.number);
-        let from = message.from();
-        let from_tag = from.as_ref().and_then(|f| f.tag()).unwrap_or("");
-        self.secret.call_of_sip(message.call_id().unwrap_or(""), from_tag, number, uri)
-    }
-
     fn leg_of(&self, tag: Option<&str>) -> Option<LegRef> {
         Some(self.secret.open(Token::parse(tag?)?)?.0)
-    }
-
-    /// Refuses a message that carries our tag and turned out not to be of that leg. The leg stays as it is, and no
-    /// transaction remains that would absorb the peer's own request of that key.
-    pub(super) fn refuse_foreign(&mut self, arrival: &Arrival) {
-        let message = &arrival.message;
-        match message.method().as_deref().filter(|_| message.code().is_none()) {
-            None | Some("ACK") => return,
-            Some(_) => Key::of_request(message).iter().for_each(|key| self.table.remove(key)),
-        }
-        self.refuse_stateless(message, arrival.flow, 481, NO_TRANSACTION, &[]);
     }
 }

@@ -1,10 +1,10 @@
 //! Up: messages and timeouts are translated; those that came to nothing are answered.
 
 use super::Flow;
-use super::arrivals::NO_TRANSACTION;
+use super::method::NO_TRANSACTION;
 use super::open::opening;
 use super::timers::{MAX_EXPIRES, REINVITE, TIMER_C, Timer};
-use super::user_agent::{Arrival, UserAgent};
+use super::user_agent::{Arrival, TransactionUser, UserAgent};
 use crate::dialog::{Dialog, State};
 use crate::message::{Message, Start};
 use crate::reason;
@@ -71,7 +71,8 @@ impl UserAgent {
         let open = self.table.state(key) == Some(Waiting::Proceeding);
         let cancel = self.table.asked(key).filter(|_| open).and_then(crate::dialog::cancel);
         if let Some((cancel, flow)) = cancel.zip(self.table.flow(key).copied()) {
-            self.table.send(cancel, flow, flow.transport.is_reliable(), now);
+            let user = TransactionUser::Leg(leg.id);
+            self.table.send(cancel, flow, flow.transport.is_reliable(), user, now);
         }
     }
 
@@ -119,9 +120,7 @@ impl UserAgent {
 
     pub(super) fn opening_of(&self, message: &Message, flow: Flow) -> Option<Opening> {
         let Start::Request { uri, .. } = &message.start else { return None };
-        let mut trunks = self.config.trunks.iter();
-        let trunk = trunks.find(|t| t.sends_from(flow.peer.ip()))?;
-        opening(message, uri, trunk.name.clone())
+        opening(message, uri, self.trunk_at(flow)?.name.clone())
     }
 
     /// Answers a message of a leg that came to nothing. `opens`: it was to open a call.
@@ -160,7 +159,7 @@ impl UserAgent {
         dialog.local = message.text("From").unwrap_or("").to_owned();
         let branch = self.branch(&[name.to_string().as_bytes(), b"unknown_2xx"]);
         for one in release(&dialog, message, cseq.number, &branch) {
-            self.send_request(one, &dialog, arrival.flow, now);
+            self.send_request(one, name, &dialog, arrival.flow, now);
         }
     }
 }

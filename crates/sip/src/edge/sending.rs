@@ -2,13 +2,13 @@
 
 use super::Flow;
 use super::timers::{REPEAT_PROVISIONAL, Timer};
-use super::user_agent::{Accepted, Arrival, UserAgent};
+use super::user_agent::{Accepted, Arrival, TransactionUser, UserAgent};
 use crate::dialog::Dialog;
 use crate::message::Message;
 use crate::signal::Outgoing;
 use crate::transaction::{Key, T1, TIMEOUT};
 use ::edge::LegMut;
-use signal::Time;
+use signal::{LegRef, Time};
 
 impl UserAgent {
     /// Sends the messages that an event or an order resulted in. Returns false if a request found no room among the
@@ -39,12 +39,11 @@ impl UserAgent {
                     leg.timers.set(Timer::RepeatAnswer, now + T1);
                 }
                 Outgoing::Request(_) | Outgoing::Direct(_) => {
-                    let (sent, invite) = self.send_request(one, dialog, response_flow, now);
+                    let (sent, invite) = self.send_request(one, leg.id, dialog, response_flow, now);
                     room &= sent;
                     if let Some(key) = invite {
-                        leg.local.invite = Some(key.clone());
+                        leg.local.invite = Some(key);
                         leg.timers.clear(&Timer::Reinvite);
-                        self.invites.insert(key, leg.id);
                     }
                 }
             }
@@ -52,10 +51,11 @@ impl UserAgent {
         room
     }
 
-    /// Sends a request, through a transaction unless it is an ACK. Returns true if it found room, and the key of an INVITE.
+    /// Sends a request of a leg, through a transaction unless it is an ACK. Returns true if it found room, and the key of an INVITE.
     pub(super) fn send_request(
         &mut self,
         one: Outgoing,
+        leg: LegRef,
         dialog: &Dialog,
         response_flow: Flow,
         now: Time,
@@ -64,7 +64,8 @@ impl UserAgent {
             Outgoing::Request(mut request) => {
                 let hop = self.next_hop(dialog, &mut request, response_flow);
                 let invite = request.method().as_deref() == Some("INVITE");
-                let key = self.table.send(request, hop, hop.transport.is_reliable(), now);
+                let user = TransactionUser::Leg(leg);
+                let key = self.table.send(request, hop, hop.transport.is_reliable(), user, now);
                 (key.is_some(), key.filter(|_| invite))
             }
             Outgoing::Direct(mut request) => {

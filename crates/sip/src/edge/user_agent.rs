@@ -9,7 +9,7 @@ use crate::transaction::{Key, TIMEOUT, Table};
 use ::edge::{Expiry, Hearing, Input, LegMut, Membership, Protocol};
 use bytes::Bytes;
 use signal::{End, EventId, Handover, LegRef, LegState, Opening, Reason, Say, Secret, Time};
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 
 /// Time after which an idle leg leaves the cache, ms; the record brings it back.
 const IDLE: u64 = 600_000;
@@ -19,10 +19,16 @@ const IDLE: u64 = 600_000;
 pub(super) struct UserAgent {
     pub(super) config: Config,
     pub(super) secret: Secret,
-    pub(super) table: Table<Flow>,
-    pub(super) invites: HashMap<Key, LegRef>,
+    pub(super) table: Table<Flow, TransactionUser>,
     pub(super) out: VecDeque<(Flow, Bytes)>,
     pub(super) draining: bool,
+}
+
+/// User of a client transaction (RFC 3261 §17): it hears the responses and that none came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum TransactionUser {
+    /// Leg.
+    Leg(LegRef),
 }
 
 /// Message for a leg.
@@ -205,7 +211,6 @@ impl Protocol for UserAgent {
     fn removed(&mut self, _: LegRef, local: Local) {
         // Nobody would hear the answer to its INVITE.
         if let Some(key) = local.invite {
-            self.invites.remove(&key);
             self.table.abandon(&key);
         }
     }

@@ -1,6 +1,6 @@
-//! Translation of responses to our INVITEs.
+//! Translation of responses to our requests.
 
-use super::{Outcome, Outgoing, bye, described, description, end, stored};
+use super::{Outcome, Outgoing, bye, described, description, end, gone, stored};
 use crate::dialog::{Dialog, State, same_tag};
 use crate::message::Message;
 use crate::reason;
@@ -8,7 +8,15 @@ use signal::{Media, Reason, Signal};
 
 pub(super) fn hear(dialog: &mut Dialog, message: &Message, code: u16, branch: &str) -> Outcome {
     let mut outcome = Outcome::default();
-    let Some(cseq) = message.cseq().filter(|c| c.method == "INVITE") else { return outcome };
+    let Some(cseq) = message.cseq() else { return outcome };
+    // A 481 to CANCEL names the transaction, not the dialog (§9.2).
+    let within = cseq.method != "CANCEL" && (cseq.method != "INVITE" || cseq.number > dialog.invite_cseq);
+    if within && dialog.state == State::Active && matches!(code, 408 | 481) {
+        return gone(dialog, end(message, reason::heard(code)), branch);
+    }
+    if cseq.method != "INVITE" {
+        return outcome;
+    }
     let first =
         cseq.number == dialog.invite_cseq && matches!(dialog.state, State::Outgoing | State::Cancelled);
     if first && code < 300 && code > 100 {
@@ -59,14 +67,8 @@ pub(super) fn hear(dialog: &mut Dialog, message: &Message, code: u16, branch: &s
         }
         _ if dialog.local_offer_cseq == Some(cseq.number) => {
             dialog.local_offer_cseq = None;
-            if matches!(code, 408 | 481) {
-                // The dialog is gone at the peer (§12.2.1.2).
-                dialog.state = State::Ended;
-                outcome.signals.push(Signal::End(end(message, reason::heard(code))));
-            } else {
-                // 491 too: the call knows if it still wants the change (§14.1).
-                outcome.signals.push(Signal::Refused(reason::heard(code)));
-            }
+            // 491 too: the call knows if it still wants the change (§14.1).
+            outcome.signals.push(Signal::Refused(reason::heard(code)));
         }
         _ => {}
     }

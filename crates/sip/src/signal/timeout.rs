@@ -1,8 +1,7 @@
 //! Timeouts of a leg.
 
-use super::{Outcome, Outgoing, bye, respond, stored};
+use super::{Outcome, Outgoing, gone, respond, stored};
 use crate::dialog::{Dialog, State};
-use crate::reason;
 use signal::{Reason, Signal};
 
 /// Event that did not come in time.
@@ -10,6 +9,8 @@ use signal::{Reason, Signal};
 pub enum Timeout {
     /// Response to our INVITE or re-INVITE (Timer B).
     Response,
+    /// Response to another request of ours within the dialog (Timer F).
+    Request,
     /// Way to the peer: our INVITE or re-INVITE could not be sent at all.
     Transport,
     /// Final response to our re-INVITE after a provisional one (interworking appendix B: CHANGING).
@@ -53,18 +54,16 @@ pub fn timeout(dialog: &mut Dialog, what: Timeout, branch: &str) -> Outcome {
         (Timeout::Response | Timeout::Transport, State::Cancelled) => dialog.state = State::Ended,
         // A re-INVITE that nobody answers ends the call (§14.1).
         (Timeout::Response, State::Active) if dialog.local_offer_cseq.take().is_some() => {
-            outcome.signals.push(Signal::End(Reason::Timeout.into()));
-            outcome.send_now.push(bye(dialog, &reason::header(Reason::Timeout), branch));
+            return gone(dialog, Reason::Timeout.into(), branch);
         }
+        // So does another request (§12.2.1.2).
+        (Timeout::Request, State::Active) => return gone(dialog, Reason::Timeout.into(), branch),
         (Timeout::Final, State::Outgoing) => {
             outcome.signals.push(Signal::End(Reason::NoAnswer.into()));
             dialog.state = State::Cancelled;
             outcome.send_now.extend(dialog.cancel().map(Outgoing::Request));
         }
-        (Timeout::Acknowledgement, State::Active) => {
-            outcome.signals.push(Signal::End(Reason::Timeout.into()));
-            outcome.send_now.push(bye(dialog, &reason::header(Reason::Timeout), branch));
-        }
+        (Timeout::Acknowledgement, State::Active) => return gone(dialog, Reason::Timeout.into(), branch),
         (Timeout::Expiry | Timeout::Decision, State::Incoming) => {
             dialog.state = State::Ended;
             let (reason, code, phrase) = match what {

@@ -12,26 +12,26 @@ use std::collections::{BinaryHeap, HashMap, VecDeque};
 /// proxy that forks to two users of ours means two calls.
 type Merge = (String, String, u32, String);
 
-/// All transactions of one edge, or of one shard of it. `F` is the flow of their messages.
+/// All transactions of one edge, or of one shard of it. `F` is the flow of their messages, `U` the user of a client transaction.
 #[derive(Debug)]
-pub struct Table<F> {
-    entries: HashMap<Key, Entry<F>>,
+pub struct Table<F, U> {
+    entries: HashMap<Key, Entry<F, U>>,
     /// Deadlines, earliest first; an entry's newest is in `due`, older ones are skipped.
     timers: BinaryHeap<Reverse<(Time, Key)>>,
     /// First requests, to detect merged ones.
     merged: HashMap<Merge, Key>,
-    out: VecDeque<Output<F>>,
+    out: VecDeque<Output<F, U>>,
     limit: usize,
 }
 
 #[derive(Debug)]
-struct Entry<F> {
+struct Entry<F, U> {
     machine: Machine,
     flow: F,
     /// Octets that Act::Send puts on the wire: the request, or the last response.
     last: Bytes,
-    /// Client: the request, from which ACK and CANCEL are made.
-    request: Option<Message>,
+    /// Client: the request, from which ACK and CANCEL are made, and its user.
+    client: Option<(Message, U)>,
     due: Option<Time>,
     merge: Option<Merge>,
 }
@@ -55,17 +55,17 @@ pub enum Incoming {
 
 /// Action for the shell or the transaction user.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Output<F> {
+pub enum Output<F, U> {
     /// Put octets on the wire.
     Send(F, Bytes),
-    /// Timer B or F fired (as 408), or Timer H (the dialog sends BYE).
-    TimedOut(Key),
+    /// Timer B or F fired (as 408): tell the user. Without user it was Timer H: the ACK to a failure never came.
+    TimedOut(Key, Option<U>),
 }
 
-impl<F: Clone> Table<F> {
+impl<F: Clone, U: Clone> Table<F, U> {
     /// Makes an empty table for at most `limit` transactions.
     #[must_use]
-    pub fn new(limit: usize) -> Table<F> {
+    pub fn new(limit: usize) -> Table<F, U> {
         Table {
             entries: HashMap::new(),
             timers: BinaryHeap::new(),
@@ -121,10 +121,8 @@ impl<F: Clone> Table<F> {
         if let Some(merge) = merge.clone() {
             self.merged.insert(merge, key.clone());
         }
-        self.entries.insert(
-            key.clone(),
-            Entry { machine, flow, last: Bytes::new(), request: None, due: None, merge },
-        );
+        self.entries
+            .insert(key.clone(), Entry { machine, flow, last: Bytes::new(), client: None, due: None, merge });
         self.arm(&key);
         Incoming::New(key)
     }
@@ -141,8 +139,8 @@ impl<F: Clone> Table<F> {
         true
     }
 
-    /// Sends a request. Returns `None` if there is no room or the request has no branch of ours.
-    pub fn send(&mut self, request: Message, flow: F, reliable: bool, now: Time) -> Option<Key> {
+    /// Sends a request of a user. Returns `None` if there is no room or the request has no branch of ours.
+    pub fn send(&mut self, request: Message, flow: F, reliable: bool, user: U, now: Time) -> Option<Key> {
         let Start::Request { method, .. } = &request.start else { return None };
         let branch = request.via()?.branch()?.to_owned();
         let key = Key { client: true, branch, sent_by: String::new(), method: method.clone() };
@@ -158,40 +156,46 @@ impl<F: Clone> Table<F> {
         let last = request.write();
         self.entries.insert(
             key.clone(),
-            Entry { machine, flow, last, request: Some(request), due: None, merge: None },
+            Entry { machine, flow, last, client: Some((request, user)), due: None, merge: None },
         );
         self.execute(&key, &acts);
         Some(key)
     }
 
-    /// Matches a response. Returns its transaction if the user must hear it, `Ok(None)` if it was absorbed or does not answer
+    /// Matches a response. Returns its transaction and user if the user must hear it, `Ok(None)` if it was absorbed or does not answer
     /// that request.
     ///
     /// # Errors
     /// `Err` for a response of no transaction here: drop it, or forward it to the edge that holds it.
     #[allow(clippy::result_unit_err, reason = "there is nothing more to say")]
-    pub fn response(&mut self, message: &Message, now: Time) -> Result<Option<Key>, ()> {
+    pub fn response(&mut self, message: &Message, now: Time) -> Result<Option<(Key, U)>, ()> {
         // More than one Via: it is not ours (§8.1.3.3).
         let key = Key::of_response(message).filter(|_| message.list("Via").len() == 1).ok_or(())?;
         let (Some(entry), Some(code)) = (self.entries.get_mut(&key), message.code()) else { return Err(()) };
-        if !entry.request.as_ref().is_some_and(|request| answers(request, message)) {
+        let Some((request, user)) = entry.client.as_ref().filter(|(request, _)| answers(request, message))
+        else {
             return Ok(None);
-        }
+        };
         let acts = entry.machine.response(code, now);
-        if acts.contains(&Act::Acknowledge)
-            && let Some(ack) = entry.request.as_ref().map(|invite| ack(invite, message))
-        {
-            self.out.push_back(Output::Send(entry.flow.clone(), ack.write()));
+        if acts.contains(&Act::Acknowledge) {
+            self.out.push_back(Output::Send(entry.flow.clone(), ack(request, message).write()));
         }
+        let user = user.clone();
         let deliver = acts.contains(&Act::Deliver);
         self.execute(&key, &acts);
-        Ok(deliver.then_some(key))
+        Ok(deliver.then_some((key, user)))
     }
 
     /// Returns the request of a client transaction.
     #[must_use]
     pub fn asked(&self, key: &Key) -> Option<&Message> {
-        self.entries.get(key)?.request.as_ref()
+        self.entries.get(key)?.client.as_ref().map(|(request, _)| request)
+    }
+
+    /// Returns the user of a client transaction.
+    #[must_use]
+    pub fn user(&self, key: &Key) -> Option<&U> {
+        self.entries.get(key)?.client.as_ref().map(|(_, user)| user)
     }
 
     /// Returns the flow of a transaction.
@@ -202,24 +206,26 @@ impl<F: Clone> Table<F> {
 
     /// Drops a client transaction whose answer nobody waits for.
     pub fn abandon(&mut self, key: &Key) {
-        let waits = |e: &Entry<F>| matches!(e.machine.state(), State::Calling | State::Proceeding);
+        let waits = |e: &Entry<F, U>| matches!(e.machine.state(), State::Calling | State::Proceeding);
         if key.client && self.entries.get(key).is_some_and(waits) {
             self.entries.remove(key);
             self.sweep();
         }
     }
 
-    /// Ends the unanswered requests whose flows cannot be sent to. Returns their keys.
-    pub fn fail(&mut self, unreachable: impl Fn(&F) -> bool) -> Vec<Key> {
-        let lost = |(key, e): &(&Key, &Entry<F>)| {
-            key.client && e.machine.state() == State::Calling && unreachable(&e.flow)
+    /// Ends the unanswered requests whose flows cannot be sent to. Returns their keys and users.
+    pub fn fail(&mut self, unreachable: impl Fn(&F) -> bool) -> Vec<(Key, U)> {
+        let lost = |(key, e): (&Key, &Entry<F, U>)| {
+            let (_, user) = e.client.as_ref()?;
+            let waits = e.machine.state() == State::Calling && unreachable(&e.flow);
+            waits.then(|| (key.clone(), user.clone()))
         };
-        let keys: Vec<Key> = self.entries.iter().filter(lost).map(|(key, _)| key.clone()).collect();
-        for key in &keys {
+        let lost: Vec<(Key, U)> = self.entries.iter().filter_map(lost).collect();
+        for (key, _) in &lost {
             self.entries.remove(key);
         }
         self.sweep();
-        keys
+        lost
     }
 
     /// Handles the timers that are due.
@@ -242,7 +248,7 @@ impl<F: Clone> Table<F> {
     }
 
     /// Returns the next output.
-    pub fn poll(&mut self) -> Option<Output<F>> {
+    pub fn poll(&mut self) -> Option<Output<F, U>> {
         self.out.pop_front()
     }
 
@@ -253,7 +259,10 @@ impl<F: Clone> Table<F> {
                 Act::Send if !entry.last.is_empty() => {
                     self.out.push_back(Output::Send(entry.flow.clone(), entry.last.clone()))
                 }
-                Act::TimedOut => self.out.push_back(Output::TimedOut(key.clone())),
+                Act::TimedOut => self.out.push_back(Output::TimedOut(
+                    key.clone(),
+                    entry.client.as_ref().map(|(_, user)| user.clone()),
+                )),
                 Act::Send | Act::Deliver | Act::Acknowledge => {}
             }
         }

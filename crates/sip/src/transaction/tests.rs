@@ -167,7 +167,7 @@ fn invite(branch: &str, method: &str) -> Message {
         .with("CSeq", format!("7 {method}"))
 }
 
-fn sent(table: &mut Table<u8>) -> Vec<String> {
+fn sent(table: &mut Table<u8, ()>) -> Vec<String> {
     std::iter::from_fn(|| table.poll())
         .filter_map(|o| {
             if let Output::Send(_, octets) = o {
@@ -183,9 +183,9 @@ fn sent(table: &mut Table<u8>) -> Vec<String> {
 #[test]
 fn a_lossy_line_delays_and_loses_nothing() {
     for code in [200, 486] {
-        let (mut here, mut there) = (Table::new(10), Table::new(10));
+        let (mut here, mut there) = (Table::new(10), Table::<u8, ()>::new(10));
         let (mut now, mut lost, mut heard) = (Time(0), 0, vec![]);
-        let key = here.send(invite("z9hG4bKa1", "INVITE"), 0, false, now).unwrap();
+        let key = here.send(invite("z9hG4bKa1", "INVITE"), 0, false, (), now).unwrap();
         for _ in 0..200 {
             let wire: Vec<_> = sent(&mut here)
                 .into_iter()
@@ -227,9 +227,9 @@ fn a_lossy_line_delays_and_loses_nothing() {
 
 #[test]
 fn the_ack_of_a_refused_invite_is_built_by_the_book() {
-    let mut table = Table::new(10);
+    let mut table = Table::<u8, ()>::new(10);
     let request = invite("z9hG4bKa1", "INVITE").with("Route", "<sip:p1;lr>");
-    table.send(request.clone(), 0, false, Time(0)).unwrap();
+    table.send(request.clone(), 0, false, (), Time(0)).unwrap();
     sent(&mut table);
     let response = Message::response(&request, 486, "Busy Here", "t9");
     assert!(table.response(&response, Time(5)).unwrap().is_some());
@@ -247,7 +247,7 @@ fn the_ack_of_a_refused_invite_is_built_by_the_book() {
 
 #[test]
 fn merged_and_unknown_and_excess_messages_are_told_apart() {
-    let mut table = Table::new(2);
+    let mut table = Table::<u8, ()>::new(2);
     let Incoming::New(key) = table.request(&invite("z9hG4bKa1", "INVITE"), 0, false, Time(0)) else {
         panic!()
     };
@@ -277,7 +277,7 @@ fn merged_and_unknown_and_excess_messages_are_told_apart() {
 /// RFC 3261 §17.2.3: peers without the magic cookie.
 #[test]
 fn rfc_2543_requests_are_matched_by_what_they_have() {
-    let mut table = Table::new(10);
+    let mut table = Table::<u8, ()>::new(10);
     assert!(matches!(table.request(&invite("1", "INVITE"), 0, false, Time(0)), Incoming::New(_)));
     assert_eq!(table.request(&invite("1", "INVITE"), 0, false, Time(0)), Incoming::Again);
 }

@@ -1,0 +1,35 @@
+//! ACK: ends the repetition of a final response to INVITE (RFC 3261 §13.3.1.4, §17.2.1). It is never answered.
+
+use super::Request;
+use crate::edge::Edge;
+use crate::transaction::Incoming;
+use signal::Time;
+
+impl Edge {
+    /// An ACK to a failure belongs to the transaction. One to a 2xx is the dialog's: the 2xx is repeated no more; an answer in the
+    /// ACK is heard. If the leg is not held here, another edge may be repeating that 2xx.
+    pub(super) fn ack(&mut self, request: Request, now: Time) {
+        let Request { arrival, leg } = request;
+        let ua = &mut self.legs.protocol;
+        let allowed = match leg {
+            Some(leg) => !self.is_foreign(leg, &arrival),
+            None => ua.trunk_at(arrival.flow).is_some(),
+        };
+        if !allowed {
+            return;
+        }
+        let reliable = arrival.flow.transport.is_reliable();
+        let matched = self.legs.protocol.table.request(&arrival.message, arrival.flow, reliable, now);
+        let (Incoming::Ack, Some(leg)) = (matched, leg) else { return };
+        let dialog = self.legs.held().state(leg);
+        let answers = dialog.is_none_or(|dialog| dialog.offer_in_2xx.is_some());
+        if dialog.is_some()
+            && let Some(local) = self.legs.held_mut().local_mut(leg)
+        {
+            local.accepted = None;
+        }
+        if answers {
+            self.legs.handle_message(leg, arrival, now);
+        }
+    }
+}
