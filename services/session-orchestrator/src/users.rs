@@ -2,13 +2,16 @@
 
 use crate::records::{Perform, Performed, Records};
 use crate::runner::Loaded;
-use anyhow::Result;
+use anyhow::{Result, bail};
 use bus::{Bus, Message};
 use session::Entry;
 use session::user::{Effect, Event, Fact, MAX_ADDRESS, Settings, User};
 use signal::{RecordId, Secret, subjects};
 use std::sync::Arc;
 use tracing::warn;
+
+/// Attempts before the operator is told to come again.
+const TRIES: usize = 4;
 
 /// Serves the settings of users; clones share everything.
 #[derive(Clone)]
@@ -49,13 +52,16 @@ impl Users {
     pub async fn set(&self, jid: &str, settings: Settings) -> Result<()> {
         let id = self.id(jid);
         // Of two orchestrators that create the record at once the second one finds it there.
-        while !self.records.event(id, Event::Set(settings.clone())).await? {
+        for _ in 0..TRIES {
+            if self.records.event(id, Event::Set(settings.clone())).await? {
+                return Ok(());
+            }
             let (user, effects) = User::create(id, jid.to_owned(), settings.clone(), self.records.now());
             if self.records.create(id, user, effects).await? {
-                break;
+                return Ok(());
             }
         }
-        Ok(())
+        bail!("the settings of {jid} are created and cleared by others all the time")
     }
 
     fn id(&self, jid: &str) -> RecordId {
