@@ -184,3 +184,27 @@ fn no_file_is_over_600_lines() {
         assert!(lines <= 600, "{file} has {lines} lines: is it one thing?");
     }
 }
+
+/// Doc comments begin with a third-person verb or a noun: a comment that begins so tells a story in place of a fact.
+#[test]
+fn doc_comments_begin_with_a_verb_or_a_noun() {
+    const STORIES: &[&str] = &["What", "Whatever", "Who", "Whoever", "Whom", "Whether", "It", "That which"];
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+    let listed = Command::new("git").args(["-C", root, "ls-files", "*.rs"]).output().unwrap();
+    let (mut seen, mut stories) = (0, vec![]);
+    for file in String::from_utf8(listed.stdout).unwrap().lines() {
+        let text = std::fs::read_to_string(format!("{root}/{file}")).unwrap_or_default();
+        for (number, line) in text.lines().map(str::trim_start).enumerate() {
+            let Some(comment) = line.strip_prefix("/// ").or_else(|| line.strip_prefix("//! ")) else {
+                continue;
+            };
+            seen += 1;
+            let ends = |rest: &str| !rest.starts_with(char::is_alphanumeric);
+            if STORIES.iter().any(|word| comment.strip_prefix(word).is_some_and(ends)) {
+                stories.push(format!("{file}:{}: {comment}", number + 1));
+            }
+        }
+    }
+    assert!(seen > 3_000, "{seen} lines");
+    assert!(stories.is_empty(), "{}", stories.join("\n"));
+}

@@ -50,7 +50,7 @@ pub enum Order {
         legs: Vec<LegRequest>,
         /// Which of them hear each other, if it is new.
         bridge: Pairs,
-        /// It is there, or this is refused.
+        /// True: the session must be there, else this is refused.
         grow: bool,
         /// Why nothing new is taken; a session that is there is told even so.
         closed: Option<NoRoom>,

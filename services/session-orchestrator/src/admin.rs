@@ -1,4 +1,4 @@
-//! What operators ask of any orchestrator, over its admin port: calls, trunks, instances. `tandem calls` and its like ask here.
+//! Admin API of an orchestrator: calls, trunks, instances, users. `tandem calls` and its like ask here.
 
 mod users;
 
@@ -20,7 +20,7 @@ use std::sync::Arc;
 /// Calls shown at once.
 const MOST: usize = 1_000;
 
-/// What the routes need.
+/// State of the routes.
 #[derive(Clone)]
 pub struct AdminState {
     /// The calls.

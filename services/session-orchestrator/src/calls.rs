@@ -209,7 +209,7 @@ impl Calls {
     /// A relay saw something on an end. False: there is no such call.
     ///
     /// # Errors
-    /// It could not be committed; the relay must tell it again.
+    /// The event could not be committed; the relay must tell it again.
     pub async fn media(&self, call: RecordId, leg: LegId, event: MediaEvent, relay: &str) -> Result<bool> {
         let queue = self.0.records.queue(call);
         let _held = queue.commit.lock().await;
@@ -273,7 +273,7 @@ pub fn admit(loaded: &Loaded<Call>, heard: &Heard) -> Step<Event, Verdict> {
     }
 }
 
-/// What became of a call that was to be placed.
+/// Outcome of placing a call.
 enum Placed {
     /// Decided here.
     Here(Verdict),

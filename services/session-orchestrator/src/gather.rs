@@ -1,4 +1,4 @@
-//! What placing a call needs, gathered before the decision: where it goes, and a relay session.
+//! Gathers before the decision all that placing a call needs: where it goes, and a relay session.
 
 use crate::relays::{AllocationRequest, Relays};
 use crate::users::{Users, bare_jid};

@@ -328,7 +328,7 @@ impl Performer {
         }
     }
 
-    /// What the media of a call was like in the end. The relay tells it once: a bus that does not take it then misses it.
+    /// Publishes the last media figures of a call. The relay tells them once: a bus that does not take them then misses them.
     async fn publish_media(&self, call: &Call, entry: &Entry<Effect>, ends: &[EndStatistics]) {
         if ends.is_empty() {
             return;

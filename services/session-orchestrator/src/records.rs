@@ -116,7 +116,7 @@ impl<M: Machine, P: Perform<M>> Records<M, P> {
     /// Decides on an event. Returns false if there is no such record.
     ///
     /// # Errors
-    /// It could not be committed.
+    /// The event could not be committed.
     pub async fn event(&self, id: RecordId, event: M::Event) -> Result<bool> {
         let step = |_: &Loaded<M>| Step::Decide { events: vec![event.clone()], done: vec![], answer: () };
         Ok(self.step(id, step).await?.is_some())

@@ -19,19 +19,19 @@ use tracing::{info, warn};
 const LOOK: Duration = Duration::from_millis(100);
 /// Three beats and the way (`HEARTBEAT` of the relay is 250 ms).
 const SILENT: Duration = Duration::from_millis(800);
-/// It is asked so often, and may take so long each time.
+/// Number of probes of a silent relay; the time that each may take follows.
 const ASKED: usize = 3;
 const ANSWER: Duration = Duration::from_millis(300);
 /// Calls moved at once by one orchestrator.
 const AT_ONCE: usize = 64;
-/// Who has begun to move a call has this long.
+/// Lease of an orchestrator that has begun to move a call, ms.
 const LEASE_MS: u64 = 2_000;
 /// Between two rounds over the calls of a relay.
 const ROUND: Duration = Duration::from_millis(500);
 /// Calls that no relay takes for so many rounds are over.
 const ROUNDS: usize = 40;
 
-/// What was found out about a relay.
+/// State of a relay as found out.
 enum Found {
     Dead(InstanceInfo),
     Alive(InstanceInfo),
@@ -194,7 +194,7 @@ async fn release_orphans(calls: Calls, relays: Relays, at: RelaySession) {
     }
 }
 
-/// What became of a call; `None`: another orchestrator is at it, or it must be tried again.
+/// Moves a call and returns the outcome; `None`: another orchestrator is at it, or it must be tried again.
 async fn relocate_call(
     calls: &Calls,
     call: RecordId,
@@ -230,7 +230,7 @@ async fn relocate_call(
     }
 }
 
-/// What a relay has left of calls that are not there is of no use, unless it lives again and has them again.
+/// Drops the kept states of calls that are not at the relay, unless it lives again and has them again.
 async fn forget(calls: &Calls, from: &RelaySession, gone: &[String]) {
     let kept = Duration::from_secs(600);
     let mut useless = vec![];

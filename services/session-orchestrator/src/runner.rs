@@ -26,7 +26,7 @@ pub struct Loaded<M: Machine> {
     pub outbox: Outbox<M::Effect>,
 }
 
-/// What a step makes of a record.
+/// Change that a step makes to a record.
 pub enum Step<E, A> {
     /// Nothing changes.
     Leave(A),
@@ -41,11 +41,11 @@ pub enum Step<E, A> {
     },
 }
 
-/// What became of a step.
+/// Outcome of a step.
 pub struct Outcome<M: Machine, A> {
     /// The record as stored now; `None` when nothing was changed.
     pub stored: Option<Loaded<M>>,
-    /// What the step answered.
+    /// Answer of the step.
     pub answer: A,
 }
 

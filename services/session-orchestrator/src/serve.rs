@@ -1,4 +1,4 @@
-//! What comes in from the bus: asks of edges, events of relays, claims of component domains.
+//! Serves what comes in from the bus: asks of edges, events of relays, claims of component domains.
 
 use crate::calls::Calls;
 use crate::records::{Perform, Records};
@@ -137,7 +137,7 @@ async fn event(calls: &Calls, request: Request) {
     }
 }
 
-/// What must outlive a relay is kept beside the records: sealed, and not to be read here.
+/// Keeps the state that must outlive a relay beside the records: sealed, and not to be read here.
 async fn state(store: &Store, request: Request) {
     let Ok(state) = RelayState::decode(request.message.payload.clone()) else {
         warn!("a relay stated something that makes no sense");

@@ -12,9 +12,9 @@ pub struct CallView {
     pub id: String,
     /// `calling`, `ringing`, `answered`, `active`, `ended`.
     pub state: &'static str,
-    /// Who calls, as the caller's own protocol names them.
+    /// Caller, as the caller's own protocol names them.
     pub from: String,
-    /// Who is called, as the callee's own protocol names them.
+    /// Callee, as the callee's own protocol names them.
     pub to: String,
     /// Milliseconds since the Unix epoch.
     pub placed_ms: u64,
@@ -30,7 +30,7 @@ pub struct CallView {
     pub trace: String,
     /// Its legs; 0 is the one that opened the call.
     pub legs: Vec<LegView>,
-    /// What its relay tells of the media now; empty in lists, and when the relay does not answer.
+    /// Figures of the media from its relay; empty in lists, and when the relay does not answer.
     pub media: Vec<EndView>,
 }
 
@@ -49,7 +49,7 @@ pub struct EndView {
     pub peer: String,
     /// SRTP suite; empty = in the clear.
     pub security: String,
-    /// What the relay hears of the peer.
+    /// Stream from the peer, as the relay receives it.
     pub heard: StreamView,
     /// Packets and octets sent to the peer.
     pub packets_out: u64,
@@ -59,7 +59,7 @@ pub struct EndView {
     pub dropped: u64,
     /// To the peer and back, microseconds.
     pub round_trip_us: Option<u32>,
-    /// What the peer says that it hears.
+    /// Stream to the peer, as its reports tell.
     pub seen: Option<SeenView>,
 }
 

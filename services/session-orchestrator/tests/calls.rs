@@ -186,7 +186,7 @@ async fn a_relay_that_hears_nothing_more_ends_the_call() {
     }
 }
 
-/// What the media was like is told once, when the relay gives the session back.
+/// The last media figures are told once, when the relay gives the session back.
 #[tokio::test]
 async fn the_last_figures_of_a_call_are_a_fact() {
     let world = World::new().await;

@@ -1,4 +1,4 @@
-//! What the orchestrator asks of its store, and what becomes of calls when that stands still or does not answer in time.
+//! The orchestrator's use of its store, and the fate of calls when that stands still or does not answer in time.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -134,7 +134,7 @@ fn asked(redis: &Redis, command: &str) -> u64 {
     line.and_then(|rest| rest.split(',').next()).map_or(0, |calls| calls.parse().unwrap())
 }
 
-/// What this instance has just stored it need not load again.
+/// A record that this instance has just stored need not be loaded again.
 #[tokio::test]
 async fn a_call_is_loaded_once_for_each_thing_that_is_heard() {
     let (world, redis) = world().await;

@@ -60,7 +60,7 @@ pub struct LegRequest {
     pub leg: LegId,
     /// Number of its contents.
     pub contents: u32,
-    /// It will be WebRTC for certain, and needs no ports of its own.
+    /// True for an end that will be WebRTC for certain, and needs no ports of its own.
     pub webrtc: bool,
 }
 

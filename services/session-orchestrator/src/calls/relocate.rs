@@ -15,12 +15,12 @@ use tracing::{Instrument, error, info_span, warn};
 const TRIES: u32 = 40;
 const PAUSE: Duration = Duration::from_millis(400);
 
-/// What became of an attempt.
+/// Outcome of an attempt to move a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Relocation {
-    /// It goes on elsewhere.
+    /// The call goes on elsewhere.
     Moved,
-    /// It is not at that relay (any more).
+    /// The call is not at that relay (any more).
     Elsewhere,
     /// No relay takes it now.
     NoRelay,
@@ -121,7 +121,7 @@ impl Calls {
         }
     }
 
-    /// Whether a call's media is at a relay of this name, whenever that was started.
+    /// Returns true if a call's media is at a relay of this name, whenever that was started.
     ///
     /// # Errors
     /// The store does not answer.
@@ -130,7 +130,7 @@ impl Calls {
         Ok(loaded.is_some_and(|l| l.machine.relay.is_some_and(|relay| relay.instance == instance)))
     }
 
-    /// Whether a call's media is at this relay.
+    /// Returns true if a call's media is at this relay.
     ///
     /// # Errors
     /// The store does not answer.

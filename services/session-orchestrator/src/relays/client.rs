@@ -46,7 +46,7 @@ impl RelayClient {
     /// Gives an order and waits for the reply.
     ///
     /// # Errors
-    /// What the relay refused it with, or why there is no reply.
+    /// The status with which the relay refused, or why there is no reply.
     pub async fn ask(&self, order: Order) -> Result<Reply, Status> {
         let (reply, answer) = oneshot::channel();
         // It was not given: the relay has made nothing of it.
@@ -67,7 +67,7 @@ impl RelayClient {
     /// Asks for a sound, apart from all other orders: the relay may have to read it first.
     ///
     /// # Errors
-    /// What the relay refused it with, or why there is no reply.
+    /// The status with which the relay refused, or why there is no reply.
     pub async fn play(&self, request: v1::PlayRequest) -> Result<(), Status> {
         let mut client = self.client.clone();
         match tokio::time::timeout(DEADLINE, client.play(request)).await {
@@ -77,7 +77,7 @@ impl RelayClient {
     }
 }
 
-/// Who waits for which reply.
+/// Orders that wait for their replies.
 #[derive(Default)]
 struct Waiting {
     next: u64,

@@ -43,7 +43,7 @@ fn local_end(end: &v1::LocalEnd) -> Option<LocalEnd> {
     })
 }
 
-/// What an end is told of its peer, and what that was told of the end where it has restarted.
+/// Makes the order that tells an end of its peer, with what the peer was told of the end where it has restarted.
 pub fn connect(session: &str, connect: &Connect, told: Option<&Ice>, trace: &str) -> v1::ConnectRequest {
     let remote = &connect.remote;
     v1::ConnectRequest {

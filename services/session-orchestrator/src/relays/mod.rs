@@ -52,7 +52,7 @@ pub enum Dial {
 /// Why an order came to nothing.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Failure {
-    /// It may work later.
+    /// The order may work later.
     Later,
     /// The session is not there (any more), or the order makes no sense to the relay.
     Lost,
@@ -406,7 +406,7 @@ impl Relays {
         self.directory.silences()
     }
 
-    /// Whether the relay answers at all.
+    /// Returns true if the relay answers at all.
     pub async fn answers(&self, card: &InstanceInfo, within: Duration) -> bool {
         let session = session(card);
         let Some(client) = self.client(&session) else { return false };
@@ -428,7 +428,7 @@ impl Relays {
         dead.insert(card.instance.clone(), card.started_ms);
     }
 
-    /// It was given up, and answers again.
+    /// Takes back that a relay is dead: it answers again.
     pub fn mark_alive(&self, card: &InstanceInfo) {
         self.dead.lock().unwrap_or_else(PoisonError::into_inner).remove(&card.instance);
     }

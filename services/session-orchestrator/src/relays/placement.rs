@@ -9,7 +9,7 @@ use signal::EventId;
 /// Packets a second that make a difference: fifty calls' worth.
 const STEP: u64 = 5_000;
 
-/// What a call wants of its relay.
+/// Wishes of a call for its relay.
 #[derive(Clone, Debug, Default)]
 pub struct Wanted {
     /// Relays of this region come first; empty = any.

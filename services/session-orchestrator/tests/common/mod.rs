@@ -44,7 +44,7 @@ impl Books {
         self.0.lock().unwrap().push(line);
         self.1.lock().unwrap().clone().map_or(Ok(()), Err)
     }
-    /// What an end answers with whose peer has this ufrag.
+    /// Returns the credentials of an end whose peer has this ufrag.
     fn renew(&self, leg: u32, ufrag: String) -> Option<Ice> {
         let mut known = self.4.lock().unwrap();
         let (theirs, generation) = known.entry(leg).or_insert_with(|| (ufrag.clone(), 0));
