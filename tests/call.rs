@@ -10,10 +10,11 @@
 
 use media::{Policy, Profile};
 use session::call::{Call, Effect, Route};
+use session::user::Settings;
 use signal::{Opening, Party, Reason, Secret, Time};
 use sip::edge::{Config, Edge, Flow, Target, Trunk};
 use sip::message::{Message, read};
-use tandem_tests::gateway::{Gateway, Output};
+use tandem_tests::gateway::{Gateway, Output, Plan};
 
 const CALLER: &str = "192.0.2.9";
 const CALLEE: &str = "198.51.100.9";
@@ -55,11 +56,11 @@ fn route(_: &Opening) -> Result<Route, signal::End> {
             link: "carrier".into(),
             hops: 69,
         },
-        caller: Profile::Plain,
-        callee: Profile::Plain,
-        policy: Policy::default(),
+        profile: Profile::Plain,
+        ipv6: false,
         ring_ms: 60_000,
         unheard: Reason::Timeout,
+        settings: Settings::default(),
     })
 }
 
@@ -72,7 +73,9 @@ impl World {
             presume_ringing: None,
         };
         let nobody = xmpp::edge::Edge::new(config, Secret::new(b"cluster"));
-        let gateway = Gateway::new(NOW, edge("one"), nobody, Box::new(route));
+        let plan =
+            Plan { route: Box::new(route), profile: Box::new(|_| Profile::Plain), policy: Policy::default() };
+        let gateway = Gateway::new(NOW, edge("one"), nobody, plan);
         World { gateway, wire: vec![], relay: vec![] }
     }
 

@@ -8,7 +8,8 @@
     reason = "a test says what is wrong by failing"
 )]
 
-use minicbor::{Decode, Encode};
+use minicbor::decode::Error;
+use minicbor::{Decode, Decoder, Encode};
 use session::Outbox;
 use session::call::{Call, Effect};
 use session::user::{self, Forward, Settings, User};
@@ -174,9 +175,9 @@ impl Stored for LaterCall {
     const VERSION: u16 = Call::VERSION + 1;
     const OLDEST: u16 = Call::OLDEST;
 
-    fn upgrade(self, version: u16) -> LaterCall {
+    fn upgrade(self, version: u16, _: &mut Decoder<'_>) -> Result<LaterCall, Error> {
         let legs_opened = if version < Self::VERSION { self.legs.len() as u32 } else { self.legs_opened };
-        LaterCall { legs_opened, ..self }
+        Ok(LaterCall { legs_opened, ..self })
     }
 }
 

@@ -2,12 +2,13 @@
 //!
 //! - nothing is said that does not fit the hearer's state: an answer answers an offer, no offer meets an open one (RFC 3264 §4);
 //! - nothing new is said to a leg that is over;
-//! - no leg is left alone, and the call ends exactly when everybody has gone;
+//! - no leg is left alone: it has a peer, or waits for one; the call ends exactly when everybody has gone;
+//! - a bridge that changes is told to the relay, and no leg that has gone keeps its ends there;
 //! - every relay session that the call had is released exactly once, one that died with its relay never;
 //! - somebody looks after every record.
 
 use session::Machine;
-use session::call::{AddressNotice, Call, Effect, Leg, Phase, Signaling};
+use session::call::{AddressNotice, Call, Effect, Event, Leg, Phase, Signaling};
 use signal::{EffectId, LegId, Signal};
 use std::collections::{BTreeMap, BTreeSet};
 use tandem_tests::orchestrator::Decision;
@@ -24,22 +25,46 @@ pub struct Checks {
     pub dead: BTreeSet<u64>,
     /// Sessions allocated for the call after its first.
     pub moves: u64,
+    /// Decisions that changed the bridge.
+    pub bridges: u64,
 }
 
 impl Checks {
     /// Checks one decision.
     pub fn decision(&mut self, decision: &Decision) {
+        let mut refused = BTreeSet::new();
         for effect in &decision.effects {
             match (effect, &decision.before) {
-                (Effect::Say { leg, signal, .. }, Some(before)) => fits(before, *leg, signal),
+                (Effect::Say { leg, signal: Signal::Update(_), .. }, Some(_)) if refused.contains(leg) => {}
+                (Effect::Say { leg, signal, .. }, Some(before)) => {
+                    fits(before, *leg, signal);
+                    if matches!(signal, Signal::Refused(_)) {
+                        refused.insert(*leg);
+                    }
+                }
                 (Effect::Release(session), _) => self.release(session.started_ms),
                 _ => {}
             }
         }
+        self.bridge(decision);
+        ends(decision);
         for leg in decision.after.legs.iter().filter(|leg| leg.phase == Phase::Over) {
             self.over_at.entry(leg.id).or_insert(decision.version);
         }
         call(&decision.after);
+    }
+
+    /// Checks that the relay is told of a bridge that changed, once both legs have ends there.
+    fn bridge(&mut self, decision: &Decision) {
+        let Decision { before: Some(before), after, effects, .. } = decision else { return };
+        let ready = |call: &Call| {
+            let ids = [call.bridge.0, call.bridge.1];
+            ids.iter().all(|id| call.leg(*id).is_some_and(|leg| !leg.ends.is_empty())).then_some(call.bridge)
+        };
+        let changed = after.ended.is_none() && ready(before) != ready(after) && ready(after).is_some();
+        self.bridges += u64::from(changed);
+        let (one, other) = after.bridge;
+        assert!(!changed || effects.contains(&Effect::Bridge { one, other }), "no relay hears of a bridge");
     }
 
     /// Checks an order to release a session.
@@ -71,30 +96,48 @@ impl Checks {
 fn fits(before: &Call, leg: LegId, signal: &Signal) {
     let leg = &before.legs[usize::from(leg.0)];
     let fits = match signal {
-        Signal::Offer(_) => false,
+        Signal::Offer(_) => leg.phase == Phase::Allocating,
         Signal::Ringing => leg.inbound && leg.phase == Phase::Calling,
         Signal::Answer(_) => {
             leg.inbound && leg.phase.is_early() && leg.signaling == Signaling::HaveRemoteOffer
         }
         Signal::Update(_) => leg.phase == Phase::Active && leg.signaling == Signaling::Stable,
-        _ => !leg.phase.is_over(),
+        _ => !leg.phase.is_over() && !leg.phase.is_unopened(),
     };
     let (what, id, phase, offer) = (signal.name(), leg.id.0, leg.phase, leg.signaling);
     assert!(fits, "{what} does not fit leg {id} ({phase:?}, offer {offer:?})");
+}
+
+/// Checks that a leg that has gone gives its ends back.
+fn ends(decision: &Decision) {
+    let Decision { before: Some(before), after, effects, .. } = decision else { return };
+    for leg in after.legs.iter().filter(|leg| leg.phase.is_over() && after.ended.is_none()) {
+        let had = before.leg(leg.id).is_some_and(|leg| !leg.ends.is_empty());
+        let given = matches!(&decision.event, Event::Allocated(id, relay, Ok(_))
+            if *id == leg.id && after.relay.as_ref() == Some(relay));
+        assert!(leg.ends.is_empty(), "leg {} has gone, and has ends", leg.id.0);
+        let released = effects.contains(&Effect::ReleaseLeg(leg.id));
+        assert!(released || !had && !given, "leg {} has gone, and its ends are left", leg.id.0);
+    }
 }
 
 fn call(call: &Call) {
     let over: Vec<bool> = call.legs.iter().map(|leg| leg.phase.is_over()).collect();
     let all_gone = over.iter().all(|over| *over);
     assert_eq!(all_gone, call.ended.is_some(), "ended exactly when everybody has gone: {over:?}");
-    assert!(over.iter().all(|o| *o == over[0]), "a leg is left alone: {over:?}");
+    let there = |id: LegId| call.leg(id).is_some_and(|leg| !leg.phase.is_over());
+    for leg in call.legs.iter().filter(|leg| !leg.phase.is_over()) {
+        let peer = call.peer(leg.id).filter(|peer| there(*peer));
+        let other = peer.or(call.target_for(leg.id)).or(leg.partner).filter(|other| there(*other));
+        assert!(other.is_some(), "leg {} is left alone: {over:?}", leg.id.0);
+    }
     assert_eq!(call.relay.is_none(), call.ended.is_some(), "the relay lives as long as the call");
     assert!(call.deadline().is_some(), "nobody would look after this call");
 }
 
 /// Checks a call in which nothing has happened for long: nobody waits for anything, everybody knows where the media is.
 pub fn at_rest(call: &Call) {
-    let some = |so: fn(&Leg) -> bool| call.legs.iter().any(so);
+    let some = |so: fn(&Leg) -> bool| call.legs.iter().filter(|leg| !leg.phase.is_over()).any(so);
     assert!(!some(|leg| leg.signaling == Signaling::RestartPending), "a restart was not answered");
     if call.is_established() {
         let lost =

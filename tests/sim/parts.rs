@@ -2,7 +2,7 @@
 
 use crate::random::Random;
 use media::{LocalEnd, Policy, Profile};
-use session::call::{Allocation, Call, Placement, RelaySession, Route};
+use session::call::{Allocation, CALLEE, CALLER, Call, Placement, RelaySession, Route};
 use session::user::Settings;
 use signal::media::{Codec, Direction, Fingerprint, Ice, Kind};
 use signal::{EventId, Heard, LegId, LegRef, Media, Opening, Party, Reason, RecordId, Signal, Time};
@@ -37,20 +37,25 @@ pub fn placement(random: &mut Random) -> Placement {
         opening: Some(opening(here.clone(), there.clone())),
     };
     let music = able.then(|| "hold.wav".into());
-    let route = Route {
-        opening: opening(here, there),
-        caller: profile(sip_calls),
-        callee: profile(!sip_calls),
-        policy: Policy { transcode: able, music, ..Policy::default() },
-        ring_ms: 60_000,
-        unheard: Reason::Offline,
-    };
     let allocation = Allocation {
         session: RelaySession::default(),
-        ends: vec![vec![end(1)], vec![end(2)]],
+        ends: vec![(CALLER, vec![end(1)]), (CALLEE, vec![end(3)])],
         transcodes: able,
     };
-    Placement { heard, route, allocation, settings: Settings::default(), trace: String::new() }
+    Placement {
+        heard,
+        caller: profile(sip_calls),
+        route: route(opening(here, there), profile(!sip_calls)),
+        policy: Policy { transcode: able, music, ..Policy::default() },
+        allocation,
+        trace: String::new(),
+    }
+}
+
+/// The route to a callee.
+pub fn route(opening: Opening, profile: Profile) -> Route {
+    let settings = Settings::default();
+    Route { opening, profile, ipv6: false, ring_ms: 60_000, unheard: Reason::Offline, settings }
 }
 
 /// A party's description of itself.

@@ -1,14 +1,16 @@
 //! One walk: two orchestrators over one store, an edge and a peer for each leg, and everything that can go wrong between them.
 
 use crate::check::{Checks, at_rest};
-use crate::parts::{CALL, START, described_media, end, placement};
+use crate::parts::{CALL, START, described_media, end, placement, route};
 use crate::random::Random;
 use crate::side::Side;
+use media::{LocalEnd, Profile};
 use session::call::{
-    Allocation, Connect, Effect, Event, MediaEvent, Placement, RelayChange, RelaySession, Renewal,
+    Allocation, Connect, Effect, Event, MediaEvent, Phase, Placement, RelayChange, RelaySession, Renewal,
 };
 use signal::media::Ice;
 use signal::{EffectId, EventId, Heard, LegId, LegRef, Reason, Signal, Verdict};
+use std::collections::BTreeMap;
 use tandem_tests::orchestrator::Orchestrator;
 
 /// The world of a walk.
@@ -18,6 +20,8 @@ pub struct Walk {
     store: store::Store,
     orchestrators: [Orchestrator; 2],
     sides: Vec<Side>,
+    /// First port of each relay session, by its number.
+    ports: BTreeMap<u64, u16>,
     /// Events on their way to an orchestrator; the network may reorder and double them.
     up: Vec<Event>,
     /// Orders that an edge gets so late that nobody waits for its reply.
@@ -45,6 +49,7 @@ impl Walk {
             store,
             orchestrators,
             sides: vec![caller, Side::default()],
+            ports: BTreeMap::new(),
             up: vec![],
             late: vec![],
             checks,
@@ -63,6 +68,10 @@ impl Walk {
             4..=5 => self.speak(),
             6..=8 => self.hear(),
             _ if self.random.chance(12) => self.leave_relay(),
+            _ if self.random.chance(20) => {
+                let leg = LegId(self.random.index(self.sides.len()) as u8);
+                self.decide(&Event::Transfer(leg, "target".into()));
+            }
             _ if self.random.chance(30) => {
                 // Its batch is lost with it; the record's deadline brings the outbox to another.
                 let at = self.random.index(self.orchestrators.len());
@@ -124,8 +133,11 @@ impl Walk {
             let number = self.checks.moves;
             let session = RelaySession { started_ms: number, ..RelaySession::default() };
             // Started anew it has its old ports, perhaps, and nobody has to hear of it.
-            let port = if alive || self.random.chance(70) { 10 * number as u16 + 10 } else { 1 };
-            let ends = vec![vec![end(port)], vec![end(port + 1)]];
+            let anew = !alive && !self.random.chance(70);
+            self.ports.insert(number, if anew { 1 } else { 100 * number as u16 });
+            let Some(call) = self.orchestrators[0].call(CALL).unwrap() else { return };
+            let held = call.legs.iter().filter(|leg| leg.phase != Phase::Over && !leg.ends.is_empty());
+            let ends: Vec<_> = held.map(|leg| (leg.id, self.ends(&session, leg.id))).collect();
             let allocation = Allocation { session: session.clone(), ends, transcodes: false };
             self.decide(&Event::RelayChanged(RelayChange { from: from.clone(), alive, allocation }));
             if relay(self) != Some(session) {
@@ -137,8 +149,25 @@ impl Walk {
             }
         }
         if self.random.chance(50) {
-            self.up.push(Event::Media(LegId(self.random.below(2) as u8), MediaEvent::Connected));
+            let leg = LegId(self.random.index(self.sides.len()) as u8);
+            self.up.push(Event::Media(leg, MediaEvent::Connected));
         }
+    }
+
+    /// The ends that a relay gives to a leg.
+    fn ends(&self, session: &RelaySession, leg: LegId) -> Vec<LocalEnd> {
+        let first = self.ports.get(&session.started_ms).copied().unwrap_or(1);
+        vec![end(first + 2 * u16::from(leg.0))]
+    }
+
+    /// The relay gives ends to a further leg, or has no room.
+    fn allocate(&mut self, leg: LegId, relay: Option<RelaySession>) -> Vec<Event> {
+        let Some(relay) = relay else { return vec![] };
+        if self.random.chance(10) {
+            return vec![Event::Allocated(leg, relay, Err(Reason::Connectivity))];
+        }
+        let ends = self.ends(&relay, leg);
+        vec![Event::Allocated(leg, relay, Ok(ends))]
     }
 
     /// One effect is performed, of those that lanes allow: it may get lost, or its reply.
@@ -178,12 +207,22 @@ impl Walk {
                 self.checks.released.insert(session.started_ms);
                 vec![]
             }
+            Effect::Route { leg, .. } if self.random.chance(10) => {
+                vec![Event::Routed(leg, Err(Reason::NotFound.into()))]
+            }
+            Effect::Route { leg, opening } => {
+                let profile = [Profile::Plain, Profile::Webrtc][self.random.index(2)];
+                vec![Event::Routed(leg, Ok(route(opening, profile)))]
+            }
+            Effect::Allocate { leg, .. } => self.allocate(leg, order.record.machine.relay.clone()),
             Effect::Restart { leg, ends } => self.restart(leg, &ends, order.record.machine.relay.clone()),
             Effect::Connect(_)
             | Effect::Candidates { .. }
             | Effect::Play { .. }
             | Effect::Record(_)
             | Effect::Leave(_)
+            | Effect::Bridge { .. }
+            | Effect::ReleaseLeg(_)
             | Effect::Probe => vec![],
         };
         let orchestrator = &mut self.orchestrators[at];
@@ -205,6 +244,9 @@ impl Walk {
 
     fn say(&mut self, id: EffectId, leg: LegId, signal: &Signal) -> Event {
         self.checks.said(id, leg, signal);
+        if self.sides.len() <= usize::from(leg.0) {
+            self.sides.resize_with(usize::from(leg.0) + 1, Side::default);
+        }
         let fails = self.random.chance(1);
         Event::Said(leg, self.sides[usize::from(leg.0)].say(id, leg, signal, fails))
     }
@@ -301,6 +343,11 @@ impl Walk {
             verdict => panic!("{verdict:?}"),
         }
         self.check();
+    }
+
+    /// Returns how often the bridge of the call has changed.
+    pub fn bridges(&self) -> u64 {
+        self.checks.bridges
     }
 
     fn rest(&mut self) {

@@ -6,14 +6,24 @@
 use crate::orchestrator::{Decision, Orchestrator};
 use crate::{Fault, fault, relays};
 use bytes::Bytes;
+use media::{Policy, Profile};
 use minidom::Element;
-use session::call::{Effect, Event, Placement, RelayChange, Route};
-use session::user::Settings;
+use session::call::{Effect, Event, Phase, Placement, RelayChange, Route};
 use signal::{Ask, EffectId, End, Heard, LegId, Opening, Protocol, RecordId, Said, Time, Verdict};
 use store::Store;
 
-/// Routing of calls, by the parties of their first leg.
-pub type Plan = Box<dyn Fn(&Opening) -> Result<Route, End>>;
+/// Route to a callee, by the parties in the caller's words.
+pub type RouteOf = Box<dyn Fn(&Opening) -> Result<Route, End>>;
+
+/// Routing of calls.
+pub struct Plan {
+    /// Routes.
+    pub route: RouteOf,
+    /// Media profile of a party.
+    pub profile: Box<dyn Fn(Protocol) -> Profile>,
+    /// Media that is served.
+    pub policy: Policy,
+}
 
 /// The gateway.
 pub struct Gateway {
@@ -145,7 +155,10 @@ impl Gateway {
         self.relay += 1;
         for id in self.orchestrator.calls()? {
             let Some(from) = self.orchestrator.call(id)?.and_then(|call| call.relay) else { continue };
-            let allocation = relays::allocation(self.relay, self.transcodes);
+            let Some(call) = self.orchestrator.call(id)? else { continue };
+            let held = call.legs.iter().filter(|leg| leg.phase != Phase::Over && !leg.ends.is_empty());
+            let held: Vec<LegId> = held.map(|leg| leg.id).collect();
+            let allocation = relays::allocation_for(self.relay, &held, self.transcodes);
             self.orchestrator.decide(
                 id,
                 &Event::RelayChanged(RelayChange { from, alive, allocation }),
@@ -164,10 +177,11 @@ impl Gateway {
         let gather = |heard: Heard| {
             let opening = heard.opening.as_ref().ok_or(signal::Reason::BadRequest)?;
             Ok(Placement {
-                route: plan(opening)?,
+                caller: (plan.profile)(opening.from.protocol),
+                route: (plan.route)(opening)?,
+                policy: plan.policy.clone(),
                 heard,
                 allocation,
-                settings: Settings::default(),
                 trace: String::new(),
             })
         };
@@ -193,9 +207,7 @@ impl Gateway {
                 let (Some(say), Some(party)) = (order.say(), call.leg(*leg)) else {
                     return fault(format!("there is no leg {}", leg.0));
                 };
-                let opening = &party.opening;
-                let protocol = if party.inbound { opening.from.protocol } else { opening.to.protocol };
-                match protocol {
+                match party.protocol() {
                     Protocol::Sip => self.sip.say(say, self.now),
                     Protocol::Xmpp => self.xmpp.say(say, self.now),
                 }
@@ -206,7 +218,21 @@ impl Gateway {
                 let renewal = relays::renewal(call, *leg, ends);
                 renewal.map(|renewal| Event::Renewed(*leg, renewal)).into_iter().collect()
             }
-            _ => vec![],
+            Effect::Route { leg, opening } => vec![Event::Routed(*leg, (self.plan.route)(opening))],
+            Effect::Allocate { leg, .. } => {
+                let session = call.relay.clone().into_iter();
+                let ends = relays::ends(self.relay, *leg);
+                session.map(|session| Event::Allocated(*leg, session, Ok(ends.clone()))).collect()
+            }
+            Effect::Connect(_)
+            | Effect::Candidates { .. }
+            | Effect::Play { .. }
+            | Effect::Leave(_)
+            | Effect::Release(_)
+            | Effect::Record(_)
+            | Effect::Probe
+            | Effect::Bridge { .. }
+            | Effect::ReleaseLeg(_) => vec![],
         };
         self.orchestrator.performed(id, events, self.now)
     }

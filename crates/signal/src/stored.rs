@@ -5,7 +5,8 @@
 //! does not know a field refuses the value instead of dropping the field. Layout: a CBOR sequence (RFC 8742) of the version and the
 //! value, whose structures are arrays. [Decision 60](../../../docs/decisions/0060-stored-forms.md) has the reasons.
 
-use minicbor::{Decode, Encode, Encoder};
+use minicbor::decode::Error;
+use minicbor::{Decode, Decoder, Encode, Encoder};
 
 /// Value with a stored form.
 pub trait Stored: Encode<()> + for<'b> Decode<'b, ()> {
@@ -16,11 +17,14 @@ pub trait Stored: Encode<()> + for<'b> Decode<'b, ()> {
     /// Oldest version that is read.
     const OLDEST: u16;
 
-    /// Upgrades a value read from octets of `version`, where the defaults of [`Decode`] do not suffice.
-    #[must_use]
-    fn upgrade(self, version: u16) -> Self {
-        let _ = version;
-        self
+    /// Upgrades a value read from `octets` of `version`, where the defaults of [`Decode`] do not suffice. Fields that the value
+    /// has no more are read from the octets again, by a structure that has those alone.
+    ///
+    /// # Errors
+    /// The octets have no such fields.
+    fn upgrade(self, version: u16, octets: &mut Decoder<'_>) -> Result<Self, Error> {
+        let _ = (version, octets);
+        Ok(self)
     }
 }
 
@@ -72,8 +76,8 @@ pub fn encode<T: Stored>(value: &T) -> Vec<u8> {
 /// [`StoredError`]
 pub fn decode<T: Stored>(octets: &[u8]) -> Result<T, StoredError> {
     let name = T::NAME;
-    let broken = |error: minicbor::decode::Error| StoredError::Broken { name, why: error.to_string() };
-    let mut decoder = minicbor::Decoder::new(octets);
+    let broken = |error: Error| StoredError::Broken { name, why: error.to_string() };
+    let mut decoder = Decoder::new(octets);
     let version = decoder.u16().map_err(broken)?;
     if version > T::VERSION {
         return Err(StoredError::Newer { name, version, known: T::VERSION });
@@ -81,7 +85,8 @@ pub fn decode<T: Stored>(octets: &[u8]) -> Result<T, StoredError> {
     if version < T::OLDEST {
         return Err(StoredError::Older { name, version, oldest: T::OLDEST });
     }
-    decoder.decode::<T>().map(|value| value.upgrade(version)).map_err(broken)
+    let mut again = decoder.clone();
+    decoder.decode::<T>().and_then(|value| value.upgrade(version, &mut again)).map_err(broken)
 }
 
 #[cfg(test)]
@@ -94,6 +99,15 @@ mod tests {
         name: String,
         #[n(1)]
         count: u32,
+        #[n(4)]
+        gone: u32,
+    }
+
+    /// The field of version 1 that version 2 has no more.
+    #[derive(Decode)]
+    struct Gone {
+        #[n(4)]
+        gone: u32,
     }
 
     impl Stored for Before {
@@ -119,15 +133,19 @@ mod tests {
         const VERSION: u16 = 2;
         const OLDEST: u16 = 1;
 
-        fn upgrade(self, version: u16) -> After {
-            if version < 2 { After { doubled: self.count * 2, ..self } } else { self }
+        fn upgrade(self, version: u16, octets: &mut Decoder<'_>) -> Result<After, Error> {
+            if version == 2 {
+                return Ok(self);
+            }
+            let Gone { gone } = octets.decode()?;
+            Ok(After { doubled: self.count * 2 + gone, ..self })
         }
     }
 
     #[test]
     fn an_older_version_is_read_and_upgraded() {
-        let octets = encode(&Before { name: "a".into(), count: 7 });
-        let after = After { name: "a".into(), count: 7, also: None, doubled: 14 };
+        let octets = encode(&Before { name: "a".into(), count: 7, gone: 100 });
+        let after = After { name: "a".into(), count: 7, also: None, doubled: 114 };
         assert_eq!(decode::<After>(&octets), Ok(after));
     }
 

@@ -14,7 +14,8 @@ use bus::directory::{Directory, ask_to_drain};
 use runtime::config::TrunkConfig;
 use serde::Deserialize;
 use serde_json::json;
-use signal::RecordId;
+use session::user::MAX_ADDRESS;
+use signal::{LegId, Reason, RecordId};
 use std::sync::Arc;
 
 /// Calls shown at once.
@@ -35,11 +36,12 @@ pub struct AdminState {
     pub trunks: Arc<Vec<TrunkConfig>>,
 }
 
-/// `GET /calls`, `GET` and `DELETE /calls/ID`, `GET /trunks`, `GET`, `PUT` and `DELETE /users/JID`, `GET /instances`, `POST /instances/NAME/drain`.
+/// `GET /calls`, `GET` and `DELETE /calls/ID`, `POST /calls/ID/transfer`, `GET /trunks`, `GET`, `PUT` and `DELETE /users/JID`, `GET /instances`, `POST /instances/NAME/drain`.
 pub fn routes(state: AdminState) -> Router {
     Router::new()
         .route("/calls", get(list))
         .route("/calls/{id}", get(show).delete(hang_up))
+        .route("/calls/{id}/transfer", post(transfer))
         .route("/users/{jid}", get(users::show).put(users::set).delete(users::clear))
         .route("/trunks", get(trunks))
         .route("/instances", get(instances))
@@ -72,6 +74,38 @@ async fn hang_up(State(state): State<AdminState>, Path(id): Path<String>) -> Res
     match RecordId::parse(&id) {
         Some(id) if state.calls.hang_up(id).await => Json(json!({ "ended": true })).into_response(),
         _ => unknown("no such call: see `tandem calls`"),
+    }
+}
+
+/// Transfer that an operator wants.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Transfer {
+    /// Leg that gets another peer.
+    leg: u8,
+    /// Address of the peer, in the words of the leg's protocol: `sip:2702@gw.example`, `2042@sip.example.net`.
+    to: String,
+}
+
+async fn transfer(
+    State(state): State<AdminState>,
+    Path(id): Path<String>,
+    Json(Transfer { leg, to }): Json<Transfer>,
+) -> Response {
+    let Some(id) = RecordId::parse(&id) else { return unknown("not a call id: see `tandem calls`") };
+    if to.is_empty() || to.len() > MAX_ADDRESS || to.chars().any(|c| c.is_control() || c.is_whitespace()) {
+        let error = format!("to: {to:?} is no address: give 1 to {MAX_ADDRESS} octets without blanks");
+        return (StatusCode::BAD_REQUEST, Json(json!({ "error": error }))).into_response();
+    }
+    match state.calls.transfer(id, LegId(leg), &to).await {
+        Ok(Some(Ok(()))) => Json(json!({ "calling": to })).into_response(),
+        Ok(Some(Err(Reason::NotFound))) => unknown("leg: nobody talks there: see `tandem calls ID`"),
+        Ok(Some(Err(_))) => {
+            let error = "the leg has an offer open, or is being transferred: try again in a moment";
+            (StatusCode::CONFLICT, Json(json!({ "error": error }))).into_response()
+        }
+        Ok(None) => unknown("no such call: see `tandem calls`"),
+        Err(error) => unavailable(&error),
     }
 }
 

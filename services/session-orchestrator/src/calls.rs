@@ -25,7 +25,7 @@ pub struct Calls(Arc<Inner>);
 
 struct Inner {
     records: Records<Call, Performer>,
-    gather: Gather,
+    gather: Arc<Gather>,
     relays: Relays,
     releasing: Arc<Semaphore>,
 }
@@ -41,7 +41,7 @@ impl Calls {
     #[must_use]
     pub fn new(
         records: Records<Call, Performer>,
-        gather: Gather,
+        gather: Arc<Gather>,
         relays: Relays,
         mut lost: mpsc::Receiver<(RecordId, RelaySession)>,
     ) -> Calls {
@@ -252,6 +252,21 @@ impl Calls {
 
     async fn load(&self, id: RecordId) -> Result<Option<Call>> {
         Ok(self.0.records.runner().load::<Call>(id).await?.map(|loaded| loaded.machine))
+    }
+
+    /// An operator gives a leg another peer, whose address is in the words of the leg's protocol. `None`: there is no such call.
+    ///
+    /// # Errors
+    /// The event could not be committed.
+    pub async fn transfer(&self, call: RecordId, leg: LegId, to: &str) -> Result<Option<Result<(), Reason>>> {
+        let step = |loaded: &Loaded<Call>| match loaded.machine.check_transfer(leg) {
+            Ok(()) => {
+                let events = vec![Event::Transfer(leg, to.to_owned())];
+                Step::Decide { events, done: vec![], answer: Ok(()) }
+            }
+            Err(reason) => Step::Leave(Err(reason)),
+        };
+        self.0.records.step(call, step).await
     }
 
     /// An operator ends a call. False: there is none, or it could not be committed.

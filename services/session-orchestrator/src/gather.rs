@@ -1,21 +1,18 @@
 //! Gathers before the decision all that placing a call needs: where it goes, and a relay session.
 
-use crate::relays::{AllocationRequest, Relays};
+use crate::relays::{AllocationRequest, LegRequest, Relays};
 use crate::users::{Users, bare_jid};
 use address::{Alias, Component, Plan, Trunk};
 use anyhow::Result;
-use media::{LocalEnd, Policy, Profile};
+use media::{Policy, Profile};
 use runtime::Config;
 use runtime::config::{NextHop, Srtp};
-use session::call::{Placement, RelaySession, Route};
+use session::call::{CALLEE, CALLER, MAX_CONTENTS, Placement, RelaySession, Route};
 use session::user::Settings;
-use signal::{End, Heard, Party, Protocol, Reason, Signal};
+use signal::{End, Heard, Opening, Party, Protocol, Reason, Signal};
 use std::collections::{HashMap, HashSet};
 use std::net::Ipv6Addr;
 use tracing::warn;
-
-/// Contents of an offer that get a relay end; further ones are refused.
-const MAX_CONTENTS: usize = 4;
 
 /// Knows who is reached how.
 pub struct Gather {
@@ -73,22 +70,32 @@ impl Gather {
         maybe_allocated: &mut Vec<RelaySession>,
     ) -> Result<Placement, End> {
         let Some(opening) = &heard.opening else { return Err(Reason::BadRequest.into()) };
-        let route = self.route(opening)?;
+        let mut route = self.lead(opening)?;
         let contents = match heard.signals.first() {
             Some(Signal::Offer(media)) => media.contents.len().clamp(1, MAX_CONTENTS),
             _ => return Err(Reason::BadRequest.into()),
         };
-        let webrtc = [route.caller, route.callee].map(|profile| profile == Profile::Webrtc);
-        let request = AllocationRequest::of_two(contents, webrtc);
+        let caller = self.profile(opening.from.protocol, &opening.link);
+        let leg = |leg, profile| LegRequest { leg, contents, webrtc: profile == Profile::Webrtc };
+        let legs = vec![leg(CALLER, caller), leg(CALLEE, route.profile)];
+        let request = AllocationRequest { legs, bridge: vec![(CALLER, CALLEE)] };
         let (allocation, settings) = tokio::join!(
             relays.allocate(heard.leg.record, &request, &trace, maybe_allocated),
             self.settings(&route.opening.to),
         );
-        let mut allocation = allocation.map_err(End::from)?;
-        if self.ipv6.contains(&route.opening.link) {
-            allocation.ends.iter_mut().skip(1).flatten().for_each(LocalEnd::prefer_ipv6);
-        }
-        Ok(Placement { heard, route, allocation, settings, trace })
+        let allocation = allocation.map_err(End::from)?;
+        route.settings = settings;
+        Ok(Placement { heard, caller, route, policy: self.policy.clone(), allocation, trace })
+    }
+
+    /// Returns where a further leg of a call leads.
+    ///
+    /// # Errors
+    /// The reason to refuse it with.
+    pub async fn route(&self, opening: &Opening) -> Result<Route, End> {
+        let mut route = self.lead(opening)?;
+        route.settings = self.settings(&route.opening.to).await;
+        Ok(route)
     }
 
     /// Returns the settings of a callee who is an XMPP user. A call goes on without them rather than not at all.
@@ -102,12 +109,12 @@ impl Gather {
         })
     }
 
-    fn route(&self, opening: &signal::Opening) -> Result<Route, End> {
+    /// Returns the route by the plan alone, with default settings of the callee.
+    fn lead(&self, opening: &Opening) -> Result<Route, End> {
         let route = self.plan.route(opening)?;
         Ok(Route {
-            caller: self.profile(opening.from.protocol, &opening.link),
-            callee: self.profile(route.protocol, &route.opening.link),
-            policy: self.policy.clone(),
+            profile: self.profile(route.protocol, &route.opening.link),
+            ipv6: self.ipv6.contains(&route.opening.link),
             ring_ms: self.ring_ms,
             // A silent device may be away; a silent next hop should have answered (R-CALL-12).
             unheard: match route.protocol {
@@ -115,6 +122,7 @@ impl Gather {
                 Protocol::Sip => Reason::Timeout,
             },
             opening: route.opening,
+            settings: Settings::default(),
         })
     }
 

@@ -51,10 +51,11 @@ pub async fn run(config: Config, bus: Bus, store: Store, dial: Dial, drain: Drai
     let secret = signal::Secret::new(&config.secret());
     let users = records::Records::new(runner.clone(), users::Announcer(bus.clone()), now);
     let users = users::Users::new(users, secret);
-    let gather = gather::Gather::new(&config, users.clone())?;
+    let gather = Arc::new(gather::Gather::new(&config, users.clone())?);
     let instances = Arc::new(Directory::watch(&bus, "*").await.context("cannot watch the instances")?);
     let (lost, relocated) = tokio::sync::mpsc::channel(LOST);
-    let performer = perform::Performer::new(bus.clone(), relays.clone(), instances.clone(), lost, now);
+    let performer =
+        perform::Performer::new(bus.clone(), gather.clone(), relays.clone(), instances.clone(), lost, now);
     let trunks = Arc::new(config.trunk.clone());
     let records = records::Records::new(runner, performer, now);
     let calls = Calls::new(records, gather, relays.clone(), relocated);

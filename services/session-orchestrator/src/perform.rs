@@ -3,18 +3,20 @@
 //! Orders to one leg, and orders to the relay of one end, keep their order; different lanes go side by side. What cannot be performed now
 //! stays in the record and is tried again by the deadline.
 
+use crate::gather::Gather;
 use crate::records::{Perform, Performed};
-use crate::relays::{Failure, Relays};
+use crate::relays::{Failure, LegRequest, Relays};
 use crate::runner::Loaded;
 use crate::view::EndView;
 use bus::directory::Directory;
 use bus::{Bus, BusError, Message};
+use media::LocalEnd;
 use proto::v1::EndStatistics;
 use proto::wire::WireFormat;
 use session::call::{Call, Connect, Effect, Event, Fact, Lane, RelaySession, Renewal};
 use session::{Entry, StoredEffect};
 use signal::media::Ice;
-use signal::{EffectId, LegId, LegState, Protocol, RecordId, Said, Say, Signal, Time, subjects};
+use signal::{EffectId, LegId, LegState, Protocol, Reason, RecordId, Said, Say, Signal, Time, subjects};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -49,6 +51,12 @@ impl Outcome {
         }
     }
 
+    /// Notes the ends that a relay gave.
+    fn allocated(&mut self, relay: &RelaySession, ends: Vec<(LegId, Vec<LocalEnd>)>) {
+        let event = |(leg, ends)| Event::Allocated(leg, relay.clone(), Ok(ends));
+        self.events.extend(ends.into_iter().map(event));
+    }
+
     /// Notes the relay's answer to `asked`, or its unasked news.
     fn renewed(&mut self, leg: LegId, relay: &RelaySession, asked: &[Connect], ends: Vec<(u16, Ice)>) {
         let theirs = asked.iter().map(Connect::ufrag).collect();
@@ -65,6 +73,7 @@ fn ice(call: &Call, leg: LegId, content: u16) -> Option<&Ice> {
 #[derive(Clone)]
 pub struct Performer {
     bus: Bus,
+    gather: Arc<Gather>,
     relays: Relays,
     instances: Arc<Directory>,
     lost: mpsc::Sender<(RecordId, RelaySession)>,
@@ -99,17 +108,18 @@ impl Perform<Call> for Performer {
 }
 
 impl Performer {
-    /// Creates a performer over this bus, these relays and the edges of this directory. Calls whose relay has lost their session go
-    /// to `lost`.
+    /// Creates a performer over this bus, this plan, these relays and the edges of this directory. Calls whose relay has lost their
+    /// session go to `lost`.
     #[must_use]
     pub fn new(
         bus: Bus,
+        gather: Arc<Gather>,
         relays: Relays,
         instances: Arc<Directory>,
         lost: mpsc::Sender<(RecordId, RelaySession)>,
         now: fn() -> Time,
     ) -> Performer {
-        Performer { bus, relays, instances, lost, now }
+        Performer { bus, gather, relays, instances, lost, now }
     }
 
     async fn lane(&self, call: &Call, lane: Vec<Entry<Effect>>) -> Outcome {
@@ -232,6 +242,25 @@ impl Performer {
         async {
             let (session, outcome) = match (effect, &call.relay) {
                 (Effect::Record(fact), _) => return self.publish(call, entry, fact).await,
+                (Effect::Route { leg, opening }, _) => {
+                    performed.events.push(Event::Routed(*leg, self.gather.route(opening).await));
+                    return true;
+                }
+                (Effect::Allocate { leg, contents, webrtc }, Some(session)) => {
+                    let legs = [LegRequest { leg: *leg, contents: (*contents).into(), webrtc: *webrtc }];
+                    let ends = self.relays.add_legs(session, call.id, &legs, &trace).await;
+                    (session, ends.map(|ends| performed.allocated(session, ends)))
+                }
+                (Effect::Bridge { one, other }, Some(session)) => {
+                    (session, self.relays.bridge(session, call.id, &[(*one, *other)], &trace).await)
+                }
+                (Effect::ReleaseLeg(leg), Some(session)) => {
+                    let last = self.relays.release_legs(session, call.id, &[*leg], &trace).await;
+                    if let Ok(ends) = &last {
+                        self.publish_media(call, entry, ends).await;
+                    }
+                    (session, last.map(drop))
+                }
                 (Effect::Probe, Some(session)) => (session, self.relays.probe(session, call.id).await),
                 // A relay that was started anew may have the session again, and that is not this one.
                 (Effect::Release(session), _) if !self.relays.lives(session) => return true,
@@ -266,7 +295,14 @@ impl Performer {
                 // The call has ended meanwhile.
                 _ => return true,
             };
-            let needed = matches!(effect, Effect::Connect(_) | Effect::Restart { .. } | Effect::Probe);
+            let needed = matches!(
+                effect,
+                Effect::Connect(_)
+                    | Effect::Restart { .. }
+                    | Effect::Probe
+                    | Effect::Allocate { .. }
+                    | Effect::Bridge { .. }
+            );
             match outcome {
                 Ok(()) => true,
                 // The session is gone with its relay; another may go on with it.
@@ -281,6 +317,12 @@ impl Performer {
                     let gone = age >= OPEN_BY_MS && !self.relays.lives(session);
                     if gone && needed {
                         performed.lost = Some(session.clone());
+                    }
+                    if let (true, Effect::Allocate { leg, .. }) = (!gone && age >= OPEN_BY_MS, effect) {
+                        // Its target is not called.
+                        let refused = Err(Reason::Connectivity);
+                        performed.events.push(Event::Allocated(*leg, session.clone(), refused));
+                        return true;
                     }
                     let given_up = !gone && age >= GIVE_UP_MS;
                     if let (true, Effect::Restart { leg, ends }) = (given_up, effect) {
@@ -348,6 +390,7 @@ impl Performer {
 fn count(fact: &Fact) {
     match fact {
         Fact::Placed { .. } => {}
+        Fact::Transferred { .. } => metrics::counter!("tandem_calls_transferred_total").increment(1),
         Fact::Answered => metrics::counter!("tandem_calls_answered_total").increment(1),
         Fact::Ended { end, .. } => {
             metrics::counter!("tandem_calls_ended_total", "reason" => format!("{:?}", end.reason))
@@ -367,6 +410,7 @@ fn fact_json(call: &Call, id: EffectId, at: Time, fact: &Fact) -> serde_json::Va
     let more = match fact {
         Fact::Placed { from, to } => serde_json::json!({ "fact": "placed", "from": from, "to": to }),
         Fact::Answered => serde_json::json!({ "fact": "answered" }),
+        Fact::Transferred { to } => serde_json::json!({ "fact": "transferred", "to": to }),
         Fact::Ended { end, talked_ms } => serde_json::json!({
             "fact": "ended",
             "reason": format!("{:?}", end.reason),

@@ -207,9 +207,7 @@ mod tests {
             answered: None,
             ended: None,
             end: None,
-            ring_by: Time(0),
             answer_by: None,
-            unheard: Reason::Offline,
             deadline: None,
         }
     }

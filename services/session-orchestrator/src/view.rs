@@ -144,7 +144,7 @@ pub struct LegView {
     pub party: String,
     /// Trunk or component domain.
     pub link: String,
-    /// `calling`, `ringing`, `answered`, `active`, `over`.
+    /// `routing`, `allocating`, `calling`, `ringing`, `answered`, `active`, `over`.
     pub state: &'static str,
     /// Codecs in use, first the preferred: `PCMU/8000`.
     pub codecs: Vec<String>,
@@ -192,7 +192,7 @@ fn state(call: &Call) -> &'static str {
 }
 
 fn leg_view(leg: &Leg) -> LegView {
-    let party = if leg.inbound { &leg.opening.from } else { &leg.opening.to };
+    let party = leg.party();
     // The answer names what is in use: ours on the leg that called, theirs on the leg that was called.
     let media = if leg.inbound {
         leg.local_description.as_ref().or(leg.remote_description.as_ref())
@@ -212,6 +212,8 @@ fn leg_view(leg: &Leg) -> LegView {
             Phase::Answered => "answered",
             Phase::Active => "active",
             Phase::Over => "over",
+            Phase::Routing => "routing",
+            Phase::Allocating => "allocating",
         },
         codecs: codecs.map(|c| format!("{}/{}", c.name, c.clock)).collect(),
         profile: match media.into_iter().flat_map(|m| &m.contents).find(|c| !c.rejected) {

@@ -1,11 +1,12 @@
 //! Routes of calls in a flow, as the orchestrator gathers them.
 
 use crate::Fault;
-use media::{Policy, Profile};
+use media::Profile;
 use session::call::Route;
+use session::user::Settings;
 use signal::{End, Opening, Protocol, Reason};
 
-/// Returns the plan of every flow: one trunk, one component, one alias.
+/// Returns the plan of every flow: one trunk, one component, two aliases.
 ///
 /// # Errors
 /// Never; the plan is a good one.
@@ -17,35 +18,43 @@ pub fn plan() -> Result<address::Plan, Fault> {
         host: "192.0.2.9".into(),
         callers: None,
     };
-    let alias = address::Alias { number: "2700".into(), jid: "rosa@example.net".into() };
-    address::Plan::new(vec!["im.example.net".into()], vec![component], vec![trunk], &[alias])
+    let alias = |number: &str, jid: &str| address::Alias { number: number.into(), jid: jid.into() };
+    let aliases = [alias("2700", "rosa@example.net"), alias("2701", "nils@example.net")];
+    address::Plan::new(vec!["im.example.net".into()], vec![component], vec![trunk], &aliases)
         .map_err(|e| Fault(e.to_string()))
 }
 
-/// Returns the route of a call. `direct`: the callee's device is known to take no proposals;
-/// `trunk`: the media profile of phones.
+/// Returns the route to a callee. `direct`: the callee's device is known to take no proposals.
 ///
 /// # Errors
-/// The reason to refuse it with.
-pub fn route(plan: &address::Plan, opening: &Opening, direct: bool, trunk: Profile) -> Result<Route, End> {
+/// The reason to refuse the call with.
+pub fn route(
+    plan: &address::Plan,
+    opening: &Opening,
+    direct: bool,
+    profile: impl Fn(Protocol) -> Profile,
+) -> Result<Route, End> {
     let mut route = plan.route(opening)?;
     if direct && route.protocol == Protocol::Xmpp {
         route.opening.to.address.push_str("/phone");
     }
-    let profile = |protocol| match protocol {
-        Protocol::Sip => trunk,
-        Protocol::Xmpp => Profile::Webrtc,
-    };
     Ok(Route {
-        caller: profile(opening.from.protocol),
-        callee: profile(route.protocol),
-        // As far as the relay can.
-        policy: Policy { transcode: true, ..Policy::default() },
+        profile: profile(route.protocol),
+        ipv6: false,
         ring_ms: 60_000,
         unheard: match route.protocol {
             Protocol::Xmpp => Reason::Offline,
             Protocol::Sip => Reason::Timeout,
         },
         opening: route.opening,
+        settings: Settings::default(),
     })
+}
+
+/// Returns the media profile of a party; `trunk`: that of phones.
+pub fn profile(trunk: Profile) -> impl Fn(Protocol) -> Profile {
+    move |protocol| match protocol {
+        Protocol::Sip => trunk,
+        Protocol::Xmpp => Profile::Webrtc,
+    }
 }

@@ -96,6 +96,13 @@ pub fn event(event: &Event) -> Option<String> {
         Event::Media(leg, event) => format!("{} media {event:?}", leg.0).to_lowercase(),
         Event::RelayChanged(to) => format!("moved{}", if to.alive { ", the old relay lives" } else { "" }),
         Event::Renewed(leg, _) => format!("{} renewed", leg.0),
+        Event::Routed(leg, Ok(route)) => format!("{} leads to {}", leg.0, route.opening.to.address),
+        Event::Routed(leg, Err(end)) => format!("{} leads nowhere ({:?})", leg.0, end.reason).to_lowercase(),
+        Event::Allocated(leg, _, Ok(_)) => format!("{} allocated", leg.0),
+        Event::Allocated(leg, _, Err(reason)) => {
+            format!("{} not allocated ({reason:?})", leg.0).to_lowercase()
+        }
+        Event::Transfer(leg, to) => format!("transfer {} to {to}", leg.0),
         Event::Deadline => "time is up".into(),
         Event::HangUp(reason) => format!("hang up ({reason:?})").to_lowercase(),
     })
@@ -120,6 +127,17 @@ pub fn effect(effect: &Effect) -> (String, Option<String>) {
             format!("play {}", leg.0),
             Some(format!("relay: {} hears {}", leg.0, sound.as_deref().unwrap_or("no music"))),
         ),
+        Effect::Route { leg, opening } => {
+            let detail = format!("plan: {} wants {}", opening.from.address, opening.to.address);
+            (format!("route {}", leg.0), Some(detail))
+        }
+        Effect::Allocate { leg, contents, webrtc } => {
+            let form = if *webrtc { "WebRTC" } else { "any" };
+            let detail = format!("relay: {} gets {contents} end of {form} form", leg.0);
+            (format!("allocate {}", leg.0), Some(detail))
+        }
+        Effect::Bridge { one, other } => (format!("bridge {} and {}", one.0, other.0), None),
+        Effect::ReleaseLeg(leg) => (format!("release {}", leg.0), None),
         Effect::Leave(_) => ("leave".into(), None),
         Effect::Release(_) => ("release".into(), None),
         Effect::Probe => ("probe".into(), None),
@@ -127,6 +145,9 @@ pub fn effect(effect: &Effect) -> (String, Option<String>) {
             ("placed".into(), Some(format!("fact: {from} calls {to}")))
         }
         Effect::Record(Fact::Answered) => ("answered".into(), None),
+        Effect::Record(Fact::Transferred { to }) => {
+            ("transferred".into(), Some(format!("fact: transferred to {to}")))
+        }
         Effect::Record(Fact::Ended { end, .. }) => (format!("ended({:?})", end.reason).to_lowercase(), None),
     }
 }

@@ -4,11 +4,11 @@ use super::client::Client;
 use super::flow::{Flow, Kind, Step};
 use super::names::Names;
 use super::phone::Phone;
-use super::plan::{plan, route};
+use super::plan::{plan, profile, route};
 use super::show;
 use crate::gateway::{Gateway, Output};
 use crate::{Fault, fault};
-use media::Profile;
+use media::{Policy, Profile};
 use minidom::Element;
 use session::call::{Call, Effect, Event, MediaEvent};
 use signal::{LegId, Reason, Secret, Time};
@@ -123,11 +123,12 @@ impl Chain {
             Some("optional") => Profile::BestEffort,
             _ => Profile::Plain,
         };
-        Ok(Box::new(move |opening| {
-            let mut route = route(&plan, opening, direct, trunk)?;
-            route.policy.music.clone_from(&music);
-            Ok(route)
-        }))
+        Ok(crate::gateway::Plan {
+            route: Box::new(move |opening| route(&plan, opening, direct, profile(trunk))),
+            profile: Box::new(profile(trunk)),
+            // As far as the relay can.
+            policy: Policy { transcode: true, music, ..Policy::default() },
+        })
     }
 }
 
@@ -297,6 +298,10 @@ impl World {
             ["xmpp-edge", "dies"] => {
                 self.instances += 1;
                 self.gateway.xmpp = xmpp_edge(&format!("xmpp-{}", self.instances), self.gateway.now);
+            }
+            ["transfer", leg, "to", to] => {
+                let Ok(leg) = leg.parse() else { return fault(format!("{leg} is no leg")) };
+                return self.gateway.decide(&Event::Transfer(LegId(leg), (*to).to_owned()));
             }
             ["hang", "up"] => return self.gateway.decide(&Event::HangUp(Reason::Normal)),
             // Another relay takes its sessions, under the same names and keys.

@@ -1,18 +1,22 @@
 //! The default rule: what a leg says, its peer hears, in the words that fit the hearer's state.
 
 use super::effect::{Connect, Effect, Fact};
-use super::record::{Call, DESCRIBE_MS, Leg, Offerer, Phase, Signaling};
-use super::{Effects, end, relocation, restart};
-use signal::media::Kind;
+use super::feature::{self, Accepted};
+use super::leg::{Leg, Offerer, Phase, Role, Signaling};
+use super::record::{Call, DESCRIBE_MS};
+use super::{Effects, end, relocation};
+use signal::media::Trickle;
 use signal::{End, LegId, Media, Reason, Signal, Time};
 
 /// Decides on a signal of one leg.
 pub(super) fn hear(call: &mut Call, from: LegId, signal: Signal, now: Time, effects: &mut Effects) {
-    let (Some(leg), Some(peer)) = (call.leg(from), call.peer(from)) else { return };
-    if leg.phase.is_over() {
-        // A BYE that crossed ours, a late ringing: the edge has answered it, nobody else needs to know.
+    // A BYE that crossed ours, a late ringing: the edge has answered it, nobody else needs to know.
+    if call.leg(from).is_none_or(|leg| leg.phase.is_over())
+        || feature::hear(call, from, &signal, now, effects)
+    {
         return;
     }
+    let Some(peer) = call.peer(from) else { return };
     match signal {
         // A second offer of an open call is an update by another name.
         Signal::Offer(media) | Signal::Update(media) => update(call, from, peer, media, now, effects),
@@ -22,30 +26,34 @@ pub(super) fn hear(call: &mut Call, from: LegId, signal: Signal, now: Time, effe
         Signal::Answer(media) => answer(call, from, peer, media, now, effects),
         Signal::Updated(media) => updated(call, from, peer, media, now, effects),
         Signal::Refused(reason) => refused(call, from, peer, reason, now, effects),
-        Signal::Candidates(trickles) => {
-            for trickle in trickles {
-                let end = call.leg(from).and_then(|leg| {
-                    let heard = leg.remote_description.as_ref()?;
-                    let index = heard.contents.iter().position(|c| c.name == trickle.name)?;
-                    Some(call.facing(leg, heard, index))
-                });
-                let content = end.and_then(|p| u16::try_from(p).ok()).unwrap_or(0);
-                effects.push(Effect::Candidates { leg: from, content, ice: trickle.ice });
-            }
-        }
+        Signal::Candidates(trickles) => candidates(call, from, trickles, effects),
         Signal::Tone(tone) => {
             if call.leg(peer).is_some_and(|p| p.phase == Phase::Active) {
                 call.say(peer, Signal::Tone(tone), effects);
             }
         }
         Signal::Refer { .. } => call.say(from, Signal::Refused(Reason::NotImplemented), effects),
-        Signal::Redirect(_) => end::left(call, from, Reason::Gone.into(), now, effects),
-        Signal::End(end) => end::left(call, from, end, now, effects),
+        Signal::Redirect(_) => end::left(call, from, Reason::Gone.into(), effects),
+        Signal::End(end) => end::left(call, from, end, effects),
+    }
+}
+
+/// Orders the relay to check further candidates of a leg's peer.
+pub(super) fn candidates(call: &Call, from: LegId, trickles: Vec<Trickle>, effects: &mut Effects) {
+    for trickle in trickles {
+        let end = call.leg(from).and_then(|leg| {
+            let heard = leg.remote_description.as_ref()?;
+            let index = heard.contents.iter().position(|c| c.name == trickle.name)?;
+            Some(call.facing(leg, heard, index))
+        });
+        let content = end.and_then(|p| u16::try_from(p).ok()).unwrap_or(0);
+        effects.push(Effect::Candidates { leg: from, content, ice: trickle.ice });
     }
 }
 
 fn ringing(call: &mut Call, from: LegId, peer: LegId, heard: bool, effects: &mut Effects) {
-    let Some(leg) = call.leg_mut(from).filter(|leg| leg.phase == Phase::Calling && !leg.inbound) else {
+    let Some(leg) = call.leg_mut(from).filter(|leg| leg.phase == Phase::Calling && leg.role != Role::Caller)
+    else {
         return;
     };
     if heard {
@@ -74,13 +82,13 @@ fn answer(call: &mut Call, from: LegId, peer: LegId, media: Media, now: Time, ef
         return answered(call, now, effects);
     };
     if is_nothing(&media) {
-        return end::everybody(call, Reason::IncompatibleMedia.into(), now, effects);
+        return end::everybody(call, Reason::IncompatibleMedia.into(), effects);
     }
     match hearer.remote_description.clone().filter(Media::is_described) {
         Some(theirs) => {
             let Ok(agreed) = media::answer(&theirs, &media, &hearer.ends, hearer.profile, &call.policy)
             else {
-                return end::everybody(call, Reason::IncompatibleMedia.into(), now, effects);
+                return end::everybody(call, Reason::IncompatibleMedia.into(), effects);
             };
             if let Some(leg) = call.leg_mut(peer) {
                 (leg.phase, leg.signaling, leg.local_description) =
@@ -109,7 +117,7 @@ fn answer(call: &mut Call, from: LegId, peer: LegId, media: Media, now: Time, ef
 }
 
 /// Narrows an answer to what we offered this leg: a codec that was not offered is not in use (RFC 3264 §6.1).
-fn taken(leg: &Leg, media: Media) -> Media {
+pub(super) fn taken(leg: &Leg, media: Media) -> Media {
     let Some(ours) = &leg.local_description else { return media };
     let mut media = media::accept(ours, media, leg.profile);
     media::narrow(&mut media, ours);
@@ -117,7 +125,7 @@ fn taken(leg: &Leg, media: Media) -> Media {
 }
 
 /// Returns true if every content is rejected.
-fn is_nothing(media: &Media) -> bool {
+pub(super) fn is_nothing(media: &Media) -> bool {
     media.contents.iter().all(|content| content.rejected)
 }
 
@@ -131,7 +139,7 @@ fn update(call: &mut Call, from: LegId, peer: LegId, theirs: Media, now: Time, e
     let (Some(leg), Some(hearer)) = (call.leg(from), call.leg(peer)) else { return };
     let theirs = media::admit(theirs, leg.profile);
     if leg.phase == Phase::Answered {
-        return describe(call, from, peer, theirs, now, effects);
+        return describe(call, from, peer, theirs, effects);
     }
     // Transfers and changes need settled legs; an offer that meets an open one is refused (architecture §4).
     if leg.phase != Phase::Active
@@ -180,7 +188,7 @@ fn keeps(leg: &Leg, theirs: &Media) -> bool {
 }
 
 /// Carries what a peer changed into the offer to its hearer: directions and contents that go.
-fn carry(theirs: &Media, ours: &mut Media) {
+pub(super) fn carry(theirs: &Media, ours: &mut Media) {
     for (content, wish) in ours.contents.iter_mut().zip(&theirs.contents) {
         content.direction = wish.direction;
         content.rejected |= wish.rejected;
@@ -190,32 +198,28 @@ fn carry(theirs: &Media, ours: &mut Media) {
 /// Answers an update ourselves.
 fn accept(call: &mut Call, from: LegId, theirs: Media, peers: &Media, now: Time, effects: &mut Effects) {
     let Some(leg) = call.leg(from) else { return };
-    let was = leg.rollback.as_ref().or(leg.remote_description.as_ref());
-    let (holds, held) = (theirs.holds(), was.is_some_and(Media::holds));
+    let before = leg.rollback.clone().or_else(|| leg.remote_description.clone());
     let in_use = leg.agreed().map(|(_, answer)| answer);
     match media::answer_again(&theirs, peers, in_use, &leg.ends, leg.profile, &call.policy) {
         Ok(agreed) => {
-            let restarts = was.is_some_and(|was| restart::restarts(was, &theirs, &agreed));
             if let Some(leg) = call.leg_mut(from) {
                 (leg.signaling, leg.remote_description, leg.local_description) =
                     (Signaling::Stable, Some(theirs), Some(agreed.clone()));
                 (leg.offerer, leg.rollback) = (Offerer::Remote, None);
                 relocation::drop_notice(leg);
             }
-            if restarts {
-                restart::begin(call, from, effects);
-            } else {
+            let accepted = Accepted { leg: from, before };
+            let claimed = feature::answer(call, &accepted, effects);
+            if !claimed {
                 connect(call, from, effects);
             }
-            if holds != held {
-                music(call, from, holds, effects);
-            }
-            if !restarts {
+            feature::accepted(call, &accepted, effects);
+            if !claimed {
                 call.say(from, Signal::Updated(agreed), effects);
             }
         }
         Err(_) if call.leg(from).is_some_and(|l| l.phase == Phase::Answered) => {
-            end::everybody(call, End::from(Reason::IncompatibleMedia), now, effects)
+            end::everybody(call, End::from(Reason::IncompatibleMedia), effects)
         }
         Err(_) => {
             if let Some(leg) = call.leg_mut(from) {
@@ -228,18 +232,8 @@ fn accept(call: &mut Call, from: LegId, theirs: Media, peers: &Media, now: Time,
     }
 }
 
-/// Starts music for the peer of a leg that holds, or stops it.
-pub(super) fn music(call: &Call, from: LegId, holds: bool, effects: &mut Effects) {
-    let (Some(music), Some(leg)) = (&call.policy.music, call.peer(from)) else { return };
-    let contents =
-        call.leg(from).and_then(|leg| leg.remote_description.as_ref()).map(|media| media.contents.iter());
-    let audio = contents.and_then(|mut contents| contents.position(|c| c.kind == Kind::Audio && !c.rejected));
-    let Some(content) = audio.and_then(|end| u16::try_from(end).ok()) else { return };
-    effects.push(Effect::Play { leg, content, sound: holds.then(|| music.clone()) });
-}
-
 /// Answers the first description of a leg that is already answered: the session-initiate that follows our proceed.
-fn describe(call: &mut Call, from: LegId, peer: LegId, theirs: Media, now: Time, effects: &mut Effects) {
+fn describe(call: &mut Call, from: LegId, peer: LegId, theirs: Media, effects: &mut Effects) {
     let Some(peers) = call.leg(peer).and_then(|leg| leg.remote_description.clone()) else { return };
     let Some(leg) = call.leg(from) else { return };
     match media::answer(&theirs, &peers, &leg.ends, leg.profile, &call.policy) {
@@ -253,7 +247,7 @@ fn describe(call: &mut Call, from: LegId, peer: LegId, theirs: Media, now: Time,
             connect(call, from, effects);
             call.say(from, Signal::Updated(agreed), effects);
         }
-        Err(_) => end::everybody(call, Reason::IncompatibleMedia.into(), now, effects),
+        Err(_) => end::everybody(call, Reason::IncompatibleMedia.into(), effects),
     }
 }
 

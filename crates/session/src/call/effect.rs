@@ -74,6 +74,42 @@ pub enum Effect {
         #[n(1)]
         ends: Vec<Connect>,
     },
+    /// Find out where the target of a further leg leads now ([`super::Event::Routed`]).
+    #[n(9)]
+    Route {
+        /// The leg.
+        #[n(0)]
+        leg: LegId,
+        /// Parties in the words of the leg that wants the target.
+        #[n(1)]
+        opening: Opening,
+    },
+    /// Ask the relay for the ends of a further leg ([`super::Event::Allocated`]).
+    #[n(10)]
+    Allocate {
+        /// The leg.
+        #[n(0)]
+        leg: LegId,
+        /// Number of its contents.
+        #[n(1)]
+        contents: u8,
+        /// True if it is WebRTC for certain, and needs no ports of its own.
+        #[n(2)]
+        webrtc: bool,
+    },
+    /// Tell the relay the two legs that hear each other; no other leg hears anybody.
+    #[n(11)]
+    Bridge {
+        /// The one.
+        #[n(0)]
+        one: LegId,
+        /// The other.
+        #[n(1)]
+        other: LegId,
+    },
+    /// Give the ends of a leg back while the call goes on.
+    #[n(12)]
+    ReleaseLeg(#[n(0)] LegId),
 }
 
 impl Effect {
@@ -90,6 +126,10 @@ impl Effect {
             Effect::Record(_) => "record",
             Effect::Probe => "probe",
             Effect::Restart { .. } => "restart",
+            Effect::Route { .. } => "route",
+            Effect::Allocate { .. } => "allocate",
+            Effect::Bridge { .. } => "bridge",
+            Effect::ReleaseLeg(_) => "release leg",
         }
     }
 }
@@ -153,5 +193,12 @@ pub enum Fact {
         /// Milliseconds from answer to end; `None` = never answered.
         #[n(1)]
         talked_ms: Option<u64>,
+    },
+    /// A target has taken the place of a leg.
+    #[n(3)]
+    Transferred {
+        /// The target, in its own protocol's address form.
+        #[n(0)]
+        to: String,
     },
 }

@@ -1,10 +1,11 @@
 #[cfg(doc)]
 use super::effect::Connect;
+use super::leg::Ring;
 use crate::user::Settings;
 use media::{LocalEnd, Policy, Profile};
 use minicbor::{Decode, Encode};
 use signal::media::Ice;
-use signal::{Heard, LegId, Opening, Reason, Said};
+use signal::{End, Heard, LegId, Opening, Reason, Said, Time};
 
 /// Event of a call.
 #[derive(Clone, Debug, PartialEq)]
@@ -21,6 +22,12 @@ pub enum Event {
     RelayChanged(RelayChange),
     /// A relay told new ICE credentials of these ends: their peer has restarted.
     Renewed(LegId, Renewal),
+    /// The target of a further leg leads there, or nowhere.
+    Routed(LegId, Result<Route, End>),
+    /// The relay has given ends to a further leg, by content, or has refused them.
+    Allocated(LegId, RelaySession, Result<Vec<LocalEnd>, Reason>),
+    /// An operator gives this leg another peer, named in the leg's own protocol.
+    Transfer(LegId, String),
     /// The record's deadline has passed.
     Deadline,
     /// An operator or a drain ends the call.
@@ -50,41 +57,50 @@ pub enum MediaEvent {
 pub struct Placement {
     /// The event that opened the call: its first signal is an `Offer`.
     pub heard: Heard,
-    /// Route of the call.
+    /// Media profile spoken with the caller.
+    pub caller: Profile,
+    /// Route to the callee.
     pub route: Route,
+    /// Media that is served.
+    pub policy: Policy,
     /// The relay session allocated for it.
     pub allocation: Allocation,
-    /// Settings of the callee, for the phone services; the default ones of a callee who is no XMPP user.
-    pub settings: Settings,
     /// W3C traceparent of the call.
     pub trace: String,
 }
 
-/// Route of a call and its rules.
-#[derive(Clone, Debug)]
+/// Route to a party that is called.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Route {
-    /// The callee's leg, in the callee's protocol.
+    /// The party's leg, in the party's protocol.
     pub opening: Opening,
-    /// Media profile spoken with the caller.
-    pub caller: Profile,
-    /// Media profile spoken with the callee.
-    pub callee: Profile,
-    /// Media that is served.
-    pub policy: Policy,
+    /// Media profile spoken with the party.
+    pub profile: Profile,
+    /// True if the party is reached by IPv6.
+    pub ipv6: bool,
     /// Longest ringing, ms.
     pub ring_ms: u64,
-    /// The reason when the deadline passes and nothing was heard from the callee: `Offline` for a device that may be
-    /// away (480, cause 20), `Timeout` for a next hop that should have answered.
+    /// The reason when the ringing ends and nothing was heard from the party: `Offline` for a device that may be away
+    /// (480, cause 20), `Timeout` for a next hop that should have answered.
     pub unheard: Reason,
+    /// Settings of the party, for the phone services; the default ones of a party who is no XMPP user.
+    pub settings: Settings,
 }
 
-/// Answer of a relay to `Allocate`.
+impl Route {
+    /// Returns the limit of the wait for an answer that is asked for now.
+    pub(super) fn ring(&self, now: Time) -> Ring {
+        Ring { until: now + self.ring_ms, unheard: self.unheard }
+    }
+}
+
+/// Answer of a relay to the request for a session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Allocation {
     /// Session at the relay.
     pub session: RelaySession,
-    /// Local ends by leg: `ends[leg][content]`.
-    pub ends: Vec<Vec<LocalEnd>>,
+    /// Local ends by leg and content.
+    pub ends: Vec<(LegId, Vec<LocalEnd>)>,
     /// True if the relay has room to transcode.
     pub transcodes: bool,
 }

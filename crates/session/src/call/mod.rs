@@ -1,35 +1,33 @@
 //! A call: legs and a pure function.
 //!
 //! One rule: what a leg says, its peer hears ([`bridge`]); `peer` is the only place that knows who hears whom.
-//! A call is placed by [`place`], ended by [`end`]; [`record`] holds what is stored. Features that change who the peer
-//! is (forward, transfer, voicemail) are files of their own that may claim an event before the default rule.
+//! A call is placed by [`place`], gets further legs by [`target`] and is ended by [`end`]; [`record`] and [`leg`] hold what is
+//! stored. Features are files of [`feature`], which may claim a signal before the default rule.
 
 mod bridge;
 mod effect;
 mod end;
 mod event;
+mod feature;
+mod leg;
 mod place;
 mod record;
 mod relocation;
-mod restart;
+mod target;
 
 pub use effect::{Connect, Effect, Fact};
 pub use event::{Allocation, Event, MediaEvent, Placement, RelayChange, RelaySession, Renewal, Route};
-pub use record::{AddressNotice, Admission, Call, Leaving, Leg, Offerer, Phase, Signaling};
+pub use leg::{AddressNotice, Leg, Offerer, Phase, Ring, Role, Signaling};
+pub use place::{CALLEE, CALLER};
+pub use record::{Admission, Call, Leaving};
+pub use target::MAX_CONTENTS;
 
 use crate::{Machine, StoredEffect};
-use signal::{Heard, LegId, Reason, RecordKind, Said, Stored, Time};
-
-impl Stored for Call {
-    const NAME: &'static str = "a call record";
-    // Versions 1 and 2 were positional and never released.
-    const VERSION: u16 = 3;
-    const OLDEST: u16 = 3;
-}
+use signal::{Heard, LegId, Reason, RecordKind, Said, Time};
 
 impl StoredEffect for Effect {
     const NAME: &'static str = "an outbox of a call";
-    const VERSION: u16 = 3;
+    const VERSION: u16 = 4;
     const OLDEST: u16 = 3;
     type Lane = Lane;
 
@@ -39,9 +37,12 @@ impl StoredEffect for Effect {
             Effect::Connect(Connect { leg, .. })
             | Effect::Restart { leg, .. }
             | Effect::Candidates { leg, .. }
-            | Effect::Play { leg, .. } => Lane::Media(*leg),
+            | Effect::Play { leg, .. }
+            | Effect::Allocate { leg, .. }
+            | Effect::ReleaseLeg(leg) => Lane::Media(*leg),
             // An order that comes after it finds no session, and nobody is left to miss it.
-            Effect::Leave(_) | Effect::Release(_) | Effect::Probe => Lane::Relay,
+            Effect::Bridge { .. } | Effect::Leave(_) | Effect::Release(_) | Effect::Probe => Lane::Relay,
+            Effect::Route { leg, .. } => Lane::Route(*leg),
             Effect::Record(_) => Lane::Facts,
         }
     }
@@ -56,6 +57,8 @@ pub enum Lane {
     Media(LegId),
     /// Orders to the relay about the session.
     Relay,
+    /// The route of one leg.
+    Route(LegId),
     /// Facts for billing and monitoring.
     Facts,
 }
@@ -71,13 +74,18 @@ impl Machine for Call {
         let mut effects = Effects::default();
         match event {
             Event::Heard(heard) => self.heard(heard, now, &mut effects),
-            Event::Said(leg, said) => self.said(leg, said, now, &mut effects),
-            Event::GivenUp(leg) => self.given_up(leg, now, &mut effects),
-            Event::Media(leg, event) => self.media(leg, event, now, &mut effects),
+            Event::Said(leg, said) => self.said(leg, said, &mut effects),
+            Event::GivenUp(leg) => end::failed(&mut self, leg, Reason::Connectivity.into(), &mut effects),
+            Event::Media(leg, event) => self.media(leg, event, &mut effects),
             Event::RelayChanged(to) => relocation::relay_changed(&mut self, to, now, &mut effects),
-            Event::Renewed(leg, renewal) => restart::renewed(&mut self, leg, renewal, &mut effects),
+            Event::Renewed(leg, renewal) => feature::renewed(&mut self, leg, renewal, &mut effects),
+            Event::Routed(leg, route) => target::routed(&mut self, leg, route, now, &mut effects),
+            Event::Allocated(leg, relay, ends) => {
+                target::allocated(&mut self, leg, &relay, ends, now, &mut effects)
+            }
+            Event::Transfer(leg, to) => feature::transfer(&mut self, leg, &to, now, &mut effects),
             Event::Deadline => self.expire(now, &mut effects),
-            Event::HangUp(reason) => end::everybody(&mut self, reason.into(), now, &mut effects),
+            Event::HangUp(reason) => end::everybody(&mut self, reason.into(), &mut effects),
         }
         self.finish(now, &mut effects);
         (self, effects.0)
@@ -123,8 +131,8 @@ impl Call {
         }
     }
 
-    /// The edge said it: keep the dialog that came of it; a failure ends the call.
-    fn said(&mut self, id: LegId, said: Said, now: Time, effects: &mut Effects) {
+    /// The edge said it: keep the dialog that came of it; a failure ends the leg.
+    fn said(&mut self, id: LegId, said: Said, effects: &mut Effects) {
         let Some(leg) = self.leg_mut(id) else { return };
         let opened = leg.revision > 0;
         if let Some(dialog) = said.dialog
@@ -136,21 +144,14 @@ impl Call {
         }
         match said.failed {
             // Its peer is there, through another edge perhaps, and is told.
-            Some(failed) if opened && !leg.phase.is_over() => end::everybody(self, failed, now, effects),
-            Some(failed) => end::left(self, id, failed, now, effects),
+            Some(failed) if opened => end::failed(self, id, failed, effects),
+            Some(failed) => end::left(self, id, failed, effects),
             None => {}
         }
     }
 
-    /// An edge that answers late may have opened the leg: it is told to go, unlike one that could not be opened.
-    fn given_up(&mut self, id: LegId, now: Time, effects: &mut Effects) {
-        if self.leg(id).is_some_and(|leg| !leg.phase.is_over()) {
-            end::everybody(self, Reason::Connectivity.into(), now, effects);
-        }
-    }
-
     /// The relay saw something on a leg's end.
-    fn media(&mut self, id: LegId, event: MediaEvent, now: Time, effects: &mut Effects) {
+    fn media(&mut self, id: LegId, event: MediaEvent, effects: &mut Effects) {
         if self.leg(id).is_none_or(|leg| leg.phase.is_over()) {
             return;
         }
@@ -160,7 +161,7 @@ impl Call {
             MediaEvent::TimedOut | MediaEvent::Unreachable => Reason::Connectivity,
             MediaEvent::Insecure => Reason::Security,
         };
-        end::everybody(self, reason.into(), now, effects);
+        end::failed(self, id, reason.into(), effects);
     }
 
     /// The deadline passed: whoever waited has waited long enough.
@@ -172,23 +173,36 @@ impl Call {
             // What waited for its time is done in the end, as after every decision.
             return;
         }
+        if let Some(late) = self.late_target(now) {
+            return end::failed(self, late.0, late.1.into(), effects);
+        }
         if self.is_established() {
             return effects.push(Effect::Probe);
         }
-        let rang = self.legs.iter().any(|leg| leg.phase == Phase::Ringing && !leg.inbound);
+        let callees = || self.legs.iter().filter(|leg| leg.role == Role::Callee);
+        let rang = callees().any(|leg| leg.phase == Phase::Ringing);
+        let unheard = callees().filter(|leg| !leg.phase.is_over()).find_map(|leg| leg.ring);
         let answered = self.legs.iter().any(|leg| leg.phase == Phase::Answered);
         // What the callee's side is told is that the caller waits no longer, or (interworking §2.6) that its media never came.
         let (reason, callee) = match (answered, rang) {
             // R-CALL-12: "rang and nobody came" differs from "nothing heard".
             (true, _) => (Reason::Timeout, Reason::Connectivity),
             (_, true) => (Reason::NoAnswer, Reason::NoAnswer),
-            _ => (self.unheard, Reason::NoAnswer),
+            _ => (unheard.map_or(Reason::General, |ring| ring.unheard), Reason::NoAnswer),
         };
-        let callees: Vec<LegId> = self.legs.iter().filter(|leg| !leg.inbound).map(|leg| leg.id).collect();
+        let callees: Vec<LegId> = callees().map(|leg| leg.id).collect();
         for leg in callees {
             end::hang_up(self, leg, callee.into(), effects);
         }
-        end::everybody(self, reason.into(), now, effects);
+        end::everybody(self, reason.into(), effects);
+    }
+
+    /// Returns a target that did not answer in time, with the reason.
+    fn late_target(&self, now: Time) -> Option<(LegId, Reason)> {
+        let late = |leg: &&Leg| leg.role == Role::Target && leg.waits_until().is_some_and(|at| at <= now);
+        let leg = self.legs.iter().find(late)?;
+        let rang = leg.phase == Phase::Ringing;
+        Some((leg.id, if rang { Reason::NoAnswer } else { leg.ring?.unheard }))
     }
 
     /// After every decision: tell who does not know yet where the media is, release the relay exactly once when everybody has gone, and set the deadline.
@@ -201,10 +215,12 @@ impl Call {
             Some(ended) => Some(ended + record::TOMBSTONE_MS),
             None if self.legs.iter().any(|leg| leg.phase == Phase::Answered) => self.answer_by,
             None if self.is_established() => Some(now + record::CHECK_MS),
-            None => Some(self.ring_by),
+            None => None,
         };
         if self.ended.is_none() {
-            self.deadline = [self.deadline, relocation::deadline(self)].into_iter().flatten().min();
+            let rings = self.legs.iter().filter_map(Leg::waits_until);
+            let due = rings.chain(relocation::deadline(self)).chain(self.deadline).min();
+            self.deadline = due.or(Some(now + record::CHECK_MS));
         }
     }
 }

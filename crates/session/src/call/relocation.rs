@@ -4,12 +4,12 @@
 //! relay that still forwards (a drain) is left in this order: first the peers that must find the new one by checks, then, when
 //! those have, the others, who switch at once; then, a moment later, it is released. One that is dead is left by everybody at once.
 
-use super::Effects;
-use super::bridge::{connect, music};
+use super::bridge::{carry, connect};
 use super::effect::Effect;
 use super::event::RelayChange;
-use super::record::{AddressNotice, Call, Leaving, Leg, Phase, Signaling};
-use super::restart;
+use super::leg::{AddressNotice, Leg, Phase, Signaling};
+use super::record::{Call, Leaving};
+use super::{Effects, feature, target};
 use media::LocalEnd;
 use signal::media::Transport;
 use signal::{LegId, Media, Reason, Signal, Time};
@@ -28,7 +28,7 @@ const TRIES: u8 = 5;
 /// Takes over the ends of the new relay and marks the peers that have to be told.
 pub(super) fn relay_changed(call: &mut Call, to: RelayChange, now: Time, effects: &mut Effects) {
     let RelayChange { from, alive, allocation } = to;
-    if call.ended.is_some() || call.relay.as_ref() != Some(&from) || allocation.ends.len() < call.legs.len() {
+    if call.ended.is_some() || call.relay.as_ref() != Some(&from) {
         return;
     }
     if let Some(before) = call.leaving.take() {
@@ -40,34 +40,51 @@ pub(super) fn relay_changed(call: &mut Call, to: RelayChange, now: Time, effects
         call.leaving = Some(Leaving { session: from, since: now, until: None });
     }
     call.relay = Some(allocation.session);
-    for (leg, mut ends) in call.legs.iter_mut().zip(allocation.ends) {
-        if leg.ends.iter().any(|end| end.address.is_ipv6()) {
-            ends.iter_mut().for_each(LocalEnd::prefer_ipv6);
-        }
-        restart::keep(&leg.ends, &mut ends);
-        let before = std::mem::replace(&mut leg.ends, ends);
-        leg.met = false;
-        restart::readdress(leg, &before);
-        if !same_address(leg, &before) && !leg.phase.is_over() {
-            let tries = match leg.address_notice {
-                AddressNotice::Current => 0,
-                AddressNotice::Due { tries, .. } | AddressNotice::Sent { tries } => tries,
-            };
-            leg.address_notice = AddressNotice::Due { tries, after: now };
-        }
+    let moved: Vec<LegId> = allocation.ends.iter().map(|(id, _)| *id).collect();
+    for (id, ends) in allocation.ends {
+        set_ends(call, id, ends, now);
+    }
+    // Asked of the former relay, or given by it too late to move along.
+    let left_out =
+        |leg: &&Leg| !matches!(leg.phase, Phase::Over | Phase::Routing) && !moved.contains(&leg.id);
+    for id in call.legs.iter().filter(left_out).map(|leg| leg.id).collect::<Vec<_>>() {
+        target::allocate(call, id, effects);
     }
     let active: Vec<LegId> =
         call.legs.iter().filter(|leg| leg.phase == Phase::Active).map(|leg| leg.id).collect();
     for id in &active {
         match call.leg(*id).map(|leg| leg.signaling) {
             // Whether the other one still took it is not known.
-            Some(Signaling::RestartPending) => restart::begin(call, *id, effects),
+            Some(Signaling::RestartPending) => feature::restart(call, *id, effects),
             _ => connect(call, *id, effects),
         }
     }
     // What plays is no part of what a relay leaves behind: who is held and hears music hears it again.
     for leg in active.into_iter().filter(|id| call.leg(*id).is_some_and(holds)) {
-        music(call, leg, true, effects);
+        feature::play_music(call, leg, true, effects);
+    }
+    if call.legs.len() > 2 {
+        // The state that the former relay left may be of another bridge.
+        target::bridge(call, effects);
+    }
+}
+
+/// Gives a leg the ends of another relay; its peer is to be told of a new address. A leg that is over or not allocated yet has none.
+pub(super) fn set_ends(call: &mut Call, id: LegId, mut ends: Vec<LocalEnd>, now: Time) {
+    let Some(leg) = call.leg_mut(id).filter(|leg| !leg.ends.is_empty() && !leg.phase.is_over()) else {
+        return;
+    };
+    feature::keep(&leg.ends, &mut ends);
+    let before = std::mem::take(&mut leg.ends);
+    leg.set_ends(ends);
+    leg.met = false;
+    feature::readdress(leg, &before);
+    if !same_address(leg, &before) {
+        let tries = match leg.address_notice {
+            AddressNotice::Current => 0,
+            AddressNotice::Due { tries, .. } | AddressNotice::Sent { tries } => tries,
+        };
+        leg.address_notice = AddressNotice::Due { tries, after: now };
     }
 }
 
@@ -152,9 +169,13 @@ pub(super) fn send_notices(call: &mut Call, now: Time, effects: &mut Effects) {
             continue;
         }
         if tries >= TRIES {
-            return super::end::everybody(call, Reason::Connectivity.into(), now, effects);
+            return super::end::everybody(call, Reason::Connectivity.into(), effects);
         }
-        let Some(ours) = leg.offer_again() else { continue };
+        let Some(mut ours) = leg.offer_again() else { continue };
+        let peer = call.peer(id).and_then(|peer| call.leg(peer)).filter(|peer| peer.phase == Phase::Active);
+        if let Some(theirs) = peer.and_then(|peer| peer.remote_description.as_ref()) {
+            carry(theirs, &mut ours);
+        }
         if let Some(leg) = call.leg_mut(id) {
             (leg.signaling, leg.address_notice) =
                 (Signaling::HaveLocalOffer, AddressNotice::Sent { tries: tries + 1 });

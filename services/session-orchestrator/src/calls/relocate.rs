@@ -1,7 +1,7 @@
 //! A call goes on at another relay: what its relay has left is given to another, then the call decides.
 
 use super::Calls;
-use crate::relays::AllocationRequest;
+use crate::relays::{AllocationRequest, LegRequest};
 use crate::runner::{Loaded, Step};
 use anyhow::Result;
 use media::Profile;
@@ -57,12 +57,7 @@ impl Calls {
         let Some(state) = kept else { return Ok(Relocation::Nothing) };
         runtime::trace::adopt(span, &loaded.machine.trace);
         let trace = runtime::trace::parent_of(span);
-        let contents = loaded.machine.legs.first().map_or(1, |leg| leg.ends.len());
-        let mut webrtc = [false; 2];
-        for (webrtc, leg) in webrtc.iter_mut().zip(&loaded.machine.legs) {
-            *webrtc = leg.profile == Profile::Webrtc;
-        }
-        let (request, mut maybe_allocated) = (AllocationRequest::of_two(contents, webrtc), vec![]);
+        let (request, mut maybe_allocated) = (request(&loaded.machine), vec![]);
         let allocation =
             self.0.relays.resume(from, call, &request, &state, &trace, &mut maybe_allocated).await;
         if !maybe_allocated.is_empty() {
@@ -138,6 +133,21 @@ impl Calls {
         let loaded = self.0.records.runner().load::<Call>(call).await?;
         Ok(loaded.is_some_and(|loaded| is_at(&loaded.machine, relay)))
     }
+}
+
+/// Returns the request for the ends that a call has.
+fn request(call: &Call) -> AllocationRequest {
+    let held = call.legs.iter().filter(|leg| !leg.phase.is_over() && !leg.ends.is_empty());
+    let legs: Vec<LegRequest> = held
+        .map(|leg| LegRequest {
+            leg: leg.id,
+            contents: leg.ends.len(),
+            webrtc: leg.profile == Profile::Webrtc,
+        })
+        .collect();
+    let (one, other) = call.bridge;
+    let both = [one, other].iter().all(|id| legs.iter().any(|leg| leg.leg == *id));
+    AllocationRequest { legs, bridge: if both { vec![(one, other)] } else { vec![] } }
 }
 
 fn is_at(call: &Call, relay: &RelaySession) -> bool {

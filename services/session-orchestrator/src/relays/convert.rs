@@ -19,14 +19,16 @@ pub fn pair((one, other): &(LegId, LegId)) -> v1::Pair {
     v1::Pair { one: one.0.into(), other: other.0.into() }
 }
 
-/// Ends by leg, in the order of the request, and content; `None` where one is missing.
-pub fn ends(reply: &v1::AllocateReply, legs: &[LegRequest]) -> Option<Vec<Vec<LocalEnd>>> {
+/// Ends by leg and content; `None` where one is missing.
+pub fn ends(reply: &v1::AllocateReply, legs: &[LegRequest]) -> Option<Vec<(LegId, Vec<LocalEnd>)>> {
     let end = |leg: LegId, content: usize| {
         let mut ends = reply.ends.iter();
         let found = ends.find(|end| end.leg == u32::from(leg.0) && end.content as usize == content);
         local_end(found?)
     };
-    legs.iter().map(|leg| (0..leg.contents).map(|content| end(leg.leg, content)).collect()).collect()
+    let ends =
+        |leg: &LegRequest| (0..leg.contents).map(|content| end(leg.leg, content)).collect::<Option<_>>();
+    legs.iter().map(|leg| Some((leg.leg, ends(leg)?))).collect()
 }
 
 fn local_end(end: &v1::LocalEnd) -> Option<LocalEnd> {

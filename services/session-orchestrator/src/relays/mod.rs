@@ -75,7 +75,7 @@ pub struct Relays {
 pub struct AllocationRequest {
     /// Its legs.
     pub legs: Vec<LegRequest>,
-    /// Legs that hear each other; none: the bridge that the session had at another relay.
+    /// Legs that hear each other.
     pub bridge: Vec<(LegId, LegId)>,
 }
 
@@ -88,15 +88,6 @@ pub struct LegRequest {
     pub contents: usize,
     /// True if it is WebRTC for certain, and needs no ports of its own.
     pub webrtc: bool,
-}
-
-impl AllocationRequest {
-    /// Makes the request for two legs that hear each other, with so many contents each.
-    #[must_use]
-    pub fn of_two(contents: usize, webrtc: [bool; 2]) -> AllocationRequest {
-        let legs = (0..).zip(webrtc).map(|(leg, webrtc)| LegRequest { leg: LegId(leg), contents, webrtc });
-        AllocationRequest { legs: legs.collect(), bridge: vec![(LegId(0), LegId(1))] }
-    }
 }
 
 impl Relays {
@@ -200,7 +191,7 @@ impl Relays {
     }
 
     /// Adds legs to a session that the relay has, or returns the ends of those that it has already; they hear nobody until they are
-    /// bridged. Ends are by leg, in the order of the request.
+    /// bridged.
     ///
     /// # Errors
     /// [`Failure`]; `Later` also where the relay has no port left.
@@ -210,7 +201,7 @@ impl Relays {
         call: RecordId,
         legs: &[LegRequest],
         trace: &str,
-    ) -> Result<Vec<Vec<LocalEnd>>, Failure> {
+    ) -> Result<Vec<(LegId, Vec<LocalEnd>)>, Failure> {
         let request = AllocateRequest {
             session: call.to_string(),
             legs: legs.iter().map(convert::leg).collect(),

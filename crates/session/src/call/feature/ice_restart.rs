@@ -3,17 +3,35 @@
 //! One rule: credentials are the relay's, so the answer waits for it ([`Signaling::RestartPending`]); the order to the relay stays in the
 //! outbox until its reply is in the record, and asked again the relay gives the same one.
 
-use super::Effects;
-use super::bridge::connects;
-use super::effect::{Connect, Effect};
-use super::event::Renewal;
-use super::record::{Call, Leg, Signaling};
-use super::relocation;
+use super::{Accepted, Feature};
+use crate::call::bridge::connects;
+use crate::call::effect::{Connect, Effect};
+use crate::call::event::Renewal;
+use crate::call::leg::{Leg, Signaling};
+use crate::call::record::Call;
+use crate::call::{Effects, relocation};
 use media::LocalEnd;
 use signal::{LegId, Media, Signal};
 
+/// ICE restarts of peers.
+pub(super) struct IceRestart;
+
+impl Feature for IceRestart {
+    fn answer(&self, call: &mut Call, accepted: &Accepted, effects: &mut Effects) -> bool {
+        let restarts = accepted.before.as_ref().is_some_and(|before| {
+            let descriptions =
+                call.leg(accepted.leg).map(|leg| (&leg.remote_description, &leg.local_description));
+            matches!(descriptions, Some((Some(now), Some(answered))) if restarts(before, now, answered))
+        });
+        if restarts {
+            begin(call, accepted.leg, effects);
+        }
+        restarts
+    }
+}
+
 /// Returns true if `now` restarts the ICE of `before` (RFC 8445 §9) and is answered with ICE.
-pub(super) fn restarts(before: &Media, now: &Media, answered: &Media) -> bool {
+fn restarts(before: &Media, now: &Media, answered: &Media) -> bool {
     let ice = |media: &Media, index: usize| media.contents.get(index).and_then(|c| c.transport.ice.clone());
     (0..answered.contents.len()).any(|index| {
         let other =
@@ -23,7 +41,7 @@ pub(super) fn restarts(before: &Media, now: &Media, answered: &Media) -> bool {
 }
 
 /// Orders the relay to take the restart and to tell its new credentials.
-pub(super) fn begin(call: &mut Call, id: LegId, effects: &mut Effects) {
+pub(in crate::call) fn begin(call: &mut Call, id: LegId, effects: &mut Effects) {
     let ends = connects(call, id);
     if let Some(leg) = call.leg_mut(id) {
         leg.signaling = Signaling::RestartPending;
@@ -32,7 +50,7 @@ pub(super) fn begin(call: &mut Call, id: LegId, effects: &mut Effects) {
 }
 
 /// Answers the peer with the credentials that the relay told.
-pub(super) fn renewed(call: &mut Call, id: LegId, renewal: Renewal, effects: &mut Effects) {
+pub(in crate::call) fn renewed(call: &mut Call, id: LegId, renewal: Renewal, effects: &mut Effects) {
     if call.relay.as_ref() != Some(&renewal.relay) {
         // It moved meanwhile; the other relay was asked too.
         return;
@@ -59,7 +77,7 @@ pub(super) fn renewed(call: &mut Call, id: LegId, renewal: Renewal, effects: &mu
 }
 
 /// Puts the new ends into the descriptions that named the old ones.
-pub(super) fn readdress(leg: &mut Leg, before: &[LocalEnd]) {
+pub(in crate::call) fn readdress(leg: &mut Leg, before: &[LocalEnd]) {
     for spoken in [&mut leg.local_description, &mut leg.rollback].into_iter().flatten() {
         // Of an offer of theirs `before` is their own description, in which nothing of ours is found.
         media::readdress(spoken, before, &leg.ends);
@@ -67,7 +85,7 @@ pub(super) fn readdress(leg: &mut Leg, before: &[LocalEnd]) {
 }
 
 /// Keeps newer credentials than those of ends that another relay restored from a state before a restart.
-pub(super) fn keep(before: &[LocalEnd], ends: &mut [LocalEnd]) {
+pub(in crate::call) fn keep(before: &[LocalEnd], ends: &mut [LocalEnd]) {
     for (before, end) in before.iter().zip(ends) {
         let generation = before.ice.generation();
         if generation > end.ice.generation() {
