@@ -173,7 +173,10 @@ fn described_to(call: &Call, id: LegId) -> Option<Media> {
     Some(media)
 }
 
-/// Orders the relay to let the legs of the bridge hear each other, and nobody else.
+/// Orders the relay to let the legs of the bridge hear each other, and nobody else. One that has gone has no ends there.
 pub(super) fn bridge(call: &Call, effects: &mut Effects) {
-    effects.push(Effect::Bridge { one: call.bridge.0, other: call.bridge.1 });
+    let (one, other) = call.bridge;
+    if [one, other].iter().all(|id| call.leg(*id).is_some_and(|leg| !leg.ends.is_empty())) {
+        effects.push(Effect::Bridge { one, other });
+    }
 }
