@@ -88,6 +88,7 @@ impl Gateway {
                     sip::edge::Output::Forward(ticket, ..) => {
                         self.sip.forward_result(ticket, false, self.now)
                     }
+                    sip::edge::Output::RefusedSource(..) => {}
                 }
             } else if let Some(output) = self.xmpp.poll() {
                 match output {

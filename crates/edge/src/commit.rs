@@ -54,7 +54,9 @@ impl<P: Protocol> Legs<P> {
                 Membership::Unknown if commit.tries == 0 => {
                     return self.ask(id, commit, None, Ask::Recall(id), now);
                 }
-                Membership::Unknown | Membership::Foreign => return self.protocol.disown(id, message),
+                Membership::Unknown | Membership::Foreign => {
+                    return self.protocol.disown(id, &state, message);
+                }
             }
         }
         let (base, opening) = (leg.revision, leg.opening);

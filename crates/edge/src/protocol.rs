@@ -47,7 +47,7 @@ pub trait Protocol: Sized {
     }
 
     /// Refuses a message that is not of its leg. Nothing of the leg changes.
-    fn disown(&mut self, _leg: LegRef, _message: &Self::Message) {}
+    fn disown(&mut self, _leg: LegRef, _state: &Self::State, _message: &Self::Message) {}
 
     /// Translates an input, up. `state` is a copy that the core keeps, commits or drops. The same input is heard again, against
     /// the newer state, when its commit was stale.

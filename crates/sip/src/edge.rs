@@ -168,8 +168,7 @@ impl Edge {
     }
 
     fn flush_legs(&mut self) {
-        let sent = self.legs.protocol.out.drain(..);
-        self.out.extend(sent.map(|(flow, octets)| Output::Send(flow, octets)));
+        self.out.append(&mut self.legs.protocol.out);
         while let Some(output) = self.legs.poll_output() {
             self.out.push_back(match output {
                 ::edge::Output::Ask(ticket, ask) => Output::Ask(ticket, ask),

@@ -105,7 +105,7 @@ impl Protocol for Toy {
         }
     }
 
-    fn disown(&mut self, _: LegRef, message: &Message) {
+    fn disown(&mut self, _: LegRef, _: &State, message: &Message) {
         self.sent.push(format!("{message:?} is not of this leg"));
     }
 

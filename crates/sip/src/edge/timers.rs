@@ -1,5 +1,6 @@
 //! Timers of legs: repeated 2xx and 180, timeouts.
 
+use super::Output;
 use super::user_agent::UserAgent;
 use crate::dialog::{Dialog, State};
 use crate::signal::Timeout;
@@ -66,7 +67,7 @@ impl UserAgent {
             leg.local.accepted = None;
             return Some(Timeout::Acknowledgement);
         }
-        self.out.push_back((accepted.flow, accepted.octets.clone()));
+        self.out.push_back(Output::Send(accepted.flow, accepted.octets.clone()));
         accepted.interval = (accepted.interval * 2).min(T2);
         leg.timers.set(Timer::RepeatAnswer, (now + accepted.interval).min(accepted.end));
         None

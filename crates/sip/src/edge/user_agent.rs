@@ -1,7 +1,7 @@
 //! SIP as a protocol of the leg core.
 
 use super::timers::Timer;
-use super::{Config, Flow};
+use super::{Config, Flow, Output};
 use crate::dialog::{Dialog, State};
 use crate::message::Message;
 use crate::signal::{Outcome, Outgoing, Timeout, say};
@@ -20,7 +20,7 @@ pub(super) struct UserAgent {
     pub(super) config: Config,
     pub(super) secret: Secret,
     pub(super) table: Table<Flow, TransactionUser>,
-    pub(super) out: VecDeque<(Flow, Bytes)>,
+    pub(super) out: VecDeque<Output>,
     pub(super) draining: bool,
 }
 
@@ -116,7 +116,8 @@ impl Protocol for UserAgent {
         self.membership_of(dialog, arrival)
     }
 
-    fn disown(&mut self, _: LegRef, arrival: &Arrival) {
+    fn disown(&mut self, _: LegRef, dialog: &Dialog, arrival: &Arrival) {
+        self.tell_refused_source(dialog, arrival);
         self.refuse_foreign(arrival);
     }
 
