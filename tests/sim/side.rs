@@ -36,7 +36,8 @@ impl Side {
             return said.clone();
         }
         let base = self.revision;
-        let mut said = Said { id, base, dialog: Some(vec![leg.0, 1]), edge: "edge-b".into(), failed: None };
+        let (dialog, edge) = (Some(vec![leg.0, 1]), "edge-b".into());
+        let mut said = Said { id, base, dialog, wake: None, edge, failed: None };
         if fails || !self.opened && !matches!(signal, Signal::Offer(_)) {
             // Nothing has left.
             self.lost |= self.opened && matches!(signal, Signal::End(_));

@@ -262,6 +262,7 @@ impl Walk {
             dialog: vec![leg.0, 2],
             edge: "edge-a".into(),
             opening: None,
+            wake: None,
         };
         self.events += 1;
         if self.random.chance(1) {

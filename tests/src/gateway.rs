@@ -197,8 +197,8 @@ impl Gateway {
                 let opening = &party.opening;
                 let protocol = if party.inbound { opening.from.protocol } else { opening.to.protocol };
                 match protocol {
-                    Protocol::Sip => self.sip.say(say, self.now),
-                    Protocol::Xmpp => self.xmpp.say(say, self.now),
+                    Protocol::Sip => self.sip.order(say, self.now),
+                    Protocol::Xmpp => self.xmpp.order(say, self.now),
                 }
                 self.saying = Some((id, *leg));
                 return Ok(());

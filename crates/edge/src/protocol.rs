@@ -93,6 +93,21 @@ pub trait Protocol: Sized {
         now: Time,
     ) -> Option<Self::Event>;
 
+    /// Returns the time at which a leg in this state is to be woken: for a timer of the leg that must outlive this edge.
+    fn wake(_state: &Self::State) -> Option<Time> {
+        None
+    }
+
+    /// Returns the event to be heard, if any, of a leg that is woken.
+    fn woken(
+        &mut self,
+        _leg: &mut LegMut<'_, Self>,
+        _state: &Self::State,
+        _now: Time,
+    ) -> Option<Self::Event> {
+        None
+    }
+
     /// Returns how long a leg in this state is kept after its last message or order, ms.
     fn lifetime(&self, state: &Self::State) -> u64;
 

@@ -265,7 +265,7 @@ fn an_order_that_comes_again_while_it_waits_is_said_once() {
     let id = EffectId { record: leg.record, version: 77, index: 0 };
     let order = Say { id, state, count: 0, signal: Signal::End(Reason::Normal.into()), opening: None };
     for _ in 0..40 {
-        b.edge.say(order.clone(), b.now);
+        b.edge.order(order.clone(), b.now);
     }
     b.drain();
     b.commit(4);
@@ -317,7 +317,7 @@ fn requests_go_to_where_a_tcp_caller_listens() {
     let mut id = effect(heard.leg);
     id.version = 9;
     let end = Signal::End(Reason::Normal.into());
-    b.edge.say(Say { id, state: order, count: 0, signal: end, opening: None }, b.now);
+    b.edge.order(Say { id, state: order, count: 0, signal: end, opening: None }, b.now);
     let sent = std::iter::from_fn(|| b.edge.poll()).find_map(|output| match output {
         tandem_sip::edge::Output::Send(flow, octets) => Some((flow.to_string(), octets)),
         _ => None,

@@ -252,7 +252,8 @@ async fn an_xmpp_leg_is_told_by_whoever_holds_the_link_and_a_sip_leg_by_its_own_
         let request = tokio::time::timeout(Duration::from_secs(5), named.next()).await.unwrap().unwrap();
         let say = Say::decode(&request.message.payload).unwrap();
         let base = say.state.revision;
-        let said = Said { id: say.id, base, dialog: Some(vec![1]), edge: "named".into(), failed: None };
+        let (dialog, edge) = (Some(vec![1]), "named".into());
+        let said = Said { id: say.id, base, dialog, wake: None, edge, failed: None };
         request.reply(said.encode()).await.unwrap();
         (say.state.leg.leg.0, say.signal.name())
     };

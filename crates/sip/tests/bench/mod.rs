@@ -102,7 +102,7 @@ impl Bench {
     pub fn say(&mut self, state: LegState, index: u64, signal: Signal, opening: Option<Opening>) -> Said {
         let mut id: EffectId = effect(state.leg);
         id.version = index;
-        self.edge.say(Say { id, state, count: 0, signal, opening }, self.now);
+        self.edge.order(Say { id, state, count: 0, signal, opening }, self.now);
         self.drain();
         self.said.remove(0)
     }

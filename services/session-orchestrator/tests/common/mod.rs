@@ -267,6 +267,7 @@ impl World {
                         dialog: Some(format!("{} {}", say.signal.name(), base).into_bytes()),
                         edge: String::new(),
                         failed: None,
+                        wake: None,
                     };
                     said.lock().unwrap().push(say);
                     request.reply(answer.encode()).await.unwrap();
@@ -342,6 +343,7 @@ pub fn heard(leg: u8, base: u32, event: u64, signals: Vec<Signal>) -> Heard {
         dialog: format!("dialog {event}").into_bytes(),
         edge: String::new(),
         opening: None,
+        wake: None,
     }
 }
 
