@@ -190,15 +190,15 @@ impl Gateway {
         let Some(order) = self.orchestrator.order(id) else { return fault(format!("nobody waits for {id}")) };
         let call = &order.record.machine;
         let events = match &order.entry.effect {
-            Effect::Say { leg, .. } => {
-                let (Some(say), Some(party)) = (order.say(), call.leg(*leg)) else {
+            Effect::Say { leg, .. } | Effect::Wake { leg } => {
+                let (Some(order), Some(party)) = (order.of_edge(), call.leg(*leg)) else {
                     return fault(format!("there is no leg {}", leg.0));
                 };
                 let opening = &party.opening;
                 let protocol = if party.inbound { opening.from.protocol } else { opening.to.protocol };
                 match protocol {
-                    Protocol::Sip => self.sip.order(say, self.now),
-                    Protocol::Xmpp => self.xmpp.order(say, self.now),
+                    Protocol::Sip => self.sip.order(order, self.now),
+                    Protocol::Xmpp => self.xmpp.order(order, self.now),
                 }
                 self.saying = Some((id, *leg));
                 return Ok(());

@@ -120,6 +120,7 @@ pub fn effect(effect: &Effect) -> (String, Option<String>) {
             format!("play {}", leg.0),
             Some(format!("relay: {} hears {}", leg.0, sound.as_deref().unwrap_or("no music"))),
         ),
+        Effect::Wake { leg } => (format!("wake {}", leg.0), None),
         Effect::Leave(_) => ("leave".into(), None),
         Effect::Release(_) => ("release".into(), None),
         Effect::Probe => ("probe".into(), None),

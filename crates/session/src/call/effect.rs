@@ -74,6 +74,13 @@ pub enum Effect {
         #[n(1)]
         ends: Vec<Connect>,
     },
+    /// Order an edge to wake a leg that asked for it.
+    #[n(30)]
+    Wake {
+        /// The leg.
+        #[n(0)]
+        leg: LegId,
+    },
 }
 
 impl Effect {
@@ -90,6 +97,7 @@ impl Effect {
             Effect::Record(_) => "record",
             Effect::Probe => "probe",
             Effect::Restart { .. } => "restart",
+            Effect::Wake { .. } => "wake",
         }
     }
 }

@@ -12,6 +12,7 @@ mod place;
 mod record;
 mod relocation;
 mod restart;
+mod wake;
 
 pub use effect::{Connect, Effect, Fact};
 pub use event::{Allocation, Event, MediaEvent, Placement, RelayChange, RelaySession, Renewal, Route};
@@ -35,7 +36,7 @@ impl StoredEffect for Effect {
 
     fn lane(&self) -> Lane {
         match self {
-            Effect::Say { leg, .. } => Lane::Leg(*leg),
+            Effect::Say { leg, .. } | Effect::Wake { leg } => Lane::Leg(*leg),
             Effect::Connect(Connect { leg, .. })
             | Effect::Restart { leg, .. }
             | Effect::Candidates { leg, .. }
@@ -50,7 +51,7 @@ impl StoredEffect for Effect {
 /// Lane of a call's effects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Lane {
-    /// Signals said to one leg.
+    /// Orders about one leg to its edge.
     Leg(LegId),
     /// Orders to the relay about the ends of one leg.
     Media(LegId),
@@ -133,6 +134,7 @@ impl Call {
             leg.dialog = dialog;
             leg.revision = said.base + 1;
             leg.edge = said.edge;
+            leg.wake = said.wake;
         }
         match said.failed {
             // Its peer is there, through another edge perhaps, and is told.
@@ -168,7 +170,7 @@ impl Call {
         if self.deadline.is_none_or(|deadline| deadline > now) || self.ended.is_some() {
             return;
         }
-        if relocation::deadline(self).is_some_and(|at| at <= now) {
+        if relocation::deadline(self).into_iter().chain(wake::deadline(self)).any(|at| at <= now) {
             // What waited for its time is done in the end, as after every decision.
             return;
         }
@@ -194,6 +196,7 @@ impl Call {
     /// After every decision: tell who does not know yet where the media is, release the relay exactly once when everybody has gone, and set the deadline.
     fn finish(&mut self, now: Time, effects: &mut Effects) {
         relocation::send_notices(self, now, effects);
+        wake::send(self, now, effects);
         if self.ended.is_none() && self.legs.iter().all(|leg| leg.phase.is_over()) {
             end::finish(self, now, effects);
         }
@@ -204,7 +207,8 @@ impl Call {
             None => Some(self.ring_by),
         };
         if self.ended.is_none() {
-            self.deadline = [self.deadline, relocation::deadline(self)].into_iter().flatten().min();
+            let others = [self.deadline, relocation::deadline(self), wake::deadline(self)];
+            self.deadline = others.into_iter().flatten().min();
         }
     }
 }

@@ -96,5 +96,6 @@ fn leg(
         revision: 0,
         edge: String::new(),
         events: vec![],
+        wake: None,
     }
 }

@@ -166,6 +166,9 @@ pub struct Leg {
     /// Events already committed, newest last.
     #[n(17)]
     pub events: Vec<EventId>,
+    /// Time at which the leg's edge wants it woken.
+    #[n(30)]
+    pub wake: Option<Time>,
 }
 
 /// Phase of a leg.
@@ -290,6 +293,7 @@ impl Leg {
         self.dialog.clone_from(&heard.dialog);
         self.revision = heard.base + 1;
         self.edge.clone_from(&heard.edge);
+        self.wake = heard.wake;
         if self.events.len() >= REMEMBERED {
             self.events.remove(0);
         }
