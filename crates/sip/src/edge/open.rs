@@ -80,6 +80,7 @@ impl UserAgent {
             origin: Dialog::origin(self.secret.derive("origin", &[name.as_bytes()]), self.config.address),
             shape: Shape::default(),
             last_sdp: vec![],
+            local_offer_by: None,
         }
     }
 
