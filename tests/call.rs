@@ -33,7 +33,7 @@ fn flow(host: &str) -> Flow {
 fn edge(instance: &str) -> Edge {
     let trunk = |name: &str, host: &str| Trunk {
         name: name.into(),
-        targets: vec![Target { host: host.into(), flow: flow(host) }],
+        targets: vec![Target { host: host.into(), flow: flow(host), addresses: vec![] }],
         sources: vec![(host.parse().unwrap(), 32)],
         roaming: false,
         credentials: None,

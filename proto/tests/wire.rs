@@ -11,7 +11,7 @@ mod any;
 
 use proptest::prelude::*;
 use prost::Message;
-use signal::{Ask, Handover, Said, Say, Verdict};
+use signal::{Ask, Handover, Order, Said, Say, Verdict, Wake};
 use tandem_proto::v1;
 use tandem_proto::wire::WireFormat;
 
@@ -25,6 +25,7 @@ fn read_as_everything(octets: &[u8]) {
     let _ = Ask::decode(octets);
     let _ = Verdict::decode(octets);
     let _ = Say::decode(octets);
+    let _ = Order::decode(octets);
     let _ = Said::decode(octets);
     let _ = Handover::decode(octets);
 }
@@ -41,8 +42,10 @@ proptest! {
     }
 
     #[test]
-    fn orders_come_back(say in any::say()) {
+    fn orders_come_back(order in any::order(), say in any::say()) {
+        comes_back(&order)?;
         comes_back(&say)?;
+        prop_assert_eq!(Order::decode(&say.encode()), Ok(Order::Say(say)));
     }
 
     #[test]
@@ -179,4 +182,19 @@ fn what_the_first_version_wrote_is_still_read() {
         .collect();
     assert_eq!(Say::decode(&written), Ok(any::offer()));
     assert_eq!(any::offer().encode(), written, "and still written");
+}
+
+/// An edge of an earlier version refuses an order to wake instead of saying something.
+#[test]
+fn an_order_to_wake_is_none_to_say() {
+    let Say { id, state, .. } = any::offer();
+    let order = Order::Wake(Wake { id, state });
+    assert_eq!(Order::decode(&order.encode()), Ok(order.clone()));
+    assert_eq!(Say::decode(&order.encode()).unwrap_err().field, "Say.signal");
+    for (field, broken) in [
+        ("Say.id", v1::Say { wake: true, id: None, ..sample() }),
+        ("Say.state", v1::Say { wake: true, state: None, ..sample() }),
+    ] {
+        assert_eq!(Order::decode(&broken.encode_to_vec()).unwrap_err().field, field);
+    }
 }

@@ -71,6 +71,7 @@ impl Edges {
             dialog: vec![leg],
             edge: String::new(),
             opening,
+            wake: None,
         };
         for _ in 0..10 {
             let message = Message { trace: String::new(), payload: Ask::Heard(heard.clone()).encode() };
@@ -128,6 +129,7 @@ impl Edges {
                 dialog: Some(vec![9]),
                 edge: String::new(),
                 failed: None,
+                wake: None,
             };
             request.reply(said.encode()).await.unwrap();
             tokio::spawn(self.clone().told(say));

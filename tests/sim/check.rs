@@ -133,6 +133,9 @@ fn call(call: &Call) {
     }
     assert_eq!(call.relay.is_none(), call.ended.is_some(), "the relay lives as long as the call");
     assert!(call.deadline().is_some(), "nobody would look after this call");
+    let open = call.legs.iter().filter(|leg| !leg.phase.is_over());
+    let missed = open.filter_map(|leg| leg.wake).min().is_some_and(|wake| call.deadline() > Some(wake));
+    assert!(!missed, "a leg would not be woken when it asked for it");
 }
 
 /// Checks a call in which nothing has happened for long: nobody waits for anything, everybody knows where the media is.

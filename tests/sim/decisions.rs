@@ -22,6 +22,7 @@ fn answered(codec: Option<Codec>) -> (Call, Vec<Effect>) {
         dialog: vec![],
         edge: String::new(),
         opening: None,
+        wake: None,
     };
     call.decide(Event::Heard(heard), Time(1_000_100))
 }

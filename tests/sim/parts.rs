@@ -35,6 +35,7 @@ pub fn placement(random: &mut Random) -> Placement {
         dialog: vec![0],
         edge: "edge-a".into(),
         opening: Some(opening(here.clone(), there.clone())),
+        wake: None,
     };
     let music = able.then(|| "hold.wav".into());
     let allocation = Allocation {

@@ -18,6 +18,7 @@ fn hear(call: Call, leg: LegId, signal: Signal) -> (Call, Vec<Effect>) {
         dialog: vec![],
         edge: String::new(),
         opening: None,
+        wake: None,
     };
     call.decide(Event::Heard(heard), Time(1_000_100))
 }

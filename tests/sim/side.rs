@@ -1,6 +1,6 @@
 //! An edge and the peer behind it, as far as one leg goes.
 
-use signal::{EffectId, End, LegId, Reason, Said, Signal};
+use signal::{EffectId, End, LegId, Reason, Said, Signal, Time};
 use std::collections::BTreeMap;
 
 /// The knowledge that an edge and its peer have of a leg.
@@ -30,13 +30,21 @@ impl Side {
         Side { revision: 1, undescribed, opened: true, ..Side::default() }
     }
 
-    /// Says something to the peer; `fails`: it does not get through.
-    pub fn say(&mut self, id: EffectId, leg: LegId, signal: &Signal, fails: bool) -> Said {
+    /// Says something to the peer, and wants to be woken at a time; `fails`: it does not get through.
+    pub fn say(
+        &mut self,
+        id: EffectId,
+        leg: LegId,
+        signal: &Signal,
+        wake: Option<Time>,
+        fails: bool,
+    ) -> Said {
         if let Some(said) = self.said.get(&id) {
             return said.clone();
         }
         let base = self.revision;
-        let mut said = Said { id, base, dialog: Some(vec![leg.0, 1]), edge: "edge-b".into(), failed: None };
+        let (dialog, edge) = (Some(vec![leg.0, 1]), "edge-b".into());
+        let mut said = Said { id, base, dialog, wake, edge, failed: None };
         if fails || !self.opened && !matches!(signal, Signal::Offer(_)) {
             // Nothing has left.
             self.lost |= self.opened && matches!(signal, Signal::End(_));

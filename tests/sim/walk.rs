@@ -9,7 +9,7 @@ use session::call::{
     Allocation, Connect, Effect, Event, MediaEvent, Phase, Placement, RelayChange, RelaySession, Renewal,
 };
 use signal::media::Ice;
-use signal::{EffectId, EventId, Heard, LegId, LegRef, Reason, Signal, Verdict};
+use signal::{EffectId, EventId, Heard, LegId, LegRef, Reason, Said, Signal, Verdict};
 use std::collections::BTreeMap;
 use tandem_tests::orchestrator::Orchestrator;
 
@@ -203,6 +203,10 @@ impl Walk {
                 vec![Event::GivenUp(leg)]
             }
             Effect::Say { leg, signal, .. } => vec![self.say(id, leg, &signal)],
+            Effect::Wake { leg } => {
+                let recorded = order.record.machine.legs[usize::from(leg.0)].revision;
+                vec![self.wake(id, leg, recorded)]
+            }
             Effect::Release(session) => {
                 self.checks.released.insert(session.started_ms);
                 vec![]
@@ -248,7 +252,23 @@ impl Walk {
             self.sides.resize_with(usize::from(leg.0) + 1, Side::default);
         }
         let fails = self.random.chance(1);
-        Event::Said(leg, self.sides[usize::from(leg.0)].say(id, leg, signal, fails))
+        let offers = matches!(signal, Signal::Update(_)) && self.random.chance(30);
+        let wake = offers.then(|| self.now + self.random.below(40_000));
+        Event::Said(leg, self.sides[usize::from(leg.0)].say(id, leg, signal, wake, fails))
+    }
+
+    /// An edge wakes a leg, and gives up the update that its peer has not answered.
+    fn wake(&mut self, id: EffectId, leg: LegId, revision: u32) -> Event {
+        let side = &mut self.sides[usize::from(leg.0)];
+        let open = side.told.iter().position(|signal| matches!(signal, Signal::Update(_)));
+        if let Some(open) = open.filter(|_| side.revision == revision) {
+            side.told.remove(open);
+            self.utter(usize::from(leg.0), Signal::Refused(Reason::Timeout));
+        }
+        Event::Said(
+            leg,
+            Said { id, base: revision, dialog: None, wake: None, edge: "edge-a".into(), failed: None },
+        )
     }
 
     /// A peer says something: what fits, what is late, or what makes no sense.
@@ -304,6 +324,7 @@ impl Walk {
             dialog: vec![leg.0, 2],
             edge: "edge-a".into(),
             opening: None,
+            wake: None,
         };
         self.events += 1;
         if self.random.chance(1) {

@@ -98,6 +98,7 @@ impl Gateway {
                     sip::edge::Output::Forward(ticket, ..) => {
                         self.sip.forward_result(ticket, false, self.now)
                     }
+                    sip::edge::Output::RefusedSource(..) => {}
                 }
             } else if let Some(output) = self.xmpp.poll() {
                 match output {
@@ -203,13 +204,13 @@ impl Gateway {
         let Some(order) = self.orchestrator.order(id) else { return fault(format!("nobody waits for {id}")) };
         let call = &order.record.machine;
         let events = match &order.entry.effect {
-            Effect::Say { leg, .. } => {
-                let (Some(say), Some(party)) = (order.say(), call.leg(*leg)) else {
+            Effect::Say { leg, .. } | Effect::Wake { leg } => {
+                let (Some(order), Some(party)) = (order.of_edge(), call.leg(*leg)) else {
                     return fault(format!("there is no leg {}", leg.0));
                 };
                 match party.protocol() {
-                    Protocol::Sip => self.sip.say(say, self.now),
-                    Protocol::Xmpp => self.xmpp.say(say, self.now),
+                    Protocol::Sip => self.sip.order(order, self.now),
+                    Protocol::Xmpp => self.xmpp.order(order, self.now),
                 }
                 self.saying = Some((id, *leg));
                 return Ok(());

@@ -11,7 +11,7 @@ use orchestrator::records::is_over;
 use orchestrator::runner::{Loaded, Runner, Step, expired};
 use session::call::{Call, Effect, Event, Lane, Placement};
 use session::{Entry, Machine, StoredEffect};
-use signal::{EffectId, End, Heard, LegId, LegRef, LegState, RecordId, Said, Say, Time, Verdict};
+use signal::{EffectId, End, Heard, LegId, LegRef, LegState, RecordId, Said, Say, Time, Verdict, Wake};
 use std::collections::{BTreeMap, VecDeque};
 use std::pin::pin;
 use std::sync::Arc;
@@ -217,7 +217,7 @@ impl Orchestrator {
         let work = self.busy.get(&id.record)?;
         let entry = work.waiting.iter().find(|entry| entry.id == id)?.clone();
         let state = match &entry.effect {
-            Effect::Say { leg, .. } => {
+            Effect::Say { leg, .. } | Effect::Wake { leg } => {
                 work.states.get(leg).cloned().or_else(|| work.record.machine.state(*leg))
             }
             _ => None,
@@ -349,9 +349,15 @@ impl Orchestrator {
 impl Order {
     /// The order that an edge gets; `None` if the effect is none for an edge.
     #[must_use]
-    pub fn say(&self) -> Option<Say> {
-        let Effect::Say { count, signal, opening, .. } = self.entry.effect.clone() else { return None };
-        Some(Say { id: self.entry.id, state: self.state.clone()?, count, signal, opening })
+    pub fn of_edge(&self) -> Option<signal::Order> {
+        let (id, state) = (self.entry.id, self.state.clone()?);
+        match self.entry.effect.clone() {
+            Effect::Say { count, signal, opening, .. } => {
+                Some(Say { id, state, count, signal, opening }.into())
+            }
+            Effect::Wake { .. } => Some(Wake { id, state }.into()),
+            _ => None,
+        }
     }
 }
 

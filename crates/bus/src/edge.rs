@@ -10,7 +10,7 @@ use crate::{Bus, BusError, Inbox, Message, Request};
 pub use ::edge::Name;
 use orders::Orders;
 use proto::wire::WireFormat;
-use signal::{Ask, LegRef, RecordId, Said, Say, VERDICT_MS, Verdict, subjects};
+use signal::{Ask, LegRef, Order, RecordId, Said, VERDICT_MS, Verdict, subjects};
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -49,12 +49,12 @@ pub enum Inbound {
     /// Answer to the ask with this ticket.
     Verdict(u64, Verdict),
     /// Order to execute; answered with [`EdgeClient::said`].
-    Say(Say),
+    Order(Order),
 }
 
 enum Arrival {
     Verdict(u64, LegRef, Verdict),
-    Order(Say, Request),
+    Order(Order, Request),
 }
 
 /// Client of the orchestrators.
@@ -105,9 +105,9 @@ impl EdgeClient {
         let sender = self.sender.clone();
         Ok(Served(tokio::spawn(async move {
             while let Some(request) = inbox.next().await {
-                match Say::decode(&request.message.payload) {
-                    Ok(say) => {
-                        if sender.send(Arrival::Order(say, request)).await.is_err() {
+                match Order::decode(&request.message.payload) {
+                    Ok(order) => {
+                        if sender.send(Arrival::Order(order, request)).await.is_err() {
                             return;
                         }
                     }
@@ -190,21 +190,23 @@ impl EdgeClient {
                 }
                 Some(Inbound::Verdict(ticket, verdict))
             }
-            Arrival::Order(say, request) => {
-                let leg = say.state.leg;
-                self.remember_trace(leg, &say.state.trace);
+            Arrival::Order(order, request) => {
+                let leg = order.state().leg;
+                self.remember_trace(leg, &order.state().trace);
                 let adopt = self.tracing.adopt;
                 let span = |request: &Request| {
                     let span = info_span!(
                         "edge.say",
-                        otel.name = format!("edge says {}", say.signal.name()),
+                        otel.name = format!("edge says {}", order.name()),
                         call.id = %leg.record,
                         leg.id = leg.leg.0,
                     );
                     adopt(&span, &request.message.trace);
                     span
                 };
-                self.orders.register(say.id, request, span, Instant::now()).then_some(Inbound::Say(say))
+                self.orders
+                    .register(order.id(), request, span, Instant::now())
+                    .then_some(Inbound::Order(order))
             }
         }
     }

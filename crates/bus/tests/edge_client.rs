@@ -33,6 +33,7 @@ fn heard(signal: Signal, opening: Option<Opening>) -> Ask {
         dialog: vec![],
         edge: "edge".into(),
         opening,
+        wake: None,
     })
 }
 
@@ -53,7 +54,7 @@ fn committed() -> Verdict {
 async fn verdict(client: &mut EdgeClient) -> (u64, Verdict) {
     match client.next().await {
         Inbound::Verdict(ticket, verdict) => (ticket, verdict),
-        Inbound::Say(say) => panic!("{say:?}"),
+        Inbound::Order(order) => panic!("{order:?}"),
     }
 }
 
@@ -151,12 +152,12 @@ async fn an_order_that_got_lost_is_given_again() {
         tokio::spawn(async move { bus.request("t.edge", message, Duration::from_secs(2)).await })
     };
     let first = give();
-    assert!(matches!(timeout(SOON, client.next()).await, Ok(Inbound::Say(_))));
+    assert!(matches!(timeout(SOON, client.next()).await, Ok(Inbound::Order(_))));
     let second = give();
     assert!(timeout(Duration::from_millis(500), client.next()).await.is_err(), "it is being said");
     assert!(first.await.unwrap().is_err() && second.await.unwrap().is_err());
     let third = give();
-    assert!(matches!(timeout(SOON, client.next()).await, Ok(Inbound::Say(_))), "it was swallowed");
-    client.said(&Said { id, base: 3, dialog: Some(vec![2]), edge: "edge".into(), failed: None });
+    assert!(matches!(timeout(SOON, client.next()).await, Ok(Inbound::Order(_))), "it was swallowed");
+    client.said(&Said { id, base: 3, dialog: Some(vec![2]), wake: None, edge: "edge".into(), failed: None });
     assert!(third.await.unwrap().is_ok());
 }

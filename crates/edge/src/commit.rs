@@ -54,7 +54,9 @@ impl<P: Protocol> Legs<P> {
                 Membership::Unknown if commit.tries == 0 => {
                     return self.ask(id, commit, None, Ask::Recall(id), now);
                 }
-                Membership::Unknown | Membership::Foreign => return self.protocol.disown(id, message),
+                Membership::Unknown | Membership::Foreign => {
+                    return self.protocol.disown(id, &state, message);
+                }
             }
         }
         let (base, opening) = (leg.revision, leg.opening);
@@ -89,6 +91,7 @@ impl<P: Protocol> Legs<P> {
             dialog: P::encode(&state),
             edge: self.config.instance.clone(),
             opening: cause.filter(|_| opening).and_then(|message| self.protocol.opening(message)),
+            wake: P::wake(&state),
         };
         let change = Change { base, state, send_after_commit: outcome.send_after_commit };
         self.ask(id, commit, Some(change), Ask::Heard(heard), now);
@@ -255,7 +258,7 @@ impl<P: Protocol> Legs<P> {
         for work in waiting {
             match work {
                 // An order brings the leg along.
-                Work::Say(order) => self.handle_order(order, now),
+                Work::Order(order) => self.handle_order(order, now),
                 Work::Hear(commit) if self.held.contains(id) => {
                     self.enqueue(id, Work::Hear(commit), true, now)
                 }

@@ -1,11 +1,13 @@
 //! Legs in the memory of an edge.
 
 use crate::{Input, Protocol};
-use signal::{EffectId, EventId, LegRef, LegState, Say, Time};
+use signal::{EffectId, EventId, LegRef, LegState, Order, Time};
 use std::collections::{HashMap, VecDeque};
 
 /// Most timers of one leg; the oldest is dropped.
 const MAX_TIMERS: usize = 32;
+/// Most orders that a leg remembers.
+const MAX_SEEN: usize = 16;
 
 /// Leg as its protocol sees it during a call of the core.
 #[derive(Debug)]
@@ -92,7 +94,7 @@ impl<P: Protocol> Commit<P> {
 #[derive(Debug)]
 pub(crate) enum Work<P: Protocol> {
     Hear(Commit<P>),
-    Say(Say),
+    Order(Order),
 }
 
 #[derive(Debug)]
@@ -109,7 +111,7 @@ pub(crate) struct Leg<P: Protocol> {
     pub(crate) waiting: VecDeque<Work<P>>,
     /// Commits that nobody answered, with the time of the next attempt.
     pub(crate) retrying: Vec<(Time, Commit<P>)>,
-    /// Effects said, oldest first.
+    /// Orders carried out, oldest first.
     pub(crate) seen: VecDeque<EffectId>,
     pub(crate) expires: Time,
     /// Key in the index of deadlines.
@@ -148,6 +150,18 @@ impl<P: Protocol> Leg<P> {
         if self.state.is_none() || state.revision > self.revision {
             (self.state, self.revision) = (P::decode(&state.dialog), state.revision);
         }
+    }
+
+    /// Remembers an order. Returns false if it was carried out before.
+    pub(crate) fn see(&mut self, order: EffectId) -> bool {
+        if self.seen.contains(&order) {
+            return false;
+        }
+        if self.seen.len() >= MAX_SEEN {
+            self.seen.pop_front();
+        }
+        self.seen.push_back(order);
+        true
     }
 
     /// Returns true if work of the leg is under way or waits.

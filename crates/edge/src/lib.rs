@@ -81,7 +81,7 @@ use leg::{Commit, Leg, Work};
 pub use leg::{Held, LegMut, Timers};
 pub use protocol::{Expiry, Hearing, Input, Membership, Outcome, Protocol, Reopening};
 pub use shell::{Edge, Name};
-use signal::{Ask, Handover, LegRef, Said, Say, Time};
+use signal::{Ask, Handover, LegRef, Order, Said, Time};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Configuration of the leg core.
@@ -125,6 +125,8 @@ pub enum Output {
 /// - A message that cannot be refused, and every event, is committed again with growing pauses while no orchestrator answers. The
 ///   peer does not wait for that.
 /// - An order is carried out once, however often it is given. One for a state that a newer version wrote is left to another edge.
+/// - A state may ask for a time at which its leg is woken, at this edge or at another one if this one is gone. A leg that has changed
+///   since then is not woken.
 /// - Legs leave after their lifetime, and those that nothing is known of at once; the number of legs, of their timers and of their
 ///   effects is bounded.
 #[derive(Debug)]
@@ -172,8 +174,9 @@ impl<P: Protocol> Legs<P> {
     }
 
     /// Handles an order. It yields one [`Output::Said`], or nothing if the leg's queue is full: then the order is given again.
-    pub fn handle_order(&mut self, order: Say, now: Time) {
-        self.enqueue(order.state.leg, Work::Say(order), true, now);
+    pub fn handle_order(&mut self, order: impl Into<Order>, now: Time) {
+        let order = order.into();
+        self.enqueue(order.state().leg, Work::Order(order), true, now);
     }
 
     /// Takes the next output.

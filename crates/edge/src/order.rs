@@ -1,16 +1,14 @@
 //! Down: orders of the orchestrators.
 
 use crate::{Legs, Output, Protocol};
-use signal::{LegRef, Reason, Said, Say, Time};
-
-/// Most effects that a leg remembers.
-const MAX_SEEN: usize = 16;
+use signal::{LegRef, Reason, Said, Say, Time, Wake};
 
 impl<P: Protocol> Legs<P> {
     pub(crate) fn say(&mut self, id: LegRef, order: Say, now: Time) {
         let Some(leg) = self.held.0.get_mut(&id) else { return };
         let edge = self.config.instance.clone();
-        let mut said = Said { id: order.id, base: leg.revision, dialog: None, edge, failed: None };
+        let mut said =
+            Said { id: order.id, base: leg.revision, dialog: None, wake: None, edge, failed: None };
         if leg.state.is_none() || order.state.revision > leg.revision {
             let recorded = match &order.opening {
                 _ if !order.state.dialog.is_empty() => P::decode(&order.state.dialog).ok_or(None),
@@ -30,23 +28,41 @@ impl<P: Protocol> Legs<P> {
         }
         said.base = leg.revision;
         let Some(mut state) = leg.state.clone() else { return };
-        if leg.seen.contains(&order.id) {
+        if !leg.see(order.id) {
             // Carried out before: the state after it is the one that we have.
             said.base = leg.revision.saturating_sub(1);
-            said.dialog = Some(P::encode(&state));
+            (said.dialog, said.wake) = (Some(P::encode(&state)), P::wake(&state));
             return self.out.push_back(Output::Said(said));
         }
-        if leg.seen.len() >= MAX_SEEN {
-            leg.seen.pop_front();
-        }
-        leg.seen.push_back(order.id);
         let mut for_protocol = leg.for_protocol(id);
         let outgoing = self.protocol.say(&mut for_protocol, &mut state, &order, now);
         if !self.protocol.send(&mut for_protocol, &state, None, outgoing, now) && order.opening.is_some() {
             said.failed = Some(Reason::Unavailable.into());
         }
-        said.dialog = Some(P::encode(&state));
+        (said.dialog, said.wake) = (Some(P::encode(&state)), P::wake(&state));
         (leg.state, leg.revision) = (Some(state), leg.revision + 1);
         self.out.push_back(Output::Said(said));
+    }
+    /// Wakes a leg that the record, or its own state here, still shows as it was when it asked for that. A change that is on its way
+    /// has its turn first.
+    pub(crate) fn wake(&mut self, id: LegRef, order: Wake, now: Time) {
+        let Some(leg) = self.held.0.get_mut(&id) else { return };
+        if leg.state.is_none() || order.state.revision > leg.revision {
+            leg.adopt(&order.state);
+            if leg.state.is_none() {
+                // Written by a newer version: left to be given again, to an edge of that one.
+                return self.remove(id, now);
+            }
+        }
+        let fresh = leg.see(order.id) && leg.revision == order.state.revision;
+        let edge = self.config.instance.clone();
+        let said = Said { id: order.id, base: leg.revision, dialog: None, wake: None, edge, failed: None };
+        self.out.push_back(Output::Said(said));
+        let (state, mut for_protocol) = leg.split(id);
+        let woken =
+            state.filter(|_| fresh).and_then(|state| self.protocol.woken(&mut for_protocol, state, now));
+        if let Some(event) = woken {
+            self.handle_event(id, event, now);
+        }
     }
 }

@@ -47,7 +47,7 @@ pub trait Protocol: Sized {
     }
 
     /// Refuses a message that is not of its leg. Nothing of the leg changes.
-    fn disown(&mut self, _leg: LegRef, _message: &Self::Message) {}
+    fn disown(&mut self, _leg: LegRef, _state: &Self::State, _message: &Self::Message) {}
 
     /// Translates an input, up. `state` is a copy that the core keeps, commits or drops. The same input is heard again, against
     /// the newer state, when its commit was stale.
@@ -92,6 +92,21 @@ pub trait Protocol: Sized {
         timer: Self::Timer,
         now: Time,
     ) -> Option<Self::Event>;
+
+    /// Returns the time at which a leg in this state is to be woken: for a timer of the leg that must outlive this edge.
+    fn wake(_state: &Self::State) -> Option<Time> {
+        None
+    }
+
+    /// Returns the event to be heard, if any, of a leg that is woken.
+    fn woken(
+        &mut self,
+        _leg: &mut LegMut<'_, Self>,
+        _state: &Self::State,
+        _now: Time,
+    ) -> Option<Self::Event> {
+        None
+    }
 
     /// Returns how long a leg in this state is kept after its last message or order, ms.
     fn lifetime(&self, state: &Self::State) -> u64;

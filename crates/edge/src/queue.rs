@@ -1,7 +1,7 @@
 //! Queues: one work of a leg at a time, the rest in order.
 
 use crate::{Commit, Input, Legs, Output, Protocol, Work};
-use signal::{LegRef, Reason, Said, Time};
+use signal::{LegRef, Order, Reason, Said, Time};
 
 impl<P: Protocol> Legs<P> {
     /// Does work at once, or lets it wait behind other work of its leg. `renew`: the leg is in use and starts a new lifetime.
@@ -13,11 +13,11 @@ impl<P: Protocol> Legs<P> {
         let leg = self.held.0.entry(id).or_default();
         if leg.busy {
             let given =
-                |order| leg.waiting.iter().any(|w| matches!(w, Work::Say(other) if other.id == order));
+                |order| leg.waiting.iter().any(|w| matches!(w, Work::Order(other) if other.id() == order));
             let length = leg.waiting.len();
             let room = match &work {
                 // An order given again while it waits is carried out once.
-                Work::Say(order) if given(order.id) => return,
+                Work::Order(order) if given(order.id()) => return,
                 Work::Hear(Commit { input: Input::Message(message), retries: 0, .. })
                     if self.protocol.can_drop(message) =>
                 {
@@ -54,7 +54,8 @@ impl<P: Protocol> Legs<P> {
     fn run(&mut self, id: LegRef, work: Work<P>, now: Time) {
         match work {
             Work::Hear(commit) => self.hear(id, commit, now),
-            Work::Say(order) => self.say(id, order, now),
+            Work::Order(Order::Say(order)) => self.say(id, order, now),
+            Work::Order(Order::Wake(order)) => self.wake(id, order, now),
         }
     }
 
@@ -64,12 +65,13 @@ impl<P: Protocol> Legs<P> {
             Work::Hear(Commit { input: Input::Message(message), acknowledged: false, .. }) => {
                 self.protocol.refuse(id, &message, &Reason::Unavailable.into(), false, now);
             }
-            Work::Say(order) if order.opening.is_some() => {
+            Work::Order(Order::Say(order)) if order.opening.is_some() => {
                 let failed = Some(Reason::Unavailable.into());
                 let edge = self.config.instance.clone();
-                self.out.push_back(Output::Said(Said { id: order.id, base: 0, dialog: None, edge, failed }));
+                let said = Said { id: order.id, base: 0, dialog: None, wake: None, edge, failed };
+                self.out.push_back(Output::Said(said));
             }
-            Work::Hear(_) | Work::Say(_) => {}
+            Work::Hear(_) | Work::Order(_) => {}
         }
     }
 

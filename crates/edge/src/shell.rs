@@ -1,13 +1,13 @@
 //! Interface between an edge and its shell.
 
-use signal::{LegRef, Say, Time, Verdict};
+use signal::{LegRef, Order, Time, Verdict};
 
 /// Edge without IO, as far as every shell drives it in the same way.
 pub trait Edge {
     /// Takes the answer to an ask.
     fn verdict(&mut self, ticket: u64, verdict: Verdict, now: Time);
     /// Takes an order of an orchestrator.
-    fn say(&mut self, order: Say, now: Time);
+    fn order(&mut self, order: Order, now: Time);
     /// Returns the name of a leg; empty if the leg is not held.
     fn name(&self, leg: LegRef) -> Name<'_>;
 }

@@ -1,11 +1,11 @@
-//! Messages between edges and orchestrators (architecture §4): an [`Ask`] of an edge with its [`Verdict`], and an order ([`Say`]) of an
+//! Messages between edges and orchestrators (architecture §4): an [`Ask`] of an edge with its [`Verdict`], and an [`Order`] of an
 //! orchestrator with its answer ([`Said`]).
 //!
-//! The edge's state of a leg (SIP dialog, Jingle session) is opaque here: `dialog` travels to the edge with every [`Say`] and back with
+//! The edge's state of a leg (SIP dialog, Jingle session) is opaque here: `dialog` travels to the edge with every [`Order`] and back with
 //! every [`Heard`] and [`Said`], and the record stores it. `revision` counts its changes. An edge processes one event of a leg at a
 //! time: while a [`Heard`] is on its way, further messages and orders of that leg wait.
 
-use crate::{EffectId, End, EventId, LegRef, Party, Signal};
+use crate::{EffectId, End, EventId, LegRef, Party, Signal, Time};
 use minicbor::{Decode, Encode};
 
 /// Time limit for the verdict on an ask, ms.
@@ -60,6 +60,8 @@ pub struct Heard {
     pub edge: String,
     /// Caller and callee, if the event opens a call.
     pub opening: Option<Opening>,
+    /// Time at which the leg is to be woken ([`Wake`]), unless its dialog changes before.
+    pub wake: Option<Time>,
 }
 
 /// Request of an edge to any orchestrator.
@@ -93,7 +95,26 @@ pub enum Verdict {
     Unavailable,
 }
 
-/// Order of an orchestrator to an edge: say a signal to the peer of a leg.
+/// Order of an orchestrator to an edge about a leg. Answered by [`Said`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// Says a signal to the peer of the leg.
+    Say(Say),
+    /// Wakes the leg.
+    Wake(Wake),
+}
+
+/// Order to wake a leg at the time that it asked for: whichever edge gets it does what a timer of the edge that asked would have done,
+/// had that one lived. A leg that has changed since is not woken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wake {
+    /// Id of the effect.
+    pub id: EffectId,
+    /// State of the leg in the record.
+    pub state: LegState,
+}
+
+/// Order to say a signal to the peer of a leg.
 ///
 /// Executing an order is deterministic: ids on the wire are derived from `id` and the dialog, so an order that is repeated puts the same
 /// octets on the wire. An edge that has executed `id` before sends nothing and answers with the dialog after it.
@@ -111,7 +132,7 @@ pub struct Say {
     pub opening: Option<Opening>,
 }
 
-/// Answer to a [`Say`].
+/// Answer to an [`Order`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Said {
     /// Id of the effect.
@@ -120,6 +141,8 @@ pub struct Said {
     pub base: u32,
     /// Dialog after the signal, of revision `base + 1`; `None` = unchanged.
     pub dialog: Option<Vec<u8>>,
+    /// Time at which a leg with this dialog is to be woken; means nothing if the dialog is unchanged.
+    pub wake: Option<Time>,
     /// Id of the edge instance that said the signal.
     pub edge: String,
     /// Reason why the signal could not be said (no link, no route); the leg has ended then.
@@ -133,4 +156,44 @@ pub struct Handover {
     pub source: String,
     /// Message as received.
     pub message: Vec<u8>,
+}
+
+impl Order {
+    /// Returns the id of the effect.
+    #[must_use]
+    pub fn id(&self) -> EffectId {
+        match self {
+            Order::Say(say) => say.id,
+            Order::Wake(wake) => wake.id,
+        }
+    }
+
+    /// Returns the state of the leg in the record.
+    #[must_use]
+    pub fn state(&self) -> &LegState {
+        match self {
+            Order::Say(Say { state, .. }) | Order::Wake(Wake { state, .. }) => state,
+        }
+    }
+
+    /// Returns the name of the signal, or of the order, for logs and spans.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Order::Say(say) => say.signal.name(),
+            Order::Wake(_) => "wake",
+        }
+    }
+}
+
+impl From<Say> for Order {
+    fn from(say: Say) -> Order {
+        Order::Say(say)
+    }
+}
+
+impl From<Wake> for Order {
+    fn from(wake: Wake) -> Order {
+        Order::Wake(wake)
+    }
 }

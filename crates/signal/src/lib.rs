@@ -13,7 +13,7 @@ pub mod stored;
 pub mod subjects;
 mod time;
 
-pub use edge::{Ask, Handover, Heard, LegState, Opening, Said, Say, VERDICT_MS, Verdict};
+pub use edge::{Ask, Handover, Heard, LegState, Opening, Order, Said, Say, VERDICT_MS, Verdict, Wake};
 pub use ids::{EffectId, EventId, LegId, LegRef, RecordId, RecordKind, Secret, Token};
 pub use media::Media;
 pub use party::{Party, Protocol};

@@ -6,7 +6,7 @@ use crate::uri::{NameAddr, Uri};
 use address::transport::{self, Transport};
 use media::sdp::{Origin, Shape};
 use minicbor::{Decode, Encode};
-use signal::{Media, Stored, stored};
+use signal::{Media, Stored, Time, stored};
 use std::net::IpAddr;
 
 mod identity;
@@ -159,6 +159,9 @@ pub struct Dialog {
     /// Description that we sent last, byte for byte.
     #[cbor(n(29), with = "minicbor::bytes")]
     pub last_sdp: Vec<u8>,
+    /// Time at which our open re-INVITE is given up at any edge; means nothing while none is open.
+    #[n(30)]
+    pub local_offer_by: Option<Time>,
 }
 
 impl std::fmt::Debug for Dialog {

@@ -9,7 +9,7 @@ use crate::dialog::State;
 use crate::signal::Timeout;
 use crate::transaction::{Output as Tx, Table};
 use ::edge::{Legs, Name};
-use signal::{LegRef, Say, Secret, Time, Verdict};
+use signal::{LegRef, Order, Secret, Time, Verdict};
 use std::collections::VecDeque;
 
 mod arrivals;
@@ -100,7 +100,7 @@ impl Edge {
 
     /// Takes an order of an orchestrator; yields one [`Output::Said`], unless the leg's queue is full: then the order is
     /// given again.
-    pub fn say(&mut self, order: Say, now: Time) {
+    pub fn order(&mut self, order: impl Into<Order>, now: Time) {
         self.legs.handle_order(order, now);
         self.flush(now);
     }
@@ -168,8 +168,7 @@ impl Edge {
     }
 
     fn flush_legs(&mut self) {
-        let sent = self.legs.protocol.out.drain(..);
-        self.out.extend(sent.map(|(flow, octets)| Output::Send(flow, octets)));
+        self.out.append(&mut self.legs.protocol.out);
         while let Some(output) = self.legs.poll_output() {
             self.out.push_back(match output {
                 ::edge::Output::Ask(ticket, ask) => Output::Ask(ticket, ask),
@@ -185,8 +184,8 @@ impl ::edge::Edge for Edge {
         Edge::verdict(self, ticket, verdict, now);
     }
 
-    fn say(&mut self, order: Say, now: Time) {
-        Edge::say(self, order, now);
+    fn order(&mut self, order: Order, now: Time) {
+        Edge::order(self, order, now);
     }
 
     fn name(&self, leg: LegRef) -> Name<'_> {

@@ -265,7 +265,7 @@ fn an_order_that_comes_again_while_it_waits_is_said_once() {
     let id = EffectId { record: leg.record, version: 77, index: 0 };
     let order = Say { id, state, count: 0, signal: Signal::End(Reason::Normal.into()), opening: None };
     for _ in 0..40 {
-        b.edge.say(order.clone(), b.now);
+        b.edge.order(order.clone(), b.now);
     }
     b.drain();
     b.commit(4);
@@ -317,7 +317,7 @@ fn requests_go_to_where_a_tcp_caller_listens() {
     let mut id = effect(heard.leg);
     id.version = 9;
     let end = Signal::End(Reason::Normal.into());
-    b.edge.say(Say { id, state: order, count: 0, signal: end, opening: None }, b.now);
+    b.edge.order(Say { id, state: order, count: 0, signal: end, opening: None }, b.now);
     let sent = std::iter::from_fn(|| b.edge.poll()).find_map(|output| match output {
         tandem_sip::edge::Output::Send(flow, octets) => Some((flow.to_string(), octets)),
         _ => None,
@@ -326,4 +326,87 @@ fn requests_go_to_where_a_tcp_caller_listens() {
     assert_eq!(flow, "tcp://192.0.2.9:5060");
     let bye: Message = tandem_sip::message::read(&octets).unwrap();
     assert_eq!(bye.via().unwrap().transport, "TCP");
+}
+
+/// A re-INVITE of ours that was said by an edge which died before its answer came; the record, and our re-INVITE.
+fn orphaned() -> (LegState, Time, Message, String) {
+    let mut b = bench("one");
+    let (heard, said, to) = answered(&mut b);
+    b.hear(request("ACK", 1, &to, ""));
+    let ours = b.say(state(heard.leg, 3, said.dialog.unwrap()), 4, Signal::Update(media()), None);
+    let recorded = at(state(heard.leg, 4, ours.dialog.unwrap()), "one");
+    (recorded, ours.wake.expect("it wants to be woken"), b.sent.remove(0), to)
+}
+
+fn wake(b: &mut Bench, state: &LegState) -> Said {
+    let mut id = effect(state.leg);
+    id.version = 50;
+    b.edge.order(Wake { id, state: state.clone() }, b.now);
+    b.drain();
+    b.said.remove(0)
+}
+
+/// Timer B of an edge that is gone: at any other, the open offer is given up, and the peer's is taken again (R-SIP-18).
+#[test]
+fn an_offer_of_a_dead_edge_is_closed() {
+    let (recorded, due, _, to) = orphaned();
+    let mut b = bench("two");
+    assert_eq!(due.since(b.now), 33_000);
+    let recall = |b: &mut Bench| {
+        let (ticket, _) = b.asks.remove(0);
+        b.verdict(ticket, Verdict::Leg(recorded.clone()));
+    };
+    let theirs = SDP.replace("4000", "4002");
+    b.hear(request("INVITE", 2, &to, &theirs));
+    recall(&mut b);
+    assert_eq!(b.codes(), ["491"], "our offer is open");
+    b.hear(request("ACK", 2, &to, "").replace("z9hG4bKack", "z9hG4bKINVITE2"));
+    b.now = due;
+    let said = wake(&mut b, &recorded);
+    assert_eq!((said.base, said.dialog, said.failed), (4, None, None));
+    let (ticket, heard) = b.heard();
+    assert_eq!((heard.base, heard.signals.as_slice()), (4, &[Signal::Refused(Reason::Timeout)][..]));
+    assert_eq!(heard.wake, None);
+    b.verdict(ticket, Verdict::Committed { revision: 5, trace: String::new() });
+    assert!(b.codes().is_empty(), "the peer is told nothing");
+    b.hear(request("INVITE", 3, &to, &theirs));
+    assert!(matches!(b.commit(6).signals.as_slice(), [Signal::Update(_)]));
+    assert_eq!(b.codes(), ["100"]);
+}
+
+/// The same edge still waits for the answer: its own timers decide, whatever the orchestrator thinks.
+#[test]
+fn an_offer_of_a_living_edge_is_its_own() {
+    let mut b = bench("one");
+    let (heard, said, to) = answered(&mut b);
+    b.hear(request("ACK", 1, &to, ""));
+    let ours = b.say(state(heard.leg, 3, said.dialog.unwrap()), 4, Signal::Update(media()), None);
+    let invite = b.sent.remove(0);
+    let recorded = state(heard.leg, 4, ours.dialog.unwrap());
+    b.wait(20_000);
+    b.hear(answer(&invite, 100, ""));
+    b.wait(13_000);
+    b.codes();
+    wake(&mut b, &recorded);
+    assert!(b.asks.is_empty() && b.codes().is_empty());
+    b.hear(answer(&invite, 200, SDP));
+    let answered = b.commit(5);
+    assert!(matches!(answered.signals.as_slice(), [Signal::Updated(_)]));
+    assert_eq!((answered.wake, b.codes()), (None, vec!["ACK".into()]));
+}
+
+/// The answer came to another edge before the time was over: nothing is left to wake.
+#[test]
+fn an_offer_that_was_answered_elsewhere_is_not_closed() {
+    let (recorded, _, invite, _) = orphaned();
+    let mut b = bench("two");
+    b.hear(answer(&invite, 200, SDP));
+    let (ticket, _) = b.asks.remove(0);
+    b.verdict(ticket, Verdict::Leg(LegState { edge: String::new(), ..recorded.clone() }));
+    let heard = b.commit(5);
+    assert!(matches!(heard.signals.as_slice(), [Signal::Updated(_)]));
+    assert_eq!((heard.wake, b.codes()), (None, vec!["ACK".into()]));
+    wake(&mut b, &recorded);
+    wake(&mut b, &state(recorded.leg, 5, heard.dialog));
+    assert!(b.asks.is_empty() && b.codes().is_empty());
 }

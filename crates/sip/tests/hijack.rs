@@ -86,6 +86,66 @@ fn a_request_of_another_dialog_is_481_and_changes_nothing() {
     assert_eq!(b.codes(), ["200", "200"]);
 }
 
+/// The name of a trunk's host may stand for several addresses: what belongs to a call may come from each, from no other, at the
+/// edge that holds the leg and at one that recalls it (R-SIP-17).
+#[test]
+fn every_address_of_the_trunk_s_host_is_of_the_trunk() {
+    for recalled in [false, true] {
+        for (peer, code) in [
+            ("198.51.100.7:5080", "200"),
+            ("[2001:db8::7]:5060", "200"),
+            ("198.51.100.8:5060", "481"),
+            (STRANGER, "481"),
+        ] {
+            let mut b = bench("one");
+            let (heard, said, to) = held(&mut b);
+            if recalled {
+                b = bench("two");
+            }
+            let mut own = trunk(b.flow);
+            own.targets[0].addresses =
+                ["198.51.100.7", "2001:db8::7"].map(|address| address.parse().unwrap()).to_vec();
+            b.edge.set_trunks(vec![own]);
+            from(&mut b, peer);
+            b.hear(request("BYE", 2, &to, ""));
+            if recalled {
+                let (ticket, _) = b.asks.remove(0);
+                b.verdict(ticket, Verdict::Leg(state(heard.leg, 3, said.dialog.unwrap())));
+            }
+            if code == "200" {
+                assert!(matches!(b.commit(4).signals.as_slice(), [Signal::End(_)]), "{peer}");
+            }
+            assert_eq!(b.codes(), [code], "{peer}");
+        }
+    }
+}
+
+/// A trunk that sends from an address which `sources` does not name is told to its operator; a guess of a stranger is not
+/// (R-SIP-17).
+#[test]
+fn a_refused_source_is_told_with_its_trunk() {
+    for recalled in [false, true] {
+        let mut b = bench("one");
+        let (heard, said, to) = held(&mut b);
+        if recalled {
+            b = bench("two");
+        }
+        for method in ["BYE", "INVITE", "INFO", "ACK"] {
+            for (what, peer, text) in forged(&request(method, 9, &to, "")) {
+                from(&mut b, peer);
+                b.hear(text);
+                while let Some((ticket, _)) = b.asks.pop() {
+                    b.verdict(ticket, Verdict::Leg(state(heard.leg, 3, said.dialog.clone().unwrap())));
+                }
+                let told: Vec<_> = b.refused.drain(..).collect();
+                let wanted = what == "from elsewhere";
+                let expected = wanted.then(|| ("pbx".to_owned(), "203.0.113.66".to_owned()));
+                assert_eq!(told, Vec::from_iter(expected), "{recalled} {method} {what}");
+            }
+        }
+    }
+}
+
 /// The same at an edge that has the leg from the record.
 #[test]
 fn an_edge_that_recalls_a_leg_refuses_what_is_not_of_it() {

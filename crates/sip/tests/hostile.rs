@@ -154,7 +154,7 @@ fn play(b: &mut Bench, step: Step, legs: &mut Vec<LegState>, sent: &mut Vec<tand
             };
             let id = EffectId { record: leg.leg.record, version, index: 0 };
             let order = Say { id, state: leg, count: 0, signal: signal_of(n), opening };
-            b.edge.say(order, b.now);
+            b.edge.order(order, b.now);
         }
         Step::Wait(ms) => b.wait(u64::from(ms)),
         Step::Handed(taken) => {

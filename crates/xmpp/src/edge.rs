@@ -6,7 +6,7 @@
 //! and found).
 
 use ::edge::{Legs, Name};
-use signal::{LegRef, Say, Secret, Time, Verdict};
+use signal::{LegRef, Order, Secret, Time, Verdict};
 use std::collections::{HashMap, VecDeque};
 
 mod arrivals;
@@ -51,7 +51,7 @@ impl Edge {
     }
 
     /// Takes an order of an orchestrator; yields one [`Output::Said`], unless the leg's queue is full: then the order is given again.
-    pub fn say(&mut self, order: Say, now: Time) {
+    pub fn order(&mut self, order: impl Into<Order>, now: Time) {
         self.legs.handle_order(order, now);
     }
 
@@ -109,8 +109,8 @@ impl ::edge::Edge for Edge {
         Edge::verdict(self, ticket, verdict, now);
     }
 
-    fn say(&mut self, order: Say, now: Time) {
-        Edge::say(self, order, now);
+    fn order(&mut self, order: Order, now: Time) {
+        Edge::order(self, order, now);
     }
 
     fn name(&self, leg: LegRef) -> Name<'_> {

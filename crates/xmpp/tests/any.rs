@@ -216,7 +216,7 @@ fn play(steps: Vec<Step>) {
                 };
                 let Some(state) = record.get(&name).cloned().or(opens.then(|| fresh(name))) else { continue };
                 let id = EffectId { record: name.record, version: n, index: 0 };
-                b.edge.say(Say { id, state, count: 0, signal, opening }, b.now);
+                b.edge.order(Say { id, state, count: 0, signal, opening }, b.now);
                 b.drain();
                 for said in std::mem::take(&mut b.said) {
                     if let Some(dialog) = said.dialog {

@@ -117,8 +117,8 @@ fn said_twice_is_sent_once() {
         signal: Signal::Offer(media()),
         opening: Some(opening("rosa@example.net")),
     };
-    b.edge.say(order.clone(), b.now);
-    b.edge.say(order.clone(), b.now);
+    b.edge.order(order.clone(), b.now);
+    b.edge.order(order.clone(), b.now);
     b.drain();
     assert_eq!(b.said[0].dialog, b.said[1].dialog);
     assert_eq!((b.said[0].base, b.said[1].base), (0, 0));
@@ -126,7 +126,7 @@ fn said_twice_is_sent_once() {
     assert_eq!(b.kinds(), ["propose"]);
     // By another edge: the same bytes.
     let mut other = bench();
-    other.edge.say(order, other.now);
+    other.edge.order(order, other.now);
     other.drain();
     assert_eq!(other.sent, [first]);
 }
@@ -256,7 +256,7 @@ fn an_order_that_comes_again_while_it_waits_is_said_once() {
     let id = EffectId { record: leg.record, version: 77, index: 0 };
     let order = Say { id, state, count: 9, signal: Signal::End(Reason::Normal.into()), opening: None };
     for _ in 0..40 {
-        b.edge.say(order.clone(), b.now);
+        b.edge.order(order.clone(), b.now);
     }
     b.verdict(ticket, Verdict::Committed { revision: heard.base + 1, trace: String::new() });
     b.drain();

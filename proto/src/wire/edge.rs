@@ -5,8 +5,8 @@ use crate::v1;
 use crate::v1::ask::Ask as Asked;
 use crate::v1::verdict::Verdict as Given;
 use signal::{
-    Ask, EffectId, EventId, Handover, Heard, LegId, LegRef, LegState, Opening, RecordId, RecordKind, Said,
-    Say, Verdict,
+    Ask, EffectId, EventId, Handover, Heard, LegId, LegRef, LegState, Opening, Order, RecordId, RecordKind,
+    Said, Say, Time, Verdict, Wake,
 };
 
 /// Number of signals of one event at most.
@@ -129,6 +129,7 @@ impl From<&Heard> for v1::Heard {
             dialog: heard.dialog.clone(),
             edge: heard.edge.clone(),
             opening: heard.opening.as_ref().map(v1::Opening::from),
+            wake: heard.wake.map(|at| at.0),
         }
     }
 }
@@ -144,6 +145,7 @@ impl TryFrom<v1::Heard> for Heard {
             dialog: heard.dialog,
             edge: heard.edge,
             opening: optional(heard.opening)?,
+            wake: heard.wake.map(Time),
         })
     }
 }
@@ -206,6 +208,7 @@ impl From<&Say> for v1::Say {
             count: say.count,
             signal: Some(v1::Signal::from(&say.signal)),
             opening: say.opening.as_ref().map(v1::Opening::from),
+            wake: false,
         }
     }
 }
@@ -223,12 +226,37 @@ impl TryFrom<v1::Say> for Say {
     }
 }
 
+impl From<&Order> for v1::Say {
+    fn from(order: &Order) -> v1::Say {
+        match order {
+            Order::Say(say) => say.into(),
+            Order::Wake(Wake { id, state }) => {
+                v1::Say { id: Some(id.into()), state: Some(state.into()), wake: true, ..v1::Say::default() }
+            }
+        }
+    }
+}
+
+impl TryFrom<v1::Say> for Order {
+    type Error = WireError;
+    fn try_from(order: v1::Say) -> Result<Order, WireError> {
+        if !order.wake {
+            return Ok(Order::Say(order.try_into()?));
+        }
+        Ok(Order::Wake(Wake {
+            id: present(order.id, "Say.id")?.try_into()?,
+            state: present(order.state, "Say.state")?.try_into()?,
+        }))
+    }
+}
+
 impl From<&Said> for v1::Said {
     fn from(said: &Said) -> v1::Said {
         v1::Said {
             id: Some(v1::EffectId::from(&said.id)),
             base: said.base,
             dialog: said.dialog.clone(),
+            wake: said.wake.map(|at| at.0),
             edge: said.edge.clone(),
             failed: said.failed.as_ref().map(v1::End::from),
         }
@@ -242,6 +270,7 @@ impl TryFrom<v1::Said> for Said {
             id: present(said.id, "Said.id")?.try_into()?,
             base: said.base,
             dialog: said.dialog,
+            wake: said.wake.map(Time),
             edge: said.edge,
             failed: optional(said.failed)?,
         })

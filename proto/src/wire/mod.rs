@@ -9,7 +9,7 @@ mod media;
 mod signal;
 
 use crate::v1;
-use ::signal::{Ask, Handover, Said, Say, Verdict};
+use ::signal::{Ask, Handover, Order, Said, Say, Verdict};
 use bytes::Bytes;
 use prost::Message;
 
@@ -41,21 +41,21 @@ pub trait WireFormat: Sized {
 }
 
 macro_rules! wire {
-    ($($type:ident),*) => {$(
+    ($($type:ident as $message:ident),*) => {$(
         impl WireFormat for $type {
             fn encode(&self) -> Bytes {
-                v1::$type::from(self).encode_to_vec().into()
+                v1::$message::from(self).encode_to_vec().into()
             }
             fn decode(octets: &[u8]) -> Result<Self, WireError> {
-                v1::$type::decode(octets)
-                    .map_err(|error| WireError::new(stringify!($type), error.to_string()))?
+                v1::$message::decode(octets)
+                    .map_err(|error| WireError::new(stringify!($message), error.to_string()))?
                     .try_into()
             }
         }
     )*};
 }
 
-wire!(Ask, Verdict, Say, Said, Handover);
+wire!(Ask as Ask, Verdict as Verdict, Order as Say, Say as Say, Said as Said, Handover as Handover);
 
 /// Returns a required field.
 fn present<T>(value: Option<T>, field: &'static str) -> Result<T, WireError> {

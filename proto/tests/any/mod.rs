@@ -8,8 +8,8 @@ use signal::media::{
     Transport, Trickle,
 };
 use signal::{
-    Ask, EffectId, End, EventId, Handover, Heard, LegId, LegRef, LegState, Media, Opening, Party, Protocol,
-    Reason, RecordId, RecordKind, Said, Say, Signal, Tone, Verdict,
+    Ask, EffectId, End, EventId, Handover, Heard, LegId, LegRef, LegState, Media, Opening, Order, Party,
+    Protocol, Reason, RecordId, RecordKind, Said, Say, Signal, Time, Tone, Verdict, Wake,
 };
 use std::net::SocketAddr;
 
@@ -215,8 +215,8 @@ fn opening() -> impl Strategy<Value = Opening> {
 
 pub fn ask() -> impl Strategy<Value = Ask> {
     let signals = vec(signal(), 0..3);
-    let heard = (leg(), any::<u32>(), any::<u64>(), signals, octets(), text(), of(opening())).prop_map(
-        |(leg, base, event, signals, dialog, edge, opening)| Heard {
+    let heard = (leg(), any::<u32>(), any::<u64>(), signals, octets(), text(), of(opening()), time())
+        .prop_map(|(leg, base, event, signals, dialog, edge, opening, wake)| Heard {
             leg,
             base,
             event: EventId(event),
@@ -224,8 +224,8 @@ pub fn ask() -> impl Strategy<Value = Ask> {
             dialog,
             edge,
             opening,
-        },
-    );
+            wake,
+        });
     prop_oneof![3 => heard.prop_map(Ask::Heard), 1 => leg().prop_map(Ask::Recall)]
 }
 
@@ -245,9 +245,18 @@ pub fn say() -> impl Strategy<Value = Say> {
         .prop_map(|(id, state, count, signal, opening)| Say { id, state, count, signal, opening })
 }
 
+pub fn order() -> impl Strategy<Value = Order> {
+    let wake = (effect(), state()).prop_map(|(id, state)| Order::Wake(Wake { id, state }));
+    prop_oneof![3 => say().prop_map(Order::Say), 1 => wake]
+}
+
+fn time() -> impl Strategy<Value = Option<Time>> {
+    of(any::<u64>().prop_map(Time))
+}
+
 pub fn said() -> impl Strategy<Value = Said> {
-    (effect(), any::<u32>(), of(octets()), text(), of(end()))
-        .prop_map(|(id, base, dialog, edge, failed)| Said { id, base, dialog, edge, failed })
+    (effect(), any::<u32>(), of(octets()), time(), text(), of(end()))
+        .prop_map(|(id, base, dialog, wake, edge, failed)| Said { id, base, dialog, wake, edge, failed })
 }
 
 pub fn handover() -> impl Strategy<Value = Handover> {

@@ -16,7 +16,9 @@ use proto::wire::WireFormat;
 use session::call::{Call, Connect, Effect, Event, Fact, Lane, RelaySession, Renewal};
 use session::{Entry, StoredEffect};
 use signal::media::Ice;
-use signal::{EffectId, LegId, LegState, Protocol, Reason, RecordId, Said, Say, Signal, Time, subjects};
+use signal::{
+    EffectId, LegId, LegState, Order, Protocol, Reason, RecordId, Said, Say, Signal, Time, Wake, subjects,
+};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -128,13 +130,13 @@ impl Performer {
         let mut states: BTreeMap<LegId, LegState> = BTreeMap::new();
         for entry in lane {
             let id = entry.id;
+            let state = |leg: LegId| states.get(&leg).cloned().or_else(|| call.state(leg));
             let done = match entry.effect.clone() {
                 Effect::Say { leg, count, signal, opening } => {
-                    let state = states.get(&leg).cloned().or_else(|| call.state(leg));
-                    let Some(state) = state else { continue };
+                    let Some(state) = state(leg) else { continue };
                     let opens = matches!(signal, Signal::Offer(_));
                     let order = Say { id, state, count, signal, opening };
-                    match self.say(call, order).await {
+                    match self.tell(call, order.into()).await {
                         Some(said) => {
                             if let (Some(dialog), Some(mut state)) = (said.dialog.clone(), call.state(leg)) {
                                 (state.dialog, state.revision) = (dialog, said.base + 1);
@@ -154,6 +156,12 @@ impl Performer {
                         }
                     }
                 }
+                Effect::Wake { leg } => {
+                    let Some(state) = state(leg) else { continue };
+                    // An edge changes the leg by what it hears. If no edge takes this, the leg stays as it is, and is woken again.
+                    self.tell(call, Wake { id, state }.into()).await;
+                    true
+                }
                 other => self.order(call, &entry, &other, &mut performed).await,
             };
             if !done {
@@ -164,22 +172,23 @@ impl Performer {
         performed
     }
 
-    /// Says something; `None`: try again later.
-    async fn say(&self, call: &Call, order: Say) -> Option<Said> {
-        let leg = call.leg(order.state.leg.leg)?;
+    /// Gives an order to an edge; `None`: try again later.
+    async fn tell(&self, call: &Call, order: Order) -> Option<Said> {
+        let state = order.state();
+        let leg = call.leg(state.leg.leg)?;
         let span = info_span!(
             "call.say",
-            otel.name = format!("say {}", order.signal.name()),
+            otel.name = format!("say {}", order.name()),
             call.id = %call.id,
-            leg.id = order.state.leg.leg.0,
-            signal = order.signal.name(),
+            leg.id = state.leg.leg.0,
+            signal = order.name(),
         );
         runtime::trace::adopt(&span, &call.trace);
         let message = Message { trace: runtime::trace::parent_of(&span), payload: order.encode() };
         let link = leg.opening.link.as_str();
         let protocol = leg.protocol();
         let anybody = subjects::say(protocol, link);
-        let named = (!order.state.edge.is_empty()).then(|| subjects::edge(&order.state.edge));
+        let named = (!state.edge.is_empty()).then(|| subjects::edge(&state.edge));
         // An edge that died without a word still takes orders on the bus for a while and answers none. Saying is deterministic, so
         // any other may say it, too; over `anybody` it might be the dead one's turn again.
         let mut silent = false;
@@ -192,7 +201,7 @@ impl Performer {
                 // the edge that it names may hold that no more.
                 let places = match protocol {
                     Protocol::Sip => {
-                        let other = self.other(&order.state.edge, attempt).filter(|_| named.is_some());
+                        let other = self.other(&state.edge, attempt).filter(|_| named.is_some());
                         [named.clone().filter(|_| !silent), other, Some(anybody.clone())]
                     }
                     Protocol::Xmpp => [Some(anybody.clone()), named.clone(), None],
@@ -211,7 +220,7 @@ impl Performer {
                         Ok(said) => return Some(said),
                         Err(error) => warn!(%error, "an edge answered nonsense"),
                     },
-                    Err(error) => warn!(%error, signal = order.signal.name(), "no edge says it"),
+                    Err(error) => warn!(%error, signal = order.name(), "no edge takes an order"),
                 }
             }
             None

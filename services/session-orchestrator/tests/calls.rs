@@ -14,7 +14,7 @@ use bus::Message;
 use common::{World, described, heard, invite};
 use proto::wire::WireFormat;
 use signal::media::{Codec, Dtls, Fingerprint, Ice, Setup};
-use signal::{Ask, End, Heard, LegId, Protocol, Reason, Said, Say, Signal, Verdict, subjects};
+use signal::{Ask, End, Heard, LegId, Protocol, Reason, Said, Say, Signal, Time, Verdict, subjects};
 use std::time::Duration;
 use tonic::Status;
 
@@ -107,6 +107,22 @@ async fn a_leg_that_no_edge_can_open_ends_the_call() {
     assert_eq!(world.ask(Ask::Heard(answer)).await, Some(Verdict::Gone));
     let late = world.ask(Ask::Heard(heard(1, 0, 3, vec![Signal::Ringing]))).await;
     assert!(matches!(late, Some(Verdict::Committed { .. })), "what promises nothing is taken: {late:?}");
+}
+
+/// The edge of a SIP leg is gone by the time at which the leg is to be woken: another gets the order, with the leg as recorded.
+#[tokio::test]
+async fn a_leg_is_woken_at_an_edge_that_lives() {
+    let world = World::new().await;
+    let _edges = world.edges().await;
+    let _one = world.orchestrator().await;
+    let at = Time(runtime::clock::now_ms()) + 500;
+    let asks = Heard { wake: Some(at), edge: "gone".into(), ..invite("sip:2700@gw.example") };
+    assert!(matches!(world.ask(Ask::Heard(asks)).await, Some(Verdict::Committed { .. })));
+    world.until(|w| !w.woken.lock().unwrap().is_empty()).await;
+    assert!(Time(runtime::clock::now_ms()) >= at);
+    let woken = world.woken.lock().unwrap().remove(0);
+    assert_eq!((woken.leg.leg, woken.revision, woken.dialog.as_slice()), (LegId(0), 1, &b"dialog 1"[..]));
+    assert_eq!(world.said(), [(1, "offer")], "nobody is told of it");
 }
 
 #[tokio::test]
@@ -252,7 +268,8 @@ async fn an_xmpp_leg_is_told_by_whoever_holds_the_link_and_a_sip_leg_by_its_own_
         let request = tokio::time::timeout(Duration::from_secs(5), named.next()).await.unwrap().unwrap();
         let say = Say::decode(&request.message.payload).unwrap();
         let base = say.state.revision;
-        let said = Said { id: say.id, base, dialog: Some(vec![1]), edge: "named".into(), failed: None };
+        let (dialog, edge) = (Some(vec![1]), "named".into());
+        let said = Said { id: say.id, base, dialog, wake: None, edge, failed: None };
         request.reply(said.encode()).await.unwrap();
         (say.state.leg.leg.0, say.signal.name())
     };

@@ -4,6 +4,7 @@
 //! `crates/sip`. Start at [`run`].
 
 mod forwarding;
+mod refused;
 mod tcp;
 mod trunks;
 mod udp;
@@ -15,6 +16,7 @@ use bus::edge::{EdgeClient, Tracing};
 use bus::member::Member;
 use bytes::Bytes;
 use forwarding::{Event, Forwarding};
+use refused::RefusedSources;
 use runtime::config::Listener;
 use runtime::drain::Stage;
 use runtime::{Config, Drain};
@@ -74,6 +76,7 @@ pub async fn run(config: Config, bus: Bus, drain: Drain) -> Result<()> {
         max_legs: config.sip.max_legs,
     };
     let mut edge = Edge::new(edge, Secret::new(&config.secret()));
+    let mut refused = RefusedSources::default();
 
     let mut client = EdgeClient::open(bus.clone(), TRACING);
     let _own =
@@ -147,6 +150,7 @@ pub async fn run(config: Config, bus: Bus, drain: Drain) -> Result<()> {
                 Output::Ask(ticket, ask) => client.ask_for(&mut edge, ticket, ask, now()),
                 Output::Said(said) => client.said(&said),
                 Output::Forward(ticket, to, handover) => forwarding.forward(ticket, &to, &handover),
+                Output::RefusedSource(trunk, source) => refused.tell(&trunk, source, now()),
             }
         }
     }

@@ -138,6 +138,7 @@ pub fn effect(effect: &Effect) -> (String, Option<String>) {
         }
         Effect::Bridge { one, other } => (format!("bridge {} and {}", one.0, other.0), None),
         Effect::ReleaseLeg(leg) => (format!("release {}", leg.0), None),
+        Effect::Wake { leg } => (format!("wake {}", leg.0), None),
         Effect::Leave(_) => ("leave".into(), None),
         Effect::Release(_) => ("release".into(), None),
         Effect::Probe => ("probe".into(), None),

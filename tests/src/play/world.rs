@@ -62,7 +62,11 @@ fn secret() -> Secret {
 fn sip_edge(instance: &str, phone: &Phone) -> sip::edge::Edge {
     let trunk = sip::edge::Trunk {
         name: "pbx".into(),
-        targets: vec![sip::edge::Target { host: phone.address.ip().to_string(), flow: flow_of(phone) }],
+        targets: vec![sip::edge::Target {
+            host: phone.address.ip().to_string(),
+            flow: flow_of(phone),
+            addresses: vec![],
+        }],
         sources: vec![(phone.address.ip(), 32)],
         roaming: false,
         credentials: Some(sip::digest::Credentials {

@@ -12,7 +12,7 @@ impl EdgeClient {
     pub fn deliver(inbound: Inbound, edge: &mut impl Edge, now: Time) {
         match inbound {
             Inbound::Verdict(ticket, verdict) => edge.verdict(ticket, verdict, now),
-            Inbound::Say(order) => edge.say(order, now),
+            Inbound::Order(order) => edge.order(order, now),
         }
     }
 

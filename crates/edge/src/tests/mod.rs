@@ -4,12 +4,13 @@ mod commits;
 mod memory;
 mod orders;
 mod toy;
+mod wake;
 mod walk;
 
 use crate::{Config, Legs, Output};
 use signal::{
     Ask, EffectId, End, Handover, Heard, LegId, LegRef, LegState, Opening, Party, Reason, RecordId, Said,
-    Say, Signal, Time, Verdict,
+    Say, Signal, Time, Verdict, Wake,
 };
 use toy::{Message, State, Toy};
 
@@ -110,6 +111,12 @@ impl Bench {
         let id = EffectId { record: state.leg.record, version: number, index: 0 };
         let signal = Signal::End(End::from(Reason::Normal));
         self.legs.handle_order(Say { id, state, count: 0, signal, opening }, self.now);
+        self.drain();
+    }
+
+    pub fn wake(&mut self, number: u64, state: LegState) {
+        let id = EffectId { record: state.leg.record, version: number, index: 0 };
+        self.legs.handle_order(Wake { id, state }, self.now);
         self.drain();
     }
 

@@ -61,6 +61,8 @@ pub struct Toy {
     pub keeps: bool,
     /// A repeated message is due again at once.
     pub eager: bool,
+    /// Legs see to their own timers.
+    pub awake: bool,
 }
 
 impl Protocol for Toy {
@@ -105,7 +107,7 @@ impl Protocol for Toy {
         }
     }
 
-    fn disown(&mut self, _: LegRef, message: &Message) {
+    fn disown(&mut self, _: LegRef, _: &State, message: &Message) {
         self.sent.push(format!("{message:?} is not of this leg"));
     }
 
@@ -207,6 +209,14 @@ impl Protocol for Toy {
             }
             Timer::Silence => Some(Event::Silence),
         }
+    }
+
+    fn wake(state: &State) -> Option<Time> {
+        (state.rings && !state.over).then_some(Time(1_000 + u64::from(state.count)))
+    }
+
+    fn woken(&mut self, _: &mut LegMut<'_, Self>, _: &State, _: Time) -> Option<Event> {
+        (!self.awake).then_some(Event::Silence)
     }
 
     fn lifetime(&self, state: &State) -> u64 {

@@ -110,6 +110,13 @@ pub enum Effect {
     /// Give the ends of a leg back while the call goes on.
     #[n(12)]
     ReleaseLeg(#[n(0)] LegId),
+    /// Order an edge to wake a leg that asked for it.
+    #[n(13)]
+    Wake {
+        /// The leg.
+        #[n(0)]
+        leg: LegId,
+    },
 }
 
 impl Effect {
@@ -130,6 +137,7 @@ impl Effect {
             Effect::Allocate { .. } => "allocate",
             Effect::Bridge { .. } => "bridge",
             Effect::ReleaseLeg(_) => "release leg",
+            Effect::Wake { .. } => "wake",
         }
     }
 }

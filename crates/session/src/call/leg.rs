@@ -130,6 +130,9 @@ pub struct Leg {
     /// True if the peer is reached by IPv6: ends with addresses of both families are offered with that one.
     #[cbor(n(21), default)]
     pub ipv6: bool,
+    /// Time at which the leg's edge wants it woken.
+    #[n(22)]
+    pub wake: Option<Time>,
 }
 
 /// Phase of a leg.
@@ -235,6 +238,7 @@ impl Leg {
             partner: None,
             ring: None,
             ipv6: false,
+            wake: None,
         }
     }
 
@@ -316,6 +320,7 @@ impl Leg {
         self.dialog.clone_from(&heard.dialog);
         self.revision = heard.base + 1;
         self.edge.clone_from(&heard.edge);
+        self.wake = heard.wake;
         if self.events.len() >= REMEMBERED {
             self.events.remove(0);
         }

@@ -14,6 +14,7 @@ mod place;
 mod record;
 mod relocation;
 mod target;
+mod wake;
 
 pub use effect::{Connect, Effect, Fact};
 pub use event::{Allocation, Event, MediaEvent, Placement, RelayChange, RelaySession, Renewal, Route};
@@ -33,7 +34,7 @@ impl StoredEffect for Effect {
 
     fn lane(&self) -> Lane {
         match self {
-            Effect::Say { leg, .. } => Lane::Leg(*leg),
+            Effect::Say { leg, .. } | Effect::Wake { leg } => Lane::Leg(*leg),
             Effect::Connect(Connect { leg, .. })
             | Effect::Restart { leg, .. }
             | Effect::Candidates { leg, .. }
@@ -51,7 +52,7 @@ impl StoredEffect for Effect {
 /// Lane of a call's effects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Lane {
-    /// Signals said to one leg.
+    /// Orders about one leg to its edge.
     Leg(LegId),
     /// Orders to the relay about the ends of one leg.
     Media(LegId),
@@ -141,6 +142,7 @@ impl Call {
             leg.dialog = dialog;
             leg.revision = said.base + 1;
             leg.edge = said.edge;
+            leg.wake = said.wake;
         }
         match said.failed {
             // Its peer is there, through another edge perhaps, and is told.
@@ -169,7 +171,7 @@ impl Call {
         if self.deadline.is_none_or(|deadline| deadline > now) || self.ended.is_some() {
             return;
         }
-        if relocation::deadline(self).is_some_and(|at| at <= now) {
+        if relocation::deadline(self).into_iter().chain(wake::deadline(self)).any(|at| at <= now) {
             // What waited for its time is done in the end, as after every decision.
             return;
         }
@@ -208,6 +210,7 @@ impl Call {
     /// After every decision: tell who does not know yet where the media is, release the relay exactly once when everybody has gone, and set the deadline.
     fn finish(&mut self, now: Time, effects: &mut Effects) {
         relocation::send_notices(self, now, effects);
+        wake::send(self, now, effects);
         if self.ended.is_none() && self.legs.iter().all(|leg| leg.phase.is_over()) {
             end::finish(self, now, effects);
         }
@@ -219,7 +222,11 @@ impl Call {
         };
         if self.ended.is_none() {
             let rings = self.legs.iter().filter_map(Leg::waits_until);
-            let due = rings.chain(relocation::deadline(self)).chain(self.deadline).min();
+            let due = rings
+                .chain(relocation::deadline(self))
+                .chain(wake::deadline(self))
+                .chain(self.deadline)
+                .min();
             self.deadline = due.or(Some(now + record::CHECK_MS));
         }
     }

@@ -6,6 +6,7 @@ use address::transport::{self, Transport};
 use bytes::Bytes;
 use signal::{Ask, Handover, Said};
 use std::fmt;
+use std::iter;
 use std::net::{IpAddr, SocketAddr};
 
 /// Connection of the shell's: TCP, later TLS or WebSocket. Other instances have other ids.
@@ -97,6 +98,19 @@ pub struct Target {
     pub host: String,
     /// Flow of our calls to it.
     pub flow: Flow,
+    /// Further addresses of its host: what belongs to a call may come from them and go to them.
+    pub addresses: Vec<IpAddr>,
+}
+
+impl Target {
+    /// Iterates over the flows to the addresses of its host, that of our calls first.
+    pub(super) fn flows(&self) -> impl Iterator<Item = Flow> {
+        let at = |ip: &IpAddr| Flow {
+            peer: SocketAddr::new(ip.to_canonical(), self.flow.peer.port()),
+            ..self.flow
+        };
+        iter::once(self.flow).chain(self.addresses.iter().map(at))
+    }
 }
 
 /// Trunk: a group of targets by one name.
@@ -142,12 +156,16 @@ pub enum Output {
     /// [`Edge::receive_forwarded`](super::Edge::receive_forwarded), and bring its answer to
     /// [`Edge::forward_result`](super::Edge::forward_result). No edge there counts as not taken.
     Forward(u64, String, Handover),
+    /// Log, at a bounded rate, that a request with the Call-ID and tags of a call was refused (481; an ACK is dropped): the trunk
+    /// of this name has no such address.
+    RefusedSource(String, IpAddr),
 }
 
 impl Trunk {
-    /// Returns true for an address of the trunk: one that our calls go to, or that its calls come from.
+    /// Returns true for an address of the trunk: one of a target's host, or one that its calls come from.
     pub(super) fn owns(&self, ip: IpAddr) -> bool {
-        self.targets.iter().any(|target| target.flow.peer.ip() == ip.to_canonical()) || self.sends_from(ip)
+        let mut targets = self.targets.iter().flat_map(Target::flows);
+        targets.any(|flow| flow.peer.ip() == ip.to_canonical()) || self.sends_from(ip)
     }
 
     /// Returns true for an address that its INVITEs may come from.

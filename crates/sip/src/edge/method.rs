@@ -64,7 +64,7 @@ impl Edge {
 
     /// Returns the leg of a request within a dialog; refuses one that is of no dialog of ours.
     fn leg_of_dialog(&mut self, request: &Request) -> Option<LegRef> {
-        let leg = request.leg.filter(|leg| !self.is_foreign(*leg, &request.arrival));
+        let leg = request.leg.filter(|leg| !self.refuses(*leg, &request.arrival));
         if leg.is_none() && (request.leg.is_some() || self.authorise(request).is_some()) {
             self.reject(request, 481, NO_TRANSACTION);
         }
@@ -75,6 +75,16 @@ impl Edge {
     pub(super) fn is_foreign(&self, leg: LegRef, arrival: &Arrival) -> bool {
         let dialog = self.legs.held().state(leg);
         dialog.is_some_and(|d| self.legs.protocol.membership_of(d, arrival) == Membership::Foreign)
+    }
+
+    /// Returns true for a request that [`Edge::is_foreign`], and tells of one that only its source makes so.
+    fn refuses(&mut self, leg: LegRef, arrival: &Arrival) -> bool {
+        let foreign = self.is_foreign(leg, arrival);
+        let (ua, held) = self.legs.split();
+        if let Some(dialog) = held.state(leg).filter(|_| foreign) {
+            ua.tell_refused_source(dialog, arrival);
+        }
+        foreign
     }
 
     /// Begins the server transaction of an authorised request. Returns false if there is nothing to serve: a retransmission, a

@@ -4,7 +4,7 @@
 //! and a phone behind NAT writes an unreachable address: requests to both go where the peer's last request came from.
 
 use super::user_agent::{Arrival, UserAgent};
-use super::{Flow, Trunk};
+use super::{Flow, Output, Trunk};
 use crate::dialog::Dialog;
 use crate::message::{Message, Start};
 use crate::uri::{NameAddr, Uri};
@@ -34,6 +34,15 @@ impl UserAgent {
             _ if !self.accepts_from(dialog, arrival.flow.peer.ip()) => Membership::Foreign,
             Some(_) => dialog.membership_of_response(message),
             None => dialog.membership_of_request(message),
+        }
+    }
+
+    /// Tells of a request that is of the dialog but for its source: whoever operates the trunk may have to name that.
+    pub(super) fn tell_refused_source(&mut self, dialog: &Dialog, arrival: &Arrival) {
+        let (message, source) = (&arrival.message, arrival.flow.peer.ip());
+        let own = arrival.is_request() && dialog.membership_of_request(message) == Membership::Own;
+        if own && !self.accepts_from(dialog, source) {
+            self.out.push_back(Output::RefusedSource(dialog.link.clone(), source));
         }
     }
 

@@ -1,7 +1,7 @@
 //! New dialogs, their openings, and the ids of events.
 
-use super::Flow;
 use super::user_agent::UserAgent;
+use super::{Flow, Target};
 use crate::dialog::{Dialog, State};
 use crate::message::Message;
 use crate::signal::branch;
@@ -29,8 +29,7 @@ impl UserAgent {
     /// Returns the flow of requests to a peer that called over TCP and whose Contact and route name no address: nobody
     /// listens at its connection's port, so the trunk's own flow.
     pub(super) fn return_flow(&self, flow: Flow) -> String {
-        let mut targets =
-            self.config.trunks.iter().flat_map(|trunk| &trunk.targets).map(|target| target.flow);
+        let mut targets = self.config.trunks.iter().flat_map(|trunk| &trunk.targets).flat_map(Target::flows);
         let same = |to: &Flow| to.transport == flow.transport && to.peer.ip() == flow.peer.ip();
         let known =
             targets.find(|to| flow.transport.is_reliable() && same(to)).filter(|to| !to.reaches(&flow));
@@ -81,6 +80,7 @@ impl UserAgent {
             origin: Dialog::origin(self.secret.derive("origin", &[name.as_bytes()]), self.config.address),
             shape: Shape::default(),
             last_sdp: vec![],
+            local_offer_by: None,
         }
     }
 

@@ -1,8 +1,8 @@
 //! Sending: responses and requests of a leg, and refusals without one.
 
-use super::Flow;
 use super::timers::{REPEAT_PROVISIONAL, Timer};
 use super::user_agent::{Accepted, Arrival, TransactionUser, UserAgent};
+use super::{Flow, Output};
 use crate::dialog::Dialog;
 use crate::message::Message;
 use crate::signal::Outgoing;
@@ -70,7 +70,7 @@ impl UserAgent {
             }
             Outgoing::Direct(mut request) => {
                 let hop = self.next_hop(dialog, &mut request, response_flow);
-                self.out.push_back((hop, request.write()));
+                self.out.push_back(Output::Send(hop, request.write()));
                 (true, None)
             }
             Outgoing::Respond(..) | Outgoing::Accept(..) => (true, None),
@@ -83,7 +83,7 @@ impl UserAgent {
             Some(key) if self.table.state(&key).is_some() => {
                 self.table.respond(&key, response, now);
             }
-            _ => self.out.push_back((flow, response.write())),
+            _ => self.out.push_back(Output::Send(flow, response.write())),
         }
     }
 
@@ -115,7 +115,7 @@ impl UserAgent {
     ) {
         if request.method().as_deref() != Some("ACK") {
             let response = self.refusal(request, code, phrase, headers);
-            self.out.push_back((flow, response.write()));
+            self.out.push_back(Output::Send(flow, response.write()));
         }
     }
 

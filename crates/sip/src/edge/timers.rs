@@ -1,5 +1,6 @@
 //! Timers of legs: repeated 2xx and 180, timeouts.
 
+use super::Output;
 use super::user_agent::UserAgent;
 use crate::dialog::{Dialog, State};
 use crate::signal::Timeout;
@@ -13,6 +14,9 @@ pub(super) const REPEAT_PROVISIONAL: u64 = 60_000;
 pub(super) const TIMER_C: u64 = 180_000;
 /// Longest time from the last provisional response to our re-INVITE to its end, ms (interworking appendix B).
 pub(super) const REINVITE: u64 = TIMEOUT;
+/// Time after which a re-INVITE of ours is given up by an edge that does not hold it, ms: Timer B (RFC 3261 §17.1.1.2), and a second
+/// in which the edge that holds it comes first.
+pub(super) const REINVITE_LOST: u64 = TIMEOUT + 1_000;
 /// Longest Expires of an INVITE that is used, ms.
 pub(super) const MAX_EXPIRES: u64 = 3_600_000;
 
@@ -66,7 +70,7 @@ impl UserAgent {
             leg.local.accepted = None;
             return Some(Timeout::Acknowledgement);
         }
-        self.out.push_back((accepted.flow, accepted.octets.clone()));
+        self.out.push_back(Output::Send(accepted.flow, accepted.octets.clone()));
         accepted.interval = (accepted.interval * 2).min(T2);
         leg.timers.set(Timer::RepeatAnswer, (now + accepted.interval).min(accepted.end));
         None

@@ -1,11 +1,11 @@
 //! SIP as a protocol of the leg core.
 
-use super::timers::Timer;
-use super::{Config, Flow};
+use super::timers::{REINVITE_LOST, Timer};
+use super::{Config, Flow, Output};
 use crate::dialog::{Dialog, State};
 use crate::message::Message;
 use crate::signal::{Outcome, Outgoing, Timeout, say};
-use crate::transaction::{Key, TIMEOUT, Table};
+use crate::transaction::{Key, State as Waiting, TIMEOUT, Table};
 use ::edge::{Expiry, Hearing, Input, LegMut, Membership, Protocol};
 use bytes::Bytes;
 use signal::{End, EventId, Handover, LegRef, LegState, Opening, Reason, Say, Secret, Time};
@@ -20,7 +20,7 @@ pub(super) struct UserAgent {
     pub(super) config: Config,
     pub(super) secret: Secret,
     pub(super) table: Table<Flow, TransactionUser>,
-    pub(super) out: VecDeque<(Flow, Bytes)>,
+    pub(super) out: VecDeque<Output>,
     pub(super) draining: bool,
 }
 
@@ -116,7 +116,8 @@ impl Protocol for UserAgent {
         self.membership_of(dialog, arrival)
     }
 
-    fn disown(&mut self, _: LegRef, arrival: &Arrival) {
+    fn disown(&mut self, _: LegRef, dialog: &Dialog, arrival: &Arrival) {
+        self.tell_refused_source(dialog, arrival);
         self.refuse_foreign(arrival);
     }
 
@@ -137,9 +138,20 @@ impl Protocol for UserAgent {
         self.outgoing(leg, opening).ok_or(Reason::Connectivity)
     }
 
-    fn say(&mut self, _: &mut LegMut<'_, Self>, dialog: &mut Dialog, order: &Say, _: Time) -> Vec<Outgoing> {
+    fn say(
+        &mut self,
+        _: &mut LegMut<'_, Self>,
+        dialog: &mut Dialog,
+        order: &Say,
+        now: Time,
+    ) -> Vec<Outgoing> {
         let branch = self.branch(&[&order.id.to_bytes()]);
-        say(dialog, &order.signal, &branch)
+        let open = dialog.local_offer_cseq;
+        let outgoing = say(dialog, &order.signal, &branch);
+        if dialog.local_offer_cseq != open {
+            dialog.local_offer_by = Some(now + REINVITE_LOST);
+        }
+        outgoing
     }
 
     fn send(
@@ -161,6 +173,20 @@ impl Protocol for UserAgent {
         now: Time,
     ) -> Option<Timeout> {
         self.fire_timer(leg, dialog, timer, now)
+    }
+
+    /// A re-INVITE of ours that nobody answers would have every later one of the peer refused (491) for as long as the call lasts: the
+    /// edge that sent it has timers for that, and the record outlives that edge (R-SIP-18).
+    fn wake(dialog: &Dialog) -> Option<Time> {
+        let open = dialog.state == State::Active && dialog.local_offer_cseq.is_some();
+        dialog.local_offer_by.filter(|_| open)
+    }
+
+    fn woken(&mut self, leg: &mut LegMut<'_, Self>, dialog: &Dialog, _: Time) -> Option<Timeout> {
+        let state = leg.local.invite.as_ref().and_then(|key| self.table.state(key));
+        // Our own timers see to it here.
+        let here = matches!(state, Some(Waiting::Calling | Waiting::Proceeding));
+        (Self::wake(dialog).is_some() && !here).then_some(Timeout::Reinvite)
     }
 
     /// A leg that is over stays until none of its messages can be under way any more. A cancelled INVITE that never gets its

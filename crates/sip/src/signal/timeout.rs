@@ -13,7 +13,8 @@ pub enum Timeout {
     Request,
     /// Way to the peer: our INVITE or re-INVITE could not be sent at all.
     Transport,
-    /// Final response to our re-INVITE after a provisional one (interworking appendix B: CHANGING).
+    /// Final response to our re-INVITE after a provisional one (interworking appendix B: CHANGING), or any that might have come to an
+    /// edge that is gone.
     Reinvite,
     /// Final response to our INVITE after a provisional one (Timer C, interworking §10.1).
     Final,

@@ -19,12 +19,14 @@ pub struct Bench {
     pub asks: Vec<(u64, Ask)>,
     pub said: Vec<Said>,
     pub hands: Vec<(u64, String, Handover)>,
+    /// Trunks and sources of refused requests.
+    pub refused: Vec<(String, String)>,
 }
 
 pub fn trunk(flow: Flow) -> Trunk {
     Trunk {
         name: "pbx".into(),
-        targets: vec![Target { host: "192.0.2.9".into(), flow }],
+        targets: vec![Target { host: "192.0.2.9".into(), flow, addresses: vec![] }],
         sources: vec![("192.0.2.0".parse().unwrap(), 24)],
         roaming: false,
         credentials: None,
@@ -50,6 +52,7 @@ pub fn bench(name: &str) -> Bench {
         asks: vec![],
         said: vec![],
         hands: vec![],
+        refused: vec![],
     }
 }
 
@@ -64,6 +67,7 @@ impl Bench {
                 Output::Ask(ticket, ask) => self.asks.push((ticket, ask)),
                 Output::Said(said) => self.said.push(said),
                 Output::Forward(ticket, edge, handover) => self.hands.push((ticket, edge, handover)),
+                Output::RefusedSource(trunk, source) => self.refused.push((trunk, source.to_string())),
             }
         }
     }
@@ -98,7 +102,7 @@ impl Bench {
     pub fn say(&mut self, state: LegState, index: u64, signal: Signal, opening: Option<Opening>) -> Said {
         let mut id: EffectId = effect(state.leg);
         id.version = index;
-        self.edge.say(Say { id, state, count: 0, signal, opening }, self.now);
+        self.edge.order(Say { id, state, count: 0, signal, opening }, self.now);
         self.drain();
         self.said.remove(0)
     }

@@ -157,7 +157,7 @@ impl Bench {
     pub fn order(&mut self, state: LegState, signal: Signal, opening: Option<Opening>) -> Said {
         self.version += 1;
         let id = EffectId { record: state.leg.record, version: self.version, index: 0 };
-        self.edge.say(Say { id, state, count: 0, signal, opening }, self.now);
+        self.edge.order(Say { id, state, count: 0, signal, opening }, self.now);
         self.drain();
         assert_eq!(self.said.len(), 1);
         self.said.remove(0)

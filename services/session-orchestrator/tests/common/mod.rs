@@ -17,8 +17,8 @@ use runtime::config::{AliasConfig, ComponentConfig, TrunkConfig};
 use runtime::{Config, Drain};
 use signal::media::{Codec, Kind};
 use signal::{
-    Ask, EventId, Heard, LegId, LegRef, Media, Opening, Party, Protocol, RecordId, Said, Say, Signal,
-    Verdict, subjects,
+    Ask, EventId, Heard, LegId, LegRef, LegState, Media, Opening, Order, Party, Protocol, RecordId, Said,
+    Say, Signal, Verdict, subjects,
 };
 use std::collections::BTreeMap;
 use std::pin::Pin;
@@ -177,6 +177,7 @@ pub struct World {
     pub dialer: Dialer,
     pub books: Books,
     pub said: Arc<Mutex<Vec<Say>>>,
+    pub woken: Arc<Mutex<Vec<LegState>>>,
     pub _here: Announcer,
 }
 
@@ -230,7 +231,7 @@ impl World {
             ..InstanceInfo::default()
         };
         let here = announce(&bus, card);
-        World { bus, store, dialer, books, said: Arc::default(), _here: here }
+        World { bus, store, dialer, books, said: Arc::default(), woken: Arc::default(), _here: here }
     }
 
     /// An orchestrator; dropping the handle kills it.
@@ -256,19 +257,21 @@ impl World {
         let subjects = [subjects::say(Protocol::Sip, ""), subjects::say(Protocol::Xmpp, "sip.example.net")];
         let mut edges = vec![];
         for subject in subjects {
-            let (mut inbox, said) = (self.bus.serve(&subject, "edges").await.unwrap(), self.said.clone());
+            let mut inbox = self.bus.serve(&subject, "edges").await.unwrap();
+            let (said, woken) = (self.said.clone(), self.woken.clone());
             edges.push(Killed(tokio::spawn(async move {
                 while let Some(request) = inbox.next().await {
-                    let say = Say::decode(&request.message.payload).unwrap();
-                    let base = say.state.revision;
-                    let answer = Said {
-                        id: say.id,
-                        base,
-                        dialog: Some(format!("{} {}", say.signal.name(), base).into_bytes()),
-                        edge: String::new(),
-                        failed: None,
-                    };
-                    said.lock().unwrap().push(say);
+                    let order = Order::decode(&request.message.payload).unwrap();
+                    let (id, base) = (order.id(), order.state().revision);
+                    let (edge, failed, wake) = (String::new(), None, None);
+                    let mut answer = Said { id, base, dialog: None, wake, edge, failed };
+                    match order {
+                        Order::Say(say) => {
+                            answer.dialog = Some(format!("{} {base}", say.signal.name()).into_bytes());
+                            said.lock().unwrap().push(say);
+                        }
+                        Order::Wake(wake) => woken.lock().unwrap().push(wake.state),
+                    }
                     request.reply(answer.encode()).await.unwrap();
                 }
                 Ok(())
@@ -342,6 +345,7 @@ pub fn heard(leg: u8, base: u32, event: u64, signals: Vec<Signal>) -> Heard {
         dialog: format!("dialog {event}").into_bytes(),
         edge: String::new(),
         opening: None,
+        wake: None,
     }
 }
 

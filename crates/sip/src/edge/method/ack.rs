@@ -10,10 +10,9 @@ impl Edge {
     /// ACK is heard. If the leg is not held here, another edge may be repeating that 2xx.
     pub(super) fn ack(&mut self, request: Request, now: Time) {
         let Request { arrival, leg } = request;
-        let ua = &mut self.legs.protocol;
         let allowed = match leg {
-            Some(leg) => !self.is_foreign(leg, &arrival),
-            None => ua.trunk_at(arrival.flow).is_some(),
+            Some(leg) => !self.refuses(leg, &arrival),
+            None => self.legs.protocol.trunk_at(arrival.flow).is_some(),
         };
         if !allowed {
             return;
