@@ -15,3 +15,4 @@ mod parties;
 mod relays;
 mod rig;
 mod trace;
+mod transfer;

@@ -14,12 +14,16 @@ pub const DESK_TONE: f64 = 700.0;
 /// Tone of rosa's client, Hz.
 pub const ROSA_TONE: f64 = 440.0;
 
+fn client(server: &Prosody, user: &str, tone: f64) -> Phone {
+    Phone::start(server, user, &phone::Options { tone, ..Default::default() }).unwrap()
+}
+
 /// Fields end in this order: phones first, then the gateway, then the server.
 pub struct Rig {
     pub desk: Baresip,
     pub rosa: Phone,
     pub cluster: Cluster,
-    _server: Prosody,
+    server: Prosody,
 }
 
 impl Rig {
@@ -44,7 +48,7 @@ impl Rig {
     }
 
     fn speaking(encryption: &str, options: gateway::Options, each: usize) -> Rig {
-        let server = Prosody::start(&["rosa"]).unwrap();
+        let server = Prosody::start(&["rosa", "nils"]).unwrap();
         let sip_port = ports::one();
         let proxy = Some(SocketAddr::from(([127, 0, 0, 1], sip_port)));
         let codecs = "pcmu,pcma".into();
@@ -53,14 +57,18 @@ impl Rig {
         let desk = Baresip::start("2041", &spoken).unwrap();
         let options = gateway::Options {
             trunk: Some(desk.address),
-            aliases: vec![("2700".into(), "rosa".into())],
+            aliases: vec![("2700".into(), "rosa".into()), ("2701".into(), "nils".into())],
             sip_port,
             ..options
         };
         let cluster = Cluster::start(&server, &options, each).unwrap();
-        let rosa =
-            Phone::start(&server, "rosa", &phone::Options { tone: ROSA_TONE, ..Default::default() }).unwrap();
-        Rig { desk, rosa, cluster, _server: server }
+        let rosa = client(&server, "rosa", ROSA_TONE);
+        Rig { desk, rosa, cluster, server }
+    }
+
+    /// Another client, that plays this tone.
+    pub fn client(&self, user: &str, tone: f64) -> Phone {
+        client(&self.server, user, tone)
     }
 
     /// The desk phone calls, rosa answers; both hear the other.

@@ -237,12 +237,28 @@ impl Cluster {
     /// # Errors
     /// None answers, or not with JSON.
     pub fn ask(&self, path: &str) -> Result<serde_json::Value> {
+        self.any(path, |admin| http::get(admin, path))
+    }
+
+    /// The answer of any living orchestrator's admin API to JSON.
+    ///
+    /// # Errors
+    /// None answers, or not with JSON.
+    pub fn post(&self, path: &str, json: &serde_json::Value) -> Result<serde_json::Value> {
+        self.any(path, |admin| http::post(admin, path, json))
+    }
+
+    fn any(
+        &self,
+        path: &str,
+        ask: impl Fn(SocketAddr) -> Result<(u16, String)>,
+    ) -> Result<serde_json::Value> {
         let orchestrators = self.instances.iter().filter(|instance| instance.kind == "orchestrator");
         let mut last = anyhow::anyhow!("no orchestrator lives");
         for instance in orchestrators {
-            match http::get(instance.admin, path) {
+            match ask(instance.admin) {
                 Ok((200, body)) => return serde_json::from_str(&body).with_context(|| body.clone()),
-                Ok((status, body)) => last = anyhow::anyhow!("GET {path}: {status} {body}"),
+                Ok((status, body)) => last = anyhow::anyhow!("{path}: {status} {body}"),
                 Err(error) => last = error,
             }
         }

@@ -16,17 +16,34 @@ pub fn get(server: SocketAddr, path: &str) -> Result<(u16, String)> {
     request(server, "GET", path)
 }
 
-/// The same with another method.
+/// The same with another method and without a body.
 ///
 /// # Errors
 /// As [`get`].
 pub fn request(server: SocketAddr, method: &str, path: &str) -> Result<(u16, String)> {
+    exchange(server, method, path, "")
+}
+
+/// Posts JSON to a page and gives its status and body.
+///
+/// # Errors
+/// As [`get`].
+pub fn post(server: SocketAddr, path: &str, json: &serde_json::Value) -> Result<(u16, String)> {
+    exchange(server, "POST", path, &json.to_string())
+}
+
+fn exchange(server: SocketAddr, method: &str, path: &str, body: &str) -> Result<(u16, String)> {
     let patience = Duration::from_secs(5);
     let mut stream = TcpStream::connect_timeout(&server, patience)?;
     stream.set_read_timeout(Some(patience))?;
     stream.set_write_timeout(Some(patience))?;
     // HTTP/1.0: the answer ends with the connection, and comes in one piece.
-    write!(stream, "{method} {path} HTTP/1.0\r\nHost: {server}\r\nContent-Length: 0\r\n\r\n")?;
+    let form = if body.is_empty() { "" } else { "Content-Type: application/json\r\n" };
+    let length = body.len();
+    write!(
+        stream,
+        "{method} {path} HTTP/1.0\r\nHost: {server}\r\n{form}Content-Length: {length}\r\n\r\n{body}"
+    )?;
     let mut answer = Vec::new();
     stream.take(ANSWER).read_to_end(&mut answer)?;
     let answer = String::from_utf8_lossy(&answer);

@@ -21,6 +21,17 @@ pub enum Task {
         #[command(flatten)]
         asked: Asked,
     },
+    /// Give a leg of a call another peer: that one is called, and takes the place of the present one once it answers
+    Transfer {
+        /// As `tandem calls` shows it
+        id: String,
+        /// Number of the leg, as `tandem call` shows it
+        leg: u8,
+        /// Address of the new peer, in the words of the leg's protocol: sip:2702@gw.example, 2042@sip.example.net
+        to: String,
+        #[command(flatten)]
+        asked: Asked,
+    },
     /// Trunks as configured
     Trunks(Asked),
     /// Instances that live
@@ -54,6 +65,12 @@ pub fn main(task: Task) -> ExitCode {
         Task::Call { id, hang_up: true, asked } => {
             let url = format!("{}/calls/{id}", asked.admin);
             answer(asked, agent().delete(&url).call()).map(|_| format!("{id} is ended"))
+        }
+        Task::Transfer { id, leg, to, asked } => {
+            let url = format!("{}/calls/{id}/transfer", asked.admin);
+            let wish = serde_json::json!({ "leg": leg, "to": to }).to_string();
+            let sent = agent().post(&url).header("content-type", "application/json").send(wish);
+            answer(asked, sent).map(|_| format!("{to} is called"))
         }
         Task::Trunks(asked) => get(asked, "/trunks").map(|answer| show(asked, &answer, trunks)),
         Task::Instances(asked) => get(asked, "/instances").map(|answer| show(asked, &answer, instances)),
