@@ -1,6 +1,6 @@
 //! A seeded random walk over the call machine: late, doubled and lost signals, orchestrators that die between save and perform or
 //! lose a compare-and-set, edges that open a leg after it was given up, on virtual time and the stored form of the record. A failing
-//! seed is printed; `SEED=n cargo test -p tandem-tests --test sim` replays it.
+//! seed is printed; `SEED=n cargo test -p tandem-tests --test sim` replays it; `SEEDS=n` walks so many.
 
 #![allow(
     clippy::unwrap_used,
@@ -36,12 +36,13 @@ fn a_hundred_thousand_walks() {
         walk(seed, true);
         return;
     }
-    let share = |part: u64| (part..SEEDS).step_by(2).map(|seed| walk(seed, false)).sum::<u64>();
+    let seeds = std::env::var("SEEDS").ok().and_then(|s| s.parse().ok()).unwrap_or(SEEDS);
+    let share = move |part: u64| (part..seeds).step_by(2).map(|seed| walk(seed, false)).sum::<u64>();
     let workers = [0, 1].map(|part| std::thread::spawn(move || share(part)));
     let bridges = workers.map(|worker| worker.join().expect("a walk failed; its seed stands above"));
     let bridges: u64 = bridges.iter().sum();
     // A walk that never gives a leg another peer would prove nothing of it.
-    assert!(bridges > SEEDS / 10, "{bridges} bridges have changed");
+    assert!(bridges > seeds / 10, "{bridges} bridges have changed");
 }
 
 /// Walks by this seed; returns how often a bridge changed.

@@ -184,7 +184,7 @@ async fn keep(url: String, told: Kept) -> Result<()> {
     let config = NatsConfig { url, name: "keeper".into(), now: runtime::clock::now_ms };
     let bus = Bus::nats(&config).await?;
     let mut states = bus.serve(subjects::RELAY_STATE, "orchestrators").await?;
-    let mut pictures = bus.subscribe(subjects::RELAY_PICTURE).await?;
+    let mut pictures = bus.subscribe(subjects::RELAY_KEYFRAME).await?;
     bus.flush().await?;
     let too = Arc::clone(&told);
     tokio::spawn(async move {

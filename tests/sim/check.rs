@@ -8,7 +8,7 @@
 //! - somebody looks after every record.
 
 use session::Machine;
-use session::call::{AddressNotice, Call, Effect, Event, Leg, Phase, Signaling};
+use session::call::{AddressNotice, Call, Effect, Event, Leg, Phase, Role, Signaling};
 use signal::{EffectId, LegId, Signal};
 use std::collections::{BTreeMap, BTreeSet};
 use tandem_tests::orchestrator::Decision;
@@ -48,6 +48,7 @@ impl Checks {
         }
         self.bridge(decision);
         ends(decision);
+        spares(decision);
         for leg in decision.after.legs.iter().filter(|leg| leg.phase == Phase::Over) {
             self.over_at.entry(leg.id).or_insert(decision.version);
         }
@@ -106,6 +107,26 @@ fn fits(before: &Call, leg: LegId, signal: &Signal) {
     };
     let (what, id, phase, offer) = (signal.name(), leg.id.0, leg.phase, leg.signaling);
     assert!(fits, "{what} does not fit leg {id} ({phase:?}, offer {offer:?})");
+}
+
+/// Checks that what a target says, or fails to, ends no call of those who talk.
+fn spares(decision: &Decision) {
+    let Decision { event, before: Some(before), after, .. } = decision else { return };
+    let from = match event {
+        Event::Heard(heard) => heard.leg.leg,
+        Event::GivenUp(leg) | Event::Media(leg, _) | Event::Said(leg, _) => *leg,
+        Event::Routed(leg, Err(_)) | Event::Allocated(leg, _, Err(_)) => *leg,
+        _ => return,
+    };
+    let talk = |call: &Call| {
+        let ids = [call.bridge.0, call.bridge.1];
+        ids.iter().all(|id| call.leg(*id).is_some_and(|leg| !leg.phase.is_over()))
+    };
+    let target = before.leg(from).is_some_and(|leg| leg.role == Role::Target);
+    // A peer that refuses a notice so often is lost, with whatever event comes then.
+    let lost = |leg: &Leg| matches!(leg.address_notice, AddressNotice::Due { tries: 5.., .. });
+    let spared = talk(after) || before.legs.iter().any(lost);
+    assert!(!target || !talk(before) || spared, "a target ended the call");
 }
 
 /// Checks that a leg that has gone gives its ends back.

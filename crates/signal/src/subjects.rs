@@ -10,7 +10,7 @@ pub const RELAY_EVENT: &str = "tandem.relay.event";
 /// Subject published by relays: an end is connected to its peer (`relay.proto`). No decision waits for it.
 pub const RELAY_CONNECTED: &str = "tandem.relay.connected";
 /// Subject published by relays: the peer of an end needs a keyframe request by signalling (`relay.proto`, RFC 5168).
-pub const RELAY_PICTURE: &str = "tandem.relay.picture";
+pub const RELAY_KEYFRAME: &str = "tandem.relay.keyframe";
 /// Subject from relays to any orchestrator (queue group `orchestrators`): sealed state that must outlive a relay (`relay.proto`). The
 /// reply is empty and means that the state is stored.
 pub const RELAY_STATE: &str = "tandem.relay.state";

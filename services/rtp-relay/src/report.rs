@@ -1,5 +1,5 @@
 //! Relay events to the orchestrators: a request each, asked again until it is committed; the oldest give way when too many wait.
-//! That media has begun, or that a picture is wanted, is published and forgotten: no decision waits for it. That a session goes on here
+//! That media has begun, or that a keyframe is wanted, is published and forgotten: no decision waits for it. That a session goes on here
 //! is committed: a drain waits for it.
 
 use bus::{Bus, Message};
@@ -29,7 +29,7 @@ pub async fn run(bus: Bus, instance: String, mut reports: mpsc::Receiver<Report>
         let event = event(&report, &instance);
         let news = match report.event {
             Event::Connected => Some(subjects::RELAY_CONNECTED),
-            Event::KeyframeWanted => Some(subjects::RELAY_PICTURE),
+            Event::KeyframeWanted => Some(subjects::RELAY_KEYFRAME),
             _ => None,
         };
         match news {

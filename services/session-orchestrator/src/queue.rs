@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn a_desk_goes_with_the_last_who_sits_there() {
+    fn a_queue_goes_with_its_last_handle() {
         let queues = Queues::<Call>::default();
         let (one, two) = (queues.open(CALL), queues.open(CALL));
         let three = two.clone();
@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn no_desk_stays_when_many_leave_at_once() {
+    fn no_queue_stays_when_many_handles_go_at_once() {
         let queues = Queues::<Call>::default();
         for _ in 0..200 {
             std::thread::scope(|scope| {

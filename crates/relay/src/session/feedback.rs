@@ -95,7 +95,7 @@ impl Feedback {
         }
     }
 
-    /// The peer is to send this packet again. One that cannot is asked for a picture: a receiver that waits for the packet (libwebrtc:
+    /// Requests a packet again. A peer that cannot send it is asked for a keyframe: a receiver that waits for the packet (libwebrtc:
     /// for 3 s) stands still.
     pub fn want(&mut self, seq: u16, now: Time) {
         if !self.takes.nack {
@@ -120,7 +120,7 @@ impl Feedback {
         self.lost.add((seq, 0));
     }
 
-    /// A picture is wanted of the peer.
+    /// Requests a keyframe of the peer.
     pub fn want_keyframe(&mut self) {
         self.keyframe_wanted = true;
     }

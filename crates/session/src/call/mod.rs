@@ -3,6 +3,81 @@
 //! One rule: what a leg says, its peer hears ([`bridge`]); `peer` is the only place that knows who hears whom.
 //! A call is placed by [`place`], gets further legs by [`target`] and is ended by [`end`]; [`record`] and [`leg`] hold what is
 //! stored. Features are files of [`feature`], which may claim a signal before the default rule.
+//!
+//! A phone calls, is answered and hangs up. Whoever drives a call stores what each decision gives, then performs the effects:
+//!
+//! ```
+//! use media::{LocalEnd, Policy, Profile};
+//! use session::Machine;
+//! use session::call::{Allocation, CALLEE, CALLER, Call, Effect, Event, Placement, RelaySession, Route};
+//! use signal::media::{Codec, Fingerprint, Ice, Kind};
+//! use signal::{EventId, Heard, LegId, LegRef, Media, Opening, Party, Reason, RecordId, Signal, Time};
+//!
+//! # fn main() -> Result<(), signal::End> {
+//! let id = RecordId::call([7; 10]);
+//! // What an edge heard of a leg: signals, and the state that it keeps with the record.
+//! let heard = |leg, base, signal| Heard {
+//!     leg: LegRef { record: id, leg },
+//!     base,
+//!     event: EventId(base.into()),
+//!     signals: vec![signal],
+//!     dialog: vec![],
+//!     edge: "sip-edge-1".into(),
+//!     opening: None,
+//!     wake: None,
+//! };
+//! let parties = |from: &str, to: &str| Opening {
+//!     from: Party::sip(from),
+//!     to: Party::sip(to),
+//!     link: "pbx".into(),
+//!     hops: 70,
+//! };
+//! let end = |port| LocalEnd {
+//!     address: [203, 0, 113, 1].into(),
+//!     rtp_port: port,
+//!     rtcp_port: port + 1,
+//!     ice: Ice::default(),
+//!     fingerprint: Fingerprint { hash: "sha-256".into(), digest: vec![0; 32] },
+//!     other: None,
+//!     crypto: vec![],
+//! };
+//! let mut described = Media::undescribed(&[Kind::Audio]);
+//! described.contents[0].codecs = vec![Codec::new(8, "PCMA", 8_000, 1)];
+//!
+//! // Everything that placing needs is gathered first.
+//! let offer = heard(CALLER, 0, Signal::Offer(described.clone()));
+//! let placement = Placement {
+//!     heard: Heard { opening: Some(parties("sip:2041@pbx.example", "sip:2050@gw.example")), ..offer },
+//!     caller: Profile::Plain,
+//!     route: Route {
+//!         opening: parties("sip:2041@gw.example", "sip:2050@pbx.example"),
+//!         profile: Profile::Plain,
+//!         ipv6: false,
+//!         ring_ms: 60_000,
+//!         unheard: Reason::Timeout,
+//!         settings: session::user::Settings::default(),
+//!     },
+//!     policy: Policy::default(),
+//!     allocation: Allocation {
+//!         session: RelaySession::default(),
+//!         ends: vec![(CALLER, vec![end(30_000)]), (CALLEE, vec![end(30_002)])],
+//!         transcodes: false,
+//!     },
+//!     trace: String::new(),
+//! };
+//! let (call, effects) = Call::place(placement, Time(1_000))?;
+//! assert!(matches!(&effects[..], [Effect::Record(_), Effect::Say { leg: CALLEE, signal: Signal::Offer(_), .. }]));
+//!
+//! let (call, effects) = call.decide(Event::Heard(heard(CALLEE, 0, Signal::Answer(described))), Time(4_000));
+//! let says = |effect: &Effect| matches!(effect, Effect::Say { leg: CALLER, signal: Signal::Answer(_), .. });
+//! assert!(call.is_established() && effects.iter().any(says));
+//!
+//! let hang_up = Signal::End(Reason::Normal.into());
+//! let (call, _) = call.decide(Event::Heard(heard(CALLER, 1, hang_up)), Time(9_000));
+//! assert_eq!(call.ended, Some(Time(9_000)));
+//! # Ok(())
+//! # }
+//! ```
 
 mod bridge;
 mod effect;
