@@ -99,14 +99,14 @@ mod tests {
         name: String,
         #[n(1)]
         count: u32,
-        #[n(4)]
+        #[n(2)]
         gone: u32,
     }
 
     /// The field of version 1 that version 2 has no more.
     #[derive(Decode)]
     struct Gone {
-        #[n(4)]
+        #[n(2)]
         gone: u32,
     }
 
@@ -122,9 +122,9 @@ mod tests {
         name: String,
         #[n(1)]
         count: u32,
-        #[n(2)]
+        #[n(3)]
         also: Option<String>,
-        #[cbor(n(3), default)]
+        #[cbor(n(4), default)]
         doubled: u32,
     }
 

@@ -100,9 +100,9 @@ async fn transfer(
     match state.calls.transfer(id, LegId(leg), &to).await {
         Ok(Some(Ok(()))) => Json(json!({ "calling": to })).into_response(),
         Ok(Some(Err(Reason::NotFound))) => unknown("leg: nobody talks there: see `tandem calls ID`"),
+        Ok(Some(Err(Reason::Loop))) => conflict("the call has had too many legs: end it, and place another"),
         Ok(Some(Err(_))) => {
-            let error = "the leg has an offer open, or is being transferred: try again in a moment";
-            (StatusCode::CONFLICT, Json(json!({ "error": error }))).into_response()
+            conflict("the leg has an offer open, or is being transferred: try again in a moment")
         }
         Ok(None) => unknown("no such call: see `tandem calls`"),
         Err(error) => unavailable(&error),
@@ -132,6 +132,10 @@ async fn drain(State(state): State<AdminState>, Path(name): Path<String>) -> Res
 
 fn unknown(text: &str) -> Response {
     (StatusCode::NOT_FOUND, Json(json!({ "error": text }))).into_response()
+}
+
+fn conflict(text: &str) -> Response {
+    (StatusCode::CONFLICT, Json(json!({ "error": text }))).into_response()
 }
 
 fn unavailable(error: &anyhow::Error) -> Response {

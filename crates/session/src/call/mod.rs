@@ -8,8 +8,8 @@
 //!
 //! ```
 //! use media::{LocalEnd, Policy, Profile};
-//! use session::Machine;
-//! use session::call::{Allocation, CALLEE, CALLER, Call, Effect, Event, Placement, RelaySession, Route};
+//! use tandem_session::Machine;
+//! use tandem_session::call::{Allocation, CALLEE, CALLER, Call, Effect, Event, Placement, RelaySession, Route};
 //! use signal::media::{Codec, Fingerprint, Ice, Kind};
 //! use signal::{EventId, Heard, LegId, LegRef, Media, Opening, Party, Reason, RecordId, Signal, Time};
 //!
@@ -55,7 +55,7 @@
 //!         ipv6: false,
 //!         ring_ms: 60_000,
 //!         unheard: Reason::Timeout,
-//!         settings: session::user::Settings::default(),
+//!         settings: tandem_session::user::Settings::default(),
 //!     },
 //!     policy: Policy::default(),
 //!     allocation: Allocation {

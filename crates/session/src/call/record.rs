@@ -141,7 +141,8 @@ impl Call {
     /// Returns true if the leg may be given another peer now.
     ///
     /// # Errors
-    /// `Glare`: an offer is open, or another target is being called; `NotFound`: the leg talks to nobody.
+    /// `Glare`: an offer is open, or another target is being called; `NotFound`: the leg talks to nobody; `Loop`: the call has had
+    /// too many legs.
     pub fn check_transfer(&self, id: LegId) -> Result<(), Reason> {
         super::feature::check_transfer(self, id)
     }

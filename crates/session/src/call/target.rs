@@ -16,10 +16,15 @@ use signal::{End, LegId, Media, Opening, Party, Reason, Signal, Time};
 
 /// Longest wait for a route, ms.
 const ROUTE_MS: u64 = 10_000;
-/// Most legs of a call, those that are over among them.
+/// Most legs of a call, those that are over among them: a token has room for no more ([`LegId`]).
 const MAX_LEGS: usize = 32;
 /// Most contents of a leg that get ends at the relay.
 pub const MAX_CONTENTS: usize = 4;
+
+/// Returns true if the call may have a further leg.
+pub(super) fn has_room(call: &Call) -> bool {
+    call.legs.len() < MAX_LEGS
+}
 
 /// Begins to call `target`, for `partner`, which hears the new leg once it answers. The address is in the words of the leg `by`: the
 /// partner itself, or the leg that it talks to.
@@ -34,7 +39,7 @@ pub(super) fn open(
     effects: &mut Effects,
 ) -> Result<LegId, Reason> {
     let asker = call.leg(by).ok_or(Reason::General)?;
-    let id = u8::try_from(call.legs.len()).ok().filter(|_| call.legs.len() < MAX_LEGS);
+    let id = u8::try_from(call.legs.len()).ok().filter(|_| has_room(call));
     let id = LegId(id.ok_or(Reason::Loop)?);
     let from = if by == partner { asker.party() } else { asker.other_party() };
     let opening = Opening {

@@ -42,12 +42,16 @@ impl Feature for Transfer {
 /// Returns true if the leg can be given another peer now.
 ///
 /// # Errors
-/// `Glare`: an offer is open, or another target is being called; `NotFound`: the leg talks to nobody.
+/// `Glare`: an offer is open, or another target is being called; `NotFound`: the leg talks to nobody; `Loop`: the call has had too
+/// many legs.
 pub(in crate::call) fn check(call: &Call, id: LegId) -> Result<(), Reason> {
     let there = |id: LegId| call.leg(id).filter(|leg| !leg.phase.is_over());
     let (Some(leg), Some(peer)) = (there(id), call.peer(id).and_then(there)) else {
         return Err(Reason::NotFound);
     };
+    if !target::has_room(call) {
+        return Err(Reason::Loop);
+    }
     let stable =
         [leg, peer].iter().all(|leg| leg.phase == Phase::Active && leg.signaling == Signaling::Stable);
     let early = leg.phase.is_early() && leg.role == Role::Caller;
@@ -59,7 +63,7 @@ pub(in crate::call) fn check(call: &Call, id: LegId) -> Result<(), Reason> {
 pub(in crate::call) fn begin(call: &mut Call, id: LegId, to: &str, now: Time, effects: &mut Effects) {
     let (Ok(()), Some(peer), Some(leg)) = (check(call, id), call.peer(id), call.leg(id)) else { return };
     if leg.phase == Phase::Active {
-        // The one reason for a refusal is a call of too many legs, which goes on as it is.
+        // There is room, as was just checked.
         let _ = target::open(call, (id, Role::Target), (id, to), now, effects);
         return;
     }
