@@ -211,19 +211,23 @@ fn directions_are_answered() {
 
 /// R-SDP-12, R-CALL-34: a content that is not served keeps its position, and audio stays live.
 #[test]
-fn unserved_video_is_refused_in_place() {
-    let mut offered = audio(vec![Codec::new(0, "PCMU", 8000, 1)]);
-    let mut video = offered.contents[0].clone();
-    (video.kind, video.name, video.codecs) = (Kind::Video, "v".into(), vec![Codec::new(96, "VP8", 90000, 1)]);
-    offered.contents.insert(0, video);
-    let asked = offer(&offered, &[end(1)], Profile::Plain, &Policy::default());
-    assert_eq!(asked.kinds(), [Kind::Audio]);
-    let told = answer(&offered, &asked, &[end(3)], Profile::Webrtc, &Policy::default()).unwrap();
-    assert_eq!(
-        told.contents.iter().map(|c| (c.kind, c.rejected)).collect::<Vec<_>>(),
-        [(Kind::Video, true), (Kind::Audio, false)]
-    );
-    assert_eq!(told.contents[1].transport.ice.as_ref().unwrap().ufrag, "u3");
+fn unserved_kinds_are_refused_in_place() {
+    for (kind, codec) in
+        [(Kind::Video, Codec::new(96, "VP8", 90000, 1)), (Kind::Text, Codec::new(98, "t140", 1000, 1))]
+    {
+        let mut offered = audio(vec![Codec::new(0, "PCMU", 8000, 1)]);
+        let mut other = offered.contents[0].clone();
+        (other.kind, other.name, other.codecs) = (kind, "v".into(), vec![codec]);
+        offered.contents.insert(0, other);
+        let asked = offer(&offered, &[end(1)], Profile::Plain, &Policy::default());
+        assert_eq!(asked.kinds(), [Kind::Audio]);
+        let told = answer(&offered, &asked, &[end(3)], Profile::Webrtc, &Policy::default()).unwrap();
+        assert_eq!(
+            told.contents.iter().map(|c| (c.kind, c.rejected)).collect::<Vec<_>>(),
+            [(kind, true), (Kind::Audio, false)]
+        );
+        assert_eq!(told.contents[1].transport.ice.as_ref().unwrap().ufrag, "u3");
+    }
 }
 
 /// R-RTP-13

@@ -51,6 +51,27 @@ pub enum Kind {
     /// `m=video`
     #[n(1)]
     Video,
+    /// `m=text`: text in real time (RFC 4103)
+    #[n(2)]
+    Text,
+}
+
+impl Kind {
+    /// Returns the kind of this name.
+    #[must_use]
+    pub fn of(name: &str) -> Option<Kind> {
+        [Kind::Audio, Kind::Video, Kind::Text].into_iter().find(|kind| kind.name() == name)
+    }
+
+    /// Returns the name in SDP (RFC 4566 §5.14) and Jingle (XEP-0167 §4).
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Audio => "audio",
+            Kind::Video => "video",
+            Kind::Text => "text",
+        }
+    }
 }
 
 /// Direction as seen by the speaker (RFC 3264 §5.1).

@@ -7,7 +7,7 @@ use crate::reason;
 use crate::session::{LocalOffer, RemoteOffer, Sent, Session, State};
 use crate::stanza::{self, COMPONENT, DTMF, HINTS, INFO, JINGLE, JMI, NICK, RTP, element, with};
 use minidom::Element;
-use signal::media::{Candidate, Content, Ice, Kind, Trickle};
+use signal::media::{Candidate, Content, Ice, Trickle};
 use signal::{End, Media, Reason, Signal, Time};
 
 mod change;
@@ -248,8 +248,7 @@ fn propose(session: &mut Session, id: &str) -> Element {
     session.expect(id, Sent::Propose);
     let mut propose = jmi(session, "propose");
     for kind in session.local_description.kinds() {
-        let name = if kind == Kind::Audio { "audio" } else { "video" };
-        propose.append_child(element("description", RTP, &[("media", name)]));
+        propose.append_child(element("description", RTP, &[("media", kind.name())]));
     }
     let mut message = jmi_message(session, &session.peer, propose, id);
     if let Some(nick) = session.nick.as_deref().filter(|n| !n.is_empty()) {

@@ -79,6 +79,7 @@ impl From<Kind> for v1::Kind {
         match kind {
             Kind::Audio => v1::Kind::Audio,
             Kind::Video => v1::Kind::Video,
+            Kind::Text => v1::Kind::Text,
         }
     }
 }
@@ -87,6 +88,7 @@ fn kind(value: i32) -> Result<Kind, WireError> {
     match v1::Kind::try_from(value) {
         Ok(v1::Kind::Audio) => Ok(Kind::Audio),
         Ok(v1::Kind::Video) => Ok(Kind::Video),
+        Ok(v1::Kind::Text) => Ok(Kind::Text),
         Ok(v1::Kind::Unspecified) | Err(_) => Err(unknown("Content.kind", value)),
     }
 }

@@ -96,7 +96,7 @@ fn codec() -> impl Strategy<Value = Codec> {
 }
 
 fn content() -> impl Strategy<Value = Content> {
-    let kind = prop_oneof![Just(Kind::Audio), Just(Kind::Video)];
+    let kind = prop_oneof![Just(Kind::Audio), Just(Kind::Video), Just(Kind::Text)];
     let direction = prop_oneof![
         Just(Direction::Both),
         Just(Direction::Send),

@@ -35,11 +35,7 @@ pub fn read(jingle: &Element, speaker: Role) -> Result<Media, JingleError> {
 
 fn content(element: &Element, name: &str, speaker: Role) -> Content {
     let description = element.get_child("description", RTP);
-    let kind = match description.and_then(|d| d.attr("media")) {
-        Some("audio") => Some(Kind::Audio),
-        Some("video") => Some(Kind::Video),
-        _ => None,
-    };
+    let kind = description.and_then(|d| d.attr("media")).and_then(Kind::of);
     let direction = match (element.attr("senders"), speaker) {
         (Some("none"), _) => Direction::None,
         (Some("initiator"), Role::Initiator) | (Some("responder"), Role::Responder) => Direction::Send,

@@ -3,7 +3,7 @@ use crate::sdp::{fingerprint_hex, kind_name, setup_name};
 use minidom::Element;
 use minidom::rxml::{Namespace, NcName};
 use signal::Media;
-use signal::media::{Candidate, Codec, Content, Direction, Kind, Transport};
+use signal::media::{Candidate, Codec, Content, Direction, Transport};
 
 /// Writes the children of a `<jingle/>` for the gateway in the role of `speaker`: the BUNDLE group, then the contents. Rejected contents
 /// are written with `senders='none'`, since clients want the same set of media back (R-CALL-34).
@@ -41,7 +41,7 @@ fn content(content: &Content, speaker: Role) -> Element {
     };
     attr(&mut element, "senders", senders);
     let mut description = bare("description", RTP);
-    attr(&mut description, "media", if content.kind == Kind::Audio { "audio" } else { "video" });
+    attr(&mut description, "media", content.kind.name());
     for codec in &content.codecs {
         description.append_child(payload(codec));
     }

@@ -70,12 +70,7 @@ fn sanitize(octets: &[u8]) -> Vec<u8> {
 
 fn kind(section: &sdp_types::Media) -> Option<Kind> {
     let proto = section.proto.to_ascii_uppercase();
-    match section.media.as_str() {
-        _ if !proto.contains("RTP/") => None,
-        "audio" => Some(Kind::Audio),
-        "video" => Some(Kind::Video),
-        _ => None,
-    }
+    Kind::of(&section.media).filter(|_| proto.contains("RTP/"))
 }
 
 /// Attributes of a media section, and those of the session that it inherits.

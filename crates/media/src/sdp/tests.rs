@@ -110,6 +110,24 @@ fn foreign_lines_keep_their_place() {
     assert_eq!(lines, ["m=image 0 udptl t38", "m=audio 4000 RTP/AVPF 0", "m=message 0 TCP/MSRP *"]);
 }
 
+/// RFC 4103: text in real time is a content of its own kind; text that is no RTP is none.
+#[test]
+fn text_over_rtp_is_a_content() {
+    let offer = |proto: &str| {
+        let head = "v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=-\r\nc=IN IP4 192.0.2.1\r\nt=0 0\r\n";
+        format!("{head}m=text 4100 {proto} 98\r\na=rtpmap:98 t140/1000\r\nm=audio 4000 RTP/AVP 0\r\n")
+    };
+    let (media, shape) = read(offer("RTP/AVP").as_bytes()).unwrap();
+    assert_eq!(media.kinds(), [Kind::Text, Kind::Audio]);
+    assert_eq!(
+        (media.contents[0].codecs[0].name.as_str(), media.contents[0].codecs[0].clock),
+        ("t140", 1_000)
+    );
+    let written = String::from_utf8(write(&media, &shape, &origin())).unwrap();
+    assert!(written.contains("\r\nm=text 4100 RTP/AVP 98\r\na=rtpmap:98 t140/1000\r\n"), "{written}");
+    assert_eq!(read(offer("TCP/MRCPv2").as_bytes()).unwrap().0.kinds(), [Kind::Audio]);
+}
+
 #[test]
 fn dtls_is_inherited_from_the_session_and_opus_is_written_with_two_channels() {
     let text = "v=0\r\no=- 99999999999999999999999 99999999999999999999999 IN IP4 h\r\ns=-\r\nt=0 0\r\na=setup:active\r\na=fingerprint:SHA-256 \

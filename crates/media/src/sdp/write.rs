@@ -1,7 +1,7 @@
 use super::attribute as value;
 use super::{Line, Origin, Shape};
 use signal::Media;
-use signal::media::{Content, Direction, Kind};
+use signal::media::{Content, Direction};
 use std::fmt::{self, Write};
 use std::net::IpAddr;
 
@@ -59,10 +59,7 @@ fn family(address: IpAddr) -> &'static str {
 }
 
 fn section(out: &mut Lines, content: &Content, offered_proto: Option<&String>, session: IpAddr, mids: bool) {
-    let kind = match content.kind {
-        Kind::Audio => "audio",
-        Kind::Video => "video",
-    };
+    let kind = content.kind.name();
     let transport = &content.transport;
     let proto = offered_proto.map_or(
         match (&transport.dtls, transport.crypto.is_empty() || transport.best_effort) {

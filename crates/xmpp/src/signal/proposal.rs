@@ -34,10 +34,7 @@ pub(crate) fn digits(message: &Element) -> Vec<Tone> {
 fn kinds(propose: &Element) -> Vec<Kind> {
     let mut kinds = vec![];
     for description in propose.children().filter(|c| c.is("description", RTP)) {
-        let kind = match description.attr("media") {
-            Some("video") => Kind::Video,
-            _ => Kind::Audio,
-        };
+        let kind = description.attr("media").and_then(Kind::of).unwrap_or(Kind::Audio);
         if !kinds.contains(&kind) {
             kinds.push(kind);
         }
