@@ -11,7 +11,10 @@ mod any;
 
 use proptest::prelude::*;
 use prost::Message;
-use signal::{Ask, Handover, Order, Said, Say, Verdict, Wake};
+use signal::{
+    AnySignal, Ask, Handover, InstantMessage, LegRef, MessageSignal, Order, PresenceSignal, RecordKind, Said,
+    Say, Show, Verdict, Wake,
+};
 use tandem_proto::v1;
 use tandem_proto::wire::WireFormat;
 
@@ -22,10 +25,12 @@ fn comes_back<T: WireFormat + PartialEq + std::fmt::Debug>(value: &T) -> Result<
 }
 
 fn read_as_everything(octets: &[u8]) {
-    let _ = Ask::decode(octets);
+    let _ = <Ask>::decode(octets);
     let _ = Verdict::decode(octets);
     let _ = Say::decode(octets);
-    let _ = Order::decode(octets);
+    let _ = <Order>::decode(octets);
+    let _ = <Order<AnySignal>>::decode(octets);
+    let _ = <Ask<AnySignal>>::decode(octets);
     let _ = Said::decode(octets);
     let _ = Handover::decode(octets);
 }
@@ -45,7 +50,29 @@ proptest! {
     fn orders_come_back(order in any::order(), say in any::say()) {
         comes_back(&order)?;
         comes_back(&say)?;
-        prop_assert_eq!(Order::decode(&say.encode()), Ok(Order::Say(say)));
+        prop_assert_eq!(<Order>::decode(&say.encode()), Ok(Order::Say(say)));
+    }
+
+    #[test]
+    fn signals_of_any_vocabulary_come_back(ask in any::any_ask(), order in any::any_order()) {
+        comes_back(&ask)?;
+        comes_back(&order)?;
+    }
+
+    /// The octets of calls are the same to whoever knows calls alone and to whoever knows every vocabulary.
+    #[test]
+    fn calls_are_read_in_either_way(ask in any::ask(), order in any::order()) {
+        let any = <Ask<AnySignal>>::decode(&ask.encode()).unwrap();
+        prop_assert_eq!(any.encode(), ask.encode());
+        let call = |leg: LegRef| leg.record.kind == RecordKind::Call;
+        let leg = match &ask {
+            Ask::Heard(heard) => heard.leg,
+            Ask::Recall(leg) => *leg,
+        };
+        prop_assert_eq!(any.of_call(), call(leg).then_some(ask));
+        let any = <Order<AnySignal>>::decode(&order.encode()).unwrap();
+        prop_assert_eq!(any.encode(), order.encode());
+        prop_assert_eq!(any.of_call(), call(order.state().leg).then_some(order));
     }
 
     #[test]
@@ -188,13 +215,57 @@ fn what_the_first_version_wrote_is_still_read() {
 #[test]
 fn an_order_to_wake_is_none_to_say() {
     let Say { id, state, .. } = any::offer();
-    let order = Order::Wake(Wake { id, state });
-    assert_eq!(Order::decode(&order.encode()), Ok(order.clone()));
+    let order: Order = Order::Wake(Wake { id, state });
+    assert_eq!(<Order>::decode(&order.encode()), Ok(order.clone()));
     assert_eq!(Say::decode(&order.encode()).unwrap_err().field, "Say.signal");
     for (field, broken) in [
         ("Say.id", v1::Say { wake: true, id: None, ..sample() }),
         ("Say.state", v1::Say { wake: true, state: None, ..sample() }),
     ] {
-        assert_eq!(Order::decode(&broken.encode_to_vec()).unwrap_err().field, field);
+        assert_eq!(<Order>::decode(&broken.encode_to_vec()).unwrap_err().field, field);
+    }
+}
+
+/// Messages and presence are read up to their bounds, and refused by name where calls alone are known.
+#[test]
+fn messages_and_presence_have_bounds() {
+    let say = |signal: AnySignal| {
+        let Say { id, state, count, signal: _, opening } = any::offer();
+        Order::Say(Say { id, state, count, signal, opening })
+    };
+    let message = |id: usize, content_type: usize, body: usize| {
+        let text = |length: usize| "x".repeat(length);
+        let message = InstantMessage { id: text(id), content_type: text(content_type), body: text(body) };
+        say(AnySignal::Message(MessageSignal::Send(message)))
+    };
+    let available = |length: usize| {
+        let status = Some("x".repeat(length));
+        say(AnySignal::Presence(PresenceSignal::Available { show: Show::Away, status }))
+    };
+    let unavailable = |length: usize| {
+        say(AnySignal::Presence(PresenceSignal::Unavailable { status: Some("x".repeat(length)) }))
+    };
+    for (order, over, field) in [
+        (message(1_024, 1_024, 65_536), message(1_025, 0, 0), "InstantMessage.id"),
+        (message(0, 0, 0), message(0, 1_025, 0), "InstantMessage.content_type"),
+        (message(1, 1, 1), message(0, 0, 65_537), "InstantMessage.body"),
+        (available(4_096), available(4_097), "Available.status"),
+        (unavailable(4_096), unavailable(4_097), "Unavailable.status"),
+    ] {
+        assert_eq!(<Order<AnySignal>>::decode(&order.encode()), Ok(order.clone()));
+        assert_eq!(<Order>::decode(&order.encode()).unwrap_err().to_string(), "Signal.signal: not of a call");
+        assert_eq!(order.of_call(), None);
+        assert_eq!(<Order<AnySignal>>::decode(&over.encode()).unwrap_err().field, field);
+    }
+    let unknown = v1::PresenceSignal {
+        signal: Some(v1::presence_signal::Signal::Available(v1::Available { show: 6, status: None })),
+    };
+    for (inner, field) in [
+        (v1::signal::Signal::Presence(unknown), "Available.show"),
+        (v1::signal::Signal::Presence(v1::PresenceSignal { signal: None }), "PresenceSignal.signal"),
+        (v1::signal::Signal::Message(v1::MessageSignal { signal: None }), "MessageSignal.signal"),
+    ] {
+        let say = v1::Say { signal: Some(v1::Signal { signal: Some(inner) }), ..sample() };
+        assert_eq!(<Order<AnySignal>>::decode(&say.encode_to_vec()).unwrap_err().field, field);
     }
 }

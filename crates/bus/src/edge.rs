@@ -10,7 +10,9 @@ use crate::{Bus, BusError, Inbox, Message, Request};
 pub use ::edge::Name;
 use orders::Orders;
 use proto::wire::WireFormat;
-use signal::{Ask, LegRef, Order, RecordId, Said, VERDICT_MS, Verdict, subjects};
+use signal::{
+    AnySignal, Ask, EffectId, LegRef, Order, Reason, RecordId, Said, VERDICT_MS, Verdict, subjects,
+};
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -105,13 +107,21 @@ impl EdgeClient {
         let sender = self.sender.clone();
         Ok(Served(tokio::spawn(async move {
             while let Some(request) = inbox.next().await {
-                match Order::decode(&request.message.payload) {
-                    Ok(order) => {
+                let order = match <Order<AnySignal>>::decode(&request.message.payload) {
+                    Ok(order) => order,
+                    Err(error) => {
+                        warn!(%error, "an order that makes no sense");
+                        continue;
+                    }
+                };
+                let (id, base) = (order.id(), order.state().revision);
+                match order.of_call() {
+                    Some(order) => {
                         if sender.send(Arrival::Order(order, request)).await.is_err() {
                             return;
                         }
                     }
-                    Err(error) => warn!(%error, "an order that makes no sense"),
+                    None => refuse(id, base, request).await,
                 }
             }
         })))
@@ -236,6 +246,15 @@ impl EdgeClient {
         }
         self.traces.insert(leg.record, trace.to_owned());
         self.trace_order.push_back(leg.record);
+    }
+}
+
+/// Answers an order about a kind of record, or in a vocabulary, that no edge serves.
+async fn refuse(id: EffectId, base: u32, request: Request) {
+    let failed = Some(Reason::NotImplemented.into());
+    let said = Said { id, base, dialog: None, wake: None, edge: String::new(), failed };
+    if let Err(error) = request.reply(said.encode()).await {
+        warn!(%error, "an orchestrator did not wait for the answer");
     }
 }
 

@@ -9,8 +9,8 @@
 
 use proto::wire::WireFormat;
 use signal::{
-    Ask, EffectId, End, EventId, Heard, LegId, LegRef, LegState, Opening, Party, Reason, RecordId, Said, Say,
-    Signal, Verdict, subjects,
+    AnySignal, Ask, EffectId, End, EventId, Heard, LegId, LegRef, LegState, MessageSignal, Opening, Order,
+    Party, PresenceSignal, Reason, RecordId, RecordKind, Said, Say, Signal, Verdict, Wake, subjects,
 };
 use std::time::Duration;
 use tandem_bus::edge::{EdgeClient, Inbound, Name, Tracing};
@@ -160,4 +160,40 @@ async fn an_order_that_got_lost_is_given_again() {
     assert!(matches!(timeout(SOON, client.next()).await, Ok(Inbound::Order(_))), "it was swallowed");
     client.said(&Said { id, base: 3, dialog: Some(vec![2]), wake: None, edge: "edge".into(), failed: None });
     assert!(third.await.unwrap().is_ok());
+}
+
+/// An order in a vocabulary that no edge serves, or about another record than a call, is answered; the edge is left in peace.
+#[tokio::test]
+async fn what_no_edge_serves_is_not_implemented() {
+    let bus = Bus::in_process();
+    let mut client = client(&bus);
+    let _served = client.serve("t.edge", "edge").await.unwrap();
+    let order = |kind: RecordKind, signal: AnySignal| {
+        let record = RecordId { kind, hash: [7; 10] };
+        let leg = LegRef { record, ..LEG };
+        let (edge, trace) = (String::new(), String::new());
+        let state = LegState { leg, revision: 3, dialog: vec![1], edge, trace };
+        let id = EffectId { record, version: 9, index: 0 };
+        Order::Say(Say { id, state, count: 0, signal, opening: None })
+    };
+    let call = AnySignal::Call(Signal::Ringing);
+    for refused in [
+        order(RecordKind::Message, AnySignal::Message(MessageSignal::Accepted)),
+        order(RecordKind::Subscription, AnySignal::Presence(PresenceSignal::Subscribe)),
+        order(RecordKind::Call, AnySignal::Message(MessageSignal::Accepted)),
+        order(RecordKind::Registration, call.clone()),
+        Order::Wake(Wake {
+            id: order(RecordKind::Chat, call.clone()).id(),
+            state: order(RecordKind::Chat, call.clone()).state().clone(),
+        }),
+    ] {
+        let message = Message { trace: String::new(), payload: refused.encode() };
+        let said = Said::decode(&bus.request("t.edge", message, SOON).await.unwrap()).unwrap();
+        let not_implemented = Some(End::from(Reason::NotImplemented));
+        assert_eq!((said.id, said.base, said.dialog, said.failed), (refused.id(), 3, None, not_implemented));
+    }
+    assert!(client.try_next().is_none());
+    let message = Message { trace: String::new(), payload: order(RecordKind::Call, call).encode() };
+    let _given = tokio::spawn(async move { bus.request("t.edge", message, SOON).await });
+    assert!(matches!(timeout(SOON, client.next()).await, Ok(Inbound::Order(Order::Say(_)))));
 }

@@ -4,6 +4,8 @@
 //! The edge's state of a leg (SIP dialog, Jingle session) is opaque here: `dialog` travels to the edge with every [`Order`] and back with
 //! every [`Heard`] and [`Said`], and the record stores it. `revision` counts its changes. An edge processes one event of a leg at a
 //! time: while a [`Heard`] is on its way, further messages and orders of that leg wait.
+//!
+//! `S` is the vocabulary: [`Signal`] between parts that serve calls alone, [`AnySignal`](crate::AnySignal) as it comes from the bus.
 
 use crate::{EffectId, End, EventId, LegRef, Party, Signal, Time};
 use minicbor::{Decode, Encode};
@@ -45,7 +47,7 @@ pub struct Opening {
 
 /// Event of a peer: signals for the call and the leg's new dialog.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Heard {
+pub struct Heard<S = Signal> {
     /// Id of the leg; for a new call leg 0 of the hashed call id.
     pub leg: LegRef,
     /// Revision of the dialog on which the edge processed the event; 0 with `opening` = new call.
@@ -53,7 +55,7 @@ pub struct Heard {
     /// Id of the transaction or stanza; committing the same event again changes nothing and gets the same verdict.
     pub event: EventId,
     /// Signals of the peer; empty when only the dialog changed.
-    pub signals: Vec<Signal>,
+    pub signals: Vec<S>,
     /// Dialog after the event.
     pub dialog: Vec<u8>,
     /// Id of the edge instance that received the event.
@@ -66,9 +68,9 @@ pub struct Heard {
 
 /// Request of an edge to any orchestrator.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Ask {
+pub enum Ask<S = Signal> {
     /// Commits an event.
-    Heard(Heard),
+    Heard(Heard<S>),
     /// Loads a leg that the edge does not hold, for an in-dialog message. Answered by [`Verdict::Leg`] or [`Verdict::Gone`].
     Recall(LegRef),
 }
@@ -97,9 +99,9 @@ pub enum Verdict {
 
 /// Order of an orchestrator to an edge about a leg. Answered by [`Said`].
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Order {
+pub enum Order<S = Signal> {
     /// Says a signal to the peer of the leg.
-    Say(Say),
+    Say(Say<S>),
     /// Wakes the leg.
     Wake(Wake),
 }
@@ -119,7 +121,7 @@ pub struct Wake {
 /// Executing an order is deterministic: ids on the wire are derived from `id` and the dialog, so an order that is repeated puts the same
 /// octets on the wire. An edge that has executed `id` before sends nothing and answers with the dialog after it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Say {
+pub struct Say<S = Signal> {
     /// Id of the effect.
     pub id: EffectId,
     /// State of the leg in the record; the edge's own copy counts if its revision is higher.
@@ -127,7 +129,7 @@ pub struct Say {
     /// Number of signals said to the leg before; CSeq and the like are derived from it.
     pub count: u32,
     /// Signal to say.
-    pub signal: Signal,
+    pub signal: S,
     /// Caller and callee, if the signal opens the leg.
     pub opening: Option<Opening>,
 }
@@ -158,7 +160,7 @@ pub struct Handover {
     pub message: Vec<u8>,
 }
 
-impl Order {
+impl<S> Order<S> {
     /// Returns the id of the effect.
     #[must_use]
     pub fn id(&self) -> EffectId {
@@ -175,7 +177,9 @@ impl Order {
             Order::Say(Say { state, .. }) | Order::Wake(Wake { state, .. }) => state,
         }
     }
+}
 
+impl Order {
     /// Returns the name of the signal, or of the order, for logs and spans.
     #[must_use]
     pub fn name(&self) -> &'static str {

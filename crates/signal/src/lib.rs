@@ -4,19 +4,25 @@
 //! `crates/sip/src/signal.rs` and `crates/xmpp/src/signal.rs`, and nowhere else. This crate decides nothing, keeps no state and does no
 //! IO. Start at [`Signal`], then [`Media`], then [`edge`] (messages between edges and orchestrators), then [`ids`].
 
+mod any;
 pub mod edge;
 pub mod ids;
 pub mod media;
+pub mod message;
 mod party;
+pub mod presence;
 mod reason;
 pub mod stored;
 pub mod subjects;
 mod time;
 
+pub use any::AnySignal;
 pub use edge::{Ask, Handover, Heard, LegState, Opening, Order, Said, Say, VERDICT_MS, Verdict, Wake};
 pub use ids::{EffectId, EventId, LegId, LegRef, RecordId, RecordKind, Secret, Token};
 pub use media::Media;
+pub use message::{InstantMessage, MessageSignal};
 pub use party::{Party, Protocol};
+pub use presence::{PresenceSignal, Show};
 pub use reason::{End, Reason};
 pub use stored::{Stored, StoredError};
 pub use time::Time;

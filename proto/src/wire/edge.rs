@@ -119,8 +119,11 @@ impl TryFrom<v1::Opening> for Opening {
     }
 }
 
-impl From<&Heard> for v1::Heard {
-    fn from(heard: &Heard) -> v1::Heard {
+impl<S> From<&Heard<S>> for v1::Heard
+where
+    for<'a> v1::Signal: From<&'a S>,
+{
+    fn from(heard: &Heard<S>) -> v1::Heard {
         v1::Heard {
             leg: Some(v1::LegRef::from(&heard.leg)),
             base: heard.base,
@@ -134,9 +137,9 @@ impl From<&Heard> for v1::Heard {
     }
 }
 
-impl TryFrom<v1::Heard> for Heard {
+impl<S: TryFrom<v1::Signal, Error = WireError>> TryFrom<v1::Heard> for Heard<S> {
     type Error = WireError;
-    fn try_from(heard: v1::Heard) -> Result<Heard, WireError> {
+    fn try_from(heard: v1::Heard) -> Result<Heard<S>, WireError> {
         Ok(Heard {
             leg: present(heard.leg, "Heard.leg")?.try_into()?,
             base: heard.base,
@@ -150,8 +153,11 @@ impl TryFrom<v1::Heard> for Heard {
     }
 }
 
-impl From<&Ask> for v1::Ask {
-    fn from(ask: &Ask) -> v1::Ask {
+impl<S> From<&Ask<S>> for v1::Ask
+where
+    for<'a> v1::Signal: From<&'a S>,
+{
+    fn from(ask: &Ask<S>) -> v1::Ask {
         let ask = match ask {
             Ask::Heard(heard) => Asked::Heard(heard.into()),
             Ask::Recall(leg) => Asked::Recall(leg.into()),
@@ -160,9 +166,9 @@ impl From<&Ask> for v1::Ask {
     }
 }
 
-impl TryFrom<v1::Ask> for Ask {
+impl<S: TryFrom<v1::Signal, Error = WireError>> TryFrom<v1::Ask> for Ask<S> {
     type Error = WireError;
-    fn try_from(ask: v1::Ask) -> Result<Ask, WireError> {
+    fn try_from(ask: v1::Ask) -> Result<Ask<S>, WireError> {
         Ok(match present(ask.ask, "Ask.ask")? {
             Asked::Heard(heard) => Ask::Heard(heard.try_into()?),
             Asked::Recall(leg) => Ask::Recall(leg.try_into()?),
@@ -200,8 +206,11 @@ impl TryFrom<v1::Verdict> for Verdict {
     }
 }
 
-impl From<&Say> for v1::Say {
-    fn from(say: &Say) -> v1::Say {
+impl<S> From<&Say<S>> for v1::Say
+where
+    for<'a> v1::Signal: From<&'a S>,
+{
+    fn from(say: &Say<S>) -> v1::Say {
         v1::Say {
             id: Some(v1::EffectId::from(&say.id)),
             state: Some(v1::LegState::from(&say.state)),
@@ -213,9 +222,9 @@ impl From<&Say> for v1::Say {
     }
 }
 
-impl TryFrom<v1::Say> for Say {
+impl<S: TryFrom<v1::Signal, Error = WireError>> TryFrom<v1::Say> for Say<S> {
     type Error = WireError;
-    fn try_from(say: v1::Say) -> Result<Say, WireError> {
+    fn try_from(say: v1::Say) -> Result<Say<S>, WireError> {
         Ok(Say {
             id: present(say.id, "Say.id")?.try_into()?,
             state: present(say.state, "Say.state")?.try_into()?,
@@ -226,8 +235,11 @@ impl TryFrom<v1::Say> for Say {
     }
 }
 
-impl From<&Order> for v1::Say {
-    fn from(order: &Order) -> v1::Say {
+impl<S> From<&Order<S>> for v1::Say
+where
+    for<'a> v1::Signal: From<&'a S>,
+{
+    fn from(order: &Order<S>) -> v1::Say {
         match order {
             Order::Say(say) => say.into(),
             Order::Wake(Wake { id, state }) => {
@@ -237,9 +249,9 @@ impl From<&Order> for v1::Say {
     }
 }
 
-impl TryFrom<v1::Say> for Order {
+impl<S: TryFrom<v1::Signal, Error = WireError>> TryFrom<v1::Say> for Order<S> {
     type Error = WireError;
-    fn try_from(order: v1::Say) -> Result<Order, WireError> {
+    fn try_from(order: v1::Say) -> Result<Order<S>, WireError> {
         if !order.wake {
             return Ok(Order::Say(order.try_into()?));
         }

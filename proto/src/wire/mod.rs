@@ -2,14 +2,16 @@
 //! a rolling upgrade.
 //!
 //! One rule: decoding checks every bound that `crates/signal` states and refuses a message by the name of the field that breaks one.
-//! There is one conversion per type and direction: media in `media.rs`, signals in `signal.rs`, the messages of edges in `edge.rs`.
+//! There is one conversion per type and direction: media in `media.rs`, signals of calls in `signal.rs`, others in `any.rs`,
+//! the messages of edges in `edge.rs`.
 
+mod any;
 mod edge;
 mod media;
 mod signal;
 
 use crate::v1;
-use ::signal::{Ask, Handover, Order, Said, Say, Verdict};
+use ::signal::{AnySignal, Ask, Handover, Order, Said, Say, Verdict};
 use bytes::Bytes;
 use prost::Message;
 
@@ -41,7 +43,7 @@ pub trait WireFormat: Sized {
 }
 
 macro_rules! wire {
-    ($($type:ident as $message:ident),*) => {$(
+    ($($type:ty as $message:ident),* $(,)?) => {$(
         impl WireFormat for $type {
             fn encode(&self) -> Bytes {
                 v1::$message::from(self).encode_to_vec().into()
@@ -55,7 +57,16 @@ macro_rules! wire {
     )*};
 }
 
-wire!(Ask as Ask, Verdict as Verdict, Order as Say, Say as Say, Said as Said, Handover as Handover);
+wire!(
+    Ask as Ask,
+    Ask<AnySignal> as Ask,
+    Verdict as Verdict,
+    Order as Say,
+    Order<AnySignal> as Say,
+    Say as Say,
+    Said as Said,
+    Handover as Handover,
+);
 
 /// Returns a required field.
 fn present<T>(value: Option<T>, field: &'static str) -> Result<T, WireError> {

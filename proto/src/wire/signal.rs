@@ -52,6 +52,9 @@ impl TryFrom<v1::Signal> for Signal {
             Said::Refer(refer) => Signal::Refer { target: refer.target, replaces: refer.replaces },
             Said::Redirect(target) => Signal::Redirect(target),
             Said::End(end) => Signal::End(end.try_into()?),
+            Said::Message(_) | Said::Presence(_) => {
+                return Err(WireError::new("Signal.signal", "not of a call"));
+            }
         })
     }
 }

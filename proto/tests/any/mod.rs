@@ -8,8 +8,9 @@ use signal::media::{
     Transport, Trickle,
 };
 use signal::{
-    Ask, EffectId, End, EventId, Handover, Heard, LegId, LegRef, LegState, Media, Opening, Order, Party,
-    Protocol, Reason, RecordId, RecordKind, Said, Say, Signal, Time, Tone, Verdict, Wake,
+    AnySignal, Ask, EffectId, End, EventId, Handover, Heard, InstantMessage, LegId, LegRef, LegState, Media,
+    MessageSignal, Opening, Order, Party, PresenceSignal, Protocol, Reason, RecordId, RecordKind, Said, Say,
+    Show, Signal, Time, Tone, Verdict, Wake,
 };
 use std::net::SocketAddr;
 
@@ -252,6 +253,58 @@ pub fn order() -> impl Strategy<Value = Order> {
 
 fn time() -> impl Strategy<Value = Option<Time>> {
     of(any::<u64>().prop_map(Time))
+}
+
+/// Strategy for signals of any vocabulary.
+pub fn any_signal() -> impl Strategy<Value = AnySignal> {
+    let message = prop_oneof![
+        (text(), text(), text()).prop_map(|(id, content_type, body)| {
+            MessageSignal::Send(InstantMessage { id, content_type, body })
+        }),
+        Just(MessageSignal::Accepted),
+        Just(MessageSignal::Delivered),
+        end().prop_map(MessageSignal::Failed),
+    ];
+    let show = prop_oneof![
+        Just(Show::Online),
+        Just(Show::Chat),
+        Just(Show::Away),
+        Just(Show::ExtendedAway),
+        Just(Show::DoNotDisturb)
+    ];
+    let presence = prop_oneof![
+        Just(PresenceSignal::Subscribe),
+        Just(PresenceSignal::Subscribed),
+        Just(PresenceSignal::Unsubscribe),
+        Just(PresenceSignal::Unsubscribed),
+        (show, of(text())).prop_map(|(show, status)| PresenceSignal::Available { show, status }),
+        of(text()).prop_map(|status| PresenceSignal::Unavailable { status }),
+    ];
+    prop_oneof![
+        signal().prop_map(AnySignal::Call),
+        message.prop_map(AnySignal::Message),
+        presence.prop_map(AnySignal::Presence),
+    ]
+}
+
+/// Strategy for what an edge hears, in any vocabulary.
+pub fn any_ask() -> impl Strategy<Value = Ask<AnySignal>> {
+    (ask(), vec(any_signal(), 0..3)).prop_map(|(ask, signals)| match ask {
+        Ask::Recall(leg) => Ask::Recall(leg),
+        Ask::Heard(Heard { leg, base, event, signals: _, dialog, edge, opening, wake }) => {
+            Ask::Heard(Heard { leg, base, event, signals, dialog, edge, opening, wake })
+        }
+    })
+}
+
+/// Strategy for orders in any vocabulary.
+pub fn any_order() -> impl Strategy<Value = Order<AnySignal>> {
+    (order(), any_signal()).prop_map(|(order, signal)| match order {
+        Order::Wake(wake) => Order::Wake(wake),
+        Order::Say(Say { id, state, count, signal: _, opening }) => {
+            Order::Say(Say { id, state, count, signal, opening })
+        }
+    })
 }
 
 pub fn said() -> impl Strategy<Value = Said> {

@@ -12,7 +12,7 @@ use runtime::Drain;
 use serde::{Deserialize, Serialize};
 use session::Machine;
 use session::call::MediaEvent;
-use signal::{Ask, LegId, RecordId, Verdict, subjects};
+use signal::{AnySignal, Ask, LegId, Reason, RecordId, Verdict, subjects};
 use std::sync::Arc;
 use std::time::Duration;
 use store::Store;
@@ -100,9 +100,11 @@ enum Work {
 }
 
 async fn ask(calls: &Calls, request: Request) {
-    let verdict = match Ask::decode(&request.message.payload) {
-        Ok(Ask::Heard(heard)) => calls.heard(heard, &request.message.trace).await,
-        Ok(Ask::Recall(leg)) => calls.recall(leg).await,
+    let verdict = match <Ask<AnySignal>>::decode(&request.message.payload).map(Ask::of_call) {
+        Ok(Some(Ask::Heard(heard))) => calls.heard(heard, &request.message.trace).await,
+        Ok(Some(Ask::Recall(leg))) => calls.recall(leg).await,
+        // Of another kind of record, or in another vocabulary.
+        Ok(None) => Verdict::Refused(Reason::NotImplemented.into()),
         Err(error) => {
             warn!(%error, "an edge asked something that makes no sense");
             Verdict::Unavailable

@@ -14,7 +14,10 @@ use bus::Message;
 use common::{World, described, heard, invite};
 use proto::wire::WireFormat;
 use signal::media::{Codec, Dtls, Fingerprint, Ice, Setup};
-use signal::{Ask, End, Heard, LegId, Protocol, Reason, Said, Say, Signal, Time, Verdict, subjects};
+use signal::{
+    AnySignal, Ask, End, Heard, LegId, LegRef, MessageSignal, PresenceSignal, Protocol, Reason, RecordId,
+    RecordKind, Said, Say, Signal, Time, Verdict, subjects,
+};
 use std::time::Duration;
 use tonic::Status;
 
@@ -123,6 +126,41 @@ async fn a_leg_is_woken_at_an_edge_that_lives() {
     let woken = world.woken.lock().unwrap().remove(0);
     assert_eq!((woken.leg.leg, woken.revision, woken.dialog.as_slice()), (LegId(0), 1, &b"dialog 1"[..]));
     assert_eq!(world.said(), [(1, "offer")], "nobody is told of it");
+}
+
+/// An ask in a vocabulary that is not served, or about another record than a call, has an answer, and changes nothing.
+#[tokio::test]
+async fn what_is_no_call_is_not_implemented() {
+    let world = World::new().await;
+    let _edges = world.edges().await;
+    let _one = world.orchestrator().await;
+    let Verdict::Committed { .. } = world.ask(Ask::Heard(invite("sip:2700@gw.example"))).await.unwrap()
+    else {
+        panic!("a call is placed")
+    };
+    let any = |kind: RecordKind, signals: Vec<AnySignal>| {
+        let Heard { leg, base, event, signals: _, dialog, edge, opening, wake } = heard(0, 1, 7, vec![]);
+        let leg = LegRef { record: RecordId { kind, ..leg.record }, ..leg };
+        Ask::Heard(Heard { leg, base, event, signals, dialog, edge, opening, wake })
+    };
+    let message = AnySignal::Message(MessageSignal::Accepted);
+    let of_call = |kind: RecordKind| LegRef { record: RecordId { kind, hash: [1; 10] }, leg: LegId(0) };
+    for ask in [
+        any(RecordKind::Message, vec![message.clone()]),
+        any(RecordKind::Subscription, vec![AnySignal::Presence(PresenceSignal::Subscribe)]),
+        any(RecordKind::Call, vec![AnySignal::Call(Signal::Ringing), message]),
+        any(RecordKind::Room, vec![AnySignal::Call(Signal::Ringing)]),
+        any(RecordKind::Binding, vec![]),
+        Ask::Recall(of_call(RecordKind::Chat)),
+    ] {
+        let request = Message { trace: String::new(), payload: ask.encode() };
+        let answer = world.bus.request(subjects::ASK, request, Duration::from_secs(5)).await.unwrap();
+        assert_eq!(Verdict::decode(&answer), Ok(Verdict::Refused(Reason::NotImplemented.into())), "{ask:?}");
+    }
+    let Some(Verdict::Leg(leg)) = world.ask(Ask::Recall(of_call(RecordKind::Call))).await else {
+        panic!("the call is there")
+    };
+    assert_eq!(leg.revision, 1);
 }
 
 #[tokio::test]

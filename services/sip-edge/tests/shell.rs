@@ -139,7 +139,7 @@ async fn a_hang_up_waits_for_an_orchestrator() {
     assert!(early.is_err(), "it is refused too early: {early:?}");
     let mut asks = bus.serve(subjects::ASK, "orchestrators").await.unwrap();
     let ask = tokio::time::timeout(Duration::from_secs(5), asks.next()).await.unwrap().unwrap();
-    assert!(matches!(Ask::decode(&ask.message.payload), Ok(Ask::Recall(asked)) if asked == leg));
+    assert!(matches!(<Ask>::decode(&ask.message.payload), Ok(Ask::Recall(asked)) if asked == leg));
     ask.reply(Verdict::Gone.encode()).await.unwrap();
     let last = phone.hear().await;
     assert!(last.starts_with("SIP/2.0 481 "), "{last}");
@@ -154,7 +154,7 @@ async fn an_orchestrator_s_refusal_is_the_peer_s_answer() {
     let phone = Phone::new(port).await;
     phone.send(&request("INVITE", "UDP", "four")).await;
     let ask = tokio::time::timeout(Duration::from_secs(5), asks.next()).await.unwrap().unwrap();
-    let Ok(Ask::Heard(heard)) = Ask::decode(&ask.message.payload) else { panic!("an INVITE is heard") };
+    let Ok(Ask::Heard(heard)) = <Ask>::decode(&ask.message.payload) else { panic!("an INVITE is heard") };
     assert!(matches!(heard.signals[..], [Signal::Offer(_)]));
     let opening = heard.opening.unwrap();
     assert_eq!((&*opening.link, &*opening.from.address), ("pbx", "sip:2041@pbx.example"));
@@ -173,7 +173,7 @@ async fn established(phone: &Phone, bus: &Bus, asks: &mut Inbox<Request>) -> Str
     let length = format!("Content-Type: application/sdp\r\nContent-Length: {}\r\n\r\n{sdp}", sdp.len());
     phone.send(&request("INVITE", "UDP", "six").replace("Content-Length: 0\r\n\r\n", &length)).await;
     let ask = tokio::time::timeout(Duration::from_secs(5), asks.next()).await.unwrap().unwrap();
-    let Ok(Ask::Heard(heard)) = Ask::decode(&ask.message.payload) else { panic!("an INVITE is heard") };
+    let Ok(Ask::Heard(heard)) = <Ask>::decode(&ask.message.payload) else { panic!("an INVITE is heard") };
     let committed = Verdict::Committed { revision: 1, trace: String::new() };
     ask.reply(committed.encode()).await.unwrap();
     let [Signal::Offer(media)] = &heard.signals[..] else { panic!("{:?}", heard.signals) };
@@ -239,7 +239,7 @@ async fn a_stranger_who_knows_our_tag_ends_no_call() {
     }
     phone.send(&bye).await;
     let ask = tokio::time::timeout(Duration::from_secs(5), asks.next()).await.unwrap().unwrap();
-    let Ok(Ask::Heard(heard)) = Ask::decode(&ask.message.payload) else { panic!("a BYE is heard") };
+    let Ok(Ask::Heard(heard)) = <Ask>::decode(&ask.message.payload) else { panic!("a BYE is heard") };
     assert!(matches!(&heard.signals[..], [Signal::End(end)] if end.reason == Reason::Normal));
     ask.reply(Verdict::Committed { revision: heard.base + 1, trace: String::new() }.encode()).await.unwrap();
     assert!(phone.hear().await.starts_with("SIP/2.0 200 "));

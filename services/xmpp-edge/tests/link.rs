@@ -142,7 +142,7 @@ async fn agrees(bus: &Bus) {
     let mut claims = bus.serve(subjects::CLAIM, "orchestrators").await.unwrap();
     tokio::spawn(async move {
         while let Some(request) = asks.next().await {
-            let verdict = match Ask::decode(&request.message.payload).unwrap() {
+            let verdict = match <Ask>::decode(&request.message.payload).unwrap() {
                 Ask::Heard(heard) => Verdict::Committed { revision: heard.base + 1, trace: String::new() },
                 Ask::Recall(_) => Verdict::Gone,
             };

@@ -261,7 +261,7 @@ impl World {
             let (said, woken) = (self.said.clone(), self.woken.clone());
             edges.push(Killed(tokio::spawn(async move {
                 while let Some(request) = inbox.next().await {
-                    let order = Order::decode(&request.message.payload).unwrap();
+                    let order = <Order>::decode(&request.message.payload).unwrap();
                     let (id, base) = (order.id(), order.state().revision);
                     let (edge, failed, wake) = (String::new(), None, None);
                     let mut answer = Said { id, base, dialog: None, wake, edge, failed };
