@@ -175,7 +175,7 @@ impl std::fmt::Debug for Dialog {
 
 impl Stored for Dialog {
     const NAME: &'static str = "a SIP dialog";
-    const VERSION: u16 = 1;
+    const VERSION: u16 = 2;
     const OLDEST: u16 = 1;
 }
 

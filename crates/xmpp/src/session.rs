@@ -174,7 +174,7 @@ pub struct Session {
 
 impl Stored for Session {
     const NAME: &'static str = "a Jingle session";
-    const VERSION: u16 = 1;
+    const VERSION: u16 = 2;
     const OLDEST: u16 = 1;
 }
 
