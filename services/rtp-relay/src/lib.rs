@@ -7,6 +7,7 @@
 pub mod command;
 pub mod control;
 pub mod convert;
+mod counters;
 mod cpu;
 pub mod library;
 pub mod load;
@@ -29,7 +30,7 @@ use futures::Stream;
 use proto::auth::AuthToken;
 use proto::v1::relay_server::RelayServer;
 use relay::dtls::Certificate;
-use relay::session::{Histograms, Limits, Scale};
+use relay::session::Limits;
 use runtime::config::RelayConfig;
 use runtime::drain::Stage;
 use runtime::{Config, Drain};
@@ -209,20 +210,15 @@ impl Drop for DeathNotice {
 async fn report_load(drain: &Drain, members: &[Member], announcer: &Announcer, max_load: u32) {
     let mut empty = 0;
     let mut load = load::Load::default();
+    let counters = counters::Counters::new();
     loop {
         let each = members.iter().map(|member| {
             let (sessions, forwarded, dropped) = member.handle.gauges.read();
             load::Counted { sessions, forwarded, dropped, busy: member.handle.gauges.busy() }
         });
         load.take(each, runtime::clock::now_ms());
-        metrics::gauge!("tandem_relay_sessions").set(load.sum.sessions as f64);
-        metrics::counter!("tandem_relay_packets_forwarded_total").absolute(load.sum.forwarded);
-        metrics::counter!("tandem_relay_packets_dropped_total").absolute(load.sum.dropped);
-        metrics::gauge!("tandem_relay_packets_per_second").set(load.packets as f64);
-        metrics::gauge!("tandem_relay_busiest_thread").set(f64::from(load.sum.busy) / 1_000.0);
         let transcoded: u64 = members.iter().map(|member| member.handle.gauges.transcoded()).sum();
-        metrics::gauge!("tandem_relay_transcoded_streams").set(transcoded as f64);
-        export_histograms(members);
+        counters.update(&load, transcoded, members);
         let draining = drain.stage() > Stage::Running;
         let sessions = load.sum.sessions;
         announcer.update(|card| {
@@ -257,29 +253,6 @@ fn cores(config: &RelayConfig) -> anyhow::Result<Vec<usize>> {
         );
     }
     Ok(cores)
-}
-
-/// How the streams of all calls are, second by second: histograms in Prometheus' own form, since the media threads count into
-/// buckets themselves.
-fn export_histograms(members: &[Member]) {
-    let mut histograms = Histograms::default();
-    members.iter().for_each(|member| member.handle.gauges.histograms.add_to(&mut histograms));
-    for ((scale, counts), sum) in Scale::ALL.into_iter().zip(histograms.counts).zip(histograms.sums) {
-        let (name, unit) = match scale {
-            Scale::Loss => ("tandem_relay_loss_ratio", 1e6),
-            Scale::Jitter => ("tandem_relay_jitter_seconds", 1e6),
-            Scale::RoundTrip => ("tandem_relay_round_trip_seconds", 1e6),
-            Scale::Mos => ("tandem_relay_mos", 1e2),
-        };
-        let bounds = scale.bounds().map(|bound| (bound as f64 / unit).to_string());
-        let mut below = 0;
-        for (count, bound) in counts.into_iter().zip(bounds.into_iter().chain(["+Inf".to_owned()])) {
-            below += count;
-            metrics::counter!(format!("{name}_bucket"), "le" => bound).absolute(below);
-        }
-        metrics::counter!(format!("{name}_count")).absolute(below);
-        metrics::gauge!(format!("{name}_sum")).set(sum as f64 / unit);
-    }
 }
 
 type Serving = tokio::task::JoinHandle<()>;
