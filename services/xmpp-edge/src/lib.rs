@@ -8,6 +8,7 @@ mod framer;
 mod lease;
 mod link;
 mod reader;
+mod tree;
 
 use anyhow::{Context, Result, ensure};
 use bus::Bus;
