@@ -11,6 +11,7 @@ mod counters;
 mod cpu;
 pub mod library;
 pub mod load;
+mod local;
 mod play;
 mod poll;
 pub mod poll_interval;
@@ -62,8 +63,10 @@ const HEARTBEAT: Duration = Duration::from_millis(250);
 pub enum Control {
     /// `[relay] control`.
     Tcp,
-    /// From within the process.
+    /// From within the process, as gRPC.
     Pipe(proto::pipe::Listener),
+    /// From within the process, without encoding.
+    Local(proto::local::LocalServer),
 }
 
 /// Serves until it is told to stop, or drains and no session is left.
@@ -265,7 +268,13 @@ fn serve(
     quit: oneshot::Receiver<()>,
 ) -> anyhow::Result<(Serving, String)> {
     // Within the process nobody else can ask.
-    let pass = matches!(control, Control::Tcp).then(|| AuthToken::new(&Secret::new(&config.secret())));
+    let (pass, pipe) = match control {
+        Control::Local(server) => {
+            return Ok((tokio::spawn(local::serve(service, server, quit)), "local".into()));
+        }
+        Control::Pipe(listener) => (None, Some(listener)),
+        Control::Tcp => (Some(AuthToken::new(&Secret::new(&config.secret()))), None),
+    };
     let check = move |request: Request<()>| match &pass {
         Some(pass) => pass.check(request),
         None => Ok(request),
@@ -278,8 +287,8 @@ fn serve(
     let quit = async {
         let _ = quit.await;
     };
-    Ok(match control {
-        Control::Tcp => {
+    Ok(match pipe {
+        None => {
             let config = &config.relay;
             let listen = config.control.unwrap_or(SocketAddr::new(config.listen, 0));
             let incoming = TcpIncoming::bind(listen).with_context(|| {
@@ -296,7 +305,7 @@ fn serve(
             let serving = router.serve_with_incoming_shutdown(incoming.with_nodelay(Some(true)), quit);
             (tokio::spawn(end_of(serving)), address.to_string())
         }
-        Control::Pipe(listener) => {
+        Some(listener) => {
             let serving = router.serve_with_incoming_shutdown(connections(listener), quit);
             (tokio::spawn(end_of(serving)), "pipe".into())
         }
