@@ -1,8 +1,9 @@
-//! Messages between services: generated gRPC types, the encoding of signals, and gRPC over pipes for a single process.
+//! Messages between services: generated gRPC types, the encoding of signals, and gRPC over pipes or no encoding at all within a single process.
 //!
 //! One rule: this crate converts and carries, and decides nothing. Start at [`v1`] (from `tandem/v1/*.proto`) and [`wire`].
 
 pub mod auth;
+pub mod local;
 pub mod pipe;
 pub mod wire;
 

@@ -12,3 +12,8 @@ pub mod trace;
 
 pub use config::Config;
 pub use drain::Drain;
+/// Allocator of every binary (decision 81).
+pub use mimalloc::MiMalloc as Allocator;
+
+/// The allocator, for `#[global_allocator]`.
+pub const ALLOCATOR: Allocator = Allocator;

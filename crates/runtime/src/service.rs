@@ -55,7 +55,7 @@ pub fn run<W: Future<Output = Result<()>>>(
     work: impl FnOnce(Config, Drain) -> W,
 ) -> ExitCode {
     config.generate_secret();
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let runtime = match runtime(config.threads.unwrap_or(1)) {
         Ok(runtime) => runtime,
         Err(error) => {
             eprintln!("tandem-{kind}: no runtime: {error}; are threads limited?");
@@ -71,6 +71,18 @@ pub fn run<W: Future<Output = Result<()>>>(
             ExitCode::FAILURE
         }
     }
+}
+
+/// Runs tasks on the calling thread alone, or on so many: one hands no message from core to core (decision 80).
+fn runtime(threads: usize) -> std::io::Result<tokio::runtime::Runtime> {
+    let mut builder = match threads {
+        0 | 1 => tokio::runtime::Builder::new_current_thread(),
+        _ => tokio::runtime::Builder::new_multi_thread(),
+    };
+    if threads > 1 {
+        builder.worker_threads(threads);
+    }
+    builder.enable_all().build()
 }
 
 async fn around<W: Future<Output = Result<()>>>(

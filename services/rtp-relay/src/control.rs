@@ -22,12 +22,12 @@ use std::sync::Arc;
 use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 use tonic::{Request, Response, Status, Streaming};
-use tracing::{Instrument, Span};
+use tracing::Span;
 
 /// Orders of one message.
 pub const BATCH: usize = 256;
 /// Messages of one stream that are being executed; further ones are read when one of them is done.
-const UNDER_WAY: usize = 64;
+pub(crate) const UNDER_WAY: usize = 64;
 
 /// A media thread as control sees it.
 #[derive(Clone, Debug)]
@@ -404,15 +404,7 @@ impl Relay for Service {
     }
 
     async fn play(&self, request: Request<v1::PlayRequest>) -> Result<Response<v1::PlayReply>, Status> {
-        let request = request.into_inner();
-        let span = tracing::info_span!("relay.play", call.id = %request.session, leg.id = request.leg);
-        let trace = request.trace.clone();
-        runtime::trace::adopt(&span, &trace);
-        let done = self.played(request).instrument(span.clone()).await;
-        if let Err(status) = &done {
-            span.in_scope(|| tracing::warn!(code = ?status.code(), "{}", status.message()));
-        }
-        done.map(Response::new)
+        self.play_traced(request.into_inner()).await.map(Response::new)
     }
 
     async fn release(

@@ -7,9 +7,11 @@
 pub mod command;
 pub mod control;
 pub mod convert;
+mod counters;
 mod cpu;
 pub mod library;
 pub mod load;
+mod local;
 mod play;
 mod poll;
 pub mod poll_interval;
@@ -29,7 +31,7 @@ use futures::Stream;
 use proto::auth::AuthToken;
 use proto::v1::relay_server::RelayServer;
 use relay::dtls::Certificate;
-use relay::session::{Histograms, Limits, Scale};
+use relay::session::Limits;
 use runtime::config::RelayConfig;
 use runtime::drain::Stage;
 use runtime::{Config, Drain};
@@ -61,8 +63,10 @@ const HEARTBEAT: Duration = Duration::from_millis(250);
 pub enum Control {
     /// `[relay] control`.
     Tcp,
-    /// From within the process.
+    /// From within the process, as gRPC.
     Pipe(proto::pipe::Listener),
+    /// From within the process, without encoding.
+    Local(proto::local::LocalServer),
 }
 
 /// Serves until it is told to stop, or drains and no session is left.
@@ -209,20 +213,15 @@ impl Drop for DeathNotice {
 async fn report_load(drain: &Drain, members: &[Member], announcer: &Announcer, max_load: u32) {
     let mut empty = 0;
     let mut load = load::Load::default();
+    let counters = counters::Counters::new();
     loop {
         let each = members.iter().map(|member| {
             let (sessions, forwarded, dropped) = member.handle.gauges.read();
             load::Counted { sessions, forwarded, dropped, busy: member.handle.gauges.busy() }
         });
         load.take(each, runtime::clock::now_ms());
-        metrics::gauge!("tandem_relay_sessions").set(load.sum.sessions as f64);
-        metrics::counter!("tandem_relay_packets_forwarded_total").absolute(load.sum.forwarded);
-        metrics::counter!("tandem_relay_packets_dropped_total").absolute(load.sum.dropped);
-        metrics::gauge!("tandem_relay_packets_per_second").set(load.packets as f64);
-        metrics::gauge!("tandem_relay_busiest_thread").set(f64::from(load.sum.busy) / 1_000.0);
         let transcoded: u64 = members.iter().map(|member| member.handle.gauges.transcoded()).sum();
-        metrics::gauge!("tandem_relay_transcoded_streams").set(transcoded as f64);
-        export_histograms(members);
+        counters.update(&load, transcoded, members);
         let draining = drain.stage() > Stage::Running;
         let sessions = load.sum.sessions;
         announcer.update(|card| {
@@ -259,29 +258,6 @@ fn cores(config: &RelayConfig) -> anyhow::Result<Vec<usize>> {
     Ok(cores)
 }
 
-/// How the streams of all calls are, second by second: histograms in Prometheus' own form, since the media threads count into
-/// buckets themselves.
-fn export_histograms(members: &[Member]) {
-    let mut histograms = Histograms::default();
-    members.iter().for_each(|member| member.handle.gauges.histograms.add_to(&mut histograms));
-    for ((scale, counts), sum) in Scale::ALL.into_iter().zip(histograms.counts).zip(histograms.sums) {
-        let (name, unit) = match scale {
-            Scale::Loss => ("tandem_relay_loss_ratio", 1e6),
-            Scale::Jitter => ("tandem_relay_jitter_seconds", 1e6),
-            Scale::RoundTrip => ("tandem_relay_round_trip_seconds", 1e6),
-            Scale::Mos => ("tandem_relay_mos", 1e2),
-        };
-        let bounds = scale.bounds().map(|bound| (bound as f64 / unit).to_string());
-        let mut below = 0;
-        for (count, bound) in counts.into_iter().zip(bounds.into_iter().chain(["+Inf".to_owned()])) {
-            below += count;
-            metrics::counter!(format!("{name}_bucket"), "le" => bound).absolute(below);
-        }
-        metrics::counter!(format!("{name}_count")).absolute(below);
-        metrics::gauge!(format!("{name}_sum")).set(sum as f64 / unit);
-    }
-}
-
 type Serving = tokio::task::JoinHandle<()>;
 
 /// Starts the control API.
@@ -292,7 +268,13 @@ fn serve(
     quit: oneshot::Receiver<()>,
 ) -> anyhow::Result<(Serving, String)> {
     // Within the process nobody else can ask.
-    let pass = matches!(control, Control::Tcp).then(|| AuthToken::new(&Secret::new(&config.secret())));
+    let (pass, pipe) = match control {
+        Control::Local(server) => {
+            return Ok((tokio::spawn(local::serve(service, server, quit)), "local".into()));
+        }
+        Control::Pipe(listener) => (None, Some(listener)),
+        Control::Tcp => (Some(AuthToken::new(&Secret::new(&config.secret()))), None),
+    };
     let check = move |request: Request<()>| match &pass {
         Some(pass) => pass.check(request),
         None => Ok(request),
@@ -305,8 +287,8 @@ fn serve(
     let quit = async {
         let _ = quit.await;
     };
-    Ok(match control {
-        Control::Tcp => {
+    Ok(match pipe {
+        None => {
             let config = &config.relay;
             let listen = config.control.unwrap_or(SocketAddr::new(config.listen, 0));
             let incoming = TcpIncoming::bind(listen).with_context(|| {
@@ -323,7 +305,7 @@ fn serve(
             let serving = router.serve_with_incoming_shutdown(incoming.with_nodelay(Some(true)), quit);
             (tokio::spawn(end_of(serving)), address.to_string())
         }
-        Control::Pipe(listener) => {
+        Some(listener) => {
             let serving = router.serve_with_incoming_shutdown(connections(listener), quit);
             (tokio::spawn(end_of(serving)), "pipe".into())
         }

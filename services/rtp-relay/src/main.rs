@@ -3,6 +3,9 @@
 use std::process::ExitCode;
 use tandem_rtp_relay::{Control, run};
 
+#[global_allocator]
+static ALLOCATOR: runtime::Allocator = runtime::ALLOCATOR;
+
 fn main() -> ExitCode {
     runtime::service::main("rtp-relay", async |config, drain| {
         let url = runtime::service::needs_bus(&config)?.to_owned();

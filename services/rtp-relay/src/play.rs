@@ -5,13 +5,24 @@ use crate::command::{DEADLINE, Done, NoAnswer, Order};
 use crate::control::{Service, denied};
 use proto::v1;
 use tonic::Status;
+use tracing::Instrument;
 
 impl Service {
-    /// Plays, or stops what is played.
+    /// Plays, or stops what is played, within a span of the call's trace.
     ///
     /// # Errors
     /// The end is not there or speaks no codec of ours, there is no such sound, no thread has room.
-    pub(crate) async fn played(&self, request: v1::PlayRequest) -> Result<v1::PlayReply, Status> {
+    pub(crate) async fn play_traced(&self, request: v1::PlayRequest) -> Result<v1::PlayReply, Status> {
+        let span = tracing::info_span!("relay.play", call.id = %request.session, leg.id = request.leg);
+        runtime::trace::adopt(&span, &request.trace);
+        let done = self.played(request).instrument(span.clone()).await;
+        if let Err(status) = &done {
+            span.in_scope(|| tracing::warn!(code = ?status.code(), "{}", status.message()));
+        }
+        done
+    }
+
+    async fn played(&self, request: v1::PlayRequest) -> Result<v1::PlayReply, Status> {
         crate::convert::session(&request.session)?;
         let (session, end) = (request.session, (request.leg, request.content));
         let track = if request.sound.is_empty() {

@@ -5,6 +5,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 use tandem_orchestrator::{Dial, drained, run};
 
+#[global_allocator]
+static ALLOCATOR: runtime::Allocator = runtime::ALLOCATOR;
+
 fn main() -> ExitCode {
     runtime::service::main("orchestrator", async |config, drain| {
         let url = runtime::service::needs_bus(&config)?.to_owned();

@@ -3,6 +3,7 @@
 //! One rule: one task owns the edge; sockets and the bus reach it by bounded channels. The meaning of messages is decided in
 //! `crates/sip`. Start at [`run`].
 
+mod counters;
 mod forwarding;
 mod refused;
 mod tcp;
@@ -114,7 +115,7 @@ pub async fn run(config: Config, bus: Bus, drain: Drain) -> Result<()> {
             },
             _ = beat.tick() => {
                 let legs = edge.legs();
-                metrics::gauge!("tandem_sip_legs").set(legs as f64);
+                counters::LEGS.set(legs as f64);
                 let draining = drain.stage() > Stage::Running;
                 member.update(legs as u64, draining);
                 if draining {
@@ -163,7 +164,7 @@ pub async fn run(config: Config, bus: Bus, drain: Drain) -> Result<()> {
 fn handle_input(edge: &mut Edge, tcp: &mut tcp::Connections, input: Input) {
     match input {
         Input::Message(flow, octets) => {
-            metrics::counter!("tandem_sip_messages_in_total").increment(1);
+            counters::MESSAGES_IN.increment(1);
             edge.receive(&octets, flow, now());
         }
         Input::Opened(connection) => tcp.opened(connection),

@@ -2,6 +2,9 @@
 
 use std::process::ExitCode;
 
+#[global_allocator]
+static ALLOCATOR: runtime::Allocator = runtime::ALLOCATOR;
+
 fn main() -> ExitCode {
     runtime::service::main("sip-edge", async |config, drain| {
         let url = runtime::service::needs_bus(&config)?.to_owned();

@@ -1,7 +1,7 @@
 //! TCP: connections that peers open and that we open, one task each, framed by `sip::message::stream`.
 
-use crate::Input;
 use crate::udp::{cannot_bind, has_ipv4_beside};
+use crate::{Input, counters};
 use anyhow::{Context, Result};
 use bytes::Bytes;
 use runtime::config::{Listener, Transport};
@@ -122,7 +122,7 @@ impl Connections {
     /// Sends on the connection of a flow, else on one to its peer. Without one, a request makes it; a response does not, since the
     /// port is that of a client. Returns false if there is no room for it.
     pub fn send(&mut self, flow: Flow, octets: Bytes) -> bool {
-        metrics::counter!("tandem_sip_messages_out_total").increment(1);
+        counters::MESSAGES_OUT.increment(1);
         let peer = flow.peer;
         let named = flow.connection.filter(|id| self.is_open(*id));
         let known = named.or_else(|| self.by_peer.get(&peer).copied().filter(|id| self.is_open(*id)));

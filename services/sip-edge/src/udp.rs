@@ -1,6 +1,6 @@
 //! UDP: one socket per listen address, a reading task each.
 
-use crate::Input;
+use crate::{Input, counters};
 use anyhow::{Context, Result};
 use bytes::Bytes;
 use runtime::config::{Listener, Transport};
@@ -38,7 +38,7 @@ impl Sockets {
     /// Sends a datagram, by the socket of the flow if it reaches the peer, else by the first that does. A datagram that the kernel
     /// does not take now is lost like any other, and repeated by its transaction.
     pub fn send(&self, flow: Flow, octets: &[u8]) {
-        metrics::counter!("tandem_sip_messages_out_total").increment(1);
+        counters::MESSAGES_OUT.increment(1);
         let peer = flow.peer;
         let own = self.0.get(usize::from(flow.listen)).into_iter();
         match own.chain(&self.0).find_map(|socket| Some((socket, peer_address(socket, peer)?))) {
@@ -99,7 +99,7 @@ async fn read(socket: Arc<UdpSocket>, place: u8, inputs: mpsc::Sender<Input>) {
                 match inputs.try_send(Input::Message(Flow { listen: place, ..Flow::udp(peer) }, octets)) {
                     Ok(()) => {}
                     Err(mpsc::error::TrySendError::Full(_)) => {
-                        metrics::counter!("tandem_sip_messages_dropped_total").increment(1);
+                        counters::MESSAGES_DROPPED.increment(1);
                     }
                     Err(mpsc::error::TrySendError::Closed(_)) => return,
                 }

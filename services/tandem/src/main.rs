@@ -8,6 +8,9 @@ use clap::{Parser, Subcommand};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+#[global_allocator]
+static ALLOCATOR: runtime::Allocator = runtime::ALLOCATOR;
+
 #[derive(Parser)]
 #[command(name = "tandem", about = "A gateway between SIP and XMPP", version)]
 struct Arguments {

@@ -38,7 +38,7 @@ async fn serve(config: Config, drain: Drain) -> Result<()> {
         }
         None => Store::in_memory(),
     };
-    let (dialer, listener) = proto::pipe::pipe();
+    let (client, server) = proto::local::local();
     // Each service is an instance of its own, whatever the process is called.
     let named = |kind: &str| {
         let instance = config.instance.as_ref().map(|name| format!("{name}-{kind}"));
@@ -47,13 +47,13 @@ async fn serve(config: Config, drain: Drain) -> Result<()> {
     // And each drains by itself: an operator may ask one to go while the others stay.
     let [relaying, deciding, sip, xmpp] = std::array::from_fn::<_, 4, _>(|_| Drain::default());
     let mut services = JoinSet::new();
-    let relay = rtp_relay::run(named("rtp-relay"), bus.clone(), Control::Pipe(listener), relaying.clone());
+    let relay = rtp_relay::run(named("rtp-relay"), bus.clone(), Control::Local(server), relaying.clone());
     services.spawn(async { (Kind::Relay, relay.await) });
     let decides = named("orchestrator");
     // Over the embedded bus nobody else decides: there it goes last, after the edges have seen their calls through.
     let asked = if config.bus.is_some() { deciding.clone() } else { drain.clone() };
     let asked = tokio::spawn(orchestrator::drained(bus.clone(), decides.instance("orchestrator"), asked));
-    let orchestrator = orchestrator::run(decides, bus.clone(), store, Dial::Pipe(dialer), deciding.clone());
+    let orchestrator = orchestrator::run(decides, bus.clone(), store, Dial::Local(client), deciding.clone());
     services.spawn(async { (Kind::Orchestrator, orchestrator.await) });
     let edge = sip_edge::run(named("sip-edge"), bus.clone(), sip.clone());
     services.spawn(async { (Kind::Edge, edge.await) });

@@ -7,11 +7,11 @@ use crate::reader::Unreadable;
 use std::mem::take;
 
 /// Largest stanza that is read, octets. Servers take at most 256 KiB from a client, and may write more than they read.
-pub const MAX_STANZA: usize = 512 * 1024;
+const MAX_STANZA: usize = 512 * 1024;
 /// Largest stanza that is skipped, octets; a larger one ends the stream. A server makes at most six octets of one of a client's.
 const MAX_SKIPPED: usize = 8 * 1024 * 1024;
 /// Deepest nesting of elements within a stanza.
-pub const MAX_DEPTH: usize = 64;
+const MAX_DEPTH: usize = 64;
 /// Octets of an element's name that are compared with its end tag.
 const MAX_NAME: usize = 256;
 

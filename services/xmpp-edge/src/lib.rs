@@ -3,10 +3,12 @@
 //! One rule: one task owns the edge; links and the bus reach it by bounded channels. Stanzas are understood in
 //! `crates/xmpp` alone. Start at [`run`], then [`link`] for how a link is kept.
 
+mod counters;
 mod framer;
 mod lease;
 mod link;
 mod reader;
+mod tree;
 
 use anyhow::{Context, Result, ensure};
 use bus::Bus;
@@ -133,7 +135,7 @@ impl Shell {
     async fn handle_link(&mut self, event: LinkEvent) {
         match event {
             LinkEvent::Stanza(stanza) => {
-                metrics::counter!("tandem_xmpp_stanzas_in_total").increment(1);
+                counters::STANZAS_IN.increment(1);
                 self.edge.receive(&stanza, now());
             }
             LinkEvent::Up(domain, sender) => self.link_up(domain, sender).await,
@@ -170,7 +172,7 @@ impl Shell {
     /// Announces the edge and looks at the drain. Returns true once nothing needs this edge any more.
     fn beat(&mut self, member: &Member, others: &watch::Sender<OtherEdges>, draining: bool) -> bool {
         let legs = self.edge.legs();
-        metrics::gauge!("tandem_xmpp_legs").set(legs as f64);
+        counters::LEGS.set(legs as f64);
         member.update(legs as u64, draining);
         let live = member.has_successor();
         self.drain_beats = if draining { self.drain_beats + 1 } else { 0 };
@@ -198,7 +200,7 @@ impl Shell {
 
 /// Sends a stanza on the link of the domain of its `from`.
 fn send(links: &HashMap<String, Link>, stanza: Element) {
-    metrics::counter!("tandem_xmpp_stanzas_out_total").increment(1);
+    counters::STANZAS_OUT.increment(1);
     let from = stanza.attr("from").unwrap_or_default();
     let bare = from.split('/').next().unwrap_or(from);
     let domain = bare.rsplit('@').next().unwrap_or(bare).to_owned();

@@ -1,5 +1,6 @@
 //! Component link (XEP-0114): claimed, connected, kept alive, and connected again when lost.
 
+use crate::counters;
 use crate::lease::Lease;
 use crate::reader::{Reader, StreamEvent};
 use anyhow::{Context, Result, bail, ensure};
@@ -298,7 +299,7 @@ async fn forward(
         StreamEvent::Stanza(stanza) => events.send(LinkEvent::Stanza(stanza)).await?,
         StreamEvent::Unparsable(stanza) => {
             debug!(from = stanza.attr("from"), "a stanza that is too large, too deep or no XML");
-            metrics::counter!("tandem_xmpp_stanzas_spoiled_total").increment(1);
+            counters::STANZAS_SPOILED.increment(1);
             events.send(LinkEvent::Stanza(stanza)).await?;
         }
         StreamEvent::Closed => bail!("the XMPP server closed the stream"),

@@ -1,10 +1,9 @@
 //! Reading of a component stream, within limits: no content of a stanza ends the stream.
 
-use crate::framer::{Frame, Framer, MAX_STANZA};
+use crate::framer::{Frame, Framer};
+use crate::tree::{self, Declared, Tag};
 use minidom::Element;
-use minidom::tree_builder::TreeBuilder;
-use rxml::error::EndOrError;
-use rxml::{Namespace, Options, Parse, RawEvent, RawParser, WithOptions};
+use rxml::{Namespace, NcName};
 use xmpp::stanza::COMPONENT;
 
 /// Event of a stream.
@@ -31,14 +30,14 @@ pub struct Unreadable(pub String);
 /// Reader of one stream.
 pub struct Reader {
     framer: Framer,
-    /// Stream header; its declarations hold for all stanzas.
-    root: Element,
+    /// Declarations of the stream header, which hold for all stanzas.
+    declared: Declared,
 }
 
 impl Reader {
     /// Creates the reader of a new stream.
     pub fn new() -> Reader {
-        Reader { framer: Framer::new(), root: unparsable() }
+        Reader { framer: Framer::new(), declared: vec![] }
     }
 
     /// Takes octets and returns the events that they complete.
@@ -58,48 +57,19 @@ impl Reader {
     fn read(&mut self, frame: Frame) -> Result<StreamEvent, Unreadable> {
         Ok(match frame {
             Frame::Header(octets) => {
-                let mut tree = TreeBuilder::new();
-                parse(&octets, &mut tree).map_err(Unreadable)?;
-                let root = tree.top().ok_or_else(|| Unreadable("no stream header".into()))?;
-                self.root = root.clone();
+                let header = tree::header(&octets);
+                let (root, declared) = header.map_err(|_| Unreadable("no stream header".into()))?;
+                self.declared = declared;
                 StreamEvent::Opened { id: root.attr("id").unwrap_or_default().to_owned() }
             }
-            Frame::Stanza(octets) => {
-                let mut tree = TreeBuilder::new().with_prefixes_stack(vec![self.root.prefixes.clone()]);
-                match (parse(&octets, &mut tree), tree.root.take()) {
-                    (Ok(()), Some(stanza)) => StreamEvent::Stanza(stanza),
-                    _ => StreamEvent::Unparsable(first_tag(&octets)),
-                }
-            }
+            Frame::Stanza(octets) => match tree::stanza(&octets, &self.declared) {
+                Ok(stanza) => StreamEvent::Stanza(stanza),
+                Err(_) => StreamEvent::Unparsable(first_tag(&octets)),
+            },
             Frame::Truncated(octets) => StreamEvent::Unparsable(first_tag(&octets)),
             Frame::Footer => StreamEvent::Closed,
         })
     }
-}
-
-fn parser() -> RawParser {
-    RawParser::with_options(Options { max_token_length: MAX_STANZA, ..Options::default() })
-}
-
-/// Parses until the root ends or the octets do.
-fn parse(mut octets: &[u8], tree: &mut TreeBuilder) -> Result<(), String> {
-    let mut parser = parser();
-    while tree.root.is_none() {
-        match parser.parse(&mut octets, false) {
-            Ok(Some(event)) if !is_redundant(&event) => {
-                tree.process_event(event).map_err(|error| error.to_string())?;
-            }
-            Ok(Some(_)) => {}
-            Ok(None) | Err(EndOrError::NeedMoreData) => break,
-            Err(EndOrError::Error(error)) => return Err(error.to_string()),
-        }
-    }
-    Ok(())
-}
-
-/// Returns true for a declaration of `xmlns:xml`, which is allowed and redundant (Namespaces in XML §3).
-fn is_redundant(event: &RawEvent) -> bool {
-    matches!(event, RawEvent::Attribute(_, (Some(prefix), name), _) if prefix == "xmlns" && name == "xml")
 }
 
 fn unparsable() -> Element {
@@ -107,19 +77,15 @@ fn unparsable() -> Element {
 }
 
 /// Reads as much of a stanza's first tag as its answer needs. Without content the stanza is refused as an unknown request.
-fn first_tag(mut octets: &[u8]) -> Element {
-    let (mut parser, mut head) = (parser(), unparsable());
+fn first_tag(octets: &[u8]) -> Element {
+    let Some(Tag { name, attributes }) = tree::first_tag(octets) else { return unparsable() };
+    let mut head = name.map_or_else(unparsable, |name| Element::bare(name, COMPONENT));
     // An unreadable attribute is left out; a stanza without sender is then ignored.
-    while let Ok(Some(event)) = parser.parse(&mut octets, false) {
-        match event {
-            RawEvent::ElementHeadOpen(_, (None, name)) => head = Element::bare(name.as_str(), COMPONENT),
-            RawEvent::Attribute(_, (None, name), value)
-                if matches!(name.as_str(), "type" | "id" | "from" | "to") =>
-            {
-                head.set_attr(Namespace::NONE, name, value);
-            }
-            RawEvent::Attribute(..) | RawEvent::XmlDeclaration(..) => {}
-            _ => break,
+    for (name, value) in attributes {
+        if matches!(name.as_str(), "type" | "id" | "from" | "to")
+            && let Ok(name) = NcName::try_from(name)
+        {
+            head.set_attr(Namespace::NONE, name, value);
         }
     }
     head

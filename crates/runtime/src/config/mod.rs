@@ -25,6 +25,10 @@ pub struct Config {
     /// Name of this instance, unique among its kind; default: kind, host and process id
     #[schemars(example = "gw-1", length(min = 1))]
     pub instance: Option<String>,
+    /// Threads that messages, commits and links are served by, beside those of media; one is cheapest, and another instance the better
+    /// way to more; default: 1
+    #[schemars(example = 1, range(min = 1, max = 64))]
+    pub threads: Option<usize>,
     /// NATS, between instances; absent: everything in one process (`tandem serve`)
     pub bus: Option<BusConfig>,
     /// Redis, for what must outlive a process; absent: in memory

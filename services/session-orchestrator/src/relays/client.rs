@@ -1,9 +1,11 @@
-//! The stream to one relay: orders of all calls go in batches of what waits, replies find who asked by number.
+//! The stream to one relay: orders of all calls go in batches of what waits, replies find who asked by number. To the relay of this
+//! process they go as they are.
 //!
 //! One rule: whoever asks hears within [`DEADLINE`], whatever becomes of the stream; every order is idempotent, so one whose stream
 //! broke is given again. The stream is made when something is asked, and again when it broke.
 
 use super::Client;
+use proto::local::LocalClient;
 use proto::v1::order::Order;
 use proto::v1::reply::Reply;
 use proto::v1::{self, Orders, Refused};
@@ -30,9 +32,13 @@ struct Asked {
 
 /// The way to one relay; clones share it. It ends with the last of them.
 #[derive(Clone)]
-pub struct RelayClient {
-    asks: mpsc::Sender<Asked>,
-    client: Client,
+pub struct RelayClient(Way);
+
+#[derive(Clone)]
+enum Way {
+    Stream(mpsc::Sender<Asked>, Box<Client>),
+    /// The relay is in this process.
+    Local(LocalClient),
 }
 
 impl RelayClient {
@@ -40,7 +46,12 @@ impl RelayClient {
     pub fn new(client: Client) -> RelayClient {
         let (asked, asks) = mpsc::channel(QUEUE);
         tokio::spawn(serve(client.clone(), asks));
-        RelayClient { asks: asked, client }
+        RelayClient(Way::Stream(asked, Box::new(client)))
+    }
+
+    /// To the relay of this process.
+    pub fn local(client: LocalClient) -> RelayClient {
+        RelayClient(Way::Local(client))
     }
 
     /// Gives an order and waits for the reply.
@@ -48,30 +59,39 @@ impl RelayClient {
     /// # Errors
     /// The status with which the relay refused, or why there is no reply.
     pub async fn ask(&self, order: Order) -> Result<Reply, Status> {
-        let (reply, answer) = oneshot::channel();
-        // It was not given: the relay has made nothing of it.
-        let full = |_| Status::resource_exhausted("too many orders wait for this relay");
-        self.asks.try_send(Asked { order, reply }).map_err(full)?;
-        match tokio::time::timeout(DEADLINE, answer).await {
-            Ok(Ok(Ok(Reply::Refused(Refused { code, message })))) => {
+        let answered = match &self.0 {
+            Way::Local(client) => tokio::time::timeout(DEADLINE, client.order(order)).await,
+            Way::Stream(asks, _) => {
+                let (reply, answer) = oneshot::channel();
+                // It was not given: the relay has made nothing of it.
+                let full = |_| Status::resource_exhausted("too many orders wait for this relay");
+                asks.try_send(Asked { order, reply }).map_err(full)?;
+                let ended = |_| Err(Status::unavailable("the stream to the relay ended"));
+                tokio::time::timeout(DEADLINE, answer).await.map(|answer| answer.unwrap_or_else(ended))
+            }
+        };
+        match answered {
+            Ok(Ok(Reply::Refused(Refused { code, message }))) => {
                 Err(Status::new(Code::from_i32(i32::try_from(code).unwrap_or(2)), message))
             }
-            Ok(Ok(reply)) => reply,
-            Ok(Err(_)) => Err(Status::unavailable("the stream to the relay ended")),
+            Ok(reply) => reply,
             Err(_) => Err(Status::deadline_exceeded("no answer in time")),
         }
     }
-}
 
-impl RelayClient {
     /// Asks for a sound, apart from all other orders: the relay may have to read it first.
     ///
     /// # Errors
     /// The status with which the relay refused, or why there is no reply.
     pub async fn play(&self, request: v1::PlayRequest) -> Result<(), Status> {
-        let mut client = self.client.clone();
-        match tokio::time::timeout(DEADLINE, client.play(request)).await {
-            Ok(played) => played.map(drop),
+        let playing = async {
+            match &self.0 {
+                Way::Local(client) => client.play(request).await,
+                Way::Stream(_, client) => client.clone().play(request).await.map(drop),
+            }
+        };
+        match tokio::time::timeout(DEADLINE, playing).await {
+            Ok(played) => played,
             Err(_) => Err(Status::deadline_exceeded("no answer in time")),
         }
     }

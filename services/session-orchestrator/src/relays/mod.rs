@@ -12,6 +12,7 @@ use bus::directory::{Directory, InstanceInfo};
 use client::RelayClient;
 use media::LocalEnd;
 use proto::auth::AuthToken;
+use proto::local::LocalClient;
 use proto::pipe::Dialer;
 use proto::v1::order::Order;
 use proto::v1::relay_client::RelayClient as GrpcClient;
@@ -45,8 +46,10 @@ type Client = GrpcClient<InterceptedService<Channel, AuthToken>>;
 pub enum Dial {
     /// At the address that each announces.
     Tcp,
-    /// The one in this process.
+    /// The one in this process, over gRPC.
     Pipe(Dialer),
+    /// The one in this process, without encoding.
+    Local(LocalClient),
 }
 
 /// Why an order came to nothing.
@@ -436,20 +439,23 @@ impl Relays {
         if let Some(client) = clients.get(&session.instance) {
             return Some(client.clone());
         }
-        let channel = match &self.dial {
-            Dial::Pipe(dialer) => dialer.channel(),
-            Dial::Tcp => Endpoint::from_shared(format!("http://{}", session.address))
-                .ok()?
-                .connect_timeout(Duration::from_secs(1))
-                .http2_keep_alive_interval(KEEPALIVE)
-                .keep_alive_timeout(KEEPALIVE)
-                .tcp_nodelay(true)
-                .connect_lazy(),
+        let over = |channel| RelayClient::new(GrpcClient::with_interceptor(channel, self.pass.clone()));
+        let client = match &self.dial {
+            Dial::Local(client) => RelayClient::local(client.clone()),
+            Dial::Pipe(dialer) => over(dialer.channel()),
+            Dial::Tcp => over(
+                Endpoint::from_shared(format!("http://{}", session.address))
+                    .ok()?
+                    .connect_timeout(Duration::from_secs(1))
+                    .http2_keep_alive_interval(KEEPALIVE)
+                    .keep_alive_timeout(KEEPALIVE)
+                    .tcp_nodelay(true)
+                    .connect_lazy(),
+            ),
         };
         if clients.len() >= MAX_CLIENTS {
             clients.clear();
         }
-        let client = RelayClient::new(GrpcClient::with_interceptor(channel, self.pass.clone()));
         clients.insert(session.instance.clone(), client.clone());
         Some(client)
     }
