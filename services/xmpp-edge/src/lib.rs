@@ -8,6 +8,7 @@ mod framer;
 mod lease;
 mod link;
 mod reader;
+mod tag;
 mod tree;
 
 use anyhow::{Context, Result, ensure};

@@ -1,8 +1,10 @@
 //! Reading of a component stream, within limits: no content of a stanza ends the stream.
 
 use crate::framer::{Frame, Framer};
-use crate::tree::{self, Declared, Tag};
+use crate::tag::{self, Tag};
+use crate::tree;
 use minidom::Element;
+use quick_xml::name::NamespaceResolver;
 use rxml::{Namespace, NcName};
 use xmpp::stanza::COMPONENT;
 
@@ -31,13 +33,13 @@ pub struct Unreadable(pub String);
 pub struct Reader {
     framer: Framer,
     /// Declarations of the stream header, which hold for all stanzas.
-    declared: Declared,
+    declared: NamespaceResolver,
 }
 
 impl Reader {
     /// Creates the reader of a new stream.
     pub fn new() -> Reader {
-        Reader { framer: Framer::new(), declared: vec![] }
+        Reader { framer: Framer::new(), declared: NamespaceResolver::default() }
     }
 
     /// Takes octets and returns the events that they complete.
@@ -78,7 +80,7 @@ fn unparsable() -> Element {
 
 /// Reads as much of a stanza's first tag as its answer needs. Without content the stanza is refused as an unknown request.
 fn first_tag(octets: &[u8]) -> Element {
-    let Some(Tag { name, attributes }) = tree::first_tag(octets) else { return unparsable() };
+    let Some(Tag { name, attributes }) = tag::first_tag(octets) else { return unparsable() };
     let mut head = name.map_or_else(unparsable, |name| Element::bare(name, COMPONENT));
     // An unreadable attribute is left out; a stanza without sender is then ignored.
     for (name, value) in attributes {
