@@ -42,6 +42,9 @@ pub struct Calls {
     /// Directory of binaries to measure, in place of a release build of this tree
     #[arg(long)]
     binaries: Option<PathBuf>,
+    /// Directory of other binaries, measured in the same run, each mode before that of these
+    #[arg(long)]
+    before: Option<PathBuf>,
 }
 
 #[derive(clap::ValueEnum, Clone, Copy, Debug)]
@@ -56,10 +59,14 @@ impl Calls {
     /// # Errors
     /// A program is missing, or a single call failed.
     pub fn run(&self) -> Result<()> {
+        let given = |option: &str, path: &Path| {
+            path.canonicalize().with_context(|| format!("{option} {}", path.display()))
+        };
         let binaries = match &self.binaries {
-            Some(given) => given.canonicalize().with_context(|| format!("--binaries {}", given.display()))?,
+            Some(path) => given("--binaries", path)?,
             None => super::build()?,
         };
+        let before = self.before.as_deref().map(|path| given("--before", path)).transpose()?;
         let modes: &[Mode] = match self.mode {
             None => &[Mode::One, Mode::Four],
             Some(Only::One) => &[Mode::One],
@@ -68,8 +75,16 @@ impl Calls {
         let mut report = Report::new(self.calls, self.rate, self.hold, self.held);
         report.kamailio = self.kamailio().context("the reference, Kamailio")?;
         for mode in modes {
-            self.measure(*mode, &binaries, &mut report).with_context(|| mode.name())?;
+            if let Some(before) = &before {
+                let name = format!("{}, before", mode.name());
+                self.measure(*mode, &name, before, &mut report).with_context(|| name.clone())?;
+            }
+            self.measure(*mode, mode.name(), &binaries, &mut report).with_context(|| mode.name())?;
         }
+        // The reference at both ends of the run: the machine may have become slower or faster meanwhile.
+        let (cpu, times) = self.kamailio().context("the reference, Kamailio")?;
+        report.kamailio.0 = (report.kamailio.0 + cpu) / 2.0;
+        report.kamailio.1.extend(times);
         report.end();
         if self.json {
             println!("{}", report.json()?);
@@ -88,29 +103,29 @@ impl Calls {
         Duration::from_secs(u64::from(calls / self.rate) * 3) + hold + Duration::from_secs(40)
     }
 
-    fn measure(&self, mode: Mode, binaries: &Path, report: &mut Report) -> Result<()> {
+    fn measure(&self, mode: Mode, name: &str, binaries: &Path, report: &mut Report) -> Result<()> {
         let callee = ports::block(2);
         let trunk = SocketAddr::from((Ipv4Addr::LOCALHOST, callee));
         let mut system = System::start(mode, binaries, trunk)?;
         let responder = Responder::connect(system.prosody.component_port, SECRET, self.hold())?;
-        let outcome = self.runs(mode, &mut system, &responder, callee, report);
+        let outcome = self.runs(name, &mut system, &responder, callee, report);
         outcome.map_err(|error| system.blame(&error))
     }
 
     fn runs(
         &self,
-        mode: Mode,
+        name: &str,
         system: &mut System,
         responder: &Responder,
         callee: u16,
         report: &mut Report,
     ) -> Result<()> {
-        say("warming up", mode);
+        say("warming up", name);
         self.to_jingle(system, responder, WARM_UP, Duration::from_millis(100))?;
         self.to_sip(responder, callee, WARM_UP)?;
         std::thread::sleep(SETTLE);
 
-        say("memory of held calls", mode);
+        say("memory of held calls", name);
         let before = system.costs();
         let hold = Duration::from_secs(u64::from(self.held / self.rate) + 4);
         let sipp = Sipp::caller(system.sip, self.held, self.rate, hold)?;
@@ -122,31 +137,31 @@ impl Calls {
         sipp.finish(self.patience(self.held, hold))?;
         self.over(responder, self.held)?;
         let kib = (held.memory() - before.memory()) / f64::from(self.held);
-        report.memory.push((mode.name(), before.memory() / 1024.0, kib));
+        report.memory.push((name.to_owned(), before.memory() / 1024.0, kib));
 
-        say("idle", mode);
+        say("idle", name);
         std::thread::sleep(SETTLE);
         let (before, began) = (system.costs(), now_ms());
         std::thread::sleep(Duration::from_secs(5));
         let (gateway, _) = system.costs().per_call(&before, 1);
         let idle = gateway.values().sum::<f64>() * 1000.0 / (now_ms() - began) as f64;
-        report.idle.push((mode.name(), idle));
+        report.idle.push((name.to_owned(), idle));
 
-        say("calls from SIP", mode);
+        say("calls from SIP", name);
         let (before, began) = (system.costs(), now_ms());
         let times = self.to_jingle(system, responder, self.calls, self.hold())?;
         let took = now_ms() - began;
         std::thread::sleep(SETTLE);
         let (gateway, around) = system.costs().per_call(&before, self.calls);
-        report.figures.push(Figures::new(mode.name(), "SIP to Jingle", gateway, around, times, took));
+        report.figures.push(Figures::new(name, "SIP to Jingle", gateway, around, times, took));
 
-        say("calls from Jingle", mode);
+        say("calls from Jingle", name);
         let (before, began) = (system.costs(), now_ms());
         let times = self.to_sip(responder, callee, self.calls)?;
         let took = now_ms() - began;
         std::thread::sleep(SETTLE);
         let (gateway, around) = system.costs().per_call(&before, self.calls);
-        report.figures.push(Figures::new(mode.name(), "Jingle to SIP", gateway, around, times, took));
+        report.figures.push(Figures::new(name, "Jingle to SIP", gateway, around, times, took));
         Ok(())
     }
 
@@ -212,6 +227,6 @@ impl Calls {
     }
 }
 
-fn say(what: &str, mode: Mode) {
-    eprintln!("==> bench: {}, {what}", mode.name());
+fn say(what: &str, name: &str) {
+    eprintln!("==> bench: {name}, {what}");
 }

@@ -8,7 +8,7 @@ use std::fmt::Write;
 
 /// One run.
 pub struct Figures {
-    mode: &'static str,
+    mode: String,
     direction: &'static str,
     /// CPU ms a call of each service of the gateway.
     gateway: BTreeMap<String, f64>,
@@ -22,7 +22,7 @@ pub struct Figures {
 impl Figures {
     /// Takes what was measured.
     pub fn new(
-        mode: &'static str,
+        mode: &str,
         direction: &'static str,
         gateway: BTreeMap<String, f64>,
         around: BTreeMap<String, f64>,
@@ -30,7 +30,7 @@ impl Figures {
         took: u64,
     ) -> Figures {
         times.sort_unstable();
-        Figures { mode, direction, gateway, around, times, took }
+        Figures { mode: mode.to_owned(), direction, gateway, around, times, took }
     }
 
     fn cpu(&self) -> f64 {
@@ -54,9 +54,9 @@ pub struct Report {
     /// CPU ms a call, and times to set up.
     pub kamailio: (f64, Vec<u64>),
     /// Mode, MiB of the gateway without calls, KiB more for each held call.
-    pub memory: Vec<(&'static str, f64, f64)>,
+    pub memory: Vec<(String, f64, f64)>,
     /// Mode, CPU ms a second without calls.
-    pub idle: Vec<(&'static str, f64)>,
+    pub idle: Vec<(String, f64)>,
     /// The runs.
     pub figures: Vec<Figures>,
 }
@@ -98,14 +98,14 @@ impl Report {
         )?;
         writeln!(
             out,
-            "{:<31}{:>13}{:>16}{:>18}{:>14}",
+            "{:<39}{:>13}{:>16}{:>18}{:>14}",
             "", "CPU ms/call", "calls/core·s", "set-up p50/p99", "to Kamailio"
         )?;
         let (cpu, times) = &self.kamailio;
         let line = |out: &mut String, name: &str, cpu: f64, times: &[u64], ratio: f64| {
             writeln!(
                 out,
-                "{name:<31}{cpu:>13.2}{:>16.0}{:>18}{ratio:>13.1}x",
+                "{name:<39}{cpu:>13.2}{:>16.0}{:>18}{ratio:>13.1}x",
                 1000.0 / cpu.max(1e-9),
                 format!("{} / {} ms", percentile(times, 0.5), percentile(times, 0.99)),
             )
