@@ -90,6 +90,8 @@ pub async fn run(config: Config, bus: bus::Bus, control: Control, drain: Drain) 
 
     let (reports, told) = mpsc::channel(REPORTS);
     let (states, stated) = mpsc::channel(STATES);
+    // With the bus and the store within the process, whatever resumes a session ends with it.
+    let alone = matches!(control, Control::Local(_)) && config.bus.is_none() && config.store.is_none();
     let (dead, mut death) = mpsc::channel::<()>(1);
     let (mut members, mut running, mut ways) = (vec![], vec![], vec![]);
     let shares = ports::divide(&config.relay)?;
@@ -124,7 +126,7 @@ pub async fn run(config: Config, bus: bus::Bus, control: Control, drain: Drain) 
             reports: reports.clone(),
             sounds: (u16::try_from(number)?, sounds.clone()),
             finished,
-            states: states.clone(),
+            states: (!alone).then(|| states.clone()),
             gauges: handle.gauges.clone(),
             core: cores.get(number).copied(),
             batch_us: config.relay.batch_us,

@@ -71,8 +71,8 @@ pub struct Parts {
     pub sounds: (u16, Vec<SoundHandle>),
     /// Packets that they finished; they wake it for them.
     pub finished: Receiver<SoundFrame>,
-    /// State that must outlive it.
-    pub states: mpsc::Sender<StateUpdate>,
+    /// State that must outlive it; `None`: nothing does.
+    pub states: Option<mpsc::Sender<StateUpdate>>,
     /// Counters.
     pub gauges: Arc<Gauges>,
     /// Core that it is pinned to.
@@ -156,6 +156,9 @@ pub fn run(parts: Parts) -> std::io::Result<()> {
     let mut worker = Worker::new(parts.limits, host);
     if let Some(other) = parts.other {
         worker = worker.with_other(other);
+    }
+    if parts.states.is_none() {
+        worker = worker.without_snapshots();
     }
     let both = parts.shared.local_addr().is_ok_and(|address| address.is_ipv6());
     let mut thread = Thread {
@@ -361,12 +364,13 @@ impl Thread {
 
     /// Hands on what must outlive this relay, a slice at a time.
     fn send_states(&mut self, now: Time) {
+        let Some(states) = &self.parts.states else { return };
         // Without room it waits in the sessions themselves.
-        let room = self.parts.states.capacity().min(SLICE);
+        let room = states.capacity().min(SLICE);
         for (session, snapshot) in self.worker.poll_snapshots(now, room) {
-            let _ = self.parts.states.try_send(StateUpdate::Changed(session, Box::new(snapshot)));
+            let _ = states.try_send(StateUpdate::Changed(session, Box::new(snapshot)));
         }
-        while let Ok(room) = self.parts.states.try_reserve()
+        while let Ok(room) = states.try_reserve()
             && let Some(session) = self.worker.poll_ended()
         {
             room.send(StateUpdate::Ended(session));

@@ -14,8 +14,10 @@ use signal::{LegId, Time};
 
 /// Every session is looked at once in this time, ms.
 const ROUND_MS: u64 = 1_000;
-/// Slices of a round.
-const SLICES: u64 = 40;
+/// Sessions of a slice: few sessions wake the thread rarely.
+const SLICE: u64 = 16;
+/// Least and most slices of a round.
+const SLICES: (u64, u64) = (4, 40);
 /// Changes within this time (both ends connected) go into one snapshot, ms.
 const BREATH_MS: u64 = 20;
 /// A session that nothing moves is taken again after so long, lest its copy be forgotten, ms.
@@ -55,8 +57,18 @@ impl EndpointState {
 }
 
 impl Worker {
+    /// Takes no snapshots: where everything ends with the process, nothing resumes a session.
+    #[must_use]
+    pub fn without_snapshots(mut self) -> Worker {
+        self.snapshots.off = true;
+        self
+    }
+
     /// Marks a session that has changed in what must outlive this relay.
     pub(super) fn mark_changed(&mut self, session: u32, now: Time) {
+        if self.snapshots.off {
+            return;
+        }
         let Some(marked) = self.sessions.get_mut(session) else { return };
         if !std::mem::replace(&mut marked.mark.changed, true) {
             self.snapshots.changed.push_back(session);
@@ -80,7 +92,7 @@ impl Worker {
             }
         }
         let count = self.sessions.len() as u64;
-        let pause = (ROUND_MS / SLICES).max(ROUND_MS / count.max(1));
+        let pause = (ROUND_MS / (count / SLICE).clamp(SLICES.0, SLICES.1)).max(ROUND_MS / count.max(1));
         let (looks, indices) = (count * pause / ROUND_MS + 1, self.sessions.indices());
         let mut looked = 0;
         for _ in 0..indices {

@@ -241,6 +241,8 @@ impl Sessions {
 /// Sessions whose state is to be taken next.
 #[derive(Debug, Default)]
 pub(super) struct SnapshotQueue {
+    /// True if nobody keeps snapshots.
+    pub off: bool,
     /// Sessions that have changed, oldest first.
     pub changed: VecDeque<u32>,
     /// Where the round has come to.
@@ -254,7 +256,7 @@ pub(super) struct SnapshotQueue {
 impl SnapshotQueue {
     /// A session has ended, the last one perhaps.
     pub fn forget(&mut self, name: String, last: bool) {
-        if self.ended.len() < ENDED {
+        if self.ended.len() < ENDED && !self.off {
             self.ended.push_back(name);
         }
         if last {
