@@ -10,7 +10,8 @@ mod redis;
 pub use self::redis::RedisConfig;
 
 use bytes::Bytes;
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// Number of deadline indices for each kind of record; each index lies in the hash slot of its records.
@@ -71,7 +72,16 @@ pub enum StoreError {
 
 /// Handle to the store; clones share it.
 #[derive(Clone)]
-pub struct Store(Inner);
+pub struct Store(Inner, Arc<Mutex<BTreeMap<&'static str, RoundTrips>>>);
+
+/// Number of operations on the records of one kind, by this handle and its clones.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RoundTrips {
+    /// Loads of a record.
+    pub loads: u64,
+    /// Saves of a record, those in vain too.
+    pub saves: u64,
+}
 
 #[derive(Clone)]
 enum Inner {
@@ -92,7 +102,7 @@ impl Store {
     /// Makes a store in the memory of this process.
     #[must_use]
     pub fn in_memory() -> Store {
-        Store(Inner::Memory(Arc::default()))
+        Store(Inner::Memory(Arc::default()), Arc::default())
     }
 
     /// Connects to Redis.
@@ -100,7 +110,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::Unavailable`] when no connection can be made.
     pub async fn redis(config: &RedisConfig) -> Result<Store, StoreError> {
-        Ok(Store(Inner::Redis(redis::Redis::connect(config).await?)))
+        Ok(Store(Inner::Redis(redis::Redis::connect(config).await?), Arc::default()))
     }
 
     /// Loads a record; `None` if there is none.
@@ -108,6 +118,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`] when the store does not answer.
     pub async fn load(&self, key: &Key) -> Result<Option<Record>, StoreError> {
+        self.count(key.kind, |count| count.loads += 1);
         either!(self, store => store.load(key))
     }
 
@@ -116,7 +127,18 @@ impl Store {
     /// # Errors
     /// [`StoreError`] when the store does not answer; the record may or may not have been stored then.
     pub async fn save(&self, key: &Key, expected: u64, record: &NewRecord) -> Result<Saved, StoreError> {
+        self.count(key.kind, |count| count.saves += 1);
         either!(self, store => store.save(key, expected, record))
+    }
+
+    /// Returns the number of operations so far on the records of a kind: each is a round trip where the store is a server.
+    #[must_use]
+    pub fn round_trips(&self, kind: &str) -> RoundTrips {
+        self.1.lock().unwrap_or_else(PoisonError::into_inner).get(kind).copied().unwrap_or_default()
+    }
+
+    fn count(&self, kind: &'static str, change: impl FnOnce(&mut RoundTrips)) {
+        change(self.1.lock().unwrap_or_else(PoisonError::into_inner).entry(kind).or_default());
     }
 
     /// Lists ids of records of one kind, at most `limit`, unordered. Serves the admin API, never decisions: the list is no snapshot.

@@ -8,6 +8,7 @@ pub mod calls;
 mod gather;
 mod perform;
 pub mod queue;
+mod recent;
 pub mod records;
 mod relay_monitor;
 mod relays;

@@ -3,12 +3,14 @@
 //! A lost compare-and-set loads and decides again, which is safe since deciding is pure. Effects are stored with the record
 //! (outbox) under an id and performed after; whoever finds them there later performs them again, which is harmless.
 
+use crate::recent::Recent;
 use anyhow::{Result, bail};
 use bytes::Bytes;
 use session::{Machine, Outbox};
 use signal::{EffectId, RecordId, Time, stored};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use store::{Key, NewRecord, Saved, Store, StoreError};
+use store::{Key, NewRecord, Record, Saved, Store, StoreError};
 
 /// An orchestrator that dies between save and perform is made good after this time.
 pub const REDRIVE_MS: u64 = 2_000;
@@ -49,17 +51,18 @@ pub struct Outcome<M: Machine, A> {
     pub answer: A,
 }
 
-/// Loads and saves records of one kind.
+/// Loads and saves records of all kinds.
 #[derive(Clone)]
 pub struct Runner {
     store: Store,
+    recent: Arc<Mutex<Recent>>,
 }
 
 impl Runner {
     /// On this store.
     #[must_use]
     pub fn new(store: Store) -> Runner {
-        Runner { store }
+        Runner { store, recent: Arc::default() }
     }
 
     /// The store itself, for deadlines and leases.
@@ -98,8 +101,8 @@ impl Runner {
 
     /// Loads, lets `step` look, decides, and saves; again when somebody was faster. `None`: no such record.
     ///
-    /// `last`, the record as this instance stored it, spares the load: should it be old, the save does not succeed and brings the
-    /// newer one. What would not be saved is looked at afresh.
+    /// `last`, the record as this instance stored it, spares the load, as does one of the records that were stored here lately: should
+    /// it be old, the save does not succeed and brings the newer one. What would not be saved is looked at afresh.
     ///
     /// # Errors
     /// The store does not answer, the record is of a newer format, or others were faster every time.
@@ -110,12 +113,16 @@ impl Runner {
         now: impl Fn() -> Time,
         mut step: impl FnMut(&Loaded<M>) -> Step<M::Event, A>,
     ) -> Result<Option<Outcome<M, A>>> {
-        let mut fresh = last.is_none();
+        let mut fresh = false;
         let mut loaded = match last {
             Some(last) => last.clone(),
-            None => match self.load::<M>(id).await? {
+            None => match self.recent::<M>(id) {
                 Some(loaded) => loaded,
-                None => return Ok(None),
+                None => {
+                    fresh = true;
+                    let Some(loaded) = self.load::<M>(id).await? else { return Ok(None) };
+                    loaded
+                }
             },
         };
         for _ in 0..TRIES {
@@ -154,6 +161,7 @@ impl Runner {
     /// # Errors
     /// The store does not answer.
     pub async fn forget<M: Machine>(&self, id: RecordId, version: u64) -> Result<bool, StoreError> {
+        self.kept().remove(id);
         self.store.delete(&key::<M>(id), version).await
     }
 
@@ -174,7 +182,26 @@ impl Runner {
             deadline: deadline.map(|t| t.0),
             ttl: M::LIFETIME_MS.map(Duration::from_millis),
         };
-        Ok(self.store.save(&key::<M>(id), expected, &record).await?)
+        let saved = self.store.save(&key::<M>(id), expected, &record).await;
+        match &saved {
+            Ok(Saved::Stored(version)) => {
+                let NewRecord { body, outbox, .. } = record;
+                self.kept().put(id, Record { version: *version, body, outbox });
+            }
+            // What is stored now is another one, or not known.
+            Ok(Saved::Conflict(_)) | Err(_) => self.kept().remove(id),
+        }
+        Ok(saved?)
+    }
+
+    /// Returns the record as it was stored here last, if that was lately.
+    fn recent<M: Machine>(&self, id: RecordId) -> Option<Loaded<M>> {
+        let record = self.kept().get(id)?;
+        read(&record).ok()
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Recent> {
+        self.recent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
