@@ -1,5 +1,11 @@
 //! Orders from within the process: executed as those of the stream are, and answered when the relay is gone.
-#![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "a test says what is wrong by failing")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    missing_docs,
+    reason = "a test says what is wrong by failing"
+)]
 
 mod common;
 

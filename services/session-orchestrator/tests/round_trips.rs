@@ -1,5 +1,11 @@
-//! What a call costs in round trips to the store and over the bus: docs/benchmarks.md says these numbers.
-#![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "a test says what is wrong by failing")]
+//! Round trips that a call costs, to the store and over the bus: docs/benchmarks.md says these numbers.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    missing_docs,
+    reason = "a test says what is wrong by failing"
+)]
 
 mod common;
 

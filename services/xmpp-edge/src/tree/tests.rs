@@ -119,7 +119,7 @@ fn a_stanza_is_one_element() {
     }
 }
 
-/// Whatever the pieces make up, both readers refuse it, or both read the same; cut anywhere, it is read or refused.
+/// Both readers refuse what the pieces make up, or both read the same; cut anywhere, it is read or refused.
 #[test]
 fn any_pieces_are_read_as_others_read_them() {
     let pieces = [
