@@ -49,6 +49,8 @@ impl Checks {
         self.bridge(decision);
         ends(decision);
         spares(decision);
+        asks_again(decision);
+        grows(decision);
         for leg in decision.after.legs.iter().filter(|leg| leg.phase == Phase::Over) {
             self.over_at.entry(leg.id).or_insert(decision.version);
         }
@@ -109,7 +111,31 @@ fn fits(before: &Call, leg: LegId, signal: &Signal) {
     assert!(fits, "{what} does not fit leg {id} ({phase:?}, offer {offer:?})");
 }
 
-/// Checks that what a target says, or fails to, ends no call of those who talk.
+/// Checks that the revision of a leg only rises: a stale event decides nothing.
+fn grows(decision: &Decision) {
+    let Decision { before: Some(before), after, .. } = decision else { return };
+    let fell = before.legs.iter().zip(&after.legs).find(|(before, after)| after.revision < before.revision);
+    assert!(fell.is_none(), "the revision of a leg fell: {:?}", fell.map(|(leg, _)| leg.id));
+}
+
+/// Checks that a call that moves asks for the ends that its new relay has not given.
+fn asks_again(decision: &Decision) {
+    let Decision { event: Event::RelayChanged(to), before: Some(before), after, effects, .. } = decision
+    else {
+        return;
+    };
+    if before.relay.as_ref() != Some(&to.from) || after.ended.is_some() {
+        return;
+    }
+    let given = |leg: &Leg| to.allocation.ends.iter().any(|(id, _)| *id == leg.id);
+    let needed = |leg: &&Leg| !matches!(leg.phase, Phase::Over | Phase::Routing) && !given(leg);
+    for leg in after.legs.iter().filter(needed) {
+        let asks = |effect: &Effect| matches!(effect, Effect::Allocate { leg: id, .. } if *id == leg.id);
+        assert!(effects.iter().any(asks), "leg {} has no ends at the new relay", leg.id.0);
+    }
+}
+
+/// Checks that what a target says, or fails to, ends no call of those who talk, and that one whose peer is to be replaced waits.
 fn spares(decision: &Decision) {
     let Decision { event, before: Some(before), after, .. } = decision else { return };
     let from = match event {
@@ -127,6 +153,10 @@ fn spares(decision: &Decision) {
     let lost = |leg: &Leg| matches!(leg.address_notice, AddressNotice::Due { tries: 5.., .. });
     let spared = talk(after) || before.legs.iter().any(lost);
     assert!(!target || !talk(before) || spared, "a target ended the call");
+    let leaves = |signal: &Signal| matches!(signal, Signal::End(_) | Signal::Redirect(_));
+    let left = matches!(event, Event::Heard(heard) if heard.signals.iter().any(leaves));
+    let waits = before.peer(from).filter(|_| left && talk(before)).and_then(|peer| before.target_for(peer));
+    assert!(waits.is_none() || after.ended.is_none(), "the call ended though a target is called");
 }
 
 /// Checks that a leg that has gone gives its ends back.
@@ -152,6 +182,12 @@ fn call(call: &Call) {
         let other = peer.or(call.target_for(leg.id)).or(leg.partner).filter(|other| there(*other));
         assert!(other.is_some(), "leg {} is left alone: {over:?}", leg.id.0);
     }
+    let open = |leg: &Leg, signaling| leg.phase == Phase::Active && leg.signaling == signaling;
+    for leg in call.legs.iter().filter(|leg| open(leg, Signaling::HaveRemoteOffer)) {
+        let peer = call.peer(leg.id).and_then(|peer| call.leg(peer));
+        let asked = peer.is_some_and(|peer| peer.signaling == Signaling::HaveLocalOffer);
+        assert!(asked, "nobody answers the offer of leg {}", leg.id.0);
+    }
     assert_eq!(call.relay.is_none(), call.ended.is_some(), "the relay lives as long as the call");
     assert!(call.deadline().is_some(), "nobody would look after this call");
     let open = call.legs.iter().filter(|leg| !leg.phase.is_over());
@@ -163,6 +199,7 @@ fn call(call: &Call) {
 pub fn at_rest(call: &Call) {
     let some = |so: fn(&Leg) -> bool| call.legs.iter().filter(|leg| !leg.phase.is_over()).any(so);
     assert!(!some(|leg| leg.signaling == Signaling::RestartPending), "a restart was not answered");
+    assert!(!some(|leg| leg.phase.is_early() || leg.phase.is_unopened()), "a leg rings for ever");
     if call.is_established() {
         let lost =
             some(|leg| leg.signaling == Signaling::Stable && leg.address_notice != AddressNotice::Current);
