@@ -154,6 +154,13 @@ fn operators_see_what_runs_and_scripts_get_json() {
     let (code, said) = ask(&["call", "nobody"]);
     assert_eq!((code, said.as_str()), (Some(1), "tandem: not a call id: see `tandem calls`\n"));
     settings_of_users(&admin);
+    let (code, said) = ask(&["transfer", "nobody", "0", "sip:2702@gw.example"]);
+    assert!(code == Some(1) && said.contains("not a call id"), "{said}");
+    let unknown = "a4dqobyha4dqobyh";
+    let (code, said) = ask(&["transfer", unknown, "0", "sip:2702@gw.example"]);
+    assert!(code == Some(1) && said.contains("no such call"), "{said}");
+    let (code, said) = ask(&["transfer", unknown, "0", "a b"]);
+    assert!(code == Some(1) && said.contains("no address"), "{said}");
     let (code, said) = ask(&["drain", "nobody"]);
     assert_eq!((code, said.as_str()), (Some(1), "tandem: no such instance: see `tandem instances`\n"));
     let relay =
