@@ -18,7 +18,7 @@ struct Arguments {
 
 /// Runs the service of this process: reads `--config`, then gives `work` configuration and drain.
 /// SIGTERM or SIGINT drains; a second one, or `[call] drain_s`, stops.
-pub fn main<W: Future<Output = Result<()>>>(
+pub fn main<W: Future<Output = Result<()>> + Send + 'static>(
     kind: &'static str,
     work: impl FnOnce(Config, Drain) -> W,
 ) -> ExitCode {
@@ -49,7 +49,7 @@ pub fn read(path: Option<&std::path::Path>) -> Result<Config, Vec<Fault>> {
 }
 
 /// Runs `work` with telemetry, admin port and signals around it. The exit code tells whether it ended well.
-pub fn run<W: Future<Output = Result<()>>>(
+pub fn run<W: Future<Output = Result<()>> + Send + 'static>(
     kind: &'static str,
     mut config: Config,
     work: impl FnOnce(Config, Drain) -> W,
@@ -85,7 +85,7 @@ fn runtime(threads: usize) -> std::io::Result<tokio::runtime::Runtime> {
     builder.enable_all().build()
 }
 
-async fn around<W: Future<Output = Result<()>>>(
+async fn around<W: Future<Output = Result<()>> + Send + 'static>(
     kind: &'static str,
     config: Config,
     work: impl FnOnce(Config, Drain) -> W,
@@ -98,7 +98,8 @@ async fn around<W: Future<Output = Result<()>>>(
     let serving = tokio::spawn(admin::bind(config.admin.listen, drain.clone()).await?);
     let signals = tokio::spawn(signals(drain.clone(), Duration::from_secs(config.call.drain_s)));
     tracing::info!(instance, version = env!("CARGO_PKG_VERSION"), "tandem-{kind} starts");
-    let outcome = work(config, drain.clone()).await;
+    // A task of its own: to wake the outermost future, a runtime of one thread looks at its sockets and timers each time.
+    let outcome = tokio::spawn(work(config, drain.clone())).await.unwrap_or_else(|error| Err(error.into()));
     drain.stop();
     signals.abort();
     let _ = tokio::time::timeout(Duration::from_secs(1), serving).await;
