@@ -201,23 +201,38 @@ impl Directory {
     /// Returns the live instances.
     #[must_use]
     pub fn list(&self) -> Vec<InstanceInfo> {
-        let mut table = lock(&self.seen);
-        remove_silent(&mut table);
-        table.values().map(|(info, _)| info.clone()).collect()
+        self.list_where(|_| true)
     }
 
-    /// Returns the live instances, each with the time since its last announcement.
+    /// Returns the live instances that match.
     #[must_use]
-    pub fn silences(&self) -> Vec<(InstanceInfo, Duration)> {
+    pub fn list_where(&self, matches: impl Fn(&InstanceInfo) -> bool) -> Vec<InstanceInfo> {
         let mut table = lock(&self.seen);
         remove_silent(&mut table);
-        table.values().map(|(info, at)| (info.clone(), at.elapsed())).collect()
+        table.values().filter(|(info, _)| matches(info)).map(|(info, _)| info.clone()).collect()
+    }
+
+    /// Returns true if a live instance matches.
+    #[must_use]
+    pub fn any(&self, matches: impl Fn(&InstanceInfo) -> bool) -> bool {
+        let mut table = lock(&self.seen);
+        remove_silent(&mut table);
+        table.values().any(|(info, _)| matches(info))
+    }
+
+    /// Returns the live instances of a kind, each with the time since its last announcement.
+    #[must_use]
+    pub fn silences(&self, kind: &str) -> Vec<(InstanceInfo, Duration)> {
+        let mut table = lock(&self.seen);
+        remove_silent(&mut table);
+        let of_kind = table.values().filter(|(info, _)| info.kind == kind);
+        of_kind.map(|(info, at)| (info.clone(), at.elapsed())).collect()
     }
 
     /// Returns the live instance with this id.
     #[must_use]
     pub fn find(&self, instance: &str) -> Option<InstanceInfo> {
-        self.list().into_iter().find(|info| info.instance == instance)
+        self.list_where(|info| info.instance == instance).pop()
     }
 }
 

@@ -66,25 +66,12 @@ enum Reply {
 
 /// Queue of what arrives on a subject; dropping it ends the subscription.
 #[derive(Debug)]
-pub struct Inbox<T> {
-    receiver: tokio::sync::mpsc::Receiver<T>,
-    guard: Guard,
-}
+pub struct Inbox<T>(Source<T>);
 
-/// Ends the subscription when dropped.
 #[derive(Debug)]
-enum Guard {
-    Local(local::Subscription),
-    Nats(nats::Forwarder),
-}
-
-impl Drop for Guard {
-    fn drop(&mut self) {
-        match self {
-            Guard::Local(subscription) => subscription.cancel(),
-            Guard::Nats(forwarder) => forwarder.abort(),
-        }
-    }
+enum Source<T> {
+    Local(local::Subscription<T>),
+    Nats(nats::Subscription),
 }
 
 /// Handle to the bus; clones share it.
@@ -135,8 +122,8 @@ impl Bus {
     /// [`BusError::Link`] without connection.
     pub async fn serve(&self, subject: &str, group: &str) -> Result<Inbox<Request>, BusError> {
         match &self.0 {
-            Inner::Local(local) => Ok(local.serve(subject, group)),
-            Inner::Nats(nats) => nats.serve(subject, group).await,
+            Inner::Local(local) => Ok(Inbox(Source::Local(local.serve(subject, group)))),
+            Inner::Nats(nats) => Ok(Inbox(Source::Nats(nats.serve(subject, group).await?))),
         }
     }
 
@@ -161,8 +148,8 @@ impl Bus {
     /// [`BusError::Link`] without connection.
     pub async fn subscribe(&self, pattern: &str) -> Result<Inbox<Message>, BusError> {
         match &self.0 {
-            Inner::Local(local) => Ok(local.subscribe(pattern)),
-            Inner::Nats(nats) => nats.subscribe(pattern).await,
+            Inner::Local(local) => Ok(Inbox(Source::Local(local.subscribe(pattern)))),
+            Inner::Nats(nats) => Ok(Inbox(Source::Nats(nats.subscribe(pattern).await?))),
         }
     }
 
@@ -186,9 +173,9 @@ impl<T> Inbox<T> {
     /// Ends the subscription. What has arrived before is still returned, then the inbox ends. A request on its way at this moment may
     /// run into its deadline.
     pub fn close(&mut self) {
-        match &mut self.guard {
-            Guard::Local(subscription) => subscription.cancel(),
-            Guard::Nats(forwarder) => forwarder.close(),
+        match &mut self.0 {
+            Source::Local(subscription) => subscription.cancel(),
+            Source::Nats(subscription) => subscription.close(),
         }
     }
 }
@@ -196,7 +183,10 @@ impl<T> Inbox<T> {
 impl Inbox<Message> {
     /// Returns the next message; `None` when the bus is gone or the inbox is closed and empty. Cancel-safe.
     pub async fn next(&mut self) -> Option<Message> {
-        self.receiver.recv().await
+        match &mut self.0 {
+            Source::Local(subscription) => subscription.next().await,
+            Source::Nats(subscription) => subscription.message().await,
+        }
     }
 }
 
@@ -204,7 +194,10 @@ impl Inbox<Request> {
     /// Returns the next request that has not expired; `None` when the bus is gone or the inbox is closed and empty. Cancel-safe.
     pub async fn next(&mut self) -> Option<Request> {
         loop {
-            let request = self.receiver.recv().await?;
+            let request = match &mut self.0 {
+                Source::Local(subscription) => subscription.next().await?,
+                Source::Nats(subscription) => subscription.request().await?,
+            };
             if !request.has_expired() {
                 return Some(request);
             }

@@ -1,6 +1,6 @@
 //! Bus within a single process.
 
-use crate::{BusError, Guard, Inbox, Message, QUEUE, Reply, Request};
+use crate::{BusError, Message, QUEUE, Reply, Request};
 use bytes::Bytes;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -24,22 +24,36 @@ struct Group {
     members: Vec<(u64, mpsc::Sender<Request>)>,
 }
 
-/// Id of a subscription or group member, for cancelling it.
+/// Subscription or group member; ends when dropped.
 #[derive(Debug)]
-pub(crate) struct Subscription(Weak<Local>, u64);
+pub(crate) struct Subscription<T> {
+    receiver: mpsc::Receiver<T>,
+    local: Weak<Local>,
+    id: u64,
+}
 
-impl Subscription {
+impl<T> Subscription<T> {
+    pub async fn next(&mut self) -> Option<T> {
+        self.receiver.recv().await
+    }
+
     pub fn cancel(&self) {
-        let Some(local) = self.0.upgrade() else { return };
+        let Some(local) = self.local.upgrade() else { return };
         let mut state = local.state();
-        state.listeners.retain(|(id, _, _)| *id != self.1);
+        state.listeners.retain(|(id, _, _)| *id != self.id);
         for groups in state.servers.values_mut() {
             for group in groups.values_mut() {
-                group.members.retain(|(id, _)| *id != self.1);
+                group.members.retain(|(id, _)| *id != self.id);
             }
             groups.retain(|_, group| !group.members.is_empty());
         }
         state.servers.retain(|_, groups| !groups.is_empty());
+    }
+}
+
+impl<T> Drop for Subscription<T> {
+    fn drop(&mut self) {
+        self.cancel();
     }
 }
 
@@ -83,7 +97,7 @@ impl Local {
         }
     }
 
-    pub fn serve(self: &Arc<Self>, subject: &str, group: &str) -> Inbox<Request> {
+    pub fn serve(self: &Arc<Self>, subject: &str, group: &str) -> Subscription<Request> {
         let (sender, receiver) = mpsc::channel(QUEUE);
         let mut state = self.state();
         state.next += 1;
@@ -96,7 +110,7 @@ impl Local {
             .or_default()
             .members
             .push((id, sender));
-        Inbox { receiver, guard: Guard::Local(Subscription(Arc::downgrade(self), id)) }
+        Subscription { receiver, local: Arc::downgrade(self), id }
     }
 
     pub fn publish(&self, subject: &str, message: &Message) {
@@ -109,13 +123,13 @@ impl Local {
         }
     }
 
-    pub fn subscribe(self: &Arc<Self>, pattern: &str) -> Inbox<Message> {
+    pub fn subscribe(self: &Arc<Self>, pattern: &str) -> Subscription<Message> {
         let (sender, receiver) = mpsc::channel(QUEUE);
         let mut state = self.state();
         state.next += 1;
         let id = state.next;
         state.listeners.push((id, pattern.into(), sender));
-        Inbox { receiver, guard: Guard::Local(Subscription(Arc::downgrade(self), id)) }
+        Subscription { receiver, local: Arc::downgrade(self), id }
     }
 }
 

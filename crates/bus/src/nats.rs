@@ -3,15 +3,13 @@
 //! One rule: nothing is sent late. A client without connection would queue messages and send them after it has reconnected; so it is
 //! given none then, and each request carries its time of expiry.
 
-use crate::{BusError, Guard, Inbox, Message, QUEUE, Reply, Request};
+use crate::{BusError, Message, QUEUE, Reply, Request};
 use async_nats::client::RequestErrorKind;
 use async_nats::connection::State;
 use async_nats::{Client, ConnectOptions, HeaderMap, Subject};
 use bytes::Bytes;
 use futures::StreamExt;
 use std::time::Duration;
-use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 const TRACEPARENT: &str = "traceparent";
@@ -63,21 +61,45 @@ impl Responder {
     }
 }
 
-/// Task that moves messages from the client's subscription into an inbox.
+/// Subscription at the server; ends when dropped. The client bounds its queue.
 #[derive(Debug)]
-pub(crate) struct Forwarder {
-    task: JoinHandle<()>,
-    /// Drains the subscription when dropped.
-    open: Option<oneshot::Sender<()>>,
+pub(crate) struct Subscription {
+    nats: Nats,
+    stream: async_nats::Subscriber,
+    /// It is to be ended, after what has arrived.
+    closing: bool,
 }
 
-impl Forwarder {
+impl Subscription {
     pub fn close(&mut self) {
-        self.open = None;
+        self.closing = true;
     }
 
-    pub fn abort(&self) {
-        self.task.abort();
+    pub async fn message(&mut self) -> Option<Message> {
+        self.next().await.map(read)
+    }
+
+    pub async fn request(&mut self) -> Option<Request> {
+        loop {
+            let message = self.next().await?;
+            let expires_ms = header(&message, EXPIRES).and_then(|text| text.parse().ok());
+            // A message without reply subject is no request.
+            let Some(subject) = message.reply.clone() else { continue };
+            let responder = Responder { nats: self.nats.clone(), subject, expires_ms };
+            return Some(Request { message: read(message), reply: Reply::Nats(responder) });
+        }
+    }
+
+    async fn next(&mut self) -> Option<async_nats::Message> {
+        if self.closing {
+            // What has arrived before is still returned; a request on the wire at this moment may run into its deadline.
+            timeout(SEND_TIMEOUT, self.stream.drain()).await.ok()?.ok()?;
+            self.closing = false;
+            // Sends the UNSUB now, not with the next message.
+            let client = self.nats.client.clone();
+            tokio::spawn(async move { client.flush().await });
+        }
+        self.stream.next().await
     }
 }
 
@@ -128,15 +150,9 @@ impl Nats {
         }
     }
 
-    pub async fn serve(&self, subject: &str, group: &str) -> Result<Inbox<Request>, BusError> {
+    pub async fn serve(&self, subject: &str, group: &str) -> Result<Subscription, BusError> {
         let stream = self.send(self.client.queue_subscribe(subject.to_owned(), group.to_owned())).await?;
-        let nats = self.clone();
-        self.inbox(stream, move |message| {
-            let expires_ms = header(&message, EXPIRES).and_then(|text| text.parse().ok());
-            let responder = Responder { nats: nats.clone(), subject: message.reply.clone()?, expires_ms };
-            Some(Request { message: read(message), reply: Reply::Nats(responder) })
-        })
-        .await
+        self.subscription(stream).await
     }
 
     pub async fn publish(&self, subject: &str, message: Message) -> Result<(), BusError> {
@@ -149,9 +165,9 @@ impl Nats {
         }
     }
 
-    pub async fn subscribe(&self, pattern: &str) -> Result<Inbox<Message>, BusError> {
+    pub async fn subscribe(&self, pattern: &str) -> Result<Subscription, BusError> {
         let stream = self.send(self.client.subscribe(pattern.to_owned())).await?;
-        self.inbox(stream, |message| Some(read(message))).await
+        self.subscription(stream).await
     }
 
     /// Waits until the server has processed everything before. The client's own flush only empties its buffer; the server answers a
@@ -163,46 +179,10 @@ impl Nats {
         }
     }
 
-    /// Moves messages into a bounded inbox; the subscription ends when the inbox is dropped.
-    async fn inbox<T: Send + 'static>(
-        &self,
-        mut stream: async_nats::Subscriber,
-        read: impl Fn(async_nats::Message) -> Option<T> + Send + 'static,
-    ) -> Result<Inbox<T>, BusError> {
-        let (sender, receiver) = mpsc::channel(QUEUE);
-        let (open, mut closed) = oneshot::channel();
-        let nats = self.clone();
-        let task = tokio::spawn(async move {
-            let mut draining = false;
-            loop {
-                let message = tokio::select! {
-                    message = stream.next() => message,
-                    _ = &mut closed, if !draining => {
-                        draining = true;
-                        // What has arrived before is still moved; a request on the wire at this moment may run into its deadline.
-                        match timeout(SEND_TIMEOUT, stream.drain()).await {
-                            // Sends the UNSUB now, not with the next message.
-                            Ok(Ok(())) => drop(nats.client.flush().await),
-                            _ => return,
-                        }
-                        continue;
-                    }
-                };
-                let Some(message) = message else { return };
-                let Some(item) = read(message) else { continue };
-                match sender.try_send(item) {
-                    Ok(()) => {}
-                    Err(mpsc::error::TrySendError::Full(_)) => {
-                        tracing::warn!("an inbox is full; a message is dropped")
-                    }
-                    Err(mpsc::error::TrySendError::Closed(_)) => return,
-                }
-            }
-        });
-        let inbox = Inbox { receiver, guard: Guard::Nats(Forwarder { task, open: Some(open) }) };
-        // The server has the subscription when this returns: an instance that hears of it can send requests at once.
+    /// The server has the subscription when this returns: an instance that hears of it can send requests at once.
+    async fn subscription(&self, stream: async_nats::Subscriber) -> Result<Subscription, BusError> {
         self.flush().await?;
-        Ok(inbox)
+        Ok(Subscription { nats: self.clone(), stream, closing: false })
     }
 }
 
