@@ -351,7 +351,9 @@ impl Walk {
         let now = self.now;
         let nobody = |_| panic!("nothing opens a second call");
         let mut verdict = self.orchestrator().hear(heard.clone(), now, nobody).unwrap();
-        if let Verdict::Stale(state) = verdict {
+        // Each orchestrator may know of something that was said and is not saved yet.
+        for _ in 0..=self.orchestrators.len() {
+            let Verdict::Stale(state) = verdict else { break };
             // The edge hears the message again against the leg as it is now.
             heard.base = state.revision;
             verdict = self.orchestrator().hear(heard.clone(), now, nobody).unwrap();

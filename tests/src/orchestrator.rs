@@ -6,8 +6,8 @@
 
 use crate::{Fault, fault};
 use orchestrator::calls::admit;
-use orchestrator::queue::{QueueHandle, Queues};
-use orchestrator::records::is_over;
+use orchestrator::queue::{Deferral, Performed, QueueHandle, Queues};
+use orchestrator::records::{DEFER_MS, is_over};
 use orchestrator::runner::{Loaded, Runner, Step, expired};
 use session::call::{Call, Effect, Event, Lane, Placement};
 use session::{Entry, Machine, StoredEffect};
@@ -30,6 +30,10 @@ pub struct Orchestrator {
     runner: Runner,
     queues: Queues<Call>,
     busy: BTreeMap<RecordId, Work>,
+    /// Queues whose outcomes wait for a commit, until then.
+    flushes: VecDeque<(Time, QueueHandle<Call>)>,
+    /// Calls as stored, with the events that wait for a commit.
+    unsaved: BTreeMap<RecordId, (Call, Vec<(Event, Time)>)>,
     decisions: VecDeque<Decision>,
 }
 
@@ -77,6 +81,8 @@ impl Orchestrator {
             runner: Runner::new(store),
             queues: Queues::default(),
             busy: BTreeMap::new(),
+            flushes: VecDeque::new(),
+            unsaved: BTreeMap::new(),
             decisions: VecDeque::new(),
         }
     }
@@ -122,7 +128,8 @@ impl Orchestrator {
     /// # Errors
     /// The record cannot be read.
     pub fn recall(&self, leg: LegRef) -> Result<Verdict, Fault> {
-        let call = self.call(leg.record)?;
+        let ahead = self.queues.open(leg.record).ahead();
+        let call = ahead.map_or_else(|| self.call(leg.record), |ahead| Ok(Some(ahead.machine.clone())))?;
         Ok(call.and_then(|call| call.state(leg.leg)).map_or(Verdict::Gone, Verdict::Leg))
     }
 
@@ -141,8 +148,13 @@ impl Orchestrator {
     /// # Errors
     /// A record cannot be read or stored.
     pub fn tick(&mut self, now: Time) -> Result<(), Fault> {
+        while let Some((_, queue)) = self.flushes.pop_front_if(|(at, _)| *at <= now) {
+            self.flush(&queue, now)?;
+        }
         let due = ready(self.runner.store().due("call", now.0, LEASE_MS, LIMIT))?.map_err(unreadable)?;
         for call in due.iter().filter_map(|id| RecordId::parse(id)) {
+            let queue = self.queues.open(call);
+            self.flush(&queue, now)?;
             let found = ready(self.runner.load::<Call>(call))?.map_err(unreadable)?;
             let version = found.as_ref().map_or(0, |loaded| loaded.version);
             let Some(loaded) = found.filter(|loaded| !is_over(loaded, now)) else {
@@ -150,7 +162,7 @@ impl Orchestrator {
                 continue;
             };
             let expired = expired(&loaded.machine, now);
-            self.enqueue(self.queues.open(call), loaded);
+            self.enqueue(queue, loaded);
             if expired {
                 self.decide(call, &Event::Deadline, now)?;
             }
@@ -163,7 +175,7 @@ impl Orchestrator {
     /// # Errors
     /// A record cannot be read.
     pub fn deadline(&self, now: Time) -> Result<Option<Time>, Fault> {
-        let mut next = None;
+        let mut next = self.flushes.front().map(|(at, _)| *at);
         for call in self.calls()? {
             let Some(loaded) = self.load(call)? else { continue };
             let redrive = (!loaded.outbox.is_empty()).then_some(now + LOOK_MS);
@@ -261,12 +273,42 @@ impl Orchestrator {
             return Ok(());
         };
         if !done.is_empty() {
-            let step =
-                |_: &Loaded<Call>| Step::Decide { events: events.clone(), done: done.clone(), answer: () };
-            self.commit(call, now, step)?;
+            let performed = Performed { done: done.clone(), events: events.clone() };
+            self.clear_outbox(&queue, performed, now)?;
         }
         queue.tried(&tried, &done);
         self.begin(queue);
+        Ok(())
+    }
+
+    fn clear_outbox(
+        &mut self,
+        queue: &QueueHandle<Call>,
+        performed: Performed<Event>,
+        now: Time,
+    ) -> Result<(), Fault> {
+        let latest = queue.latest();
+        let deferred = queue.defer(&performed, now);
+        if deferred == Deferral::Begins {
+            self.flushes.push_back((now + DEFER_MS, queue.clone()));
+        }
+        let Performed { done, events } = performed;
+        if let (Deferral::Waits | Deferral::Begins, Some(latest)) = (deferred, latest) {
+            let stored = || (latest.loaded.machine.clone(), vec![]);
+            let (_, unsaved) = self.unsaved.entry(queue.record()).or_insert_with(stored);
+            unsaved.extend(events.into_iter().map(|event| (event, now)));
+            return Ok(());
+        }
+        let step = |_: &Loaded<Call>| Step::Decide { events: events.clone(), done: done.clone(), answer: () };
+        self.commit(queue.record(), now, step).map(drop)
+    }
+
+    /// Saves the outcomes that wait for a commit, if there are any.
+    fn flush(&mut self, queue: &QueueHandle<Call>, now: Time) -> Result<(), Fault> {
+        if queue.begin_flush() {
+            let step = |_: &Loaded<Call>| Step::Decide { events: vec![], done: vec![], answer: () };
+            self.commit(queue.record(), now, step)?;
+        }
         Ok(())
     }
 
@@ -285,20 +327,37 @@ impl Orchestrator {
         mut step: impl FnMut(&Loaded<Call>) -> Step<Event, A>,
     ) -> Result<Option<A>, Fault> {
         let queue = self.queues.open(call);
-        let mut decided = None;
+        let latest = queue.latest();
+        let mut step: Box<dyn FnMut(&Loaded<Call>) -> Step<Event, A>> = match &latest {
+            Some(latest) => Box::new(latest.with_unsaved(|| now, &mut step)),
+            None => Box::new(&mut step),
+        };
+        let (mut decided, mut looks) = (None, 0);
         let watched = |loaded: &Loaded<Call>| {
+            looks += 1;
             let step = step(loaded);
             if let Step::Decide { events, .. } = &step {
-                decided = Some((loaded.machine.clone(), events.clone()));
+                decided = Some((loaded.machine.clone(), events.clone(), looks));
             }
             step
         };
-        let last = queue.latest();
-        let outcome = ready(self.runner.step(call, last.as_deref(), || now, watched))?.map_err(unreadable)?;
-        let Some(outcome) = outcome else { return Ok(None) };
+        let last = latest.as_ref().map(|latest| &*latest.loaded);
+        let stepped = ready(self.runner.step(call, last, || now, watched))?;
+        if !matches!(stepped, Ok(Some(_))) {
+            queue.forget_unsaved();
+            self.unsaved.remove(&call);
+        }
+        let Some(outcome) = stepped.map_err(unreadable)? else { return Ok(None) };
         if let Some(loaded) = outcome.stored {
-            let (machine, events) = decided.unwrap_or_else(|| (loaded.machine.clone(), vec![]));
-            self.note(machine, events, &loaded, now)?;
+            let (mut machine, events, looks) =
+                decided.unwrap_or_else(|| (loaded.machine.clone(), vec![], looks));
+            let mut events: Vec<_> = events.into_iter().map(|event| (event, now)).collect();
+            // Where the record was not old, what was not saved had been applied before.
+            if let Some((stored, mut unsaved)) = self.unsaved.remove(&call).filter(|_| looks == 1) {
+                unsaved.append(&mut events);
+                (machine, events) = (stored, unsaved);
+            }
+            self.note(machine, events, &loaded)?;
             self.enqueue(queue, loaded);
         }
         Ok(Some(outcome.answer))
@@ -308,12 +367,11 @@ impl Orchestrator {
     fn note(
         &mut self,
         mut machine: Call,
-        events: Vec<Event>,
+        events: Vec<(Event, Time)>,
         stored: &Loaded<Call>,
-        now: Time,
     ) -> Result<(), Fault> {
-        for event in events {
-            let (after, effects) = machine.clone().decide(event.clone(), now);
+        for (event, at) in events {
+            let (after, effects) = machine.clone().decide(event.clone(), at);
             let before = Some(std::mem::replace(&mut machine, after.clone()));
             self.decisions.push_back(Decision { event, before, after, effects, version: stored.version });
         }

@@ -29,6 +29,13 @@ pub trait Machine: Stored + Clone + Send + Sync + 'static {
     /// The next state and what follows from the event. Deterministic: a lost compare-and-set decides again.
     fn decide(self, event: Self::Event, now: Time) -> (Self, Vec<Self::Effect>);
 
+    /// Returns true if an event from which no effect follows may wait a moment for the next one, to be stored with it. Should it be
+    /// lost meanwhile, the effect that it came of is performed again and brings it again.
+    #[must_use]
+    fn may_wait(_event: &Self::Event) -> bool {
+        false
+    }
+
     /// Returns the time of the next decision without an event.
     fn deadline(&self) -> Option<Time>;
 

@@ -196,8 +196,8 @@ impl Calls {
 
     /// The leg as recorded.
     pub async fn recall(&self, leg: LegRef) -> Verdict {
-        match self.0.records.runner().load::<Call>(leg.record).await {
-            Ok(Some(loaded)) => loaded.machine.state(leg.leg).map_or(Verdict::Gone, Verdict::Leg),
+        match self.load(leg.record).await {
+            Ok(Some(call)) => call.state(leg.leg).map_or(Verdict::Gone, Verdict::Leg),
             Ok(None) => Verdict::Gone,
             Err(error) => {
                 error!(%error, "a leg could not be recalled");
@@ -251,7 +251,7 @@ impl Calls {
     }
 
     async fn load(&self, id: RecordId) -> Result<Option<Call>> {
-        Ok(self.0.records.runner().load::<Call>(id).await?.map(|loaded| loaded.machine))
+        self.0.records.load(id).await
     }
 
     /// An operator gives a leg another peer, whose address is in the words of the leg's protocol. `None`: there is no such call.

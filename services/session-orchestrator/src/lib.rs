@@ -41,19 +41,18 @@ const HEALTH: Duration = Duration::from_millis(500);
 /// # Errors
 /// The bus or the configuration does not allow it to start, or the bus is gone.
 pub async fn run(config: Config, bus: Bus, store: Store, dial: Dial, drain: Drain) -> Result<()> {
-    let directory = Arc::new(Directory::watch(&bus, "rtp-relay").await.context("cannot watch the relays")?);
+    let instances = Arc::new(Directory::watch(&bus, "*").await.context("cannot watch the instances")?);
     let pass = proto::auth::AuthToken::new(&signal::Secret::new(&config.secret()));
     let wanted = relays::Wanted {
         region: config.orchestrator.region.clone(),
         labels: config.orchestrator.labels.clone(),
     };
-    let relays = relays::Relays::new(directory, dial, pass, wanted);
+    let relays = relays::Relays::new(instances.clone(), dial, pass, wanted);
     let runner = runner::Runner::new(store);
     let secret = signal::Secret::new(&config.secret());
     let users = records::Records::new(runner.clone(), users::Announcer(bus.clone()), now);
     let users = users::Users::new(users, secret);
     let gather = Arc::new(gather::Gather::new(&config, users.clone())?);
-    let instances = Arc::new(Directory::watch(&bus, "*").await.context("cannot watch the instances")?);
     let (lost, relocated) = tokio::sync::mpsc::channel(LOST);
     let performer =
         perform::Performer::new(bus.clone(), gather.clone(), relays.clone(), instances.clone(), lost, now);

@@ -1,11 +1,12 @@
 //! Queues: one for each record that something is under way for at this instance.
 //!
 //! Commits of one record follow one another here, which spares lost compare-and-sets; its effects are performed in order by one
-//! task. Nothing in a queue is needed: an instance that dies leaves everything in the record.
+//! task. What came of them, if nothing follows from it, waits here for the next commit. Nothing in a queue is needed: an instance
+//! that dies leaves everything in the record, and effects whose outcome was not saved are performed again.
 
-use crate::runner::Loaded;
+use crate::runner::{Loaded, Step};
 use session::{Entry, Machine, StoredEffect};
-use signal::{EffectId, RecordId};
+use signal::{EffectId, RecordId, Time};
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,6 +16,79 @@ pub struct Queues<M: Machine>(Arc<Mutex<Table<M>>>);
 
 /// Effects to be performed, with the record that they are in.
 pub type Batch<M> = (Arc<Loaded<M>>, Vec<Entry<<M as Machine>::Effect>>);
+
+/// Outcome of a batch of effects.
+#[derive(Clone, Debug)]
+pub struct Performed<E> {
+    /// Effects that leave the outbox.
+    pub done: Vec<EffectId>,
+    /// Events that follow from them.
+    pub events: Vec<E>,
+}
+
+impl<E> Default for Performed<E> {
+    fn default() -> Performed<E> {
+        Performed { done: vec![], events: vec![] }
+    }
+}
+
+impl<E> Performed<E> {
+    /// Returns true if nothing came of the batch.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.done.is_empty() && self.events.is_empty()
+    }
+}
+
+/// Record as this instance knows it.
+pub struct Latest<M: Machine> {
+    /// The record, with the outcomes that are not saved yet; its version is the stored one.
+    pub loaded: Arc<Loaded<M>>,
+    /// Outcomes that are not saved yet.
+    pub unsaved: Arc<Performed<M::Event>>,
+}
+
+impl<M: Machine> Latest<M> {
+    /// Wraps a step that is taken on this record first, and on others as stored if it is old: before it looks at those, the outcomes
+    /// that are not saved are applied, and they are saved with its events.
+    pub fn with_unsaved<A>(
+        &self,
+        now: impl Fn() -> Time,
+        mut step: impl FnMut(&Loaded<M>) -> Step<M::Event, A>,
+    ) -> impl FnMut(&Loaded<M>) -> Step<M::Event, A> {
+        let Performed { done, events } = Performed::clone(&self.unsaved);
+        let mut first = true;
+        move |loaded| {
+            if std::mem::take(&mut first) || done.is_empty() && events.is_empty() {
+                return step(loaded);
+            }
+            let (ahead, _) = loaded.clone().apply(events.clone(), &done, now());
+            match step(&ahead) {
+                Step::Decide { events: more, done: more_done, answer } => {
+                    let (mut events, mut done) = (events.clone(), done.clone());
+                    events.extend(more);
+                    done.extend(more_done);
+                    Step::Decide { events, done, answer }
+                }
+                leave => leave,
+            }
+        }
+    }
+}
+
+/// Whether outcomes wait for the next commit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deferral {
+    /// Something follows from them: they must be committed now.
+    Refused,
+    /// They wait, and a flush will come.
+    Waits,
+    /// They wait, and a flush must be begun: [`CommitQueue::begin_flush`] after a time.
+    Begins,
+}
+
+/// Effects and events that wait for a commit at most.
+const MAX_UNSAVED: usize = 32;
 
 type Table<M> = HashMap<RecordId, (Arc<CommitQueue<M>>, usize)>;
 
@@ -35,8 +109,11 @@ pub struct CommitQueue<M: Machine> {
 }
 
 struct Queue<M: Machine> {
-    /// The record as last stored or seen here.
+    /// The record as last stored or seen here, with `unsaved`.
     latest: Option<Arc<Loaded<M>>>,
+    unsaved: Arc<Performed<M::Event>>,
+    /// A flush will come.
+    flushing: bool,
     waiting: VecDeque<Entry<M::Effect>>,
     /// Waiting or being performed.
     known: HashSet<EffectId>,
@@ -61,8 +138,14 @@ impl<M: Machine> Clone for Queues<M> {
 
 impl<M: Machine> Default for CommitQueue<M> {
     fn default() -> CommitQueue<M> {
-        let queue =
-            Queue { latest: None, waiting: VecDeque::new(), known: HashSet::new(), performing: false };
+        let queue = Queue {
+            latest: None,
+            unsaved: Arc::default(),
+            flushing: false,
+            waiting: VecDeque::new(),
+            known: HashSet::new(),
+            performing: false,
+        };
         CommitQueue { commit: tokio::sync::Mutex::default(), queue: Mutex::new(queue) }
     }
 }
@@ -118,10 +201,12 @@ impl<M: Machine> Drop for QueueHandle<M> {
 }
 
 impl<M: Machine> CommitQueue<M> {
-    /// The record as just stored: effects that are not known yet are to be performed. True: start the performer.
+    /// The record as just stored, with everything that was not saved before: effects that are not known yet are to be performed.
+    /// True: start the performer.
     #[must_use]
     pub fn put(&self, loaded: Arc<Loaded<M>>) -> bool {
         let mut queue = lock(&self.queue);
+        queue.unsaved = Arc::default();
         for entry in loaded.outbox.iter() {
             if queue.known.insert(entry.id) {
                 queue.waiting.push_back(entry.clone());
@@ -135,8 +220,56 @@ impl<M: Machine> CommitQueue<M> {
 
     /// The record as last stored or seen here: nobody needs to load it again to find out that it has not changed.
     #[must_use]
-    pub fn latest(&self) -> Option<Arc<Loaded<M>>> {
-        lock(&self.queue).latest.clone()
+    pub fn latest(&self) -> Option<Latest<M>> {
+        let queue = lock(&self.queue);
+        let loaded = queue.latest.clone()?;
+        Some(Latest { loaded, unsaved: queue.unsaved.clone() })
+    }
+
+    /// Returns the record with its outcomes that are not saved yet, if there are any.
+    #[must_use]
+    pub fn ahead(&self) -> Option<Arc<Loaded<M>>> {
+        let queue = lock(&self.queue);
+        queue.latest.clone().filter(|_| !queue.unsaved.is_empty())
+    }
+
+    /// Keeps what came of a batch for the next commit, if its events may wait and no effect follows from them. Under the lock of
+    /// `commit`.
+    #[must_use]
+    pub fn defer(&self, performed: &Performed<M::Event>, now: Time) -> Deferral {
+        let mut queue = lock(&self.queue);
+        let Some(latest) = queue.latest.clone() else { return Deferral::Refused };
+        let unsaved = queue.unsaved.clone();
+        let waiting = unsaved.done.len() + unsaved.events.len();
+        let full = waiting + performed.done.len() + performed.events.len() > MAX_UNSAVED;
+        if full || !performed.events.iter().all(M::may_wait) {
+            return Deferral::Refused;
+        }
+        let (loaded, effects) = Loaded::clone(&latest).apply(performed.events.clone(), &performed.done, now);
+        if !effects.is_empty() {
+            return Deferral::Refused;
+        }
+        queue.latest = Some(Arc::new(loaded));
+        let unsaved = Arc::make_mut(&mut queue.unsaved);
+        unsaved.done.extend(&performed.done);
+        unsaved.events.extend(performed.events.iter().cloned());
+        if std::mem::replace(&mut queue.flushing, true) { Deferral::Waits } else { Deferral::Begins }
+    }
+
+    /// Forgets outcomes that were not saved, since a commit has failed: their effects are in the record, and are performed again.
+    pub fn forget_unsaved(&self) {
+        let mut queue = lock(&self.queue);
+        if !queue.unsaved.is_empty() {
+            (queue.latest, queue.unsaved) = (None, Arc::default());
+        }
+    }
+
+    /// Begins a flush. Returns true if outcomes wait for a commit. Under the lock of `commit`.
+    #[must_use]
+    pub fn begin_flush(&self) -> bool {
+        let mut queue = lock(&self.queue);
+        queue.flushing = false;
+        !queue.unsaved.is_empty()
     }
 
     /// Everything that waits, with the record as last stored; `None`: the performer's task is over.
@@ -174,8 +307,8 @@ impl<M: Machine> CommitQueue<M> {
 mod tests {
     use super::*;
     use media::Policy;
-    use session::call::{Call, Effect};
-    use signal::{LegId, Reason, Signal, Time};
+    use session::call::{Call, Effect, Event};
+    use signal::{LegId, Reason, Said, Signal, Time};
 
     const CALL: RecordId = RecordId::call([3; 10]);
 
@@ -236,6 +369,60 @@ mod tests {
         let tried: Vec<_> = batch.iter().map(|entry| (entry.id, entry.effect.lane())).collect();
         queue.tried(&tried, &[tried[0].0, tried[1].0]);
         assert_eq!(versions(&queue.take().unwrap().1), [4]);
+    }
+
+    fn said() -> Event {
+        let id = EffectId { record: CALL, version: 1, index: 0 };
+        let said = Said { id, base: 0, dialog: None, wake: None, edge: String::new(), failed: None };
+        Event::Said(LegId(0), said)
+    }
+
+    /// A call that has ended: nothing follows from anything.
+    fn ended(version: u64, outbox: &[(u64, u8)]) -> Arc<Loaded<Call>> {
+        let loaded = Arc::unwrap_or_clone(loaded(version, outbox));
+        Arc::new(Loaded { machine: Call { ended: Some(Time(0)), ..loaded.machine }, ..loaded })
+    }
+
+    fn performed(version: u64, events: Vec<Event>) -> Performed<Event> {
+        Performed { done: vec![EffectId { record: CALL, version, index: 0 }], events }
+    }
+
+    #[test]
+    fn an_outcome_from_which_nothing_follows_waits_for_the_next_commit() {
+        let queue = CommitQueue::<Call>::default();
+        assert_eq!(queue.defer(&performed(1, vec![]), Time(0)), Deferral::Refused, "nothing is known here");
+        let _ = queue.put(ended(3, &[(1, 1), (2, 0), (3, 1)]));
+        assert_eq!(queue.defer(&performed(1, vec![]), Time(0)), Deferral::Begins);
+        assert_eq!(queue.defer(&performed(2, vec![said()]), Time(0)), Deferral::Waits);
+        let Latest { loaded: ahead, unsaved } = queue.latest().unwrap();
+        assert_eq!((ahead.version, versions(&ahead.outbox)), (3, vec![3]), "as it will be saved");
+        assert_eq!((unsaved.done.len(), unsaved.events.len()), (2, 1));
+        assert!(queue.ahead().is_some() && queue.begin_flush());
+        // A commit has saved them; the next one to wait needs a flush of its own.
+        let _ = queue.put(ended(4, &[(3, 1)]));
+        assert!(queue.ahead().is_none() && !queue.begin_flush());
+        assert_eq!(queue.defer(&performed(3, vec![]), Time(0)), Deferral::Begins);
+        // The commit failed: the record is loaded again, with the effects whose outcome was lost.
+        queue.forget_unsaved();
+        assert!(queue.latest().is_none() && !queue.begin_flush());
+    }
+
+    #[test]
+    fn an_outcome_that_has_effects_or_company_enough_does_not_wait() {
+        let queue = CommitQueue::<Call>::default();
+        let _ = queue.put(loaded(1, &[]));
+        let ends = performed(1, vec![said()]);
+        assert_eq!(
+            queue.defer(&ends, Time(0)),
+            Deferral::Refused,
+            "a call without legs ends, which is a fact"
+        );
+        assert!(queue.ahead().is_none());
+        let _ = queue.put(ended(2, &[]));
+        let many = Performed { done: vec![], events: vec![said(); MAX_UNSAVED] };
+        assert_eq!(queue.defer(&performed(1, vec![Event::GivenUp(LegId(0))]), Time(0)), Deferral::Refused);
+        assert_eq!(queue.defer(&many, Time(0)), Deferral::Begins);
+        assert_eq!(queue.defer(&performed(1, vec![]), Time(0)), Deferral::Refused);
     }
 
     #[test]

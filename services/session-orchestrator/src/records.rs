@@ -5,16 +5,21 @@
 //!
 //! [`CommitQueue`]: crate::queue::CommitQueue
 
-use crate::queue::{QueueHandle, Queues};
+pub use crate::queue::Performed;
+use crate::queue::{Deferral, QueueHandle, Queues};
 use crate::runner::{Loaded, Runner, Step, expired};
 use anyhow::Result;
 use session::{Entry, Machine, StoredEffect};
-use signal::{EffectId, RecordId, Time};
+use signal::{RecordId, Time};
 use std::sync::Arc;
+use std::time::Duration;
 use tracing::error;
 
 /// An effect that cannot be performed, such as a fact that the bus does not take, keeps a finished record for this long.
 const OUTBOX_MS: u64 = 3_600_000;
+
+/// Outcomes of effects from which nothing follows wait this long for the next event to be saved with them.
+pub const DEFER_MS: u64 = 100;
 
 /// Performs the effects of one kind of record.
 pub trait Perform<M: Machine>: Send + Sync + 'static {
@@ -25,21 +30,6 @@ pub trait Perform<M: Machine>: Send + Sync + 'static {
         record: &Arc<Loaded<M>>,
         batch: Vec<Entry<M::Effect>>,
     ) -> impl Future<Output = Performed<M::Event>> + Send;
-}
-
-/// Outcome of a batch of effects.
-#[derive(Debug)]
-pub struct Performed<E> {
-    /// Effects that leave the outbox.
-    pub done: Vec<EffectId>,
-    /// Events that follow from them.
-    pub events: Vec<E>,
-}
-
-impl<E> Default for Performed<E> {
-    fn default() -> Performed<E> {
-        Performed { done: vec![], events: vec![] }
-    }
 }
 
 /// Serves the records of one kind; clones share everything.
@@ -83,11 +73,14 @@ impl<M: Machine, P: Perform<M>> Records<M, P> {
         self.0.queues.busy()
     }
 
-    /// Loads a record.
+    /// Loads a record, with the outcomes that wait here to be saved.
     ///
     /// # Errors
     /// The store does not answer, or the record is of a newer version.
     pub async fn load(&self, id: RecordId) -> Result<Option<M>> {
+        if let Some(ahead) = self.queue(id).ahead() {
+            return Ok(Some(ahead.machine.clone()));
+        }
         Ok(self.0.runner.load::<M>(id).await?.map(|loaded| loaded.machine))
     }
 
@@ -146,10 +139,15 @@ impl<M: Machine, P: Perform<M>> Records<M, P> {
         queue: &QueueHandle<M>,
         step: impl FnMut(&Loaded<M>) -> Step<M::Event, A>,
     ) -> Result<Option<A>> {
-        let last = queue.latest();
-        let Some(outcome) = self.0.runner.step(id, last.as_deref(), self.0.now, step).await? else {
-            return Ok(None);
+        let (runner, now) = (&self.0.runner, self.0.now);
+        let stepped = match queue.latest() {
+            Some(latest) => runner.step(id, Some(&*latest.loaded), now, latest.with_unsaved(now, step)).await,
+            None => runner.step(id, None, now, step).await,
         };
+        if !matches!(stepped, Ok(Some(_))) {
+            queue.forget_unsaved();
+        }
+        let Some(outcome) = stepped? else { return Ok(None) };
         if let Some(loaded) = outcome.stored {
             self.enqueue(queue, loaded);
         }
@@ -171,6 +169,7 @@ impl<M: Machine, P: Perform<M>> Records<M, P> {
     pub async fn process_due(&self, id: RecordId) -> Result<()> {
         let queue = self.queue(id);
         let _held = queue.commit.lock().await;
+        self.flush(&queue).await?;
         let now = self.now();
         let Some(loaded) = self.0.runner.load::<M>(id).await? else {
             // It vanished by itself and left its deadline behind.
@@ -202,12 +201,28 @@ impl<M: Machine, P: Perform<M>> Records<M, P> {
         }
     }
 
-    /// Takes performed effects out of the outbox, and has the record hear what came of them.
+    /// Takes performed effects out of the outbox, and has the record hear what came of them: with the next commit, or now if
+    /// something follows from it.
     async fn clear_outbox(&self, queue: &QueueHandle<M>, performed: &Performed<M::Event>) -> Result<()> {
-        if performed.done.is_empty() && performed.events.is_empty() {
+        if performed.is_empty() {
             return Ok(());
         }
         let _held = queue.commit.lock().await;
+        match queue.defer(performed, self.now()) {
+            Deferral::Waits => return Ok(()),
+            Deferral::Begins => {
+                let (records, queue) = (self.clone(), queue.clone());
+                tokio::spawn(async move {
+                    tokio::time::sleep(Duration::from_millis(DEFER_MS)).await;
+                    let _held = queue.commit.lock().await;
+                    if let Err(error) = records.flush(&queue).await {
+                        error!(%error, record = %queue.record(), "effects stay in the record");
+                    }
+                });
+                return Ok(());
+            }
+            Deferral::Refused => {}
+        }
         self.commit(queue.record(), queue, |_| Step::Decide {
             events: performed.events.clone(),
             done: performed.done.clone(),
@@ -215,6 +230,15 @@ impl<M: Machine, P: Perform<M>> Records<M, P> {
         })
         .await
         .map(drop)
+    }
+
+    /// Saves the outcomes that wait for a commit, if there are any. Under the queue's lock, which the caller holds.
+    async fn flush(&self, queue: &QueueHandle<M>) -> Result<()> {
+        if queue.begin_flush() {
+            let step = |_: &Loaded<M>| Step::Decide { events: vec![], done: vec![], answer: () };
+            self.commit(queue.record(), queue, step).await?;
+        }
+        Ok(())
     }
 }
 

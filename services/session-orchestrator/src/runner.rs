@@ -28,6 +28,21 @@ pub struct Loaded<M: Machine> {
     pub outbox: Outbox<M::Effect>,
 }
 
+impl<M: Machine> Loaded<M> {
+    /// Takes performed effects out of the outbox and decides on events. Returns the effects that follow.
+    #[must_use]
+    pub fn apply(mut self, events: Vec<M::Event>, done: &[EffectId], now: Time) -> (Self, Vec<M::Effect>) {
+        self.outbox.retain(|entry| !done.contains(&entry.id));
+        let mut effects = vec![];
+        for event in events {
+            let more;
+            (self.machine, more) = self.machine.decide(event, now);
+            effects.extend(more);
+        }
+        (self, effects)
+    }
+}
+
 /// Change that a step makes to a record.
 pub enum Step<E, A> {
     /// Nothing changes.
@@ -101,7 +116,7 @@ impl Runner {
 
     /// Loads, lets `step` look, decides, and saves; again when somebody was faster. `None`: no such record.
     ///
-    /// `last`, the record as this instance stored it, spares the load, as does one of the records that were stored here lately: should
+    /// `last`, the record as this instance knows it, spares the load, as does one of the records that were stored here lately: should
     /// it be old, the save does not succeed and brings the newer one. What would not be saved is looked at afresh.
     ///
     /// # Errors
@@ -114,16 +129,13 @@ impl Runner {
         mut step: impl FnMut(&Loaded<M>) -> Step<M::Event, A>,
     ) -> Result<Option<Outcome<M, A>>> {
         let mut fresh = false;
-        let mut loaded = match last {
-            Some(last) => last.clone(),
-            None => match self.recent::<M>(id) {
-                Some(loaded) => loaded,
-                None => {
-                    fresh = true;
-                    let Some(loaded) = self.load::<M>(id).await? else { return Ok(None) };
-                    loaded
-                }
-            },
+        let mut loaded = match last.cloned().or_else(|| self.recent::<M>(id)) {
+            Some(loaded) => loaded,
+            None => {
+                fresh = true;
+                let Some(loaded) = self.load::<M>(id).await? else { return Ok(None) };
+                loaded
+            }
         };
         for _ in 0..TRIES {
             let (events, done, answer) = match step(&loaded) {
@@ -136,14 +148,7 @@ impl Runner {
                 Step::Decide { events, done, answer } => (events, done, answer),
             };
             let now = now();
-            let Loaded { mut machine, version, mut outbox } = loaded;
-            outbox.retain(|entry| !done.contains(&entry.id));
-            let mut effects = vec![];
-            for event in events {
-                let more;
-                (machine, more) = machine.decide(event, now);
-                effects.extend(more);
-            }
+            let (Loaded { machine, version, mut outbox }, effects) = loaded.apply(events, &done, now);
             outbox.add(id, version + 1, effects, now);
             match self.save(id, version, &machine, &outbox, now).await? {
                 Saved::Stored(version) => {

@@ -24,6 +24,23 @@ async fn settled(world: &World) {
     }
 }
 
+/// An outcome waits a moment for the next event, and is saved with it.
+#[tokio::test]
+async fn events_that_follow_at_once_save_what_was_performed_before_them() {
+    let world = World::new().await;
+    let _edges = world.edges().await;
+    let _one = world.orchestrator().await;
+    let before = world.store.round_trips("call").saves;
+    world.ask(Ask::Heard(invite("sip:2700@gw.example"))).await;
+    world.until(|w| w.said() == [(1, "offer")]).await;
+    world.ask(Ask::Heard(heard(1, 1, 2, vec![Signal::Ringing]))).await;
+    world.until(|w| w.said().len() == 2).await;
+    world.ask(Ask::Heard(heard(1, 2, 3, vec![Signal::Answer(described())]))).await;
+    world.until(|w| w.said().len() == 3).await;
+    settled(&world).await;
+    assert_eq!(world.store.round_trips("call").saves - before, 4, "one for each event, and the last outcome");
+}
+
 /// Loads, saves and orders of a call from SIP that rings, is answered and ends.
 #[tokio::test]
 async fn a_call_costs_no_more_round_trips_than_are_told() {
@@ -45,7 +62,11 @@ async fn a_call_costs_no_more_round_trips_than_are_told() {
     settled(&world).await;
     let RoundTrips { loads, saves } = world.store.round_trips("call");
     assert_eq!(loads - before.loads, 1, "the record that is not there yet; the others are known");
-    assert_eq!(saves - before.saves, 8, "one for each event, one for what was performed after it");
+    assert_eq!(
+        saves - before.saves,
+        8,
+        "one for each event, one for what was performed after it: nothing else came with that"
+    );
     assert_eq!(world.store.round_trips("user").loads, 1, "the settings of the callee");
     assert_eq!((world.said().len(), world.books.count("")), (4, 4), "orders to edges, orders to the relay");
 }

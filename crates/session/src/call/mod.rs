@@ -167,6 +167,10 @@ impl Machine for Call {
         (self, effects.0)
     }
 
+    fn may_wait(event: &Event) -> bool {
+        matches!(event, Event::Said(..))
+    }
+
     fn deadline(&self) -> Option<Time> {
         self.deadline
     }

@@ -32,6 +32,8 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 use tracing::warn;
 
+/// Kind under which relays announce themselves.
+const KIND: &str = "rtp-relay";
 /// Relays asked for one call before it is refused.
 const ATTEMPTS: usize = 3;
 /// Lines kept; a cluster has fewer relays than this.
@@ -110,7 +112,7 @@ impl Relays {
     /// At least one relay lives.
     #[must_use]
     pub fn any(&self) -> bool {
-        self.directory.list().iter().any(|card| !card.draining)
+        self.directory.any(|card| card.kind == KIND && !card.draining)
     }
 
     /// Allocates local ends for these legs. Sessions that a relay may have made without our hearing of it are added to `maybe_allocated`: they are
@@ -239,8 +241,7 @@ impl Relays {
 
     /// Returns the relays in the order in which they are asked.
     fn ranked(&self, call: &str) -> Vec<InstanceInfo> {
-        let mut cards = self.directory.list();
-        cards.retain(|card| !self.is_marked_dead(card));
+        let cards = self.directory.list_where(|card| card.kind == KIND && !self.is_marked_dead(card));
         placement::ranked(cards, &self.wanted, call)
     }
 
@@ -391,13 +392,13 @@ impl Relays {
     pub fn lives(&self, session: &RelaySession) -> bool {
         let is =
             |card: &InstanceInfo| card.instance == session.instance && card.started_ms == session.started_ms;
-        self.directory.list().iter().any(|card| is(card) && !self.is_marked_dead(card))
+        self.directory.any(|card| card.kind == KIND && is(card) && !self.is_marked_dead(card))
     }
 
     /// The relays that announce themselves, and for how long each has been silent.
     #[must_use]
     pub fn silences(&self) -> Vec<(InstanceInfo, Duration)> {
-        self.directory.silences()
+        self.directory.silences(KIND)
     }
 
     /// Returns true if the relay answers at all.
