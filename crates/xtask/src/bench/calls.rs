@@ -136,8 +136,8 @@ impl Calls {
         let held = system.costs();
         sipp.finish(self.patience(self.held, hold))?;
         self.over(responder, self.held)?;
-        let kib = (held.memory() - before.memory()) / f64::from(self.held);
-        report.memory.push((name.to_owned(), before.memory() / 1024.0, kib));
+        let grown = held.memory_per_call(&before, self.held);
+        report.memory.push((name.to_owned(), before.memory() / 1024.0, grown));
 
         say("idle", name);
         std::thread::sleep(SETTLE);

@@ -53,8 +53,8 @@ pub struct Report {
     load: (String, String),
     /// CPU ms a call, and times to set up.
     pub kamailio: (f64, Vec<u64>),
-    /// Mode, MiB of the gateway without calls, KiB more for each held call.
-    pub memory: Vec<(String, f64, f64)>,
+    /// Mode, MiB of the gateway without calls, KiB more for each held call by process.
+    pub memory: Vec<(String, f64, BTreeMap<String, f64>)>,
     /// Mode, CPU ms a second without calls.
     pub idle: Vec<(String, f64)>,
     /// The runs.
@@ -130,11 +130,13 @@ impl Report {
             )?;
         }
         writeln!(out)?;
-        for (mode, base, kib) in &self.memory {
+        for (mode, base, grown) in &self.memory {
             writeln!(
                 out,
-                "{mode}: {base:.1} MiB without calls, {kib:.1} KiB more for each of {} held calls",
-                self.held
+                "{mode}: {base:.1} MiB without calls, {:.1} KiB more for each of {} held calls: {}",
+                grown.values().sum::<f64>(),
+                self.held,
+                grown.iter().map(|(name, kib)| format!("{name} {kib:.1}")).collect::<Vec<_>>().join("  ")
             )?;
         }
         for (mode, idle) in &self.idle {
@@ -173,8 +175,9 @@ impl Report {
             "load_after": self.load.1,
             "kamailio": { "cpu_ms_per_call": self.kamailio.0, "set_up_ms": set_up(&self.kamailio.1) },
             "runs": runs,
-            "memory": self.memory.iter().map(|(mode, base, kib)| json!({
-                "mode": mode, "mib_without_calls": base, "kib_per_held_call": kib, "held": self.held,
+            "memory": self.memory.iter().map(|(mode, base, grown)| json!({
+                "mode": mode, "mib_without_calls": base, "kib_per_held_call": grown.values().sum::<f64>(),
+                "kib_per_held_call_by_service": grown, "held": self.held,
             })).collect::<Vec<_>>(),
             "idle_cpu_ms_per_second": self.idle.iter().map(|(mode, idle)| json!({ "mode": mode, "ms": idle })).collect::<Vec<_>>(),
         });

@@ -164,4 +164,13 @@ impl Costs {
     pub fn memory(&self) -> f64 {
         self.gateway.values().map(|cost| cost.pss_kib).sum()
     }
+
+    /// KiB that each of the gateway's services has taken since `before`, for each of so many calls.
+    pub fn memory_per_call(&self, before: &Costs, calls: u32) -> BTreeMap<String, f64> {
+        let grown = |(name, cost): (&&'static str, &Cost)| {
+            let kib = cost.pss_kib - before.gateway.get(name).map_or(0.0, |cost| cost.pss_kib);
+            ((*name).to_owned(), kib / f64::from(calls))
+        };
+        self.gateway.iter().map(grown).collect()
+    }
 }
