@@ -13,7 +13,7 @@ pub mod trace;
 pub use config::Config;
 pub use drain::Drain;
 /// Allocator of every binary (decision 81).
-pub use mimalloc::MiMalloc as Allocator;
+pub use tikv_jemallocator::Jemalloc as Allocator;
 
 /// The allocator, for `#[global_allocator]`.
 pub const ALLOCATOR: Allocator = Allocator;
