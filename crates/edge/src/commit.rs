@@ -72,6 +72,7 @@ impl<P: Protocol> Legs<P> {
         }
         let cause = commit.input.message();
         self.protocol.send(&mut leg.for_protocol(id), &state, cause, outcome.send_now, now);
+        P::pack(&mut state);
         if !committed {
             // Nothing for the call: the change stays here until the next commit carries it. Lost with this edge, it is learnt again.
             let after = outcome.send_after_commit;

@@ -182,7 +182,7 @@ impl<P: Protocol> Leg<P> {
 
 /// Legs that an edge holds.
 #[derive(Debug)]
-pub struct Held<P: Protocol>(pub(crate) HashMap<LegRef, Leg<P>>);
+pub struct Held<P: Protocol>(pub(crate) HashMap<LegRef, Box<Leg<P>>>);
 
 impl<P: Protocol> Held<P> {
     /// Returns true if the leg is held.

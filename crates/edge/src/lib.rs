@@ -164,7 +164,7 @@ impl<P: Protocol> Legs<P> {
 
     /// Opens a leg for a message that opens a call. The caller has asked [`Legs::has_room`] and [`Held::contains`] before.
     pub fn open(&mut self, leg: LegRef, state: P::State, message: P::Message, now: Time) {
-        self.held.0.insert(leg, Leg { state: Some(state), opening: true, ..Leg::default() });
+        self.held.0.insert(leg, Box::new(Leg { state: Some(state), opening: true, ..Leg::default() }));
         self.handle_message(leg, message, now);
     }
 

@@ -39,6 +39,7 @@ impl<P: Protocol> Legs<P> {
         if !self.protocol.send(&mut for_protocol, &state, None, outgoing, now) && order.opening.is_some() {
             said.failed = Some(Reason::Unavailable.into());
         }
+        P::pack(&mut state);
         (said.dialog, said.wake) = (Some(P::encode(&state)), P::wake(&state));
         (leg.state, leg.revision) = (Some(state), leg.revision + 1);
         self.out.push_back(Output::Said(said));

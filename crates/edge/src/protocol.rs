@@ -31,6 +31,9 @@ pub trait Protocol: Sized {
     /// Writes a state for the record.
     fn encode(state: &Self::State) -> Vec<u8>;
 
+    /// Puts a state into the form in which it waits for the next message: it should take little memory.
+    fn pack(_state: &mut Self::State) {}
+
     /// Marks a state as over: its call is in no record any more.
     fn end(state: &mut Self::State);
 

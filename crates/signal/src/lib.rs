@@ -9,6 +9,7 @@ pub mod edge;
 pub mod ids;
 pub mod media;
 pub mod message;
+mod packed;
 mod party;
 pub mod presence;
 mod reason;
@@ -21,6 +22,7 @@ pub use edge::{Ask, Handover, Heard, LegState, Opening, Order, Said, Say, VERDIC
 pub use ids::{EffectId, EventId, LegId, LegRef, RecordId, RecordKind, Secret, Token};
 pub use media::Media;
 pub use message::{InstantMessage, MessageSignal};
+pub use packed::Packed;
 pub use party::{Party, Protocol};
 pub use presence::{PresenceSignal, Show};
 pub use reason::{End, Reason};

@@ -2,7 +2,7 @@
 
 use minicbor::{Decode, Encode};
 use signal::media::{Direction, Trickle};
-use signal::{Media, Stored, Time, stored};
+use signal::{Media, Packed, Stored, Time, stored};
 
 /// Most stanzas of ours whose answer is remembered.
 const MAX_PENDING: usize = 16;
@@ -127,10 +127,10 @@ pub struct Session {
     pub spare_sid: Option<String>,
     /// Our last description.
     #[n(8)]
-    pub local_description: Media,
+    pub local_description: Packed<Media>,
     /// Peer's last description, before its hold is applied.
     #[n(9)]
-    pub remote_description: Media,
+    pub remote_description: Packed<Media>,
     /// Names of contents whose `creator` is the responder.
     #[n(10)]
     pub responder_contents: Vec<String>,
@@ -142,7 +142,7 @@ pub struct Session {
     pub remote_offer: Option<RemoteOffer>,
     /// Our open offer, and our description before it (to roll back to).
     #[n(13)]
-    pub local_offer: Option<(LocalOffer, Media)>,
+    pub local_offer: Option<(LocalOffer, Packed<Media>)>,
     /// The peer holds us.
     #[n(14)]
     pub remote_hold: bool,
@@ -191,8 +191,8 @@ impl Session {
             nick: None,
             sid,
             spare_sid: None,
-            local_description: Media::default(),
-            remote_description: Media::default(),
+            local_description: Packed::default(),
+            remote_description: Packed::default(),
             responder_contents: vec![],
             early_candidates: vec![],
             remote_offer: None,
@@ -212,6 +212,14 @@ impl Session {
     #[must_use]
     pub fn from_bytes(octets: &[u8]) -> Option<Session> {
         stored::decode(octets).ok()
+    }
+    /// Keeps descriptions as octets: between two messages nobody looks at them.
+    pub fn pack(&mut self) {
+        self.local_description.pack();
+        self.remote_description.pack();
+        if let Some((_, previous)) = &mut self.local_offer {
+            previous.pack();
+        }
     }
     /// Serialises the session for the record.
     #[must_use]
@@ -241,7 +249,7 @@ impl Session {
     /// Returns the peer's description with its hold applied.
     #[must_use]
     pub fn description(&self) -> Media {
-        let mut media = self.remote_description.clone();
+        let mut media = Media::clone(&self.remote_description);
         for content in media.contents.iter_mut().filter(|c| self.remote_hold && !c.rejected) {
             content.direction = Direction::of(content.direction.sends(), false);
         }

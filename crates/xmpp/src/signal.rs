@@ -149,7 +149,7 @@ fn initiate(session: &mut Session, id: &str) -> Element {
 }
 
 fn accept(session: &mut Session, media: &Media, id: &str) -> Element {
-    session.local_description = media.clone();
+    session.local_description = media.clone().into();
     session.state = State::Active;
     let mut accept = jingle(session, "session-accept");
     stanza::set(&mut accept, "responder", &session.local);
@@ -200,7 +200,7 @@ fn too_late(session: &Session, device: &str, id: &str) -> Element {
 pub fn say(session: &mut Session, signal: &Signal, id: &str) -> Vec<Element> {
     match (signal, session.state) {
         (Signal::Offer(media), State::New) if session.initiator => {
-            session.local_description = media.clone();
+            session.local_description = media.clone().into();
             vec![if session.jmi { propose(session, id) } else { initiate(session, id) }]
         }
         (Signal::Ringing | Signal::Progress(_), State::Proposed | State::Incoming)
@@ -216,7 +216,7 @@ pub fn say(session: &mut Session, signal: &Signal, id: &str) -> Vec<Element> {
             ringing.into_iter().collect()
         }
         (Signal::Answer(media), State::Proposed) => {
-            session.local_description = media.clone();
+            session.local_description = media.clone().into();
             session.state = State::Proceeded;
             session.expect(id, Sent::Proceed);
             vec![jmi_message(session, &session.peer, jmi(session, "proceed"), id)]
@@ -260,7 +260,7 @@ fn propose(session: &mut Session, id: &str) -> Element {
 }
 
 fn update(session: &mut Session, media: &Media, id: &str) -> Vec<Element> {
-    let previous = std::mem::replace(&mut session.local_description, media.clone());
+    let previous = std::mem::replace(&mut session.local_description, media.clone().into());
     let known = |c: &Content| previous.contents.iter().find(|p| p.name == c.name);
     let live = media.contents.iter().filter(|c| !c.rejected);
     let new: Vec<String> = live.filter(|c| known(c).is_none()).map(|c| c.name.clone()).collect();
@@ -306,14 +306,16 @@ fn update(session: &mut Session, media: &Media, id: &str) -> Vec<Element> {
 
 fn updated(session: &mut Session, media: &Media, id: &str) -> Vec<Element> {
     let Some(offer) = session.remote_offer.take() else { return vec![] };
-    session.local_description = media.clone();
+    session.local_description = media.clone().into();
     match offer {
         RemoteOffer::Initiate => vec![accept(session, media, id)],
         RemoteOffer::Add(names) => {
             let (taken, refused) = (select(media, &names, false), select(media, &names, true));
-            for content in session.remote_description.contents.iter_mut() {
-                content.rejected |= refused.contents.iter().any(|r| r.name == content.name);
-            }
+            session.remote_description.edit(|description| {
+                for content in &mut description.contents {
+                    content.rejected |= refused.contents.iter().any(|r| r.name == content.name);
+                }
+            });
             let mut stanzas = vec![];
             if !taken.contents.is_empty() {
                 let mut accept = jingle(session, "content-accept");
@@ -342,9 +344,11 @@ fn refused(session: &mut Session, why: Reason, id: &str) -> Vec<Element> {
     match session.remote_offer.take() {
         Some(RemoteOffer::Add(names)) => {
             let refused = select(&session.remote_description, &names, false);
-            for content in session.remote_description.contents.iter_mut() {
-                content.rejected |= names.contains(&content.name);
-            }
+            session.remote_description.edit(|description| {
+                for content in &mut description.contents {
+                    content.rejected |= names.contains(&content.name);
+                }
+            });
             reject(session, &refused, id).into_iter().collect()
         }
         Some(RemoteOffer::Hold) => {

@@ -146,6 +146,10 @@ impl Protocol for Jingle {
         session.to_bytes()
     }
 
+    fn pack(session: &mut Session) {
+        session.pack();
+    }
+
     fn end(session: &mut Session) {
         session.state = State::Ended;
     }

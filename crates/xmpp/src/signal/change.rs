@@ -7,7 +7,7 @@ use crate::stanza::{DTMF, ICE, INFO, JINGLE};
 use media::jingle::Role;
 use minidom::Element;
 use signal::media::{Content, Direction};
-use signal::{Reason, Signal, Time, Tone};
+use signal::{Media, Reason, Signal, Time, Tone};
 
 /// Most contents of one session (R-SDP-14).
 const MAX_CONTENTS: usize = 32;
@@ -99,13 +99,12 @@ fn add_answered(session: &mut Session, iq: &Element, jingle: &Element, accepted:
         outcome.signals.push(Signal::Refused(Reason::IncompatibleMedia));
         return outcome;
     }
-    for offered in session.local_description.contents.iter().filter(|c| names.contains(&c.name)) {
+    let offered = session.local_description.contents.iter().filter(|c| names.contains(&c.name));
+    let answers = offered.map(|offered| {
         let answer = taken.iter().find(|t| t.name == offered.name).cloned();
-        session
-            .remote_description
-            .contents
-            .push(answer.unwrap_or_else(|| Content { rejected: true, ..offered.clone() }));
-    }
+        answer.unwrap_or_else(|| Content { rejected: true, ..offered.clone() })
+    });
+    session.remote_description.edit(|media| media.contents.extend(answers));
     outcome.signals.push(Signal::Updated(session.agreed()));
     outcome
 }
@@ -119,13 +118,15 @@ fn add(session: &mut Session, iq: &Element, jingle: &Element) -> Outcome {
     if names.is_empty() || names.iter().any(taken) || names.len() > room {
         return bad_request(iq);
     }
-    for content in media.contents {
-        // A refused or removed content may be added again, in its old place (RFC 3264 §8.2).
-        match session.remote_description.contents.iter_mut().find(|c| c.name == content.name) {
-            Some(old) => *old = content,
-            None => session.remote_description.contents.push(content),
+    session.remote_description.edit(|description| {
+        for content in media.contents {
+            // A refused or removed content may be added again, in its old place (RFC 3264 §8.2).
+            match description.contents.iter_mut().find(|c| c.name == content.name) {
+                Some(old) => *old = content,
+                None => description.contents.push(content),
+            }
         }
-    }
+    });
     session.responder_contents.retain(|added| !names.contains(added));
     if session.initiator {
         session.responder_contents.extend(names.iter().cloned());
@@ -136,7 +137,7 @@ fn add(session: &mut Session, iq: &Element, jingle: &Element) -> Outcome {
 
 fn modify(session: &mut Session, iq: &Element, jingle: &Element) -> Outcome {
     let role = session.peer_role();
-    let mut description = session.remote_description.clone();
+    let mut description = Media::clone(&session.remote_description);
     for element in contents(jingle) {
         let name = element.attr("name").unwrap_or("");
         let direction = match (element.attr("senders"), role) {
@@ -151,10 +152,10 @@ fn modify(session: &mut Session, iq: &Element, jingle: &Element) -> Outcome {
             None => return refuse(iq, "cancel", "item-not-found", None),
         }
     }
-    if description == session.remote_description {
+    if description == *session.remote_description {
         return acknowledged(iq);
     }
-    session.remote_description = description;
+    session.remote_description = description.into();
     session.remote_offer = Some(RemoteOffer::Change);
     offer(session, iq)
 }
@@ -169,10 +170,11 @@ fn remove(session: &mut Session, iq: &Element, jingle: &Element, id: &str) -> Ou
     if !names.iter().all(known) {
         return refuse(iq, "cancel", "item-not-found", None);
     }
-    for content in session.remote_description.contents.iter_mut().filter(|c| names.contains(&c.name.as_str()))
-    {
-        content.rejected = true;
-    }
+    session.remote_description.edit(|description| {
+        for content in description.contents.iter_mut().filter(|c| names.contains(&c.name.as_str())) {
+            content.rejected = true;
+        }
+    });
     if session.remote_description.contents.iter().all(|c| c.rejected) {
         // No content is left: we end the session (XEP-0166 §7.2.5).
         let mut outcome = acknowledged(iq);
@@ -186,7 +188,7 @@ fn remove(session: &mut Session, iq: &Element, jingle: &Element, id: &str) -> Ou
 
 /// Handles a transport-replace (XEP-0176 §5.10): ICE for ICE is taken, any other transport refused.
 fn replace(session: &mut Session, iq: &Element, jingle: &Element, id: &str) -> Outcome {
-    let mut description = session.remote_description.clone();
+    let mut description = Media::clone(&session.remote_description);
     for element in contents(jingle) {
         let content =
             description.contents.iter_mut().find(|c| element.attr("name") == Some(&c.name) && !c.rejected);
@@ -201,7 +203,7 @@ fn replace(session: &mut Session, iq: &Element, jingle: &Element, id: &str) -> O
             }
         }
     }
-    session.remote_description = description;
+    session.remote_description = description.into();
     session.remote_offer = Some(RemoteOffer::Replace);
     offer(session, iq)
 }

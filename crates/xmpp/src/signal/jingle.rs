@@ -5,7 +5,7 @@ use crate::reason::{self, When};
 use crate::session::{RemoteOffer, Session, State};
 use crate::stanza::{self, ICE, JINGLE, RTP};
 use minidom::Element;
-use signal::media::Trickle;
+use signal::media::{Ice, Trickle};
 use signal::{Media, Reason, Signal, Time};
 
 /// Actions of XEP-0166 §7.2.
@@ -135,7 +135,7 @@ fn initiated(session: &mut Session, iq: &Element, jingle: &Element, id: &str) ->
         }
         Ok(media) => {
             session.state = State::Incoming;
-            session.remote_description = media.clone();
+            session.remote_description = media.clone().into();
             if fresh {
                 outcome.signals.push(Signal::Offer(media));
             } else {
@@ -183,9 +183,24 @@ fn accepted(session: &mut Session, iq: &Element, jingle: &Element, id: &str) -> 
         return outcome;
     }
     session.state = State::Active;
-    session.remote_description = media.clone();
+    session.remote_description = media.clone().into();
     outcome.signals.push(Signal::Answer(media));
     outcome
+}
+
+/// Returns the peer's ICE of a content.
+fn ice_of<'a>(description: &'a Media, name: &str) -> Option<&'a Ice> {
+    description.contents.iter().find(|c| c.name == name)?.transport.ice.as_ref()
+}
+
+/// Changes the peer's ICE of a content.
+fn edit_ice(session: &mut Session, name: &str, change: impl FnOnce(&mut Ice)) {
+    session.remote_description.edit(|description| {
+        let content = description.contents.iter_mut().find(|c| c.name == name);
+        if let Some(ice) = content.and_then(|c| c.transport.ice.as_mut()) {
+            change(ice);
+        }
+    });
 }
 
 /// Reads candidates (XEP-0176 §5.5). New credentials are an ICE restart (interworking §2.17), with or without a candidate; it
@@ -200,17 +215,18 @@ fn transport_info(session: &mut Session, iq: &Element, jingle: &Element) -> Outc
         };
         let mut ice = media::jingle::ice(transport);
         let early: usize = session.early_candidates.iter().map(|trickle| trickle.ice.candidates.len()).sum();
-        let known = session.remote_description.contents.iter_mut().find(|c| c.name == name);
-        if let Some(current) = known.and_then(|c| c.transport.ice.as_mut()) {
+        let current = ice_of(&session.remote_description, name);
+        if let Some(current) = current {
             if !ice.pwd.is_empty() && (&ice.ufrag, &ice.pwd) != (&current.ufrag, &current.pwd) {
-                *current = ice;
+                edit_ice(session, name, |current| *current = ice);
                 session.ice_restart_pending |= session.state == State::Active;
                 outcome.must_commit |= session.ice_restart_pending;
                 continue;
             }
             if !ice.candidates.is_empty() {
                 let room = MAX_EARLY.saturating_sub(current.candidates.len());
-                current.candidates.extend(ice.candidates.iter().take(room).cloned());
+                let taken = ice.candidates.iter().take(room).cloned();
+                edit_ice(session, name, |current| current.candidates.extend(taken));
                 trickles.push(Trickle { name: name.to_owned(), ice });
             }
         } else if session.remote_description.contents.is_empty()
