@@ -95,8 +95,13 @@ impl Calls {
         let call = heard.leg.record;
         let queue = self.0.records.queue(call);
         let _held = queue.commit.lock().await;
-        let mut answer = self.0.records.commit(call, &queue, |loaded| admit(loaded, &heard)).await?;
-        if answer.is_none() && heard.opening.is_some() {
+        let opens = heard.opening.is_some();
+        let mut answer = None;
+        // A call that opens is seldom there already: nobody looks for it, its first save finds out.
+        if !opens || self.0.records.is_known(&queue) {
+            answer = self.0.records.commit(call, &queue, |loaded| admit(loaded, &heard)).await?;
+        }
+        if answer.is_none() && opens {
             answer = match self.place(heard.clone(), span, &queue).await? {
                 Placed::Here(verdict) => Some(verdict),
                 Placed::Elsewhere => {

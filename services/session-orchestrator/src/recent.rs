@@ -7,9 +7,9 @@ use std::collections::{HashMap, VecDeque};
 use store::Record;
 
 /// Number of records kept.
-const MAX: usize = 512;
+const MAX: usize = 256;
 /// Octets of all records kept.
-const MAX_OCTETS: usize = 2 * 1024 * 1024;
+const MAX_OCTETS: usize = 1024 * 1024;
 
 /// Records that were stored here last.
 #[derive(Debug, Default)]

@@ -90,6 +90,12 @@ impl<M: Machine, P: Perform<M>> Records<M, P> {
         self.0.queues.open(id)
     }
 
+    /// Returns true if this instance has seen the record lately.
+    #[must_use]
+    pub fn is_known(&self, queue: &QueueHandle<M>) -> bool {
+        queue.latest().is_some() || self.0.runner.is_recent(queue.record())
+    }
+
     /// Stores a record that was just created, and has its effects performed. Returns false if there is one already.
     ///
     /// # Errors

@@ -199,6 +199,12 @@ impl Runner {
         Ok(saved?)
     }
 
+    /// Returns true if the record was stored here lately.
+    #[must_use]
+    pub fn is_recent(&self, id: RecordId) -> bool {
+        self.kept().get(id).is_some()
+    }
+
     /// Returns the record as it was stored here last, if that was lately.
     fn recent<M: Machine>(&self, id: RecordId) -> Option<Loaded<M>> {
         let record = self.kept().get(id)?;

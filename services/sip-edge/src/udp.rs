@@ -18,7 +18,13 @@ const DATAGRAM: usize = 65_535;
 const BUFFER: usize = 4 * 1024 * 1024;
 
 /// The sockets.
-pub struct Sockets(Vec<Arc<UdpSocket>>);
+pub struct Sockets(Vec<Bound>);
+
+/// Socket and its own address.
+struct Bound {
+    socket: Arc<UdpSocket>,
+    local: SocketAddr,
+}
 
 impl Sockets {
     /// Binds and starts to read.
@@ -30,7 +36,7 @@ impl Sockets {
             let socket = Arc::new(UdpSocket::from_std(socket)?);
             let place = u8::try_from(sockets.len()).unwrap_or(0);
             tokio::spawn(read(socket.clone(), place, inputs.clone()));
-            sockets.push(socket);
+            sockets.push(Bound { local: socket.local_addr()?, socket });
         }
         Ok(Sockets(sockets))
     }
@@ -41,9 +47,9 @@ impl Sockets {
         counters::MESSAGES_OUT.increment(1);
         let peer = flow.peer;
         let own = self.0.get(usize::from(flow.listen)).into_iter();
-        match own.chain(&self.0).find_map(|socket| Some((socket, peer_address(socket, peer)?))) {
-            Some((socket, to)) => {
-                if let Err(error) = socket.try_send_to(octets, to) {
+        match own.chain(&self.0).find_map(|bound| Some((bound, peer_address(bound.local, peer)?))) {
+            Some((bound, to)) => {
+                if let Err(error) = bound.socket.try_send_to(octets, to) {
                     debug!(%peer, %error, "a datagram was not sent");
                 }
             }
@@ -52,9 +58,9 @@ impl Sockets {
     }
 }
 
-/// Returns the peer's address in the form of this socket: the IPv6 wildcard reaches IPv4 peers too, in their mapped form.
-fn peer_address(socket: &UdpSocket, peer: SocketAddr) -> Option<SocketAddr> {
-    match (socket.local_addr().ok()?, peer) {
+/// Returns the peer's address in the form of a socket with this address: the IPv6 wildcard reaches IPv4 peers too, in their mapped form.
+fn peer_address(local: SocketAddr, peer: SocketAddr) -> Option<SocketAddr> {
+    match (local, peer) {
         (SocketAddr::V4(_), SocketAddr::V4(_)) | (SocketAddr::V6(_), SocketAddr::V6(_)) => Some(peer),
         (SocketAddr::V6(local), SocketAddr::V4(peer)) if local.ip().is_unspecified() => {
             Some(SocketAddr::new(peer.ip().to_ipv6_mapped().into(), peer.port()))
@@ -125,7 +131,7 @@ mod tests {
     async fn the_ipv6_wildcard_serves_ipv4_peers() -> Result<()> {
         // A host without IPv6 has nothing to show here.
         let Some((udp, mut input)) = sockets(&["udp://[::]:0"]).await else { return Ok(()) };
-        let to = udp.0[0].local_addr()?.port();
+        let to = udp.0[0].local.port();
         let phone = UdpSocket::bind("127.0.0.1:0").await?;
         phone.send_to(b"hello", ("127.0.0.1", to)).await?;
         let Some(Input::Message(flow, _)) = input.recv().await else { anyhow::bail!("nothing came") };
@@ -143,7 +149,7 @@ mod tests {
             sockets(&["udp://127.0.0.1:0", "udp://127.0.0.1:0"]).await.context("no sockets")?;
         let phone = UdpSocket::bind("127.0.0.1:0").await?;
         for socket in &udp.0 {
-            let asked = socket.local_addr()?;
+            let asked = socket.local;
             phone.send_to(b"hello", asked).await?;
             let Some(Input::Message(flow, _)) = input.recv().await else { anyhow::bail!("nothing came") };
             assert_eq!(Flow::parse(&flow.to_string()), Some(flow));

@@ -21,8 +21,11 @@ const SETTLE: Duration = Duration::from_secs(1);
 /// Cost of a call: CPU time of each service, time to set up, memory of a held call
 #[derive(clap::Args, Clone, Debug)]
 pub struct Calls {
+    /// Rounds; each starts every system anew, and the least of the rounds is what is told
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=20))]
+    rounds: u32,
     /// Calls of each run
-    #[arg(long, default_value_t = 600, value_parser = clap::value_parser!(u32).range(50..=100_000))]
+    #[arg(long, default_value_t = 300, value_parser = clap::value_parser!(u32).range(50..=100_000))]
     calls: u32,
     /// Calls a second
     #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=2_000))]
@@ -72,19 +75,19 @@ impl Calls {
             Some(Only::One) => &[Mode::One],
             Some(Only::Four) => &[Mode::Four],
         };
-        let mut report = Report::new(self.calls, self.rate, self.hold, self.held);
-        report.kamailio = self.kamailio().context("the reference, Kamailio")?;
-        for mode in modes {
-            if let Some(before) = &before {
-                let name = format!("{}, before", mode.name());
-                self.measure(*mode, &name, before, &mut report).with_context(|| name.clone())?;
+        let mut report = Report::new(self.rounds, self.calls, self.rate, self.hold, self.held);
+        // One after the other in every round: the machine may become slower or faster meanwhile.
+        for _ in 0..self.rounds {
+            let (cpu, times) = self.kamailio().context("the reference, Kamailio")?;
+            report.reference(cpu, times);
+            for mode in modes {
+                if let Some(before) = &before {
+                    let name = format!("{}, before", mode.name());
+                    self.measure(*mode, &name, before, &mut report).with_context(|| name.clone())?;
+                }
+                self.measure(*mode, mode.name(), &binaries, &mut report).with_context(|| mode.name())?;
             }
-            self.measure(*mode, mode.name(), &binaries, &mut report).with_context(|| mode.name())?;
         }
-        // The reference at both ends of the run: the machine may have become slower or faster meanwhile.
-        let (cpu, times) = self.kamailio().context("the reference, Kamailio")?;
-        report.kamailio.0 = (report.kamailio.0 + cpu) / 2.0;
-        report.kamailio.1.extend(times);
         report.end();
         if self.json {
             println!("{}", report.json()?);
@@ -125,6 +128,9 @@ impl Calls {
         self.to_sip(responder, callee, WARM_UP)?;
         std::thread::sleep(SETTLE);
 
+        if report.has_memory(name) {
+            return self.both_ways(name, system, responder, callee, report);
+        }
         say("memory of held calls", name);
         let before = system.costs();
         let hold = Duration::from_secs(u64::from(self.held / self.rate) + 4);
@@ -146,14 +152,24 @@ impl Calls {
         let (gateway, _) = system.costs().per_call(&before, 1);
         let idle = gateway.values().sum::<f64>() * 1000.0 / (now_ms() - began) as f64;
         report.idle.push((name.to_owned(), idle));
+        self.both_ways(name, system, responder, callee, report)
+    }
 
+    fn both_ways(
+        &self,
+        name: &str,
+        system: &mut System,
+        responder: &Responder,
+        callee: u16,
+        report: &mut Report,
+    ) -> Result<()> {
         say("calls from SIP", name);
         let (before, began) = (system.costs(), now_ms());
         let times = self.to_jingle(system, responder, self.calls, self.hold())?;
         let took = now_ms() - began;
         std::thread::sleep(SETTLE);
         let (gateway, around) = system.costs().per_call(&before, self.calls);
-        report.figures.push(Figures::new(name, "SIP to Jingle", gateway, around, times, took));
+        report.run(Figures::new(name, "SIP to Jingle", gateway, around, times, took));
 
         say("calls from Jingle", name);
         let (before, began) = (system.costs(), now_ms());
@@ -161,7 +177,7 @@ impl Calls {
         let took = now_ms() - began;
         std::thread::sleep(SETTLE);
         let (gateway, around) = system.costs().per_call(&before, self.calls);
-        report.figures.push(Figures::new(name, "Jingle to SIP", gateway, around, times, took));
+        report.run(Figures::new(name, "Jingle to SIP", gateway, around, times, took));
         Ok(())
     }
 
