@@ -21,6 +21,14 @@ const EARLY: usize = 8;
 const EARLY_FOR: u64 = 5_000;
 /// Octets of a datagram worth keeping.
 const EARLY_OCTETS: usize = 2_048;
+/// An association whose peer has sent no DTLS for so long is let go, ms: a peer that lacks our last flight repeats its own sooner. The
+/// keys are all that media needs.
+const QUIET: u64 = 5_000;
+/// A peer that sends DTLS when the association was let go, and nothing authentic for so long after it, ms, has said goodbye. Its
+/// answers to our checks of consent come more often.
+const GOODBYE: u64 = 10_000;
+/// What was on its way when the peer said goodbye may arrive so long after it, ms.
+const IN_FLIGHT: u64 = 200;
 /// Type of a Binding indication (RFC 8489 §5).
 const INDICATION: [u8; 2] = [0x00, 0x11];
 /// Events not yet polled; further ones are not told.
@@ -119,7 +127,12 @@ pub struct Transport {
     certificate: Certificate,
     /// The peer's role and fingerprints, once known.
     peer: Option<(Role, Vec<Fingerprint>)>,
+    /// Until it is [`QUIET`]; none of an end whose keys are another relay's.
     dtls: Option<Box<Engine>>,
+    /// When the association is let go.
+    quiet: Option<Time>,
+    /// When DTLS came that nobody here can read.
+    goodbye: Option<Time>,
     /// Where DTLS goes while no pair is nominated: where it last came from.
     reply: Option<Pair>,
     keys: Option<Keys>,
@@ -148,6 +161,8 @@ impl Transport {
             certificate: certificate.clone(),
             peer: None,
             dtls: None,
+            quiet: None,
+            goodbye: None,
             reply: None,
             keys: None,
             contexts: None,
@@ -176,7 +191,7 @@ impl Transport {
         });
         if changed {
             (self.dtls, self.keys, self.contexts) = (None, None, None);
-            self.announced = false;
+            (self.quiet, self.goodbye, self.announced) = (None, None, false);
         }
         self.peer = Some((role, dtls.fingerprints.clone()));
         self.ice.remote(ice, now)?;
@@ -211,11 +226,13 @@ impl Transport {
     /// Takes a datagram that came `from` the network on our socket `to`; media is decrypted in place, without an allocation.
     pub fn receive(&mut self, datagram: &mut [u8], from: SocketAddr, to: SocketAddr, now: Time) -> Received {
         match packet::classify(datagram) {
-            Class::Rtp => self.open(datagram, Received::Rtp, Context::unprotect),
-            Class::Rtcp => self.open(datagram, Received::Rtcp, Context::unprotect_rtcp),
+            Class::Rtp => self.open(datagram, now, Received::Rtp, Context::unprotect),
+            Class::Rtcp => self.open(datagram, now, Received::Rtcp, Context::unprotect_rtcp),
             Class::Stun => {
                 // An indication only keeps NATs open (RFC 8445 §11): nobody has to be known for that.
-                if !self.ice.receive(datagram, from, to, now) && !datagram.starts_with(&INDICATION) {
+                if self.ice.receive(datagram, from, to, now) {
+                    self.note_alive(now);
+                } else if !datagram.starts_with(&INDICATION) {
                     self.dropped.stranger += 1;
                 }
                 self.follow(now);
@@ -264,7 +281,8 @@ impl Transport {
     #[must_use]
     pub fn deadline(&mut self) -> Option<Time> {
         let dtls = self.dtls.as_ref().and_then(|dtls| dtls.deadline());
-        [self.ice.deadline(), dtls].into_iter().flatten().min()
+        let goodbye = self.goodbye.map(|at| at + GOODBYE);
+        [self.ice.deadline(), dtls, self.quiet, goodbye].into_iter().flatten().min()
     }
 
     /// Time has passed.
@@ -276,11 +294,17 @@ impl Transport {
             Some(dtls) if dtls.deadline().is_some_and(|at| at <= now) => dtls.tick(now),
             _ => None,
         };
-        self.apply(outcome);
+        self.apply(outcome, now);
+        if self.quiet.is_some_and(|at| at <= now) {
+            (self.dtls, self.quiet) = (None, None);
+        }
+        if self.goodbye.is_some_and(|at| now.since(at) >= GOODBYE) {
+            self.apply(Some(Outcome::Closed), now);
+        }
         self.follow(now);
     }
 
-    /// Says goodbye (close_notify): poll once more, then drop the end.
+    /// Says goodbye (close_notify): poll once more, then drop the end. A peer whose association was let go hears of it by signalling.
     pub fn close(&mut self) {
         if let Some(dtls) = &mut self.dtls {
             dtls.close();
@@ -338,12 +362,14 @@ impl Transport {
         self.contexts = Some(Contexts { outward: out, inward: r#in });
         self.peer = Some((role, fingerprints));
         (self.keys, self.dtls, self.announced) = (Some(keys), None, false);
+        (self.quiet, self.goodbye) = (None, None);
         Ok(())
     }
 
     fn open(
         &mut self,
         datagram: &mut [u8],
+        now: Time,
         was: fn(usize) -> Received,
         open: fn(&mut Context, &mut [u8]) -> Result<usize, SrtpError>,
     ) -> Received {
@@ -352,7 +378,10 @@ impl Transport {
             return Received::Nothing;
         };
         match open(&mut contexts.inward, datagram) {
-            Ok(length) => return was(length),
+            Ok(length) => {
+                self.note_alive(now);
+                return was(length);
+            }
             Err(SrtpError::Forged) => self.dropped.forged += 1,
             Err(SrtpError::Replayed) => self.dropped.replayed += 1,
             Err(_) => self.dropped.malformed += 1,
@@ -373,9 +402,20 @@ impl Transport {
         }
         self.reply = Some(pair);
         self.begin(now);
-        let outcome = self.dtls.as_mut().and_then(|dtls| dtls.receive(datagram, now));
-        self.apply(outcome);
+        let Some(dtls) = &mut self.dtls else {
+            // Most likely a close_notify. The key that would tell is gone with the association, so silence must confirm it.
+            self.goodbye = self.goodbye.or(Some(now));
+            return;
+        };
+        let outcome = dtls.receive(datagram, now);
+        self.quiet = self.quiet.map(|_| now + QUIET);
+        self.apply(outcome, now);
         self.announce();
+    }
+
+    /// Something authentic came: the peer has not said goodbye.
+    fn note_alive(&mut self, now: Time) {
+        self.goodbye = self.goodbye.filter(|at| now.since(*at) <= IN_FLIGHT);
     }
 
     /// Starts the association if there is none.
@@ -388,14 +428,14 @@ impl Transport {
         }
     }
 
-    fn apply(&mut self, outcome: Option<Outcome>) {
+    fn apply(&mut self, outcome: Option<Outcome>, now: Time) {
         match outcome {
             None => {}
             Some(Outcome::Keys(keys)) => match keys.contexts() {
                 Ok((outward, inward)) => {
                     self.contexts = Some(Contexts { outward, inward });
                     self.keys = Some(keys);
-                    self.announced = false;
+                    (self.quiet, self.announced) = (Some(now + QUIET), false);
                 }
                 Err(_) => self.tell(TransportEvent::Unreachable),
             },
@@ -403,6 +443,7 @@ impl Transport {
             Some(Outcome::Failed) => self.tell(TransportEvent::Unreachable),
             Some(Outcome::Closed) => {
                 (self.keys, self.contexts) = (None, None);
+                (self.quiet, self.goodbye) = (None, None);
                 self.tell(TransportEvent::Closed);
             }
         }

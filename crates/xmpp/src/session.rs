@@ -276,6 +276,15 @@ impl Session {
         }
         self.pending.push((id.to_owned(), sent));
     }
+    /// Forgets a propose or proceed of ours once the session has gone beyond it: an error that answers it changes nothing.
+    pub fn forget_answered(&mut self) {
+        let (proposing, proceeded) = (self.state == State::Proposing, self.state == State::Proceeded);
+        self.pending.retain(|(_, sent)| match sent {
+            Sent::Propose => proposing,
+            Sent::Proceed => proceeded,
+            _ => true,
+        });
+    }
     /// Takes the stanza of ours that an answer with this id belongs to.
     pub fn answered(&mut self, id: &str) -> Option<Sent> {
         let index = self.pending.iter().position(|(known, _)| known == id)?;

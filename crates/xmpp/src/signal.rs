@@ -37,6 +37,7 @@ pub fn hear(session: &mut Session, stanza: &Element, id: &str, now: Time) -> Out
         _ => Outcome::default(),
     };
     outcome.signals.extend(take_deferred_offer(session));
+    session.forget_answered();
     outcome
 }
 

@@ -234,6 +234,14 @@ impl Protocol for Jingle {
         for stanza in stanzas {
             self.send_of_leg(leg, session, stanza, now);
         }
+        // What the session expects no answer to is not sent again either.
+        leg.local.pending_iqs.retain(|id| {
+            let expected = session.pending.iter().any(|(known, _)| known == id);
+            if !expected {
+                self.pending_iqs.remove(id);
+            }
+            expected
+        });
         true
     }
 

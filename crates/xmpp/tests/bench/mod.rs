@@ -22,7 +22,7 @@ pub struct Bench {
     pub asks: Vec<(u64, Ask)>,
     pub said: Vec<Said>,
     /// IQs of the peers by sender and id: how often each was answered.
-    questions: BTreeMap<(String, String), usize>,
+    pub questions: BTreeMap<(String, String), usize>,
     ids: u64,
     version: u64,
 }

@@ -274,6 +274,36 @@ fn a_goodbye_is_heard() {
     assert!(net.ends[1].keys().is_none());
 }
 
+/// The association goes once it has been quiet, the keys and the media stay; a peer that sends DTLS is watched for a while, since no
+/// key is left that tells a close_notify from anything else.
+#[test]
+fn an_association_that_was_quiet_is_let_go() {
+    let mut net = Net::new([true, false]);
+    describe_both(&mut net);
+    assert!(net.run(2_000, Net::connected));
+    net.run(QUIET - 1_000, |_| false);
+    assert!(net.ends.iter().all(|end| end.dtls.is_some()), "the peer may still miss our last flight");
+    net.run(2_000, |_| false);
+    assert!(net.ends.iter().all(|end| end.dtls.is_none()));
+    net.talk(1);
+    // Something that looks like DTLS, from an address that is not the peer's, and then from the peer's.
+    let (now, mut alert) = (net.now, [&[21, 254, 253, 0, 1][..], &[0; 30]].concat());
+    net.ends[1].receive(&mut alert, "192.0.2.66:9".parse().unwrap(), address(1), now);
+    assert!(net.ends[1].goodbye.is_none());
+    net.ends[1].receive(&mut alert, address(0), address(1), now);
+    assert!(net.ends[1].goodbye.is_some());
+    // The peer lives, though it says nothing: its checks tell.
+    net.run(60_000, |_| false);
+    assert_eq!((net.events[1].len(), net.ends[1].goodbye), (1, None));
+    net.talk(2);
+    // The peer goes.
+    net.deaf = [true; 2];
+    let now = net.now;
+    net.ends[1].receive(&mut alert, address(0), address(1), now);
+    assert!(net.run(GOODBYE + 1_000, |net| net.events[1][1..] == [TransportEvent::Closed]));
+    assert!(net.ends[1].keys().is_none());
+}
+
 #[test]
 fn a_new_certificate_means_a_new_association() {
     let mut net = Net::new([true, false]);
