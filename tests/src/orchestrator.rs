@@ -30,7 +30,7 @@ pub struct Orchestrator {
     runner: Runner,
     queues: Queues<Call>,
     busy: BTreeMap<RecordId, Work>,
-    /// Queues whose outcomes wait for a commit, until then.
+    /// Flushes that were begun: their times, and the queues whose outcomes wait.
     flushes: VecDeque<(Time, QueueHandle<Call>)>,
     /// Calls as stored, with the events that wait for a commit.
     unsaved: BTreeMap<RecordId, (Call, Vec<(Event, Time)>)>,

@@ -6,7 +6,7 @@
 use crate::{BusError, Message, QUEUE, Reply, Request};
 use async_nats::client::RequestErrorKind;
 use async_nats::connection::State;
-use async_nats::{Client, ConnectOptions, HeaderMap, Subject};
+use async_nats::{Client, ConnectOptions, Event, HeaderMap, Subject};
 use bytes::Bytes;
 use futures::StreamExt;
 use std::time::Duration;
@@ -66,7 +66,7 @@ impl Responder {
 pub(crate) struct Subscription {
     nats: Nats,
     stream: async_nats::Subscriber,
-    /// It is to be ended, after what has arrived.
+    /// True if the subscription is to be ended, after what has arrived.
     closing: bool,
 }
 
@@ -93,8 +93,8 @@ impl Subscription {
     async fn next(&mut self) -> Option<async_nats::Message> {
         if self.closing {
             // What has arrived before is still returned; a request on the wire at this moment may run into its deadline.
-            timeout(SEND_TIMEOUT, self.stream.drain()).await.ok()?.ok()?;
-            self.closing = false;
+            // A client that does not take the command is told again next time.
+            self.closing = !matches!(timeout(SEND_TIMEOUT, self.stream.drain()).await, Ok(Ok(())));
             // Sends the UNSUB now, not with the next message.
             let client = self.nats.client.clone();
             tokio::spawn(async move { client.flush().await });
@@ -109,6 +109,11 @@ impl Nats {
         let options = ConnectOptions::new()
             .name(&config.name)
             .subscription_capacity(QUEUE)
+            .event_callback(|event| async move {
+                if let Event::SlowConsumer(_) = event {
+                    tracing::warn!("an inbox is full; a message is dropped");
+                }
+            })
             .connection_timeout(Duration::from_secs(2))
             .ping_interval(Duration::from_secs(5))
             .reconnect_delay_callback(|attempt| Duration::from_millis((attempt as u64 * 50).min(500)));
@@ -179,7 +184,7 @@ impl Nats {
         }
     }
 
-    /// The server has the subscription when this returns: an instance that hears of it can send requests at once.
+    /// Returns a subscription once the server has it: an instance that hears of it can send requests at once.
     async fn subscription(&self, stream: async_nats::Subscriber) -> Result<Subscription, BusError> {
         self.flush().await?;
         Ok(Subscription { nats: self.clone(), stream, closing: false })

@@ -21,13 +21,13 @@ const EARLY: usize = 8;
 const EARLY_FOR: u64 = 5_000;
 /// Octets of a datagram worth keeping.
 const EARLY_OCTETS: usize = 2_048;
-/// An association whose peer has sent no DTLS for so long is let go, ms: a peer that lacks our last flight repeats its own sooner. The
-/// keys are all that media needs.
+/// Time after which an association is let go whose peer has sent no DTLS, but media: the keys are all that it needs, ms. A peer that
+/// lacks our last flight repeats its own sooner.
 const QUIET: u64 = 5_000;
-/// A peer that sends DTLS when the association was let go, and nothing authentic for so long after it, ms, has said goodbye. Its
-/// answers to our checks of consent come more often.
+/// Silence after which a peer has said goodbye that sent DTLS when the association was let go, ms. Its answers to our checks of consent
+/// come more often.
 const GOODBYE: u64 = 10_000;
-/// What was on its way when the peer said goodbye may arrive so long after it, ms.
+/// Time for which what was on its way when the peer said goodbye may arrive, ms.
 const IN_FLIGHT: u64 = 200;
 /// Type of a Binding indication (RFC 8489 §5).
 const INDICATION: [u8; 2] = [0x00, 0x11];
@@ -127,12 +127,16 @@ pub struct Transport {
     certificate: Certificate,
     /// The peer's role and fingerprints, once known.
     peer: Option<(Role, Vec<Fingerprint>)>,
-    /// Until it is [`QUIET`]; none of an end whose keys are another relay's.
+    /// The association, until it is let go; an end that goes on with another relay's keys has none.
     dtls: Option<Box<Engine>>,
-    /// When the association is let go.
+    /// Time at which the association is let go, if the peer is known to have the keys by then.
     quiet: Option<Time>,
-    /// When DTLS came that nobody here can read.
+    /// True once something was opened with the keys: the peer has them, too.
+    proven: bool,
+    /// Time of the first DTLS datagram that came after the association was let go: a close_notify, most likely.
     goodbye: Option<Time>,
+    /// True after the peer has closed the association: none is begun anew.
+    over: bool,
     /// Where DTLS goes while no pair is nominated: where it last came from.
     reply: Option<Pair>,
     keys: Option<Keys>,
@@ -162,7 +166,9 @@ impl Transport {
             peer: None,
             dtls: None,
             quiet: None,
+            proven: false,
             goodbye: None,
+            over: false,
             reply: None,
             keys: None,
             contexts: None,
@@ -191,7 +197,7 @@ impl Transport {
         });
         if changed {
             (self.dtls, self.keys, self.contexts) = (None, None, None);
-            (self.quiet, self.goodbye, self.announced) = (None, None, false);
+            (self.quiet, self.goodbye, self.announced, self.over) = (None, None, false, false);
         }
         self.peer = Some((role, dtls.fingerprints.clone()));
         self.ice.remote(ice, now)?;
@@ -296,7 +302,9 @@ impl Transport {
         };
         self.apply(outcome, now);
         if self.quiet.is_some_and(|at| at <= now) {
-            (self.dtls, self.quiet) = (None, None);
+            // A peer that never spoke may lack our last flight, and repeats its own.
+            self.quiet = (!self.proven).then(|| now + QUIET);
+            self.dtls = self.dtls.take().filter(|_| !self.proven);
         }
         if self.goodbye.is_some_and(|at| now.since(at) >= GOODBYE) {
             self.apply(Some(Outcome::Closed), now);
@@ -362,7 +370,7 @@ impl Transport {
         self.contexts = Some(Contexts { outward: out, inward: r#in });
         self.peer = Some((role, fingerprints));
         (self.keys, self.dtls, self.announced) = (Some(keys), None, false);
-        (self.quiet, self.goodbye) = (None, None);
+        (self.quiet, self.goodbye, self.over) = (None, None, false);
         Ok(())
     }
 
@@ -379,6 +387,7 @@ impl Transport {
         };
         match open(&mut contexts.inward, datagram) {
             Ok(length) => {
+                self.proven = true;
                 self.note_alive(now);
                 return was(length);
             }
@@ -413,7 +422,7 @@ impl Transport {
         self.announce();
     }
 
-    /// Something authentic came: the peer has not said goodbye.
+    /// Notes that something authentic came: the peer has not said goodbye.
     fn note_alive(&mut self, now: Time) {
         self.goodbye = self.goodbye.filter(|at| now.since(*at) <= IN_FLIGHT);
     }
@@ -422,6 +431,9 @@ impl Transport {
     fn begin(&mut self, now: Time) {
         // Keys without an association are those of another relay.
         let (None, None, Some((role, fingerprints))) = (&self.dtls, &self.keys, &self.peer) else { return };
+        if self.over {
+            return;
+        }
         match Engine::new(&self.certificate, *role, fingerprints, now) {
             Ok(engine) => self.dtls = Some(Box::new(engine)),
             Err(_) => self.tell(TransportEvent::Unreachable),
@@ -435,7 +447,7 @@ impl Transport {
                 Ok((outward, inward)) => {
                     self.contexts = Some(Contexts { outward, inward });
                     self.keys = Some(keys);
-                    (self.quiet, self.announced) = (Some(now + QUIET), false);
+                    (self.quiet, self.proven, self.announced) = (Some(now + QUIET), false, false);
                 }
                 Err(_) => self.tell(TransportEvent::Unreachable),
             },
@@ -443,7 +455,7 @@ impl Transport {
             Some(Outcome::Failed) => self.tell(TransportEvent::Unreachable),
             Some(Outcome::Closed) => {
                 (self.keys, self.contexts) = (None, None);
-                (self.quiet, self.goodbye) = (None, None);
+                (self.quiet, self.goodbye, self.over) = (None, None, true);
                 self.tell(TransportEvent::Closed);
             }
         }

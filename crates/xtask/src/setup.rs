@@ -24,6 +24,7 @@ const fn wanted(name: &'static str, probe: &'static [&'static str], why: &'stati
 const WANTED: &[Wanted] = &[
     wanted("g++", &["c++", "--version"], "to link, and to build BoringSSL, the relay's DTLS", true),
     wanted("cmake", &["cmake", "--version"], "to build the cryptographic libraries", true),
+    wanted("make", &["make", "--version"], "to build jemalloc, the allocator", true),
     wanted("git", &["git", "--version"], "the build of BoringSSL patches it", true),
     wanted(
         "libclang-dev",

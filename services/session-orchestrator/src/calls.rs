@@ -104,8 +104,10 @@ impl Calls {
         if answer.is_none() && opens {
             answer = match self.place(heard.clone(), span, &queue).await? {
                 Placed::Here(verdict) => Some(verdict),
-                Placed::Elsewhere => {
-                    self.0.records.commit(call, &queue, |loaded| admit(loaded, &heard)).await?
+                // Whoever asks again, or another orchestrator, may have placed it before.
+                placed => {
+                    let known = self.0.records.commit(call, &queue, |loaded| admit(loaded, &heard)).await?;
+                    known.or_else(|| placed.refusal(call))
                 }
             };
         }
@@ -124,15 +126,15 @@ impl Calls {
         }
         let placement = match placement {
             Ok(placement) => placement,
-            Err(end) => return Ok(refused(id, end)),
+            Err(end) => return Ok(Placed::Refused(end)),
         };
-        metrics::counter!("tandem_calls_placed_total").increment(1);
         let session = placement.allocation.session.clone();
         let now = self.0.records.now();
         let placed = match Call::place(placement, now) {
-            Err(end) => refused(id, end),
+            Err(end) => Placed::Refused(end),
             Ok((call, effects)) => match self.0.records.runner().create(id, call, effects, now).await {
                 Ok(Ok(loaded)) => {
+                    metrics::counter!("tandem_calls_placed_total").increment(1);
                     self.0.records.enqueue(queue, loaded);
                     return Ok(Placed::Here(verdict));
                 }
@@ -299,10 +301,16 @@ enum Placed {
     Here(Verdict),
     /// Another orchestrator was faster with the same call.
     Elsewhere,
+    /// Not taken, unless it is there already.
+    Refused(End),
 }
 
-fn refused(call: RecordId, end: End) -> Placed {
-    debug!(call.id = %call, reason = ?end.reason, "the call is not taken");
-    metrics::counter!("tandem_calls_refused_total", "reason" => format!("{:?}", end.reason)).increment(1);
-    Placed::Here(Verdict::Refused(end))
+impl Placed {
+    /// Returns the verdict on a call that is not taken.
+    fn refusal(self, call: RecordId) -> Option<Verdict> {
+        let Placed::Refused(end) = self else { return None };
+        debug!(call.id = %call, reason = ?end.reason, "the call is not taken");
+        metrics::counter!("tandem_calls_refused_total", "reason" => format!("{:?}", end.reason)).increment(1);
+        Some(Verdict::Refused(end))
+    }
 }

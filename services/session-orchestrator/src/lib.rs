@@ -54,8 +54,9 @@ pub async fn run(config: Config, bus: Bus, store: Store, dial: Dial, drain: Drai
     let users = users::Users::new(users, secret);
     let gather = Arc::new(gather::Gather::new(&config, users.clone())?);
     let (lost, relocated) = tokio::sync::mpsc::channel(LOST);
+    let (me, known) = (config.instance("orchestrator"), instances.clone());
     let performer =
-        perform::Performer::new(bus.clone(), gather.clone(), relays.clone(), instances.clone(), lost, now);
+        perform::Performer::new(bus.clone(), gather.clone(), relays.clone(), known, me.clone(), lost, now);
     let trunks = Arc::new(config.trunk.clone());
     let records = records::Records::new(runner, performer, now);
     let calls = Calls::new(records, gather, relays.clone(), relocated);
@@ -64,7 +65,7 @@ pub async fn run(config: Config, bus: Bus, store: Store, dial: Dial, drain: Drai
     runtime::admin::mount(admin::routes(state));
     let card = InstanceInfo {
         kind: "orchestrator".into(),
-        instance: config.instance("orchestrator"),
+        instance: me,
         started_ms: now().0,
         ..InstanceInfo::default()
     };

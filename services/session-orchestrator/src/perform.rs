@@ -78,6 +78,8 @@ pub struct Performer {
     gather: Arc<Gather>,
     relays: Relays,
     instances: Arc<Directory>,
+    /// Id of this orchestrator.
+    instance: String,
     lost: mpsc::Sender<(RecordId, RelaySession)>,
     now: fn() -> Time,
 }
@@ -103,21 +105,26 @@ impl Perform<Call> for Performer {
         }
         performed
     }
+
+    fn is_alone(&self) -> bool {
+        !self.instances.any(|card| card.kind == "orchestrator" && card.instance != self.instance)
+    }
 }
 
 impl Performer {
-    /// Creates a performer over this bus, this plan, these relays and the edges of this directory. Calls whose relay has lost their
-    /// session go to `lost`.
+    /// Creates the performer of the orchestrator `instance` over this bus, this plan, these relays and the edges of this directory.
+    /// Calls whose relay has lost their session go to `lost`.
     #[must_use]
     pub fn new(
         bus: Bus,
         gather: Arc<Gather>,
         relays: Relays,
         instances: Arc<Directory>,
+        instance: String,
         lost: mpsc::Sender<(RecordId, RelaySession)>,
         now: fn() -> Time,
     ) -> Performer {
-        Performer { bus, gather, relays, instances, lost, now }
+        Performer { bus, gather, relays, instances, instance, lost, now }
     }
 
     async fn lane(&self, call: &Call, lane: Vec<Entry<Effect>>) -> Outcome {

@@ -76,14 +76,14 @@ impl<M: Machine> Latest<M> {
     }
 }
 
-/// Whether outcomes wait for the next commit.
+/// Decision whether outcomes wait for the next commit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Deferral {
-    /// Something follows from them: they must be committed now.
+    /// No: something follows from them, and they must be committed now.
     Refused,
-    /// They wait, and a flush will come.
+    /// Yes, for a flush that was begun before.
     Waits,
-    /// They wait, and a flush must be begun: [`CommitQueue::begin_flush`] after a time.
+    /// Yes, for a flush that is to be begun now: [`CommitQueue::begin_flush`] after a time.
     Begins,
 }
 
@@ -112,7 +112,9 @@ struct Queue<M: Machine> {
     /// The record as last stored or seen here, with `unsaved`.
     latest: Option<Arc<Loaded<M>>>,
     unsaved: Arc<Performed<M::Event>>,
-    /// A flush will come.
+    /// The record without `unsaved`, while there is any.
+    saved: Option<Arc<Loaded<M>>>,
+    /// True if a flush was begun and is not over.
     flushing: bool,
     waiting: VecDeque<Entry<M::Effect>>,
     /// Waiting or being performed.
@@ -141,6 +143,7 @@ impl<M: Machine> Default for CommitQueue<M> {
         let queue = Queue {
             latest: None,
             unsaved: Arc::default(),
+            saved: None,
             flushing: false,
             waiting: VecDeque::new(),
             known: HashSet::new(),
@@ -201,12 +204,12 @@ impl<M: Machine> Drop for QueueHandle<M> {
 }
 
 impl<M: Machine> CommitQueue<M> {
-    /// The record as just stored, with everything that was not saved before: effects that are not known yet are to be performed.
-    /// True: start the performer.
+    /// Takes the record as just stored, with everything that was not saved before: effects that are not known yet are to be
+    /// performed. Returns true if the performer must be started.
     #[must_use]
     pub fn put(&self, loaded: Arc<Loaded<M>>) -> bool {
         let mut queue = lock(&self.queue);
-        queue.unsaved = Arc::default();
+        (queue.unsaved, queue.saved) = (Arc::default(), None);
         for entry in loaded.outbox.iter() {
             if queue.known.insert(entry.id) {
                 queue.waiting.push_back(entry.clone());
@@ -250,6 +253,7 @@ impl<M: Machine> CommitQueue<M> {
             return Deferral::Refused;
         }
         queue.latest = Some(Arc::new(loaded));
+        queue.saved.get_or_insert(latest);
         let unsaved = Arc::make_mut(&mut queue.unsaved);
         unsaved.done.extend(&performed.done);
         unsaved.events.extend(performed.events.iter().cloned());
@@ -259,8 +263,8 @@ impl<M: Machine> CommitQueue<M> {
     /// Forgets outcomes that were not saved, since a commit has failed: their effects are in the record, and are performed again.
     pub fn forget_unsaved(&self) {
         let mut queue = lock(&self.queue);
-        if !queue.unsaved.is_empty() {
-            (queue.latest, queue.unsaved) = (None, Arc::default());
+        if let Some(saved) = queue.saved.take() {
+            (queue.latest, queue.unsaved) = (Some(saved), Arc::default());
         }
     }
 
@@ -402,9 +406,10 @@ mod tests {
         let _ = queue.put(ended(4, &[(3, 1)]));
         assert!(queue.ahead().is_none() && !queue.begin_flush());
         assert_eq!(queue.defer(&performed(3, vec![]), Time(0)), Deferral::Begins);
-        // The commit failed: the record is loaded again, with the effects whose outcome was lost.
+        // The commit failed: the effects whose outcome was lost are in the record.
         queue.forget_unsaved();
-        assert!(queue.latest().is_none() && !queue.begin_flush());
+        assert!(queue.ahead().is_none() && !queue.begin_flush());
+        assert_eq!(versions(&queue.latest().unwrap().loaded.outbox), [3]);
     }
 
     #[test]

@@ -30,6 +30,12 @@ pub trait Perform<M: Machine>: Send + Sync + 'static {
         record: &Arc<Loaded<M>>,
         batch: Vec<Entry<M::Effect>>,
     ) -> impl Future<Output = Performed<M::Event>> + Send;
+
+    /// Returns true if no other instance decides on these records: one that did would find effects in the outbox whose outcome
+    /// waits here, and perform them again.
+    fn is_alone(&self) -> bool {
+        false
+    }
 }
 
 /// Serves the records of one kind; clones share everything.
@@ -214,7 +220,9 @@ impl<M: Machine, P: Perform<M>> Records<M, P> {
             return Ok(());
         }
         let _held = queue.commit.lock().await;
-        match queue.defer(performed, self.now()) {
+        let deferred =
+            if self.0.performer.is_alone() { queue.defer(performed, self.now()) } else { Deferral::Refused };
+        match deferred {
             Deferral::Waits => return Ok(()),
             Deferral::Begins => {
                 let (records, queue) = (self.clone(), queue.clone());

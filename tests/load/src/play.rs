@@ -32,8 +32,12 @@ const LINGER: Duration = Duration::from_millis(400);
 const WINDOW: usize = 64;
 /// Packets sent before anything is measured: the relay learns its peers.
 const WARM_UP: Duration = Duration::from_millis(600);
-/// By then, counted from the first description, a relay keeps nothing that is of use to a handshake alone.
-const HANDSHAKE_OVER: Duration = Duration::from_secs(8);
+/// Time after a handshake by which a relay keeps nothing that is of use to that alone.
+const HANDSHAKE_OVER: Duration = Duration::from_secs(6);
+/// Number of parts in which calls with handshakes come, each after the handshakes of the last are over, as in the course of a day.
+const PARTS: usize = 4;
+/// Number of calls that come at once all the same.
+const FEW: usize = 100;
 const NO_SESSION: &str = "no association";
 
 /// Load to play.
@@ -116,8 +120,8 @@ pub fn run(control: &mut Control, plan: &Plan) -> Result<serde_json::Value> {
     let mut stage = Stage::new(plan)?;
     // The sockets of the rig are there by now: what is more is the relay's.
     let before = process::memory(plan.pid);
-    let placed = now();
     stage.place(control)?;
+    let placed = now();
     let mut first = 0;
     first += stage.speak(first, WARM_UP)?;
     let drawn = process::thrown_away();
@@ -131,7 +135,7 @@ pub fn run(control: &mut Control, plan: &Plan) -> Result<serde_json::Value> {
     let thrown_away = process::thrown_away() - drawn;
     let mut count = std::mem::take(&mut stage.count);
     if stage.peers.is_some() {
-        // A call that goes on: what only the handshake needs is gone by then.
+        // Of calls that go on.
         stage.speak(first, HANDSHAKE_OVER.saturating_sub(placed.elapsed()))?;
     }
     let after = process::memory(plan.pid);
@@ -226,6 +230,14 @@ impl Stage {
             if let Some(peers) = &mut self.peers {
                 peers.run(&mut self.poll, &mut self.events, last).context(NO_SESSION)?;
             }
+            let part = |call: usize| call * PARTS / self.plan.calls;
+            if self.peers.is_some()
+                && self.plan.calls > FEW
+                && last < self.plan.calls
+                && part(first) != part(last)
+            {
+                self.linger(HANDSHAKE_OVER)?;
+            }
             first = last;
         }
         Ok(())
@@ -262,12 +274,18 @@ impl Stage {
                 self.wait(early - Duration::from_millis(1));
             }
         }
-        let end = now();
-        while end.elapsed() < LINGER {
+        self.linger(LINGER)?;
+        Ok(turns)
+    }
+
+    /// Takes what comes for so long.
+    fn linger(&mut self, long: Duration) -> Result<()> {
+        let began = now();
+        while began.elapsed() < long {
             self.listen()?;
             self.wait(Duration::from_millis(5));
         }
-        Ok(turns)
+        Ok(())
     }
 
     /// Both sides of these calls say one packet each; a place is that of a call in all that is said, packet by packet.

@@ -234,13 +234,14 @@ impl Protocol for Jingle {
         for stanza in stanzas {
             self.send_of_leg(leg, session, stanza, now);
         }
-        // What the session expects no answer to is not sent again either.
+        // A propose or proceed that the session has gone beyond is not sent again.
         leg.local.pending_iqs.retain(|id| {
-            let expected = session.pending.iter().any(|(known, _)| known == id);
-            if !expected {
+            let message = self.pending_iqs.get(id).is_some_and(PendingIq::is_message);
+            let needed = !message || session.pending.iter().any(|(known, _)| known == id);
+            if !needed {
                 self.pending_iqs.remove(id);
             }
-            expected
+            needed
         });
         true
     }

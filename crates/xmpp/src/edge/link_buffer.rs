@@ -35,6 +35,13 @@ pub(super) struct PendingIq {
     sent: Time,
 }
 
+impl PendingIq {
+    /// Returns true for a message, which only an error answers.
+    pub(super) fn is_message(&self) -> bool {
+        self.stanza.name() == "message"
+    }
+}
+
 impl Edge {
     /// Takes the news that the link of a component domain is up or down. It starts as down.
     pub fn linked(&mut self, domain: &str, up: bool, now: Time) {

@@ -149,8 +149,8 @@ impl Table {
                 "memory a call, DTLS-SRTP".into(),
                 self.memory(DTLS, Contender::Tandem),
                 "KiB",
+                24.0,
                 18.0,
-                8.0,
                 false,
             ),
             Goal {
