@@ -62,6 +62,8 @@ pub struct Order {
     state: Option<LegState>,
 }
 
+type DynStep<'a, A> = Box<dyn FnMut(&Loaded<Call>) -> Step<Event, A> + 'a>;
+
 /// A batch that is being performed.
 struct Work {
     queue: QueueHandle<Call>,
@@ -148,7 +150,9 @@ impl Orchestrator {
     /// # Errors
     /// A record cannot be read or stored.
     pub fn tick(&mut self, now: Time) -> Result<(), Fault> {
-        while let Some((_, queue)) = self.flushes.pop_front_if(|(at, _)| *at <= now) {
+        while self.flushes.front().is_some_and(|(at, _)| *at <= now)
+            && let Some((_, queue)) = self.flushes.pop_front()
+        {
             self.flush(&queue, now)?;
         }
         let due = ready(self.runner.store().due("call", now.0, LEASE_MS, LIMIT))?.map_err(unreadable)?;
@@ -328,7 +332,7 @@ impl Orchestrator {
     ) -> Result<Option<A>, Fault> {
         let queue = self.queues.open(call);
         let latest = queue.latest();
-        let mut step: Box<dyn FnMut(&Loaded<Call>) -> Step<Event, A>> = match &latest {
+        let mut step: DynStep<'_, A> = match &latest {
             Some(latest) => Box::new(latest.with_unsaved(|| now, &mut step)),
             None => Box::new(&mut step),
         };
