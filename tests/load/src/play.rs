@@ -34,10 +34,6 @@ const WINDOW: usize = 64;
 const WARM_UP: Duration = Duration::from_millis(600);
 /// Time after a handshake by which a relay keeps nothing that is of use to that alone.
 const HANDSHAKE_OVER: Duration = Duration::from_secs(6);
-/// Number of parts in which calls with handshakes come, each after the handshakes of the last are over, as in the course of a day.
-const PARTS: usize = 4;
-/// Number of calls that come at once all the same.
-const FEW: usize = 100;
 const NO_SESSION: &str = "no association";
 
 /// Load to play.
@@ -230,14 +226,6 @@ impl Stage {
             if let Some(peers) = &mut self.peers {
                 peers.run(&mut self.poll, &mut self.events, last).context(NO_SESSION)?;
             }
-            let part = |call: usize| call * PARTS / self.plan.calls;
-            if self.peers.is_some()
-                && self.plan.calls > FEW
-                && last < self.plan.calls
-                && part(first) != part(last)
-            {
-                self.linger(HANDSHAKE_OVER)?;
-            }
             first = last;
         }
         Ok(())
@@ -274,18 +262,12 @@ impl Stage {
                 self.wait(early - Duration::from_millis(1));
             }
         }
-        self.linger(LINGER)?;
-        Ok(turns)
-    }
-
-    /// Takes what comes for so long.
-    fn linger(&mut self, long: Duration) -> Result<()> {
-        let began = now();
-        while began.elapsed() < long {
+        let end = now();
+        while end.elapsed() < LINGER {
             self.listen()?;
             self.wait(Duration::from_millis(5));
         }
-        Ok(())
+        Ok(turns)
     }
 
     /// Both sides of these calls say one packet each; a place is that of a call in all that is said, packet by packet.

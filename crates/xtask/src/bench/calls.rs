@@ -128,9 +128,35 @@ impl Calls {
         self.to_sip(responder, callee, WARM_UP)?;
         std::thread::sleep(SETTLE);
 
-        if report.has_memory(name) {
-            return self.both_ways(name, system, responder, callee, report);
+        if !report.has_memory(name) {
+            self.memory_and_idle(name, system, responder, report)?;
         }
+
+        say("calls from SIP", name);
+        let (before, began) = (system.costs(), now_ms());
+        let times = self.to_jingle(system, responder, self.calls, self.hold())?;
+        let took = now_ms() - began;
+        std::thread::sleep(SETTLE);
+        let (gateway, around) = system.costs().per_call(&before, self.calls);
+        report.run(Figures::new(name, "SIP to Jingle", gateway, around, times, took));
+
+        say("calls from Jingle", name);
+        let (before, began) = (system.costs(), now_ms());
+        let times = self.to_sip(responder, callee, self.calls)?;
+        let took = now_ms() - began;
+        std::thread::sleep(SETTLE);
+        let (gateway, around) = system.costs().per_call(&before, self.calls);
+        report.run(Figures::new(name, "Jingle to SIP", gateway, around, times, took));
+        Ok(())
+    }
+
+    fn memory_and_idle(
+        &self,
+        name: &str,
+        system: &mut System,
+        responder: &Responder,
+        report: &mut Report,
+    ) -> Result<()> {
         say("memory of held calls", name);
         let before = system.costs();
         let hold = Duration::from_secs(u64::from(self.held / self.rate) + 4);
@@ -152,32 +178,6 @@ impl Calls {
         let (gateway, _) = system.costs().per_call(&before, 1);
         let idle = gateway.values().sum::<f64>() * 1000.0 / (now_ms() - began) as f64;
         report.idle.push((name.to_owned(), idle));
-        self.both_ways(name, system, responder, callee, report)
-    }
-
-    fn both_ways(
-        &self,
-        name: &str,
-        system: &mut System,
-        responder: &Responder,
-        callee: u16,
-        report: &mut Report,
-    ) -> Result<()> {
-        say("calls from SIP", name);
-        let (before, began) = (system.costs(), now_ms());
-        let times = self.to_jingle(system, responder, self.calls, self.hold())?;
-        let took = now_ms() - began;
-        std::thread::sleep(SETTLE);
-        let (gateway, around) = system.costs().per_call(&before, self.calls);
-        report.run(Figures::new(name, "SIP to Jingle", gateway, around, times, took));
-
-        say("calls from Jingle", name);
-        let (before, began) = (system.costs(), now_ms());
-        let times = self.to_sip(responder, callee, self.calls)?;
-        let took = now_ms() - began;
-        std::thread::sleep(SETTLE);
-        let (gateway, around) = system.costs().per_call(&before, self.calls);
-        report.run(Figures::new(name, "Jingle to SIP", gateway, around, times, took));
         Ok(())
     }
 
