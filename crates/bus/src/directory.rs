@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
@@ -165,6 +165,7 @@ type Seen = Arc<Mutex<BTreeMap<String, (InstanceInfo, Instant)>>>;
 #[derive(Debug)]
 pub struct Directory {
     seen: Seen,
+    changed: Arc<Notify>,
     task: JoinHandle<()>,
 }
 
@@ -175,27 +176,38 @@ impl Directory {
     /// [`BusError::Link`] without connection.
     pub async fn watch(bus: &Bus, kind: &str) -> Result<Directory, BusError> {
         let mut inbox = bus.subscribe(&subject(kind)).await?;
-        let seen = Seen::default();
-        let table = seen.clone();
+        let (seen, changed) = (Seen::default(), Arc::new(Notify::new()));
+        let (table, notify) = (seen.clone(), changed.clone());
         let task = tokio::spawn(async move {
             while let Some(message) = inbox.next().await {
                 // Messages that cannot be read are ignored.
                 let Ok(info) = serde_json::from_slice::<InstanceInfo>(&message.payload) else { continue };
                 let mut table = lock(&table);
                 let name = format!("{}/{}", info.kind, info.instance);
-                if info.leaving {
-                    table.remove(&name);
-                    continue;
-                }
                 if table.len() >= MAX_INSTANCES {
                     remove_silent(&mut table);
                 }
-                if table.contains_key(&name) || table.len() < MAX_INSTANCES {
+                let life = |info: &InstanceInfo| (info.started_ms, info.draining);
+                let (before, now) = (table.get(&name).map(|(info, _)| life(info)), life(&info));
+                let leaves = info.leaving;
+                if leaves {
+                    table.remove(&name);
+                } else if before.is_some() || table.len() < MAX_INSTANCES {
                     table.insert(name, (info, Instant::now()));
+                }
+                drop(table);
+                if leaves || before != Some(now) {
+                    notify.notify_one();
                 }
             }
         });
-        Ok(Directory { seen, task })
+        Ok(Directory { seen, changed, task })
+    }
+
+    /// Waits until an instance appears, leaves, was started anew or drains, since the last call of this method; for one caller at a
+    /// time. Silence is no change.
+    pub async fn changed(&self) {
+        self.changed.notified().await;
     }
 
     /// Returns the live instances.

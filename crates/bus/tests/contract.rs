@@ -251,9 +251,17 @@ async fn lists(here: Bus, there: Bus) {
     let _edge = announce(&here, info("sip-edge", "three"));
     eventually(|| relays.list().len() == 2 && all.list().len() == 3).await;
     assert_eq!(relays.find("one").unwrap(), info("rtp-relay", "one"));
+    // Announcements that tell nothing new are no change.
+    let changed = async |directory: &Directory| {
+        tokio::time::timeout(Duration::from_millis(1_500), directory.changed()).await.is_ok()
+    };
+    assert!(changed(&relays).await, "two appeared");
+    assert!(!changed(&relays).await, "they announced themselves again");
     first.update(|info| (info.load, info.draining) = (7, true));
+    assert!(changed(&relays).await, "one drains");
     eventually(|| relays.find("one").is_some_and(|info| info.draining && info.load == 7)).await;
     first.leave().await;
+    assert!(changed(&relays).await, "one left");
     eventually(|| relays.find("one").is_none()).await;
     drop(second);
     let began = now();

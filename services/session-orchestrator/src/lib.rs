@@ -27,14 +27,12 @@ use runtime::{Config, Drain};
 use signal::Time;
 use std::sync::Arc;
 use std::time::Duration;
-use store::{Key, Store};
+use store::Store;
 
 /// After a drain, effects on their way get this long.
 const FINISH: Duration = Duration::from_secs(5);
 /// Most calls without a relay that wait for their relocation to begin.
 const LOST: usize = 4_096;
-/// How often readiness is looked at.
-const HEALTH: Duration = Duration::from_millis(500);
 
 /// Runs one orchestrator until the drain says stop.
 ///
@@ -71,7 +69,6 @@ pub async fn run(config: Config, bus: Bus, store: Store, dial: Dial, drain: Drai
     };
     let here_name = card.instance.clone();
     let here = announce(&bus, card);
-    let watching = tokio::spawn(health(relays.clone(), calls.clone()));
     let deadlines = tokio::spawn(serve::poll_deadlines(calls.records().clone(), serve::POLL, drain.clone()));
     let user_deadlines =
         tokio::spawn(serve::poll_deadlines(users.records().clone(), serve::POLL_USERS, drain.clone()));
@@ -83,22 +80,11 @@ pub async fn run(config: Config, bus: Bus, store: Store, dial: Dial, drain: Drai
         }
     })
     .await;
-    for task in [deadlines, user_deadlines, watching, monitoring] {
+    for task in [deadlines, user_deadlines, monitoring] {
         task.abort();
     }
     here.leave().await;
     served
-}
-
-/// Ready means: the store answers and a relay lives.
-async fn health(relays: relays::Relays, calls: Calls) {
-    let probe = Key { kind: "health", id: "probe".into() };
-    loop {
-        let store = calls.runner().store().load(&probe).await.err().map(|error| error.to_string());
-        runtime::admin::ready("store", store.as_deref());
-        runtime::admin::ready("relays", (!relays.any()).then_some("no relay announces itself"));
-        tokio::time::sleep(HEALTH).await;
-    }
 }
 
 /// Waits for `tandem drain INSTANCE`, which arrives by the bus. What it drains is up to the process: one that decides alone

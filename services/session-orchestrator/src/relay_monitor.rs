@@ -15,8 +15,10 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc};
 use tracing::{info, warn};
 
-/// How often the relays are looked at.
+/// How often the relays are looked at while one is asked or left, and the shortest time between two looks.
 const LOOK: Duration = Duration::from_millis(100);
+/// The longest time between two looks.
+const IDLE: Duration = Duration::from_millis(500);
 /// Three beats and the way (`HEARTBEAT` of the relay is 250 ms).
 const SILENT: Duration = Duration::from_millis(800);
 /// Number of probes of a silent relay; the time that each may take follows.
@@ -44,10 +46,7 @@ pub async fn watch(calls: Calls, relays: Relays, instance: String) {
     let mut known: HashMap<String, InstanceInfo> = HashMap::new();
     let (mut asking, mut moving) = (HashSet::new(), HashSet::new());
     let (tell, mut told) = mpsc::channel(1_024);
-    let mut clock = tokio::time::interval(LOOK);
-    clock.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
-        clock.tick().await;
         let mut gone = vec![];
         while let Ok(found) = told.try_recv() {
             match found {
@@ -65,6 +64,7 @@ pub async fn watch(calls: Calls, relays: Relays, instance: String) {
                 }
             }
         }
+        runtime::admin::ready("relays", (!relays.any()).then_some("no relay announces itself"));
         let cards = relays.silences();
         for (card, silent) in &cards {
             let before = known.insert(card.instance.clone(), card.clone());
@@ -101,7 +101,17 @@ pub async fn watch(calls: Calls, relays: Relays, instance: String) {
                 });
             }
         }
+        // Nothing more is known before the next relay may have been silent for too long, unless the directory changes.
+        let look = if asking.is_empty() && moving.is_empty() { next_look(&cards) } else { LOOK };
+        tokio::time::sleep(LOOK).await;
+        let _ = tokio::time::timeout(look - LOOK, relays.changed()).await;
     }
+}
+
+/// Returns the time until the first of these relays may have been silent for too long.
+fn next_look(cards: &[(InstanceInfo, Duration)]) -> Duration {
+    let silent = cards.iter().map(|(_, silent)| SILENT.saturating_sub(*silent));
+    silent.min().map_or(IDLE, |left| left.clamp(LOOK, IDLE))
 }
 
 fn name(card: &InstanceInfo) -> (String, u64) {

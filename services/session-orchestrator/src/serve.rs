@@ -196,7 +196,7 @@ async fn answer(request: Request, octets: bytes::Bytes) {
 }
 
 /// Processes records of one kind whose deadline has passed, or whose outbox a dead orchestrator left behind, until the drain says
-/// stop.
+/// stop. The orchestrator is ready while the store answers this.
 pub async fn poll_deadlines<M: Machine, P: Perform<M>>(
     records: Records<M, P>,
     every: Duration,
@@ -212,6 +212,7 @@ pub async fn poll_deadlines<M: Machine, P: Perform<M>>(
             _ = clock.tick() => {}
         }
         let due = records.runner().store().due(kind.name(), runtime::clock::now_ms(), TAKE_MS, TAKE).await;
+        runtime::admin::ready("store", due.as_ref().err().map(ToString::to_string).as_deref());
         let due = due.unwrap_or_else(|error| {
             warn!(%error, kind = kind.name(), "deadlines cannot be polled");
             vec![]

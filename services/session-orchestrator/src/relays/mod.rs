@@ -401,6 +401,11 @@ impl Relays {
         self.directory.silences(KIND)
     }
 
+    /// Waits until a relay, or any other instance, appears, leaves, was started anew or drains.
+    pub async fn changed(&self) {
+        self.directory.changed().await;
+    }
+
     /// Returns true if the relay answers at all.
     pub async fn answers(&self, card: &InstanceInfo, within: Duration) -> bool {
         let session = session(card);
