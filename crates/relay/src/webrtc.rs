@@ -23,7 +23,7 @@ const EARLY_FOR: u64 = 5_000;
 const EARLY_OCTETS: usize = 2_048;
 /// Time after which an association is let go whose peer has sent no DTLS, but media: the keys are all that it needs, ms. A peer that
 /// lacks our last flight repeats its own sooner.
-const QUIET: u64 = 5_000;
+const QUIET: u64 = 1_000;
 /// Silence after which a peer has said goodbye that sent DTLS when the association was let go, ms. Its answers to our checks of consent
 /// come more often.
 const GOODBYE: u64 = 10_000;

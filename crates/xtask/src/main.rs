@@ -5,6 +5,7 @@
 mod bench;
 mod demo;
 mod deny;
+mod release;
 mod requirements;
 mod setup;
 mod steps;
@@ -29,6 +30,8 @@ enum Task {
     Test(Test),
     /// Two real calls between a SIP phone and a Jingle client through the gateway, with sound, in front of your eyes
     Demo(demo::Demo),
+    /// Build what is shipped, with a profile of calls and packets
+    Release(release::Release),
     /// Measure the gateway beside Kamailio, and its relay beside rtpengine
     #[command(subcommand)]
     Bench(bench::Bench),
@@ -49,6 +52,7 @@ fn main() -> ExitCode {
     let outcome = match Arguments::parse().task {
         Task::Setup => setup::setup(),
         Task::Demo(demo) => demo.run(),
+        Task::Release(release) => release.run(),
         Task::Bench(bench) => bench.run(),
         Task::Requirements(requirements) => requirements.run(),
         Task::Check => steps::check(),

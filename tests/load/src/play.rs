@@ -34,6 +34,9 @@ const WINDOW: usize = 64;
 const WARM_UP: Duration = Duration::from_millis(600);
 /// Time after a handshake by which a relay keeps nothing that is of use to that alone.
 const HANDSHAKE_OVER: Duration = Duration::from_secs(6);
+/// Packets that a peer of DTLS says as soon as it has keys, as clients do, and the time between them.
+const GREETINGS: u32 = 2;
+const GREETING: Duration = Duration::from_millis(250);
 const NO_SESSION: &str = "no association";
 
 /// Load to play.
@@ -116,9 +119,8 @@ pub fn run(control: &mut Control, plan: &Plan) -> Result<serde_json::Value> {
     let mut stage = Stage::new(plan)?;
     // The sockets of the rig are there by now: what is more is the relay's.
     let before = process::memory(plan.pid);
-    stage.place(control)?;
+    let mut first = stage.place(control)?;
     let placed = now();
-    let mut first = 0;
     first += stage.speak(first, WARM_UP)?;
     let drawn = process::thrown_away();
     stage.count = Count::default();
@@ -195,9 +197,9 @@ impl Stage {
         Ok(self.socket(call, side).local_addr()?)
     }
 
-    /// Sets all calls up.
-    fn place(&mut self, control: &mut Control) -> Result<()> {
-        let mut first = 0;
+    /// Sets all calls up; gives how many packets each side may have said.
+    fn place(&mut self, control: &mut Control) -> Result<u32> {
+        let (mut first, ptime_ms) = (0, self.plan.ptime_ms);
         while first < self.plan.calls {
             let last = (first + WINDOW).min(self.plan.calls);
             let parties = (first..last).map(|call| {
@@ -225,10 +227,18 @@ impl Stage {
             }
             if let Some(peers) = &mut self.peers {
                 peers.run(&mut self.poll, &mut self.events, last).context(NO_SESSION)?;
+                for number in 0..GREETINGS {
+                    for call in first..last {
+                        let mut buffer = [0u8; PACKET + ROOM];
+                        packet::write(&mut buffer, call as u32, 1, number, 0, ptime_ms);
+                        peers.say(call, &mut buffer, PACKET);
+                    }
+                    peers.rest(&mut self.poll, &mut self.events, GREETING);
+                }
             }
             first = last;
         }
-        Ok(())
+        Ok(if self.peers.is_some() { GREETINGS } else { 0 })
     }
 
     /// All calls speak for so long, from packet `first` on; gives how many each side said.

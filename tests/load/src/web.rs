@@ -196,19 +196,32 @@ impl Peers {
     /// Not within [`PATIENCE`].
     pub fn run(&mut self, poll: &mut Poll, events: &mut Events, wanted: usize) -> Result<()> {
         let began = now();
-        let mut buffer = [0u8; 2_048];
         while self.connected < wanted {
             ensure!(began.elapsed() < PATIENCE, "{} of {wanted} have one", self.connected);
-            let _ = poll.poll(events, Some(Duration::from_millis(1)));
-            let tokens: Vec<usize> = events.iter().map(|event| event.token().0).collect();
-            for token in tokens {
-                if let Some(call) = token.checked_sub(self.first) {
-                    self.hear(call, &mut buffer, |_| {});
-                }
-            }
-            self.tick();
+            self.turn(poll, events);
         }
         Ok(())
+    }
+
+    /// Runs for so long.
+    pub fn rest(&mut self, poll: &mut Poll, events: &mut Events, time: Duration) {
+        let began = now();
+        while began.elapsed() < time {
+            self.turn(poll, events);
+        }
+    }
+
+    /// Takes what has come within a millisecond, and what is due.
+    fn turn(&mut self, poll: &mut Poll, events: &mut Events) {
+        let mut buffer = [0u8; 2_048];
+        let _ = poll.poll(events, Some(Duration::from_millis(1)));
+        let tokens: Vec<usize> = events.iter().map(|event| event.token().0).collect();
+        for token in tokens {
+            if let Some(call) = token.checked_sub(self.first) {
+                self.hear(call, &mut buffer, |_| {});
+            }
+        }
+        self.tick();
     }
 
     /// Protects and sends a packet; false when it may not or cannot be sent.

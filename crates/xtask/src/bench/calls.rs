@@ -42,7 +42,7 @@ pub struct Calls {
     /// Figures as JSON
     #[arg(long)]
     json: bool,
-    /// Directory of binaries to measure, in place of a release build of this tree
+    /// Directory of binaries to measure, in place of those of `cargo xtask release`
     #[arg(long)]
     binaries: Option<PathBuf>,
     /// Directory of other binaries, measured in the same run, each mode before that of these
@@ -67,7 +67,7 @@ impl Calls {
         };
         let binaries = match &self.binaries {
             Some(path) => given("--binaries", path)?,
-            None => super::build()?,
+            None => crate::release::build()?,
         };
         let before = self.before.as_deref().map(|path| given("--before", path)).transpose()?;
         let modes: &[Mode] = match self.mode {
@@ -241,6 +241,32 @@ impl Calls {
         }
         Ok(answer)
     }
+}
+
+/// Makes calls both ways, in both modes, and lets the programs end by themselves.
+pub fn train(binaries: &Path) -> Result<()> {
+    let calls = Calls {
+        rounds: 1,
+        calls: 300,
+        rate: 40,
+        hold: 500,
+        held: 10,
+        mode: None,
+        json: false,
+        binaries: None,
+        before: None,
+    };
+    for mode in [Mode::Four, Mode::One] {
+        let callee = ports::block(2);
+        let system = System::start(mode, binaries, SocketAddr::from((Ipv4Addr::LOCALHOST, callee)))?;
+        let responder = Responder::connect(system.prosody.component_port, SECRET, calls.hold())?;
+        let played = calls
+            .to_jingle(&system, &responder, calls.calls, calls.hold())
+            .and_then(|_| calls.to_sip(&responder, callee, calls.calls));
+        played.map_err(|error| system.blame(&error))?;
+        system.stop();
+    }
+    Ok(())
 }
 
 fn say(what: &str, name: &str) {

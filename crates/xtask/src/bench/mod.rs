@@ -12,9 +12,8 @@ mod sipp;
 mod stanza;
 mod system;
 
-use anyhow::{Context, Result, ensure};
-use std::path::PathBuf;
-use std::process::Command;
+use anyhow::{Context, Result};
+use std::path::Path;
 
 /// Measurements.
 #[derive(clap::Subcommand, Clone, Debug)]
@@ -38,23 +37,11 @@ impl Bench {
     }
 }
 
-/// Builds the gateway for release and gives the directory of its binaries.
-fn build() -> Result<PathBuf> {
-    build_of(&["tandem", "tandem-sip-edge", "tandem-xmpp-edge", "tandem-orchestrator", "tandem-rtp-relay"])
-}
-
-/// Builds these packages for release and gives the directory of their binaries.
-fn build_of(packages: &[&str]) -> Result<PathBuf> {
-    eprintln!("==> bench: release build");
-    let mut cargo = Command::new("cargo");
-    cargo.args(["build", "--release", "--quiet"]);
-    packages.iter().for_each(|package| {
-        cargo.args(["--package", package]);
-    });
-    let status = cargo.current_dir(testkit::root()).status().context("cannot start cargo")?;
-    ensure!(status.success(), "the release build failed: mend what rustc names above");
-    // This program lies in <target>/debug.
-    let here = std::env::current_exe()?;
-    let target = here.ancestors().nth(2).context("this program lies in no build directory")?;
-    Ok(target.join("release"))
+/// Plays calls and packets of every form at binaries that count what they run, and lets them end by themselves.
+///
+/// # Errors
+/// A call failed, or a program is missing.
+pub fn train(binaries: &Path) -> Result<()> {
+    calls::train(binaries).context("calls")?;
+    relay::train(binaries).context("packets")
 }

@@ -19,6 +19,9 @@ pub const SIP_DOMAIN: &str = "im.example.net";
 /// Media ports of the relay: enough for the calls held at once.
 const MEDIA_PORTS: u16 = 8_000;
 
+/// Time for a service to end by itself.
+const GRACE: Duration = Duration::from_secs(20);
+
 /// How the gateway runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
@@ -130,6 +133,13 @@ ports = "{media}-{}"
             around.insert("redis", cost(redis.program().pid()));
         }
         Costs { gateway, around }
+    }
+
+    /// Ends the gateway as an operator does, edges first.
+    pub fn stop(mut self) {
+        for (_, program) in self.gateway.iter_mut().rev() {
+            program.stop(GRACE);
+        }
     }
 
     /// An error with the end of the gateway's output.

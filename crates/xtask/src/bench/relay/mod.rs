@@ -11,7 +11,7 @@ mod table;
 use anyhow::{Context, Result, ensure};
 use programs::{Contender, Core, Engine};
 use serde_json::Value;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use table::{Runs, Table};
 use testkit::clock::now_ms;
@@ -37,7 +37,7 @@ pub struct Relay {
     /// Draw the cost of a packet over the number of calls into this SVG file, in place of the table
     #[arg(long)]
     plot: Option<PathBuf>,
-    /// Directory of binaries to measure, in place of a release build of this tree
+    /// Directory of binaries to measure, in place of those of `cargo xtask release`
     #[arg(long)]
     binaries: Option<PathBuf>,
 }
@@ -77,7 +77,7 @@ impl Relay {
         programs::rtpengine()?;
         let binaries = match &self.binaries {
             Some(given) => given.canonicalize().with_context(|| format!("--binaries {}", given.display()))?,
-            None => super::build_of(&["tandem-rtp-relay", "tandem-load"])?,
+            None => crate::release::build()?,
         };
         if std::fs::read_to_string("/proc/slabinfo").is_err() {
             eprintln!("==> bench: memory in the kernel is not shown: only root may read /proc/slabinfo");
@@ -147,6 +147,17 @@ impl Relay {
     }
 }
 
+/// Plays every form of media at our relay, and lets it end by itself.
+pub fn train(binaries: &Path) -> Result<()> {
+    let stage = Stage { engine: Engine::new(binaries.to_owned())?, only: None };
+    let forms = ["plain", "sdes", "dtls"].map(|form| Load::play(200, form, 3));
+    let set_up = Load::of("set-up", "--calls 500 --in-flight 8", 700);
+    for load in forms.into_iter().chain([set_up]) {
+        stage.run(Contender::Tandem, &load, &load.switches.join(" "))?;
+    }
+    Ok(())
+}
+
 struct Line {
     name: &'static str,
     who: &'static [Contender],
@@ -169,7 +180,7 @@ impl Stage {
     /// Starts a relay, plays one load at it, and gives the figures.
     fn run(&self, who: Contender, load: &Load, what: &str) -> Result<Value> {
         eprintln!("==> bench: {what}: {}", who.name());
-        let relay = self.engine.start(who, load)?;
+        let mut relay = self.engine.start(who, load)?;
         let mut command: Command = self.engine.on(Core::Load, "tandem-load");
         command.arg(load.task).args(["--control", &relay.control.to_string(), "--way", who.protocol()]);
         command.args(["--pid", &relay.pid()?.to_string(), "--secret", programs::SECRET]).args(&load.switches);
@@ -179,6 +190,7 @@ impl Stage {
         let out = command.output().context("tandem-load")?;
         let said = String::from_utf8_lossy(&out.stderr);
         ensure!(out.status.success(), "{}\n{}", said.trim(), relay.last_words());
+        relay.stop();
         serde_json::from_slice(&out.stdout).with_context(|| format!("tandem-load said no figures: {said}"))
     }
 }

@@ -249,6 +249,11 @@ impl Running {
         Ok(pid)
     }
 
+    /// Ends it as an operator does.
+    pub fn stop(&mut self) {
+        self.program.stop(Duration::from_secs(20));
+    }
+
     /// The end of its output.
     pub fn last_words(&self) -> String {
         self.program.log().tail(12)
