@@ -7,7 +7,6 @@ use crate::bench;
 use crate::steps::{self, succeeds};
 use anyhow::{Context, Result, ensure};
 use std::collections::BTreeSet;
-use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::SystemTime;
@@ -53,12 +52,11 @@ pub fn build() -> Result<PathBuf> {
     let rust = Rust::find()?;
     let target = testkit::root().join("target").join("guided");
     let (counts, profile) = (target.join("counts"), target.join("calls.profdata"));
-    // Counting is in the code before it is linked, so time spent on linking these as one unit would be lost.
+    // Of the same profile in Cargo.toml, although it is linked for nothing: symbols are named after that, and counts after symbols.
     let counting = rust.cargo(
         "release 1/3, a build that counts",
         &target.join("counting"),
         &format!("-Cprofile-generate={}", counts.display()),
-        &[("CARGO_PROFILE_RELEASE_LTO", "off"), ("CARGO_PROFILE_RELEASE_DEBUG", "none")],
     )?;
     if !is_newer(&profile, &counting) {
         eprintln!("==> release 2/3, calls and packets that are counted: about two minutes");
@@ -69,7 +67,6 @@ pub fn build() -> Result<PathBuf> {
         &target,
         // Code that was never run has no counts, and is compiled as it would be without.
         &format!("-Cprofile-use={} -Cllvm-args=-pgo-warn-missing-function=0", profile.display()),
-        &[],
     )
 }
 
@@ -137,14 +134,14 @@ impl Rust {
     }
 
     /// Builds all programs with these flags, and returns their directory. Build scripts and macros are built without.
-    fn cargo(&self, name: &str, target: &Path, flags: &str, more: &[(&str, &str)]) -> Result<PathBuf> {
+    fn cargo(&self, name: &str, target: &Path, flags: &str) -> Result<PathBuf> {
         let flags = [std::env::var("RUSTFLAGS").unwrap_or_default(), flags.to_owned()].join(" ");
         let mut cargo = Command::new("cargo");
         cargo.args(["build", "--release", "--locked", "--target", &self.host, "--target-dir"]).arg(target);
         BINARIES.iter().chain([&LOAD]).for_each(|package| {
             cargo.args(["--package", package]);
         });
-        cargo.env("RUSTFLAGS", flags.trim()).envs(more.iter().map(|(key, value)| (key, OsStr::new(value))));
+        cargo.env("RUSTFLAGS", flags.trim());
         steps::run(name, cargo.current_dir(testkit::root()), "mend what rustc names above")?;
         Ok(target.join(&self.host).join("release"))
     }
