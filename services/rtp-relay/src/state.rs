@@ -25,8 +25,8 @@ pub enum StateUpdate {
     Ended(String),
 }
 
-/// How long it is waited for more to go along.
-const GATHER: Duration = Duration::from_millis(20);
+/// How long it is waited for more to go along. A relay that dies within this time of a call's connection has left nothing of the call.
+const GATHER: Duration = Duration::from_millis(100);
 /// Octets and sessions of one message; the bus takes 512 KiB.
 const OCTETS: usize = 128 * 1_024;
 const SESSIONS: usize = 512;
