@@ -6,6 +6,7 @@
 mod counters;
 mod forwarding;
 mod refused;
+mod screen;
 mod tcp;
 mod trunks;
 mod udp;
@@ -25,11 +26,8 @@ use signal::{Protocol, Secret, Time, subjects};
 use sip::edge::{ConnectionId, Edge, Flow, Output, Transport};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
-use tokio::sync::mpsc;
 use tracing::info;
 
-/// Most messages that wait for the edge; further datagrams are dropped, connections wait.
-const QUEUE: usize = 4_096;
 /// Most inputs of each kind handled at once.
 const BURST: usize = 256;
 /// Interval of heartbeat and drain checks.
@@ -57,18 +55,19 @@ enum Input {
 /// A listen address that is not served or cannot be bound: names the key and the remedy. No link to the bus.
 pub async fn run(config: Config, bus: Bus, drain: Drain) -> Result<()> {
     let instance = config.instance("sip-edge");
-    let (inputs, mut input) = mpsc::channel(QUEUE);
+    let (ways, mut arrivals) = screen::ways();
     let listeners = config.sip.listeners()?;
-    let udp = udp::Sockets::bind(&listeners, config.sip.reuse_port, &inputs)?;
-    let mut tcp = tcp::Connections::bind(&listeners, config.sip.reuse_port, &instance, inputs.clone())?;
+    let udp = udp::Sockets::bind(&listeners, config.sip.reuse_port, &ways)?;
+    let mut tcp = tcp::Connections::bind(&listeners, config.sip.reuse_port, &instance, ways.clone())?;
     let resolved = trunks::resolve(&config.trunk).await;
+    ways.set_trunks(&resolved);
     let address = reachable_address(&listeners, &resolved);
     let port = listeners.first().map_or(5060, |listener| listener.address.port());
     let (advertise, named) = match &config.sip.advertise {
         Some(host) => advertised(host, port),
         None => (SocketAddr::new(address, port).to_string(), None),
     };
-    let looking = tokio::spawn(trunks::keep_resolving(config.trunk.clone(), inputs));
+    let looking = tokio::spawn(trunks::keep_resolving(config.trunk.clone(), ways));
     let edge = sip::edge::Config {
         instance: instance.clone(),
         advertise: advertise.clone(),
@@ -107,7 +106,7 @@ pub async fn run(config: Config, bus: Bus, drain: Drain) -> Result<()> {
         tokio::select! {
             () = drain.stopping() => break,
             () = tokio::time::sleep(wait) => edge.tick(now()),
-            Some(input) = input.recv() => handle_input(&mut edge, &mut tcp, input),
+            input = arrivals.next() => handle_input(&mut edge, &mut tcp, input),
             inbound = client.next() => EdgeClient::deliver(inbound, &mut edge, now()),
             event = forwarding.next() => match event {
                 Event::Message(handover) => edge.receive_forwarded(&handover, now()),
@@ -130,9 +129,9 @@ pub async fn run(config: Config, bus: Bus, drain: Drain) -> Result<()> {
         }
         // Everything that waits already is handled too, so that a busy edge sleeps less often.
         for _ in 0..BURST {
-            match input.try_recv() {
-                Ok(input) => handle_input(&mut edge, &mut tcp, input),
-                Err(_) => break,
+            match arrivals.try_next() {
+                Some(input) => handle_input(&mut edge, &mut tcp, input),
+                None => break,
             }
         }
         client.deliver_arrived(&mut edge, now());

@@ -1,5 +1,6 @@
 //! TCP: connections that peers open and that we open, one task each, framed by `sip::message::stream`.
 
+use crate::screen::Ways;
 use crate::udp::{cannot_bind, has_ipv4_beside};
 use crate::{Input, counters};
 use anyhow::{Context, Result};
@@ -17,16 +18,22 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tracing::{debug, warn};
 
 /// Most connections held; further ones are closed at once.
 const MAX: usize = 10_000;
-/// Most of them from one source: phones behind one NAT are many, a flood is more.
-const MAX_OF_ONE: usize = 1_000;
+/// Most of them that are not of trunks, and most of those from one source: trunks have places and descriptors whatever strangers do.
+const MAX_STRANGERS: usize = 2_000;
+const MAX_OF_ONE: usize = 200;
 /// Most messages that wait for a slow peer; then its connection is dropped.
 const QUEUE: usize = 256;
 const CONNECT: Duration = Duration::from_secs(4);
 const WRITE: Duration = Duration::from_secs(5);
+/// Time of a stranger to the end of a first message.
+const FIRST: Duration = Duration::from_secs(15);
+/// Time from the first octet of a message to its last.
+const MESSAGE: Duration = Duration::from_secs(30);
 /// Longest silence of a connection before it is closed.
 const IDLE: Duration = Duration::from_secs(600);
 
@@ -56,51 +63,54 @@ impl Ids {
 
 /// All connections.
 pub struct Connections {
-    inputs: mpsc::Sender<Input>,
+    ways: Ways,
     ids: Ids,
     open: HashMap<ConnectionId, Connection>,
     /// Newest connection to each peer.
     by_peer: HashMap<SocketAddr, ConnectionId>,
-    /// Number of connections by source.
+    /// Connections of strangers, and their number by source.
+    strangers: HashMap<ConnectionId, IpAddr>,
     sources: HashMap<IpAddr, usize>,
 }
 
 impl Connections {
     /// Binds and starts to accept.
-    pub fn bind(
-        listeners: &[Listener],
-        reuse: bool,
-        instance: &str,
-        inputs: mpsc::Sender<Input>,
-    ) -> Result<Connections> {
-        let connections = Connections::new(instance, inputs);
+    pub fn bind(listeners: &[Listener], reuse: bool, instance: &str, ways: Ways) -> Result<Connections> {
+        let connections = Connections::new(instance, ways);
         for listener in listeners.iter().filter(|listener| listener.transport == Transport::Tcp) {
             let beside = has_ipv4_beside(listeners, *listener);
             let socket = listen(listener.address, reuse, beside).with_context(|| cannot_bind(*listener))?;
-            let (ids, inputs) = (connections.ids.clone(), connections.inputs.clone());
-            tokio::spawn(accept(TcpListener::from_std(socket)?, ids, inputs));
+            let (ids, ways) = (connections.ids.clone(), connections.ways.clone());
+            tokio::spawn(accept(TcpListener::from_std(socket)?, ids, ways));
         }
         Ok(connections)
     }
 
-    fn new(instance: &str, inputs: mpsc::Sender<Input>) -> Connections {
+    fn new(instance: &str, ways: Ways) -> Connections {
         Connections {
-            inputs,
+            ways,
             ids: Ids::of(instance),
             open: HashMap::new(),
             by_peer: HashMap::new(),
+            strangers: HashMap::new(),
             sources: HashMap::new(),
         }
     }
 
-    /// Adds a connection that a peer has opened.
+    /// Adds a connection that a peer has opened. Those of strangers are limited, in all and by source.
     pub fn opened(&mut self, connection: Connection) {
-        let peer = connection.peer;
+        let (id, peer) = (connection.id, connection.peer);
+        let source = source(peer);
+        let stranger = !self.ways.knows(peer.ip());
+        let held = self.sources.get(&source).copied().unwrap_or(0);
         // A sender that is dropped closes its connection.
-        if self.sources.get(&source(peer)).is_some_and(|held| *held >= MAX_OF_ONE) {
-            debug!(%peer, "too many connections of one source");
+        if stranger && (self.strangers.len() >= MAX_STRANGERS || held >= MAX_OF_ONE) {
+            debug!(%peer, "too many connections of strangers");
         } else if !self.insert(connection) {
             warn!(%peer, "too many connections");
+        } else if stranger {
+            self.strangers.insert(id, source);
+            *self.sources.entry(source).or_default() += 1;
         }
     }
 
@@ -110,8 +120,9 @@ impl Connections {
         if self.by_peer.get(&peer) == Some(&id) {
             self.by_peer.remove(&peer);
         }
-        let source = source(peer);
-        if let Some(held) = self.sources.get_mut(&source) {
+        let source = self.strangers.remove(&id);
+        if let Some((source, held)) = source.and_then(|source| Some((source, self.sources.get_mut(&source)?)))
+        {
             *held -= 1;
             if *held == 0 {
                 self.sources.remove(&source);
@@ -139,7 +150,7 @@ impl Connections {
                     warn!(%peer, "too many connections");
                     return false;
                 }
-                tokio::spawn(connect(id, peer, receiver, self.inputs.clone()));
+                tokio::spawn(connect(id, peer, receiver, self.ways.clone()));
                 id
             }
         };
@@ -159,7 +170,6 @@ impl Connections {
         if self.open.len() >= MAX {
             return false;
         }
-        *self.sources.entry(source(connection.peer)).or_default() += 1;
         self.by_peer.insert(connection.peer, connection.id);
         self.open.insert(connection.id, connection);
         true
@@ -187,7 +197,7 @@ fn listen(address: SocketAddr, reuse: bool, beside: bool) -> Result<std::net::Tc
     Ok(socket.into())
 }
 
-async fn accept(listener: TcpListener, ids: Ids, inputs: mpsc::Sender<Input>) {
+async fn accept(listener: TcpListener, ids: Ids, ways: Ways) {
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => {
@@ -195,10 +205,10 @@ async fn accept(listener: TcpListener, ids: Ids, inputs: mpsc::Sender<Input>) {
                 let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
                 let (sender, receiver) = mpsc::channel(QUEUE);
                 let id = ids.next();
-                if inputs.send(Input::Opened(Connection { id, peer, sender })).await.is_err() {
+                if !ways.tell(Input::Opened(Connection { id, peer, sender })).await {
                     return;
                 }
-                tokio::spawn(serve(stream, id, peer, receiver, inputs.clone()));
+                tokio::spawn(serve(stream, id, peer, receiver, ways.clone()));
             }
             Err(error) => {
                 // Out of descriptors: wait for some to come back.
@@ -209,59 +219,66 @@ async fn accept(listener: TcpListener, ids: Ids, inputs: mpsc::Sender<Input>) {
     }
 }
 
-async fn connect(
-    id: ConnectionId,
-    peer: SocketAddr,
-    receiver: mpsc::Receiver<Bytes>,
-    inputs: mpsc::Sender<Input>,
-) {
+async fn connect(id: ConnectionId, peer: SocketAddr, receiver: mpsc::Receiver<Bytes>, ways: Ways) {
     let error = match tokio::time::timeout(CONNECT, TcpStream::connect(peer)).await {
-        Ok(Ok(stream)) => return serve(stream, id, peer, receiver, inputs).await,
+        Ok(Ok(stream)) => return serve(stream, id, peer, receiver, ways).await,
         Ok(Err(error)) => error.to_string(),
         Err(_) => "no answer in time".to_owned(),
     };
     warn!(%peer, error, "no connection");
     // Its place is free before the edge hears of it.
     drop(receiver);
-    let _ = inputs.send(Input::Unreachable(id, peer)).await;
+    ways.tell(Input::Unreachable(id, peer)).await;
 }
 
-/// Serves one connection until either side closes it or it falls silent.
+/// Serves one connection until either side closes it, it falls silent, or a message takes too long to come.
 async fn serve(
     stream: TcpStream,
     id: ConnectionId,
     peer: SocketAddr,
     mut receiver: mpsc::Receiver<Bytes>,
-    inputs: mpsc::Sender<Input>,
+    ways: Ways,
 ) {
     let _ = stream.set_nodelay(true);
     let (mut reader, mut writer) = stream.into_split();
     let flow = Flow { connection: Some(id), ..Flow::tcp(peer) };
-    let (mut framing, mut buffer) = (Stream::default(), vec![0; 16 * 1024]);
+    let (mut framing, mut buffer) = (Stream::default(), vec![0; 4 * 1024]);
+    // The moment by which the message that has begun, or the next one, must be here.
+    let mut due = Instant::now() + if ways.knows(peer.ip()) { IDLE } else { FIRST };
     'open: loop {
         tokio::select! {
-            read = tokio::time::timeout(IDLE, reader.read(&mut buffer)) => {
+            read = tokio::time::timeout_at(due, reader.read(&mut buffer)) => {
                 let Ok(Ok(length @ 1..)) = read else { break };
+                let begins = framing.is_empty();
                 framing.push(&buffer[..length]);
+                let (mut complete, mut pings) = (false, false);
                 loop {
                     match framing.take() {
                         Framed::Message(octets) => {
+                            complete = true;
                             // A full edge makes the peer wait: that is TCP's own back-pressure.
-                            if inputs.send(Input::Message(flow, octets)).await.is_err() {
+                            if !ways.message(flow, octets).await {
                                 break 'open;
                             }
                         }
-                        Framed::Ping => {
-                            if !written(&mut writer, b"\r\n").await {
-                                break 'open;
-                            }
-                        }
+                        Framed::Ping => pings = true,
                         Framed::Wait => break,
                         Framed::Broken(why) => {
                             debug!(%peer, why, "a stream that cannot be read on");
                             break 'open;
                         }
                     }
+                }
+                // One pong for all pings of a read: more would answer a flood with another.
+                if pings && !written(&mut writer, b"\r\n").await {
+                    break;
+                }
+                let now = Instant::now();
+                if framing.is_empty() {
+                    // Pings alone keep a trunk's connection open, and that of a stranger who has said something.
+                    due = if complete || ways.knows(peer.ip()) { now + IDLE } else { due };
+                } else if begins || complete {
+                    due = due.min(now + MESSAGE);
                 }
             }
             octets = receiver.recv() => {
@@ -273,7 +290,7 @@ async fn serve(
         }
     }
     drop(receiver);
-    let _ = inputs.send(Input::Closed(id)).await;
+    ways.tell(Input::Closed(id)).await;
 }
 
 async fn written(writer: &mut (impl AsyncWriteExt + Unpin), octets: &[u8]) -> bool {
@@ -283,10 +300,12 @@ async fn written(writer: &mut (impl AsyncWriteExt + Unpin), octets: &[u8]) -> bo
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::screen::{Arrivals, ways};
+    use sip::edge::Trunk;
 
-    fn none() -> (Connections, mpsc::Receiver<Input>) {
-        let (inputs, input) = mpsc::channel(8);
-        (Connections::new("one", inputs), input)
+    fn none() -> (Connections, Arrivals) {
+        let (ways, arrivals) = ways();
+        (Connections::new("one", ways), arrivals)
     }
 
     fn peer(host: [u8; 4], port: u16) -> SocketAddr {
@@ -301,7 +320,7 @@ mod tests {
         let refuses = port.unwrap_or_else(|_| peer([127, 0, 0, 1], 1));
         assert!(tcp.send(Flow::tcp(refuses), Bytes::from_static(b"INVITE sip:a@b SIP/2.0\r\n\r\n")));
         assert_eq!(tcp.open.len(), 1);
-        let Some(Input::Unreachable(id, to)) = input.recv().await else { panic!("it is refused") };
+        let Input::Unreachable(id, to) = input.next().await else { panic!("it is refused") };
         assert_eq!(to, refuses);
         tcp.closed(id);
         assert_eq!((tcp.open.len(), tcp.by_peer.len(), tcp.sources.len()), (0, 0, 0));
@@ -341,9 +360,21 @@ mod tests {
         assert_ne!(Ids::of("one").next(), Ids::of("two").next());
     }
 
+    fn trunk() -> Trunk {
+        Trunk {
+            name: "pbx".into(),
+            targets: vec![],
+            sources: vec![(IpAddr::from([198, 51, 100, 0]), 24)],
+            roaming: false,
+            credentials: None,
+        }
+    }
+
+    /// Strangers have few places, in all and by source; trunks have all that are left, from one address too.
     #[tokio::test]
-    async fn places_are_limited_by_source_and_in_all() {
+    async fn f4_strangers_take_no_place_of_a_trunk() {
         let (mut tcp, _input) = none();
+        tcp.ways.set_trunks(&[trunk()]);
         let mut held = vec![];
         let mut open = |tcp: &mut Connections, peer| {
             let (sender, receiver) = mpsc::channel(1);
@@ -360,14 +391,93 @@ mod tests {
                 open(&mut tcp, peer([192, 0, 2, host], port));
             }
         }
-        assert_eq!(tcp.open.len(), MAX);
+        assert_eq!(tcp.open.len(), MAX_STRANGERS);
         let request = Bytes::from_static(b"BYE sip:a@b SIP/2.0\r\n\r\n");
-        let flow = Flow::tcp(peer([192, 0, 2, 200], 5060));
-        assert!(!tcp.send(flow, request.clone()), "no place for ours either");
+        assert!(tcp.send(Flow::tcp(peer([192, 0, 2, 200], 5060)), request.clone()), "a place for ours");
+        for port in 0..=8_100 {
+            open(&mut tcp, peer([198, 51, 100, 7], port));
+        }
+        assert_eq!(tcp.open.len(), MAX);
+        let flow = Flow { connection: Some(ConnectionId(7)), ..Flow::tcp(peer([192, 0, 2, 201], 5060)) };
+        assert!(!tcp.send(flow, request), "no place is left");
         held.clear();
         let ids: Vec<ConnectionId> = tcp.open.keys().copied().collect();
         ids.into_iter().for_each(|id| tcp.closed(id));
-        assert_eq!((tcp.open.len(), tcp.by_peer.len(), tcp.sources.len()), (0, 0, 0));
+        assert_eq!((tcp.open.len(), tcp.by_peer.len(), tcp.strangers.len(), tcp.sources.len()), (0, 0, 0, 0));
         assert_eq!(source("[2001:db8::1]:1".parse().unwrap_or(peer([0; 4], 0))).to_string(), "2001:db8::");
+    }
+
+    /// Opens a connection to a listener of ours and returns both the peer's end and the arrivals.
+    async fn connected(trunks: &[Trunk]) -> anyhow::Result<(TcpStream, Arrivals)> {
+        let (ways, arrivals) = ways();
+        ways.set_trunks(trunks);
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let address = listener.local_addr()?;
+        let (stream, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
+        let (accepted, peer) = accepted?;
+        let (sender, receiver) = mpsc::channel(1);
+        tokio::spawn(async move {
+            serve(accepted, ConnectionId(1), peer, receiver, ways).await;
+            drop(sender);
+        });
+        Ok((stream?, arrivals))
+    }
+
+    /// Returns how long a peer keeps its connection that says these octets, each after a pause, and then nothing.
+    async fn kept(trunks: &[Trunk], said: &[&[u8]], pause: Duration) -> anyhow::Result<Duration> {
+        let (mut stream, mut arrivals) = connected(trunks).await?;
+        tokio::spawn(async move {
+            loop {
+                arrivals.next().await;
+            }
+        });
+        let began = Instant::now();
+        let mut buffer = [0; 256];
+        for octets in said {
+            stream.write_all(octets).await?;
+            let until = Instant::now() + pause;
+            while let Ok(read) = tokio::time::timeout_at(until, stream.read(&mut buffer)).await {
+                if read.unwrap_or(0) == 0 {
+                    return Ok(began.elapsed());
+                }
+            }
+        }
+        while stream.read(&mut buffer).await.unwrap_or(0) > 0 {}
+        Ok(began.elapsed())
+    }
+
+    /// A stranger has 15 s for a first message, whatever it pings or dribbles; anybody has 30 s for one that has begun.
+    #[tokio::test(start_paused = true)]
+    async fn f4_a_slow_message_ends_its_connection() -> anyhow::Result<()> {
+        let of_loopback = Trunk { sources: vec![(IpAddr::from([127, 0, 0, 1]), 32)], ..trunk() };
+        let options = b"OPTIONS sip:a@b SIP/2.0\r\nContent-Length: 0\r\n\r\n";
+        let dribble = vec![&b"O"[..]; 60];
+        let pings = vec![&b"\r\n\r\n"[..]; 30];
+        let second = Duration::from_secs(1);
+        for (trunks, said, least, most) in [
+            (vec![], vec![], 15, 16),
+            (vec![], dribble.clone(), 15, 16),
+            (vec![], pings.clone(), 15, 16),
+            (vec![], vec![&options[..]], 600, 602),
+            (vec![of_loopback.clone()], dribble, 30, 32),
+            (vec![of_loopback.clone()], pings, 628, 632),
+            (vec![of_loopback], vec![], 600, 602),
+        ] {
+            let kept = kept(&trunks, &said, second).await?.as_secs();
+            assert!((least..=most).contains(&kept), "{kept} s for {} of {trunks:?}", said.len());
+        }
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn f15_a_read_full_of_pings_has_one_pong() -> anyhow::Result<()> {
+        let (mut stream, _arrivals) = connected(&[]).await?;
+        stream.write_all(&b"\r\n\r\n".repeat(500)).await?;
+        stream.write_all(b"-").await?;
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        let mut buffer = [0; 4_096];
+        let length = tokio::time::timeout(Duration::from_secs(2), stream.read(&mut buffer)).await??;
+        assert!((2..=8).contains(&length), "{length} octets of pongs");
+        Ok(())
     }
 }

@@ -1,12 +1,12 @@
 //! Trunks and the resolution of their hosts: at the start and again each minute.
 
 use crate::Input;
+use crate::screen::Ways;
 use runtime::config::{NextHop, TrunkConfig};
 use sip::digest::Credentials;
 use sip::edge::{Flow, Target, Trunk};
 use std::net::SocketAddr;
 use std::time::Duration;
-use tokio::sync::mpsc;
 use tracing::warn;
 
 const AGAIN: Duration = Duration::from_secs(60);
@@ -29,13 +29,16 @@ pub async fn resolve(trunks: &[TrunkConfig]) -> Vec<Trunk> {
 }
 
 /// Resolves the trunks again each minute, and sends them to the edge.
-pub async fn keep_resolving(trunks: Vec<TrunkConfig>, inputs: mpsc::Sender<Input>) {
+pub async fn keep_resolving(trunks: Vec<TrunkConfig>, ways: Ways) {
     loop {
         tokio::time::sleep(AGAIN).await;
         let found = resolve(&trunks).await;
         // A resolver that is away must not take the trunks away.
-        if found.len() == trunks.len() && inputs.send(Input::Trunks(found)).await.is_err() {
-            return;
+        if found.len() == trunks.len() {
+            ways.set_trunks(&found);
+            if !ways.tell(Input::Trunks(found)).await {
+                return;
+            }
         }
     }
 }

@@ -1,15 +1,14 @@
 //! UDP: one socket per listen address, a reading task each.
 
-use crate::{Input, counters};
+use crate::counters;
+use crate::screen::Ways;
 use anyhow::{Context, Result};
-use bytes::Bytes;
 use runtime::config::{Listener, Transport};
 use sip::edge::Flow;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::net::UdpSocket;
-use tokio::sync::mpsc;
 use tracing::{debug, warn};
 
 /// Size of the largest datagram, octets.
@@ -28,14 +27,14 @@ struct Bound {
 
 impl Sockets {
     /// Binds and starts to read.
-    pub fn bind(listeners: &[Listener], reuse: bool, inputs: &mpsc::Sender<Input>) -> Result<Sockets> {
+    pub fn bind(listeners: &[Listener], reuse: bool, ways: &Ways) -> Result<Sockets> {
         let mut sockets = vec![];
         for listener in listeners.iter().filter(|listener| listener.transport == Transport::Udp) {
             let beside = has_ipv4_beside(listeners, *listener);
             let socket = open(listener.address, reuse, beside).with_context(|| cannot_bind(*listener))?;
             let socket = Arc::new(UdpSocket::from_std(socket)?);
             let place = u8::try_from(sockets.len()).unwrap_or(0);
-            tokio::spawn(read(socket.clone(), place, inputs.clone()));
+            tokio::spawn(read(socket.clone(), place, ways.clone()));
             sockets.push(Bound { local: socket.local_addr()?, socket });
         }
         Ok(Sockets(sockets))
@@ -96,18 +95,13 @@ fn open(address: SocketAddr, reuse: bool, beside: bool) -> Result<std::net::UdpS
     Ok(socket.into())
 }
 
-async fn read(socket: Arc<UdpSocket>, place: u8, inputs: mpsc::Sender<Input>) {
+async fn read(socket: Arc<UdpSocket>, place: u8, ways: Ways) {
     let mut buffer = vec![0; DATAGRAM];
     loop {
         match socket.recv_from(&mut buffer).await {
             Ok((length, peer)) => {
-                let octets = Bytes::copy_from_slice(&buffer[..length]);
-                match inputs.try_send(Input::Message(Flow { listen: place, ..Flow::udp(peer) }, octets)) {
-                    Ok(()) => {}
-                    Err(mpsc::error::TrySendError::Full(_)) => {
-                        counters::MESSAGES_DROPPED.increment(1);
-                    }
-                    Err(mpsc::error::TrySendError::Closed(_)) => return,
+                if !ways.datagram(Flow { listen: place, ..Flow::udp(peer) }, &buffer[..length]) {
+                    return;
                 }
             }
             // An ICMP error of an earlier datagram is reported here; the socket itself is sound.
@@ -119,22 +113,24 @@ async fn read(socket: Arc<UdpSocket>, place: u8, inputs: mpsc::Sender<Input>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Input;
+    use crate::screen::{Arrivals, ways};
 
-    async fn sockets(listeners: &[&str]) -> Option<(Sockets, mpsc::Receiver<Input>)> {
-        let (inputs, input) = mpsc::channel(8);
+    async fn sockets(listeners: &[&str]) -> Option<(Sockets, Arrivals)> {
+        let (ways, arrivals) = ways();
         let listeners: Vec<_> = listeners.iter().filter_map(|text| Listener::parse(text).ok()).collect();
-        Some((Sockets::bind(&listeners, false, &inputs).ok()?, input))
+        Some((Sockets::bind(&listeners, false, &ways).ok()?, arrivals))
     }
 
     /// An IPv4 phone at the IPv6 wildcard is known by its own address and gets its answer.
     #[tokio::test]
     async fn the_ipv6_wildcard_serves_ipv4_peers() -> Result<()> {
         // A host without IPv6 has nothing to show here.
-        let Some((udp, mut input)) = sockets(&["udp://[::]:0"]).await else { return Ok(()) };
+        let Some((udp, mut arrivals)) = sockets(&["udp://[::]:0"]).await else { return Ok(()) };
         let to = udp.0[0].local.port();
         let phone = UdpSocket::bind("127.0.0.1:0").await?;
         phone.send_to(b"hello", ("127.0.0.1", to)).await?;
-        let Some(Input::Message(flow, _)) = input.recv().await else { anyhow::bail!("nothing came") };
+        let Input::Message(flow, _) = arrivals.next().await else { anyhow::bail!("nothing came") };
         assert_eq!(flow.peer, phone.local_addr()?);
         udp.send(flow, b"answer");
         let mut buffer = [0; 16];
@@ -145,13 +141,13 @@ mod tests {
     /// A phone that asked one address of ours takes no answer from another.
     #[tokio::test]
     async fn answers_leave_by_the_socket_that_was_asked() -> Result<()> {
-        let (udp, mut input) =
+        let (udp, mut arrivals) =
             sockets(&["udp://127.0.0.1:0", "udp://127.0.0.1:0"]).await.context("no sockets")?;
         let phone = UdpSocket::bind("127.0.0.1:0").await?;
         for socket in &udp.0 {
             let asked = socket.local;
             phone.send_to(b"hello", asked).await?;
-            let Some(Input::Message(flow, _)) = input.recv().await else { anyhow::bail!("nothing came") };
+            let Input::Message(flow, _) = arrivals.next().await else { anyhow::bail!("nothing came") };
             assert_eq!(Flow::parse(&flow.to_string()), Some(flow));
             udp.send(flow, b"answer");
             let mut buffer = [0; 16];

@@ -163,7 +163,8 @@ pub enum Output {
 
 impl Trunk {
     /// Returns true for an address of the trunk: one of a target's host, or one that its calls come from.
-    pub(super) fn owns(&self, ip: IpAddr) -> bool {
+    #[must_use]
+    pub fn owns(&self, ip: IpAddr) -> bool {
         let mut targets = self.targets.iter().flat_map(Target::flows);
         targets.any(|flow| flow.peer.ip() == ip.to_canonical()) || self.sends_from(ip)
     }

@@ -10,15 +10,17 @@ impl Edge {
         if request.leg.is_some() {
             return self.in_dialog(request, now);
         }
-        if self.authorise(&request).is_none() || !self.begin(&request, now) {
+        if self.authorise(&request).is_none() {
             return;
         }
+        // Without a transaction (RFC 3261 §8.2.7): the answer to a repeated one is the same, and pings of a trunk hold nothing.
         let (message, flow) = (&request.arrival.message, request.arrival.flow);
         let ua = &mut self.legs.protocol;
         if ua.draining {
-            return ua.busy(message, flow, now);
+            let retry = [("Retry-After", "5".to_owned())];
+            return ua.refuse_stateless(message, flow, 503, "Service Unavailable", &retry);
         }
         let served = [("Allow", validate::ALLOW.join(", ")), ("Accept", "application/sdp".into())];
-        ua.refuse(message, flow, 200, "OK", &served, now);
+        ua.refuse_stateless(message, flow, 200, "OK", &served);
     }
 }
