@@ -1,7 +1,7 @@
 //! The life of a service process: configuration, telemetry, admin port, then its own work, then a drain.
 
 use crate::config::load::{Fault, load};
-use crate::{Config, Drain, admin, telemetry};
+use crate::{Config, Drain, admin, descriptors, telemetry};
 use anyhow::{Context, Result, anyhow};
 use clap::{CommandFactory, FromArgMatches, Parser};
 use std::path::PathBuf;
@@ -54,7 +54,13 @@ pub fn run<W: Future<Output = Result<()>> + Send + 'static>(
     mut config: Config,
     work: impl FnOnce(Config, Drain) -> W,
 ) -> ExitCode {
-    config.generate_secret();
+    if let Err(error) = config.generate_secret() {
+        eprintln!(
+            "tandem-{kind}: [cluster] secret: absent, and the kernel gives no random one: {error}; write a secret"
+        );
+        return ExitCode::FAILURE;
+    }
+    descriptors::raise();
     let runtime = match runtime(config.threads.unwrap_or(1)) {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -122,10 +128,14 @@ async fn signals(drain: Drain, grace: Duration) -> Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut terminate = signal(SignalKind::terminate()).context("SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT")?;
-    let mut next = async || {
+    let mut hangup = signal(SignalKind::hangup()).context("SIGHUP")?;
+    let mut next = async || loop {
         tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            _ = hangup.recv() => {
+                tracing::warn!("SIGHUP: the configuration is read at the start alone; drain and start anew to apply a change");
+            }
         }
     };
     next().await;

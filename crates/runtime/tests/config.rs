@@ -302,7 +302,7 @@ fn what_cannot_work_is_named_with_its_remedy() {
 #[test]
 fn a_secret_is_made_where_none_is_needed() {
     let (mut one, mut two) = (Config::default(), Config::default());
-    one.generate_secret();
-    two.generate_secret();
+    one.generate_secret().unwrap();
+    two.generate_secret().unwrap();
     assert!(one.secret().len() >= 64 && one.secret() != two.secret());
 }

@@ -134,6 +134,11 @@ fn a_drained_service_ends_with_its_last_call() {
     assert!(service.ask("GET /calls").unwrap().ends_with("one"));
     assert!(service.ask("GET /nothing").unwrap().starts_with("HTTP/1.1 404"));
 
+    // A14: a lost terminal, or somebody who expects a reload, does not kill it.
+    service.signal("HUP");
+    std::thread::sleep(Duration::from_millis(200));
+    assert!(service.ask("GET /readyz").unwrap().starts_with("HTTP/1.1 200"));
+
     service.signal("TERM");
     let draining = service.eventually("GET /readyz", |answer| answer.starts_with("HTTP/1.1 503"));
     assert!(draining.contains(r#""draining":true"#), "{draining}");
@@ -141,6 +146,7 @@ fn a_drained_service_ends_with_its_last_call() {
     std::fs::write(&call, "").unwrap();
     let (status, said) = service.end();
     assert!(status.success() && said.contains("draining") && said.contains("ends"), "{status} {said}");
+    assert!(said.contains("SIGHUP: the configuration is read at the start alone"), "{said}");
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use runtime::Config;
 use runtime::config::Transport;
 use runtime::service::read;
+use std::io::Write as _;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs, UdpSocket};
 use std::path::Path;
 use std::process::ExitCode;
@@ -16,11 +17,13 @@ pub fn main(path: Option<&Path>) -> ExitCode {
         Err(faults) => faults.iter().map(ToString::to_string).collect(),
         Ok(config) => surroundings(&config),
     };
+    // Nobody may read on, as in `tandem check | head -1`.
+    let say = |line: &str| drop(writeln!(std::io::stdout(), "{line}"));
     for fault in &faults {
-        println!("{fault}");
+        say(fault);
     }
     if faults.is_empty() {
-        println!("nothing would go wrong");
+        say("nothing would go wrong");
         return ExitCode::SUCCESS;
     }
     ExitCode::FAILURE
@@ -49,6 +52,13 @@ fn surroundings(config: &Config) -> Vec<String> {
         fault(format!(
             "[relay] listen: \"{}\": {error}; name an address of this machine",
             config.relay.listen
+        ));
+    }
+    let (limit, needed) = (runtime::descriptors::raise(), runtime::descriptors::needed(config));
+    if limit < needed {
+        fault(format!(
+            "open files: {limit} are allowed and {needed} may be needed for the ports of [relay] and connections; raise \
+             LimitNOFILE of the unit, or `ulimit -Hn`"
         ));
     }
     for trunk in &config.trunk {

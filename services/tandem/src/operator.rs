@@ -2,6 +2,7 @@
 
 use clap::{Args, Subcommand};
 use serde_json::Value;
+use std::io::Write as _;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -81,7 +82,8 @@ pub fn main(task: Task) -> ExitCode {
     };
     match outcome {
         Ok(text) => {
-            println!("{text}");
+            // Nobody may read on, as in `tandem calls | head -1`.
+            let _ = writeln!(std::io::stdout(), "{text}");
             ExitCode::SUCCESS
         }
         Err(error) => {

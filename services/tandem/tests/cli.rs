@@ -10,7 +10,7 @@
 use serde_json::Value;
 use std::io::Write;
 use std::net::{TcpListener, UdpSocket};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 use testkit::clock::poll;
 use testkit::{Gateway, Prosody, gateway, ports};
@@ -35,6 +35,23 @@ fn every_binary_goes_by_its_own_name() {
         let output = Command::new(gateway::binary_of(name).unwrap()).arg("--version").output().unwrap();
         assert_eq!(text(&output).trim(), format!("{name} {}", env!("CARGO_PKG_VERSION")));
     }
+}
+
+/// A reader that goes away, as `head -1` does, is no fault of anybody.
+#[test]
+fn a14_a_reader_that_goes_is_no_panic() {
+    let config = file("[sip]\nlisten = [\"tls://127.0.0.1:5061\"]\n");
+    let path = config.path().to_str().unwrap();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_tandem"))
+        .args(["check", "--config", path])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+    assert_eq!(output.status.code(), Some(1), "the fault is told by the exit code");
 }
 
 #[test]

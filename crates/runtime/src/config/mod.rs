@@ -373,10 +373,14 @@ impl Config {
     }
 
     /// Generates the cluster's secret where none is given: it is made anew at each start then.
-    pub fn generate_secret(&mut self) {
+    ///
+    /// # Errors
+    /// The kernel gives no random octets: a secret that could be guessed is none.
+    pub fn generate_secret(&mut self) -> std::io::Result<()> {
         if self.cluster.secret.is_none() {
-            self.cluster.secret = Some(random_secret());
+            self.cluster.secret = Some(random_secret()?);
         }
+        Ok(())
     }
 
     /// Key of the ids that carry a call.
@@ -386,15 +390,13 @@ impl Config {
     }
 }
 
-/// 256 bits from the kernel, as hexadecimal text.
-fn random_secret() -> String {
-    use std::io::Read;
+/// Returns 256 random bits of the kernel, as hexadecimal text.
+fn random_secret() -> std::io::Result<String> {
+    use rustix::rand::{GetRandomFlags, getrandom};
     let mut octets = [0u8; 32];
-    let read = std::fs::File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut octets));
-    if read.is_err() {
-        // No kernel without it; the clock and the process id are better than nothing then.
-        let seed = crate::clock::now_ms() ^ u64::from(std::process::id());
-        octets[..8].copy_from_slice(&seed.to_be_bytes());
+    let mut filled = 0;
+    while filled < octets.len() {
+        filled += getrandom(&mut octets[filled..], GetRandomFlags::empty())?;
     }
-    octets.iter().map(|octet| format!("{octet:02x}")).collect()
+    Ok(octets.iter().map(|octet| format!("{octet:02x}")).collect())
 }
