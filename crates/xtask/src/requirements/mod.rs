@@ -6,6 +6,7 @@
 
 mod citations;
 mod document;
+mod faults;
 mod resolve;
 mod rust;
 mod sources;
@@ -31,7 +32,7 @@ pub struct Requirements {
     /// As JSON, for scripts
     #[arg(long, conflicts_with = "write")]
     json: bool,
-    /// Write docs/requirements.md
+    /// Write docs/requirements.md, and the tests of docs/faults.md
     #[arg(long)]
     write: bool,
 }
@@ -59,8 +60,12 @@ impl Requirements {
         let root = testkit::root();
         let traced = trace(&root)?;
         if self.write {
-            return std::fs::write(root.join(PAGE), page(&traced))
-                .with_context(|| format!("cannot write {PAGE}"));
+            let faults = std::fs::read_to_string(root.join(faults::PAGE)).context(faults::PAGE)?;
+            let faults = faults::page(&faults, &sources::all(&root)?);
+            for (page, text) in [(PAGE, page(&traced)), (faults::PAGE, faults)] {
+                std::fs::write(root.join(page), text).with_context(|| format!("cannot write {page}"))?;
+            }
+            return Ok(());
         }
         if self.json {
             println!("{:#}", as_json(&traced));

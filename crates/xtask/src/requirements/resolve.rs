@@ -1,7 +1,7 @@
 //! Check that every citation and link of this repository leads somewhere.
 
 use super::citations::{self, Cited};
-use super::{INTERWORKING, PAGE, document, page, sources, trace};
+use super::{INTERWORKING, PAGE, document, faults, page, sources, trace};
 use anyhow::{Context, Result, ensure};
 use std::path::Path;
 
@@ -15,6 +15,15 @@ pub fn check() -> Result<()> {
     ensure!(lost.is_empty(), "these lead nowhere:\n{}", lost.join("\n"));
     let written = std::fs::read_to_string(root.join(PAGE)).unwrap_or_default();
     ensure!(written == page(&trace(&root)?), "{PAGE} is old: run `cargo xtask requirements --write`");
+    let faults = std::fs::read_to_string(root.join(faults::PAGE)).unwrap_or_default();
+    let sources = sources::all(&root)?;
+    let strays = faults::strays(&faults, &sources);
+    ensure!(strays.is_empty(), "{}", strays.join("\n"));
+    ensure!(
+        faults == faults::page(&faults, &sources),
+        "{} is old: run `cargo xtask requirements --write`",
+        faults::PAGE
+    );
     Ok(())
 }
 

@@ -1,7 +1,9 @@
 //! Reading requirements, tests and citations; and that every citation of this repository resolves.
 
 use super::citations::{self, Cited};
-use super::{INTERWORKING, PAGE, Requirement, Source, document, evidence, page, resolve, rust, trace};
+use super::{
+    INTERWORKING, PAGE, Requirement, Source, document, evidence, faults, page, resolve, rust, sources, trace,
+};
 use std::collections::BTreeSet;
 
 #[test]
@@ -129,4 +131,13 @@ fn the_page_of_requirements_is_current() {
     assert!(traced.iter().filter(|traced| !traced.tests.is_empty()).count() > 50, "tests are found");
     let written = std::fs::read_to_string(root.join(PAGE)).unwrap_or_default();
     assert!(written == page(&traced), "{PAGE} is old: run `cargo xtask requirements --write`");
+}
+
+#[test]
+fn the_page_of_faults_is_current() {
+    let sources = sources::all(&testkit::root()).unwrap();
+    let written = std::fs::read_to_string(testkit::root().join(faults::PAGE)).unwrap();
+    assert_eq!(faults::strays(&written, &sources), Vec::<String>::new());
+    let current = faults::page(&written, &sources);
+    assert!(written == current, "{} is old: run `cargo xtask requirements --write`", faults::PAGE);
 }
