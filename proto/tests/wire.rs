@@ -156,6 +156,7 @@ fn what_breaks_a_bound_is_refused_by_the_name_of_its_field() {
         ("PayloadType.pt", |say| content(say).codecs[0].pt = 128),
         ("PayloadType.channels", |say| content(say).codecs[0].channels = 256),
         ("PayloadType.ptime", |say| content(say).codecs[0].ptime = Some(65_536)),
+        ("PayloadType.max_ptime", |say| content(say).codecs[0].max_ptime = Some(65_536)),
         ("PayloadType.params", |say| content(say).codecs[0].params = vec![v1::Parameter::default(); 65]),
         ("PayloadType.feedback", |say| content(say).codecs[0].feedback = vec![String::new(); 257]),
         ("Transport.address", |say| transport(say).address = Some("192.0.2.1".into())),

@@ -3,10 +3,13 @@
 //! Offers hold the contents and codecs that can cross; answers keep number, order and payload types of the offer that they answer
 //! (RFC 3264 §6, interworking §3.3).
 
+mod codecs;
 mod transcode;
 
+pub use codecs::{keep_in_use, narrow, numbers, settled};
+
 use crate::bundle;
-use crate::codec::{defaults, served, static_number};
+use crate::codec::defaults;
 use crate::keying;
 use minicbor::{Decode, Encode};
 use signal::Media;
@@ -98,15 +101,20 @@ pub fn offer(remote: &Media, local: &[LocalEnd], profile: Profile, policy: &Poli
     let mut contents = vec![];
     for content in remote.contents.iter().filter(|c| !c.rejected && policy.kinds.contains(&c.kind)) {
         let Some(end) = local.get(contents.len()) else { break };
-        let mut codecs =
-            if content.codecs.is_empty() { policy.codecs.clone() } else { forwardable(&content.codecs) };
+        let described = codecs::forwardable(&content.codecs);
+        // Whoever has not described itself has keys of 8 kHz most likely.
+        let clock = described.iter().find(|c| !c.is_auxiliary()).map_or(8_000, |main| main.clock);
+        let mut codecs = if content.codecs.is_empty() { policy.codecs.clone() } else { described };
+        if profile == Profile::Webrtc {
+            codecs::keep_one_event(&mut codecs, clock);
+        }
         let transport = end.offer(profile);
         let bare = profile == Profile::Sdes && transport.crypto.is_empty();
         if bare || codecs.iter().all(Codec::is_auxiliary) {
             continue;
         }
         if policy.transcodes(content.kind) {
-            transcode::append(&mut codecs);
+            transcode::append(&mut codecs, profile != Profile::Webrtc);
         }
         contents.push(Content {
             name: contents.len().to_string(),
@@ -153,8 +161,7 @@ pub fn answer_again(
     let mut contents = vec![];
     for (index, theirs) in offered.contents.iter().enumerate() {
         let served = !theirs.rejected && policy.kinds.contains(&theirs.kind);
-        // The peer has the served contents only, numbered in their own order.
-        let peer = if served { remote.contents.get(live) } else { None };
+        let peer = if served { facing(offered, index, remote, policy) } else { None };
         let transport = local.get(live).and_then(|end| end.answer(theirs, profile));
         live += usize::from(served);
         let kept = in_use.and_then(|media| media.contents.get(index)).filter(|c| !c.rejected);
@@ -182,32 +189,35 @@ pub fn answer_again(
     Ok(bundle::answered(offered, contents))
 }
 
-/// Returns the codecs for an answer to `offered`: those in use, else those that the peer accepts unchanged, else a transcodable one.
-fn answer_codecs(offered: &[Codec], in_use: &[Codec], peer: &Content, policy: &Policy) -> Vec<Codec> {
-    let shared = [in_use, &peer.codecs].into_iter().map(|taken| negotiate(offered, taken));
-    match shared.into_iter().find(|agreed| !agreed.is_empty()) {
-        None if policy.transcodes(peer.kind) => transcode::negotiate(offered, &peer.codecs),
-        agreed => agreed.unwrap_or_default(),
-    }
+/// Returns the content of `remote` that faces the one at `index` of `offered`: the peer has the served contents only, each kind in its
+/// own order.
+fn facing<'a>(offered: &Media, index: usize, remote: &'a Media, policy: &Policy) -> Option<&'a Content> {
+    let kind = offered.contents.get(index)?.kind;
+    let served = |c: &&Content| c.kind == kind && !c.rejected && policy.kinds.contains(&c.kind);
+    let before = offered.contents.iter().take(index).filter(served).count();
+    remote.contents.iter().filter(|content| content.kind == kind).nth(before)
 }
 
-/// Removes from `media` the codecs that the same content of `other` lacks: a re-offer then holds codecs in use only, an answer codecs
-/// of its offer only.
-pub fn narrow(media: &mut Media, other: &Media) {
-    for (content, other) in media.contents.iter_mut().zip(&other.contents) {
-        if !content.rejected && !other.rejected {
-            content.codecs.retain(|codec| other.codecs.iter().any(|named| named.same(codec)));
-        }
-    }
+fn answer_codecs(offered: &[Codec], in_use: &[Codec], peer: &Content, policy: &Policy) -> Vec<Codec> {
+    codecs::answered(offered, in_use, &peer.codecs, policy.transcodes(peer.kind))
 }
 
 /// Returns true if every content of `offer` can be answered while its peer keeps the codecs of `media`: passed on as they are or,
 /// where `policy` allows, transcoded.
 #[must_use]
 pub fn can_answer(offer: &Media, media: &Media, policy: &Policy) -> bool {
-    let live = offer.contents.iter().filter(|c| !c.rejected && policy.kinds.contains(&c.kind));
-    live.zip(&media.contents)
+    let live = offer.contents.iter().enumerate();
+    let live = live.filter(|(_, c)| !c.rejected && policy.kinds.contains(&c.kind));
+    live.filter_map(|(index, theirs)| Some((theirs, facing(offer, index, media, policy)?)))
         .all(|(theirs, peer)| peer.rejected || !answer_codecs(&theirs.codecs, &[], peer, policy).is_empty())
+}
+
+/// Returns the positions of the contents that neither the offer nor its answer rejects. Two legs that hear each other have as many, in
+/// the same order, wherever they stand among the m= lines of each.
+#[must_use]
+pub fn live(offer: &Media, answer: &Media) -> Vec<usize> {
+    let pairs = offer.contents.iter().zip(&answer.contents).enumerate();
+    pairs.filter(|(_, (offer, answer))| !offer.rejected && !answer.rejected).map(|(index, _)| index).collect()
 }
 
 /// Replaces the ends `from` in a description by the ends `to`, after a change of the relay. Leaves the rest unchanged.
@@ -256,52 +266,6 @@ trait SameCodecs<'a>: Iterator<Item = &'a Codec> + Sized {
 
 impl<'a, I: Iterator<Item = &'a Codec>> SameCodecs<'a> for I {}
 
-/// Returns the codecs of an offer that cross unchanged, in its order and with its payload types, or static ones where there are.
-fn forwardable(codecs: &[Codec]) -> Vec<Codec> {
-    let mut taken: Vec<Codec> = vec![];
-    for codec in codecs.iter().filter(|c| served(c)) {
-        if taken.iter().any(|t| t.same(codec)) {
-            continue;
-        }
-        let mut codec = Codec { feedback: vec![], ..codec.clone() };
-        if let Some(number) = static_number(&codec) {
-            codec.pt = number;
-        }
-        if codec.name.eq_ignore_ascii_case("opus") {
-            // RFC 7587 §7: always two channels, even if a client wrote one.
-            codec.channels = 2;
-        }
-        if taken.iter().any(|t| t.pt == codec.pt) {
-            let free = (96..=127).rev().find(|pt| taken.iter().chain(codecs).all(|t| t.pt != *pt));
-            let Some(free) = free else { continue };
-            codec.pt = free;
-        }
-        taken.push(codec);
-    }
-    taken
-}
-
-/// Returns the first codec of `taken` that `offered` has, too, with telephone-event of its clock and comfort noise if both sides have
-/// them; with the payload types of `offered` (R-SDP-5).
-fn negotiate(offered: &[Codec], taken: &[Codec]) -> Vec<Codec> {
-    let Some(main) =
-        taken.iter().filter(|c| !c.is_auxiliary()).find_map(|t| offered.iter().find(|o| o.same(t)))
-    else {
-        return vec![];
-    };
-    let beside = |name: &str, clock: u32| {
-        let is = |c: &&Codec| c.name.eq_ignore_ascii_case(name) && c.clock == clock;
-        taken.iter().find(is).and(offered.iter().find(is)).cloned()
-    };
-    // Exactly one telephone-event: browsers pick the wrong clock when two are accepted.
-    let events = beside("telephone-event", main.clock)
-        .or_else(|| beside("telephone-event", 8000))
-        .or_else(|| beside("telephone-event", 48000));
-    let noise = beside("CN", main.clock);
-    let strip = |c: Codec| Codec { feedback: vec![], ..c };
-    std::iter::once(main.clone()).chain(noise).chain(events).map(strip).collect()
-}
-
 /// Returns the answerer's DTLS role (R-SDP-7): active unless the offerer is.
 fn dtls_role(offered: &Content) -> Setup {
     match offered.transport.dtls.as_ref().map(|d| d.setup) {
@@ -347,7 +311,9 @@ impl LocalEnd {
     fn answer(&self, theirs: &Content, profile: Profile) -> Option<Transport> {
         let transport = &theirs.transport;
         if profile == Profile::Webrtc || transport.dtls.is_some() {
-            return Some(self.webrtc(dtls_role(theirs), transport.ip()));
+            // RFC 5761 §5.1.1: never in an answer unless offered. RTP comes on the first component all the same.
+            let webrtc = self.webrtc(dtls_role(theirs), transport.ip());
+            return Some(Transport { mux: transport.mux, ..webrtc });
         }
         let plain = self.plain(self.facing(transport.ip())?, transport.mux);
         match transport.crypto.first() {

@@ -71,15 +71,12 @@ fn what_can_be_turned_stands_behind_what_crosses() {
     let heard =
         audio(vec![Codec::new(8, "PCMA", 8000, 1), Codec::new(18, "G729", 8000, 1), event(111, 48000)]);
     let offered = offer(&heard, &[end(30002)], Profile::Webrtc, &turning());
-    let wanted = [
-        (8, "PCMA"),
-        (111, "telephone-event"),
-        (127, "opus"),
-        (9, "G722"),
-        (0, "PCMU"),
-        (101, "telephone-event"),
-    ];
-    assert_eq!(names(&offered), wanted.map(|(pt, name)| (pt, name.to_owned())));
+    let wanted = [(8, "PCMA"), (111, "telephone-event"), (127, "opus"), (9, "G722"), (0, "PCMU")];
+    let wanted = wanted.map(|(pt, name)| (pt, name.to_owned())).to_vec();
+    assert_eq!(names(&offered), wanted);
+    let offered = offer(&heard, &[end(30002)], Profile::Plain, &turning());
+    let keys = [(101, "telephone-event".to_owned())];
+    assert_eq!(names(&offered), [wanted, keys.to_vec()].concat(), "a phone may have keys of 8 kHz only");
     let foreign =
         audio(vec![Codec::new(18, "G729", 8000, 1), Codec::new(97, "iLBC", 8000, 1), event(101, 8000)]);
     assert!(offer(&foreign, &[end(30002)], Profile::Webrtc, &turning()).contents.is_empty(), "never turned");
@@ -143,18 +140,200 @@ fn the_worked_example_answers_in_the_offerers_numbers() {
     assert_eq!(told.bundle, ["0"]);
 }
 
+/// RFC 3264 §6.1: the peer may send any codec of its answer.
 #[test]
-fn the_codec_in_use_comes_first_and_alone() {
+fn d3_every_codec_of_an_answer_is_told_the_preferred_one_first() {
     let offered = audio(vec![
         Codec::new(0, "PCMU", 8000, 1),
         Codec::new(8, "PCMA", 8000, 1),
         Codec::new(96, "opus", 48000, 2),
+        Codec::new(13, "CN", 8000, 1),
+        event(101, 8000),
     ]);
-    let heard = audio(vec![Codec::new(96, "opus", 48000, 2), Codec::new(8, "PCMA", 8000, 1)]);
-    assert_eq!(
-        names(&answer(&offered, &heard, &[end(1)], Profile::Plain, &Policy::default()).unwrap()),
-        [(96, "opus".into())]
-    );
+    let told = |codecs| {
+        let heard = audio(codecs);
+        names(&answer(&offered, &heard, &[end(1)], Profile::Plain, &turning()).unwrap())
+    };
+    let opus = Codec::new(97, "opus", 48000, 2);
+    assert_eq!(told(vec![opus, Codec::new(8, "PCMA", 8000, 1)]), [(96, "opus".into()), (8, "PCMA".into())]);
+    let phone = vec![
+        Codec::new(8, "PCMA", 8000, 1),
+        Codec::new(0, "PCMU", 8000, 1),
+        Codec::new(13, "CN", 8000, 1),
+        event(96, 8000),
+        Codec::new(9, "G722", 8000, 1),
+    ];
+    let wanted = [(8, "PCMA"), (0, "PCMU"), (13, "CN"), (101, "telephone-event")];
+    assert_eq!(told(phone), wanted.map(|(pt, name)| (pt, name.to_owned())));
+}
+
+fn with(codec: Codec, params: &[(&str, &str)]) -> Codec {
+    Codec { params: params.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect(), ..codec }
+}
+
+/// RFC 3264 §6.1, RFC 7587 §7.1: what the answerer wants to receive, in the offerer's numbers.
+#[test]
+fn d1_the_offerer_is_told_the_answerers_parameters_in_its_own_numbers() {
+    let offered = audio(vec![
+        Codec {
+            ptime: Some(20),
+            max_ptime: Some(120),
+            ..with(
+                Codec::new(111, "opus", 48000, 2),
+                &[("minptime", "10"), ("useinbandfec", "1"), ("maxaveragebitrate", "510000")],
+            )
+        },
+        with(event(110, 48000), &[("", "0-16")]),
+    ]);
+    let slow = [("maxaveragebitrate", "16000"), ("stereo", "0")];
+    let mut opus = with(Codec::new(96, "opus", 48000, 2), &slow);
+    (opus.ptime, opus.max_ptime, opus.feedback) = (Some(40), Some(60), vec!["nack".into()]);
+    let told = |codecs: Vec<Codec>| {
+        let told = answer(&offered, &audio(codecs), &[end(1)], Profile::Webrtc, &turning()).unwrap();
+        told.contents[0].codecs.clone()
+    };
+    let agreed = told(vec![opus.clone(), with(event(97, 48000), &[("", "0-11")])]);
+    assert_eq!(agreed[0], Codec { pt: 111, feedback: vec![], ..opus });
+    assert_eq!(agreed[1], with(event(110, 48000), &[("", "0-11")]));
+    // Who names no keys has 0 to 15 (RFC 4733 §2.4.1), and no parameter of the offer comes back.
+    let agreed = told(vec![Codec::new(96, "opus", 48000, 2), event(97, 48000)]);
+    assert_eq!(agreed[0], Codec::new(111, "opus", 48000, 2));
+    assert_eq!(agreed[1], with(event(110, 48000), &[("", "0-15")]));
+    // Where the relay transcodes, it is the one that receives.
+    let agreed = told(vec![Codec { ptime: Some(30), ..Codec::new(8, "PCMA", 8000, 1) }]);
+    assert_eq!(agreed, [with(Codec::new(111, "opus", 48000, 2), &[("useinbandfec", "1")])]);
+}
+
+/// RFC 3264 §5.1, §6.1: we send in the answerer's numbers, it sends in ours.
+#[test]
+fn d4_an_answer_that_renumbers_is_sent_in_its_numbers_and_heard_in_both() {
+    let ours = [
+        Codec::new(111, "opus", 48000, 2),
+        Codec::new(8, "PCMA", 8000, 1),
+        event(110, 48000),
+        event(101, 8000),
+    ];
+    let theirs = [Codec::new(96, "opus", 48000, 2), Codec::new(8, "PCMA", 8000, 1), event(97, 48000)];
+    let pairs = |codecs: Vec<Codec>| codecs.into_iter().map(|c| (c.pt, c.clock)).collect::<Vec<_>>();
+    let wanted = [(96, 48_000), (8, 8_000), (97, 48_000), (111, 48_000), (110, 48_000)];
+    assert_eq!(pairs(numbers(&ours, &theirs)), wanted);
+    assert_eq!(numbers(&ours, &ours), ours);
+    // The offerer keeps its own numbers all the same.
+    let told = answer(&audio(ours.to_vec()), &audio(theirs.to_vec()), &[end(1)], Profile::Webrtc, &turning());
+    assert_eq!(pairs(told.unwrap().contents[0].codecs.clone()), [(111, 48_000), (8, 8_000), (110, 48_000)]);
+}
+
+/// RFC 3264 §8.3.2: the answer to a re-INVITE keeps what is in use, as far as the peer still takes it.
+#[test]
+fn d5_a_later_answer_keeps_the_codec_in_use_that_the_peer_still_has() {
+    let (pcmu, pcma) = (Codec::new(0, "PCMU", 8000, 1), Codec::new(8, "PCMA", 8000, 1));
+    let opus = Codec::new(111, "opus", 48000, 2);
+    let offered = audio(vec![pcmu.clone(), pcma.clone(), opus.clone()]);
+    let told = |used: &[&Codec], peer: &[&Codec], policy: &Policy| {
+        let of = |codecs: &[&Codec]| audio(codecs.iter().map(|codec| (*codec).clone()).collect());
+        let (used, peer) = (of(used), of(peer));
+        let told = answer_again(&offered, &peer, Some(&used), &[end(1)], Profile::Plain, policy);
+        told.map(|told| told.contents[0].codecs.iter().map(|codec| codec.pt).collect::<Vec<_>>())
+    };
+    for policy in [turning(), Policy::default()] {
+        assert_eq!(told(&[&pcma], &[&pcmu, &pcma], &policy), Ok(vec![8, 0]), "in use first");
+        assert_eq!(told(&[&pcma, &pcmu], &[&pcmu], &policy), Ok(vec![0]), "the peer has dropped the other");
+    }
+    assert_eq!(told(&[&pcma], &[&opus], &turning()), Ok(vec![8]), "transcoded before and after");
+    assert_eq!(told(&[&pcma], &[&opus], &Policy::default()), Ok(vec![111]));
+    // A re-offer leaves no other than the first.
+    let mut again = offered.clone();
+    keep_in_use(&mut again, &audio(vec![pcma.clone(), pcmu, event(101, 8000)]));
+    assert_eq!(again.contents[0].codecs, [pcma]);
+}
+
+/// R-DTMF-3
+#[test]
+fn g6_keys_have_one_clock_on_each_side() {
+    let keys = |media: &Media| {
+        let codecs = media.contents[0].codecs.iter().filter(|c| c.name == "telephone-event");
+        codecs.map(|c| (c.pt, c.clock)).collect::<Vec<_>>()
+    };
+    let opus = || Codec::new(96, "opus", 48000, 2);
+    let pcma = || Codec::new(8, "PCMA", 8000, 1);
+    let phone = audio(vec![opus(), pcma(), event(97, 48000), event(101, 8000)]);
+    for policy in [turning(), Policy::default()] {
+        // What the client is offered it answers, and the phone is told.
+        let offered = offer(&phone, &[end(1)], Profile::Webrtc, &policy);
+        assert_eq!(keys(&offered), [(97, 48_000)]);
+        let told = answer(&phone, &offered, &[end(3)], Profile::Plain, &policy).unwrap();
+        assert_eq!(keys(&told), [(97, 48_000)]);
+        for (codecs, clock) in [
+            (vec![opus(), event(101, 8000)], 8_000),
+            (vec![opus(), event(97, 48000)], 48_000),
+            (vec![pcma(), opus(), event(97, 48000), event(101, 8000)], 8_000),
+            (vec![], 8_000),
+        ] {
+            let offered = offer(&audio(codecs), &[end(1)], Profile::Webrtc, &policy);
+            assert_eq!(keys(&offered).iter().map(|(_, clock)| *clock).collect::<Vec<_>>(), [clock]);
+        }
+        // A phone may have either; the client is told the one that it took.
+        let client = audio(vec![opus(), event(110, 48000), event(126, 8000)]);
+        let offered = offer(&client, &[end(1)], Profile::Plain, &policy);
+        assert_eq!(keys(&offered), [(110, 48_000), (126, 8_000)]);
+        let took = audio(vec![opus(), event(126, 8000)]);
+        let told = answer(&client, &took, &[end(3)], Profile::Webrtc, &policy).unwrap();
+        assert_eq!(keys(&told), [(126, 8_000)]);
+    }
+}
+
+/// RFC 3264 §8: codecs of an answer that the other side was not told are not left open.
+#[test]
+fn g9_a_peer_is_settled_on_a_codec_that_its_hearer_has() {
+    let (pcmu, pcma) = (Codec::new(0, "PCMU", 8000, 1), Codec::new(8, "PCMA", 8000, 1));
+    let (opus, g722) = (Codec::new(111, "opus", 48000, 2), Codec::new(9, "G722", 8000, 1));
+    let keys = event(101, 8000);
+    let ours = [&opus, &g722, &pcma, &pcmu, &keys].map(Clone::clone);
+    let anew = |theirs: &[&Codec], told: &[&Codec]| {
+        let of = |codecs: &[&Codec]| codecs.iter().map(|codec| (*codec).clone()).collect::<Vec<_>>();
+        let offered = settled(&ours, &of(theirs), &of(told));
+        offered.map(|codecs| codecs.iter().map(|codec| codec.pt).collect::<Vec<_>>())
+    };
+    assert_eq!(anew(&[&pcma, &pcmu, &keys], &[&pcmu, &keys]), Some(vec![0, 101]), "it has both");
+    assert_eq!(anew(&[&pcma, &keys], &[&pcmu, &keys]), Some(vec![0, 101]), "it may have passed over it");
+    assert_eq!(anew(&[&pcma], &[&pcmu, &keys]), Some(vec![0]), "no keys that it does not have");
+    assert_eq!(anew(&[&pcma, &pcmu], &[&pcma]), Some(vec![8]));
+    assert_eq!(anew(&[&pcma, &pcmu], &[&pcma, &pcmu]), None, "all that it sends is known");
+    assert_eq!(anew(&[&pcma, &pcmu], &[&opus]), None, "it has passed over what stood before");
+    assert_eq!(anew(&[&opus], &[&opus, &pcma]), None);
+}
+
+/// R-SDP-12: m= lines that one side alone has do not shift what faces each other.
+#[test]
+fn d2_contents_face_each_other_by_kind() {
+    let mut phone = audio(vec![Codec::new(0, "PCMU", 8000, 1)]);
+    let mut text = phone.contents[0].clone();
+    (text.kind, text.codecs) = (Kind::Text, vec![Codec::new(98, "t140", 1000, 1)]);
+    phone.contents.insert(0, text);
+    let client = audio(vec![Codec::new(0, "PCMU", 8000, 1)]);
+    assert!(can_answer(&client, &phone, &Policy::default()));
+    let told = answer(&client, &phone, &[end(1)], Profile::Webrtc, &Policy::default()).unwrap();
+    assert_eq!(names(&told), [(0, "PCMU".into())]);
+    let told = answer(&phone, &client, &[end(1)], Profile::Plain, &Policy::default()).unwrap();
+    assert_eq!(live(&phone, &told), [1]);
+    assert_eq!(live(&client, &client), [0]);
+}
+
+/// RFC 5761 §5.1.1
+#[test]
+fn d7_rtcp_mux_is_answered_only_where_it_was_offered() {
+    for profile in [Profile::Webrtc, Profile::Plain] {
+        for mux in [false, true] {
+            let mut offered = audio(vec![Codec::new(0, "PCMU", 8000, 1)]);
+            offered.contents[0].transport.mux = mux;
+            let told = answer(&offered, &offered, &[end(1)], profile, &Policy::default()).unwrap();
+            assert_eq!(told.contents[0].transport.mux, mux, "{profile:?}");
+            let plain = Transport { dtls: None, crypto: vec![], ..offered.contents[0].transport.clone() };
+            offered.contents[0].transport = plain;
+            let told = answer(&offered, &offered, &[end(1)], profile, &Policy::default()).unwrap();
+            assert_eq!(told.contents[0].transport.mux, mux);
+        }
+    }
 }
 
 #[test]

@@ -1,11 +1,11 @@
 //! Protection of media with a phone or trunk (interworking §3.3 rules 7 and 13, §12.5).
 //!
 //! One rule: a peer's transport is reduced to what is in use: ICE with DTLS, one SDES line, or neither. An offer of a phone is answered
-//! in kind; an offer to it follows the leg's [`Profile`]. Descriptions of Jingle clients pass unchanged: they use DTLS-SRTP only.
+//! in kind; an offer to it follows the leg's [`Profile`]. Jingle clients use DTLS-SRTP only.
 
 use crate::anchor::Profile;
 use signal::Media;
-use signal::media::{Crypto, Suite, Transport};
+use signal::media::{Crypto, Setup, Suite, Transport};
 
 /// Suites of an offer, first the one that every phone has: some answer tag 1 whichever suite they take (baresip). Suites with tags of
 /// 32 bits are accepted from a phone without better ones, but not offered.
@@ -56,6 +56,12 @@ pub fn admit(mut offered: Media, profile: Profile) -> Media {
 /// Reduces a peer's answer to `ours` to what is in use; rejects a content that lacks the protection that `ours` demands.
 #[must_use]
 pub fn accept(ours: &Media, mut answered: Media, profile: Profile) -> Media {
+    // An answer says who begins (RFC 5763 §5); without a word the answerer does (interworking §3.2).
+    for dtls in answered.contents.iter_mut().filter_map(|content| content.transport.dtls.as_mut()) {
+        if dtls.setup == Setup::ActPass {
+            dtls.setup = Setup::Active;
+        }
+    }
     if profile == Profile::Webrtc {
         return answered;
     }

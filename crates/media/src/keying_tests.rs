@@ -148,3 +148,22 @@ fn answers_hold_where_they_take_what_was_offered() {
     assert_eq!(taken(Profile::BestEffort, phone(vec![], false)), Some(vec![]));
     assert_eq!(taken(Profile::Plain, phone(vec![gcm], false)), Some(vec![]), "nothing was offered");
 }
+
+/// R-SDP-7, RFC 5763 §5: an answer without a=setup is active, so we wait for its ClientHello.
+#[test]
+fn d6_an_answer_without_a_role_is_active() {
+    let asked = offer(&webrtc(true), &[end(30_002)], Profile::Webrtc, &Policy::default());
+    for profile in [Profile::Webrtc, Profile::Plain] {
+        for (theirs, role) in [
+            (Setup::ActPass, Setup::Active),
+            (Setup::Active, Setup::Active),
+            (Setup::Passive, Setup::Passive),
+        ] {
+            let mut answered = webrtc(true);
+            answered.contents[0].transport.dtls.as_mut().unwrap().setup = theirs;
+            let taken = accept(&asked, answered, profile);
+            assert_eq!(taken.contents[0].transport.dtls.as_ref().unwrap().setup, role, "{profile:?}");
+            assert!(!taken.contents[0].rejected);
+        }
+    }
+}

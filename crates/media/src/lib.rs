@@ -12,8 +12,8 @@ mod keying;
 pub mod sdp;
 
 pub use anchor::{
-    LocalEnd, Mismatch, Policy, Profile, answer, answer_again, can_answer, narrow, offer, readdress,
-    same_session,
+    LocalEnd, Mismatch, Policy, Profile, answer, answer_again, can_answer, keep_in_use, live, narrow,
+    numbers, offer, readdress, same_session, settled,
 };
 pub use bundle::carrier;
 pub use codec::{defaults, served};

@@ -9,15 +9,19 @@ use is::stun::{StunMessage, StunPacket};
 use is::{IceAgent, IceAgentEvent, IceCreds, Protocol};
 use signal::Time;
 use signal::media::{Candidate, CandidateKind, Ice};
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Instant;
 
 /// No pair worked for so long after the peer's credentials were known: [`State::Unreachable`], ms.
 pub const NEVER: u64 = 30_000;
 /// Consent stayed lost for so long: [`State::Unreachable`], ms.
 pub const LOST: u64 = 15_000;
-/// Candidates taken from a peer, and addresses that its checks may come from.
-pub const CANDIDATES: usize = 64;
+/// Number of candidates taken from a peer at most: each is an address that it makes us send to.
+pub const CANDIDATES: usize = 16;
+/// Number of host candidates among them at most: those of a NAT or TURN server, which come later, matter more to us.
+pub const HOSTS: usize = 10;
+/// Number of addresses that authentic checks may come from at most.
+const SOURCES: usize = 64;
 /// Pairs checked at a time; the worst are dropped (RFC 8445 §6.1.2.5).
 const PAIRS: usize = 100;
 
@@ -130,7 +134,8 @@ pub struct Agent {
     pair: Option<Pair>,
     /// Where authentic checks came from.
     sources: Vec<SocketAddr>,
-    candidates: usize,
+    /// Candidates of the peer, each address once; at most [`CANDIDATES`].
+    candidates: Vec<(SocketAddr, CandidateKind)>,
     /// Since when a pair is missing.
     since: Option<Time>,
     /// Checks that came before the peer's credentials.
@@ -146,16 +151,45 @@ pub fn addressee(datagram: &[u8]) -> Option<&str> {
     name.split_once(':').map(|(ours, _)| ours)
 }
 
-/// Addresses that no peer may make us send to (R-RTP-11): link-local (which holds the metadata services of clouds),
-/// multicast, unspecified; loopback too unless we are there ourselves.
+/// Metadata services of clouds that are not link-local.
+const METADATA: [IpAddr; 3] = [
+    IpAddr::V4(Ipv4Addr::new(100, 100, 100, 200)),
+    IpAddr::V4(Ipv4Addr::new(168, 63, 129, 16)),
+    IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)),
+];
+
+/// Addresses that no peer may make us send to (R-RTP-11): link-local and others of the metadata services of clouds, multicast,
+/// unspecified and reserved; loopback too unless we are there ourselves.
 fn refused(to: SocketAddr, ours: &[SocketAddr]) -> bool {
-    let ip = to.ip().to_canonical();
+    let ip = inner(to.ip().to_canonical());
     let special = match ip {
-        IpAddr::V4(ip) => ip.is_link_local() || ip.is_broadcast() || ip.octets()[0] == 0,
-        IpAddr::V6(ip) => ip.is_unicast_link_local(),
+        // This network, IETF protocol assignments, reserved (RFC 6890 §2.2.2).
+        IpAddr::V4(ip) => {
+            let [first, second, third, _] = ip.octets();
+            ip.is_link_local() || first == 0 || first >= 240 || (first, second, third) == (192, 0, 0)
+        }
+        // Link-local, and site-local as it was (RFC 3879).
+        IpAddr::V6(ip) => ip.is_unicast_link_local() || ip.segments()[0] & 0xffc0 == 0xfec0,
     };
     let loopback = ip.is_loopback() && !ours.iter().any(|a| a.ip().to_canonical().is_loopback());
-    special || loopback || ip.is_multicast() || ip.is_unspecified() || to.port() == 0
+    let unusable = ip.is_multicast() || ip.is_unspecified() || to.port() == 0;
+    special || loopback || unusable || METADATA.contains(&ip)
+}
+
+/// Returns the IPv4 address that a translator would send to: NAT64 (RFC 6052 §2.1), 6to4 (RFC 3056 §2), IPv4-compatible (RFC 4291
+/// §2.5.5.1).
+fn inner(ip: IpAddr) -> IpAddr {
+    let IpAddr::V6(v6) = ip else { return ip };
+    let v4 = |high: u16, low: u16| {
+        let ([a, b], [c, d]) = (high.to_be_bytes(), low.to_be_bytes());
+        IpAddr::V4(Ipv4Addr::new(a, b, c, d))
+    };
+    match v6.segments() {
+        [0x64, 0xff9b, 0, 0, 0, 0, high, low] => v4(high, low),
+        [0x2002, high, low, ..] => v4(high, low),
+        [0, 0, 0, 0, 0, 0, high, low] if high != 0 => v4(high, low),
+        _ => ip,
+    }
 }
 
 impl Agent {
@@ -188,7 +222,7 @@ impl Agent {
             state: State::Checking,
             pair: None,
             sources: vec![],
-            candidates: 0,
+            candidates: vec![],
             since: None,
             early: 0,
             former: None,
@@ -218,15 +252,18 @@ impl Agent {
         Ok(())
     }
 
-    /// One more candidate (trickle). Those of another component and those that policy refuses are passed over.
+    /// Adds a candidate (trickle). Those of another component, those that policy refuses and those that are too many are passed over.
     pub fn add(&mut self, candidate: &Candidate, now: Time) {
-        if candidate.component != 1
-            || self.candidates >= CANDIDATES
-            || refused(candidate.address, &self.config.addresses)
-        {
+        if candidate.component != 1 || refused(candidate.address, &self.config.addresses) {
             return;
         }
-        self.candidates += 1;
+        // Each description names those of before again.
+        if !self.candidates.iter().any(|(address, _)| *address == candidate.address) {
+            if !self.has_room(candidate.kind) {
+                return;
+            }
+            self.candidates.push((candidate.address, candidate.kind));
+        }
         let kind = match candidate.kind {
             CandidateKind::Host => is::CandidateKind::Host,
             CandidateKind::ServerReflexive => is::CandidateKind::ServerReflexive,
@@ -245,6 +282,12 @@ impl Agent {
             None,
         ));
         self.follow(now);
+    }
+
+    /// Returns true if the peer may name one more candidate of this kind.
+    fn has_room(&self, kind: CandidateKind) -> bool {
+        let hosts = self.candidates.iter().filter(|(_, kind)| *kind == CandidateKind::Host).count();
+        self.candidates.len() < CANDIDATES && (kind != CandidateKind::Host || hosts < HOSTS)
     }
 
     /// New credentials of ours (RFC 8445 §9), the role stays. Media keeps to the old path, and checks under the old credentials are
@@ -282,7 +325,7 @@ impl Agent {
     fn hear(&mut self, datagram: &[u8], from: SocketAddr, to: SocketAddr, now: Time) -> bool {
         let Ok(message) = StunMessage::parse(datagram) else { return false };
         let known = self.sources.contains(&from);
-        if !known && self.sources.len() >= CANDIDATES {
+        if !known && self.sources.len() >= SOURCES {
             return false;
         }
         let request = message.is_binding_request();

@@ -149,13 +149,17 @@ pub struct Codec {
     /// Packet time, ms, if described.
     #[n(6)]
     pub ptime: Option<u16>,
+    /// Longest packet time that the speaker takes, ms, if described (maxptime, RFC 8866 §6.4.2).
+    #[n(7)]
+    pub max_ptime: Option<u16>,
 }
 
 impl Codec {
     /// Makes a codec without parameters.
     #[must_use]
     pub fn new(pt: u8, name: &str, clock: u32, channels: u8) -> Codec {
-        Codec { pt, name: name.into(), clock, channels, params: vec![], feedback: vec![], ptime: None }
+        let (ptime, max_ptime) = (None, None);
+        Codec { pt, name: name.into(), clock, channels, params: vec![], feedback: vec![], ptime, max_ptime }
     }
     /// Returns true for the same encoding: name without case, clock and channels.
     #[must_use]

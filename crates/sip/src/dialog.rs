@@ -6,6 +6,7 @@ use crate::uri::{NameAddr, Uri};
 use address::transport::{self, Transport};
 use media::sdp::{Origin, Shape};
 use minicbor::{Decode, Encode};
+use signal::media::Content;
 use signal::{Media, Stored, Time, stored};
 use std::net::IpAddr;
 
@@ -153,7 +154,7 @@ pub struct Dialog {
     /// Our o= line; its version rises with each changed description (R-SDP-8).
     #[n(27)]
     pub origin: Origin,
-    /// Shape (the lines) of the peer's last description.
+    /// Shape (the lines) of the dialog's descriptions: of the peer's last one, and no fewer than ours had.
     #[n(28)]
     pub shape: Shape,
     /// Description that we sent last, byte for byte.
@@ -162,6 +163,10 @@ pub struct Dialog {
     /// Time at which our open re-INVITE is given up at any edge; means nothing while none is open.
     #[n(30)]
     pub local_offer_by: Option<Time>,
+    /// Payload types of our last offer that its answer left in use, by content; `None` = we described ourselves in an answer, or nobody
+    /// has answered yet.
+    #[n(31)]
+    pub in_use: Option<Vec<Vec<u8>>>,
 }
 
 impl std::fmt::Debug for Dialog {
@@ -196,9 +201,36 @@ impl Dialog {
         let id = hash.iter().take(6).fold(0u64, |id, octet| id << 8 | u64::from(*octet));
         Origin { session_id: id, version: 1, address }
     }
-    /// Writes the description of `media`; the o= version rises if it differs from the last one.
+    /// Takes the lines of a description of the peer's. An answer with fewer lines than were offered does not take any away: no m= line
+    /// ever vanishes (RFC 3264 §8).
+    pub(crate) fn take_shape(&mut self, shape: Shape, answer: bool) {
+        if !answer || shape.lines.len() >= self.shape.lines.len() {
+            self.shape = shape;
+        }
+    }
+    /// Notes the codecs that an answer of the peer's leaves in use: a peer that asks for an offer is offered no other, which the other
+    /// side of the call would not know of (RFC 3264 §8.3.2).
+    pub(crate) fn take_answer(&mut self, answer: &Media) {
+        let Ok((mut ours, _)) = media::sdp::read(&self.last_sdp) else { return };
+        media::keep_in_use(&mut ours, answer);
+        let numbers = |content: &Content| content.codecs.iter().map(|codec| codec.pt).collect();
+        self.in_use = Some(ours.contents.iter().map(numbers).collect());
+    }
+    /// Returns what we described last, with no other codecs than those in use.
+    pub(crate) fn described(&self) -> Option<Media> {
+        let (mut ours, _) = media::sdp::read(&self.last_sdp).ok()?;
+        for (content, used) in ours.contents.iter_mut().zip(self.in_use.iter().flatten()) {
+            if content.codecs.iter().any(|codec| used.contains(&codec.pt)) {
+                content.codecs.retain(|codec| used.contains(&codec.pt));
+            }
+        }
+        Some(ours)
+    }
+    /// Writes the description of `media`, an answer or an offer, in the m= lines that the dialog has had so far: those that are not
+    /// served keep their places with port 0 (RFC 3264 §6, §8). The o= version rises if it differs from the last one.
     pub fn describe(&mut self, media: &Media, answer: bool) -> Vec<u8> {
-        let shape = if answer { self.shape.clone() } else { Shape::default() };
+        let shape = if answer { self.shape.clone() } else { self.shape.offering(media) };
+        self.in_use = None;
         let same = media::sdp::write(media, &shape, &self.origin);
         if self.last_sdp.is_empty() || same == self.last_sdp {
             self.last_sdp = same;

@@ -46,15 +46,25 @@ pub enum Outgoing {
 
 /// Reads the description in a message; `Err` if we can serve no line of it: 488.
 fn description(message: &Message, dialog: &mut Dialog) -> Option<Result<Media, ()>> {
-    Some(described(&message.sdp()?, dialog))
+    // Ours wait for theirs in responses and in the ACK (RFC 3261 §13.2.1).
+    let answer = message.code().is_some() || message.method().as_deref() == Some("ACK");
+    Some(read(&message.sdp()?, dialog, answer))
 }
 
+/// Reads an answer.
 fn described(sdp: &[u8], dialog: &mut Dialog) -> Result<Media, ()> {
+    read(sdp, dialog, true)
+}
+
+fn read(sdp: &[u8], dialog: &mut Dialog, answer: bool) -> Result<Media, ()> {
     let (media, shape) = media::sdp::read(sdp).map_err(|_| ())?;
     if media.contents.iter().all(|content| content.rejected) {
         return Err(());
     }
-    dialog.shape = shape;
+    if answer {
+        dialog.take_answer(&media);
+    }
+    dialog.take_shape(shape, answer);
     Ok(media)
 }
 

@@ -105,6 +105,7 @@ impl From<&Codec> for v1::PayloadType {
             params: codec.params.iter().map(parameter).collect(),
             feedback: codec.feedback.clone(),
             ptime: codec.ptime.map(u32::from),
+            max_ptime: codec.max_ptime.map(u32::from),
         }
     }
 }
@@ -124,6 +125,7 @@ impl TryFrom<v1::PayloadType> for Codec {
             params: params.into_iter().map(|p| (p.name, p.value)).collect(),
             feedback: bounded(codec.feedback, FEEDBACK, "PayloadType.feedback")?,
             ptime: codec.ptime.map(|ptime| number(ptime, "PayloadType.ptime")).transpose()?,
+            max_ptime: codec.max_ptime.map(|ptime| number(ptime, "PayloadType.max_ptime")).transpose()?,
         })
     }
 }

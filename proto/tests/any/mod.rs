@@ -83,8 +83,9 @@ fn transport() -> impl Strategy<Value = Transport> {
 
 fn codec() -> impl Strategy<Value = Codec> {
     let params = vec((text(), text()), 0..3);
-    (0u8..128, text(), any::<u32>(), any::<u8>(), params, vec(text(), 0..3), of(any::<u16>())).prop_map(
-        |(pt, name, clock, channels, params, feedback, ptime)| Codec {
+    let times = (of(any::<u16>()), of(any::<u16>()));
+    (0u8..128, text(), any::<u32>(), any::<u8>(), params, vec(text(), 0..3), times).prop_map(
+        |(pt, name, clock, channels, params, feedback, (ptime, max_ptime))| Codec {
             pt,
             name,
             clock,
@@ -92,6 +93,7 @@ fn codec() -> impl Strategy<Value = Codec> {
             params,
             feedback,
             ptime,
+            max_ptime,
         },
     )
 }

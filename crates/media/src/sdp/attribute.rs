@@ -122,7 +122,7 @@ pub(crate) fn fingerprint_hex(fingerprint: &Fingerprint) -> String {
     fingerprint.digest.iter().map(|b| format!("{b:02X}")).collect::<Vec<_>>().join(":")
 }
 
-/// Reads a setup role. `holdconn` has no counterpart and is read as actpass (interworking §3.2).
+/// Reads a setup role; a word that is none is read as actpass.
 pub(crate) fn setup(value: &str) -> Setup {
     match value.trim() {
         "active" => Setup::Active,

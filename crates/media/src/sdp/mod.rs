@@ -2,10 +2,11 @@
 //!
 //! One rule: lenient in reading, canonical in writing. [`read()`] accepts what peers really send; [`write()`] has one form and writes the
 //! same octets for the same input (R-SDP-8). m= lines other than RTP audio or video keep their position in a [`Shape`], so that an
-//! answer has as many lines as its offer (R-SDP-12).
+//! answer has as many lines as its offer, and a later offer as many as before (R-SDP-12).
 
 mod attribute;
 pub(crate) use attribute::{fingerprint, fingerprint_hex, kind_name, kind_of, setup, setup_name};
+mod lines;
 mod read;
 mod write;
 
@@ -13,6 +14,7 @@ pub use read::read;
 pub use write::write;
 
 use minicbor::{Decode, Encode};
+use signal::media::{Content, Media};
 use std::net::IpAddr;
 
 /// Size of a description at most, octets; larger ones are refused (R-SDP-14).
@@ -33,12 +35,40 @@ pub enum SdpError {
     /// Over 64 KiB or over 32 m= lines.
     #[error("description too large")]
     TooLarge,
+    /// Line that the call cannot do without and that cannot be served.
+    #[error("{line} {why}")]
+    Line {
+        /// The line, in printable characters, [`MAX_SHOWN`] of them at most.
+        line: String,
+        /// What is wrong with it.
+        why: &'static str,
+    },
 }
 
-/// Lines of a description in order, which an answer must mirror.
+/// Number of characters of a line that an error shows at most.
+pub const MAX_SHOWN: usize = 80;
+
+impl SdpError {
+    /// Makes the error of a line.
+    fn line(line: &str, why: &'static str) -> SdpError {
+        let line = line.chars().filter(|c| !c.is_control()).take(MAX_SHOWN).collect();
+        SdpError::Line { line, why }
+    }
+
+    /// Returns the line that is at fault, if it is one line: fit for the text of a Warning (RFC 3261 §20.43).
+    #[must_use]
+    pub fn at_fault(&self) -> Option<&str> {
+        match self {
+            SdpError::Line { line, .. } => Some(line),
+            SdpError::Syntax(_) | SdpError::TooLarge => None,
+        }
+    }
+}
+
+/// Lines of a description in order, which an answer must mirror (RFC 3264 §6) and a later offer keep (§8).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
 pub struct Shape {
-    /// One entry per m= line; empty when the description is no answer.
+    /// One entry per m= line; empty in a first offer.
     #[n(0)]
     pub lines: Vec<Line>,
 }
@@ -52,6 +82,32 @@ pub enum Line {
     /// Line that is not served, answered with port 0: its media, protocol and formats.
     #[n(1)]
     Foreign(#[n(0)] String, #[n(1)] String, #[n(2)] String),
+}
+
+impl Shape {
+    /// Returns the lines of an offer of `media` in their place: those of before. A content keeps its transport protocol unless it is
+    /// protected in another way now.
+    #[must_use]
+    pub fn offering(&self, media: &Media) -> Shape {
+        let mut contents = media.contents.iter();
+        let lines = self.lines.iter().map(|line| match (line, line.content(&mut contents)) {
+            (Line::Content(proto), Some(content)) if !write::fits(proto, content) => {
+                Line::Content(write::protocol(content).to_owned())
+            }
+            (line, _) => line.clone(),
+        });
+        Shape { lines: lines.collect() }
+    }
+}
+
+impl Line {
+    /// Takes the content of this line; `None` for a line that is not served.
+    fn content<'a>(&self, contents: &mut impl Iterator<Item = &'a Content>) -> Option<&'a Content> {
+        match self {
+            Line::Content(_) => contents.next(),
+            Line::Foreign(..) => None,
+        }
+    }
 }
 
 /// Origin line, o= (RFC 8866 §5.2); constant in a dialog but for the version (R-SDP-8).

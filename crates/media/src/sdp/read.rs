@@ -1,43 +1,47 @@
 use super::attribute as value;
-use super::{Line, MAX_CANDIDATES, MAX_CONTENTS, MAX_OCTETS, MAX_PAYLOADS, SdpError, Shape};
+use super::lines::{Lines, Section, split};
+use super::{Line, MAX_CANDIDATES, MAX_OCTETS, MAX_PAYLOADS, SdpError, Shape};
 use crate::codec::of_static;
-use sdp_types::{Attribute, Connection, Session};
 use signal::Media;
 use signal::media::{Codec, Content, Direction, Dtls, Ice, Kind, Setup, Transport};
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 /// Reads a description.
 ///
+/// A content whose own lines cannot be served is rejected, in its position.
+///
 /// # Errors
-/// [`SdpError`] when it is no SDP or too large. Other faults are ignored or replaced by defaults.
+/// [`SdpError`] when it is no SDP or too large, or with the line at fault when that leaves no content. Other faults are ignored or
+/// replaced by defaults.
 pub fn read(octets: &[u8]) -> Result<(Media, Shape), SdpError> {
     if octets.len() > MAX_OCTETS {
         return Err(SdpError::TooLarge);
     }
-    let session = Session::parse(&sanitize(octets)).map_err(|e| SdpError::Syntax(e.to_string()))?;
-    if session.medias.len() > MAX_CONTENTS {
-        return Err(SdpError::TooLarge);
-    }
+    let text = String::from_utf8_lossy(octets);
+    let lines = split(&text)?;
     let (mut media, mut shape) = (Media::default(), Shape::default());
-    for (index, section) in session.medias.iter().enumerate() {
+    let mut fault = None;
+    for (index, section) in lines.sections.iter().enumerate() {
         match kind(section) {
             Some(kind) => {
-                shape.lines.push(Line::Content(section.proto.clone()));
-                media.contents.push(content(&session, section, kind, index));
+                shape.lines.push(Line::Content(section.proto.to_owned()));
+                let (content, wrong) = content(&lines, section, kind, index);
+                media.contents.push(content);
+                fault = fault.or(wrong);
             }
             None => shape.lines.push(Line::Foreign(
                 section.media.clone(),
-                section.proto.clone(),
-                section.fmt.clone(),
+                section.proto.to_owned(),
+                section.formats.join(" "),
             )),
         }
     }
-    let group = session
-        .attributes
-        .iter()
-        .filter(|a| a.attribute == "group")
-        .filter_map(|a| a.value.as_deref()?.strip_prefix("BUNDLE"));
-    media.bundle = group
+    if let Some(fault) = fault.filter(|_| media.contents.iter().all(|content| content.rejected)) {
+        return Err(fault);
+    }
+    let groups = lines.attributes.iter().filter(|(name, _)| *name == "group");
+    media.bundle = groups
+        .filter_map(|(_, value)| value.strip_prefix("BUNDLE"))
         .flat_map(str::split_ascii_whitespace)
         .filter(|n| media.contents.iter().any(|c| c.name == *n))
         .map(str::to_owned)
@@ -45,62 +49,47 @@ pub fn read(octets: &[u8]) -> Result<(Media, Shape), SdpError> {
     Ok((media, shape))
 }
 
-/// Prepares a description for the parser. Replaces o= versions over 64 bits, as carriers send them, by 0; they have no meaning here.
-/// Removes attributes with control characters, which no other protocol could carry; of fmtp only the parameters that hold them.
-fn sanitize(octets: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(octets.len() + 2);
-    for line in octets.split_inclusive(|b| *b == b'\n') {
-        let text = std::str::from_utf8(line).unwrap_or_default();
-        let bare = text.trim_end_matches(['\r', '\n']);
-        if bare.starts_with("a=") && !bare.starts_with("a=fmtp:") && bare.contains(value::unprintable) {
-            continue;
-        }
-        let words: Vec<&str> = text.trim_end().split(' ').collect();
-        match words.as_slice() {
-            [user, id, version, rest @ ..]
-                if user.starts_with("o=") && rest.len() == 3 && version.parse::<u64>().is_err() =>
-            {
-                out.extend_from_slice(format!("{user} {id} 0 {}\r\n", rest.join(" ")).as_bytes());
-            }
-            _ => out.extend_from_slice(line),
-        }
-    }
-    out
-}
-
-fn kind(section: &sdp_types::Media) -> Option<Kind> {
+fn kind(section: &Section<'_>) -> Option<Kind> {
     let proto = section.proto.to_ascii_uppercase();
     Kind::of(&section.media).filter(|_| proto.contains("RTP/"))
 }
 
 /// Attributes of a media section, and those of the session that it inherits.
-struct Attributes<'a>(&'a [Attribute], &'a [Attribute]);
+struct Attributes<'a>(&'a [(&'a str, &'a str)], &'a [(&'a str, &'a str)]);
 
 impl<'a> Attributes<'a> {
     fn own(&self, name: &'a str) -> impl Iterator<Item = &'a str> {
-        self.0.iter().filter(move |a| a.attribute == name).map(|a| a.value.as_deref().unwrap_or(""))
+        self.0.iter().filter(move |a| a.0 == name).map(|a| a.1)
     }
     fn any(&self, name: &'a str) -> Option<&'a str> {
-        let session =
-            self.1.iter().filter(move |a| a.attribute == name).map(|a| a.value.as_deref().unwrap_or(""));
+        let session = self.1.iter().filter(move |a| a.0 == name).map(|a| a.1);
         self.own(name).chain(session).next()
     }
 }
 
-fn content(session: &Session, section: &sdp_types::Media, kind: Kind, index: usize) -> Content {
-    let attributes = Attributes(&section.attributes, &session.attributes);
-    let connection = section.connections.first().or(session.connection.as_ref());
-    let ip = connection.and_then(address);
-    let rfc2543_hold = ip.is_some_and(|ip| ip.is_unspecified());
+/// Reads a content; beside it the line for which it is rejected, if one of its own lines cannot be served.
+fn content(
+    lines: &Lines<'_>,
+    section: &Section<'_>,
+    kind: Kind,
+    index: usize,
+) -> (Content, Option<SdpError>) {
+    let attributes = Attributes(&section.attributes, &lines.attributes);
+    let (connection, lost) = connection(lines, section);
+    let rfc2543_hold = connection.is_some_and(|ip| ip.is_unspecified());
     let direction = ["sendrecv", "sendonly", "recvonly", "inactive"]
         .into_iter()
         .find(|d| attributes.own(d).next().is_some());
     let direction = direction
         .or_else(|| ["sendonly", "recvonly", "inactive"].into_iter().find(|d| attributes.any(d).is_some()));
+    let (port, no_port) = match port(section) {
+        Some(port) => (port, None),
+        None => (0, Some(SdpError::line(&format!("m={}", section.line), "has no port"))),
+    };
     // RFC 8843 §6: port 0 with bundle-only is live.
-    let port_0 = section.port == 0 && attributes.any("bundle-only").is_none();
-    let ip = ip.filter(|ip| !ip.is_unspecified());
-    let mut transport = transport(&attributes, ip.map(|ip| SocketAddr::new(ip, section.port)));
+    let port_0 = port == 0 && attributes.any("bundle-only").is_none();
+    let ip = connection.filter(|ip| !ip.is_unspecified());
+    let mut transport = transport(&attributes, ip.map(|ip| SocketAddr::new(ip, port)));
     // A secure profile without keys would be heard as noise (RFC 4568 §5.1.2, RFC 5763 §5). Beside a plain profile keys are a best
     // effort offer, and fingerprints have no meaning.
     let secure = section.proto.to_ascii_uppercase().contains("SAVP");
@@ -109,7 +98,11 @@ fn content(session: &Session, section: &sdp_types::Media, kind: Kind, index: usi
         transport.dtls = None;
         transport.best_effort = !transport.crypto.is_empty();
     }
-    Content {
+    // Media would go nowhere, unless checks find the way (RFC 8445).
+    let checked = transport.ice.is_some() && transport.dtls.is_some();
+    let fault = no_port.or(lost.filter(|_| !port_0 && !checked));
+    let codecs = codecs(section, &attributes);
+    let content = Content {
         name: attributes.own("mid").next().map_or_else(|| index.to_string(), str::to_owned),
         kind,
         direction: match direction {
@@ -120,24 +113,46 @@ fn content(session: &Session, section: &sdp_types::Media, kind: Kind, index: usi
             Some("inactive") => Direction::None,
             _ => Direction::Both,
         },
-        rejected: port_0 || keyless,
-        codecs: codecs(section, &attributes),
+        // Formats that no line explains are none.
+        rejected: port_0 || keyless || fault.is_some() || codecs.is_empty(),
+        codecs,
         transport,
+    };
+    (content, fault)
+}
+
+/// Returns the port of an m= line, without the number of ports (RFC 8866 §5.14).
+fn port(section: &Section<'_>) -> Option<u16> {
+    section.port.split('/').next()?.parse().ok()
+}
+
+/// Returns the address of a section's c= lines or else of the session's (RFC 8866 §5.7), or the line at fault.
+fn connection(lines: &Lines<'_>, section: &Section<'_>) -> (Option<IpAddr>, Option<SdpError>) {
+    let named = if section.connections.is_empty() { &lines.connections } else { &section.connections };
+    if let Some(ip) = named.iter().find_map(|line| address(line)) {
+        return (Some(ip), None);
     }
+    let fault = match named.first() {
+        Some(line) => SdpError::line(&format!("c={line}"), "is no address that can be sent to"),
+        None => SdpError::line(&format!("m={}", section.line), "has no c= line"),
+    };
+    (None, Some(fault))
 }
 
-fn address(connection: &Connection) -> Option<IpAddr> {
-    connection.connection_address.split('/').next()?.trim().parse().ok()
+/// Reads the address of a c= line. Names are not looked up, but one that can lead nowhere (RFC 2606 §2) is a hold as 0.0.0.0 is.
+fn address(connection: &str) -> Option<IpAddr> {
+    let address = connection.split_ascii_whitespace().nth(2)?.split('/').next()?;
+    if address.to_ascii_lowercase().trim_end_matches('.').ends_with(".invalid") {
+        return Some(Ipv4Addr::UNSPECIFIED.into());
+    }
+    address.trim_start_matches('[').trim_end_matches(']').parse().ok()
 }
 
-fn codecs(section: &sdp_types::Media, attributes: &Attributes<'_>) -> Vec<Codec> {
-    let ptime = attributes.any("ptime").and_then(|v| v.trim().parse().ok());
-    let numbers = section
-        .fmt
-        .split_ascii_whitespace()
-        .filter_map(|f| f.parse::<u8>().ok())
-        .filter(|pt| *pt < 128)
-        .take(MAX_PAYLOADS);
+fn codecs(section: &Section<'_>, attributes: &Attributes<'_>) -> Vec<Codec> {
+    let time = |name: &'static str| attributes.any(name).and_then(|v| v.parse().ok());
+    let (ptime, max_ptime) = (time("ptime"), time("maxptime"));
+    let numbers =
+        section.formats.iter().filter_map(|f| f.parse::<u8>().ok()).filter(|pt| *pt < 128).take(MAX_PAYLOADS);
     let mut codecs: Vec<Codec> = vec![];
     for pt in numbers {
         let mapped = attributes
@@ -161,7 +176,7 @@ fn codecs(section: &sdp_types::Media, attributes: &Attributes<'_>) -> Vec<Codec>
         let for_all = |line: &str| line.strip_prefix("* ").map(str::to_owned);
         codec.feedback =
             attributes.own("rtcp-fb").take(256).filter_map(|l| of_pt(l).or_else(|| for_all(l))).collect();
-        codec.ptime = ptime;
+        (codec.ptime, codec.max_ptime) = (ptime, max_ptime);
         codecs.push(codec);
     }
     codecs
@@ -182,7 +197,12 @@ fn transport(attributes: &Attributes<'_>, address: Option<SocketAddr>) -> Transp
     if fingerprints.is_empty() {
         fingerprints.extend(attributes.any("fingerprint").and_then(fingerprint));
     }
-    let setup = attributes.any("setup").map_or(Setup::ActPass, value::setup);
+    let setup = attributes.any("setup");
+    // No association is wanted for now (RFC 4145 §4), and none means no keys.
+    if setup == Some("holdconn") {
+        fingerprints.clear();
+    }
+    let setup = setup.map_or(Setup::ActPass, value::setup);
     Transport {
         address,
         rtcp: attributes.own("rtcp").next().and_then(|v| v.split_ascii_whitespace().next()?.parse().ok()),

@@ -283,6 +283,155 @@ fn hostile_sizes_are_refused() {
     assert!(matches!(read(b"<xml/>"), Err(SdpError::Syntax(_))));
 }
 
+/// RFC 8866 §5, RFC 3264 §5: what nobody needs is passed over, whatever stands in it.
+#[test]
+fn d8_lines_that_nobody_needs_never_decide_over_a_call() {
+    let wanted = read(PHONE.as_bytes()).unwrap();
+    let head = "v=0\r\n";
+    let instead = |line: &str, other: &str| {
+        let was = PHONE.lines().find(|l| l.starts_with(line)).unwrap();
+        PHONE.replace(was, other)
+    };
+    let beside = |line: &str| PHONE.replace("t=0 0", &format!("t=0 0\r\n{line}"));
+    let latin1 = |text: &str| text.chars().map(|c| c as u8).collect::<Vec<u8>>();
+    let cases: Vec<(&str, Vec<u8>)> = vec![
+        ("o= with an empty user", instead("o=", "o= 412 1 IN IP4 192.0.2.30").into()),
+        ("o= with blanks", instead("o=", "o=a desk  phone 412 1 IN IP4 192.0.2.30").into()),
+        ("o= with four fields", instead("o=", "o=- 412 1 IN").into()),
+        ("o= with nothing", instead("o=", "o=").into()),
+        ("o= with a number that is none", instead("o=", "o=- x -1 IN IP4 192.0.2.30").into()),
+        ("no o=", instead("o=", "x=1").into()),
+        ("s= in Latin-1", latin1(&instead("s=", "s=Gespr\u{e4}ch"))),
+        ("s= empty", instead("s=", "s=").into()),
+        ("no s=", instead("s=-", "x=1").into()),
+        ("t= with one number", instead("t=", "t=0").into()),
+        ("t= with a word", instead("t=", "t=now 0").into()),
+        ("no t=", instead("t=", "x=1").into()),
+        ("t= first", format!("{head}t=0 0\r\n{}", &PHONE[head.len()..]).into()),
+        ("c= twice", beside("c=IN IP4 192.0.2.31").into()),
+        ("c= twice, the first a name", instead("c=", "c=IN IP4 desk\r\nc=IN IP4 192.0.2.30").into()),
+        ("b= empty", beside("b=").into()),
+        ("b= with a fraction", beside("b=AS:63.5").into()),
+        ("b= negative", beside("b=AS:-1").into()),
+        ("b= of the media", format!("{PHONE}b=TIAS:-0.5\r\n").into()),
+        ("i= twice", beside("i=a\r\ni=b").into()),
+        ("i= twice in the media", format!("{PHONE}i=a\r\ni=b\r\n").into()),
+        ("u=, e= and p= that are none", beside("u=:\r\ne=@\r\np=x").into()),
+        ("r=, z= and k= that are none", beside("r=\r\nz=1\r\nk=").into()),
+        ("two blanks in m=", PHONE.replace("16400 RTP/AVP 8", "16400  RTP/AVP  8").into()),
+        ("a blank behind m=", PHONE.replace("8 101", "8 101 ").into()),
+        ("a number of ports", PHONE.replace("16400", "16400/1").into()),
+        ("a line without =", beside("hello").into()),
+        ("a blank line", beside("").into()),
+        ("CR CR LF", PHONE.replace("\r\n", "\r\r\n").into()),
+        ("CR alone", PHONE.replace("\r\n", "\r").into()),
+        ("LF alone", PHONE.replace("\r\n", "\n").into()),
+        ("no end of line", PHONE.trim_end().into()),
+        ("NUL behind all", format!("{PHONE}\0").into()),
+        ("NUL behind a line", PHONE.replace("8 101\r", "8 101\0\r").into()),
+        ("NUL in s=", instead("s=", "s=a\0b").into()),
+        ("a blank behind v=", PHONE.replace("v=0", "v=0 ").into()),
+        ("blanks behind attributes", PHONE.replace("sendrecv", "sendrecv \t").into()),
+        ("a foreign attribute in Latin-1", latin1(&format!("{PHONE}a=label:B\u{fc}ro\r\n"))),
+    ];
+    for (name, octets) in cases {
+        assert_eq!(read(&octets).as_ref(), Ok(&wanted), "{name}");
+    }
+}
+
+/// RFC 8866 §5.1, §5.14: without these no call is possible, and the line says why.
+#[test]
+fn d8_lines_that_matter_are_named() {
+    for (text, line) in [
+        (PHONE.replace("v=0", "v=1"), Some("v=1")),
+        (PHONE.replace("v=0\r\n", ""), None),
+        (PHONE.replace("audio 16400 RTP/AVP 8 101", "audio"), Some("m=audio")),
+        (PHONE.replace("audio 16400", "audio port"), Some("m=audio port RTP/AVP 8 101")),
+        (PHONE.replace("audio 16400", "audio 70000"), Some("m=audio 70000 RTP/AVP 8 101")),
+    ] {
+        assert_eq!(read(text.as_bytes()).unwrap_err().at_fault(), line, "{text}");
+    }
+    // Formats that no line explains carry nothing, and are no reason to offer ours in their place.
+    let unknown = PHONE.replace("8 101\r", "97 98\r");
+    assert!(read(unknown.as_bytes()).unwrap().0.contents[0].rejected);
+}
+
+/// RFC 8866 §6.4: the times stand for all payload types.
+#[test]
+fn d1_packet_times_are_read_and_written() {
+    let timed = format!("{}a=maxptime:60\r\n", PHONE.replace("ptime:20", "ptime:40"));
+    let (media, shape) = read(timed.as_bytes()).unwrap();
+    assert!(media.contents[0].codecs.iter().all(|c| (c.ptime, c.max_ptime) == (Some(40), Some(60))));
+    let written = |media: &Media| String::from_utf8(write(media, &shape, &origin())).unwrap();
+    let text = written(&media);
+    assert!(text.contains("\r\na=maxptime:60\r\n") && text.contains("\r\na=ptime:40\r\n"), "{text}");
+    // The first one's wish, and what all of them allow.
+    let mut several = media.clone();
+    let mut other = Codec::new(0, "PCMU", 8000, 1);
+    (other.ptime, other.max_ptime) = (Some(30), Some(50));
+    several.contents[0].codecs.insert(1, other);
+    let text = written(&several);
+    assert!(text.contains("\r\na=maxptime:50\r\n") && text.contains("\r\na=ptime:40\r\n"), "{text}");
+    assert!(!written(&read(PHONE.replace("a=ptime:20\r\n", "").as_bytes()).unwrap().0).contains("ptime"));
+}
+
+/// RFC 8866 §5.7: a name is not looked up, so media would go nowhere.
+#[test]
+fn d9_a_connection_line_with_a_name_is_at_fault() {
+    let at = |line: &str| PHONE.replace("c=IN IP4 192.0.2.30\r\n", line);
+    for (lines, fault) in [
+        ("c=IN IP4 carrier.example\r\n", "c=IN IP4 carrier.example"),
+        ("c=IN IP6 carrier.example\r\n", "c=IN IP6 carrier.example"),
+        ("c=IN IP4\r\n", "c=IN IP4"),
+        ("c=ATM NSAP 47.0091\r\n", "c=ATM NSAP 47.0091"),
+        ("", "m=audio 16400 RTP/AVP 8 101"),
+    ] {
+        let error = read(at(lines).as_bytes()).unwrap_err();
+        assert_eq!(error.at_fault(), Some(fault));
+        assert!(error.to_string().starts_with(fault), "{error}");
+    }
+    let long = read(at(&format!("c=IN IP4 {}\u{1}\r\n", "x".repeat(1_000))).as_bytes()).unwrap_err();
+    let shown = long.at_fault().unwrap();
+    assert!(shown.len() == MAX_SHOWN && !shown.contains(char::is_control), "{shown}");
+    // Another content goes on; what is rejected or finds its way by checks needs no address.
+    let video =
+        format!("{PHONE}m=video 4000 RTP/AVP 96\r\nc=IN IP4 carrier.example\r\na=rtpmap:96 VP8/90000\r\n");
+    let (media, shape) = read(video.as_bytes()).unwrap();
+    assert_eq!(media.contents.iter().map(|c| c.rejected).collect::<Vec<_>>(), [false, true]);
+    assert_eq!(shape.lines.len(), 2);
+    let refused = PHONE.replace("audio 16400", "audio 0").replace("192.0.2.30", "carrier.example");
+    assert!(read(refused.as_bytes()).unwrap().0.contents[0].rejected);
+    let checked = format!(
+        "{}a=ice-ufrag:desk\r\na=ice-pwd:a-password-of-the-phone1\r\na=fingerprint:sha-256 {}\r\n",
+        PHONE.replace("RTP/AVP", "UDP/TLS/RTP/SAVPF").replace("192.0.2.30", "desk.local"),
+        ["AB"; 32].join(":")
+    );
+    assert!(!read(checked.as_bytes()).unwrap().0.contents[0].rejected);
+    let hold = read(at("c=IN IP6 hold.invalid\r\n").as_bytes()).unwrap().0;
+    assert_eq!((hold.contents[0].direction, hold.contents[0].rejected), (Direction::None, false));
+    let bracketed = read(at("c=IN IP6 [2001:db8::1]\r\n").as_bytes()).unwrap().0;
+    assert_eq!(bracketed.contents[0].transport.ip(), "2001:db8::1".parse().ok());
+}
+
+/// R-SDP-7, RFC 4145 §4: who wants no association for now gets none.
+#[test]
+fn d6_holdconn_is_refused() {
+    let print = format!("a=fingerprint:sha-256 {}\r\n", ["AB"; 32].join(":"));
+    for (setup, rejected) in [
+        ("a=setup:holdconn\r\n", true),
+        ("a=setup:active\r\n", false),
+        ("a=setup:actpass\r\n", false),
+        ("", false),
+    ] {
+        let (media, _) = with("UDP/TLS/RTP/SAVPF", &format!("{print}{setup}"));
+        assert_eq!(media.contents[0].rejected, rejected, "{setup}");
+    }
+    let session = PHONE
+        .replace("RTP/AVP", "UDP/TLS/RTP/SAVPF")
+        .replace("t=0 0\r\n", &format!("t=0 0\r\na=setup:holdconn\r\n{print}"));
+    assert!(read(session.as_bytes()).unwrap().0.contents[0].rejected);
+}
+
 #[test]
 fn crypto_keys_are_read_written_and_never_shown() {
     let (media, _) = with("RTP/SAVP", &format!("a=crypto:1 AES_CM_128_HMAC_SHA1_80 {KEY}|2^20\r\n"));

@@ -58,17 +58,26 @@ fn family(address: IpAddr) -> &'static str {
     if address.is_ipv6() { "IP6" } else { "IP4" }
 }
 
+/// Returns the transport protocol of an offer.
+pub(super) fn protocol(content: &Content) -> &'static str {
+    let transport = &content.transport;
+    match (&transport.dtls, transport.crypto.is_empty() || transport.best_effort) {
+        (Some(_), _) => "UDP/TLS/RTP/SAVPF",
+        (None, false) => "RTP/SAVP",
+        (None, true) => "RTP/AVP",
+    }
+}
+
+/// Returns true if a transport protocol says how a content is protected; of a rejected one nothing is.
+pub(super) fn fits(proto: &str, content: &Content) -> bool {
+    let secure = |proto: &str| proto.to_ascii_uppercase().contains("SAVP");
+    content.rejected || secure(proto) == secure(protocol(content))
+}
+
 fn section(out: &mut Lines, content: &Content, offered_proto: Option<&String>, session: IpAddr, mids: bool) {
     let kind = content.kind.name();
     let transport = &content.transport;
-    let proto = offered_proto.map_or(
-        match (&transport.dtls, transport.crypto.is_empty() || transport.best_effort) {
-            (Some(_), _) => "UDP/TLS/RTP/SAVPF",
-            (None, false) => "RTP/SAVP",
-            (None, true) => "RTP/AVP",
-        },
-        String::as_str,
-    );
+    let proto = offered_proto.map_or_else(|| protocol(content), String::as_str);
     let numbers: Vec<String> = content.codecs.iter().map(|c| c.pt.to_string()).collect();
     let formats = if numbers.is_empty() { "0".to_owned() } else { numbers.join(" ") };
     let port = if content.rejected { 0 } else { transport.address.map_or(9, |a| a.port()) };
@@ -134,8 +143,12 @@ fn codecs(out: &mut Lines, content: &Content) {
             out.line(format_args!("a=rtcp-fb:{} {feedback}", codec.pt));
         }
     }
-    let mut times = content.codecs.iter().filter(|c| !c.is_auxiliary()).map(|c| c.ptime);
-    if let Some(Some(first)) = times.next().filter(|first| times.all(|t| t == *first)) {
-        out.line(format_args!("a=ptime:{first}"));
+    // One line for all payload types (RFC 8866 §6.4): the wish for the first, and what every one of them allows (interworking §3.2).
+    let mut main = content.codecs.iter().filter(|c| !c.is_auxiliary());
+    if let Some(longest) = main.clone().filter_map(|c| c.max_ptime).min() {
+        out.line(format_args!("a=maxptime:{longest}"));
+    }
+    if let Some(ptime) = main.next().and_then(|c| c.ptime) {
+        out.line(format_args!("a=ptime:{ptime}"));
     }
 }

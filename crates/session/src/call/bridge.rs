@@ -4,7 +4,7 @@ use super::effect::{Connect, Effect, Fact};
 use super::feature::{self, Accepted};
 use super::leg::{Leg, Offerer, Phase, Role, Signaling};
 use super::record::{Call, DESCRIBE_MS};
-use super::{Effects, end, relocation};
+use super::{Effects, end, relocation, settle};
 use signal::media::Trickle;
 use signal::{End, LegId, Media, Reason, Signal, Time};
 
@@ -81,7 +81,7 @@ fn answer(call: &mut Call, from: LegId, peer: LegId, media: Media, now: Time, ef
     let Some(hearer) = call.leg(peer).filter(|leg| leg.phase.is_early()) else {
         return answered(call, now, effects);
     };
-    if is_nothing(&media) {
+    if is_nothing(&media) || is_other(&media) {
         return end::everybody(call, Reason::IncompatibleMedia.into(), effects);
     }
     match hearer.remote_description.clone().filter(Media::is_described) {
@@ -99,6 +99,7 @@ fn answer(call: &mut Call, from: LegId, peer: LegId, media: Media, now: Time, ef
             connect(call, from, effects);
             connect(call, peer, effects);
             call.say(peer, Signal::Answer(agreed), effects);
+            settle::plan(call, from, now);
         }
         // The caller has not described itself yet: it is offered what the callee took, and describes itself next.
         None => {
@@ -129,6 +130,12 @@ pub(super) fn is_nothing(media: &Media) -> bool {
     media.contents.iter().all(|content| content.rejected)
 }
 
+/// Returns true if no content has a codec that we offered.
+fn is_other(media: &Media) -> bool {
+    let mut live = media.contents.iter().filter(|content| !content.rejected);
+    !is_nothing(media) && live.all(|content| content.codecs.iter().all(|codec| codec.is_auxiliary()))
+}
+
 /// Records the answer once the media of both fits: a call that nobody could hear is not billed.
 fn answered(call: &mut Call, now: Time, effects: &mut Effects) {
     call.answered.get_or_insert(now);
@@ -139,7 +146,7 @@ fn update(call: &mut Call, from: LegId, peer: LegId, theirs: Media, now: Time, e
     let (Some(leg), Some(hearer)) = (call.leg(from), call.leg(peer)) else { return };
     let theirs = media::admit(theirs, leg.profile);
     if leg.phase == Phase::Answered {
-        return describe(call, from, peer, theirs, effects);
+        return describe(call, from, peer, theirs, now, effects);
     }
     // Transfers and changes need settled legs; an offer that meets an open one is refused (architecture §4).
     if leg.phase != Phase::Active
@@ -152,18 +159,21 @@ fn update(call: &mut Call, from: LegId, peer: LegId, theirs: Media, now: Time, e
     if is_nothing(&theirs) {
         return call.say(from, Signal::Refused(Reason::IncompatibleMedia), effects);
     }
-    let (Some(peers), Some(said)) = (hearer.in_use(), hearer.offer_again()) else { return };
+    let (Some(used), Some(said)) = (hearer.in_use(), hearer.offer_again()) else { return };
+    let (heard, live) = (leg.live(), hearer.live());
     let mut ours = said.clone();
-    if !media::can_answer(&theirs, &peers, &call.policy) && !keeps(leg, &theirs) {
+    if !media::can_answer(&theirs, &used, &call.policy) && !keeps(leg, &theirs) {
         // The hearer would have to change its codec. Jingle has no word for that which clients take (XEP-0167 §8.2).
         if hearer.profile == media::Profile::Webrtc {
             return call.say(from, Signal::Refused(Reason::IncompatibleMedia), effects);
         }
-        ours.contents = media::offer(&theirs, &hearer.ends, hearer.profile, &call.policy).contents;
+        let offered = media::offer(&theirs, &hearer.ends, hearer.profile, &call.policy);
+        change((&theirs, &heard), offered, (&mut ours, &live));
     }
-    carry(&theirs, &mut ours);
+    carry((&theirs, &heard), (&mut ours, &live));
     if media::same_session(&said, &ours) {
         // New address, new candidates, another order of codecs: the relay takes it, the peer need not know.
+        let Some(peers) = hearer.agreed_media() else { return };
         accept(call, from, theirs, &peers, now, effects);
         return;
     }
@@ -177,21 +187,35 @@ fn update(call: &mut Call, from: LegId, peer: LegId, theirs: Media, now: Time, e
     call.say(peer, Signal::Update(ours), effects);
 }
 
-/// Returns true if the leg's new offer names a codec that it uses in each content: its peer need not change then.
+/// Returns true if the leg's new offer names the codec that it uses in each content: its peer need not change then.
 fn keeps(leg: &Leg, theirs: &Media) -> bool {
     let Some((_, in_use)) = leg.agreed() else { return false };
     let live = theirs.contents.iter().zip(&in_use.contents).filter(|(offered, _)| !offered.rejected);
     live.filter(|(_, used)| !used.rejected).all(|(offered, used)| {
-        let mut codecs = used.codecs.iter().filter(|codec| !codec.is_auxiliary());
-        codecs.any(|used| offered.codecs.iter().any(|codec| codec.same(used)))
+        let used = used.codecs.iter().find(|codec| !codec.is_auxiliary());
+        used.is_some_and(|used| offered.codecs.iter().any(|codec| codec.same(used)))
     })
 }
 
-/// Carries what a peer changed into the offer to its hearer: directions and contents that go.
-pub(super) fn carry(theirs: &Media, ours: &mut Media) {
-    for (content, wish) in ours.contents.iter_mut().zip(&theirs.contents) {
-        content.direction = wish.direction;
-        content.rejected |= wish.rejected;
+/// Carries what a peer changed into the offer to its hearer: directions and contents that go. Beside each description stand the
+/// positions of its contents in use ([`Leg::live`]): m= lines that one side alone has never shift the others.
+pub(super) fn carry((theirs, heard): (&Media, &[usize]), (ours, live): (&mut Media, &[usize])) {
+    for (place, heard) in live.iter().zip(heard) {
+        if let (Some(content), Some(wish)) = (ours.contents.get_mut(*place), theirs.contents.get(*heard)) {
+            content.direction = wish.direction;
+            content.rejected |= wish.rejected;
+        }
+    }
+}
+
+/// Puts the codecs of a new offer into the hearer's contents, which keep their places (RFC 3264 §8).
+fn change((theirs, heard): (&Media, &[usize]), offered: Media, (ours, live): (&mut Media, &[usize])) {
+    let stays = |heard: &usize| theirs.contents.get(*heard).is_some_and(|content| !content.rejected);
+    let places = live.iter().zip(heard).filter(|(_, heard)| stays(heard)).map(|(place, _)| *place);
+    for (place, content) in places.zip(offered.contents) {
+        if let Some(ours) = ours.contents.get_mut(place) {
+            (ours.codecs, ours.transport) = (content.codecs, content.transport);
+        }
     }
 }
 
@@ -217,6 +241,9 @@ fn accept(call: &mut Call, from: LegId, theirs: Media, peers: &Media, now: Time,
             if !claimed {
                 call.say(from, Signal::Updated(agreed), effects);
             }
+            if let Some(peer) = call.peer(from) {
+                settle::plan(call, peer, now);
+            }
         }
         Err(_) if call.leg(from).is_some_and(|l| l.phase == Phase::Answered) => {
             end::everybody(call, End::from(Reason::IncompatibleMedia), effects)
@@ -233,7 +260,7 @@ fn accept(call: &mut Call, from: LegId, theirs: Media, peers: &Media, now: Time,
 }
 
 /// Answers the first description of a leg that is already answered: the session-initiate that follows our proceed.
-fn describe(call: &mut Call, from: LegId, peer: LegId, theirs: Media, effects: &mut Effects) {
+fn describe(call: &mut Call, from: LegId, peer: LegId, theirs: Media, now: Time, effects: &mut Effects) {
     let Some(peers) = call.leg(peer).and_then(|leg| leg.remote_description.clone()) else { return };
     let Some(leg) = call.leg(from) else { return };
     match media::answer(&theirs, &peers, &leg.ends, leg.profile, &call.policy) {
@@ -246,6 +273,7 @@ fn describe(call: &mut Call, from: LegId, peer: LegId, theirs: Media, effects: &
             }
             connect(call, from, effects);
             call.say(from, Signal::Updated(agreed), effects);
+            settle::plan(call, peer, now);
         }
         Err(_) => end::everybody(call, Reason::IncompatibleMedia.into(), effects),
     }
@@ -258,7 +286,15 @@ fn updated(call: &mut Call, from: LegId, peer: LegId, media: Media, now: Time, e
         return;
     };
     let late = leg.phase == Phase::Answered;
-    let media = taken(leg, media);
+    let mut media = taken(leg, media);
+    if is_other(&media) {
+        // It answers with what it was not offered (RFC 3264 §6.1): the session stays as it was.
+        match leg.remote_description.clone().filter(|_| relocation::is_notice(leg)) {
+            _ if late => return end::everybody(call, Reason::IncompatibleMedia.into(), effects),
+            Some(before) => media = before,
+            None => return refused(call, from, peer, Reason::IncompatibleMedia, now, effects),
+        }
+    }
     let moved = relocation::notice_answered(leg, now);
     (leg.phase, leg.signaling, leg.remote_description) =
         (Phase::Active, Signaling::Stable, Some(media.clone()));
@@ -271,7 +307,8 @@ fn updated(call: &mut Call, from: LegId, peer: LegId, media: Media, now: Time, e
         return;
     };
     let Some(theirs) = asker.remote_description.clone() else { return };
-    accept(call, peer, theirs, &media, now, effects);
+    let Some(peers) = call.leg(from).and_then(Leg::agreed_media) else { return };
+    accept(call, peer, theirs, &peers, now, effects);
 }
 
 fn refused(call: &mut Call, from: LegId, peer: LegId, reason: Reason, now: Time, effects: &mut Effects) {
@@ -314,12 +351,17 @@ pub(super) fn connects(call: &Call, id: LegId) -> Vec<Connect> {
         }
         let carrier = agreed.and_then(|(offer, answer)| media::carrier(offer, answer, index));
         let carrier = carrier.map(|carrier| call.facing(leg, theirs, carrier));
-        // The numbers of the answer are those in use in both directions.
         let answered = agreed.and_then(|(_, answer)| answer.contents.get(index));
         if answered.is_some_and(|content| content.rejected) {
             continue;
         }
-        let codecs = answered.map_or_else(|| content.codecs.clone(), |answered| answered.codecs.clone());
+        let offered = agreed.and_then(|(offer, _)| offer.contents.get(index));
+        let codecs = match (answered, offered) {
+            // An answer of ours has the numbers of its offer.
+            (Some(answered), _) if leg.offerer == Offerer::Remote => answered.codecs.clone(),
+            (Some(answered), Some(offered)) => media::numbers(&offered.codecs, &answered.codecs),
+            _ => content.codecs.clone(),
+        };
         connects.push(Connect {
             leg: id,
             content: u16::try_from(end).unwrap_or(u16::MAX),

@@ -133,6 +133,9 @@ pub struct Leg {
     /// Time at which the leg's edge wants it woken.
     #[n(22)]
     pub wake: Option<Time>,
+    /// Time at which the peer is settled on codecs that its hearer has; `None` = it is.
+    #[n(23)]
+    pub settle: Option<Time>,
 }
 
 /// Phase of a leg.
@@ -239,6 +242,7 @@ impl Leg {
             ring: None,
             ipv6: false,
             wake: None,
+            settle: None,
         }
     }
 
@@ -292,19 +296,39 @@ impl Leg {
         }
     }
 
-    /// Returns the peer's description with no other codecs than those in use.
-    pub(super) fn in_use(&self) -> Option<Media> {
+    /// Returns the positions of the contents in use.
+    pub(super) fn live(&self) -> Vec<usize> {
+        self.agreed().map_or_else(Vec::new, |(offer, answer)| media::live(offer, answer))
+    }
+
+    /// Returns the contents in use as the peer describes them, with the codecs that both have agreed to.
+    pub(super) fn agreed_media(&self) -> Option<Media> {
         let (offer, answer) = self.agreed()?;
         let mut media = if self.offerer == Offerer::Local { answer } else { offer }.clone();
         media::narrow(&mut media, answer);
+        let live = media::live(offer, answer);
+        let mut places = 0..;
+        media.contents.retain(|_| places.next().is_some_and(|place| live.contains(&place)));
         Some(media)
     }
 
-    /// Returns our description as a new offer that changes no codec.
+    /// Returns [`Leg::agreed_media`] with no other codecs than those in use.
+    pub(super) fn in_use(&self) -> Option<Media> {
+        let mut media = self.agreed_media()?;
+        let agreed = media.clone();
+        media::keep_in_use(&mut media, &agreed);
+        Some(media)
+    }
+
+    /// Returns our description as a new offer that changes no codec: it has as many contents as before (RFC 3264 §8), and no other
+    /// codecs than those in use.
     pub(super) fn offer_again(&self) -> Option<Media> {
         let mut ours = self.local_description.clone()?;
         if let Some((_, answer)) = self.agreed() {
-            media::narrow(&mut ours, answer);
+            media::keep_in_use(&mut ours, answer);
+            for (content, answered) in ours.contents.iter_mut().zip(&answer.contents) {
+                content.rejected |= answered.rejected;
+            }
         }
         for content in &mut ours.contents {
             // A new offer says actpass again; the role once agreed stays (RFC 8842 §5.2).

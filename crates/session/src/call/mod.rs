@@ -88,6 +88,7 @@ mod leg;
 mod place;
 mod record;
 mod relocation;
+mod settle;
 mod target;
 mod wake;
 
@@ -250,7 +251,7 @@ impl Call {
         if self.deadline.is_none_or(|deadline| deadline > now) || self.ended.is_some() {
             return;
         }
-        if relocation::deadline(self).into_iter().chain(wake::deadline(self)).any(|at| at <= now) {
+        if self.errands().any(|at| at <= now) {
             // What waited for its time is done in the end, as after every decision.
             return;
         }
@@ -286,9 +287,15 @@ impl Call {
         Some((leg.id, if rang { Reason::NoAnswer } else { leg.ring?.unheard }))
     }
 
+    /// Returns the times of what waits for its time and is done after any decision.
+    fn errands(&self) -> impl Iterator<Item = Time> {
+        [relocation::deadline(self), settle::deadline(self), wake::deadline(self)].into_iter().flatten()
+    }
+
     /// After every decision: tell who does not know yet where the media is, release the relay exactly once when everybody has gone, and set the deadline.
     fn finish(&mut self, now: Time, effects: &mut Effects) {
         relocation::send_notices(self, now, effects);
+        settle::send(self, now, effects);
         wake::send(self, now, effects);
         if self.ended.is_none() && self.legs.iter().all(|leg| leg.phase.is_over()) {
             end::finish(self, now, effects);
@@ -301,11 +308,7 @@ impl Call {
         };
         if self.ended.is_none() {
             let rings = self.legs.iter().filter_map(Leg::waits_until);
-            let due = rings
-                .chain(relocation::deadline(self))
-                .chain(wake::deadline(self))
-                .chain(self.deadline)
-                .min();
+            let due = rings.chain(self.errands()).chain(self.deadline).min();
             self.deadline = due.or(Some(now + record::CHECK_MS));
         }
     }

@@ -21,7 +21,7 @@ const LINGER_MS: u64 = 500;
 /// From an update that was refused to the next, ms; RFC 3261 §14.1 wants 2.1 to 4 s of who owns the Call-ID, 0 to 2 s of the other.
 const AGAIN_MS: u64 = 2_100;
 /// From an answer to an update.
-const REST_MS: u64 = 100;
+pub(super) const REST_MS: u64 = 100;
 /// A peer that will not hear it so often is lost.
 const TRIES: u8 = 5;
 
@@ -127,16 +127,22 @@ pub(super) fn drop_notice(leg: &mut Leg) {
     }
 }
 
-/// Puts a notice off for a moment after an answer.
+/// Puts a notice, and an offer that settles the leg, off for a moment after an answer.
 pub(super) fn postpone_notice(leg: &mut Leg, now: Time) {
+    leg.settle = leg.settle.map(|_| now + REST_MS);
     if let AddressNotice::Due { after, .. } = &mut leg.address_notice {
         *after = now + REST_MS;
     }
 }
 
+/// Returns true while our open update is a notice.
+pub(super) fn is_notice(leg: &Leg) -> bool {
+    matches!(leg.address_notice, AddressNotice::Sent { .. })
+}
+
 /// Notes an answer to our update. Returns true if the update was a notice, whose answer nobody else waits for.
 pub(super) fn notice_answered(leg: &mut Leg, now: Time) -> bool {
-    let told = matches!(leg.address_notice, AddressNotice::Sent { .. });
+    let told = is_notice(leg);
     if told {
         leg.address_notice = AddressNotice::Current;
     }
@@ -173,8 +179,8 @@ pub(super) fn send_notices(call: &mut Call, now: Time, effects: &mut Effects) {
         }
         let Some(mut ours) = leg.offer_again() else { continue };
         let peer = call.peer(id).and_then(|peer| call.leg(peer)).filter(|peer| peer.phase == Phase::Active);
-        if let Some(theirs) = peer.and_then(|peer| peer.remote_description.as_ref()) {
-            carry(theirs, &mut ours);
+        if let Some((peer, theirs)) = peer.and_then(|peer| Some((peer, peer.remote_description.as_ref()?))) {
+            carry((theirs, &peer.live()), (&mut ours, &leg.live()));
         }
         if let Some(leg) = call.leg_mut(id) {
             (leg.signaling, leg.address_notice) =

@@ -81,6 +81,7 @@ impl UserAgent {
             shape: Shape::default(),
             last_sdp: vec![],
             local_offer_by: None,
+            in_use: None,
         }
     }
 

@@ -177,7 +177,7 @@ fn change(dialog: &mut Dialog, message: &Message, invite: bool) -> Outcome {
 /// Writes our offer when the peer asks for one: the media in use, with our wish instead of the last answer's direction. The
 /// peer's hold shaped that answer, and a peer that resumes by an offerless re-INVITE must not find its own hold in our offer.
 fn in_use(dialog: &mut Dialog) -> Vec<u8> {
-    let Ok((mut media, _)) = media::sdp::read(&dialog.last_sdp) else { return dialog.last_sdp.clone() };
+    let Some(mut media) = dialog.described() else { return dialog.last_sdp.clone() };
     for content in &mut media.contents {
         if !content.direction.sends() {
             content.direction = Direction::Both;

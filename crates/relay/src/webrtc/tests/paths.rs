@@ -140,9 +140,9 @@ fn translated_addresses_are_found() {
     }
 }
 
-/// R-RTP-11: no peer can point us at a metadata service, at ourselves, or at everybody.
+/// R-RTP-11: no peer can point us at a metadata service, at ourselves, at everybody, or more than a few times at somebody.
 #[test]
-fn checks_go_nowhere_near_forbidden_addresses() {
+fn f12_checks_go_nowhere_near_forbidden_addresses() {
     let mut net = Net::new([true, false]);
     let dtls = net.dtls(1, Setup::Active);
     let forbidden = [
@@ -155,6 +155,16 @@ fn checks_go_nowhere_near_forbidden_addresses() {
         "255.255.255.255:9",
         "0.0.0.0:4222",
         "203.0.113.9:0",
+        "192.0.0.192:80",
+        "100.100.100.200:80",
+        "168.63.129.16:80",
+        "240.0.0.1:5",
+        "[fd00:ec2::254]:80",
+        "[fec0::1]:1",
+        "[64:ff9b::a9fe:a9fe]:80",
+        "[64:ff9b::7f00:1]:80",
+        "[2002:a9fe:a9fe::1]:80",
+        "[::169.254.169.254]:80",
     ];
     let mut described = ice(1);
     described.candidates = forbidden.map(|a| candidate(a.parse().unwrap())).to_vec();
@@ -164,8 +174,15 @@ fn checks_go_nowhere_near_forbidden_addresses() {
         assert_eq!(net.ends[0].poll_transmit(), None);
     }
     // Their number is limited too.
+    let named = |port: u16| candidate(SocketAddr::from(([203, 0, 113, 9], port)));
     for port in 1..1_000 {
-        net.ends[0].candidate(&candidate(SocketAddr::from(([203, 0, 113, 9], port))), START);
+        // Named again, one counts once.
+        net.ends[0].candidate(&named(port), START);
+        net.ends[0].candidate(&named(port), START);
+    }
+    for port in 1_000..2_000 {
+        let kind = CandidateKind::ServerReflexive;
+        net.ends[0].candidate(&Candidate { kind, ..named(port) }, START);
     }
     let mut asked = std::collections::HashSet::new();
     for ms in 2_000..12_000 {
@@ -174,7 +191,8 @@ fn checks_go_nowhere_near_forbidden_addresses() {
             asked.insert(check.pair.remote);
         }
     }
-    assert_eq!(asked.len(), crate::ice::CANDIDATES);
+    let (hosts, others): (Vec<_>, Vec<_>) = asked.into_iter().partition(|asked| asked.port() < 1_000);
+    assert_eq!((hosts.len(), others.len()), (crate::ice::HOSTS, crate::ice::CANDIDATES - crate::ice::HOSTS));
 }
 
 /// R-RTP-9, and what follows.

@@ -23,9 +23,12 @@ impl Feature for HoldMusic {
 /// Starts music for the peer of a leg that holds, or stops it.
 pub(in crate::call) fn play(call: &Call, from: LegId, holds: bool, effects: &mut Effects) {
     let (Some(music), Some(leg)) = (&call.policy.music, call.peer(from)) else { return };
-    let contents =
-        call.leg(from).and_then(|leg| leg.remote_description.as_ref()).map(|media| media.contents.iter());
-    let audio = contents.and_then(|mut contents| contents.position(|c| c.kind == Kind::Audio && !c.rejected));
-    let Some(content) = audio.and_then(|end| u16::try_from(end).ok()) else { return };
+    let end = call.leg(from).and_then(|holder| {
+        let heard = holder.remote_description.as_ref()?;
+        let audio = heard.contents.iter().position(|c| c.kind == Kind::Audio && !c.rejected)?;
+        // Ends are those of what is served, whatever m= lines stand before it.
+        Some(call.facing(holder, heard, audio))
+    });
+    let Some(content) = end.and_then(|end| u16::try_from(end).ok()) else { return };
     effects.push(Effect::Play { leg, content, sound: holds.then(|| music.clone()) });
 }

@@ -127,8 +127,10 @@ fn resume(call: &mut Call, partner: LegId, target: LegId, now: Time, effects: &m
     }
     let Some(ours) = call.leg(partner).and_then(Leg::offer_again) else { return };
     let mut wanted = ours.clone();
-    if let Some(theirs) = call.leg(target).and_then(|leg| leg.remote_description.as_ref()) {
-        bridge::carry(theirs, &mut wanted);
+    let live = call.leg(partner).map(Leg::live).unwrap_or_default();
+    let heard = call.leg(target).and_then(|leg| Some((leg.remote_description.as_ref()?, leg.live())));
+    if let Some((theirs, heard)) = heard {
+        bridge::carry((theirs, &heard), (&mut wanted, &live));
     }
     if let Some(leg) = call.leg_mut(partner).filter(|_| !media::same_session(&ours, &wanted)) {
         leg.address_notice = AddressNotice::Due { tries: 0, after: now };
