@@ -112,8 +112,11 @@ fn add_answered(session: &mut Session, iq: &Element, jingle: &Element, accepted:
 fn add(session: &mut Session, iq: &Element, jingle: &Element) -> Outcome {
     let Ok(media) = media::jingle::read(jingle, session.peer_role()) else { return bad_request(iq) };
     let names: Vec<String> = media.contents.iter().map(|c| c.name.clone()).collect();
-    let taken =
-        |name: &String| session.remote_description.contents.iter().any(|c| c.name == *name && !c.rejected);
+    // A content that we refused may come again.
+    let lives = |media: &Media, name: &str| media.contents.iter().any(|c| c.name == name && !c.rejected);
+    let refused =
+        |name: &str| session.local_description.contents.iter().any(|c| c.name == name && c.rejected);
+    let taken = |name: &String| lives(&session.remote_description, name) && !refused(name);
     let room = MAX_CONTENTS.saturating_sub(session.remote_description.contents.len());
     if names.is_empty() || names.iter().any(taken) || names.len() > room {
         return bad_request(iq);

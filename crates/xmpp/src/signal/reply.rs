@@ -72,11 +72,16 @@ fn failed(session: &mut Session, sent: Sent, why: Reason, unknown: bool, id: &st
             // Our session-initiate lost the tie-break (XEP-0166 §7.2.16).
             let why = if why == Reason::Glare { Reason::Busy } else { why };
             let reason = if early { why } else { Reason::Connectivity };
-            outcome.send_after_commit.extend(finish(session, &reason.into(), id));
+            // A session that the peer has begun is open there until it is terminated (XEP-0166 §6.7), whatever it disliked.
+            outcome.send_after_commit = if sent == Sent::Accept && !unknown {
+                terminate(session, &reason.into(), id)
+            } else {
+                session.state = State::Ended;
+                finish(session, &reason.into(), id).into_iter().collect()
+            };
             outcome.signals.push(Signal::End(reason.into()));
         }
         Sent::Update | Sent::Notice if unknown => {
-            session.state = State::Ended;
             outcome.signals.push(Signal::End(End::from(Reason::Connectivity)));
         }
         Sent::Update => {
