@@ -34,6 +34,7 @@ pub fn hear(session: &mut Session, stanza: &Element, id: &str, now: Time) -> Out
         },
         ("iq", Some("result" | "error")) | ("message", Some("error")) => reply::hear(session, stanza, id),
         ("message", _) => proposal::hear(session, stanza, id, now),
+        ("presence", Some("unavailable")) => proposal::caller_left(session, stanza, id),
         _ => Outcome::default(),
     };
     outcome.signals.extend(take_deferred_offer(session));

@@ -43,12 +43,16 @@ impl Edge {
                 None if matches!(kind, None | Some("chat" | "normal"))
                     && stanza.children().any(|c| c.name() == "body") =>
                 {
-                    let error = stanza::error(stanza, "cancel", "service-unavailable", None);
-                    self.legs.protocol.send_stanza(error);
+                    self.legs.protocol.refuse_text(stanza);
                 }
                 None => {}
             },
-            ("presence", _) => self.legs.protocol.answer_presence(stanza),
+            ("presence", kind) => {
+                if kind == Some("unavailable") {
+                    self.caller_left(stanza, now);
+                }
+                self.legs.protocol.answer_presence(stanza);
+            }
             _ => {}
         }
     }
@@ -62,7 +66,14 @@ impl Edge {
         if pressed {
             self.legs.handle_message(leg, message.clone(), now);
         }
-        pressed
+    }
+
+    /// Returns the legs of a device's calls that are not answered yet.
+    fn legs_that_wait(&mut self, from: &str, to: &str) -> Vec<LegRef> {
+        let (jingle, held) = self.legs.split();
+        let waits = |s: &Session| matches!(s.state, State::Proposed | State::Proceeded | State::Incoming);
+        let legs = jingle.legs_between(held, to, from);
+        legs.filter(|(_, s)| !s.initiator && s.peer == from && waits(s)).map(|(leg, _)| leg).collect()
     }
 
     /// Handles the answer to a stanza of ours.
@@ -94,6 +105,13 @@ impl Edge {
         if jingle.attr("action") != Some("session-initiate") || ours || proposed {
             return self.legs.handle_message(leg, iq.clone(), now);
         }
+        if sid.is_empty() && jingle.attr("action") == Some("session-terminate") {
+            // Some clients end what they have only proposed without a sid: it can mean but one call.
+            if let [leg] = self.legs_that_wait(from, to)[..] {
+                let named = self.with_sid(iq, leg);
+                return self.legs.handle_message(leg, named, now);
+            }
+        }
         let room = self.legs.has_room();
         let (jingle, held) = self.legs.split();
         match jingle.direct_call(held, iq, leg, sid) {
@@ -119,6 +137,16 @@ impl Edge {
                 let (jingle, held) = self.legs.split();
                 if jingle.draining || !room || opening(message).is_none() {
                     return jingle.reject(message, &Reason::Unavailable.into());
+    /// Returns the stanza with the sid of this leg.
+    fn with_sid(&self, iq: &Element, leg: LegRef) -> Element {
+        let mut iq = iq.clone();
+        let sid = self.legs.held().state(leg).map(|session| session.sid.clone());
+        if let (Some(jingle), Some(sid)) = (iq.get_child_mut("jingle", JINGLE), sid) {
+            stanza::set(jingle, "sid", &sid);
+        }
+        iq
+    }
+
                 }
                 if let Some((other, session)) = jingle.leg_between(held, to, from, State::Proposing) {
                     // The lower id wins (R-CALL-13).

@@ -113,15 +113,25 @@ impl Jingle {
 
     /// Returns the newest leg between a number of ours and a user in this state, preferably one with this very device.
     pub(super) fn leg_between<'a>(
+    /// Returns the legs between a number of ours and a user that are held, the newest first.
+    pub(super) fn legs_between<'a>(
+        &self,
+        held: &'a Held<Self>,
+        us: &str,
+        them: &str,
+    ) -> impl Iterator<Item = (LegRef, &'a Session)> {
+        let parties = (stanza::bare(us).to_owned(), stanza::bare(them).to_owned());
+        let legs = self.legs_by_parties.get(&parties).into_iter().flatten().rev();
+        legs.filter_map(move |name| Some((*name, held.state(*name)?)))
+    }
+
         &self,
         held: &'a Held<Self>,
         us: &str,
         them: &str,
         state: State,
     ) -> Option<(LegRef, &'a Session)> {
-        let parties = (stanza::bare(us).to_owned(), stanza::bare(them).to_owned());
-        let legs = self.legs_by_parties.get(&parties)?.iter().rev();
-        let sessions = legs.filter_map(|name| Some((*name, held.state(*name)?)));
+        let sessions = self.legs_between(held, us, them);
         let mut found = sessions.filter(|(_, session)| session.state == state).peekable();
         let newest = found.peek().copied();
         found.find(|(_, session)| session.peer == them).or(newest)

@@ -1,6 +1,6 @@
 //! Jingle IQ sets (XEP-0166 §6, §7). Each gets exactly one answer: an error at once, or the result after the commit.
 
-use super::{Outcome, change, terminate};
+use super::{Outcome, change, proposal, terminate};
 use crate::reason::{self, When};
 use crate::session::{RemoteOffer, Session, State};
 use crate::stanza::{self, ICE, JINGLE, RTP};
@@ -55,6 +55,9 @@ pub(super) fn acknowledged(iq: &Element) -> Outcome {
 pub(super) fn hear(session: &mut Session, iq: &Element, jingle: &Element, id: &str, now: Time) -> Outcome {
     let Some(action) = jingle.attr("action").filter(|a| ACTIONS.contains(a)) else { return bad_request(iq) };
     let (from, sid) = (iq.attr("from").unwrap_or(""), jingle.attr("sid"));
+    if action == "session-terminate" && sid == Some(&session.sid) && proposal::is_party(session, from) {
+        return proposal::terminated(session, iq, jingle, id);
+    }
     if sid != Some(&session.sid) || from != session.peer || session.state == State::Ended {
         return super::reply(unknown_session(iq));
     }

@@ -60,7 +60,12 @@ fn failed(session: &mut Session, sent: Sent, why: Reason, unknown: bool, id: &st
             outcome.signals.push(Signal::End(Reason::Connectivity.into()));
         }
         Sent::Initiate if why == Reason::Offline && session.jmi && session.spare_sid.is_some() => {
-            // The device is gone, the user perhaps not: propose once more (interworking §2.4).
+            // The device is gone, the user perhaps not: propose once more (interworking §2.4). What rings by the old id is told.
+            let peer = stanza::bare(&session.peer);
+            let retract =
+                stanza::with(super::jmi(session, "retract"), reason::element(&Reason::Expired.into()));
+            let retract = super::jmi_message(session, peer, retract, &format!("{id}o"));
+            outcome.send_after_commit.push(retract);
             session.sid = session.spare_sid.take().unwrap_or_default();
             session.peer = stanza::bare(&session.peer).to_owned();
             (session.initiate_acked, session.late_devices) = (false, vec![]);
