@@ -359,7 +359,8 @@ fn refused(session: &mut Session, why: Reason, id: &str) -> Vec<Element> {
             });
             reject(session, &refused, id).into_iter().collect()
         }
-        Some(RemoteOffer::Hold) => {
+        // Acknowledged, and nothing that the peer could take back: what met an open offer is brought again.
+        Some(RemoteOffer::Hold | RemoteOffer::Change) => {
             session.deferred_hold = why == Reason::Glare;
             vec![]
         }

@@ -90,7 +90,8 @@ fn failed(session: &mut Session, sent: Sent, why: Reason, unknown: bool, id: &st
             outcome.signals.push(Signal::End(End::from(Reason::Connectivity)));
         }
         Sent::Update => {
-            if let Some((LocalOffer::Add(_), previous)) = &session.local_offer {
+            if let Some((LocalOffer::Add(_) | LocalOffer::Remove, previous)) = &session.local_offer {
+                // Undone, whoever asked for it; after a tie-break (why: glare) it is asked for again.
                 session.local_description = previous.clone();
                 session.local_offer = None;
                 outcome.signals.push(Signal::Refused(why));
