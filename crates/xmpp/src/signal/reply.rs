@@ -73,7 +73,6 @@ fn failed(session: &mut Session, sent: Sent, why: Reason, unknown: bool, id: &st
             outcome.must_commit = true;
         }
         Sent::Initiate | Sent::Accept => {
-            session.state = State::Ended;
             // Our session-initiate lost the tie-break (XEP-0166 §7.2.16).
             let why = if why == Reason::Glare { Reason::Busy } else { why };
             let reason = if early { why } else { Reason::Connectivity };
@@ -87,6 +86,7 @@ fn failed(session: &mut Session, sent: Sent, why: Reason, unknown: bool, id: &st
             outcome.signals.push(Signal::End(reason.into()));
         }
         Sent::Update | Sent::Notice if unknown => {
+            session.state = State::Ended;
             outcome.signals.push(Signal::End(End::from(Reason::Connectivity)));
         }
         Sent::Update => {
@@ -107,6 +107,11 @@ fn failed(session: &mut Session, sent: Sent, why: Reason, unknown: bool, id: &st
 
 pub(super) fn timed_out(session: &mut Session, sent: Sent, id: &str) -> Outcome {
     match sent {
+        // The session runs, or the relay sees that it does not: only its result was lost. A peer that knows it not says so.
+        Sent::Initiate | Sent::Accept if session.state == State::Active => {
+            let ping = super::info(session, None, id, Sent::Notice);
+            Outcome { send_now: vec![ping], must_commit: true, ..Outcome::default() }
+        }
         Sent::Initiate | Sent::Accept if session.is_open() => {
             let end = End::from(Reason::Timeout);
             Outcome {
