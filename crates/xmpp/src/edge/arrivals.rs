@@ -60,11 +60,28 @@ impl Edge {
     /// Takes digits typed as text to the number that the sender is in a call with as pressed keys (R-DTMF-6).
     fn digits_from_text(&mut self, message: &Element, now: Time) -> bool {
         let (from, to) = (message.attr("from").unwrap_or(""), message.attr("to").unwrap_or(""));
+        if proposal::digits(message).is_empty() {
+            return false;
+        }
         let (jingle, held) = self.legs.split();
-        let Some((leg, _)) = jingle.leg_between(held, to, from, State::Active) else { return false };
-        let pressed = !proposal::digits(message).is_empty();
-        if pressed {
-            self.legs.handle_message(leg, message.clone(), now);
+        let between = jingle.leg_between(held, to, from, State::Active).map(|(leg, _)| leg);
+        // The resource of ours names a leg that another edge has served until now.
+        let Some(leg) = between.or_else(|| jingle.leg_of_token(stanza::resource(to)?)) else { return false };
+        let mut message = message.clone();
+        if message.attr("id").is_none() {
+            // The same digit once more is another stanza of the same content.
+            jingle.unnamed += 1;
+            stanza::set(&mut message, "id", &format!("{}-{}", now.0, jingle.unnamed));
+        }
+        self.legs.handle_message(leg, message, now);
+        true
+    }
+
+    /// Takes the unavailable presence of a device whose call is not answered yet.
+    fn caller_left(&mut self, presence: &Element, now: Time) {
+        let (from, to) = (presence.attr("from").unwrap_or(""), presence.attr("to").unwrap_or(""));
+        for leg in self.legs_that_wait(from, to) {
+            self.legs.handle_message(leg, presence.clone(), now);
         }
     }
 
@@ -89,6 +106,13 @@ impl Edge {
     fn jingle(&mut self, iq: &Element, jingle: &Element, now: Time) {
         let (from, to) = (iq.attr("from").unwrap_or(""), iq.attr("to").unwrap_or(""));
         let sid = jingle.attr("sid").unwrap_or("");
+        if sid.is_empty() && jingle.attr("action") == Some("session-terminate") {
+            // Some clients end what they have only proposed without a sid: it can mean but one call.
+            if let [leg] = self.legs_that_wait(from, to)[..] {
+                let named = self.with_sid(iq, leg);
+                return self.legs.handle_message(leg, named, now);
+            }
+        }
         if sid.is_empty() || sid.len() > MAX_SID {
             return self.legs.protocol.refuse_iq(iq, Reason::BadRequest);
         }
@@ -105,13 +129,6 @@ impl Edge {
         if jingle.attr("action") != Some("session-initiate") || ours || proposed {
             return self.legs.handle_message(leg, iq.clone(), now);
         }
-        if sid.is_empty() && jingle.attr("action") == Some("session-terminate") {
-            // Some clients end what they have only proposed without a sid: it can mean but one call.
-            if let [leg] = self.legs_that_wait(from, to)[..] {
-                let named = self.with_sid(iq, leg);
-                return self.legs.handle_message(leg, named, now);
-            }
-        }
         let room = self.legs.has_room();
         let (jingle, held) = self.legs.split();
         match jingle.direct_call(held, iq, leg, sid) {
@@ -119,6 +136,16 @@ impl Edge {
             Some(_) => jingle.refuse_iq(iq, Reason::Unavailable),
             None => {}
         }
+    }
+
+    /// Returns the stanza with the sid of this leg.
+    fn with_sid(&self, iq: &Element, leg: LegRef) -> Element {
+        let mut iq = iq.clone();
+        let sid = self.legs.held().state(leg).map(|session| session.sid.clone());
+        if let (Some(jingle), Some(sid)) = (iq.get_child_mut("jingle", JINGLE), sid) {
+            stanza::set(jingle, "sid", &sid);
+        }
+        iq
     }
 
     fn jmi(&mut self, message: &Element, jmi: &Element, now: Time) {
@@ -137,16 +164,6 @@ impl Edge {
                 let (jingle, held) = self.legs.split();
                 if jingle.draining || !room || opening(message).is_none() {
                     return jingle.reject(message, &Reason::Unavailable.into());
-    /// Returns the stanza with the sid of this leg.
-    fn with_sid(&self, iq: &Element, leg: LegRef) -> Element {
-        let mut iq = iq.clone();
-        let sid = self.legs.held().state(leg).map(|session| session.sid.clone());
-        if let (Some(jingle), Some(sid)) = (iq.get_child_mut("jingle", JINGLE), sid) {
-            stanza::set(jingle, "sid", &sid);
-        }
-        iq
-    }
-
                 }
                 if let Some((other, session)) = jingle.leg_between(held, to, from, State::Proposing) {
                     // The lower id wins (R-CALL-13).

@@ -38,6 +38,8 @@ pub(super) struct Jingle {
     pub(super) legs_by_parties: HashMap<(String, String), Vec<LegRef>>,
     pub(super) out: VecDeque<Element>,
     pub(super) draining: bool,
+    /// Number of texts without an id so far.
+    pub(super) unnamed: u64,
 }
 
 /// State of a leg that ends with this edge.
@@ -111,8 +113,6 @@ impl Jingle {
         leg.local.parties = Some(parties);
     }
 
-    /// Returns the newest leg between a number of ours and a user in this state, preferably one with this very device.
-    pub(super) fn leg_between<'a>(
     /// Returns the legs between a number of ours and a user that are held, the newest first.
     pub(super) fn legs_between<'a>(
         &self,
@@ -125,6 +125,8 @@ impl Jingle {
         legs.filter_map(move |name| Some((*name, held.state(*name)?)))
     }
 
+    /// Returns the newest leg between a number of ours and a user in this state, preferably one with this very device.
+    pub(super) fn leg_between<'a>(
         &self,
         held: &'a Held<Self>,
         us: &str,

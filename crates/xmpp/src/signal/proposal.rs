@@ -45,7 +45,8 @@ fn kinds(propose: &Element) -> Vec<Kind> {
 pub(super) fn hear(session: &mut Session, message: &Element, id: &str, now: Time) -> Outcome {
     let mut outcome = Outcome::default();
     let (Some(jmi), Some(from)) = (element(message), message.attr("from")) else {
-        if session.state == State::Active {
+        let from = message.attr("from").unwrap_or("");
+        if session.state == State::Active && stanza::bare(from) == stanza::bare(&session.peer) {
             outcome.signals.extend(digits(message).into_iter().map(Signal::Tone));
         }
         return outcome;
@@ -132,7 +133,6 @@ pub(super) fn hear(session: &mut Session, message: &Element, id: &str, now: Time
     outcome
 }
 
-fn ended(session: &Session, jmi: &Element) -> End {
 /// Returns the finish for a device that proceeds too late: the id that it names is over (interworking §2.4).
 pub(crate) fn expired(us: &str, proceed: &Element, id: &str) -> Option<Element> {
     let over = element(proceed)?.attr("id")?;
@@ -193,6 +193,7 @@ fn given_up(end: End) -> End {
     }
 }
 
+fn ended(session: &Session, jmi: &Element) -> End {
     let answered = session.state == State::Active;
     reason::end(jmi, When { answered, rang: session.remote_ringing.is_some(), caller: !session.initiator })
 }
