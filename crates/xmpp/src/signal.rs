@@ -259,7 +259,7 @@ fn propose(session: &mut Session, id: &str) -> Element {
         propose.append_child(element("description", RTP, &[("media", kind.name())]));
     }
     let mut message = jmi_message(session, &session.peer, propose, id);
-    if let Some(nick) = session.nick.as_deref().filter(|n| !n.is_empty()) {
+    if let Some(nick) = &session.nick {
         let mut child = Element::bare("nick", NICK);
         child.append_text(stanza::clean(nick));
         message.append_child(child);
