@@ -3,7 +3,7 @@
 //! One rule: only contents with ICE and DTLS share a transport, only those that both sides have grouped, and the first live content of
 //! the answer's group carries the others (RFC 9143 §7.3).
 
-use signal::media::{Content, Media};
+use signal::media::{Content, Media, Transport};
 
 /// Makes an offer of these contents and groups those that can share a transport, even a single one (clients on max-bundle need the
 /// group).
@@ -23,7 +23,8 @@ pub(crate) fn answered(offer: &Media, contents: Vec<Content>) -> Media {
         let carrier = carrier(offer, &answer, index).and_then(|carrier| answer.contents.get(carrier));
         let shared = carrier.map(|carrier| carrier.transport.clone());
         if let (Some(shared), Some(content)) = (shared, answer.contents.get_mut(index)) {
-            content.transport = shared;
+            // The transport is shared, the source is not.
+            content.transport = Transport { ssrc: content.transport.ssrc, ..shared };
         }
     }
     answer
@@ -49,7 +50,7 @@ fn can_share(content: &Content) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use signal::media::{Direction, Dtls, Ice, Kind, Setup, Transport};
+    use signal::media::{Direction, Dtls, Ice, Kind, Setup};
 
     fn content(name: &str, ufrag: &str) -> Content {
         Content {
@@ -89,6 +90,16 @@ mod tests {
         refused.contents[0].rejected = true;
         assert_eq!(of(&all, &refused), [None, None, Some(1)], "R-SDP: what is rejected carries nobody");
         assert_eq!(of(&all, &group(&["a", "stranger", "b"])), [None, Some(0), None]);
+    }
+
+    #[test]
+    fn g3_contents_that_share_a_transport_have_sources_of_their_own() {
+        let ssrc = |id| Some(signal::media::Ssrc { id, cname: 1 });
+        let mut contents = group(&[]).contents;
+        contents.iter_mut().zip(1..).for_each(|(content, id)| content.transport.ssrc = ssrc(id));
+        let said = answered(&group(&["a", "b"]), contents);
+        let sources: Vec<_> = said.contents.iter().map(|content| content.transport.ssrc).collect();
+        assert_eq!(sources, [ssrc(1), ssrc(2), ssrc(3)]);
     }
 
     #[test]

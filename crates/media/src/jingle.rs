@@ -18,6 +18,7 @@ pub(crate) const ICE: &str = "urn:xmpp:jingle:transports:ice-udp:1";
 pub(crate) const DTLS: &str = "urn:xmpp:jingle:apps:dtls:0";
 pub(crate) const GROUPING: &str = "urn:xmpp:jingle:apps:grouping:0";
 pub(crate) const FEEDBACK: &str = "urn:xmpp:jingle:apps:rtp:rtcp-fb:0";
+pub(crate) const SOURCES: &str = "urn:xmpp:jingle:apps:rtp:ssma:0";
 pub(crate) const TRICKLE: &str = "http://gultsch.de/xmpp/drafts/jingle/transports/ice-udp/option";
 
 /// Role of the party that wrote the `<jingle/>`; gives `senders` its direction.

@@ -202,6 +202,20 @@ pub struct Transport {
     /// Source address of the description, if it differs from `address`: media may come from there (NAT).
     #[n(7)]
     pub source: Option<IpAddr>,
+    /// Source of the speaker's packets, where a description says it.
+    #[n(8)]
+    pub ssrc: Option<Ssrc>,
+}
+
+/// Source of RTP packets as descriptions say it (RFC 5576 §4.1, XEP-0339).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Ssrc {
+    /// SSRC (RFC 3550 §5.1).
+    #[n(0)]
+    pub id: u32,
+    /// CNAME, written as 16 hex digits (RFC 3550 §6.5.1, RFC 7022 §4.2); 0 where a peer's has another form.
+    #[n(1)]
+    pub cname: u64,
 }
 
 /// ICE description (RFC 8445) of one content.

@@ -11,7 +11,7 @@ const SAID: &[(Reason, u16, &str, u8)] = &[
     (Reason::Cancelled, 487, "Request Terminated", 16),
     (Reason::AnsweredElsewhere, 487, "Request Terminated", 26),
     (Reason::Busy, 486, "Busy Here", 17),
-    (Reason::Declined, 480, "Temporarily Unavailable", 21),
+    (Reason::Declined, 480, "Call Declined", 21),
     (Reason::NoAnswer, 480, "Temporarily Unavailable", 19),
     (Reason::Offline, 480, "Temporarily Unavailable", 20),
     (Reason::NotFound, 404, "Not Found", 1),
@@ -121,6 +121,19 @@ pub fn header(reason: Reason) -> String {
     }
 }
 
+/// Returns the Warning for a refusal whose status says less than a person would know (RFC 3261 §20.43; 399: any text).
+#[must_use]
+pub fn warning(end: &End) -> Option<String> {
+    let text = match (&end.text, end.reason) {
+        (Some(text), _) => text.as_str(),
+        (None, Reason::Declined) => "The call was declined",
+        (None, _) => return None,
+    };
+    let quoted = |c: char| matches!(c, '"' | '\\').then_some('\\').into_iter().chain([c]);
+    let text: String = text.chars().filter(|c| !c.is_control()).flat_map(quoted).collect();
+    Some(format!("399 tandem \"{text}\""))
+}
+
 /// Returns the Reason header's value for the BYE of an answered call, where some reasons mean something else (interworking
 /// §4.4).
 #[must_use]
@@ -135,6 +148,17 @@ pub fn hangup(reason: Reason) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn g10_a_person_reads_why() {
+        let declined = End::from(Reason::Declined);
+        assert_eq!(said(declined.reason), (480, "Call Declined", 21));
+        assert_eq!(warning(&declined).as_deref(), Some("399 tandem \"The call was declined\""));
+        let text = Some("In a \"meeting\"\r\nX: y".into());
+        let told = warning(&End { text, ..declined });
+        assert_eq!(told.as_deref(), Some("399 tandem \"In a \\\"meeting\\\"X: y\""));
+        assert_eq!(warning(&Reason::Busy.into()), None);
+    }
 
     /// R-CODE-2, R-CODE-4
     #[test]

@@ -196,6 +196,9 @@ fn say_end(dialog: &mut Dialog, end: &End, open: Option<Message>, branch: &str) 
             if code == 503 {
                 answer = answer.with("Retry-After", "5");
             }
+            if let Some(warning) = reason::warning(end) {
+                answer = answer.with("Warning", warning);
+            }
             vec![Outgoing::Respond(invite, answer)]
         }
         (State::Outgoing, _) => {

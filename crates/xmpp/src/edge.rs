@@ -41,6 +41,7 @@ impl Edge {
             legs_by_parties: HashMap::new(),
             out: VecDeque::new(),
             draining: false,
+            unnamed: 0,
         };
         Edge { legs: Legs::new(jingle, legs) }
     }

@@ -120,6 +120,19 @@ pub fn bounced(condition: Option<&str>, jingle: Option<&str>) -> Reason {
     }
 }
 
+/// Returns a sentence for a person where Jingle's word means several things.
+fn explanation(reason: Reason) -> Option<&'static str> {
+    Some(match reason {
+        Reason::Declined => "The call was declined.",
+        Reason::Offline => "Nobody can be reached there now.",
+        Reason::NotFound => "There is no such number.",
+        Reason::Gone => "The number is not in use any more.",
+        Reason::Forbidden => "This call is not allowed.",
+        Reason::Unavailable => "No line is free now; please try again.",
+        _ => return None,
+    })
+}
+
 /// Writes the `<reason/>` of a session-terminate, reject, retract or finish.
 #[must_use]
 pub fn element(end: &End) -> Element {
@@ -127,7 +140,7 @@ pub fn element(end: &End) -> Element {
     reason.append_child(Element::bare(said(end.reason), JINGLE));
     let text = match (end.reason, &end.text) {
         (Reason::AnsweredElsewhere, _) => Some("answered elsewhere"),
-        (_, text) => text.as_deref(),
+        (reason, text) => text.as_deref().or_else(|| explanation(reason)),
     };
     if let Some(text) = text {
         let mut child = Element::bare("text", JINGLE);
@@ -256,6 +269,16 @@ mod tests {
         ] {
             assert_eq!(bounced(Some(condition(reason).1), None), reason);
         }
+    }
+
+    #[test]
+    fn g10_a_person_reads_why() {
+        let said = |end: &End| String::from(&element(end));
+        assert!(said(&Reason::Declined.into()).contains("<text>The call was declined.</text>"));
+        assert!(said(&Reason::NotFound.into()).contains("<text>There is no such number.</text>"));
+        let own = End { text: Some("Back at two".into()), ..Reason::Declined.into() };
+        assert!(said(&own).contains("<text>Back at two</text>"), "what the callee says goes first");
+        assert!(!said(&Reason::Busy.into()).contains("text"), "the word says it");
     }
 
     /// R-CALL-14

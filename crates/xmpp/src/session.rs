@@ -6,6 +6,8 @@ use signal::{Media, Packed, Stored, Time, stored};
 
 /// Most stanzas of ours whose answer is remembered.
 const MAX_PENDING: usize = 16;
+/// Most user fragments of ended generations that are remembered.
+const MAX_FORMER: usize = 4;
 
 /// State of the session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
@@ -170,6 +172,9 @@ pub struct Session {
     /// Unanswered stanzas of ours by id, oldest first.
     #[n(22)]
     pub pending: Vec<(String, Sent)>,
+    /// User fragments of the peer that restarts have replaced, oldest first.
+    #[cbor(n(23), default)]
+    pub former_ufrags: Vec<String>,
 }
 
 impl Stored for Session {
@@ -206,6 +211,7 @@ impl Session {
             initiate_acked: false,
             late_devices: vec![],
             pending: vec![],
+            former_ufrags: vec![],
         }
     }
     /// Reads what [`Session::to_bytes`] wrote.
@@ -284,6 +290,13 @@ impl Session {
             Sent::Proceed => proceeded,
             _ => true,
         });
+    }
+    /// Remembers that a user fragment of the peer is not in use any more.
+    pub fn forget_ufrag(&mut self, ufrag: &str) {
+        if self.former_ufrags.len() >= MAX_FORMER {
+            self.former_ufrags.remove(0);
+        }
+        self.former_ufrags.push(ufrag.to_owned());
     }
     /// Takes the stanza of ours that an answer with this id belongs to.
     pub fn answered(&mut self, id: &str) -> Option<Sent> {

@@ -34,6 +34,7 @@ pub fn hear(session: &mut Session, stanza: &Element, id: &str, now: Time) -> Out
         },
         ("iq", Some("result" | "error")) | ("message", Some("error")) => reply::hear(session, stanza, id),
         ("message", _) => proposal::hear(session, stanza, id, now),
+        ("presence", Some("unavailable")) => proposal::caller_left(session, stanza, id),
         _ => Outcome::default(),
     };
     outcome.signals.extend(take_deferred_offer(session));
@@ -149,25 +150,31 @@ fn initiate(session: &mut Session, id: &str) -> Element {
     request(session, initiate, id, Sent::Initiate)
 }
 
-fn accept(session: &mut Session, media: &Media, id: &str) -> Element {
+/// Accepts a session. A client that groups its contents wants each of them back, a refused one with `senders='none'` (R-CALL-34);
+/// for others a refused content is left out and removed: no transport is said that they would begin to check.
+fn accept(session: &mut Session, media: &Media, id: &str) -> Vec<Element> {
     session.local_description = media.clone().into();
     session.state = State::Active;
     let mut accept = jingle(session, "session-accept");
     stanza::set(&mut accept, "responder", &session.local);
-    // A content without RTP has no description that we could write: leaving it out refuses it.
-    let served = |content: &&Content| {
-        !session
-            .remote_description
-            .contents
-            .iter()
-            .any(|h| h.name == content.name && h.rejected && h.codecs.is_empty())
+    // A content without RTP has no description that we could write.
+    let has_rtp = |name: &String| {
+        let theirs = session.remote_description.contents.iter().find(|c| c.name == *name);
+        theirs.is_none_or(|c| !c.rejected || !c.codecs.is_empty())
     };
-    let taken = Media {
-        contents: media.contents.iter().filter(served).cloned().collect(),
-        bundle: media.bundle.clone(),
-    };
-    accept.extend(contents(session, &taken));
-    request(session, accept, id, Sent::Accept)
+    let stays = |c: &Content| !c.rejected || media.bundle.contains(&c.name) && has_rtp(&c.name);
+    let (kept, gone): (Vec<Content>, Vec<Content>) = media.contents.iter().cloned().partition(stays);
+    let grouped = media.bundle.iter().filter(|name| kept.iter().any(|c| c.name == **name));
+    let bundle = grouped.cloned().collect();
+    accept.extend(contents(session, &Media { contents: kept, bundle }));
+    let mut stanzas = vec![request(session, accept, id, Sent::Accept)];
+    if !gone.is_empty() {
+        let mut remove = jingle(session, "content-remove");
+        remove.extend(gone.iter().map(|c| content_ref(session, c)));
+        remove.append_child(reason::element(&Reason::IncompatibleMedia.into()));
+        stanzas.push(request(session, remove, &format!("{id}r"), Sent::Notice));
+    }
+    stanzas
 }
 
 /// Ends the session: session-terminate if one is open, finish if the call began with a propose.
@@ -222,7 +229,7 @@ pub fn say(session: &mut Session, signal: &Signal, id: &str) -> Vec<Element> {
             session.expect(id, Sent::Proceed);
             vec![jmi_message(session, &session.peer, jmi(session, "proceed"), id)]
         }
-        (Signal::Answer(media), State::Incoming) if !session.jmi => vec![accept(session, media, id)],
+        (Signal::Answer(media), State::Incoming) if !session.jmi => accept(session, media, id),
         (Signal::Update(media) | Signal::Answer(media), State::Active) => update(session, media, id),
         (Signal::Updated(media), State::Incoming | State::Active) => updated(session, media, id),
         (Signal::Refused(why), State::Active) => refused(session, *why, id),
@@ -252,7 +259,7 @@ fn propose(session: &mut Session, id: &str) -> Element {
         propose.append_child(element("description", RTP, &[("media", kind.name())]));
     }
     let mut message = jmi_message(session, &session.peer, propose, id);
-    if let Some(nick) = session.nick.as_deref().filter(|n| !n.is_empty()) {
+    if let Some(nick) = &session.nick {
         let mut child = Element::bare("nick", NICK);
         child.append_text(stanza::clean(nick));
         message.append_child(child);
@@ -309,7 +316,7 @@ fn updated(session: &mut Session, media: &Media, id: &str) -> Vec<Element> {
     let Some(offer) = session.remote_offer.take() else { return vec![] };
     session.local_description = media.clone().into();
     match offer {
-        RemoteOffer::Initiate => vec![accept(session, media, id)],
+        RemoteOffer::Initiate => accept(session, media, id),
         RemoteOffer::Add(names) => {
             let (taken, refused) = (select(media, &names, false), select(media, &names, true));
             session.remote_description.edit(|description| {
@@ -352,7 +359,8 @@ fn refused(session: &mut Session, why: Reason, id: &str) -> Vec<Element> {
             });
             reject(session, &refused, id).into_iter().collect()
         }
-        Some(RemoteOffer::Hold) => {
+        // Acknowledged, and nothing that the peer could take back: what met an open offer is brought again.
+        Some(RemoteOffer::Hold | RemoteOffer::Change) => {
             session.deferred_hold = why == Reason::Glare;
             vec![]
         }

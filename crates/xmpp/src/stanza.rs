@@ -109,6 +109,29 @@ pub fn condition(stanza: &Element) -> (Option<String>, Option<String>) {
     (named(STANZAS), named(ERRORS))
 }
 
+/// Most characters of a display name.
+const MAX_NAME: usize = 128;
+
+/// Returns a display name as it may be shown: bounded, on one line, without characters that reorder others (Unicode TR 36 §2.7);
+/// `None` if nothing is left of it.
+#[must_use]
+pub fn display_name(text: &str) -> Option<String> {
+    let bidi = |c| matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let separates = |c| matches!(c, '\u{2028}' | '\u{2029}' | '\u{fffe}' | '\u{ffff}');
+    let shown = text.chars().filter(|c| !c.is_control() && !bidi(*c) && !separates(*c));
+    let shown: String = shown.take(MAX_NAME).collect();
+    Some(shown.trim().to_owned()).filter(|name| !name.is_empty())
+}
+
+/// Returns true for a name that a phone would show as a number: in a nick it would claim to call from there.
+#[must_use]
+pub fn looks_like_number(name: &str) -> bool {
+    let mark = |c: char| {
+        c.is_whitespace() || c.is_ascii_punctuation() || matches!(c, '\u{2010}'..='\u{2015}' | '\u{ff0b}')
+    };
+    name.contains(char::is_numeric) && name.chars().all(|c| c.is_numeric() || mark(c))
+}
+
 /// Returns the JID without its resource.
 #[must_use]
 pub fn bare(jid: &str) -> &str {
@@ -187,6 +210,20 @@ mod tests {
             (bare("a@b/c/d"), resource("a@b/c/d"), domain("a@b/c@d"), local("b/x@y")),
             ("a@b", Some("c/d"), "b", None)
         );
+    }
+
+    #[test]
+    fn f13_a_name_is_bounded_and_shows_what_it_holds() {
+        assert_eq!(display_name("  Rosa M\u{fc}ller  ").as_deref(), Some("Rosa M\u{fc}ller"));
+        assert_eq!(display_name(&"\u{e9}".repeat(28_000)).map(|name| name.chars().count()), Some(128));
+        assert_eq!(display_name("\u{202e}211\u{2066} a\u{85}b\u{2028}c\r\n").as_deref(), Some("211 abc"));
+        assert_eq!(display_name("\u{200f}\u{9f} \n"), None);
+        for number in ["112", "+49 (30) 123-456", "*21#", "\u{ff11}\u{ff11}\u{ff12}", "1\u{2011}1\u{2011}2"] {
+            assert!(looks_like_number(number), "{number}");
+        }
+        for name in ["Rosa", "Room 12", "R2-D2", "", "--"] {
+            assert!(!looks_like_number(name), "{name}");
+        }
     }
 
     /// A display name or a reason text can never break the stream.

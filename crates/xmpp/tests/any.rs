@@ -64,7 +64,7 @@ fn inner() -> impl Strategy<Value = String> {
         let text = fixture(name, "x").replace("name=\"audio\"", "name=\"0\"");
         text.split_once('>').unwrap().1.rsplit_once("</jingle>").unwrap().0.to_owned()
     };
-    let transport = "<transport xmlns='urn:xmpp:jingle:transports:ice-udp:1' ufrag='u' pwd='p'><candidate component='1' foundation='1' \
+    let transport = "<transport xmlns='urn:xmpp:jingle:transports:ice-udp:1' ufrag='XY7a' pwd='0123456789012345678901'><candidate component='1' foundation='1' \
                      generation='0' id='c' ip='198.51.100.9' port='99999' priority='5' protocol='udp' type='host'/></transport>";
     let pieces = vec![
         body("chromium-initiate"),

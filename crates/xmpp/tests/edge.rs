@@ -282,7 +282,7 @@ fn a_full_jid_is_called_at_once() {
     b.after(4_000);
     assert!(b.asks.is_empty());
     // Candidates before their description wait for it.
-    let early = "<content creator='initiator' name='0'><transport xmlns='urn:xmpp:jingle:transports:ice-udp:1' ufrag='x' pwd='y'>\
+    let early = "<content creator='initiator' name='0'><transport xmlns='urn:xmpp:jingle:transports:ice-udp:1' ufrag='XY7a' pwd='0123456789012345678901'>\
                  <candidate component='1' foundation='9' generation='0' id='e1' ip='198.51.100.9' port='999' priority='5' protocol='udp' type='host'/></transport></content>";
     b.jingle(ROSA, &us, &action("transport-info", &sid, early));
     assert!(b.commit().signals.is_empty());
@@ -326,7 +326,7 @@ fn early_candidates_are_bounded() {
     };
     let many: String = (1..=50).map(candidate).collect();
     let transport = format!(
-        "<transport xmlns='urn:xmpp:jingle:transports:ice-udp:1' ufrag='x' pwd='y'>{many}</transport>"
+        "<transport xmlns='urn:xmpp:jingle:transports:ice-udp:1' ufrag='XY7a' pwd='0123456789012345678901'>{many}</transport>"
     );
     let many = format!("<content creator='initiator' name='0'>{transport}</content>");
     for _ in 0..3 {

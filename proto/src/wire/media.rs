@@ -4,7 +4,7 @@ use super::{WireError, bounded, list, number, optional, present, unknown};
 use crate::v1;
 use signal::media::{
     Candidate, CandidateKind, Codec, Content, Crypto, Direction, Dtls, Fingerprint, Ice, Kind, Media, Setup,
-    Suite, Transport, Trickle,
+    Ssrc, Suite, Transport, Trickle,
 };
 use std::net::{IpAddr, SocketAddr};
 
@@ -141,7 +141,20 @@ impl From<&Transport> for v1::Transport {
             crypto: transport.crypto.iter().map(v1::Crypto::from).collect(),
             source: transport.source.map(|ip| ip.to_string()),
             best_effort: transport.best_effort,
+            ssrc: transport.ssrc.map(v1::Ssrc::from),
         }
+    }
+}
+
+impl From<Ssrc> for v1::Ssrc {
+    fn from(Ssrc { id, cname }: Ssrc) -> v1::Ssrc {
+        v1::Ssrc { id, cname }
+    }
+}
+
+impl From<v1::Ssrc> for Ssrc {
+    fn from(v1::Ssrc { id, cname }: v1::Ssrc) -> Ssrc {
+        Ssrc { id, cname }
     }
 }
 
@@ -160,6 +173,7 @@ impl TryFrom<v1::Transport> for Transport {
             crypto: crypto.into_iter().map(Crypto::try_from).collect::<Result<_, _>>()?,
             best_effort: transport.best_effort,
             source: transport.source.map(|text| ip(&text, "Transport.source")).transpose()?,
+            ssrc: transport.ssrc.map(Ssrc::from),
         })
     }
 }

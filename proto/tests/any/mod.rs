@@ -4,8 +4,8 @@ use proptest::collection::vec;
 use proptest::option::of;
 use proptest::prelude::*;
 use signal::media::{
-    Candidate, CandidateKind, Codec, Content, Crypto, Direction, Dtls, Fingerprint, Ice, Kind, Setup, Suite,
-    Transport, Trickle,
+    Candidate, CandidateKind, Codec, Content, Crypto, Direction, Dtls, Fingerprint, Ice, Kind, Setup, Ssrc,
+    Suite, Transport, Trickle,
 };
 use signal::{
     AnySignal, Ask, EffectId, End, EventId, Handover, Heard, InstantMessage, LegId, LegRef, LegState, Media,
@@ -67,8 +67,10 @@ fn transport() -> impl Strategy<Value = Transport> {
         });
     let source = of(address()).prop_map(|a| a.map(|a| a.ip()));
     let crypto = (vec(crypto, 0..3), any::<bool>());
-    (of(address()), of(any::<u16>()), any::<bool>(), of(ice()), of(dtls()), crypto, source).prop_map(
-        |(address, rtcp, mux, ice, dtls, (crypto, best_effort), source)| Transport {
+    let ssrc = of((any::<u32>(), any::<u64>()).prop_map(|(id, cname)| Ssrc { id, cname }));
+    let sources = (source, ssrc);
+    (of(address()), of(any::<u16>()), any::<bool>(), of(ice()), of(dtls()), crypto, sources).prop_map(
+        |(address, rtcp, mux, ice, dtls, (crypto, best_effort), (source, ssrc))| Transport {
             address,
             rtcp,
             mux,
@@ -77,6 +79,7 @@ fn transport() -> impl Strategy<Value = Transport> {
             crypto,
             best_effort,
             source,
+            ssrc,
         },
     )
 }
@@ -353,6 +356,7 @@ pub fn offer() -> Say {
         crypto: vec![Crypto { tag: 1, suite: Suite::AesCm128Sha1_80, key: vec![7; 30], mki: 0 }],
         best_effort: false,
         source: None,
+        ssrc: None,
     };
     let content = Content {
         name: "0".into(),

@@ -5,7 +5,7 @@ use proto::v1;
 use relay::ice::Credentials;
 use relay::session::{CONTENTS, Form, LEGS, LegRequest, Local, Remote, Statistics};
 use signal::LegId;
-use signal::media::{Codec, Crypto, Direction, Dtls, Fingerprint, Ice};
+use signal::media::{Codec, Crypto, Direction, Dtls, Fingerprint, Ice, Ssrc};
 use std::net::SocketAddr;
 use tonic::Status;
 
@@ -98,6 +98,7 @@ pub fn remote(request: v1::ConnectRequest) -> Result<Remote, Status> {
         // The thread draws it.
         fresh: None,
         told: request.told.map(told).transpose()?,
+        ssrc: request.ssrc.map(Ssrc::from),
     })
 }
 

@@ -1,9 +1,11 @@
-use super::{DTLS, FEEDBACK, GROUPING, ICE, JINGLE, JingleError, RTP, Role, TRICKLE, is_forbidden};
+use super::{DTLS, FEEDBACK, GROUPING, ICE, JINGLE, JingleError, RTP, Role, SOURCES, TRICKLE, is_forbidden};
 use crate::codec::of_static;
 use crate::sdp::{MAX_CANDIDATES, MAX_CONTENTS, MAX_PAYLOADS, fingerprint, kind_of, setup};
 use minidom::Element;
 use signal::Media;
-use signal::media::{Candidate, CandidateKind, Codec, Content, Direction, Dtls, Ice, Kind, Setup, Transport};
+use signal::media::{
+    Candidate, CandidateKind, Codec, Content, Direction, Dtls, Ice, Kind, Setup, Ssrc, Transport,
+};
 use std::net::{IpAddr, SocketAddr};
 
 /// Reads the contents of a `<jingle/>` that `speaker` wrote. Contents other than RTP audio or video are returned rejected and without
@@ -44,6 +46,7 @@ fn content(element: &Element, name: &str, speaker: Role) -> Content {
     };
     let mut transport = element.get_child("transport", ICE).map(transport).unwrap_or_default();
     transport.mux = description.is_some_and(|d| d.has_child("rtcp-mux", RTP));
+    transport.ssrc = description.and_then(|d| d.get_child("source", SOURCES)).and_then(source);
     Content {
         name: name.to_owned(),
         kind: kind.unwrap_or(Kind::Audio),
@@ -52,6 +55,14 @@ fn content(element: &Element, name: &str, speaker: Role) -> Content {
         codecs: description.map(codecs).unwrap_or_default(),
         transport,
     }
+}
+
+/// Reads the first source of a description (XEP-0339 §2): the others are retransmissions of it, or layers.
+fn source(element: &Element) -> Option<Ssrc> {
+    let mut parameters = element.children().filter(|c| c.is("parameter", SOURCES)).take(16);
+    let cname = parameters.find(|c| c.attr("name") == Some("cname")).and_then(|c| c.attr("value"));
+    let cname = cname.filter(|cname| cname.len() == 16).and_then(|cname| u64::from_str_radix(cname, 16).ok());
+    Some(Ssrc { id: number(element, "ssrc")?, cname: cname.unwrap_or(0) })
 }
 
 fn codecs(description: &Element) -> Vec<Codec> {

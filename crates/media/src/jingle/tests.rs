@@ -1,7 +1,7 @@
 use super::*;
 use proptest::prelude::*;
 use signal::Media;
-use signal::media::{Codec, Direction, Dtls, Fingerprint, Ice, Kind, Setup, Transport};
+use signal::media::{Codec, Direction, Dtls, Fingerprint, Ice, Kind, Setup, Ssrc, Transport};
 
 /// Returns the `<jingle/>` elements of a captured session that hold descriptions, with their action.
 fn captured(file: &str) -> Vec<(String, Element)> {
@@ -193,6 +193,35 @@ fn what_we_write_passes_the_strictest_client() {
         senders,
         [Some("both".to_owned()), Some("none".to_owned())],
         "R-CALL-34: refused video stays, silent"
+    );
+}
+
+/// XEP-0339: the first source counts, the others are its retransmissions.
+#[test]
+fn g3_sources_are_read_and_written() {
+    let source = |id: &str, cname: &str| {
+        format!("<source xmlns='{SOURCES}' ssrc='{id}'><parameter name='cname' value='{cname}'/></source>")
+    };
+    let described = |sources: &str| {
+        let media = parse(&format!(
+            "<content name='a'><description xmlns='{RTP}' media='video'>{sources}</description></content>"
+        ));
+        media.contents[0].transport.ssrc
+    };
+    let of = |id, cname| Some(Ssrc { id, cname });
+    assert_eq!(described(&(source("51", "0000000000000abc") + &source("52", "x"))), of(51, 0xabc));
+    assert_eq!(described(&source("4294967295", "lxsE71vMMe6b1qZs")), of(u32::MAX, 0));
+    assert_eq!((described(&source("4294967296", "x")), described("")), (None, None));
+    let mut media = media(vec![]);
+    for content in &mut media.contents {
+        content.transport.ssrc = of(7, u64::MAX);
+    }
+    media.contents[1].rejected = true;
+    let text = write(&media, Role::Initiator).iter().map(String::from).collect::<String>();
+    assert_eq!(text.matches("<source").count(), 1, "none of a refused content: {text}");
+    assert!(
+        text.contains("value='ffffffffffffffff'") || text.contains("value=\"ffffffffffffffff\""),
+        "{text}"
     );
 }
 

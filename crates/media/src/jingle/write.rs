@@ -1,9 +1,9 @@
-use super::{DTLS, FEEDBACK, GROUPING, ICE, JINGLE, RTP, Role, TRICKLE, bare, clean, is_forbidden};
+use super::{DTLS, FEEDBACK, GROUPING, ICE, JINGLE, RTP, Role, SOURCES, TRICKLE, bare, clean, is_forbidden};
 use crate::sdp::{fingerprint_hex, kind_name, setup_name};
 use minidom::Element;
 use minidom::rxml::{Namespace, NcName};
 use signal::Media;
-use signal::media::{Candidate, Codec, Content, Direction, Transport};
+use signal::media::{Candidate, Codec, Content, Direction, Ssrc, Transport};
 
 /// Writes the children of a `<jingle/>` for the gateway in the role of `speaker`: the BUNDLE group, then the contents. Rejected contents
 /// are written with `senders='none'`, since clients want the same set of media back (R-CALL-34).
@@ -48,6 +48,9 @@ fn content(content: &Content, speaker: Role) -> Element {
     if content.transport.mux {
         description.append_child(bare("rtcp-mux", RTP));
     }
+    if let Some(ssrc) = content.transport.ssrc.filter(|_| !content.rejected) {
+        description.append_child(source(ssrc));
+    }
     element.append_child(description);
     element.append_child(transport(&content.transport));
     element
@@ -82,6 +85,17 @@ fn payload(codec: &Codec) -> Element {
         }
         element.append_child(feedback);
     }
+    element
+}
+
+/// Writes a source (XEP-0339 §2). A client makes a line of SDP of each parameter, so there is one.
+fn source(Ssrc { id, cname }: Ssrc) -> Element {
+    let mut element = bare("source", SOURCES);
+    attr(&mut element, "ssrc", &id.to_string());
+    let mut parameter = bare("parameter", SOURCES);
+    attr(&mut parameter, "name", "cname");
+    attr(&mut parameter, "value", &format!("{cname:016x}"));
+    element.append_child(parameter);
     element
 }
 

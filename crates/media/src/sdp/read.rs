@@ -212,5 +212,6 @@ fn transport(attributes: &Attributes<'_>, address: Option<SocketAddr>) -> Transp
         crypto: attributes.own("crypto").take(16).filter_map(value::crypto).collect(),
         best_effort: false,
         source: None,
+        ssrc: None,
     }
 }

@@ -165,6 +165,9 @@ impl Endpoint {
             self.clock = main.clock;
         }
         self.feedback = Feedback::of(&remote.codecs, self.feedback.take());
+        if let Some(ssrc) = remote.ssrc {
+            self.reports.set_source(ssrc);
+        }
     }
 
     /// Returns the codec that is heard; keypad events and comfort noise are not what is meant.

@@ -5,6 +5,7 @@ use super::types::Arrival;
 use crate::packet::Splice;
 use crate::rtcp::{Block, Item, Sender, middle};
 use signal::Time;
+use signal::media::Ssrc;
 
 /// Mean time between two reports, ms, and what makes up for their randomness (RFC 3550 §6.2, §6.3.1).
 const INTERVAL: u64 = 5_000;
@@ -22,6 +23,8 @@ const LONGEST: u64 = 30_000_000;
 pub(super) struct Reports {
     /// Our name while we send nothing.
     spare: u32,
+    /// The peer was told that name.
+    named: bool,
     cname: u64,
     /// The peer's last report on itself.
     heard: Option<(Sender, Arrival)>,
@@ -62,14 +65,20 @@ impl Reports {
         Reports { spare, cname, ..Reports::default() }
     }
 
+    /// Takes the source that the peer was told.
+    pub fn set_source(&mut self, Ssrc { id, cname }: Ssrc) {
+        (self.spare, self.cname, self.named) = (id, cname, true);
+    }
+
     /// Our name in what is said to the peer: that of the stream it hears, if there is one.
     pub fn ssrc(&self, said: Option<&Splice>) -> u32 {
         said.map_or(self.spare, Splice::ssrc)
     }
 
-    /// A name for a stream whose source calls itself so; `taken`: another stream on the same transport does, too.
+    /// A name for a stream whose source calls itself so: the one that the peer was told. `taken`: another stream on the same
+    /// transport has the source's name, too.
     pub fn ssrc_for(&self, source: u32, taken: bool) -> u32 {
-        if taken { self.spare } else { source }
+        if taken || self.named { self.spare } else { source }
     }
 
     /// CNAME: 96 bits are advised, the statistics of 64 fit the words of the packet.
@@ -343,5 +352,13 @@ mod tests {
         let ours = Reports::new(2, 0x0123_4567_89ab_cdef);
         assert_eq!((ours.ssrc_for(9, false), ours.ssrc_for(9, true), ours.ssrc(None)), (9, 2, 2));
         assert_eq!(&ours.cname(), b"0123456789abcdef");
+    }
+
+    #[test]
+    fn g3_a_name_is_the_one_that_the_peer_was_told() {
+        let mut ours = Reports::new(2, 1);
+        ours.set_source(Ssrc { id: 5, cname: 0xfed });
+        assert_eq!((ours.ssrc_for(9, false), ours.ssrc_for(9, true), ours.ssrc(None)), (5, 5, 5));
+        assert_eq!(&ours.cname(), b"0000000000000fed");
     }
 }

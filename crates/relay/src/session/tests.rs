@@ -3,7 +3,7 @@
 use super::endpoint::Link;
 use super::*;
 use crate::dtls::Certificate;
-use signal::media::{Codec, Direction};
+use signal::media::{Codec, Direction, Ssrc};
 use signal::{LegId, Time};
 use std::net::SocketAddr;
 use std::time::Instant;
@@ -234,6 +234,21 @@ fn a_phone_behind_nat_is_found_where_its_signalling_comes_from() {
         assert!(give(&mut worker, Socket::Rtp(a), public, 0, &rtp(0, seq, 7)).is_some());
     }
     assert_eq!(give(&mut worker, Socket::Rtp(b), other(), 0, &rtp(0, 0, 9)).unwrap().1, public);
+}
+
+#[test]
+fn g3_a_peer_hears_the_source_that_its_description_names() {
+    let mut worker = worker(Limits::default());
+    let (a, b) = call(&mut worker);
+    let named = Remote { ssrc: Some(Ssrc { id: 51, cname: 3 }), ..remote(phone(), &[(0, "PCMU")]) };
+    worker.connect("call", 0, 0, &named, Time(0)).unwrap();
+    for seq in 0..3 {
+        let ms = u64::from(seq) * 20;
+        let (_, to, packet) = give(&mut worker, Socket::Rtp(b), other(), ms, &rtp(0, seq, 9)).unwrap();
+        assert_eq!((to, crate::packet::rtp(&packet).unwrap().ssrc), (phone(), 51));
+        let (.., packet) = give(&mut worker, Socket::Rtp(a), phone(), ms, &rtp(0, seq, 7)).unwrap();
+        assert_eq!(crate::packet::rtp(&packet).unwrap().ssrc, 7, "the other was told none");
+    }
 }
 
 /// R-RTP-2: held media does not cross, and goes on without a gap.

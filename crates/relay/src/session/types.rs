@@ -5,7 +5,7 @@ use crate::ice::Credentials;
 use crate::packet::Spliced;
 use crate::srtp::Index;
 use crate::webrtc::Association;
-use signal::media::{Codec, Crypto, Direction, Dtls, Ice, Suite};
+use signal::media::{Codec, Crypto, Direction, Dtls, Ice, Ssrc, Suite};
 use signal::{LegId, Time};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::{IpAddr, SocketAddr};
@@ -125,6 +125,8 @@ pub struct Remote {
     pub fresh: Option<Credentials>,
     /// Our credentials that the peer was told after a restart, and the number of restarts: an endpoint resumed from an older state adopts them.
     pub told: Option<(Credentials, u32)>,
+    /// Source that the peer was told for what it hears; `None`: it is named as at its own source, where that name is free.
+    pub ssrc: Option<Ssrc>,
 }
 
 /// Change of an endpoint that the orchestrators are told.

@@ -370,6 +370,7 @@ pub(super) fn connects(call: &Call, id: LegId) -> Vec<Connect> {
             codecs,
             direction: content.direction,
             ours: !leg.inbound,
+            ssrc: call.ssrc(leg, end),
         });
     }
     connects

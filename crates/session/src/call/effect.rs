@@ -1,6 +1,6 @@
 use super::event::RelaySession;
 use minicbor::{Decode, Encode};
-use signal::media::{Codec, Direction, Ice, Transport};
+use signal::media::{Codec, Direction, Ice, Ssrc, Transport};
 use signal::{End, LegId, Opening, Signal};
 
 /// Effect of a decision. Stored with the record under an id, performed, then cleared; performing twice is harmless.
@@ -166,6 +166,9 @@ pub struct Connect {
     /// We opened this leg: ICE controlling (RFC 8445 §6.1.1), and the peer chose the DTLS role.
     #[n(6)]
     pub ours: bool,
+    /// Source that the peer is told: packets to it have this SSRC.
+    #[n(7)]
+    pub ssrc: Option<Ssrc>,
 }
 
 impl Connect {

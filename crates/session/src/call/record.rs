@@ -1,12 +1,13 @@
 use super::event::RelaySession;
 use super::leg::{Leg, Phase, Ring, Role};
 use super::{Effect, Effects};
-use media::Policy;
+use media::{Policy, Profile};
 use minicbor::decode::Error;
 use minicbor::{Decode, Decoder, Encode};
-use signal::media::Content;
+use signal::media::{Content, Ssrc};
 use signal::{
-    End, Heard, LegId, LegRef, LegState, Media, Opening, Reason, RecordId, Signal, Stored, Time, Verdict,
+    End, EventId, Heard, LegId, LegRef, LegState, Media, Opening, Reason, RecordId, Signal, Stored, Time,
+    Verdict,
 };
 
 /// An ended call is kept this long, so that late messages get their answer (R-CALL-5).
@@ -207,6 +208,35 @@ impl Call {
         })
     }
 
+    /// Returns the source of what a WebRTC peer hears from this end. A browser in whose group another content stands, even a refused
+    /// one, plays a stream only if its description says the SSRC.
+    pub(super) fn ssrc(&self, leg: &Leg, end: usize) -> Option<Ssrc> {
+        let (call, id, end) = (self.id.to_string(), leg.id.0.to_string(), end.to_string());
+        let (name, cname) =
+            (EventId::of(&["ssrc", &call, &id, &end]).0, EventId::of(&["cname", &call, &id]).0);
+        (leg.profile == Profile::Webrtc).then_some(Ssrc { id: (name ^ name >> 32) as u32, cname })
+    }
+
+    /// Puts our sources into a description that is said to a leg: into offers, and into answers to a peer that says its own.
+    fn sourced(&self, leg: &Leg, mut signal: Signal) -> Signal {
+        let theirs = leg.remote_description.as_ref();
+        let (media, answers) = match &mut signal {
+            Signal::Offer(media) | Signal::Update(media) => (media, false),
+            Signal::Answer(media) | Signal::Updated(media) => (media, true),
+            _ => return signal,
+        };
+        let says =
+            |index: usize| theirs.and_then(|media| media.contents.get(index)?.transport.ssrc).is_some();
+        for index in 0..media.contents.len() {
+            let end = self.facing(leg, theirs.unwrap_or(&*media), index);
+            let Some(content) = media.contents.get_mut(index).filter(|content| !content.rejected) else {
+                continue;
+            };
+            content.transport.ssrc = self.ssrc(leg, end).filter(|_| !answers || says(index));
+        }
+        signal
+    }
+
     /// Orders a signal to be said, unless the leg is over.
     pub(super) fn say(&mut self, id: LegId, signal: Signal, effects: &mut Effects) {
         self.open(id, signal, None, effects);
@@ -220,7 +250,9 @@ impl Call {
         opening: Option<Opening>,
         effects: &mut Effects,
     ) {
-        let Some(leg) = self.leg_mut(id).filter(|leg| !leg.phase.is_over()) else { return };
+        let Some(leg) = self.leg(id).filter(|leg| !leg.phase.is_over()) else { return };
+        let signal = self.sourced(leg, signal);
+        let Some(leg) = self.leg_mut(id) else { return };
         let count = leg.count;
         leg.count += 1;
         effects.push(Effect::Say { leg: id, count, signal, opening });

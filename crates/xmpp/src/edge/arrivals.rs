@@ -43,12 +43,16 @@ impl Edge {
                 None if matches!(kind, None | Some("chat" | "normal"))
                     && stanza.children().any(|c| c.name() == "body") =>
                 {
-                    let error = stanza::error(stanza, "cancel", "service-unavailable", None);
-                    self.legs.protocol.send_stanza(error);
+                    self.legs.protocol.refuse_text(stanza);
                 }
                 None => {}
             },
-            ("presence", _) => self.legs.protocol.answer_presence(stanza),
+            ("presence", kind) => {
+                if kind == Some("unavailable") {
+                    self.caller_left(stanza, now);
+                }
+                self.legs.protocol.answer_presence(stanza);
+            }
             _ => {}
         }
     }
@@ -56,13 +60,37 @@ impl Edge {
     /// Takes digits typed as text to the number that the sender is in a call with as pressed keys (R-DTMF-6).
     fn digits_from_text(&mut self, message: &Element, now: Time) -> bool {
         let (from, to) = (message.attr("from").unwrap_or(""), message.attr("to").unwrap_or(""));
-        let (jingle, held) = self.legs.split();
-        let Some((leg, _)) = jingle.leg_between(held, to, from, State::Active) else { return false };
-        let pressed = !proposal::digits(message).is_empty();
-        if pressed {
-            self.legs.handle_message(leg, message.clone(), now);
+        if proposal::digits(message).is_empty() {
+            return false;
         }
-        pressed
+        let (jingle, held) = self.legs.split();
+        let between = jingle.leg_between(held, to, from, State::Active).map(|(leg, _)| leg);
+        // The resource of ours names a leg that another edge has served until now.
+        let Some(leg) = between.or_else(|| jingle.leg_of_token(stanza::resource(to)?)) else { return false };
+        let mut message = message.clone();
+        if message.attr("id").is_none() {
+            // The same digit once more is another stanza of the same content.
+            jingle.unnamed += 1;
+            stanza::set(&mut message, "id", &format!("{}-{}", now.0, jingle.unnamed));
+        }
+        self.legs.handle_message(leg, message, now);
+        true
+    }
+
+    /// Takes the unavailable presence of a device whose call is not answered yet.
+    fn caller_left(&mut self, presence: &Element, now: Time) {
+        let (from, to) = (presence.attr("from").unwrap_or(""), presence.attr("to").unwrap_or(""));
+        for leg in self.legs_that_wait(from, to) {
+            self.legs.handle_message(leg, presence.clone(), now);
+        }
+    }
+
+    /// Returns the legs of a device's calls that are not answered yet.
+    fn legs_that_wait(&mut self, from: &str, to: &str) -> Vec<LegRef> {
+        let (jingle, held) = self.legs.split();
+        let waits = |s: &Session| matches!(s.state, State::Proposed | State::Proceeded | State::Incoming);
+        let legs = jingle.legs_between(held, to, from);
+        legs.filter(|(_, s)| !s.initiator && s.peer == from && waits(s)).map(|(leg, _)| leg).collect()
     }
 
     /// Handles the answer to a stanza of ours.
@@ -78,6 +106,13 @@ impl Edge {
     fn jingle(&mut self, iq: &Element, jingle: &Element, now: Time) {
         let (from, to) = (iq.attr("from").unwrap_or(""), iq.attr("to").unwrap_or(""));
         let sid = jingle.attr("sid").unwrap_or("");
+        if sid.is_empty() && jingle.attr("action") == Some("session-terminate") {
+            // Some clients end what they have only proposed without a sid: it can mean but one call.
+            if let [leg] = self.legs_that_wait(from, to)[..] {
+                let named = self.with_sid(iq, leg);
+                return self.legs.handle_message(leg, named, now);
+            }
+        }
         if sid.is_empty() || sid.len() > MAX_SID {
             return self.legs.protocol.refuse_iq(iq, Reason::BadRequest);
         }
@@ -101,6 +136,16 @@ impl Edge {
             Some(_) => jingle.refuse_iq(iq, Reason::Unavailable),
             None => {}
         }
+    }
+
+    /// Returns the stanza with the sid of this leg.
+    fn with_sid(&self, iq: &Element, leg: LegRef) -> Element {
+        let mut iq = iq.clone();
+        let sid = self.legs.held().state(leg).map(|session| session.sid.clone());
+        if let (Some(jingle), Some(sid)) = (iq.get_child_mut("jingle", JINGLE), sid) {
+            stanza::set(jingle, "sid", &sid);
+        }
+        iq
     }
 
     fn jmi(&mut self, message: &Element, jmi: &Element, now: Time) {

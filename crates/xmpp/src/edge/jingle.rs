@@ -38,6 +38,8 @@ pub(super) struct Jingle {
     pub(super) legs_by_parties: HashMap<(String, String), Vec<LegRef>>,
     pub(super) out: VecDeque<Element>,
     pub(super) draining: bool,
+    /// Number of texts without an id so far.
+    pub(super) unnamed: u64,
 }
 
 /// State of a leg that ends with this edge.
@@ -111,6 +113,18 @@ impl Jingle {
         leg.local.parties = Some(parties);
     }
 
+    /// Returns the legs between a number of ours and a user that are held, the newest first.
+    pub(super) fn legs_between<'a>(
+        &self,
+        held: &'a Held<Self>,
+        us: &str,
+        them: &str,
+    ) -> impl Iterator<Item = (LegRef, &'a Session)> {
+        let parties = (stanza::bare(us).to_owned(), stanza::bare(them).to_owned());
+        let legs = self.legs_by_parties.get(&parties).into_iter().flatten().rev();
+        legs.filter_map(move |name| Some((*name, held.state(*name)?)))
+    }
+
     /// Returns the newest leg between a number of ours and a user in this state, preferably one with this very device.
     pub(super) fn leg_between<'a>(
         &self,
@@ -119,9 +133,7 @@ impl Jingle {
         them: &str,
         state: State,
     ) -> Option<(LegRef, &'a Session)> {
-        let parties = (stanza::bare(us).to_owned(), stanza::bare(them).to_owned());
-        let legs = self.legs_by_parties.get(&parties)?.iter().rev();
-        let sessions = legs.filter_map(|name| Some((*name, held.state(*name)?)));
+        let sessions = self.legs_between(held, us, them);
         let mut found = sessions.filter(|(_, session)| session.state == state).peekable();
         let newest = found.peek().copied();
         found.find(|(_, session)| session.peer == them).or(newest)

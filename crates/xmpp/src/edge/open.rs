@@ -31,16 +31,21 @@ impl Jingle {
         let jmi = stanza::resource(&to).is_none();
         let session = Session::new(format!("{from}/{}", token.tag()), to, token.uuid(), true);
         let spare_sid = jmi.then(|| self.secret.token(leg, 1).uuid());
-        Some(Session { jmi, spare_sid, nick: opening.from.display.clone(), ..session })
+        Some(Session {
+            jmi,
+            spare_sid,
+            nick: opening.from.display.as_deref().and_then(stanza::display_name),
+            ..session
+        })
     }
 }
 
 /// Reads caller and callee; the server vouches for `from`.
 pub(super) fn opening(stanza: &Element) -> Option<Opening> {
     let (from, to) = (stanza.attr("from")?, stanza.attr("to")?);
-    let nick = stanza.get_child("nick", NICK).map(|n| n.text().chars().take(128).collect::<String>());
+    let nick = stanza.get_child("nick", NICK).and_then(|nick| stanza::display_name(&nick.text()));
     Some(Opening {
-        from: Party { display: nick.filter(|n| !n.is_empty()), ..Party::xmpp(from) },
+        from: Party { display: nick.filter(|nick| !stanza::looks_like_number(nick)), ..Party::xmpp(from) },
         to: Party::xmpp(stanza::bare(to)),
         link: stanza::domain(to).to_owned(),
         hops: 70,

@@ -14,12 +14,32 @@ impl Jingle {
         match end.reason {
             _ if matches!(stanza.attr("type"), Some("error" | "result")) => {}
             _ if propose && opening => self.reject(stanza, end),
+            Reason::NotFound if stanza.name() == "message" => self.refuse_message(stanza),
             _ if stanza.name() != "iq" => {}
             Reason::NotFound if !opening => self.send_stanza(unknown_session(stanza)),
             Reason::Unavailable | Reason::BadRequest => self.refuse_iq(stanza, end.reason),
             _ if opening => self.decline_initiate(stanza, end),
             other => self.refuse_iq(stanza, other),
         }
+    }
+
+    /// Answers a message about a call that is no more: a device that proceeds waits, and so does whoever typed a digit.
+    fn refuse_message(&mut self, message: &Element) {
+        match proposal::element(message) {
+            Some(jmi) if jmi.name() == "proceed" => {
+                let sid = jmi.attr("id").unwrap_or("");
+                let id = self.secret.derive_text("stanza", &[b"expired", sid.as_bytes()], 24);
+                let finish = proposal::expired(message.attr("to").unwrap_or(""), message, &id);
+                finish.into_iter().for_each(|finish| self.send_stanza(finish));
+            }
+            Some(_) => {}
+            None => self.refuse_text(message),
+        }
+    }
+
+    /// Answers a text, which is not served.
+    pub(super) fn refuse_text(&mut self, message: &Element) {
+        self.send_stanza(stanza::error(message, "cancel", "service-unavailable", None));
     }
 
     /// Answers an IQ get or set with an error; nothing else is answered (R-CODE-7).

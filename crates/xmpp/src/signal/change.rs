@@ -1,6 +1,6 @@
 //! Changes of a running session: session-info and the content and transport actions (XEP-0166 §7.2, XEP-0167 §8).
 
-use super::jingle::{acknowledged, bad_request, out_of_order, refuse};
+use super::jingle::{acknowledged, bad_request, is_complete, out_of_order, refuse};
 use super::{Outcome, terminate};
 use crate::session::{LocalOffer, RemoteOffer, Session, State};
 use crate::stanza::{DTMF, ICE, INFO, JINGLE};
@@ -80,6 +80,10 @@ pub(super) fn hear(session: &mut Session, iq: &Element, jingle: &Element, action
     }
 }
 
+fn is_ice_complete(media: &Media) -> bool {
+    media.contents.iter().filter_map(|content| content.transport.ice.as_ref()).all(is_complete)
+}
+
 fn contents(jingle: &Element) -> impl Iterator<Item = &Element> {
     jingle.children().filter(|c| c.is("content", JINGLE)).take(MAX_CONTENTS)
 }
@@ -89,7 +93,8 @@ fn add_answered(session: &mut Session, iq: &Element, jingle: &Element, accepted:
     let Some((LocalOffer::Add(names), previous)) = session.local_offer.clone() else {
         return out_of_order(iq);
     };
-    let Ok(media) = media::jingle::read(jingle, session.peer_role()) else { return bad_request(iq) };
+    let media = media::jingle::read(jingle, session.peer_role()).ok().filter(is_ice_complete);
+    let Some(media) = media else { return bad_request(iq) };
     let taken: Vec<Content> =
         media.contents.into_iter().filter(|c| accepted && names.contains(&c.name) && !c.rejected).collect();
     session.local_offer = None;
@@ -112,10 +117,13 @@ fn add_answered(session: &mut Session, iq: &Element, jingle: &Element, accepted:
 fn add(session: &mut Session, iq: &Element, jingle: &Element) -> Outcome {
     let Ok(media) = media::jingle::read(jingle, session.peer_role()) else { return bad_request(iq) };
     let names: Vec<String> = media.contents.iter().map(|c| c.name.clone()).collect();
-    let taken =
-        |name: &String| session.remote_description.contents.iter().any(|c| c.name == *name && !c.rejected);
+    // A content that we refused may come again.
+    let lives = |media: &Media, name: &str| media.contents.iter().any(|c| c.name == name && !c.rejected);
+    let refused =
+        |name: &str| session.local_description.contents.iter().any(|c| c.name == name && c.rejected);
+    let taken = |name: &String| lives(&session.remote_description, name) && !refused(name);
     let room = MAX_CONTENTS.saturating_sub(session.remote_description.contents.len());
-    if names.is_empty() || names.iter().any(taken) || names.len() > room {
+    if names.is_empty() || names.iter().any(taken) || names.len() > room || !is_ice_complete(&media) {
         return bad_request(iq);
     }
     session.remote_description.edit(|description| {
@@ -194,7 +202,8 @@ fn replace(session: &mut Session, iq: &Element, jingle: &Element, id: &str) -> O
             description.contents.iter_mut().find(|c| element.attr("name") == Some(&c.name) && !c.rejected);
         let Some(content) = content else { return refuse(iq, "cancel", "item-not-found", None) };
         match element.get_child("transport", ICE).map(media::jingle::ice) {
-            Some(ice) if !ice.pwd.is_empty() => content.transport.ice = Some(ice),
+            Some(ice) if is_complete(&ice) => content.transport.ice = Some(ice),
+            Some(ice) if !ice.pwd.is_empty() => return bad_request(iq),
             _ => {
                 let mut outcome = acknowledged(iq);
                 session.remote_offer = Some(RemoteOffer::Replace);

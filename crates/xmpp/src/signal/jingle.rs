@@ -1,6 +1,6 @@
 //! Jingle IQ sets (XEP-0166 §6, §7). Each gets exactly one answer: an error at once, or the result after the commit.
 
-use super::{Outcome, change, terminate};
+use super::{Outcome, change, proposal, terminate};
 use crate::reason::{self, When};
 use crate::session::{RemoteOffer, Session, State};
 use crate::stanza::{self, ICE, JINGLE, RTP};
@@ -55,6 +55,9 @@ pub(super) fn acknowledged(iq: &Element) -> Outcome {
 pub(super) fn hear(session: &mut Session, iq: &Element, jingle: &Element, id: &str, now: Time) -> Outcome {
     let Some(action) = jingle.attr("action").filter(|a| ACTIONS.contains(a)) else { return bad_request(iq) };
     let (from, sid) = (iq.attr("from").unwrap_or(""), jingle.attr("sid"));
+    if action == "session-terminate" && sid == Some(&session.sid) && proposal::is_party(session, from) {
+        return proposal::terminated(session, iq, jingle, id);
+    }
     if sid != Some(&session.sid) || from != session.peer || session.state == State::Ended {
         return super::reply(unknown_session(iq));
     }
@@ -97,6 +100,9 @@ fn description(session: &Session, jingle: &Element) -> Result<Media, Option<Reas
     if live().all(|c| c.codecs.is_empty()) {
         return Err(Some(Reason::UnsupportedMedia));
     }
+    if live().filter_map(|c| c.transport.ice.as_ref()).any(|ice| !is_complete(ice)) {
+        return Err(None);
+    }
     if live().any(|c| c.transport.ice.is_none()) {
         return Err(Some(Reason::UnsupportedTransport));
     }
@@ -105,6 +111,11 @@ fn description(session: &Session, jingle: &Element) -> Result<Media, Option<Reas
         return Err(Some(Reason::Security));
     }
     Ok(media)
+}
+
+/// Returns true for credentials of lengths that ICE allows (RFC 8839 §5.4): no agent would take others.
+pub(super) fn is_complete(ice: &Ice) -> bool {
+    (4..=256).contains(&ice.ufrag.len()) && (22..=256).contains(&ice.pwd.len())
 }
 
 /// Returns true if at least one content has the disposition `session` (XEP-0166 §7.3).
@@ -204,45 +215,74 @@ fn edit_ice(session: &mut Session, name: &str, change: impl FnOnce(&mut Ice)) {
 }
 
 /// Reads candidates (XEP-0176 §5.5). New credentials are an ICE restart (interworking §2.17), with or without a candidate; it
-/// becomes [`RemoteOffer::Restart`].
+/// becomes [`RemoteOffer::Restart`]. Candidates of credentials that a restart has replaced are late and mean nothing.
 fn transport_info(session: &mut Session, iq: &Element, jingle: &Element) -> Outcome {
-    let mut outcome = acknowledged(iq);
-    let mut trickles = vec![];
+    let mut infos = vec![];
     for content in jingle.children().filter(|c| c.is("content", JINGLE)).take(32) {
         let (Some(name), Some(transport)) = (content.attr("name"), content.get_child("transport", ICE))
         else {
             continue;
         };
-        let mut ice = media::jingle::ice(transport);
-        let early: usize = session.early_candidates.iter().map(|trickle| trickle.ice.candidates.len()).sum();
-        let current = ice_of(&session.remote_description, name);
-        if let Some(current) = current {
-            if !ice.pwd.is_empty() && (&ice.ufrag, &ice.pwd) != (&current.ufrag, &current.pwd) {
-                edit_ice(session, name, |current| *current = ice);
-                session.ice_restart_pending |= session.state == State::Active;
-                outcome.must_commit |= session.ice_restart_pending;
-                continue;
+        if !has_content(session, name) {
+            return refuse(iq, "cancel", "item-not-found", None);
+        }
+        let ice = media::jingle::ice(transport);
+        if !ice.pwd.is_empty() && !is_complete(&ice) {
+            return bad_request(iq);
+        }
+        infos.push((name, ice));
+    }
+    let mut outcome = acknowledged(iq);
+    let mut trickles = vec![];
+    for (name, ice) in infos {
+        match ice_of(&session.remote_description, name).cloned() {
+            Some(current) => heard_ice(session, name, &current, ice, &mut trickles),
+            None if session.remote_description.contents.is_empty() => {
+                outcome.must_commit |= heard_early(session, name, ice);
             }
-            if !ice.candidates.is_empty() {
-                let room = MAX_EARLY.saturating_sub(current.candidates.len());
-                let taken = ice.candidates.iter().take(room).cloned();
-                edit_ice(session, name, |current| current.candidates.extend(taken));
-                trickles.push(Trickle { name: name.to_owned(), ice });
-            }
-        } else if session.remote_description.contents.is_empty()
-            && !ice.candidates.is_empty()
-            && early < MAX_EARLY
-        {
-            ice.candidates.truncate(MAX_EARLY - early);
-            // Candidates before the session-accept are merged into it.
-            session.early_candidates.push(Trickle { name: name.to_owned(), ice });
-            outcome.must_commit = true;
+            None => {}
         }
     }
+    outcome.must_commit |= session.ice_restart_pending;
     if !trickles.is_empty() {
         outcome.signals.push(Signal::Candidates(trickles));
     }
     outcome
+}
+
+/// Returns true for a content of the session, even one that was refused or is not answered yet.
+fn has_content(session: &Session, name: &str) -> bool {
+    let named = |media: &Media| media.contents.iter().any(|content| content.name == name);
+    named(&session.remote_description) || named(&session.local_description)
+}
+
+/// Takes candidates or new credentials of a content that is described.
+fn heard_ice(session: &mut Session, name: &str, current: &Ice, ice: Ice, trickles: &mut Vec<Trickle>) {
+    let other = !ice.ufrag.is_empty() && ice.ufrag != current.ufrag;
+    if other && (ice.pwd.is_empty() || session.former_ufrags.contains(&ice.ufrag)) {
+        return;
+    }
+    if !ice.pwd.is_empty() && (&ice.ufrag, &ice.pwd) != (&current.ufrag, &current.pwd) {
+        session.forget_ufrag(&current.ufrag);
+        edit_ice(session, name, |current| *current = ice);
+        session.ice_restart_pending |= session.state == State::Active;
+    } else if !ice.candidates.is_empty() {
+        let room = MAX_EARLY.saturating_sub(current.candidates.len());
+        let taken = ice.candidates.iter().take(room).cloned();
+        edit_ice(session, name, |current| current.candidates.extend(taken));
+        trickles.push(Trickle { name: name.to_owned(), ice });
+    }
+}
+
+/// Keeps candidates that come before the session-accept, which they are merged into; returns true if there are any.
+fn heard_early(session: &mut Session, name: &str, mut ice: Ice) -> bool {
+    let early: usize = session.early_candidates.iter().map(|trickle| trickle.ice.candidates.len()).sum();
+    if ice.candidates.is_empty() || early >= MAX_EARLY {
+        return false;
+    }
+    ice.candidates.truncate(MAX_EARLY - early);
+    session.early_candidates.push(Trickle { name: name.to_owned(), ice });
+    true
 }
 
 /// Returns true for a session-initiate with RTP, which may open a call.

@@ -45,12 +45,20 @@ fn kinds(propose: &Element) -> Vec<Kind> {
 pub(super) fn hear(session: &mut Session, message: &Element, id: &str, now: Time) -> Outcome {
     let mut outcome = Outcome::default();
     let (Some(jmi), Some(from)) = (element(message), message.attr("from")) else {
-        if session.state == State::Active {
+        let from = message.attr("from").unwrap_or("");
+        if session.state == State::Active && stanza::bare(from) == stanza::bare(&session.peer) {
             outcome.signals.extend(digits(message).into_iter().map(Signal::Tone));
         }
         return outcome;
     };
-    if jmi.attr("id") != Some(&session.sid) || stanza::bare(from) != stanza::bare(&session.peer) {
+    if stanza::bare(from) != stanza::bare(&session.peer) {
+        return outcome;
+    }
+    if jmi.attr("id") != Some(&session.sid) {
+        // An id of ours that another one has replaced: the device waits for a session that will not come.
+        if jmi.name() == "proceed" && session.initiator {
+            outcome.send_now.extend(expired(&session.local, message, id));
+        }
         return outcome;
     }
     match (jmi.name(), session.state) {
@@ -87,9 +95,7 @@ pub(super) fn hear(session: &mut Session, message: &Element, id: &str, now: Time
             }
         }
         ("proceed", State::Ended) if session.initiator => {
-            let finish =
-                stanza::with(super::jmi(session, "finish"), reason::element(&Reason::Expired.into()));
-            outcome.send_now.push(super::jmi_message(session, from, finish, id));
+            outcome.send_now.extend(expired(&session.local, message, id));
         }
         ("reject", State::Proposing) => {
             session.state = State::Ended;
@@ -125,6 +131,66 @@ pub(super) fn hear(session: &mut Session, message: &Element, id: &str, now: Time
         _ => {}
     }
     outcome
+}
+
+/// Returns the finish for a device that proceeds too late: the id that it names is over (interworking §2.4).
+pub(crate) fn expired(us: &str, proceed: &Element, id: &str) -> Option<Element> {
+    let over = element(proceed)?.attr("id")?;
+    let finish = stanza::element("finish", JMI, &[("id", over)]);
+    let finish = stanza::with(finish, reason::element(&Reason::Expired.into()));
+    Some(stanza::message(us, proceed.attr("from")?, id, finish))
+}
+
+/// Returns true if there is no session yet and this is a device of the party that one is proposed with: the caller's own one, or any
+/// that our proposal reaches.
+pub(super) fn is_party(session: &Session, from: &str) -> bool {
+    match session.state {
+        State::Proposed | State::Proceeded => from == session.peer,
+        State::Proposing => stanza::bare(from) == session.peer,
+        _ => false,
+    }
+}
+
+/// Handles a session-terminate before there is a session: the caller gives its proposal up, or a device declines ours.
+pub(super) fn terminated(session: &mut Session, iq: &Element, jingle: &Element, id: &str) -> Outcome {
+    let end = given_up(ended(session, jingle));
+    let mut outcome = super::jingle::acknowledged(iq);
+    outcome.send_after_commit.extend(match session.state {
+        State::Proceeded => finish(session, &end, id),
+        // The other devices still ring.
+        State::Proposing => {
+            let retract = stanza::with(super::jmi(session, "retract"), reason::element(&end));
+            Some(super::jmi_message(session, &session.peer, retract, id))
+        }
+        _ => None,
+    });
+    session.state = State::Ended;
+    outcome.signals.push(Signal::End(end));
+    outcome
+}
+
+/// Handles the unavailable presence of a caller's device: nobody is left to hear an answer.
+pub(super) fn caller_left(session: &mut Session, presence: &Element, id: &str) -> Outcome {
+    let waits = matches!(session.state, State::Proposed | State::Proceeded | State::Incoming);
+    if session.initiator || !waits || presence.attr("from") != Some(&session.peer) {
+        return Outcome::default();
+    }
+    let end = End::from(Reason::Cancelled);
+    let send_after_commit = match session.state {
+        State::Proposed => vec![],
+        // Should it come back, it finds no call that waits.
+        _ => super::terminate(session, &end, id),
+    };
+    session.state = State::Ended;
+    Outcome { send_after_commit, signals: vec![Signal::End(end)], must_commit: true, ..Outcome::default() }
+}
+
+/// Returns the end of a call that was never answered: one that ends well was cancelled.
+fn given_up(end: End) -> End {
+    match end.reason {
+        Reason::Normal => End { reason: Reason::Cancelled, ..end },
+        _ => end,
+    }
 }
 
 fn ended(session: &Session, jmi: &Element) -> End {

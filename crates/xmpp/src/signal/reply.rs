@@ -60,7 +60,12 @@ fn failed(session: &mut Session, sent: Sent, why: Reason, unknown: bool, id: &st
             outcome.signals.push(Signal::End(Reason::Connectivity.into()));
         }
         Sent::Initiate if why == Reason::Offline && session.jmi && session.spare_sid.is_some() => {
-            // The device is gone, the user perhaps not: propose once more (interworking §2.4).
+            // The device is gone, the user perhaps not: propose once more (interworking §2.4). What rings by the old id is told.
+            let peer = stanza::bare(&session.peer);
+            let retract =
+                stanza::with(super::jmi(session, "retract"), reason::element(&Reason::Expired.into()));
+            let retract = super::jmi_message(session, peer, retract, &format!("{id}o"));
+            outcome.send_after_commit.push(retract);
             session.sid = session.spare_sid.take().unwrap_or_default();
             session.peer = stanza::bare(&session.peer).to_owned();
             (session.initiate_acked, session.late_devices) = (false, vec![]);
@@ -68,11 +73,16 @@ fn failed(session: &mut Session, sent: Sent, why: Reason, unknown: bool, id: &st
             outcome.must_commit = true;
         }
         Sent::Initiate | Sent::Accept => {
-            session.state = State::Ended;
             // Our session-initiate lost the tie-break (XEP-0166 §7.2.16).
             let why = if why == Reason::Glare { Reason::Busy } else { why };
             let reason = if early { why } else { Reason::Connectivity };
-            outcome.send_after_commit.extend(finish(session, &reason.into(), id));
+            // A session that the peer has begun is open there until it is terminated (XEP-0166 §6.7), whatever it disliked.
+            outcome.send_after_commit = if sent == Sent::Accept && !unknown {
+                terminate(session, &reason.into(), id)
+            } else {
+                session.state = State::Ended;
+                finish(session, &reason.into(), id).into_iter().collect()
+            };
             outcome.signals.push(Signal::End(reason.into()));
         }
         Sent::Update | Sent::Notice if unknown => {
@@ -80,7 +90,8 @@ fn failed(session: &mut Session, sent: Sent, why: Reason, unknown: bool, id: &st
             outcome.signals.push(Signal::End(End::from(Reason::Connectivity)));
         }
         Sent::Update => {
-            if let Some((LocalOffer::Add(_), previous)) = &session.local_offer {
+            if let Some((LocalOffer::Add(_) | LocalOffer::Remove, previous)) = &session.local_offer {
+                // Undone, whoever asked for it; after a tie-break (why: glare) it is asked for again.
                 session.local_description = previous.clone();
                 session.local_offer = None;
                 outcome.signals.push(Signal::Refused(why));
@@ -96,6 +107,11 @@ fn failed(session: &mut Session, sent: Sent, why: Reason, unknown: bool, id: &st
 
 pub(super) fn timed_out(session: &mut Session, sent: Sent, id: &str) -> Outcome {
     match sent {
+        // The session runs, or the relay sees that it does not: only its result was lost. A peer that knows it not says so.
+        Sent::Initiate | Sent::Accept if session.state == State::Active => {
+            let ping = super::info(session, None, id, Sent::Notice);
+            Outcome { send_now: vec![ping], must_commit: true, ..Outcome::default() }
+        }
         Sent::Initiate | Sent::Accept if session.is_open() => {
             let end = End::from(Reason::Timeout);
             Outcome {

@@ -76,13 +76,14 @@ pub fn connect(session: &str, connect: &Connect, told: Option<&Ice>, trace: &str
         bundled: connect.bundled.map(u32::from),
         source: remote.source.map(|ip| ip.to_string()).unwrap_or_default(),
         told: told.filter(|ice| ice.generation() > 0).map(v1::Ice::from),
+        ssrc: connect.ssrc.map(v1::Ssrc::from),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use signal::media::{Direction, Transport};
+    use signal::media::{Direction, Ssrc, Transport};
 
     /// Interworking §12.6, rule 2.
     #[test]
@@ -100,7 +101,9 @@ mod tests {
             codecs: vec![],
             direction: Direction::Both,
             ours: false,
+            ssrc: Some(Ssrc { id: 5, cname: 6 }),
         };
+        assert_eq!(connect("s", &told, None, "").ssrc, Some(v1::Ssrc { id: 5, cname: 6 }));
         assert_eq!(connect("s", &told, None, "").source, "198.51.100.9");
         let open = Connect { remote: Transport::default(), ..told };
         assert_eq!(connect("s", &open, None, "").source, "");
