@@ -18,7 +18,11 @@ impl Edge {
         if ua.draining {
             return ua.busy(message, flow, now);
         }
-        let served = [("Allow", validate::ALLOW.join(", ")), ("Accept", "application/sdp".into())];
+        let served = [
+            ("Allow", validate::ALLOW.join(", ")),
+            ("Accept", "application/sdp".into()),
+            ("Supported", validate::SUPPORTED.join(", ")),
+        ];
         ua.refuse(message, flow, 200, "OK", &served, now);
     }
 }
