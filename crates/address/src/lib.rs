@@ -1,15 +1,19 @@
 //! Addresses: SIP URI ⇄ JID ⇄ telephone number, and routing of calls (interworking §1).
 //!
 //! One rule: an address without an inverse mapping is refused. Pure and cheap: [`Plan::route`] is on the path of every call.
-//! Start at [`Plan`]; [`jid_local`] and [`sip_user`] are the two directions of RFC 7247 with XEP-0106. [`uri`] reads SIP URIs,
-//! [`transport`] the addresses that name a transport: listeners, next hops of trunks.
+//! Start at [`Plan`]; [`jid_local`] and [`sip_user`] are the two directions of RFC 7247 with XEP-0106. [`uri`] reads SIP URIs
+//! and what they stand in, [`Number`] the telephone numbers in them, [`transport`] the addresses that name a transport: listeners, next hops of trunks.
 
+mod display;
 mod escape;
+mod name_addr;
 mod number;
+mod parameter;
 mod plan;
 pub mod transport;
 pub mod uri;
 
+pub use display::{MAX_DISPLAY_NAME, display_name};
 pub use escape::{escape, jid_local, sip_user, unescape};
-pub use number::{is_emergency, plain_number};
+pub use number::{Number, is_emergency, plain_number};
 pub use plan::{Alias, Component, Plan, PlanError, Route, Trunk};

@@ -1,7 +1,8 @@
 //! Routing plan (interworking §1.2): built once from the configuration, answers without IO.
 
 use crate::escape::{Unmappable, percent_decode};
-use crate::{is_emergency, jid_local, plain_number, sip_user, unescape};
+use crate::uri::Uri;
+use crate::{Number, display_name, is_emergency, jid_local, plain_number, sip_user, unescape};
 use signal::{End, Opening, Party, Protocol, Reason};
 use std::collections::HashMap;
 
@@ -149,14 +150,15 @@ impl Plan {
     fn to_xmpp(&self, heard: &Opening) -> Result<Route, Reason> {
         let trunk = self.trunks.iter().find(|t| t.name == heard.link).ok_or(Reason::Forbidden)?;
         let component = self.components.iter().find(|c| c.domain == trunk.domain).ok_or(Reason::NotFound)?;
-        let (user, host) = user_host(&heard.to.address);
-        let number = plain_number(user);
+        let target = Uri::parse(&heard.to.address).ok_or(Reason::NotFound)?;
+        let (user, host) = user_host(&target);
+        let number = Number::of(&target);
         if dials_emergency(&String::from_utf8_lossy(&percent_decode(user))) {
             return Err(Reason::Forbidden);
         }
-        let callee = match number.as_ref().and_then(|n| self.jid_of_number.get(n)) {
+        let callee = match number.as_ref().and_then(|number| self.jid_of(number)) {
             Some(jid) => jid.clone(),
-            None if self.sip_domains.contains(&host.to_lowercase())
+            None if self.sip_domains.iter().any(|domain| domain == host)
                 && !component.users.is_empty()
                 && number.is_none() =>
             {
@@ -170,20 +172,16 @@ impl Plan {
             }
             None => return Err(Reason::NotFound),
         };
-        let (caller, host) = user_host(&heard.from.address);
         // R-ADDR-14: `anonymous` cannot be called back.
-        let local = if caller.is_empty() || host.ends_with("anonymous.invalid") {
-            "anonymous".to_owned()
-        } else {
-            plain_number(caller)
-                .map_or_else(|| jid_local(caller), Ok)
-                .unwrap_or_else(|_| "anonymous".to_owned())
-        };
-        let from = Party {
-            display: heard.from.display.clone(),
-            ..Party::xmpp(format!("{local}@{}", component.domain))
-        };
+        let local = caller_local(&heard.from.address).unwrap_or_else(|| "anonymous".to_owned());
+        let from = Party::xmpp(format!("{local}@{}", component.domain));
         self.route_to(heard, from, Party::xmpp(callee), &component.domain)
+    }
+
+    /// Returns the JID that has a number. The context of a local number counts where the plan knows the two together.
+    fn jid_of(&self, number: &Number) -> Option<&String> {
+        let global = number.globalized().and_then(|global| self.jid_of_number.get(&global));
+        global.or_else(|| self.jid_of_number.get(&number.digits))
     }
 
     /// Routes a call from XMPP: the component domain selects the trunk.
@@ -208,7 +206,7 @@ impl Plan {
         if !allows(trunk, component, home) {
             return Err(Reason::Forbidden);
         }
-        let user = plain_number(local).map_or_else(|| sip_user(local), |number| sip_user(&number));
+        let user = Number::parse(local).map_or_else(|| sip_user(local), |number| sip_user(&number.dialled()));
         let to = Party::sip(format!("sip:{user}@{}", trunk.host));
         let own_domain = self.sip_domains.first().unwrap_or(&trunk.host);
         let identity = match self.number_of_jid.get(&caller) {
@@ -217,10 +215,7 @@ impl Plan {
             // Neither a number of another user nor the name of a local user (interworking §1.2).
             None => format!("{}%40{}", sip_user(name), sip_user(home)),
         };
-        let from = Party {
-            display: heard.from.display.clone(),
-            ..Party::sip(format!("sip:{identity}@{own_domain}"))
-        };
+        let from = Party::sip(format!("sip:{identity}@{own_domain}"));
         self.route_to(heard, from, to, &trunk.name)
     }
 
@@ -233,10 +228,11 @@ impl Plan {
         (valid && !own && allows(trunk, component, &domain)).then(|| (&user[..at], domain))
     }
 
-    /// Makes the route; refuses a call without hops left.
+    /// Makes the route: the caller's name is what may be shown of it. Refuses a call without hops left.
     fn route_to(&self, heard: &Opening, from: Party, to: Party, link: &str) -> Result<Route, Reason> {
         let hops = heard.hops.checked_sub(1).filter(|h| *h > 0).ok_or(Reason::Loop)?;
         let protocol = to.protocol;
+        let from = Party { display: heard.from.display.as_deref().and_then(display_name), ..from };
         Ok(Route { opening: Opening { from, to, link: link.to_owned(), hops }, protocol })
     }
 }
@@ -255,20 +251,25 @@ fn dials_emergency(user: &str) -> bool {
     plain_number(dialled).is_some_and(|number| is_emergency(&number))
 }
 
-/// Returns user and host of a SIP URI, or the number of a tel URI. Drops parameters and port; splits before any decoding
-/// (R-ADDR-16).
-fn user_host(address: &str) -> (&str, &str) {
-    let rest = address.split_once(':').map_or(address, |(_, rest)| rest);
-    match rest.rsplit_once('@') {
-        Some((user, host)) => {
-            let user = user.split(':').next().unwrap_or(user);
-            let cut = host.find([';', '?']).unwrap_or(host.len());
-            let host = &host[..cut];
-            let host = if host.starts_with('[') { host } else { host.split(':').next().unwrap_or(host) };
-            (user, host)
-        }
-        None if address.starts_with("tel:") => (rest.split(';').next().unwrap_or(rest), ""),
-        None => ("", rest.split([';', '?', ':']).next().unwrap_or(rest)),
+/// Returns user and host of a SIP URI, or the number of a tel URI, escaped as they stand there (R-ADDR-16).
+fn user_host(uri: &Uri) -> (&str, &str) {
+    match uri {
+        Uri::Sip(uri) => (uri.user.as_deref().unwrap_or(""), &uri.host),
+        Uri::Tel(number, _) => (number, ""),
+        Uri::Other(_) => ("", ""),
+    }
+}
+
+/// Returns the localpart that a caller from SIP is shown by; `None` for one without a name that can be called back.
+fn caller_local(address: &str) -> Option<String> {
+    let uri = Uri::parse(address)?;
+    let (user, host) = user_host(&uri);
+    if user.is_empty() || host.ends_with("anonymous.invalid") {
+        return None;
+    }
+    match Number::of(&uri) {
+        Some(number) => Some(number.dialled()),
+        None => jid_local(user).ok(),
     }
 }
 
@@ -362,6 +363,75 @@ mod tests {
         let (from, ..) =
             call(Party::xmpp("tréma@xmpp.example"), Party::xmpp("2041@sip.xmpp.example"), "").unwrap();
         assert_eq!(from_sip(&from).as_deref(), Ok("tréma@xmpp.example"));
+    }
+
+    /// R-ADDR-7: however a trunk writes a number, with whatever it knows of it.
+    #[test]
+    fn b1_a_number_is_found_without_its_parameters() {
+        for uri in [
+            "sip:2700;npdi;rn=15550100@gw;user=phone",
+            "sip:2700;phone-context=+1@gw",
+            "sip:2700;phone-context=pbx.example@gw;user=phone",
+            "sip:%32%37%30%30;verstat=TN-Validation-Passed@im.pbx.example",
+            "tel:2700;phone-context=+1;npdi",
+        ] {
+            assert_eq!(from_sip(uri).as_deref(), Ok("rosa@xmpp.example"), "{uri}");
+        }
+        assert_eq!(from_sip("sip:2701;npdi@im.pbx.example"), Err(Reason::NotFound), "a number all the same");
+        assert_eq!(from_sip("sip:112;phone-context=+49@gw;user=phone"), Err(Reason::Forbidden));
+        assert_eq!(from_sip("tel:112;phone-context=+49"), Err(Reason::Forbidden));
+        assert_eq!(from_sip("sip:u;par=v%40d@im.pbx.example").as_deref(), Ok(r"u;par=v\40d@xmpp.example"));
+    }
+
+    #[test]
+    fn b1_a_context_finds_its_own_number_first() {
+        let alias = |number: &str, jid: &str| Alias { number: number.into(), jid: jid.into() };
+        let aliases = [alias("2700", "rosa@xmpp.example"), alias("+15552700", "hugo@xmpp.example")];
+        let component = Component { domain: "sip.xmpp.example".into(), users: "xmpp.example".into() };
+        let plan = Plan::new(vec![], vec![component], vec![trunk(None)], &aliases).unwrap();
+        let callee = |to: &str| {
+            let (from, to) = (Party::sip("sip:2041@pbx.example"), Party::sip(to));
+            plan.route(&Opening { from, to, link: "pbx".into(), hops: 70 }).map(|r| r.opening.to.address)
+        };
+        assert_eq!(callee("sip:2700;phone-context=+1555@gw").as_deref(), Ok("hugo@xmpp.example"));
+        assert_eq!(callee("tel:2700;phone-context=+49").as_deref(), Ok("rosa@xmpp.example"));
+    }
+
+    #[test]
+    fn b1_callers_are_shown_and_called_back_without_parameters() {
+        for (from, shown, called) in [
+            ("sip:+15550111;cpc=ordinary;isup-oli=0@c.example", "+15550111", "+15550111"),
+            ("sip:+1-555-0111;verstat=TN-Validation-Passed@c.example;user=phone", "+15550111", "+15550111"),
+            ("tel:+15550111;verstat=No-TN-Validation", "+15550111", "+15550111"),
+            ("sip:2041;phone-context=pbx.example;cpc=test@c.example", "2041", "2041"),
+            (
+                "sip:+15550111;ext=22;cpc=ordinary@c.example;user=phone",
+                "+15550111;ext=22",
+                "+15550111;ext=22",
+            ),
+        ] {
+            let (caller, ..) = call(Party::sip(from), Party::sip("sip:2700@gw"), "pbx").unwrap();
+            assert_eq!(caller, format!("{shown}@sip.xmpp.example"), "{from}");
+            let back = from_xmpp(&caller);
+            assert_eq!(back.as_deref(), Ok(format!("sip:{called}@pbx.example").as_str()), "{from}");
+        }
+        // As a roster may have kept it.
+        let old = from_xmpp("+15550111;cpc=ordinary;rn=1@sip.xmpp.example");
+        assert_eq!(old.as_deref(), Ok("sip:+15550111@pbx.example"));
+        assert_eq!(from_xmpp("u;cpc=x@sip.xmpp.example").as_deref(), Ok("sip:u;cpc=x@pbx.example"));
+    }
+
+    /// Both ways, whatever an edge has heard.
+    #[test]
+    fn f13_names_are_shown_as_they_may_be() {
+        let long = "\u{202e}".to_owned() + &"x".repeat(28_000) + "\u{85}";
+        let xmpp = (Party::xmpp("rosa@xmpp.example/phone"), Party::xmpp("2041@sip.xmpp.example"));
+        for (from, to) in [(Party::sip("sip:2041@pbx.example"), Party::sip("sip:2700@gw")), xmpp] {
+            let from = Party { display: Some(long.clone()), ..from };
+            let heard = Opening { from, to, link: "pbx".into(), hops: 70 };
+            let shown = plan().route(&heard).map(|route| route.opening.from.display);
+            assert_eq!(shown.ok().flatten(), Some("x".repeat(crate::MAX_DISPLAY_NAME)));
+        }
     }
 
     /// R-ADDR-14, R-SIP-11

@@ -46,6 +46,8 @@ pub struct OfferIn2xx {
     pub first: bool,
 }
 
+/// [`Dialog::local_offer_cseq`] of an offer that waits for the end of the pause after a 491. No CSeq is as high (§8.1.1.5).
+pub const PUT_OFF: u32 = u32::MAX;
 /// Most remote tags kept of the early dialogs of an INVITE of ours (R-CALL-29).
 pub const MAX_FORKS: usize = 8;
 /// Most nonces kept of a dialog: two realms, each by server and by proxy.
@@ -124,7 +126,7 @@ pub struct Dialog {
     /// Open re-INVITE or UPDATE of the peer, with its offer; empty = none.
     #[cbor(n(17), with = "minicbor::bytes")]
     pub remote_offer: Vec<u8>,
-    /// CSeq of our open re-INVITE, with our offer.
+    /// CSeq of our open re-INVITE, with our offer; [`PUT_OFF`] before it is sent.
     #[n(18)]
     pub local_offer_cseq: Option<u32>,
     /// Our offer in a 2xx that waits for its ACK.
@@ -167,6 +169,9 @@ pub struct Dialog {
     /// has answered yet.
     #[n(31)]
     pub in_use: Option<Vec<Vec<u8>>>,
+    /// Time before which no offer of ours leaves, after a 491 (§14.1).
+    #[n(32)]
+    pub quiet_until: Option<Time>,
 }
 
 impl std::fmt::Debug for Dialog {
@@ -180,7 +185,7 @@ impl std::fmt::Debug for Dialog {
 
 impl Stored for Dialog {
     const NAME: &'static str = "a SIP dialog";
-    const VERSION: u16 = 2;
+    const VERSION: u16 = 3;
     const OLDEST: u16 = 1;
 }
 
@@ -305,8 +310,8 @@ impl Dialog {
     }
     /// Establishes the dialog by a response (§12.1.2): takes over tag, target and route set.
     pub fn establish(&mut self, response: &Message) {
-        if let Some(to) = response.text("To") {
-            to.clone_into(&mut self.remote);
+        if let Some(to) = response.to() {
+            self.remote = to.to_string();
         }
         if let Some(tag) = self.remote_tag().filter(|tag| !self.forks.contains(tag)) {
             if self.forks.len() >= MAX_FORKS {

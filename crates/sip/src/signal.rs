@@ -5,9 +5,10 @@
 //! One rule: both functions are pure in dialog and message. The edge sends what they return: at once, or after the commit
 //! where a message promises something.
 
-use crate::dialog::{Dialog, OfferIn2xx, State};
+use crate::dialog::{Dialog, OfferIn2xx, PUT_OFF, State};
 use crate::message::{Message, Start};
 use crate::reason;
+use crate::validate::{ALLOW, SUPPORTED};
 use signal::{End, Media, Reason, Signal};
 
 mod challenge;
@@ -18,6 +19,9 @@ mod timeout;
 pub use challenge::answer_challenge;
 pub use response::release;
 pub use timeout::{Timeout, timeout};
+
+/// Name of the gateway in its INVITEs, without a version that would help those who look for a weak one (RFC 3261 §20.41).
+const USER_AGENT: &str = "Tandem";
 
 /// Outcome of a message or timeout.
 pub type Outcome = ::edge::Outcome<Outgoing>;
@@ -124,7 +128,9 @@ pub fn say(dialog: &mut Dialog, signal: &Signal, branch: &str) -> Vec<Outgoing> 
             dialog.invite_cseq = dialog.local_cseq + 1;
             let invite = dialog
                 .request("INVITE", branch)
-                .with("Allow", crate::validate::ALLOW.join(", "))
+                .with("Allow", ALLOW.join(", "))
+                .with("Supported", SUPPORTED.join(", "))
+                .with("User-Agent", USER_AGENT)
                 .with_body("application/sdp", body);
             dialog.invite = invite.write().to_vec();
             vec![Outgoing::Request(invite)]
@@ -146,15 +152,14 @@ pub fn say(dialog: &mut Dialog, signal: &Signal, branch: &str) -> Vec<Outgoing> 
             dialog.offer_in_2xx = offered.then_some(OfferIn2xx { cseq, first: true });
             dialog.state = State::Active;
             let answer = respond(dialog, &invite, 200, "OK")
-                .with("Allow", crate::validate::ALLOW.join(", "))
+                .with("Allow", ALLOW.join(", "))
+                .with("Supported", SUPPORTED.join(", "))
                 .with_body("application/sdp", body);
             vec![Outgoing::Accept(invite, answer)]
         }
         (Signal::Update(media) | Signal::Answer(media), None) if dialog.state == State::Active => {
-            let body = dialog.describe(media, false);
-            let invite = dialog.request("INVITE", branch).with_body("application/sdp", body);
-            dialog.local_offer_cseq = Some(dialog.local_cseq);
-            vec![Outgoing::Request(invite)]
+            dialog.describe(media, false);
+            vec![reinvite(dialog, branch)]
         }
         (Signal::Updated(media), None) if dialog.state == State::Active => {
             let Some(asked) = stored(&std::mem::take(&mut dialog.remote_offer)) else { return vec![] };
@@ -184,6 +189,26 @@ pub fn say(dialog: &mut Dialog, signal: &Signal, branch: &str) -> Vec<Outgoing> 
         (Signal::End(end), open) => say_end(dialog, end, open, branch),
         _ => vec![],
     }
+}
+
+/// Puts an offer of ours off until the pause after a 491 is over: the peer's own may pass it meanwhile (RFC 3261 §14.1).
+/// Returns false if it is no offer within the dialog.
+pub fn put_off(dialog: &mut Dialog, signal: &Signal) -> bool {
+    let (Signal::Update(media) | Signal::Answer(media)) = signal else { return false };
+    let active = dialog.state == State::Active;
+    if active {
+        dialog.describe(media, false);
+        dialog.local_offer_cseq = Some(PUT_OFF);
+    }
+    active
+}
+
+/// Makes the re-INVITE that offers our last description.
+fn reinvite(dialog: &mut Dialog, branch: &str) -> Outgoing {
+    let body = dialog.last_sdp.clone();
+    let invite = dialog.request("INVITE", branch).with_body("application/sdp", body);
+    dialog.local_offer_cseq = Some(dialog.local_cseq);
+    Outgoing::Request(invite)
 }
 
 fn say_end(dialog: &mut Dialog, end: &End, open: Option<Message>, branch: &str) -> Vec<Outgoing> {

@@ -45,6 +45,8 @@ fn bye_after(source: &str, change: impl Fn(String) -> String) -> (String, String
     b.hear(change(request("INVITE", 1, TO, SDP)));
     let heard = b.commit(1);
     let said = b.say(state(heard.leg, 1, heard.dialog), 2, Signal::Answer(media()), None);
+    let to = b.sent.last().unwrap().text("To").unwrap().to_owned();
+    b.hear(request("ACK", 1, &to, ""));
     b.sent.clear();
     b.say(state(heard.leg, 2, said.dialog.unwrap()), 3, Signal::End(Reason::Normal.into()), None);
     let bye = b.sent.remove(0);

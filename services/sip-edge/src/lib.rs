@@ -24,6 +24,7 @@ use runtime::drain::Stage;
 use runtime::{Config, Drain};
 use signal::{Protocol, Secret, Time, subjects};
 use sip::edge::{ConnectionId, Edge, Flow, Output, Transport};
+use sip::message::ReadError;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 use tracing::info;
@@ -39,6 +40,8 @@ const TRACING: Tracing = Tracing { adopt: runtime::trace::adopt, parent_of: runt
 enum Input {
     /// A datagram, or one message of a stream.
     Message(Flow, Bytes),
+    /// Octets of a message that cannot be framed; its connection closes once it had time for the answer.
+    Broken(Flow, ReadError, Bytes),
     /// A peer opened a connection.
     Opened(tcp::Connection),
     /// A connection is gone.
@@ -165,6 +168,10 @@ fn handle_input(edge: &mut Edge, tcp: &mut tcp::Connections, input: Input) {
         Input::Message(flow, octets) => {
             counters::MESSAGES_IN.increment(1);
             edge.receive(&octets, flow, now());
+        }
+        Input::Broken(flow, error, octets) => {
+            counters::MESSAGES_IN.increment(1);
+            edge.receive_broken(error, &octets, flow, now());
         }
         Input::Opened(connection) => tcp.opened(connection),
         Input::Closed(id) => tcp.closed(id),

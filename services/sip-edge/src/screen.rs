@@ -7,6 +7,7 @@ use crate::Input;
 use crate::counters;
 use bytes::Bytes;
 use sip::edge::{Flow, Trunk};
+use sip::message::ReadError;
 use std::net::IpAddr;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -75,6 +76,11 @@ impl Ways {
     /// Hands over a message of a stream; a full way makes its connection wait. Returns false once the edge is gone.
     pub async fn message(&self, flow: Flow, octets: Bytes) -> bool {
         self.of(flow.peer.ip()).send(Input::Message(flow, octets)).await.is_ok()
+    }
+
+    /// Hands over what has ended the framing of a stream. Returns false once the edge is gone.
+    pub async fn broken(&self, flow: Flow, error: ReadError, octets: Bytes) -> bool {
+        self.of(flow.peer.ip()).send(Input::Broken(flow, error, octets)).await.is_ok()
     }
 
     /// Tells the edge something of its sockets or trunks. Returns false once the edge is gone.

@@ -34,6 +34,8 @@ const WRITE: Duration = Duration::from_secs(5);
 const FIRST: Duration = Duration::from_secs(15);
 /// Time from the first octet of a message to its last.
 const MESSAGE: Duration = Duration::from_secs(30);
+/// Time that a connection has to take the answer to a message that ends its framing.
+const LAST_ANSWER: Duration = Duration::from_millis(500);
 /// Longest silence of a connection before it is closed.
 const IDLE: Duration = Duration::from_secs(600);
 
@@ -130,19 +132,24 @@ impl Connections {
         }
     }
 
-    /// Sends on the connection of a flow, else on one to its peer. Without one, a request makes it; a response does not, since the
-    /// port is that of a client. Returns false if there is no room for it.
+    /// Sends on the connection of a flow, else on one to its peer. Without one, a request makes it; a response goes to the sent-by of
+    /// its Via, since the port is that of a client. Returns false if there is no room for it.
     pub fn send(&mut self, flow: Flow, octets: Bytes) -> bool {
         counters::MESSAGES_OUT.increment(1);
-        let peer = flow.peer;
         let named = flow.connection.filter(|id| self.is_open(*id));
-        let known = named.or_else(|| self.by_peer.get(&peer).copied().filter(|id| self.is_open(*id)));
+        let known = named.or_else(|| self.open_to(flow.peer));
+        let (peer, known) = match known {
+            None if octets.starts_with(b"SIP/2.0 ") => {
+                let Some(peer) = self.sent_by(flow.peer, &octets) else {
+                    debug!(peer = %flow.peer, "the connection that a response belongs to is gone");
+                    return true;
+                };
+                (peer, self.open_to(peer))
+            }
+            known => (flow.peer, known),
+        };
         let id = match known {
             Some(id) => id,
-            None if octets.starts_with(b"SIP/2.0 ") => {
-                debug!(%peer, "the connection that a response belongs to is gone");
-                return true;
-            }
             None => {
                 let (sender, receiver) = mpsc::channel(QUEUE);
                 let id = self.ids.next();
@@ -159,6 +166,19 @@ impl Connections {
             self.closed(id);
         }
         true
+    }
+
+    /// Returns the newest connection to a peer.
+    fn open_to(&self, peer: SocketAddr) -> Option<ConnectionId> {
+        self.by_peer.get(&peer).copied().filter(|id| self.is_open(*id))
+    }
+
+    /// Returns where a response goes whose connection is gone: to the source of its request, at the port of the sent-by (RFC 3261
+    /// §18.2.2). `None` if there is no top Via, or the source has its share of connections.
+    fn sent_by(&self, client: SocketAddr, response: &Bytes) -> Option<SocketAddr> {
+        let room = self.sources.get(&source(client)).is_none_or(|held| *held < MAX_OF_ONE);
+        let via = sip::message::read(response).ok()?.via().filter(|_| room)?;
+        Some(SocketAddr::new(client.ip(), via.port.unwrap_or(Transport::Tcp.default_port())))
     }
 
     fn is_open(&self, id: ConnectionId) -> bool {
@@ -263,8 +283,11 @@ async fn serve(
                         }
                         Framed::Ping => pings = true,
                         Framed::Wait => break,
-                        Framed::Broken(why) => {
-                            debug!(%peer, why, "a stream that cannot be read on");
+                        Framed::Broken(error, octets) => {
+                            debug!(%peer, %error, "a stream that cannot be read on");
+                            if ways.broken(flow, error, octets).await {
+                                send_last(&mut reader, &mut writer, &mut receiver).await;
+                            }
                             break 'open;
                         }
                     }
@@ -291,6 +314,28 @@ async fn serve(
     }
     drop(receiver);
     ways.tell(Input::Closed(id)).await;
+}
+
+/// Sends what is left to be sent, above all the answer to the last message; what still comes is dropped, since a socket that is
+/// closed with octets unread resets the connection, and the answer with it.
+async fn send_last(
+    reader: &mut (impl AsyncReadExt + Unpin),
+    writer: &mut (impl AsyncWriteExt + Unpin),
+    receiver: &mut mpsc::Receiver<Bytes>,
+) {
+    let (mut dropped, mut speaks) = (vec![0; 4 * 1024], true);
+    let last = async {
+        loop {
+            tokio::select! {
+                octets = receiver.recv() => match octets {
+                    Some(octets) if written(writer, &octets).await => {}
+                    _ => return,
+                },
+                read = reader.read(&mut dropped), if speaks => speaks = matches!(read, Ok(1..)),
+            }
+        }
+    };
+    let _ = tokio::time::timeout(LAST_ANSWER, last).await;
 }
 
 async fn written(writer: &mut (impl AsyncWriteExt + Unpin), octets: &[u8]) -> bool {

@@ -108,6 +108,54 @@ async fn options_are_answered_over_udp_and_tcp_and_keepalives_too() {
     assert!(ended.is_ok(), "an idle edge leaves when it drains: {ended:?}");
 }
 
+/// Interworking §10.7: who cannot be read any further is told why, and only then left.
+#[tokio::test]
+async fn g12_a_length_that_frames_nothing_is_answered_and_then_the_stream_closes() {
+    let port = free();
+    let (_drain, _running) = start(config(port), &Bus::in_process());
+    up(port).await;
+    for (length, code) in [
+        ("Content-Length: -1", "400"),
+        ("Content-Length: x", "400"),
+        ("Content-Length: 3\r\nl: 4", "400"),
+        ("X: no length", "400"),
+        ("Content-Length: 70000", "513"),
+    ] {
+        let text =
+            request("OPTIONS", "TCP", "seven").replace("Content-Length: 0", length) + &"x".repeat(20_000);
+        let mut stream = tokio::net::TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+        stream.write_all(text.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        let ended = stream.read_to_string(&mut answer);
+        tokio::time::timeout(Duration::from_secs(4), ended).await.expect("it stays open").unwrap();
+        assert!(answer.starts_with(&format!("SIP/2.0 {code} ")), "{length}: {answer}");
+        assert!(answer.contains("Call-ID: seven\r\n"), "{length}: {answer}");
+    }
+}
+
+/// RFC 3261 §18.2.2: the phone's connection is gone before it is answered.
+#[tokio::test]
+async fn c2_a_response_whose_connection_is_gone_goes_to_sent_by() {
+    let (port, bus) = (free(), Bus::in_process());
+    let mut asks = bus.serve(subjects::ASK, "orchestrators").await.unwrap();
+    let (_drain, _running) = start(config(port), &bus);
+    up(port).await;
+    let phone = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let sent_by = format!("TCP {}", phone.local_addr().unwrap());
+    let mut stream = tokio::net::TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    let invite = request("INVITE", "TCP", "eight").replace("TCP 127.0.0.1;rport", &sent_by);
+    stream.write_all(invite.as_bytes()).await.unwrap();
+    let ask = tokio::time::timeout(Duration::from_secs(5), asks.next()).await.unwrap().unwrap();
+    drop(stream);
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    ask.reply(Verdict::Refused(End::from(Reason::NotFound)).encode()).await.unwrap();
+    let (mut stream, _) =
+        tokio::time::timeout(Duration::from_secs(5), phone.accept()).await.expect("nobody connects").unwrap();
+    let mut buffer = [0; 2_048];
+    let length = stream.read(&mut buffer).await.unwrap();
+    assert!(buffer[..length].starts_with(b"SIP/2.0 404 "), "{}", String::from_utf8_lossy(&buffer[..length]));
+}
+
 #[tokio::test]
 async fn without_an_orchestrator_a_call_is_refused_with_a_time_to_come_again() {
     let port = free();

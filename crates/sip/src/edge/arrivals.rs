@@ -15,12 +15,24 @@ impl Edge {
     pub fn receive(&mut self, octets: &Bytes, flow: Flow, now: Time) {
         match read(octets) {
             Ok(message) => self.arrive(message, flow, false, now),
-            Err(ReadError::BrokenRequest(why)) => self.broken(octets, flow, 400, why),
-            Err(ReadError::Version) => self.broken(octets, flow, 505, "Version Not Supported"),
-            Err(ReadError::TooLarge) => self.broken(octets, flow, 513, "Message Too Large"),
-            Err(ReadError::Empty | ReadError::NoSip | ReadError::BrokenResponse) => {}
+            Err(error) => self.refuse_broken(error, octets, flow),
         }
         self.flush(now);
+    }
+
+    /// Takes what came of a message that ends the framing of its stream: a request is answered.
+    pub fn receive_broken(&mut self, error: ReadError, octets: &Bytes, flow: Flow, now: Time) {
+        self.refuse_broken(error, octets, flow);
+        self.flush(now);
+    }
+
+    fn refuse_broken(&mut self, error: ReadError, octets: &Bytes, flow: Flow) {
+        match error {
+            ReadError::BrokenRequest(why) => self.broken(octets, flow, 400, why),
+            ReadError::Version => self.broken(octets, flow, 505, "Version Not Supported"),
+            ReadError::TooLarge => self.broken(octets, flow, 513, "Message Too Large"),
+            ReadError::Empty | ReadError::NoSip | ReadError::BrokenResponse => {}
+        }
     }
 
     /// Takes a message that another edge received and whose transaction is here (see [`super::Output::Forward`]).
@@ -37,16 +49,17 @@ impl Edge {
         if message.code().is_some() {
             return self.response(message, flow, forwarded, now);
         }
-        message.stamp(flow.peer);
-        let response_flow = flow.answering(&message);
+        let via = message.stamp(flow.peer);
+        let response_flow = flow.answering(via.as_ref());
         self.request(message, response_flow, forwarded, now);
     }
 
     /// Answers a malformed request without state, if it names a sender.
     fn broken(&mut self, octets: &Bytes, flow: Flow, code: u16, phrase: &str) {
         if let Some(mut request) = salvage(octets) {
-            request.stamp(flow.peer);
-            self.legs.protocol.refuse_stateless(&request, flow.answering(&request), code, phrase, &[]);
+            let via = request.stamp(flow.peer);
+            let response_flow = flow.answering(via.as_ref());
+            self.legs.protocol.refuse_stateless(&request, response_flow, code, phrase, &[]);
         }
     }
 
@@ -108,15 +121,15 @@ impl Edge {
         held.contains(leg) && held.state(leg).is_none_or(|dialog| dialog.state == State::Active)
     }
 
-    /// Validates a request and gives it to its method.
+    /// Validates a request and gives it to its method. A stranger is told no more than that it is one, and its request is not looked
+    /// at any further (R-SIP-13).
     fn request(&mut self, message: Message, flow: Flow, forwarded: bool, now: Time) {
         let ua = &mut self.legs.protocol;
         let leg = message.to().and_then(|to| ua.leg_of(to.tag()));
+        if leg.is_none() && ua.trunk_at(flow).is_none() {
+            return ua.refuse_stateless(&message, flow, 403, "Forbidden", &[]);
+        }
         if let Err(refusal) = validate::request(&message) {
-            if leg.is_none() && ua.trunk_at(flow).is_none() {
-                // A stranger is told no more than that.
-                return ua.refuse_stateless(&message, flow, 403, "Forbidden", &[]);
-            }
             let header: Vec<(&str, String)> = refusal.header.into_iter().collect();
             return ua.refuse_stateless(&message, flow, refusal.code, refusal.phrase, &header);
         }

@@ -1,7 +1,7 @@
 //! Configuration and outputs of the edge.
 
 use crate::digest::Credentials;
-use crate::message::Message;
+use crate::message::Via;
 use address::transport::{self, Transport};
 use bytes::Bytes;
 use signal::{Ask, Handover, Said};
@@ -83,9 +83,9 @@ impl Flow {
     /// Via asks for that (rport, RFC 3581 §4), else the port of its sent-by (RFC 3261 §18.2.2). Never another address than
     /// the source's: a forged Via sends nothing to third parties.
     #[must_use]
-    pub(super) fn answering(self, request: &Message) -> Flow {
+    pub(super) fn answering(self, top: Option<&Via>) -> Flow {
         let datagram = !self.transport.is_reliable();
-        let via = request.via().filter(|via| datagram && via.param("rport").is_none());
+        let via = top.filter(|via| datagram && via.param("rport").is_none());
         let port = via.map_or(self.peer.port(), |via| via.port.unwrap_or(self.transport.default_port()));
         Flow { peer: SocketAddr::new(self.peer.ip(), port), ..self }
     }

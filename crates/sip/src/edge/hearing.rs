@@ -3,7 +3,7 @@
 use super::Flow;
 use super::method::NO_TRANSACTION;
 use super::open::opening;
-use super::timers::{MAX_EXPIRES, REINVITE, TIMER_C, Timer};
+use super::timers::{MAX_EXPIRES, REINVITE, REINVITE_LOST, TIMER_C, Timer};
 use super::user_agent::{Arrival, TransactionUser, UserAgent};
 use crate::dialog::{Dialog, State};
 use crate::message::{Message, Start};
@@ -22,9 +22,15 @@ impl UserAgent {
         arrival: &Arrival,
         hearing: &Hearing,
     ) -> Outcome {
+        let open = dialog.local_offer_cseq;
         let mut outcome = self.translate(leg.id, dialog, arrival);
+        if let Some(number) = open.filter(|_| refused_by_glare(dialog, &arrival.message)) {
+            dialog.quiet_until = Some(hearing.now + self.glare_pause(leg.id, dialog, number));
+        }
         match arrival.message.method().as_deref() {
-            Some("ACK") => leg.local.accepted = None,
+            Some("ACK") => self.acknowledged(leg.local, leg.id, dialog, arrival.flow, hearing.now),
+            // Nobody hangs up twice.
+            Some("BYE") if arrival.is_request() => leg.local.bye = None,
             Some("INVITE") if dialog.state == State::Incoming => {
                 if let Some(ms) = expires(&arrival.message) {
                     leg.timers.set(Timer::Expiry, hearing.now + ms);
@@ -59,10 +65,22 @@ impl UserAgent {
         let label = what.label(dialog);
         let branch = self.branch(&[leg.id.to_string().as_bytes(), label.as_bytes()]);
         let outcome = timeout(dialog, what, &branch);
+        if what == Timeout::Glare && outcome.must_commit {
+            dialog.local_offer_by = Some(now + REINVITE_LOST);
+        }
         if what == Timeout::Reinvite && dialog.local_offer_cseq.is_none() {
             self.cancel_reinvite(leg, now);
         }
         outcome
+    }
+
+    /// Returns the pause of our offers after a 491, ms (§14.1): 2.1 to 4 s if the Call-ID is ours, up to 2 s if it is theirs, in
+    /// steps of 10 ms. Drawn from ids: the same at every edge.
+    fn glare_pause(&self, leg: LegRef, dialog: &Dialog, refused: u32) -> u64 {
+        let [high, low, ..] =
+            self.secret.derive("glare", &[leg.to_string().as_bytes(), &refused.to_be_bytes()]);
+        let drawn = u64::from(u16::from_be_bytes([high, low]));
+        if dialog.invite_cseq > 0 { 2_100 + drawn % 191 * 10 } else { drawn % 201 * 10 }
     }
 
     /// Cancels our open re-INVITE (§9.1).
@@ -156,12 +174,17 @@ impl UserAgent {
             return;
         }
         let mut dialog = self.dialog(State::Active, name, arrival.flow, call_id.to_owned(), "");
-        dialog.local = message.text("From").unwrap_or("").to_owned();
+        dialog.local = message.from().map_or_else(String::new, |from| from.to_string());
         let branch = self.branch(&[name.to_string().as_bytes(), b"unknown_2xx"]);
         for one in release(&dialog, message, cseq.number, &branch) {
             self.send_request(one, name, &dialog, arrival.flow, now);
         }
     }
+}
+
+/// Returns true for a 491 that has just closed our offer.
+fn refused_by_glare(dialog: &Dialog, message: &Message) -> bool {
+    message.code() == Some(491) && dialog.local_offer_cseq.is_none()
 }
 
 /// Reads Expires of an INVITE (§13.3.1), ms; `None` if it is not useful.

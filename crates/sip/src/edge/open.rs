@@ -3,20 +3,24 @@
 use super::user_agent::UserAgent;
 use super::{Flow, Target};
 use crate::dialog::{Dialog, State};
-use crate::message::Message;
+use crate::message::{Message, Start};
 use crate::signal::branch;
-use crate::uri::{NameAddr, Uri};
+use crate::uri::{NameAddr, SipUri, Uri, host_port};
 use address::transport::Transport;
+use address::{Number, display_name, sip_user};
 use media::sdp::Shape;
 use signal::{EventId, LegRef, Opening, Party};
 
 impl UserAgent {
     pub(super) fn incoming(&self, message: &Message, leg: LegRef, flow: Flow, link: &str) -> Option<Dialog> {
-        let tag = self.secret.token(leg, 0).tag();
+        let Start::Request { uri, .. } = &message.start else { return None };
+        let mut local = message.to()?;
+        local.params.push(("tag".into(), Some(self.secret.token(leg, 0).tag())));
         Some(Dialog {
-            local: format!("{};tag={tag}", message.text("To")?),
-            remote: message.text("From")?.to_owned(),
-            target: message.contact()?.uri.to_string(),
+            local: local.to_string(),
+            remote: message.from()?.to_string(),
+            contact: self.contact(flow, &Uri::parse(uri)?),
+            target: target(message)?,
             route: message.list("Record-Route").into_iter().map(str::to_owned).collect(),
             remote_cseq: message.cseq()?.number,
             remote_branch: branch(message),
@@ -36,6 +40,21 @@ impl UserAgent {
         known.map_or_else(String::new, |flow| flow.to_string())
     }
 
+    /// Returns our Contact for a dialog by this flow, with the user that we are in it.
+    fn contact(&self, flow: Flow, own: &Uri) -> String {
+        let user = match (Number::of(own), own) {
+            (Some(number), _) => Some(sip_user(&number.dialled())),
+            (None, Uri::Sip(uri)) => uri.user.clone(),
+            (None, _) => None,
+        };
+        let user = user.map_or_else(String::new, |user| format!("{user}@"));
+        let transport = match flow.transport {
+            Transport::Udp => String::new(),
+            other => format!(";transport={other}"),
+        };
+        format!("<sip:{user}{}{transport}>", self.config.advertise)
+    }
+
     pub(super) fn dialog(
         &self,
         state: State,
@@ -45,16 +64,12 @@ impl UserAgent {
         link: &str,
     ) -> Dialog {
         let name = leg.to_string();
-        let transport = match flow.transport {
-            Transport::Udp => String::new(),
-            other => format!(";transport={other}"),
-        };
         Dialog {
             state,
             call_id,
             local: String::new(),
             remote: String::new(),
-            contact: format!("<sip:{}{transport}>", self.config.advertise),
+            contact: String::new(),
             sent_by: self.config.advertise.clone(),
             target: String::new(),
             route: vec![],
@@ -82,30 +97,60 @@ impl UserAgent {
             last_sdp: vec![],
             local_offer_by: None,
             in_use: None,
+            quiet_until: None,
         }
     }
 
     pub(super) fn outgoing(&self, leg: LegRef, opening: &Opening) -> Option<Dialog> {
         let trunk = self.config.trunks.iter().find(|t| t.name == opening.link)?;
         let target = trunk.targets.first()?;
-        let user = match Uri::parse(&opening.to.address)? {
-            Uri::Sip(uri) => uri.user?,
-            Uri::Tel(number, _) => number,
-            Uri::Other(_) => return None,
-        };
-        let uri = format!("sip:{user}@{}", target.host);
+        let callee =
+            SipUri { host: host_port(&target.host)?.0, ..called(&Uri::parse(&opening.to.address)?)? };
+        let request_uri = SipUri { port: host_port(&target.host)?.1, ..callee.clone() };
         let call_id = self.secret.derive_text("call-id", &[leg.to_string().as_bytes()], 32);
-        let display = opening.from.display.as_deref().unwrap_or("").replace(['"', '\\', '\r', '\n'], "");
-        let display = if display.is_empty() { String::new() } else { format!("\"{display}\" ") };
-        Uri::parse(&opening.from.address)?;
+        let caller = match Uri::parse(&opening.from.address)? {
+            Uri::Sip(uri) => Uri::Sip(uri.aor()),
+            other => other,
+        };
+        let tag = self.secret.token(leg, 0).tag();
+        let local = NameAddr {
+            display: opening.from.display.as_deref().and_then(shown),
+            uri: caller.clone(),
+            params: vec![("tag".into(), Some(tag))],
+        };
         Some(Dialog {
-            local: format!("{display}<{}>;tag={}", opening.from.address, self.secret.token(leg, 0).tag()),
-            remote: format!("<{uri}>"),
-            target: uri,
+            local: local.to_string(),
+            remote: format!("<{callee}>"),
+            contact: self.contact(target.flow, &caller),
+            target: request_uri.to_string(),
             hops: opening.hops,
             ..self.dialog(State::Outgoing, leg, target.flow, call_id, &trunk.name)
         })
     }
+}
+
+/// Returns user and `user=phone` of the URI that is called. Only a global number has no need of a context to be a
+/// telephone-subscriber (RFC 3261 §19.1.6, RFC 3966 §3; interworking §1.3).
+fn called(uri: &Uri) -> Option<SipUri> {
+    let (user, global) = match Number::of(uri) {
+        Some(number) => (sip_user(&number.dialled()), number.is_global()),
+        None => (uri.sip()?.user.clone()?, false),
+    };
+    let params = if global { vec![("user".to_owned(), Some("phone".to_owned()))] } else { vec![] };
+    Some(SipUri { user: Some(user), params, ..SipUri::default() })
+}
+
+/// Returns a display name as a trunk is shown it: there is nothing in it that would have to be escaped.
+fn shown(name: &str) -> Option<String> {
+    display_name(&name.replace(['"', '\\'], ""))
+}
+
+/// Returns the remote target of the dialog that an INVITE opens (§12.1.1). A peer of RFC 2543, whose Via has no cookie, may leave
+/// Contact out: it is reached by its From then (inv2543 of RFC 4475).
+fn target(message: &Message) -> Option<String> {
+    let old = message.all("Contact").next().is_none() && message.via()?.branch().is_none();
+    let from = message.from().filter(|_| old);
+    Some(message.contact().or(from)?.uri.to_string())
 }
 
 pub(super) fn event(message: &Message) -> EventId {
@@ -119,7 +164,7 @@ pub(super) fn event(message: &Message) -> EventId {
 /// Reads caller and callee. The trunk is trusted: its P-Asserted-Identity comes before From (RFC 3325 §9.1), unless the
 /// caller asked for privacy: our user may not see it then (RFC 3323 §4.2, RFC 3325 §9.3, R-SIP-8).
 pub(super) fn opening(message: &Message, uri: &str, link: String) -> Option<Opening> {
-    let asserted = message.list("P-Asserted-Identity").first().and_then(|v| NameAddr::parse(v));
+    let asserted = message.first_address("P-Asserted-Identity");
     let from = message.from()?;
     let address = |uri: &Uri| match uri {
         Uri::Sip(sip) => sip.aor().to_string(),

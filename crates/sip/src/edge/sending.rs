@@ -1,7 +1,7 @@
 //! Sending: responses and requests of a leg, and refusals without one.
 
 use super::timers::{REPEAT_PROVISIONAL, Timer};
-use super::user_agent::{Accepted, Arrival, TransactionUser, UserAgent};
+use super::user_agent::{Accepted, Arrival, Local, TransactionUser, UserAgent};
 use super::{Flow, Output};
 use crate::dialog::Dialog;
 use crate::message::Message;
@@ -38,6 +38,12 @@ impl UserAgent {
                     leg.local.accepted = Some(accepted);
                     leg.timers.set(Timer::RepeatAnswer, now + T1);
                 }
+                // Not before the ACK of our 2xx, or the time for it is over (§15).
+                Outgoing::Request(bye)
+                    if leg.local.accepted.is_some() && bye.method().as_deref() == Some("BYE") =>
+                {
+                    leg.local.bye = Some(Box::new(bye));
+                }
                 Outgoing::Request(_) | Outgoing::Direct(_) => {
                     let (sent, invite) = self.send_request(one, leg.id, dialog, response_flow, now);
                     room &= sent;
@@ -49,6 +55,21 @@ impl UserAgent {
             }
         }
         room
+    }
+
+    /// Ends the repetition of a 2xx, and sends the BYE that waited for that.
+    pub(super) fn acknowledged(
+        &mut self,
+        local: &mut Local,
+        leg: LegRef,
+        dialog: &Dialog,
+        response_flow: Flow,
+        now: Time,
+    ) {
+        local.accepted = None;
+        if let Some(bye) = local.bye.take() {
+            self.send_request(Outgoing::Request(*bye), leg, dialog, response_flow, now);
+        }
     }
 
     /// Sends a request of a leg, through a transaction unless it is an ACK. Returns true if it found room, and the key of an INVITE.

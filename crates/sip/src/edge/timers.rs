@@ -2,7 +2,7 @@
 
 use super::Output;
 use super::user_agent::UserAgent;
-use crate::dialog::{Dialog, State};
+use crate::dialog::{Dialog, PUT_OFF, State};
 use crate::signal::Timeout;
 use crate::transaction::{Key, T2, TIMEOUT};
 use ::edge::LegMut;
@@ -17,6 +17,8 @@ pub(super) const REINVITE: u64 = TIMEOUT;
 /// Time after which a re-INVITE of ours is given up by an edge that does not hold it, ms: Timer B (RFC 3261 §17.1.1.2), and a second
 /// in which the edge that holds it comes first.
 pub(super) const REINVITE_LOST: u64 = TIMEOUT + 1_000;
+/// Time after which an offer that waits after a 491 is sent by an edge that did not put it off, ms.
+pub(super) const GLARE_LOST: u64 = 1_000;
 /// Longest Expires of an INVITE that is used, ms.
 pub(super) const MAX_EXPIRES: u64 = 3_600_000;
 
@@ -33,6 +35,8 @@ pub(super) enum Timer {
     Final,
     /// No final response to our re-INVITE.
     Reinvite,
+    /// Our offer waits for the end of the pause after a 491.
+    Glare,
 }
 
 impl UserAgent {
@@ -47,7 +51,7 @@ impl UserAgent {
         // A dialog that is not known now may be in that state: it is recalled.
         let is = |state| dialog.is_none_or(|dialog| dialog.state == state);
         match timer {
-            Timer::RepeatAnswer => self.repeat_answer(leg, now),
+            Timer::RepeatAnswer => self.repeat_answer(leg, dialog, now),
             Timer::RepeatProvisional => {
                 let (invite, response) = leg.local.last_provisional.as_ref()?;
                 self.table.respond(&Key::of_request(invite)?, response, now);
@@ -57,18 +61,37 @@ impl UserAgent {
             Timer::Expiry => is(State::Incoming).then_some(Timeout::Expiry),
             Timer::Final => is(State::Outgoing).then_some(Timeout::Final),
             Timer::Reinvite => {
-                let open = dialog.is_none_or(|dialog| dialog.local_offer_cseq.is_some());
+                let sent = |dialog: &Dialog| dialog.local_offer_cseq.is_some_and(|cseq| cseq != PUT_OFF);
+                let open = dialog.is_none_or(sent);
                 open.then_some(Timeout::Reinvite)
+            }
+            Timer::Glare => {
+                let waits = dialog.is_none_or(|dialog| dialog.local_offer_cseq == Some(PUT_OFF));
+                waits.then_some(Timeout::Glare)
             }
         }
     }
 
-    fn repeat_answer(&mut self, leg: &mut LegMut<'_, Self>, now: Time) -> Option<Timeout> {
+    fn repeat_answer(
+        &mut self,
+        leg: &mut LegMut<'_, Self>,
+        dialog: Option<&Dialog>,
+        now: Time,
+    ) -> Option<Timeout> {
         let accepted = leg.local.accepted.as_mut()?;
         if now >= accepted.end {
-            // Nobody acknowledged: hang up (§13.3.1.4).
-            leg.local.accepted = None;
-            return Some(Timeout::Acknowledgement);
+            // Nobody acknowledged: hang up (§13.3.1.4), if that was not said already.
+            let flow = accepted.flow;
+            return match dialog.filter(|_| leg.local.bye.is_some()) {
+                Some(dialog) => {
+                    self.acknowledged(leg.local, leg.id, dialog, flow, now);
+                    None
+                }
+                None => {
+                    leg.local.accepted = None;
+                    Some(Timeout::Acknowledgement)
+                }
+            };
         }
         self.out.push_back(Output::Send(accepted.flow, accepted.octets.clone()));
         accepted.interval = (accepted.interval * 2).min(T2);

@@ -1,10 +1,10 @@
 //! SIP as a protocol of the leg core.
 
-use super::timers::{REINVITE_LOST, Timer};
+use super::timers::{GLARE_LOST, REINVITE_LOST, Timer};
 use super::{Config, Flow, Output};
-use crate::dialog::{Dialog, State};
+use crate::dialog::{Dialog, PUT_OFF, State};
 use crate::message::Message;
-use crate::signal::{Outcome, Outgoing, Timeout, say};
+use crate::signal::{Outcome, Outgoing, Timeout, put_off, say};
 use crate::transaction::{Key, State as Waiting, TIMEOUT, Table};
 use ::edge::{Expiry, Hearing, Input, LegMut, Membership, Protocol};
 use bytes::Bytes;
@@ -58,6 +58,8 @@ impl Arrival {
 #[derive(Debug, Default)]
 pub(super) struct Local {
     pub(super) accepted: Option<Accepted>,
+    /// Our BYE, which waits for that ACK (§15).
+    pub(super) bye: Option<Box<Message>>,
     /// Our last provisional response, and the INVITE that it answers.
     pub(super) last_provisional: Option<(Message, Message)>,
     /// Transaction of our last INVITE.
@@ -140,11 +142,18 @@ impl Protocol for UserAgent {
 
     fn say(
         &mut self,
-        _: &mut LegMut<'_, Self>,
+        leg: &mut LegMut<'_, Self>,
         dialog: &mut Dialog,
         order: &Say,
         now: Time,
     ) -> Vec<Outgoing> {
+        if let Some(until) = dialog.quiet_until.filter(|until| *until > now)
+            && put_off(dialog, &order.signal)
+        {
+            dialog.local_offer_by = Some(until + GLARE_LOST);
+            leg.timers.set(Timer::Glare, until);
+            return vec![];
+        }
         let branch = self.branch(&[&order.id.to_bytes()]);
         let open = dialog.local_offer_cseq;
         let outgoing = say(dialog, &order.signal, &branch);
@@ -184,6 +193,9 @@ impl Protocol for UserAgent {
 
     fn woken(&mut self, leg: &mut LegMut<'_, Self>, dialog: &Dialog, _: Time) -> Option<Timeout> {
         let state = leg.local.invite.as_ref().and_then(|key| self.table.state(key));
+        if dialog.local_offer_cseq == Some(PUT_OFF) {
+            return Some(Timeout::Glare);
+        }
         // Our own timers see to it here.
         let here = matches!(state, Some(Waiting::Calling | Waiting::Proceeding));
         (Self::wake(dialog).is_some() && !here).then_some(Timeout::Reinvite)

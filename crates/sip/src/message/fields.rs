@@ -1,12 +1,14 @@
 //! Typed access to the headers that transactions and dialogs use.
 
 use super::Message;
-use crate::uri::{NameAddr, Parameter, host_port, is_token, members, split_params, write_host};
+use crate::uri::{NameAddr, Parameter, first_member, host_port, is_token, split_params, write_host};
 use std::fmt;
 
 /// Via (RFC 3261 §20.42).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Via {
+    /// Protocol and version, `SIP/2.0`; another version is kept, so that its sender is told (505).
+    pub protocol: String,
     /// Transport, `UDP`, `TCP`, … in upper case; unknown ones are kept.
     pub transport: String,
     /// Sent-by host; IPv6 without brackets.
@@ -30,10 +32,10 @@ impl Via {
     /// Reads one value; `None` if it is malformed.
     #[must_use]
     pub fn parse(text: &str) -> Option<Via> {
-        let (head, params) = split_params(text);
+        let (head, params) = split_params(text)?;
         let mut slashes = head.splitn(3, '/');
         let (name, version, rest) = (slashes.next()?.trim(), slashes.next()?.trim(), slashes.next()?.trim());
-        if !name.eq_ignore_ascii_case("SIP") || version != "2.0" {
+        if !name.eq_ignore_ascii_case("SIP") || version.is_empty() || !version.bytes().all(is_token) {
             return None;
         }
         let (transport, sent_by) = rest.split_once(char::is_whitespace)?;
@@ -45,7 +47,8 @@ impl Via {
             return None;
         }
         let (host, port) = host_port(sent_by.trim())?;
-        Some(Via { transport: transport.to_ascii_uppercase(), host, port, params })
+        let protocol = format!("SIP/{version}");
+        Some(Via { protocol, transport: transport.to_ascii_uppercase(), host, port, params })
     }
     /// Returns the value of a parameter; `Some("")` for one without a value.
     #[must_use]
@@ -68,7 +71,7 @@ impl Via {
 
 impl fmt::Display for Via {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "SIP/2.0/{} ", self.transport)?;
+        write!(f, "{}/{} ", self.protocol, self.transport)?;
         write_host(f, &self.host, self.port)?;
         self.params.iter().try_for_each(|(name, value)| match value {
             Some(value) => write!(f, ";{name}={value}"),
@@ -79,26 +82,28 @@ impl fmt::Display for Via {
 
 impl Message {
     /// Notes the source of a request in its top Via: `received` if sent-by differs (RFC 3261 §18.2.1), the port if `rport`
-    /// asks for it (RFC 3581 §4). Responses copy it.
-    pub fn stamp(&mut self, source: std::net::SocketAddr) {
-        let Some(header) = self.headers.iter_mut().find(|h| h.name.as_str() == "Via") else { return };
-        let Ok(text) = std::str::from_utf8(&header.value) else { return };
-        let values = members(text);
-        let Some(mut via) = values.first().and_then(|v| Via::parse(v)) else { return };
+    /// asks for it (RFC 3581 §4). Responses copy it. Returns that Via; lower ones are not read.
+    pub fn stamp(&mut self, source: std::net::SocketAddr) -> Option<Via> {
+        let header = self.headers.iter_mut().find(|h| h.name.as_str() == "Via")?;
+        let text = std::str::from_utf8(&header.value).ok()?;
+        let top = first_member(text);
+        let mut via = Via::parse(top)?;
         let rport = via.param("rport").is_some();
+        let moved = via.host.parse() != Ok(source.ip());
         if rport {
             via.set("rport", source.port().to_string());
         }
-        if rport || via.host.parse() != Ok(source.ip()) {
+        if rport || moved {
             via.set("received", source.ip().to_string());
+            let rest = text.trim_start().strip_prefix(top).unwrap_or("");
+            header.value = format!("{via}{rest}").into();
         }
-        let rest: String = values.iter().skip(1).map(|v| format!(", {v}")).collect();
-        header.value = format!("{via}{rest}").into();
+        Some(via)
     }
     /// Returns the top Via.
     #[must_use]
     pub fn via(&self) -> Option<Via> {
-        members(self.text("Via")?).first().and_then(|v| Via::parse(v))
+        Via::parse(first_member(self.text("Via")?))
     }
     /// Returns the CSeq.
     #[must_use]
@@ -110,17 +115,34 @@ impl Message {
     /// Returns From.
     #[must_use]
     pub fn from(&self) -> Option<NameAddr> {
-        NameAddr::parse(self.text("From")?)
+        NameAddr::parse(&self.lossy("From")?)
     }
     /// Returns To.
     #[must_use]
     pub fn to(&self) -> Option<NameAddr> {
-        NameAddr::parse(self.text("To")?)
+        NameAddr::parse(&self.lossy("To")?)
     }
     /// Returns the first Contact; `None` for `*` as well.
     #[must_use]
     pub fn contact(&self) -> Option<NameAddr> {
-        self.list("Contact").first().and_then(|c| NameAddr::parse(c))
+        self.first_address("Contact")
+    }
+    /// Returns the first address of a list header, of those lines that can be read.
+    #[must_use]
+    pub fn first_address(&self, name: &str) -> Option<NameAddr> {
+        self.lists(name).flatten().find_map(|line| line.into_iter().next())
+    }
+    /// Returns true if every line of a list header can be read.
+    #[must_use]
+    pub fn has_addresses(&self, name: &str) -> bool {
+        self.lists(name).all(|line| line.is_some())
+    }
+    fn lists<'a, 'n>(&'a self, name: &'n str) -> impl Iterator<Item = Option<Vec<NameAddr>>> + use<'a, 'n> {
+        self.all(name).map(|value| NameAddr::list(&String::from_utf8_lossy(value)))
+    }
+    /// Returns the first value of a header; octets that are not UTF-8 are replaced: a name may be in another encoding.
+    fn lossy(&self, name: &str) -> Option<std::borrow::Cow<'_, str>> {
+        self.all(name).next().map(|value| String::from_utf8_lossy(value))
     }
     /// Returns the Call-ID.
     #[must_use]

@@ -11,7 +11,7 @@ mod stream;
 mod write;
 
 pub use fields::{CSeq, Via};
-pub use read::{MAX_HEADERS, MAX_MESSAGE, ReadError, read};
+pub use read::{MAX_HEADERS, MAX_LINE, MAX_MESSAGE, ReadError, read};
 pub use salvage::salvage;
 pub use stream::{Framed, Stream};
 
@@ -162,9 +162,8 @@ impl Message {
             request.headers.iter().filter(|h| copied.contains(&h.name.as_str())).cloned().collect();
         if code > 100
             && !tag.is_empty()
+            && request.to().is_none_or(|to| to.tag().is_none())
             && let Some(to) = headers.iter_mut().find(|h| h.name == Name::Known("To"))
-            && crate::uri::NameAddr::parse(&String::from_utf8_lossy(&to.value))
-                .is_none_or(|to| to.tag().is_none())
         {
             to.value = [&to.value[..], b";tag=", tag.as_bytes()].concat().into();
         }

@@ -5,6 +5,8 @@ use bytes::Bytes;
 pub const MAX_MESSAGE: usize = 64 * 1024;
 /// Longest header block.
 pub(super) const MAX_HEAD: usize = 32 * 1024;
+/// Longest line, and longest value of folded ones (interworking §10.2).
+pub const MAX_LINE: usize = 8 * 1024;
 /// Most header lines; folded ones count too.
 pub const MAX_HEADERS: usize = 500;
 
@@ -45,7 +47,7 @@ pub fn read(octets: &Bytes) -> Result<Message, ReadError> {
         return Err(ReadError::Empty);
     }
     let (start, mut at) = line(&octets, 0);
-    if at > MAX_HEAD {
+    if start.len() > MAX_LINE {
         return Err(ReadError::TooLarge);
     }
     let start = std::str::from_utf8(&octets[start]).map_err(|_| ReadError::NoSip)?;
@@ -62,7 +64,7 @@ pub fn read(octets: &Bytes) -> Result<Message, ReadError> {
             break;
         }
         lines += 1;
-        if at > MAX_HEAD || lines > MAX_HEADERS {
+        if range.len() > MAX_LINE || at > MAX_HEAD || lines > MAX_HEADERS {
             return Err(ReadError::TooLarge);
         }
         if b" \t".contains(&octets[range.start]) {
@@ -76,6 +78,9 @@ pub fn read(octets: &Bytes) -> Result<Message, ReadError> {
                     folded.push(b' ');
                 }
                 folded.extend_from_slice(&octets[more]);
+                if folded.len() > MAX_LINE {
+                    return Err(ReadError::TooLarge);
+                }
             }
             continue;
         }

@@ -15,7 +15,7 @@ impl Message {
         }
         for header in self.headers.iter().filter(|h| h.name.as_str() != "Content-Length") {
             out.put_slice(header.name.as_str().as_bytes());
-            out.put_slice(b": ");
+            out.put_slice(if header.value.is_empty() { &b":"[..] } else { b": " });
             // A value never brings a line of its own.
             out.extend(header.value.iter().map(|b| if b"\r\n".contains(b) { b' ' } else { *b }));
             out.put_slice(b"\r\n");

@@ -1,9 +1,10 @@
 //! Translation of the peer's requests.
 
 use super::{Outcome, Outgoing, branch as branch_of, bye, description, end, respond, stored, terminated};
-use crate::dialog::{Dialog, OfferIn2xx, State};
+use crate::dialog::{Dialog, OfferIn2xx, PUT_OFF, State};
 use crate::message::Message;
-use crate::validate::ALLOW;
+use crate::transaction::Key;
+use crate::validate::{ALLOW, SUPPORTED};
 use signal::media::{Direction, Kind};
 use signal::{Media, Reason, Signal, Tone};
 
@@ -18,15 +19,7 @@ pub(super) fn hear(dialog: &mut Dialog, message: &Message, method: &str, branch:
     let tagged = message.to().is_some_and(|to| to.tag().is_some());
     match method {
         "ACK" => return acknowledged(dialog, message, number, branch),
-        "CANCEL" => {
-            outcome.send_now.push(reply(dialog, 200, "OK"));
-            if dialog.state == State::Incoming {
-                dialog.state = State::Ended;
-                outcome.signals.push(Signal::End(end(message, Reason::Cancelled)));
-                outcome.send_after_commit.extend(gone(dialog));
-            }
-            return outcome;
-        }
+        "CANCEL" => return cancelled(dialog, message),
         "INVITE" if !tagged && (dialog.state != State::Incoming || !opens(dialog, message)) => {
             // The INVITE of this dialog again, by another path (§8.2.2.2).
             outcome.send_now.push(reply(dialog, 482, "Loop Detected"));
@@ -87,7 +80,8 @@ pub(super) fn hear(dialog: &mut Dialog, message: &Message, method: &str, branch:
         _ => {
             let answer = respond(dialog, message, 200, "OK")
                 .with("Allow", ALLOW.join(", "))
-                .with("Accept", "application/sdp");
+                .with("Accept", "application/sdp")
+                .with("Supported", SUPPORTED.join(", "));
             outcome.send_now.push(Outgoing::Respond(message.clone(), answer));
         }
     }
@@ -98,6 +92,32 @@ pub(super) fn hear(dialog: &mut Dialog, message: &Message, method: &str, branch:
 fn opens(dialog: &Dialog, message: &Message) -> bool {
     let name = |m: &Message| Some((m.via()?.param("branch").map(str::to_owned), m.cseq()?.number));
     stored(&dialog.invite).is_some_and(|invite| name(&invite) == name(message))
+}
+
+/// Translates a CANCEL: it gives up the INVITE or re-INVITE that it names, if that has no final answer yet (RFC 3261 §9.2).
+fn cancelled(dialog: &mut Dialog, message: &Message) -> Outcome {
+    let mut outcome = Outcome::default();
+    let named = Key::cancelled_by(message);
+    let names =
+        |octets: &[u8]| named.is_some() && stored(octets).and_then(|asked| Key::of_request(&asked)) == named;
+    let (opening, change) = (names(&dialog.invite), names(&dialog.remote_offer));
+    // It may cross the final answer to the last request, and has no effect then.
+    let last = branch_of(message) == dialog.remote_branch
+        && message.cseq().is_some_and(|cseq| cseq.number == dialog.remote_cseq);
+    let (code, phrase) =
+        if opening || change || last { (200, "OK") } else { (481, "Call/Transaction Does Not Exist") };
+    let answer = respond(dialog, message, code, phrase);
+    outcome.send_now.push(Outgoing::Respond(message.clone(), answer));
+    if opening && dialog.state == State::Incoming {
+        dialog.state = State::Ended;
+        outcome.signals.push(Signal::End(end(message, Reason::Cancelled)));
+        outcome.send_after_commit.extend(gone(dialog));
+    } else if change {
+        // The dialog goes on. The call's answer to the change finds nobody who waits for it.
+        outcome.send_after_commit.extend(terminated(dialog));
+        outcome.must_commit = true;
+    }
+    outcome
 }
 
 /// Answers the peer's INVITE that ended before its answer: 487.
@@ -135,9 +155,13 @@ fn change(dialog: &mut Dialog, message: &Message, invite: bool) -> Outcome {
     let mut outcome = Outcome::default();
     let offers = invite || message.sdp().is_some();
     let early = dialog.state != State::Active;
-    let again = stored(&dialog.remote_offer).is_some_and(|asked| asked.cseq() == message.cseq());
-    let theirs = !dialog.remote_offer.is_empty() && !again || dialog.state == State::Incoming && offers;
-    let ours = dialog.local_offer_cseq.is_some() || dialog.offer_in_2xx.is_some() || early;
+    let open = stored(&dialog.remote_offer);
+    let again = open.as_ref().is_some_and(|asked| asked.cseq() == message.cseq());
+    // An UPDATE without offer passes a re-INVITE that waits for its answer, but no other UPDATE (RFC 3311 §5.2).
+    let passes = !offers && open.as_ref().is_some_and(|asked| asked.method().as_deref() == Some("INVITE"));
+    let theirs = open.is_some() && !again && !passes || dialog.state == State::Incoming && offers;
+    let put_off = dialog.local_offer_cseq == Some(PUT_OFF);
+    let ours = dialog.local_offer_cseq.is_some() && !put_off || dialog.offer_in_2xx.is_some() || early;
     if theirs || offers && ours {
         let answer = if theirs {
             respond(dialog, message, 500, "An offer is open already").with("Retry-After", "3")
@@ -146,6 +170,11 @@ fn change(dialog: &mut Dialog, message: &Message, invite: bool) -> Outcome {
         };
         outcome.send_now.push(Outgoing::Respond(message.clone(), answer));
         return outcome;
+    }
+    if offers && put_off {
+        // Theirs comes first; the call knows if it still wants its own (RFC 3261 §14.1).
+        dialog.local_offer_cseq = None;
+        outcome.signals.push(Signal::Refused(Reason::Glare));
     }
     if let Some(contact) = message.contact() {
         dialog.target = contact.uri.to_string();

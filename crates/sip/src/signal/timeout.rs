@@ -1,7 +1,7 @@
 //! Timeouts of a leg.
 
-use super::{Outcome, Outgoing, gone, respond, stored};
-use crate::dialog::{Dialog, State};
+use super::{Outcome, Outgoing, gone, reinvite, respond, stored};
+use crate::dialog::{Dialog, PUT_OFF, State};
 use signal::{Reason, Signal};
 
 /// Event that did not come in time.
@@ -16,6 +16,8 @@ pub enum Timeout {
     /// Final response to our re-INVITE after a provisional one (interworking appendix B: CHANGING), or any that might have come to an
     /// edge that is gone.
     Reinvite,
+    /// End of the pause after a 491: our offer may leave (§14.1).
+    Glare,
     /// Final response to our INVITE after a provisional one (Timer C, interworking §10.1).
     Final,
     /// ACK to our 2xx (§13.3.1.4).
@@ -51,6 +53,10 @@ pub fn timeout(dialog: &mut Dialog, what: Timeout, branch: &str) -> Outcome {
         }
         (Timeout::Reinvite, State::Active) if dialog.local_offer_cseq.take().is_some() => {
             outcome.signals.push(Signal::Refused(Reason::Timeout));
+        }
+        (Timeout::Glare, State::Active) if dialog.local_offer_cseq == Some(PUT_OFF) => {
+            outcome.send_after_commit.push(reinvite(dialog, branch));
+            outcome.must_commit = true;
         }
         (Timeout::Response | Timeout::Transport, State::Cancelled) => dialog.state = State::Ended,
         // A re-INVITE that nobody answers ends the call (§14.1).

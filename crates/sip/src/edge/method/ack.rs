@@ -23,9 +23,15 @@ impl Edge {
         let dialog = self.legs.held().state(leg);
         let answers = dialog.is_none_or(|dialog| dialog.offer_in_2xx.is_some());
         if dialog.is_some()
-            && let Some(local) = self.legs.held_mut().local_mut(leg)
+            && let Some(mut local) = self.legs.held_mut().local_mut(leg).map(std::mem::take)
         {
-            local.accepted = None;
+            let (ua, held) = self.legs.split();
+            if let Some(dialog) = held.state(leg) {
+                ua.acknowledged(&mut local, leg, dialog, arrival.flow, now);
+            }
+            if let Some(place) = self.legs.held_mut().local_mut(leg) {
+                *place = local;
+            }
         }
         if answers {
             self.legs.handle_message(leg, arrival, now);

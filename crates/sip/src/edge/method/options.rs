@@ -20,7 +20,11 @@ impl Edge {
             let retry = [("Retry-After", "5".to_owned())];
             return ua.refuse_stateless(message, flow, 503, "Service Unavailable", &retry);
         }
-        let served = [("Allow", validate::ALLOW.join(", ")), ("Accept", "application/sdp".into())];
+        let served = [
+            ("Allow", validate::ALLOW.join(", ")),
+            ("Accept", "application/sdp".into()),
+            ("Supported", validate::SUPPORTED.join(", ")),
+        ];
         ua.refuse_stateless(message, flow, 200, "OK", &served);
     }
 }
