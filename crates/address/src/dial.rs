@@ -1,8 +1,7 @@
 //! Dial rules of a trunk: the numbers that may be called through it.
 
 /// Prefixes that are denied unless the operator writes other ones: premium rates and networks that fraud calls.
-pub const DENIED: [&str; 9] =
-    ["+1900", "001900", "1900", "0900", "+979", "00979", "+882", "+883", "+881"];
+pub const DENIED: [&str; 9] = ["+1900", "001900", "1900", "0900", "+979", "00979", "+882", "+883", "+881"];
 
 /// Prefixes of numbers, of which the longest that fits decides; the same one in both lists denies.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,7 +24,11 @@ impl DialRules {
     #[must_use]
     pub fn permit(&self, digits: &str) -> bool {
         let longest = |prefixes: &[String]| {
-            prefixes.iter().filter(|prefix| digits.starts_with(prefix.as_str())).max_by_key(|p| p.len()).cloned()
+            prefixes
+                .iter()
+                .filter(|prefix| digits.starts_with(prefix.as_str()))
+                .max_by_key(|p| p.len())
+                .cloned()
         };
         let (allowed, denied) = (longest(&self.allow), longest(&self.deny));
         let is_code = |text: &str| text.contains(['*', '#']);
@@ -71,7 +74,9 @@ mod tests {
     #[test]
     fn f8_codes_and_premium_rates_are_denied_by_default() {
         let default = DialRules::default();
-        for denied in ["*21*0123456#", "#31#2041", "2041*1", "*", "+19005551234", "09001234", "+8821600", "00979123"] {
+        for denied in
+            ["*21*0123456#", "#31#2041", "2041*1", "*", "+19005551234", "09001234", "+8821600", "00979123"]
+        {
             assert!(!default.permit(denied), "{denied}");
         }
         for permitted in ["2041", "+4930123456", "0301234", "110", "+18005551234"] {

@@ -4,6 +4,7 @@
 //! Start at [`Plan`]; [`jid_local`] and [`sip_user`] are the two directions of RFC 7247 with XEP-0106. [`uri`] reads SIP URIs
 //! and what they stand in, [`Number`] the telephone numbers in them, [`transport`] the addresses that name a transport: listeners, next hops of trunks.
 
+mod dial;
 mod display;
 mod escape;
 mod name_addr;
@@ -13,6 +14,7 @@ mod plan;
 pub mod transport;
 pub mod uri;
 
+pub use dial::{DENIED, DialRules};
 pub use display::{MAX_DISPLAY_NAME, display_name};
 pub use escape::{escape, jid_local, sip_user, unescape};
 pub use number::{Number, is_emergency, plain_number};

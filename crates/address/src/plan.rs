@@ -2,7 +2,7 @@
 
 use crate::escape::{Unmappable, percent_decode};
 use crate::uri::Uri;
-use crate::{Number, display_name, is_emergency, jid_local, plain_number, sip_user, unescape};
+use crate::{DialRules, Number, display_name, is_emergency, jid_local, plain_number, sip_user, unescape};
 use signal::{End, Opening, Party, Protocol, Reason};
 use std::collections::HashMap;
 
@@ -26,6 +26,8 @@ pub struct Trunk {
     pub host: String,
     /// XMPP domains whose users may call through the trunk, `[[trunk]] callers`; `*` = every domain, `None` = the component's `users`.
     pub callers: Option<Vec<String>>,
+    /// Numbers that may be called through the trunk, `[[trunk]] allow` and `deny`.
+    pub dial: DialRules,
 }
 
 /// Entry of [`Trunk::callers`] for every domain.
@@ -206,6 +208,9 @@ impl Plan {
         if !allows(trunk, component, home) {
             return Err(Reason::Forbidden);
         }
+        if dialled_number(&unescape(local)).is_some_and(|number| !trunk.dial.permit(&number)) {
+            return Err(Reason::Forbidden);
+        }
         let user = Number::parse(local).map_or_else(|| sip_user(local), |number| sip_user(&number.dialled()));
         let to = Party::sip(format!("sip:{user}@{}", trunk.host));
         let own_domain = self.sip_domains.first().unwrap_or(&trunk.host);
@@ -247,8 +252,13 @@ fn allows(trunk: &Trunk, component: &Component, home: &str) -> bool {
 
 /// Returns true if the decoded user part dials an emergency number, with or without a suffix (`112;x=y`, `112,5`; R-ADDR-13).
 fn dials_emergency(user: &str) -> bool {
+    dialled_number(user).is_some_and(|number| is_emergency(&number))
+}
+
+/// Returns the number that a decoded user part dials, without what follows it.
+fn dialled_number(user: &str) -> Option<String> {
     let dialled = user.split([';', ',', '?', '/', '&', '=', '$', ':', '@']).next().unwrap_or(user);
-    plain_number(dialled).is_some_and(|number| is_emergency(&number))
+    plain_number(dialled)
 }
 
 /// Returns user and host of a SIP URI, or the number of a tel URI, escaped as they stand there (R-ADDR-16).
@@ -287,6 +297,7 @@ mod tests {
             domain: "sip.xmpp.example".into(),
             host: "pbx.example".into(),
             callers: callers.map(|domains| domains.iter().map(|d| (*d).to_owned()).collect()),
+            dial: DialRules::default(),
         }
     }
 
@@ -501,7 +512,16 @@ mod tests {
         };
         assert_eq!(back("sip:2700%40evil.example@im.pbx.example").as_deref(), Ok("2700@evil.example"));
         assert_eq!(back("sip:a%40b.example@im.pbx.example").as_deref(), Ok(r"a\40b.example@xmpp.example"));
-        assert_eq!(from_xmpp("*21#@sip.xmpp.example").as_deref(), Ok("sip:*21%23@pbx.example"));
+    }
+
+    /// R-ADDR-16: `#` is no character of a user part.
+    #[test]
+    fn a_code_that_is_allowed_is_escaped() {
+        let dial = DialRules { allow: vec!["*21".into()], deny: vec![] };
+        let plan = Plan { trunks: vec![Trunk { dial, ..trunk(None) }], ..plan() };
+        let (from, to) = (Party::xmpp("rosa@xmpp.example/a"), Party::xmpp("*21#@sip.xmpp.example"));
+        let route = plan.route(&Opening { from, to, link: "sip.xmpp.example".into(), hops: 70 }).unwrap();
+        assert_eq!(route.opening.to.address, "sip:*21%23@pbx.example");
     }
 
     #[test]
@@ -522,6 +542,24 @@ mod tests {
                     .is_err(),
                 "{number} {jid}"
             );
+        }
+    }
+
+    /// A user of XMPP dials no code of the exchange and no premium rate, unless the trunk allows it; names have no rules.
+    #[test]
+    fn f8_numbers_that_a_trunk_denies_are_not_dialled() {
+        let plan = plan();
+        let dial = |local: &str| {
+            let from = Party::xmpp("rosa@xmpp.example/a");
+            let to = Party::xmpp(format!("{local}@sip.xmpp.example"));
+            let opening = Opening { from, to, link: "sip.xmpp.example".into(), hops: 70 };
+            plan.route(&opening).map(|route| route.opening.to.address).map_err(|end| end.reason)
+        };
+        for denied in ["*21*0123456#", "+19005551234", "0900-123", "2041*1", "*21;x=y", "09001;ext=2"] {
+            assert_eq!(dial(denied), Err(Reason::Forbidden), "{denied}");
+        }
+        for permitted in ["2041", "+4930123456", "nils", "conference#1"] {
+            assert!(dial(permitted).is_ok(), "{permitted}");
         }
     }
 }

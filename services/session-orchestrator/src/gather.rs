@@ -2,11 +2,11 @@
 
 use crate::relays::{AllocationRequest, LegRequest, Relays};
 use crate::users::{Users, bare_jid};
-use address::{Alias, Component, Plan, Trunk};
+use address::{Alias, Component, DialRules, Plan, Trunk};
 use anyhow::Result;
 use media::{Policy, Profile};
 use runtime::Config;
-use runtime::config::{NextHop, Srtp};
+use runtime::config::{NextHop, Srtp, TrunkConfig};
 use session::call::{CALLEE, CALLER, MAX_CONTENTS, Placement, RelaySession, Route};
 use session::user::Settings;
 use signal::{End, Heard, Opening, Party, Protocol, Reason, Signal};
@@ -47,6 +47,7 @@ impl Gather {
                 domain: trunk.domain.to_lowercase(),
                 host: NextHop { port: None, ..hop }.to_string(),
                 callers: trunk.callers.clone(),
+                dial: dial_rules(trunk),
             });
         }
         let aliases: Vec<Alias> =
@@ -133,6 +134,12 @@ impl Gather {
             Protocol::Xmpp => Profile::Webrtc,
         }
     }
+}
+
+/// Returns the rules of a trunk; one without `deny` denies premium rates.
+fn dial_rules(trunk: &TrunkConfig) -> DialRules {
+    let deny = trunk.deny.clone().unwrap_or_else(|| DialRules::default().deny);
+    DialRules { allow: trunk.allow.clone(), deny }
 }
 
 fn spoken(srtp: Srtp) -> Profile {

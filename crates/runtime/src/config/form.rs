@@ -26,6 +26,8 @@ pub const HTTP: &str = "^http://[^ ]+$";
 pub const NETWORK: &str = "^[0-9A-Fa-f.:]+(/[0-9]{1,3})?$";
 /// An XMPP domain, or `*`.
 pub const CALLER: &str = "^([*]|[^@/:* \t]+)$";
+/// First signs of numbers.
+pub const PREFIX: &str = "^[+]?[0-9*#]+$";
 /// A number that can be dialled.
 pub const NUMBER: &str = "[0-9]";
 /// URI of a trunk, by a transport that is built.

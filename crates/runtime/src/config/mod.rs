@@ -213,6 +213,14 @@ pub struct TrunkConfig {
     /// XMPP domains whose users may call through it, `*`: every domain; default: the `users` of its component
     #[schemars(example = ["example.net"], inner(regex(pattern = form::CALLER)))]
     pub callers: Option<Vec<String>>,
+    /// Prefixes of numbers that may be called through it, the longest of `allow` and `deny` decides; a number with `*` or `#` needs
+    /// one that has such a sign; default: all that are not denied
+    #[serde(default)]
+    #[schemars(example = ["2", "+49"], inner(regex(pattern = form::PREFIX)))]
+    pub allow: Vec<String>,
+    /// Prefixes that may not be called; default: premium rates and networks that fraud calls (+1900, 0900, +979, +881 to +883)
+    #[schemars(example = ["+1900"], inner(regex(pattern = form::PREFIX)))]
+    pub deny: Option<Vec<String>>,
     /// Encryption of media (SDES: keys go in SIP). An offer of the trunk's that wants keys gets them whatever stands here
     #[serde(default)]
     pub srtp: Srtp,
