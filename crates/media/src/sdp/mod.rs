@@ -40,7 +40,7 @@ pub enum SdpError {
     Line {
         /// The line, in printable characters, [`MAX_SHOWN`] of them at most.
         line: String,
-        /// What is wrong with it.
+        /// Fault of the line, as the end of a sentence that begins with it.
         why: &'static str,
     },
 }
