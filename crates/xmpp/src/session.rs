@@ -173,8 +173,8 @@ pub struct Session {
     #[n(22)]
     pub pending: Vec<(String, Sent)>,
     /// User fragments of the peer that restarts have replaced, oldest first.
-    #[cbor(n(23), default)]
-    pub former_ufrags: Vec<String>,
+    #[n(23)]
+    pub former_ufrags: Option<Vec<String>>,
 }
 
 impl Stored for Session {
@@ -211,7 +211,7 @@ impl Session {
             initiate_acked: false,
             late_devices: vec![],
             pending: vec![],
-            former_ufrags: vec![],
+            former_ufrags: None,
         }
     }
     /// Reads what [`Session::to_bytes`] wrote.
@@ -293,10 +293,16 @@ impl Session {
     }
     /// Remembers that a user fragment of the peer is not in use any more.
     pub fn forget_ufrag(&mut self, ufrag: &str) {
-        if self.former_ufrags.len() >= MAX_FORMER {
-            self.former_ufrags.remove(0);
+        let former = self.former_ufrags.get_or_insert_default();
+        if former.len() >= MAX_FORMER {
+            former.remove(0);
         }
-        self.former_ufrags.push(ufrag.to_owned());
+        former.push(ufrag.to_owned());
+    }
+    /// Returns true for a user fragment of the peer that a restart has replaced.
+    #[must_use]
+    pub fn is_former(&self, ufrag: &str) -> bool {
+        self.former_ufrags.iter().flatten().any(|former| former == ufrag)
     }
     /// Takes the stanza of ours that an answer with this id belongs to.
     pub fn answered(&mut self, id: &str) -> Option<Sent> {

@@ -1,4 +1,4 @@
-//! What clients in the field do, and what they must get for it.
+//! Behaviour of clients in the field, and what they must get for it.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

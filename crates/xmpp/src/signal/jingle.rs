@@ -259,7 +259,7 @@ fn has_content(session: &Session, name: &str) -> bool {
 /// Takes candidates or new credentials of a content that is described.
 fn heard_ice(session: &mut Session, name: &str, current: &Ice, ice: Ice, trickles: &mut Vec<Trickle>) {
     let other = !ice.ufrag.is_empty() && ice.ufrag != current.ufrag;
-    if other && (ice.pwd.is_empty() || session.former_ufrags.contains(&ice.ufrag)) {
+    if other && (ice.pwd.is_empty() || session.is_former(&ice.ufrag)) {
         return;
     }
     if !ice.pwd.is_empty() && (&ice.ufrag, &ice.pwd) != (&current.ufrag, &current.pwd) {
