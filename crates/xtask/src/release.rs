@@ -14,7 +14,7 @@ use std::time::SystemTime;
 /// The binaries that are shipped.
 pub const BINARIES: [&str; 5] =
     ["tandem", "tandem-sip-edge", "tandem-xmpp-edge", "tandem-orchestrator", "tandem-rtp-relay"];
-/// What plays packets at the relay, while they are counted and by `bench relay`.
+/// Program that plays packets at the relay, while they are counted and by `bench relay`.
 pub const LOAD: &str = "tandem-load";
 
 /// The gateway's binaries as they are shipped: a profile-guided build, about 25 minutes on two cores

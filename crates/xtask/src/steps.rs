@@ -67,7 +67,7 @@ fn step(name: &str, arguments: &[&str], remedy: &str) -> Result<()> {
 /// Runs cargo, and says what was run and how long it took.
 ///
 /// # Errors
-/// It fails; the error tells the remedy.
+/// Cargo fails; the error tells the remedy.
 pub fn run(name: &str, cargo: &mut Command, remedy: &str) -> Result<()> {
     let arguments: Vec<_> = cargo.get_args().map(|word| word.to_string_lossy()).collect();
     eprintln!("==> {name}: cargo {}", arguments.join(" "));
