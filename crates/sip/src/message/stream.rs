@@ -170,7 +170,7 @@ mod tests {
         );
     }
 
-    /// What was searched once is not searched again.
+    /// Octets that were searched once are not searched again.
     #[test]
     fn f15_a_dribbled_message_is_searched_once() {
         let head = format!("INFO sip:a@b SIP/2.0\r\nX: {}\r\nContent-Length: 4\r\n\r\n", "x".repeat(2_000));
