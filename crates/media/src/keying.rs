@@ -53,15 +53,19 @@ pub fn admit(mut offered: Media, profile: Profile) -> Media {
     offered
 }
 
-/// Reduces a peer's answer to `ours` to what is in use; rejects a content that lacks the protection that `ours` demands.
-#[must_use]
-pub fn accept(ours: &Media, mut answered: Media, profile: Profile) -> Media {
-    // An answer says who begins (RFC 5763 §5); without a word the answerer does (interworking §3.2).
+/// Makes a first answer say who begins (RFC 5763 §5): without a word the answerer does (interworking §3.2). A later one without a word
+/// changes no role.
+pub fn default_roles(answered: &mut Media) {
     for dtls in answered.contents.iter_mut().filter_map(|content| content.transport.dtls.as_mut()) {
         if dtls.setup == Setup::ActPass {
             dtls.setup = Setup::Active;
         }
     }
+}
+
+/// Reduces a peer's answer to `ours` to what is in use; rejects a content that lacks the protection that `ours` demands.
+#[must_use]
+pub fn accept(ours: &Media, mut answered: Media, profile: Profile) -> Media {
     if profile == Profile::Webrtc {
         return answered;
     }

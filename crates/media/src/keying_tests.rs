@@ -161,7 +161,10 @@ fn d6_an_answer_without_a_role_is_active() {
         ] {
             let mut answered = webrtc(true);
             answered.contents[0].transport.dtls.as_mut().unwrap().setup = theirs;
-            let taken = accept(&asked, answered, profile);
+            let mut taken = accept(&asked, answered, profile);
+            let said = taken.contents[0].transport.dtls.as_ref().unwrap().setup;
+            assert_eq!(said, theirs, "a later answer without a word changes no role");
+            default_roles(&mut taken);
             assert_eq!(taken.contents[0].transport.dtls.as_ref().unwrap().setup, role, "{profile:?}");
             assert!(!taken.contents[0].rejected);
         }

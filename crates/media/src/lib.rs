@@ -17,4 +17,4 @@ pub use anchor::{
 };
 pub use bundle::carrier;
 pub use codec::{defaults, served};
-pub use keying::{accept, admit};
+pub use keying::{accept, admit, default_roles};

@@ -73,7 +73,8 @@ fn answer(call: &mut Call, from: LegId, peer: LegId, media: Media, now: Time, ef
     else {
         return;
     };
-    let media = taken(leg, media);
+    let mut media = taken(leg, media);
+    media::default_roles(&mut media);
     (leg.phase, leg.signaling, leg.remote_description) =
         (Phase::Active, Signaling::Stable, Some(media.clone()));
     leg.offerer = Offerer::Local;

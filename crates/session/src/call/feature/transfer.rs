@@ -86,7 +86,8 @@ fn answered(call: &mut Call, id: LegId, media: Media, now: Time, effects: &mut E
     else {
         return end::failed(call, id, Reason::General.into(), effects);
     };
-    let media = bridge::taken(leg, media);
+    let mut media = bridge::taken(leg, media);
+    media::default_roles(&mut media);
     if bridge::is_nothing(&media) || !media::can_answer(&in_use, &media, &call.policy) {
         return end::failed(call, id, Reason::IncompatibleMedia.into(), effects);
     }
