@@ -1,7 +1,7 @@
 //! Dial rules of a trunk: the numbers that may be called through it.
 
 /// Prefixes that are denied unless the operator writes other ones: premium rates and networks that fraud calls.
-pub const DENIED: [&str; 9] = ["+1900", "001900", "1900", "0900", "+979", "00979", "+882", "+883", "+881"];
+const DENIED: [&str; 9] = ["+1900", "001900", "1900", "0900", "+979", "00979", "+882", "+883", "+881"];
 
 /// Prefixes of numbers, of which the longest that fits decides; the same one in both lists denies.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,16 +23,9 @@ impl DialRules {
     /// somebody's calls: it needs a prefix in `allow` that has such a sign itself.
     #[must_use]
     pub fn permit(&self, digits: &str) -> bool {
-        let longest = |prefixes: &[String]| {
-            prefixes
-                .iter()
-                .filter(|prefix| digits.starts_with(prefix.as_str()))
-                .max_by_key(|p| p.len())
-                .cloned()
-        };
-        let (allowed, denied) = (longest(&self.allow), longest(&self.deny));
+        let (allowed, denied) = (longest(&self.allow, digits), longest(&self.deny, digits));
         let is_code = |text: &str| text.contains(['*', '#']);
-        if is_code(digits) && !allowed.as_deref().is_some_and(is_code) {
+        if is_code(digits) && !allowed.is_some_and(is_code) {
             return false;
         }
         match (allowed, denied) {
@@ -42,6 +35,12 @@ impl DialRules {
             (None, None) => self.allow.is_empty(),
         }
     }
+}
+
+/// Returns the longest of these prefixes that the digits begin with.
+fn longest<'a>(prefixes: &'a [String], digits: &str) -> Option<&'a str> {
+    let fitting = prefixes.iter().map(String::as_str).filter(|prefix| digits.starts_with(prefix));
+    fitting.max_by_key(|prefix| prefix.len())
 }
 
 #[cfg(test)]

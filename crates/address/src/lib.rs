@@ -14,7 +14,7 @@ mod plan;
 pub mod transport;
 pub mod uri;
 
-pub use dial::{DENIED, DialRules};
+pub use dial::DialRules;
 pub use display::{MAX_DISPLAY_NAME, display_name};
 pub use escape::{escape, jid_local, sip_user, unescape};
 pub use number::{Number, is_emergency, plain_number};
