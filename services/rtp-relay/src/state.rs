@@ -26,7 +26,7 @@ pub enum StateUpdate {
 }
 
 /// How long it is waited for more to go along. A relay that dies within this time of a call's connection has left nothing of the call.
-const GATHER: Duration = Duration::from_millis(100);
+const GATHER: Duration = Duration::from_millis(250);
 /// Octets and sessions of one message; the bus takes 512 KiB.
 const OCTETS: usize = 128 * 1_024;
 const SESSIONS: usize = 512;
