@@ -80,3 +80,19 @@ fn kill(rig: &mut Rig, edge: &str) {
         Ok(())
     });
 }
+
+/// Everything that knew where the call's media is dies at once; what starts anew finds the call in the store and moves it.
+#[test]
+fn a5_a_call_goes_on_after_its_relay_and_every_orchestrator_died_together() {
+    let mut rig = Rig::with("", 1);
+    let call = rig.desk_calls();
+    let relay = rig.relay(&call);
+    rig.cluster.freeze("orchestrator-1").unwrap();
+    rig.cluster.restart(&relay).unwrap();
+    rig.cluster.restart("orchestrator-1").unwrap();
+    rig.cluster.ready(Duration::from_secs(10)).unwrap();
+    rig.see("sound by the new relay", |rig| rig.heard_within(Duration::from_secs(10)));
+    rig.desk.hang_up().unwrap();
+    rig.see("the end at rosa", |rig| rig.rosa.expect("ended", PROMPT).map(drop));
+    rig.released();
+}

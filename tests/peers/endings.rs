@@ -1,8 +1,8 @@
 //! Calls that come to nothing, told to each side in its own words (interworking §4).
 
-use crate::rig::{PROMPT, SOON};
+use crate::rig::{PROMPT, Rig, SOON};
 use std::net::SocketAddr;
-use testkit::{Gateway, Phone, Prosody, Sipp, gateway, phone, ports};
+use testkit::{Gateway, Phone, Prosody, Sipp, baresip, gateway, phone, ports};
 
 struct Ends {
     rosa: Phone,
@@ -117,4 +117,30 @@ fn rosa_gives_up() {
     ends.rosa.expect("ringing", SOON).unwrap();
     ends.rosa.hang_up().unwrap();
     sipp.finish(SOON).unwrap_or_else(|e| panic!("{e:#}\n{:#}", ends.gateway.failure("was there")));
+}
+
+/// A call that stands when the time of a drain is over is ended on both sides, and the process says so.
+#[test]
+fn a4_a_call_that_stands_at_the_end_of_a_drain_is_ended_on_both_sides() {
+    let options = gateway::Options { more: "\n[call]\ndrain_s = 2\n".into(), ..Default::default() };
+    let mut rig = Rig::with(baresip::Options::default(), phone::Options::default(), options);
+    rig.desk_calls(&Gateway::uri_of("rosa"));
+    rig.sound();
+    rig.gateway.program().signal(15);
+    rig.see("the end at rosa", |rig| {
+        let ended = rig.rosa.expect("ended", SOON)?;
+        anyhow::ensure!(
+            ended.text("by") == "peer" && ended.text("reason") == "connectivity-error",
+            "{ended:?}"
+        );
+        Ok(())
+    });
+    rig.see("the end at the desk", |rig| rig.desk.expect("CALL_CLOSED", SOON).map(drop));
+    rig.see("the end of the gateway", |rig| {
+        let status = rig.gateway.program().finish(SOON)?;
+        anyhow::ensure!(status.success(), "{status:?}");
+        let told = rig.gateway.failure("has ended").to_string();
+        anyhow::ensure!(told.contains("calls that still stood at the end of the drain were ended"), "{told}");
+        Ok(())
+    });
 }

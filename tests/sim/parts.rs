@@ -56,7 +56,15 @@ pub fn placement(random: &mut Random) -> Placement {
 /// The route to a callee.
 pub fn route(opening: Opening, profile: Profile) -> Route {
     let settings = Settings::default();
-    Route { opening, profile, ipv6: false, ring_ms: 60_000, unheard: Reason::Offline, settings }
+    Route {
+        opening,
+        profile,
+        ipv6: false,
+        ring_ms: 60_000,
+        unheard: Reason::Offline,
+        unheard_ms: Some(30_000),
+        settings,
+    }
 }
 
 /// A party's description of itself.

@@ -242,6 +242,21 @@ impl Calls {
         Ok(views)
     }
 
+    /// Relays that carry calls, by the records of at most `limit` calls.
+    ///
+    /// # Errors
+    /// The store does not answer.
+    pub async fn relays(&self, limit: usize) -> Result<Vec<RelaySession>> {
+        let mut relays: Vec<RelaySession> = vec![];
+        for id in self.0.records.runner().store().list("call", limit).await? {
+            let Some(id) = RecordId::parse(&id) else { continue };
+            let call = self.load(id).await?.filter(|call| call.ended.is_none());
+            let relay = call.and_then(|call| call.relay);
+            relays.extend(relay.filter(|relay| !relays.contains(relay)));
+        }
+        Ok(relays)
+    }
+
     /// One call as operators see it, with what its relay tells of the media.
     ///
     /// # Errors
@@ -278,7 +293,12 @@ impl Calls {
 
     /// An operator ends a call. False: there is none, or it could not be committed.
     pub async fn hang_up(&self, call: RecordId) -> bool {
-        self.0.records.event(call, Event::HangUp(Reason::Normal)).await.unwrap_or_else(|error| {
+        self.end(call, Reason::Normal).await
+    }
+
+    /// Ends a call on both sides with a reason. False: there is none, or it could not be committed.
+    pub async fn end(&self, call: RecordId, reason: Reason) -> bool {
+        self.0.records.event(call, Event::HangUp(reason)).await.unwrap_or_else(|error| {
             error!(%error, call.id = %call, "an event could not be committed");
             false
         })

@@ -22,6 +22,8 @@ pub struct Gather {
     /// How media is spoken with each trunk.
     trunks: HashMap<String, Profile>,
     ring_ms: u64,
+    /// Longest wait for a device that rings, ms.
+    unheard_ms: u64,
     policy: Policy,
     users: Users,
 }
@@ -55,8 +57,9 @@ impl Gather {
         let plan = Plan::new(config.sip.domains.clone(), components.collect(), trunks, &aliases)?;
         let trunks = config.trunk.iter().map(|trunk| (trunk.name.clone(), spoken(trunk.srtp))).collect();
         let ring_ms = config.call.ring_s.saturating_mul(1_000);
+        let unheard_ms = config.call.unheard_s.saturating_mul(1_000);
         let policy = Policy { transcode: true, music: config.call.hold_music.clone(), ..Policy::default() };
-        Ok(Gather { plan, ipv6, trunks, ring_ms, policy, users })
+        Ok(Gather { plan, ipv6, trunks, ring_ms, unheard_ms, policy, users })
     }
 
     /// Everything that placing the call of `heard` needs. `maybe_allocated`: see [`Relays::allocate`].
@@ -122,6 +125,8 @@ impl Gather {
                 Protocol::Xmpp => Reason::Offline,
                 Protocol::Sip => Reason::Timeout,
             },
+            // Exchanges take their time to find a phone, and announce without a ring; a device says so at once.
+            unheard_ms: (route.protocol == Protocol::Xmpp).then_some(self.unheard_ms),
             opening: route.opening,
             settings: Settings::default(),
         })

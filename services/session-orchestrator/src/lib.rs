@@ -5,6 +5,7 @@
 
 pub mod admin;
 pub mod calls;
+mod farewell;
 mod gather;
 mod perform;
 pub mod queue;
@@ -58,8 +59,14 @@ pub async fn run(config: Config, bus: Bus, store: Store, dial: Dial, drain: Drai
     let trunks = Arc::new(config.trunk.clone());
     let records = records::Records::new(runner, performer, now);
     let calls = Calls::new(records, gather, relays.clone(), relocated);
-    let state =
-        admin::AdminState { calls: calls.clone(), users: users.clone(), instances, bus: bus.clone(), trunks };
+    let seen = instances.clone();
+    let state = admin::AdminState {
+        calls: calls.clone(),
+        users: users.clone(),
+        instances: seen,
+        bus: bus.clone(),
+        trunks,
+    };
     runtime::admin::mount(admin::routes(state));
     let card = InstanceInfo {
         kind: "orchestrator".into(),
@@ -68,12 +75,18 @@ pub async fn run(config: Config, bus: Bus, store: Store, dial: Dial, drain: Drai
         ..InstanceInfo::default()
     };
     let here_name = card.instance.clone();
+    let others = farewell::Others::new(instances.clone(), card.instance.clone());
     let here = announce(&bus, card);
     let deadlines = tokio::spawn(serve::poll_deadlines(calls.records().clone(), serve::POLL, drain.clone()));
     let user_deadlines =
         tokio::spawn(serve::poll_deadlines(users.records().clone(), serve::POLL_USERS, drain.clone()));
     let monitoring = tokio::spawn(relay_monitor::watch(calls.clone(), relays, here_name));
-    let served = serve::serve(bus, calls.clone(), drain.clone()).await;
+    let drain_time = Duration::from_secs(config.call.drain_s);
+    let relieved = others.relieve(drain.clone(), drain_time);
+    let served = serve::serve(bus, calls.clone(), drain.clone(), relieved).await;
+    if !others.decide() {
+        farewell::end_calls(&calls).await;
+    }
     let _ = tokio::time::timeout(FINISH, async {
         while calls.busy() > 0 {
             tokio::time::sleep(Duration::from_millis(50)).await;

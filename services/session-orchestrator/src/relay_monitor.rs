@@ -28,6 +28,9 @@ const ANSWER: Duration = Duration::from_millis(300);
 const AT_ONCE: usize = 64;
 /// Lease of an orchestrator that has begun to move a call, ms.
 const LEASE_MS: u64 = 2_000;
+/// Most records that are read for the relays of standing calls at the start, and the pause before that is tried again.
+const RECORDS: usize = 100_000;
+const AGAIN: Duration = Duration::from_secs(2);
 /// Between two rounds over the calls of a relay.
 const ROUND: Duration = Duration::from_millis(500);
 /// Calls that no relay takes for so many rounds are over.
@@ -39,6 +42,8 @@ enum Found {
     Alive(InstanceInfo),
     /// Its calls have left.
     Empty(String, u64),
+    /// Records name it, and it had not announced itself when this orchestrator started.
+    Recorded(InstanceInfo),
 }
 
 /// Watches until it is aborted.
@@ -46,6 +51,7 @@ pub async fn watch(calls: Calls, relays: Relays, instance: String) {
     let mut known: HashMap<String, InstanceInfo> = HashMap::new();
     let (mut asking, mut moving) = (HashSet::new(), HashSet::new());
     let (tell, mut told) = mpsc::channel(1_024);
+    tokio::spawn(find_recorded(calls.clone(), tell.clone()));
     loop {
         let mut gone = vec![];
         while let Ok(found) = told.try_recv() {
@@ -62,6 +68,12 @@ pub async fn watch(calls: Calls, relays: Relays, instance: String) {
                 Found::Empty(instance, started_ms) => {
                     moving.remove(&(instance, started_ms));
                 }
+                // It has been started anew, or is asked as one that fell silent.
+                Found::Recorded(card) => match known.get(&card.instance) {
+                    Some(now) if now.started_ms == card.started_ms => {}
+                    Some(_) => gone.push(card),
+                    None => drop(known.insert(card.instance.clone(), card)),
+                },
             }
         }
         runtime::admin::ready("relays", (!relays.any()).then_some("no relay announces itself"));
@@ -105,6 +117,31 @@ pub async fn watch(calls: Calls, relays: Relays, instance: String) {
         let look = if asking.is_empty() && moving.is_empty() { next_look(&cards) } else { LOOK };
         tokio::time::sleep(LOOK).await;
         let _ = tokio::time::timeout(look - LOOK, relays.changed()).await;
+    }
+}
+
+/// Tells of the relays that the records name: the orchestrators that watched over them may have gone with them (fault A5).
+async fn find_recorded(calls: Calls, tell: mpsc::Sender<Found>) {
+    // Those that live have announced themselves by then.
+    tokio::time::sleep(SILENT).await;
+    let relays = loop {
+        match calls.relays(RECORDS).await {
+            Ok(relays) => break relays,
+            Err(error) => warn!(%error, "the relays of standing calls cannot be read yet"),
+        }
+        tokio::time::sleep(AGAIN).await;
+    };
+    for RelaySession { instance, address, started_ms } in relays {
+        let card = InstanceInfo {
+            kind: "rtp-relay".into(),
+            instance,
+            address,
+            started_ms,
+            ..InstanceInfo::default()
+        };
+        if tell.send(Found::Recorded(card)).await.is_err() {
+            return;
+        }
     }
 }
 

@@ -35,23 +35,29 @@ const TAKE_MS: u64 = 2_000;
 /// Due records taken at once, a shard.
 const TAKE: usize = 64;
 
-/// Serves the subjects of the orchestrators until the drain says that others shall, and what has come by then.
+/// Serves the subjects of the orchestrators until it is relieved or the drain says stop, and what has come by then.
 ///
 /// # Errors
 /// The bus cannot be served.
-pub async fn serve(bus: Bus, calls: Calls, drain: Drain) -> Result<()> {
+pub async fn serve(
+    bus: Bus,
+    calls: Calls,
+    drain: Drain,
+    relieved: impl Future<Output = ()> + Send,
+) -> Result<()> {
     let mut asks = bus.serve(subjects::ASK, GROUP).await.context("cannot serve the edges")?;
     let mut events = bus.serve(subjects::RELAY_EVENT, GROUP).await.context("cannot serve the relays")?;
     let mut states = bus.serve(subjects::RELAY_STATE, GROUP).await.context("cannot keep for the relays")?;
     let mut claims = bus.serve(subjects::CLAIM, GROUP).await.context("cannot serve claims")?;
     bus.flush().await.context("the bus does not take our subscriptions")?;
     let at_once = Arc::new(Semaphore::new(AT_ONCE));
+    let relief = tokio::sync::Notify::new();
     let serving = async {
         let mut draining = false;
         loop {
             let permit = at_once.clone().acquire_owned().await?;
             let work: Work = tokio::select! {
-                () = drain.draining(), if !draining => {
+                () = relief.notified(), if !draining => {
                     draining = true;
                     asks.close();
                     events.close();
@@ -82,7 +88,8 @@ pub async fn serve(bus: Bus, calls: Calls, drain: Drain) -> Result<()> {
         Ok(())
     };
     let over = async {
-        drain.draining().await;
+        relieved.await;
+        relief.notify_one();
         tokio::time::sleep(LAST).await;
     };
     tokio::select! {

@@ -98,7 +98,17 @@ async fn serve(config: Config, drain: Drain) -> Result<()> {
     for task in [asked, draining] {
         task.abort();
     }
-    for service in [relaying, deciding, sip, xmpp] {
+    // What stands now is ended by the orchestrator, while the others still carry that out.
+    deciding.stop();
+    let decided = async {
+        while let Some(Ok((kind, _))) = services.join_next().await {
+            if kind == Kind::Orchestrator {
+                break;
+            }
+        }
+    };
+    let _ = tokio::time::timeout(Duration::from_secs(10), decided).await;
+    for service in [relaying, sip, xmpp] {
         service.stop();
     }
     let _ =

@@ -47,6 +47,7 @@ pub fn route(
             Protocol::Xmpp => Reason::Offline,
             Protocol::Sip => Reason::Timeout,
         },
+        unheard_ms: (route.protocol == Protocol::Xmpp).then_some(45_000),
         opening: route.opening,
         settings: Settings::default(),
     })

@@ -8,6 +8,8 @@ use std::net::{IpAddr, Ipv6Addr};
 
 /// Shortest cluster secret, characters.
 const SECRET: usize = 16;
+/// Shortest password that calls of a trunk show, characters.
+const INBOUND: usize = 12;
 
 impl Config {
     /// Everything that is wrong; empty = nothing.
@@ -135,18 +137,14 @@ impl Config {
                 ));
             }
             self.check_callers(trunk, faults);
-            match (&trunk.username, &trunk.password) {
-                (Some(name), None) => faults.push(Fault::new(
-                    "[[trunk]] password",
-                    format!("absent for user \"{name}\" of {}", trunk.name),
-                    "write the password that the trunk knows, or password_file",
-                )),
-                (None, Some(_)) => faults.push(Fault::new(
-                    "[[trunk]] username",
-                    format!("absent for {}", trunk.name),
-                    "write the name that the password belongs to",
-                )),
-                _ => {}
+            faults.extend(halves("", trunk, &trunk.username, &trunk.password));
+            faults.extend(halves("inbound_", trunk, &trunk.inbound_username, &trunk.inbound_password));
+            if trunk.inbound_password.as_ref().is_some_and(|password| password.len() < INBOUND) {
+                faults.push(Fault::new(
+                    "[[trunk]] inbound_password",
+                    format!("too short for {}", trunk.name),
+                    "write at least 12 random characters: whoever guesses them calls through the trunk",
+                ));
             }
             if let Err(fault) = trunk.networks() {
                 faults.push(fault);
@@ -179,6 +177,28 @@ impl Config {
                 "name XMPP domains, \"*\" for every one, or [] for a trunk that only calls in",
             ));
         }
+    }
+}
+
+/// Returns the fault of credentials of which one half is there.
+fn halves(
+    prefix: &str,
+    trunk: &TrunkConfig,
+    name: &Option<String>,
+    password: &Option<String>,
+) -> Option<Fault> {
+    match (name, password) {
+        (Some(name), None) => Some(Fault::new(
+            &format!("[[trunk]] {prefix}password"),
+            format!("absent for user \"{name}\" of {}", trunk.name),
+            format!("write the password that the trunk knows, or {prefix}password_file"),
+        )),
+        (None, Some(_)) => Some(Fault::new(
+            &format!("[[trunk]] {prefix}username"),
+            format!("absent for {}", trunk.name),
+            "write the name that the password belongs to",
+        )),
+        _ => None,
     }
 }
 

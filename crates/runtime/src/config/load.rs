@@ -115,7 +115,7 @@ fn set(at: &mut Given, path: &[&str], text: String) -> Option<()> {
 }
 
 /// Keys whose values are shown to nobody: URLs hold passwords.
-pub(super) const SECRET: &[&str] = &["secret", "password", "token", "url"];
+pub(super) const SECRET: &[&str] = &["secret", "password", "inbound_password", "token", "url"];
 
 /// A value that does not fit, in our words: an unknown key gets the nearest known name.
 fn refused(misfit: Misfit) -> Fault {
@@ -177,6 +177,8 @@ impl Config {
         }
         for trunk in &mut self.trunk {
             take("[[trunk]] password", &mut trunk.password, trunk.password_file.as_deref())?;
+            let file = trunk.inbound_password_file.as_deref();
+            take("[[trunk]] inbound_password", &mut trunk.inbound_password, file)?;
         }
         Ok(())
     }

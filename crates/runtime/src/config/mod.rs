@@ -169,7 +169,7 @@ pub struct XmppConfig {
 }
 
 /// An external component (XEP-0114).
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ComponentConfig {
     /// Component domain: 2041@sip.example.net reaches the trunk that is bound to sip.example.net
@@ -187,6 +187,15 @@ pub struct ComponentConfig {
     /// XMPP domain that the domains of `[sip]` map to
     #[schemars(example = "example.net", regex(pattern = form::DOMAIN))]
     pub users: Option<String>,
+    /// Calls at once of this domain, in and out; further ones are refused with 480 or `busy`. Counted by each edge; default: no limit
+    #[schemars(example = 2000, range(min = 1))]
+    pub max_calls: Option<u32>,
+    /// Calls at once of each caller; default: 10
+    #[schemars(example = 10, range(min = 1))]
+    pub max_calls_per_caller: Option<u32>,
+    /// Calls that may begin in a second, twice as many at once; default: no limit
+    #[schemars(example = 20, range(min = 1))]
+    pub max_setup_rate: Option<u32>,
 }
 
 /// A SIP peer.
@@ -221,9 +230,27 @@ pub struct TrunkConfig {
     /// Prefixes that may not be called; default: premium rates and networks that fraud calls (+1900, 0900, +979, +881 to +883)
     #[schemars(example = ["+1900"], inner(regex(pattern = form::PREFIX)))]
     pub deny: Option<Vec<String>>,
+    /// Calls at once by this trunk, in and out; further ones are refused with 480 or `busy`. Counted by each edge; default: no limit
+    #[schemars(example = 100, range(min = 1))]
+    pub max_calls: Option<u32>,
+    /// Calls at once of each caller; default: no limit
+    #[schemars(example = 10, range(min = 1))]
+    pub max_calls_per_caller: Option<u32>,
+    /// Calls that may begin in a second, twice as many at once; default: no limit
+    #[schemars(example = 20, range(min = 1))]
+    pub max_setup_rate: Option<u32>,
     /// Encryption of media (SDES: keys go in SIP). An offer of the trunk's that wants keys gets them whatever stands here
     #[serde(default)]
     pub srtp: Srtp,
+    /// User name that its calls must show (digest: SHA-512-256, SHA-256 or MD5); without `sources` they may come from any address
+    #[schemars(example = &"pbx", length(min = 1))]
+    pub inbound_username: Option<String>,
+    /// Password that goes with `inbound_username`, at least 12 characters
+    #[schemars(example = "…")]
+    pub inbound_password: Option<String>,
+    /// The password in a file
+    #[schemars(example = "/run/secrets/trunk-inbound")]
+    pub inbound_password_file: Option<String>,
     /// User name for calls that the trunk challenges (digest)
     #[schemars(example = "2000", length(min = 1))]
     pub username: Option<String>,
@@ -357,6 +384,9 @@ pub struct CallConfig {
     /// Seconds that a call may ring
     #[schemars(range(min = 1))]
     pub ring_s: u64,
+    /// Seconds for which an XMPP user is called of whom no device says that it rings; then 480
+    #[schemars(range(min = 1))]
+    pub unheard_s: u64,
     /// Seconds for which a service that is told to go serves what it has
     pub drain_s: u64,
     /// Sound that a held party hears: a file of the `sounds` of `[relay]`
@@ -366,7 +396,7 @@ pub struct CallConfig {
 
 impl Default for CallConfig {
     fn default() -> CallConfig {
-        CallConfig { ring_s: 120, drain_s: 25, hold_music: None }
+        CallConfig { ring_s: 120, unheard_s: 45, drain_s: 25, hold_music: None }
     }
 }
 

@@ -83,6 +83,8 @@ pub struct Route {
     /// The reason when the ringing ends and nothing was heard from the party: `Offline` for a device that may be away
     /// (480, cause 20), `Timeout` for a next hop that should have answered.
     pub unheard: Reason,
+    /// Longest wait for a sign that the party rings, ms; `None`: as long as it may ring.
+    pub unheard_ms: Option<u64>,
     /// Settings of the party, for the phone services; the default ones of a party who is no XMPP user.
     pub settings: Settings,
 }
@@ -90,7 +92,9 @@ pub struct Route {
 impl Route {
     /// Returns the limit of the wait for an answer that is asked for now.
     pub(super) fn ring(&self, now: Time) -> Ring {
-        Ring { until: now + self.ring_ms, unheard: self.unheard }
+        let until = now + self.ring_ms;
+        let heard_by = self.unheard_ms.map(|ms| now + ms).filter(|at| *at < until);
+        Ring { until, unheard: self.unheard, heard_by }
     }
 }
 

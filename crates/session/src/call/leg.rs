@@ -58,6 +58,9 @@ pub struct Ring {
     /// Reason if nothing was heard by then.
     #[n(1)]
     pub unheard: Reason,
+    /// End of the wait for a first sign that the party rings, if that comes earlier.
+    #[n(2)]
+    pub heard_by: Option<Time>,
 }
 
 /// One party's side of a call.
@@ -261,7 +264,8 @@ impl Leg {
 
     /// Returns the end of the wait for the answer of a leg that we open.
     pub(super) fn waits_until(&self) -> Option<Time> {
-        self.ring.filter(|_| self.phase.is_early() || self.phase.is_unopened()).map(|ring| ring.until)
+        let ring = self.ring.filter(|_| self.phase.is_early() || self.phase.is_unopened())?;
+        Some(ring.heard_by.filter(|_| self.phase != Phase::Ringing).unwrap_or(ring.until))
     }
 
     /// Returns the party of the leg, as its own protocol names it.

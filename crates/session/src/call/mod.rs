@@ -55,6 +55,7 @@
 //!         ipv6: false,
 //!         ring_ms: 60_000,
 //!         unheard: Reason::Timeout,
+//!         unheard_ms: None,
 //!         settings: tandem_session::user::Settings::default(),
 //!     },
 //!     policy: Policy::default(),

@@ -80,7 +80,7 @@ impl Stored for Call {
             let Version3 { ring_by: until, unheard } = octets.decode()?;
             for leg in &mut self.legs {
                 leg.role = if leg.inbound { Role::Caller } else { Role::Callee };
-                leg.ring = (!leg.inbound).then_some(Ring { until, unheard });
+                leg.ring = (!leg.inbound).then_some(Ring { until, unheard, heard_by: None });
                 leg.ipv6 = leg.ends.iter().any(|end| end.address.is_ipv6());
             }
         }

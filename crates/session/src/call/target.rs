@@ -50,7 +50,7 @@ pub(super) fn open(
     };
     let mut leg = Leg::new(id, role, false, opening.clone(), Profile::Plain);
     leg.partner = (role == Role::Target).then_some(partner);
-    leg.ring = Some(Ring { until: now + ROUTE_MS, unheard: Reason::General });
+    leg.ring = Some(Ring { until: now + ROUTE_MS, unheard: Reason::General, heard_by: None });
     call.legs.push(leg);
     if role != Role::Target {
         let _ = call.replace(partner, id);

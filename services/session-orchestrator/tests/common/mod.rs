@@ -198,6 +198,7 @@ pub fn config() -> Config {
                 secret: None,
                 secret_file: None,
                 users: Some("example.net".into()),
+                ..ComponentConfig::default()
             }],
         },
         ..Config::default()

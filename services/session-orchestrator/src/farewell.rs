@@ -1,0 +1,86 @@
+//! Leaving: another orchestrator takes over, or the calls that still stand are ended on both sides.
+//!
+//! One rule: an orchestrator that decides alone serves to the end of its drain. What stands then would be left to a phone and a
+//! client that nobody serves any more, so it is ended while edges and relays are still there.
+
+use crate::calls::Calls;
+use bus::directory::Directory;
+use runtime::Drain;
+use signal::{Reason, RecordId};
+use std::sync::Arc;
+use std::time::Duration;
+use tracing::{error, info};
+
+/// Time before the end of a drain at which the last calls are ended: edges and relays still carry that out.
+const LAST_CALL: Duration = Duration::from_secs(4);
+/// Longest time in which all of them are given their end.
+const ENDING: Duration = Duration::from_secs(4);
+/// Pause between two looks for another orchestrator.
+const LOOK: Duration = Duration::from_millis(250);
+/// Most calls that are ended, and most at once.
+const MOST: usize = 100_000;
+const AT_ONCE: usize = 64;
+
+/// Orchestrators besides this one.
+#[derive(Clone)]
+pub struct Others {
+    instances: Arc<Directory>,
+    me: String,
+}
+
+impl Others {
+    pub fn new(instances: Arc<Directory>, me: String) -> Others {
+        Others { instances, me }
+    }
+
+    /// Returns true if another orchestrator lives and takes work.
+    pub fn decide(&self) -> bool {
+        let list = self.instances.list();
+        list.iter().any(|other| other.kind == "orchestrator" && other.instance != self.me && !other.draining)
+    }
+
+    /// Waits until this orchestrator drains and another one decides, or the last call of its drain has come.
+    pub fn relieve(&self, drain: Drain, drain_time: Duration) -> impl Future<Output = ()> + Send + use<> {
+        let others = self.clone();
+        async move {
+            drain.draining().await;
+            let alone = async {
+                while !others.decide() {
+                    tokio::time::sleep(LOOK).await;
+                }
+            };
+            let _ = tokio::time::timeout(drain_time.saturating_sub(LAST_CALL), alone).await;
+        }
+    }
+}
+
+/// Ends the calls that stand, on both sides.
+pub async fn end_calls(calls: &Calls) {
+    let standing = match calls.list(MOST).await {
+        Ok(views) => views.into_iter().filter(|view| view.ended_ms.is_none()).map(|view| view.id),
+        Err(error) => return error!(%error, "calls that still stand cannot be listed, and are left"),
+    };
+    let mut waiting = standing.filter_map(|id| RecordId::parse(&id)).peekable();
+    if waiting.peek().is_none() {
+        return;
+    }
+    let mut ended = 0;
+    let ending = async {
+        let mut running = tokio::task::JoinSet::new();
+        loop {
+            while running.len() < AT_ONCE
+                && let Some(id) = waiting.next()
+            {
+                let calls = calls.clone();
+                running.spawn(async move { calls.end(id, Reason::Unavailable).await });
+            }
+            match running.join_next().await {
+                Some(done) => ended += usize::from(done.unwrap_or(false)),
+                None => break,
+            }
+        }
+    };
+    let in_time = tokio::time::timeout(ENDING, ending).await.is_ok();
+    metrics::counter!("tandem_calls_ended_by_drain_total").increment(ended as u64);
+    info!(calls = ended, in_time, "calls that still stood at the end of the drain were ended");
+}
