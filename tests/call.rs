@@ -37,6 +37,7 @@ fn edge(instance: &str) -> Edge {
         sources: vec![(host.parse().unwrap(), 32)],
         roaming: false,
         credentials: None,
+        inbound: None,
     };
     let config = Config {
         instance: instance.into(),
@@ -44,6 +45,7 @@ fn edge(instance: &str) -> Edge {
         address: "203.0.113.1".parse().unwrap(),
         trunks: vec![trunk("pbx", CALLER), trunk("carrier", CALLEE)],
         max_legs: 10,
+        limits: vec![],
     };
     Edge::new(config, Secret::new(b"cluster"))
 }
@@ -60,6 +62,7 @@ fn route(_: &Opening) -> Result<Route, signal::End> {
         ipv6: false,
         ring_ms: 60_000,
         unheard: Reason::Timeout,
+        unheard_ms: None,
         settings: Settings::default(),
     })
 }
@@ -70,6 +73,7 @@ impl World {
             instance: "none".into(),
             components: vec![],
             max_legs: 0,
+            limits: vec![],
             presume_ringing: None,
         };
         let nobody = xmpp::edge::Edge::new(config, Secret::new(b"cluster"));

@@ -98,7 +98,7 @@ impl Gateway {
                     sip::edge::Output::Forward(ticket, ..) => {
                         self.sip.forward_result(ticket, false, self.now)
                     }
-                    sip::edge::Output::RefusedSource(..) => {}
+                    sip::edge::Output::Refused(_) | sip::edge::Output::RefusedSource(..) => {}
                 }
             } else if let Some(output) = self.xmpp.poll() {
                 match output {
@@ -108,6 +108,7 @@ impl Gateway {
                         self.xmpp.verdict(ticket, verdict, self.now);
                     }
                     xmpp::edge::Output::Said(said) => self.said(said)?,
+                    xmpp::edge::Output::Refused(_) => {}
                 }
             } else if let Some((id, _)) = self.saying.take() {
                 // The edge has said nothing: the order comes again with the record's deadline.

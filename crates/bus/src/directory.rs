@@ -13,6 +13,8 @@ use tokio::time::Instant;
 
 /// Interval between the announcements of an instance.
 pub const BEAT: Duration = Duration::from_secs(1);
+/// Fact of an XMPP edge: the number of its links that are up.
+pub const LINKS: &str = "links";
 /// Silence after which an instance counts as gone.
 const LIVENESS_TIMEOUT: Duration = Duration::from_millis(3_500);
 /// Number of instances that a [`Directory`] holds at most.

@@ -41,6 +41,15 @@ impl Member {
         self.announcer.update(|info| (info.load, info.draining) = (load, draining));
     }
 
+    /// Announces a further fact of the instance, by name.
+    pub fn tell(&self, fact: &str, value: &str) {
+        self.announcer.update(|info| {
+            if info.facts.get(fact).is_none_or(|told| told != value) {
+                info.facts.insert(fact.to_owned(), value.to_owned());
+            }
+        });
+    }
+
     /// Returns true if another instance lives and accepts new work.
     #[must_use]
     pub fn has_successor(&self) -> bool {

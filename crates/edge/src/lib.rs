@@ -27,6 +27,7 @@
 //! #   fn decode(octets: &[u8]) -> Option<bool> { octets.first().map(|octet| *octet == 1) }
 //! #   fn encode(state: &bool) -> Vec<u8> { vec![u8::from(*state)] }
 //! #   fn end(state: &mut bool) { *state = false; }
+//! #   fn is_over(state: &bool) -> bool { !state }
 //! #   fn event_id(&self, _: LegRef, _: &bool, _: u32, _: &Input<Self>) -> EventId { EventId(7) }
 //! #   fn opening(&self, _: &&'static str) -> Option<Opening> { None }
 //!     fn hear(&mut self, _: &mut LegMut<'_, Self>, state: &mut bool, _: &Input<Self>, _: &Hearing) -> Outcome<&'static str> {
@@ -48,7 +49,7 @@
 //! #   fn removed(&mut self, _: LegRef, _: ()) {}
 //! }
 //!
-//! let mut legs = Legs::new(Bell::default(), Config { instance: "edge-1".into(), max_legs: 10 });
+//! let mut legs = Legs::new(Bell::default(), Config { instance: "edge-1".into(), max_legs: 10, limits: vec![] });
 //! let (leg, now) = (LegRef { record: RecordId::call([0; 10]), leg: LegId(0) }, Time(0));
 //! legs.handle_message(leg, "hang up", now);
 //! // This edge has never seen the leg: the record has it.
@@ -66,22 +67,27 @@
 //! assert_eq!((at, legs.held().len(), legs.poll_timeout()), (Time(1_000), 0, None));
 //! ```
 
+mod admission;
 mod commit;
 mod leg;
 mod order;
 mod protocol;
 mod queue;
+mod refusal;
 mod shell;
 #[cfg(test)]
 mod tests;
 mod timeout;
 
+use admission::{Admission, Opener};
+pub use admission::{Limit, Limits};
 use commit::Pending;
 use leg::{Commit, Leg, Work};
 pub use leg::{Held, LegMut, Timers};
 pub use protocol::{Expiry, Hearing, Input, Membership, Outcome, Protocol, Reopening};
+pub use refusal::Refusal;
 pub use shell::{Edge, Name};
-use signal::{Ask, Handover, LegRef, Order, Said, Time};
+use signal::{Ask, Handover, LegRef, Opening, Order, Said, Time};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Configuration of the leg core.
@@ -91,6 +97,8 @@ pub struct Config {
     pub instance: String,
     /// Most legs that may be open when another call comes in. Twice as many are held at all.
     pub max_legs: usize,
+    /// Limits by trunk or component domain, as in [`signal::Opening::link`].
+    pub limits: Vec<(String, Limits)>,
 }
 
 /// Task for the shell.
@@ -127,6 +135,7 @@ pub enum Output {
 /// - An order is carried out once, however often it is given. One for a state that a newer version wrote is left to another edge.
 /// - A state may ask for a time at which its leg is woken, at this edge or at another one if this one is gone. A leg that has changed
 ///   since then is not woken.
+/// - A call that would exceed a limit of its link is refused, whichever side opens it ([`Limits`]).
 /// - Legs leave after their lifetime, and those that nothing is known of at once; the number of legs, of their timers and of their
 ///   effects is bounded.
 #[derive(Debug)]
@@ -135,6 +144,7 @@ pub struct Legs<P: Protocol> {
     pub protocol: P,
     config: Config,
     held: Held<P>,
+    admission: Admission,
     /// Asks and forwarded messages by ticket, so the oldest is the first.
     pending: BTreeMap<u64, Pending<P>>,
     deadlines: BTreeSet<(Time, LegRef)>,
@@ -145,9 +155,10 @@ pub struct Legs<P: Protocol> {
 impl<P: Protocol> Legs<P> {
     /// Creates an empty core.
     #[must_use]
-    pub fn new(protocol: P, config: Config) -> Legs<P> {
+    pub fn new(protocol: P, mut config: Config) -> Legs<P> {
         Legs {
             protocol,
+            admission: Admission::new(std::mem::take(&mut config.limits)),
             config,
             held: Held(Default::default()),
             pending: BTreeMap::new(),
@@ -162,10 +173,32 @@ impl<P: Protocol> Legs<P> {
         self.enqueue(leg, Work::Hear(Commit::new(Input::Message(message))), true, now);
     }
 
-    /// Opens a leg for a message that opens a call. The caller has asked [`Legs::has_room`] and [`Held::contains`] before.
+    /// Opens a leg for a message that opens a call, unless a limit of its link refuses that. The caller has asked [`Legs::has_room`]
+    /// and [`Held::contains`] before.
     pub fn open(&mut self, leg: LegRef, state: P::State, message: P::Message, now: Time) {
+        let opening = self.admission.is_limited().then(|| self.protocol.opening(&message)).flatten();
+        if let Some(Err(limit)) = opening.map(|opening| self.admit(leg, &opening, Opener::Peer, now)) {
+            return self.protocol.refuse(leg, &message, &limit.into(), true, now);
+        }
         self.held.0.insert(leg, Box::new(Leg { state: Some(state), opening: true, ..Leg::default() }));
         self.handle_message(leg, message, now);
+    }
+
+    /// Counts a leg against the limits of its link.
+    pub(crate) fn admit(
+        &mut self,
+        leg: LegRef,
+        opening: &Opening,
+        opener: Opener,
+        now: Time,
+    ) -> Result<(), Limit> {
+        self.admission.release_absent(now, |leg| self.held.contains(leg));
+        self.admission.admit(leg, opening, opener, now)
+    }
+
+    /// Replaces the limits of the links; calls that stand stay, and are counted on.
+    pub fn set_limits(&mut self, limits: Vec<(String, Limits)>) {
+        self.admission.set(limits);
     }
 
     /// Handles an event of the protocol's own.

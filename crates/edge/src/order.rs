@@ -1,10 +1,12 @@
 //! Down: orders of the orchestrators.
 
-use crate::{Legs, Output, Protocol};
+use crate::{Legs, Opener, Output, Protocol};
 use signal::{LegRef, Reason, Said, Say, Time, Wake};
 
 impl<P: Protocol> Legs<P> {
     pub(crate) fn say(&mut self, id: LegRef, order: Say, now: Time) {
+        let opens = order.opening.as_ref().filter(|_| order.state.dialog.is_empty());
+        let admitted = opens.map_or(Ok(()), |opening| self.admit(id, opening, Opener::Order, now));
         let Some(leg) = self.held.0.get_mut(&id) else { return };
         let edge = self.config.instance.clone();
         let mut said =
@@ -12,16 +14,19 @@ impl<P: Protocol> Legs<P> {
         if leg.state.is_none() || order.state.revision > leg.revision {
             let recorded = match &order.opening {
                 _ if !order.state.dialog.is_empty() => P::decode(&order.state.dialog).ok_or(None),
-                Some(opening) => self.protocol.open(id, opening).map_err(Some),
-                None => Err(Some(Reason::Unavailable)),
+                Some(opening) => admitted
+                    .map_err(|limit| Some(limit.into()))
+                    .and_then(|()| self.protocol.open(id, opening).map_err(|reason| Some(reason.into()))),
+                None => Err(Some(Reason::Unavailable.into())),
             };
             match recorded {
                 Ok(state) => (leg.state, leg.revision) = (Some(state), order.state.revision),
-                Err(reason) => {
+                Err(end) => {
+                    self.admission.release(id);
                     self.remove(id, now);
                     // Written by a newer version: left to be given again, to an edge of that one.
-                    let Some(reason) = reason else { return };
-                    said.failed = Some(reason.into());
+                    let Some(end) = end else { return };
+                    said.failed = Some(end);
                     return self.out.push_back(Output::Said(said));
                 }
             }

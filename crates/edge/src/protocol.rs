@@ -37,6 +37,9 @@ pub trait Protocol: Sized {
     /// Marks a state as over: its call is in no record any more.
     fn end(state: &mut Self::State);
 
+    /// Returns true for a state whose call is over: it counts against no limit.
+    fn is_over(state: &Self::State) -> bool;
+
     /// Returns the id of an input: equal at every edge that hears it, so that it commits once.
     fn event_id(&self, leg: LegRef, state: &Self::State, revision: u32, input: &Input<Self>) -> EventId;
 

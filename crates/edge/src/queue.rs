@@ -81,6 +81,11 @@ impl<P: Protocol> Legs<P> {
         if let Some(at) = leg.deadline {
             self.deadlines.remove(&(at, id));
         }
+        if leg.opening || leg.state.as_ref().is_some_and(P::is_over) {
+            self.admission.release(id);
+        } else {
+            self.admission.leave(id, now);
+        }
         self.protocol.removed(id, leg.local);
         for work in leg.waiting {
             if let Work::Hear(Commit { input: Input::Message(message), acknowledged: false, .. }) = work {

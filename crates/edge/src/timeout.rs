@@ -73,6 +73,9 @@ impl<P: Protocol> Legs<P> {
     pub(crate) fn reschedule(&mut self, id: LegRef, renew: bool, now: Time) {
         let Some(leg) = self.held.0.get_mut(&id) else { return };
         let lifetime = leg.state.as_ref().map_or(RECALLED, |state| self.protocol.lifetime(state));
+        if leg.state.as_ref().is_some_and(P::is_over) {
+            self.admission.release(id);
+        }
         // A timer is no sign of life, but it may have ended the leg.
         leg.expires = if renew { now + lifetime } else { leg.expires.min(now + lifetime) };
         // What is due by now has had its turn.

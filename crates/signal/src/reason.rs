@@ -79,6 +79,9 @@ pub enum Reason {
     /// Any other reason: 500; `general-error`. Q.850 31 or 41.
     #[n(23)]
     General,
+    /// More calls than a limit of ours allows: 480 with cause 34; `busy`. Another call may be served.
+    #[n(24)]
+    Congestion,
 }
 
 /// End of a leg: a [`Reason`] with the code and text of the peer.

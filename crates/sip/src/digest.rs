@@ -1,7 +1,10 @@
-//! Digest access authentication as a client (RFC 7616, RFC 8760; RFC 3261 §22): challenges read, credentials written.
+//! Digest access authentication as a client (RFC 7616, RFC 8760; RFC 3261 §22): challenges read, credentials written. The side of the
+//! server is in [`server`].
 //!
 //! One rule: both spellings of quoting are read, one is written (interworking §10.3). The password is in [`Credentials`] alone
 //! and shows itself nowhere.
+
+pub mod server;
 
 use crate::message::Message;
 use md5::{Digest as _, Md5};
@@ -80,21 +83,26 @@ pub fn answered(credentials: &[u8], proxy: bool) -> Option<Challenge> {
     read(std::str::from_utf8(credentials).ok()?, proxy)
 }
 
-fn read(text: &str, proxy: bool) -> Option<Challenge> {
+/// Returns the fields of a Digest header without their quotes, names in lower case.
+fn fields(text: &str) -> Option<Vec<(String, String)>> {
     let (scheme, rest) = text.trim().split_once(char::is_whitespace)?;
-    if !scheme.eq_ignore_ascii_case("Digest") {
-        return None;
-    }
-    let params: Vec<(String, String)> = crate::uri::members(rest)
-        .into_iter()
-        .filter_map(|member| {
-            let (name, value) = member.split_once('=')?;
-            let value = value.trim();
-            let bare = value.strip_prefix('"').and_then(|v| v.strip_suffix('"')).unwrap_or(value);
-            Some((name.trim().to_ascii_lowercase(), bare.to_owned()))
-        })
-        .collect();
-    let get = |name: &str| params.iter().find(|(n, _)| n == name).map(|(_, v)| v.clone());
+    let field = |member: &str| {
+        let (name, value) = member.split_once('=')?;
+        let value = value.trim();
+        let bare = value.strip_prefix('"').and_then(|v| v.strip_suffix('"')).unwrap_or(value);
+        Some((name.trim().to_ascii_lowercase(), bare.to_owned()))
+    };
+    let members = crate::uri::members(rest).into_iter().filter_map(field);
+    scheme.eq_ignore_ascii_case("Digest").then(|| members.collect())
+}
+
+fn field(fields: &[(String, String)], name: &str) -> Option<String> {
+    fields.iter().find(|(n, _)| n == name).map(|(_, value)| value.clone())
+}
+
+fn read(text: &str, proxy: bool) -> Option<Challenge> {
+    let fields = fields(text)?;
+    let get = |name: &str| field(&fields, name);
     let named = get("algorithm");
     let spelt = named.as_deref().unwrap_or("MD5").to_ascii_uppercase();
     let (base, sess) = spelt.strip_suffix("-SESS").map_or((spelt.as_str(), false), |base| (base, true));
@@ -134,17 +142,8 @@ impl Challenge {
     #[must_use]
     pub fn answer(&self, who: &Credentials, method: &str, uri: &str, cnonce: &str, count: u32) -> String {
         let Challenge { realm, nonce, .. } = self;
-        let mut a1 = self.hash(&[&who.username, realm, &who.password]);
-        if self.sess {
-            a1 = self.hash(&[&a1, nonce, cnonce]);
-        }
-        let a2 = self.hash(&[method, uri]);
+        let response = self.response(who, method, uri, cnonce, count);
         let count = format!("{count:08x}");
-        let response = if self.qop {
-            self.hash(&[&a1, nonce, &count, cnonce, "auth", &a2])
-        } else {
-            self.hash(&[&a1, nonce, &a2])
-        };
         let mut value = format!(
             "Digest username=\"{}\", realm=\"{realm}\", nonce=\"{nonce}\", uri=\"{uri}\", response=\"{response}\"",
             who.username
@@ -162,6 +161,21 @@ impl Challenge {
             value += &format!(", opaque=\"{opaque}\"");
         }
         value
+    }
+
+    /// Returns the response to this challenge (RFC 7616 §3.4.1).
+    fn response(&self, who: &Credentials, method: &str, uri: &str, cnonce: &str, count: u32) -> String {
+        let Challenge { realm, nonce, .. } = self;
+        let mut a1 = self.hash(&[&who.username, realm, &who.password]);
+        if self.sess {
+            a1 = self.hash(&[&a1, nonce, cnonce]);
+        }
+        let a2 = self.hash(&[method, uri]);
+        if self.qop {
+            self.hash(&[&a1, nonce, &format!("{count:08x}"), cnonce, "auth", &a2])
+        } else {
+            self.hash(&[&a1, nonce, &a2])
+        }
     }
 
     fn hash(&self, parts: &[&str]) -> String {

@@ -13,6 +13,7 @@ use signal::{LegRef, Order, Secret, Time, Verdict};
 use std::collections::VecDeque;
 
 mod arrivals;
+mod authenticate;
 mod config;
 mod hearing;
 mod method;
@@ -22,6 +23,7 @@ mod sending;
 mod timers;
 mod user_agent;
 
+pub use ::edge::{Limits, Refusal};
 pub use address::transport::Transport;
 pub use config::{Config, ConnectionId, Flow, Output, Target, Trunk};
 use user_agent::{TransactionUser, UserAgent};
@@ -37,13 +39,18 @@ impl Edge {
     /// Makes an edge.
     #[must_use]
     pub fn new(config: Config, secret: Secret) -> Edge {
-        let legs = ::edge::Config { instance: config.instance.clone(), max_legs: config.max_legs };
+        let legs = ::edge::Config {
+            instance: config.instance.clone(),
+            max_legs: config.max_legs,
+            limits: config.limits.clone(),
+        };
         let ua = UserAgent {
             table: Table::new(config.max_legs.saturating_mul(4)),
             config,
             secret,
             out: VecDeque::new(),
             draining: false,
+            serving: true,
         };
         Edge { legs: Legs::new(ua, legs), out: VecDeque::new() }
     }
@@ -51,6 +58,11 @@ impl Edge {
     /// Refuses new calls from now on; live ones are served (R-SIP-12).
     pub fn drain(&mut self) {
         self.legs.protocol.draining = true;
+    }
+
+    /// Tells whether calls can be served now; else a ping of a trunk is answered with 503, so that the trunk turns to another gateway.
+    pub fn set_serving(&mut self, serving: bool) {
+        self.legs.protocol.serving = serving;
     }
 
     /// Returns the number of legs held.
@@ -96,6 +108,11 @@ impl Edge {
             dialog || *at_work || local.accepted.is_some()
         });
         open.count()
+    }
+
+    /// Replaces the limits of calls, by link; calls that stand are counted on.
+    pub fn set_limits(&mut self, limits: Vec<(String, Limits)>) {
+        self.legs.set_limits(limits);
     }
 
     /// Takes an order of an orchestrator; yields one [`Output::Said`], unless the leg's queue is full: then the order is

@@ -31,6 +31,7 @@ const SAID: &[(Reason, u16, &str, u8)] = &[
     (Reason::BadRequest, 400, "Bad Request", 111),
     (Reason::NotImplemented, 501, "Not Implemented", 79),
     (Reason::General, 500, "Server Internal Error", 41),
+    (Reason::Congestion, 480, "Temporarily Unavailable", 34),
 ];
 
 /// Returns the status code, reason phrase and Q.850 cause that say this reason.
@@ -249,6 +250,7 @@ mod tests {
             (Reason::UnsupportedMedia, 488, 79, 79),
             (Reason::UnsupportedTransport, 488, 65, 65),
             (Reason::Security, 488, 57, 57),
+            (Reason::Congestion, 480, 34, 34),
         ] {
             assert_eq!((said(reason).0, said(reason).2), (code, before), "{reason:?}");
             assert_eq!(header(reason), format!("Q.850;cause={before}"), "{reason:?}");
@@ -278,6 +280,7 @@ mod tests {
                 (Reason::Security, Reason::Declined),
                 (Reason::UnsupportedTransport, Reason::IncompatibleMedia),
                 (Reason::MediaFailed, Reason::IncompatibleMedia),
+                (Reason::Congestion, Reason::Connectivity),
             ];
             assert!(
                 again == *reason || lossy.contains(reason) || near.contains(&(*reason, again)),

@@ -59,7 +59,7 @@ fn held(b: &mut Bench) -> (Heard, Said, String) {
 }
 
 #[test]
-fn a_request_of_another_dialog_is_481_and_changes_nothing() {
+fn f1_a_request_of_another_dialog_is_481_and_changes_nothing() {
     let mut b = bench("one");
     let (heard, said, to) = held(&mut b);
     let before = b.edge.transactions();

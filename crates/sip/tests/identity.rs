@@ -50,6 +50,7 @@ fn known(b: &Bench, name: &str, peer: &str) -> Trunk {
         name: name.into(),
         sources: vec![(flow.peer.ip(), 32)],
         credentials: Some(Credentials { username: name.into(), password }),
+        inbound: None,
         ..trunk(flow)
     }
 }

@@ -27,7 +27,7 @@ fn ended(heard: &Heard) -> Option<Reason> {
 
 /// A peer that knows the dialog no more, or that nobody reaches any more, has no call: it ends, and BYE says so in case of doubt.
 #[test]
-fn a_dialog_that_is_gone_ends_the_call() {
+fn c6_a_dialog_that_is_gone_ends_the_call() {
     for (code, reason) in [(481, Reason::General), (408, Reason::Timeout)] {
         for signal in [DIGIT, Signal::Update(media())] {
             let mut b = bench("one");

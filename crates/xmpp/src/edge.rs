@@ -18,6 +18,7 @@ mod refusing;
 mod sending;
 
 use crate::session::State;
+pub use ::edge::{Limits, Refusal};
 pub use config::{Component, Config, Output};
 use jingle::Jingle;
 
@@ -31,7 +32,11 @@ impl Edge {
     /// Creates an edge. Its links are down until [`Edge::linked`] says otherwise.
     #[must_use]
     pub fn new(config: Config, secret: Secret) -> Edge {
-        let legs = ::edge::Config { instance: config.instance.clone(), max_legs: config.max_legs };
+        let legs = ::edge::Config {
+            instance: config.instance.clone(),
+            max_legs: config.max_legs,
+            limits: config.limits.clone(),
+        };
         let links = config.components.iter().map(|c| (c.domain.to_ascii_lowercase(), Default::default()));
         let jingle = Jingle {
             links: links.collect(),
@@ -40,6 +45,7 @@ impl Edge {
             pending_iqs: HashMap::new(),
             legs_by_parties: HashMap::new(),
             out: VecDeque::new(),
+            refused: VecDeque::new(),
             draining: false,
             unnamed: 0,
         };
@@ -49,6 +55,11 @@ impl Edge {
     /// Refuses new calls from now on; live ones are served.
     pub fn drain(&mut self) {
         self.legs.protocol.draining = true;
+    }
+
+    /// Replaces the limits of calls, by link; calls that stand are counted on.
+    pub fn set_limits(&mut self, limits: Vec<(String, Limits)>) {
+        self.legs.set_limits(limits);
     }
 
     /// Takes an order of an orchestrator; yields one [`Output::Said`], unless the leg's queue is full: then the order is given again.
@@ -75,7 +86,8 @@ impl Edge {
     /// Takes the next output.
     pub fn poll(&mut self) -> Option<Output> {
         let sent = self.legs.protocol.out.pop_front().map(Output::Send);
-        sent.or_else(|| match self.legs.poll_output()? {
+        let refused = || self.legs.protocol.refused.pop_front().map(Output::Refused);
+        sent.or_else(refused).or_else(|| match self.legs.poll_output()? {
             ::edge::Output::Ask(ticket, ask) => Some(Output::Ask(ticket, ask)),
             ::edge::Output::Said(said) => Some(Output::Said(said)),
             // Stanzas come to the edge that holds the link, and belong to no other.

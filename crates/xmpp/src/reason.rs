@@ -30,6 +30,7 @@ const SAID: &[(Reason, &str, &str, &str)] = &[
     (Reason::BadRequest, "general-error", "modify", "bad-request"),
     (Reason::NotImplemented, "unsupported-applications", "cancel", "feature-not-implemented"),
     (Reason::General, "general-error", "cancel", "internal-server-error"),
+    (Reason::Congestion, "busy", "wait", "resource-constraint"),
 ];
 
 fn row(reason: Reason) -> &'static (Reason, &'static str, &'static str, &'static str) {
@@ -207,6 +208,7 @@ mod tests {
             (Reason::BadRequest, Reason::General),
             (Reason::NotImplemented, Reason::UnsupportedMedia),
             (Reason::Cancelled, Reason::Declined),
+            (Reason::Congestion, Reason::Busy),
         ];
         for (reason, name, _, _) in SAID {
             assert!(ALL.contains(name), "{name} is no Jingle reason");

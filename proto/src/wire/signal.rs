@@ -144,6 +144,7 @@ impl From<Reason> for v1::Reason {
             Reason::BadRequest => v1::Reason::BadRequest,
             Reason::NotImplemented => v1::Reason::NotImplemented,
             Reason::General => v1::Reason::General,
+            Reason::Congestion => v1::Reason::Congestion,
         }
     }
 }
@@ -174,6 +175,7 @@ fn reason(value: i32, field: &'static str) -> Result<Reason, WireError> {
         Ok(v1::Reason::BadRequest) => Reason::BadRequest,
         Ok(v1::Reason::NotImplemented) => Reason::NotImplemented,
         Ok(v1::Reason::General) => Reason::General,
+        Ok(v1::Reason::Congestion) => Reason::Congestion,
         Ok(v1::Reason::Unspecified) | Err(_) => return Err(unknown(field, value)),
     })
 }

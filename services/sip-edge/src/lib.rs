@@ -7,6 +7,7 @@ mod counters;
 mod forwarding;
 mod refused;
 mod screen;
+mod serving;
 mod tcp;
 mod trunks;
 mod udp;
@@ -19,11 +20,13 @@ use bus::member::Member;
 use bytes::Bytes;
 use forwarding::{Event, Forwarding};
 use refused::RefusedSources;
-use runtime::config::Listener;
+use runtime::config::{Listener, TrunkConfig};
 use runtime::drain::Stage;
+use runtime::refusals::Refusals;
 use runtime::{Config, Drain};
+use serving::Serving;
 use signal::{Protocol, Secret, Time, subjects};
-use sip::edge::{ConnectionId, Edge, Flow, Output, Transport};
+use sip::edge::{ConnectionId, Edge, Flow, Limits, Output, Transport};
 use sip::message::ReadError;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -77,9 +80,10 @@ pub async fn run(config: Config, bus: Bus, drain: Drain) -> Result<()> {
         address: named.unwrap_or(address),
         trunks: resolved,
         max_legs: config.sip.max_legs,
+        limits: config.trunk.iter().map(limits).collect(),
     };
     let mut edge = Edge::new(edge, Secret::new(&config.secret()));
-    let mut refused = RefusedSources::default();
+    let (mut refused, mut refusals) = (RefusedSources::default(), Refusals::new("sip"));
 
     let mut client = EdgeClient::open(bus.clone(), TRACING);
     let _own =
@@ -103,6 +107,7 @@ pub async fn run(config: Config, bus: Bus, drain: Drain) -> Result<()> {
     runtime::admin::ready("sip", None);
     info!(instance, listen = ?config.sip.listen, "the SIP edge listens");
 
+    let serving = Serving::watch(&bus).await.context("cannot see the other services")?;
     let mut beat = tokio::time::interval(BEAT);
     loop {
         let wait = edge.deadline().map_or(BEAT, |at| Duration::from_millis(at.since(now())));
@@ -118,6 +123,7 @@ pub async fn run(config: Config, bus: Bus, drain: Drain) -> Result<()> {
             _ = beat.tick() => {
                 let legs = edge.legs();
                 counters::LEGS.set(legs as f64);
+                edge.set_serving(serving.now());
                 let draining = drain.stage() > Stage::Running;
                 member.update(legs as u64, draining);
                 if draining {
@@ -153,6 +159,7 @@ pub async fn run(config: Config, bus: Bus, drain: Drain) -> Result<()> {
                 Output::Ask(ticket, ask) => client.ask_for(&mut edge, ticket, ask, now()),
                 Output::Said(said) => client.said(&said),
                 Output::Forward(ticket, to, handover) => forwarding.forward(ticket, &to, &handover),
+                Output::Refused(refusal) => refusals.tell(&refusal, now().0),
                 Output::RefusedSource(trunk, source) => refused.tell(&trunk, source, now()),
             }
         }
@@ -161,6 +168,16 @@ pub async fn run(config: Config, bus: Bus, drain: Drain) -> Result<()> {
     member.leave().await;
     info!(instance, "the SIP edge leaves");
     Ok(())
+}
+
+/// Returns the limits of a trunk.
+fn limits(trunk: &TrunkConfig) -> (String, Limits) {
+    let limits = Limits {
+        calls: trunk.max_calls,
+        calls_per_caller: trunk.max_calls_per_caller,
+        setups_per_second: trunk.max_setup_rate,
+    };
+    (trunk.name.clone(), limits)
 }
 
 fn handle_input(edge: &mut Edge, tcp: &mut tcp::Connections, input: Input) {

@@ -156,6 +156,7 @@ mod tests {
             sources: vec![(IpAddr::from([192, 0, 2, 0]), 24)],
             roaming: false,
             credentials: None,
+            inbound: None,
         }
     }
 

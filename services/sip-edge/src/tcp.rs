@@ -412,6 +412,7 @@ mod tests {
             sources: vec![(IpAddr::from([198, 51, 100, 0]), 24)],
             roaming: false,
             credentials: None,
+            inbound: None,
         }
     }
 

@@ -50,8 +50,10 @@ async fn look_up(trunk: &TrunkConfig) -> anyhow::Result<Trunk> {
     let target = target(&hop, found).ok_or_else(|| anyhow::anyhow!("no address"))?;
     let credentials = trunk.username.clone().zip(trunk.password.clone());
     let credentials = credentials.map(|(username, password)| Credentials { username, password });
+    let inbound = trunk.inbound_username.clone().zip(trunk.inbound_password.clone());
+    let inbound = inbound.map(|(username, password)| Credentials { username, password });
     let (name, roaming) = (trunk.name.clone(), trunk.roaming);
-    Ok(Trunk { name, targets: vec![target], sources, roaming, credentials })
+    Ok(Trunk { name, targets: vec![target], sources, roaming, credentials, inbound })
 }
 
 /// Returns a target with all that its host resolved to: calls go to the first address, and what belongs to a call may come from

@@ -85,15 +85,15 @@ async fn up(port: u16) {
 
 #[tokio::test]
 async fn options_are_answered_over_udp_and_tcp_and_keepalives_too() {
-    let port = free();
-    let (drain, running) = start(config(port), &Bus::in_process());
+    let (port, bus) = (free(), Bus::in_process());
+    let _others = others(&bus, "1");
+    let (drain, running) = start(config(port), &bus);
     up(port).await;
     let phone = Phone::new(port).await;
-    phone.send(&request("OPTIONS", "UDP", "one")).await;
-    assert!(phone.hear().await.starts_with("SIP/2.0 200 OK\r\n"));
+    assert!(pinged(&phone, "200").await);
 
     let mut stream = tokio::net::TcpStream::connect(("127.0.0.1", port)).await.unwrap();
-    let text = request("OPTIONS", "TCP", "two");
+    let text = request("OPTIONS", "TCP", "tcp");
     let (head, tail) = text.split_at(40);
     stream.write_all(format!("\r\n\r\n{head}").as_bytes()).await.unwrap();
     let mut pong = [0; 2];
@@ -106,6 +106,44 @@ async fn options_are_answered_over_udp_and_tcp_and_keepalives_too() {
     drain.drain();
     let ended = tokio::time::timeout(Duration::from_secs(5), running).await.unwrap().unwrap();
     assert!(ended.is_ok(), "an idle edge leaves when it drains: {ended:?}");
+}
+
+/// A gateway that can serve nobody says so to a trunk that pings it, and the trunk turns to another one.
+#[tokio::test]
+async fn c4_a_gateway_that_can_serve_nobody_answers_pings_with_503() {
+    let (port, bus) = (free(), Bus::in_process());
+    let (_drain, _running) = start(config(port), &bus);
+    up(port).await;
+    let phone = Phone::new(port).await;
+    assert!(pinged(&phone, "503").await, "there is nobody else");
+    let no_link = others(&bus, "0");
+    assert!(!pinged(&phone, "200").await, "the XMPP edge has no link");
+    drop(no_link);
+    let _others = others(&bus, "1");
+    assert!(pinged(&phone, "200").await);
+}
+
+/// Announces the other services; the XMPP edge has so many links.
+fn others(bus: &Bus, links: &str) -> [bus::directory::Announcer; 2] {
+    ["orchestrator", "xmpp-edge"].map(|kind| {
+        let facts = [(bus::directory::LINKS.to_owned(), links.to_owned())].into();
+        announce(
+            bus,
+            InstanceInfo { kind: kind.into(), instance: kind.into(), facts, ..InstanceInfo::default() },
+        )
+    })
+}
+
+/// Returns true once pings are answered so, within three seconds.
+async fn pinged(phone: &Phone, code: &str) -> bool {
+    for number in 0..15 {
+        phone.send(&request("OPTIONS", "UDP", &format!("{code}-{number}"))).await;
+        if phone.hear().await.starts_with(&format!("SIP/2.0 {code} ")) {
+            return true;
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    false
 }
 
 /// Interworking §10.7: who cannot be read any further is told why, and only then left.
@@ -266,7 +304,7 @@ async fn a_draining_edge_leaves_its_calls_to_another() {
 
 /// A stranger who has seen our tag cannot hang up for the phone, neither from another address nor with another Call-ID.
 #[tokio::test]
-async fn a_stranger_who_knows_our_tag_ends_no_call() {
+async fn f1_a_stranger_who_knows_our_tag_ends_no_call() {
     let (port, bus) = (free(), Bus::in_process());
     let mut asks = bus.serve(subjects::ASK, "orchestrators").await.unwrap();
     let (_drain, _running) = start(config(port), &bus);

@@ -13,20 +13,22 @@ mod tree;
 
 use anyhow::{Context, Result, ensure};
 use bus::Bus;
-use bus::directory::InstanceInfo;
+use bus::directory::{InstanceInfo, LINKS};
 use bus::edge::{EdgeClient, Served, Tracing};
 use bus::member::Member;
 use lease::Lease;
 use link::{LinkEvent, OtherEdges};
 use minidom::Element;
+use runtime::config::ComponentConfig;
 use runtime::drain::Stage;
+use runtime::refusals::Refusals;
 use runtime::{Config, Drain};
 use signal::{Protocol, Secret, Time, subjects};
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tracing::{info, warn};
-use xmpp::edge::{Component, Edge, Output};
+use xmpp::edge::{Component, Edge, Limits, Output};
 
 /// Most stanzas that wait for the edge; beyond that the link waits, and TCP makes the server wait.
 const QUEUE: usize = 4_096;
@@ -38,6 +40,8 @@ const MAX_BEATS: u32 = 3;
 const MAX_LEGS: usize = 100_000;
 /// Time after which a silent client of the callee is taken to ring, ms (interworking §2.4).
 const PRESUME_RINGING: u64 = 3_000;
+/// Calls at once of a caller, unless the configuration says otherwise.
+const CALLS_PER_CALLER: u32 = 10;
 const TRACING: Tracing = Tracing { adopt: runtime::trace::adopt, parent_of: runtime::trace::parent_of };
 
 /// Runs one XMPP edge until the drain says stop, or the edge has drained and nothing needs it any more.
@@ -74,8 +78,16 @@ pub async fn run(config: Config, bus: Bus, drain: Drain) -> Result<()> {
     let edge = edge(&config, instance.clone());
     let own_orders = Some(own_orders);
     let links = HashMap::new();
-    let mut shell =
-        Shell { edge, client, links, ours: BTreeSet::new(), own_subject, own_orders, drain_beats: 0 };
+    let mut shell = Shell {
+        edge,
+        client,
+        refusals: Refusals::new("xmpp"),
+        links,
+        ours: BTreeSet::new(),
+        own_subject,
+        own_orders,
+        drain_beats: 0,
+    };
     let mut beat = tokio::time::interval(BEAT);
     loop {
         let wait = shell.edge.deadline().map_or(BEAT, |at| Duration::from_millis(at.since(now())));
@@ -102,6 +114,16 @@ pub async fn run(config: Config, bus: Bus, drain: Drain) -> Result<()> {
     Ok(())
 }
 
+/// Returns the limits of a component domain.
+fn limits(component: &ComponentConfig) -> (String, Limits) {
+    let limits = Limits {
+        calls: component.max_calls,
+        calls_per_caller: Some(component.max_calls_per_caller.unwrap_or(CALLS_PER_CALLER)),
+        setups_per_second: component.max_setup_rate,
+    };
+    (component.domain.to_lowercase(), limits)
+}
+
 fn edge(config: &Config, instance: String) -> Edge {
     let components = config.xmpp.component.iter();
     let components = components.map(|c| Component { domain: c.domain.to_lowercase(), video: false });
@@ -109,6 +131,7 @@ fn edge(config: &Config, instance: String) -> Edge {
         instance,
         components: components.collect(),
         max_legs: MAX_LEGS,
+        limits: config.xmpp.component.iter().map(limits).collect(),
         presume_ringing: Some(PRESUME_RINGING),
     };
     Edge::new(config_of_edge, Secret::new(&config.secret()))
@@ -124,6 +147,7 @@ struct Link {
 struct Shell {
     edge: Edge,
     client: EdgeClient,
+    refusals: Refusals,
     links: HashMap<String, Link>,
     /// Domains whose link is ours to hold, up or down.
     ours: BTreeSet<String>,
@@ -175,6 +199,7 @@ impl Shell {
         let legs = self.edge.legs();
         counters::LEGS.set(legs as f64);
         member.update(legs as u64, draining);
+        member.tell(LINKS, &self.links.len().to_string());
         let live = member.has_successor();
         self.drain_beats = if draining { self.drain_beats + 1 } else { 0 };
         // Any edge serves the calls that we know; commits under way are finished first if that takes only moments.
@@ -194,6 +219,7 @@ impl Shell {
                 Output::Send(stanza) => send(&self.links, stanza),
                 Output::Ask(ticket, ask) => self.client.ask_for(&mut self.edge, ticket, ask, now()),
                 Output::Said(said) => self.client.said(&said),
+                Output::Refused(refusal) => self.refusals.tell(&refusal, runtime::clock::now_ms()),
             }
         }
     }

@@ -325,6 +325,7 @@ mod tests {
             secret: None,
             secret_file: None,
             users: None,
+            ..ComponentConfig::default()
         };
         let (sender, events) = mpsc::channel(8);
         let link = tokio::spawn(async move { connected(&component, &sender, "test", &mut false).await });

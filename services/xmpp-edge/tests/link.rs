@@ -120,6 +120,7 @@ fn config(port: u16, instance: &str, secret: &str) -> Config {
                 secret: Some(secret.into()),
                 secret_file: None,
                 users: Some("example.net".into()),
+                ..ComponentConfig::default()
             }],
         },
         ..Config::default()

@@ -73,6 +73,7 @@ fn sip_edge(instance: &str, phone: &Phone) -> sip::edge::Edge {
             username: "gateway".into(),
             password: "of the gateway".into(),
         }),
+        inbound: None,
     };
     let config = sip::edge::Config {
         instance: instance.into(),
@@ -80,6 +81,7 @@ fn sip_edge(instance: &str, phone: &Phone) -> sip::edge::Edge {
         address: [203, 0, 113, 1].into(),
         trunks: vec![trunk],
         max_legs: 100,
+        limits: vec![],
     };
     sip::edge::Edge::new(config, secret())
 }
@@ -90,6 +92,7 @@ fn xmpp_edge(instance: &str, now: Time) -> xmpp::edge::Edge {
         instance: instance.into(),
         components: vec![component],
         max_legs: 100,
+        limits: vec![],
         presume_ringing: Some(3_000),
     };
     let mut edge = xmpp::edge::Edge::new(config, secret());

@@ -51,7 +51,7 @@ fn a_stale_message_is_heard_again_and_not_for_ever() {
 
 /// Fault E7: the record had the commit before, and the leg has moved on since. Our copy would be an old state under a new revision.
 #[test]
-fn a_commit_of_long_ago_leaves_no_old_state_behind() {
+fn e7_a_commit_of_long_ago_leaves_no_old_state_behind() {
     let mut b = bench();
     b.opened(leg(1));
     b.legs.held.0.get_mut(&leg(1)).unwrap().timers.set(Timer::Silence, b.now + 5_000);

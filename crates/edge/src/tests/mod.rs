@@ -1,13 +1,14 @@
 //! Leg core on virtual time with a protocol of a few words: each guarantee has a test that fails without it.
 
 mod commits;
+mod limits;
 mod memory;
 mod orders;
 mod toy;
 mod wake;
 mod walk;
 
-use crate::{Config, Legs, Output};
+use crate::{Config, Legs, Limits, Output};
 use signal::{
     Ask, EffectId, End, Handover, Heard, LegId, LegRef, LegState, Opening, Party, Reason, RecordId, Said,
     Say, Signal, Time, Verdict, Wake,
@@ -43,7 +44,11 @@ pub(super) fn opening() -> Opening {
 }
 
 pub(super) fn bench() -> Bench {
-    let config = Config { instance: "one".into(), max_legs: MAX_LEGS };
+    limited(vec![])
+}
+
+pub(super) fn limited(limits: Vec<(String, Limits)>) -> Bench {
+    let config = Config { instance: "one".into(), max_legs: MAX_LEGS, limits };
     let legs = Legs::new(Toy::default(), config);
     Bench { legs, now: Time(1_000_000), asks: vec![], said: vec![], forwarded: vec![] }
 }

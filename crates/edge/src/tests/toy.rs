@@ -87,6 +87,10 @@ impl Protocol for Toy {
         state.over = true;
     }
 
+    fn is_over(state: &State) -> bool {
+        state.over
+    }
+
     fn event_id(&self, leg: LegRef, state: &State, revision: u32, input: &Input<Self>) -> EventId {
         let label = match input {
             Input::Message(message) => format!("{message:?}"),

@@ -126,7 +126,8 @@ impl Edge {
     fn request(&mut self, message: Message, flow: Flow, forwarded: bool, now: Time) {
         let ua = &mut self.legs.protocol;
         let leg = message.to().and_then(|to| ua.leg_of(to.tag()));
-        if leg.is_none() && ua.trunk_at(flow).is_none() {
+        let may_prove = message.method().as_deref() == Some("INVITE") && ua.has_open_trunk();
+        if leg.is_none() && ua.trunk_at(flow).is_none() && !may_prove {
             return ua.refuse_stateless(&message, flow, 403, "Forbidden", &[]);
         }
         if let Err(refusal) = validate::request(&message) {

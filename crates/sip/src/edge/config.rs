@@ -2,6 +2,7 @@
 
 use crate::digest::Credentials;
 use crate::message::Via;
+use ::edge::{Limits, Refusal};
 use address::transport::{self, Transport};
 use bytes::Bytes;
 use signal::{Ask, Handover, Said};
@@ -126,6 +127,8 @@ pub struct Trunk {
     pub roaming: bool,
     /// Credentials for the requests of ours that it challenges.
     pub credentials: Option<Credentials>,
+    /// Credentials that its calls must show; without `sources` they may come from any address.
+    pub inbound: Option<Credentials>,
 }
 
 /// Configuration of the edge, from the shell.
@@ -141,6 +144,8 @@ pub struct Config {
     pub trunks: Vec<Trunk>,
     /// Most legs held; further calls get 503.
     pub max_legs: usize,
+    /// Limits of calls, by trunk.
+    pub limits: Vec<(String, Limits)>,
 }
 
 /// Action for the shell.
@@ -156,6 +161,8 @@ pub enum Output {
     /// [`Edge::receive_forwarded`](super::Edge::receive_forwarded), and bring its answer to
     /// [`Edge::forward_result`](super::Edge::forward_result). No edge there counts as not taken.
     Forward(u64, String, Handover),
+    /// Count a refusal, and log it at a bounded rate.
+    Refused(Refusal),
     /// Log, at a bounded rate, that a request with the Call-ID and tags of a call was refused (481; an ACK is dropped): the trunk
     /// of this name has no such address.
     RefusedSource(String, IpAddr),
@@ -167,6 +174,12 @@ impl Trunk {
     pub fn owns(&self, ip: IpAddr) -> bool {
         let mut targets = self.targets.iter().flat_map(Target::flows);
         targets.any(|flow| flow.peer.ip() == ip.to_canonical()) || self.sends_from(ip)
+    }
+
+    /// Returns true for a trunk whose calls may come from any address, and show credentials.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.inbound.is_some() && self.sources.is_empty()
     }
 
     /// Returns true for an address that its INVITEs may come from.

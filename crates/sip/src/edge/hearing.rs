@@ -138,7 +138,7 @@ impl UserAgent {
 
     pub(super) fn opening_of(&self, message: &Message, flow: Flow) -> Option<Opening> {
         let Start::Request { uri, .. } = &message.start else { return None };
-        opening(message, uri, self.trunk_at(flow)?.name.clone())
+        opening(message, uri, self.trunk_of(message, flow)?.name.clone())
     }
 
     /// Answers a message of a leg that came to nothing. `opens`: it was to open a call.
@@ -157,7 +157,8 @@ impl UserAgent {
             };
             let retry = (code == 503).then(|| ("Retry-After", "5".to_owned()));
             let why = opens.then(|| ("Reason", reason::header(end.reason)));
-            let headers: Vec<(&str, String)> = retry.into_iter().chain(why).collect();
+            let warning = reason::warning(end).filter(|_| opens).map(|text| ("Warning", text));
+            let headers: Vec<(&str, String)> = retry.into_iter().chain(why).chain(warning).collect();
             self.refuse(&arrival.message, arrival.flow, code, phrase, &headers, now);
         } else if end.reason == Reason::NotFound {
             self.unknown_2xx(leg, arrival, now);

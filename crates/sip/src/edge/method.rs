@@ -33,6 +33,14 @@ impl Request {
         Request { arrival, leg }
     }
 
+    pub(super) fn message(&self) -> &Message {
+        &self.arrival.message
+    }
+
+    pub(super) fn flow(&self) -> Flow {
+        self.arrival.flow
+    }
+
     /// Returns true for a request within a dialog, ours or not.
     fn is_tagged(&self) -> bool {
         self.arrival.message.to().is_some_and(|to| to.tag().is_some())
@@ -102,7 +110,7 @@ impl Edge {
     }
 
     /// Refuses a request that has no transaction.
-    fn reject(&mut self, request: &Request, code: u16, phrase: &str) {
+    pub(super) fn reject(&mut self, request: &Request, code: u16, phrase: &str) {
         let Arrival { message, flow, .. } = &request.arrival;
         self.legs.protocol.refuse_stateless(message, *flow, code, phrase, &[]);
     }
@@ -112,6 +120,11 @@ impl UserAgent {
     /// Returns the trunk whose calls come from there.
     pub(super) fn trunk_at(&self, flow: Flow) -> Option<&Trunk> {
         self.config.trunks.iter().find(|trunk| trunk.sends_from(flow.peer.ip()))
+    }
+
+    /// Returns true if a trunk may call from any address.
+    pub(super) fn has_open_trunk(&self) -> bool {
+        self.config.trunks.iter().any(Trunk::is_open)
     }
 
     /// Refuses a message that carries our tag and turned out not to be of that leg. The leg stays as it is, and no

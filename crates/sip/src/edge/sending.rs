@@ -7,7 +7,7 @@ use crate::dialog::Dialog;
 use crate::message::Message;
 use crate::signal::Outgoing;
 use crate::transaction::{Key, T1, TIMEOUT};
-use ::edge::LegMut;
+use ::edge::{LegMut, Refusal};
 use signal::{LegRef, Time};
 
 impl UserAgent {
@@ -119,6 +119,7 @@ impl UserAgent {
         now: Time,
     ) {
         if request.method().as_deref() != Some("ACK") {
+            self.tell_refused(request, flow, code, phrase, headers);
             let response = self.refusal(request, code, phrase, headers);
             self.respond(request, &response, flow, now);
         }
@@ -135,9 +136,33 @@ impl UserAgent {
         headers: &[(&str, String)],
     ) {
         if request.method().as_deref() != Some("ACK") {
+            self.tell_refused(request, flow, code, phrase, headers);
             let response = self.refusal(request, code, phrase, headers);
             self.out.push_back(Output::Send(flow, response.write()));
         }
+    }
+
+    /// Tells of a refusal: the Warning says more than the phrase.
+    fn tell_refused(
+        &mut self,
+        request: &Message,
+        flow: Flow,
+        code: u16,
+        phrase: &str,
+        headers: &[(&str, String)],
+    ) {
+        // A challenge is the way to be served.
+        if code < 300 || code == 401 {
+            return;
+        }
+        let warning = headers.iter().find(|(name, _)| *name == "Warning");
+        self.out.push_back(Output::Refused(Refusal {
+            link: self.trunk_at(flow).map_or_else(String::new, |trunk| trunk.name.clone()),
+            peer: flow.peer.to_string(),
+            message: request.method().as_deref().unwrap_or("").to_owned(),
+            status: code.to_string(),
+            cause: warning.map_or(phrase, |(_, text)| text).to_owned(),
+        }));
     }
 
     fn refusal(&self, request: &Message, code: u16, phrase: &str, headers: &[(&str, String)]) -> Message {

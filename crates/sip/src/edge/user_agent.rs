@@ -22,6 +22,8 @@ pub(super) struct UserAgent {
     pub(super) table: Table<Flow, TransactionUser>,
     pub(super) out: VecDeque<Output>,
     pub(super) draining: bool,
+    /// Calls can be served now: somebody decides, and the other side is linked.
+    pub(super) serving: bool,
 }
 
 /// User of a client transaction (RFC 3261 §17): it hears the responses and that none came.
@@ -101,6 +103,10 @@ impl Protocol for UserAgent {
 
     fn end(dialog: &mut Dialog) {
         dialog.state = State::Ended;
+    }
+
+    fn is_over(dialog: &Dialog) -> bool {
+        matches!(dialog.state, State::Ended | State::Cancelled)
     }
 
     fn event_id(&self, leg: LegRef, dialog: &Dialog, _: u32, input: &Input<Self>) -> EventId {

@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use signal::media::{Codec, Content, Direction, Kind, Transport};
 use signal::*;
-use tandem_sip::edge::{Config, Edge, Flow, Output, Target, Trunk};
+use tandem_sip::edge::{Config, Edge, Flow, Output, Refusal, Target, Trunk};
 use tandem_sip::message::{Message, read};
 
 pub const SDP: &str = "v=0\r\no=- 1 1 IN IP4 192.0.2.9\r\ns=-\r\nc=IN IP4 192.0.2.9\r\nt=0 0\r\nm=audio 4000 RTP/AVP 0\r\na=rtpmap:0 PCMU/8000\r\n";
@@ -19,6 +19,7 @@ pub struct Bench {
     pub asks: Vec<(u64, Ask)>,
     pub said: Vec<Said>,
     pub hands: Vec<(u64, String, Handover)>,
+    pub refusals: Vec<Refusal>,
     /// Trunks and sources of refused requests.
     pub refused: Vec<(String, String)>,
 }
@@ -30,6 +31,7 @@ pub fn trunk(flow: Flow) -> Trunk {
         sources: vec![("192.0.2.0".parse().unwrap(), 24)],
         roaming: false,
         credentials: None,
+        inbound: None,
     }
 }
 
@@ -41,6 +43,7 @@ pub fn bench(name: &str) -> Bench {
         address: "192.0.2.1".parse().unwrap(),
         trunks: vec![trunk(flow)],
         max_legs: 100,
+        limits: vec![],
     };
     let edge = Edge::new(config, Secret::new(b"test"));
     Bench {
@@ -52,6 +55,7 @@ pub fn bench(name: &str) -> Bench {
         asks: vec![],
         said: vec![],
         hands: vec![],
+        refusals: vec![],
         refused: vec![],
     }
 }
@@ -67,6 +71,7 @@ impl Bench {
                 Output::Ask(ticket, ask) => self.asks.push((ticket, ask)),
                 Output::Said(said) => self.said.push(said),
                 Output::Forward(ticket, edge, handover) => self.hands.push((ticket, edge, handover)),
+                Output::Refused(refusal) => self.refusals.push(refusal),
                 Output::RefusedSource(trunk, source) => self.refused.push((trunk, source.to_string())),
             }
         }

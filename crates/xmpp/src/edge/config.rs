@@ -1,5 +1,6 @@
 //! Configuration and outputs of the edge.
 
+use ::edge::{Limits, Refusal};
 use minidom::Element;
 use signal::{Ask, Said};
 
@@ -21,6 +22,8 @@ pub struct Config {
     pub components: Vec<Component>,
     /// Most legs held; further calls are refused.
     pub max_legs: usize,
+    /// Limits of calls, by component domain.
+    pub limits: Vec<(String, Limits)>,
     /// Time after which a silent client of the callee is taken to ring, ms; `None` = never (interworking §2.4: 3000).
     pub presume_ringing: Option<u64>,
 }
@@ -32,6 +35,8 @@ pub enum Output {
     Send(Element),
     /// Ask an orchestrator and bring the answer to [`super::Edge::verdict`]; no answer is `Verdict::Unavailable`.
     Ask(u64, Ask),
+    /// Count a refusal, and log it at a bounded rate.
+    Refused(Refusal),
     /// The answer to a [`signal::Say`].
     Said(Said),
 }

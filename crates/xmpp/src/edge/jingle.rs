@@ -9,7 +9,7 @@ use crate::signal::{
 };
 use crate::stanza::{self, JINGLE};
 use crate::writer;
-use ::edge::{Hearing, Held, Input, LegMut, Protocol, Reopening};
+use ::edge::{Hearing, Held, Input, LegMut, Protocol, Refusal, Reopening};
 use minidom::Element;
 use signal::{End, EventId, LegRef, Opening, Reason, Say, Secret, Signal, Time, Token};
 use std::collections::{HashMap, VecDeque};
@@ -37,6 +37,7 @@ pub(super) struct Jingle {
     /// Legs between a number of ours and a user, by their bare JIDs; newest last.
     pub(super) legs_by_parties: HashMap<(String, String), Vec<LegRef>>,
     pub(super) out: VecDeque<Element>,
+    pub(super) refused: VecDeque<Refusal>,
     pub(super) draining: bool,
     /// Number of texts without an id so far.
     pub(super) unnamed: u64,
@@ -167,6 +168,10 @@ impl Protocol for Jingle {
     }
 
     /// A stanza is known by its whole content.
+    fn is_over(session: &Session) -> bool {
+        session.state == State::Ended
+    }
+
     fn event_id(&self, leg: LegRef, _: &Session, revision: u32, input: &Input<Self>) -> EventId {
         match input {
             Input::Message(stanza) => EventId::of(&[&writer::digest(stanza)]),

@@ -4,6 +4,7 @@ use super::jingle::Jingle;
 use crate::reason;
 use crate::signal::{proposal, unknown_session};
 use crate::stanza::{self, JINGLE, JMI};
+use ::edge::Refusal;
 use minidom::Element;
 use signal::{End, Reason};
 
@@ -46,12 +47,14 @@ impl Jingle {
     pub(super) fn refuse_iq(&mut self, stanza: &Element, reason: Reason) {
         if stanza.name() == "iq" && matches!(stanza.attr("type"), Some("get" | "set")) {
             let (kind, condition) = reason::condition(reason);
+            self.tell_refused(stanza, &reason.into());
             self.send_stanza(stanza::error(stanza, kind, condition, None));
         }
     }
 
     /// Declines a session-initiate: acknowledges it and ends the session (interworking §4.1).
     fn decline_initiate(&mut self, iq: &Element, end: &End) {
+        self.tell_refused(iq, end);
         let jingle = iq.children().find(|c| c.is("jingle", JINGLE));
         let sid = jingle.and_then(|j| j.attr("sid")).unwrap_or("");
         self.send_stanza(stanza::result(iq));
@@ -64,6 +67,7 @@ impl Jingle {
 
     /// Declines a propose.
     pub(super) fn reject(&mut self, message: &Element, end: &End) {
+        self.tell_refused(message, end);
         let sid = proposal::element(message).and_then(|j| j.attr("id")).unwrap_or("");
         let reject = stanza::with(stanza::element("reject", JMI, &[("id", sid)]), reason::element(end));
         self.send_reject(message, sid, reject);
@@ -77,6 +81,21 @@ impl Jingle {
             reason::element(&Reason::Expired.into()),
         );
         self.send_reject(message, sid, stanza::with(reject, Element::bare("tie-break", JMI)));
+    }
+
+    /// Tells of a refusal.
+    fn tell_refused(&mut self, stanza: &Element, end: &End) {
+        let jingle = stanza.children().find(|c| c.is("jingle", JINGLE)).and_then(|c| c.attr("action"));
+        let message = proposal::element(stanza).map(Element::name).or(jingle).unwrap_or(stanza.name());
+        // Names of a peer's choice are no label of a counter.
+        let message = if message.len() <= 24 { message } else { stanza.name() };
+        self.refused.push_back(Refusal {
+            link: stanza.attr("to").map_or("", stanza::domain).to_owned(),
+            peer: stanza.attr("from").unwrap_or("").to_owned(),
+            message: message.to_owned(),
+            status: reason::condition(end.reason).1.to_owned(),
+            cause: end.text.clone().unwrap_or_else(|| format!("{:?}", end.reason)),
+        });
     }
 
     fn send_reject(&mut self, message: &Element, sid: &str, reject: Element) {

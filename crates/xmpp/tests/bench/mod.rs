@@ -8,7 +8,7 @@ use signal::media::{
 };
 use signal::*;
 use std::collections::BTreeMap;
-use tandem_xmpp::edge::{Component, Config, Edge, Output};
+use tandem_xmpp::edge::{Component, Config, Edge, Output, Refusal};
 use tandem_xmpp::stanza::{COMPONENT, JINGLE, JMI};
 
 pub const NUMBER: &str = "2041@sip.example.net";
@@ -21,6 +21,7 @@ pub struct Bench {
     pub sent: Vec<Element>,
     pub asks: Vec<(u64, Ask)>,
     pub said: Vec<Said>,
+    pub refusals: Vec<Refusal>,
     /// IQs of the peers by sender and id: how often each was answered.
     pub questions: BTreeMap<(String, String), usize>,
     ids: u64,
@@ -33,6 +34,7 @@ pub fn bench() -> Bench {
         instance: "one".into(),
         components: vec![component],
         max_legs: 100,
+        limits: vec![],
         presume_ringing: Some(3_000),
     };
     let mut edge = Edge::new(config, Secret::new(b"test"));
@@ -43,6 +45,7 @@ pub fn bench() -> Bench {
         sent: vec![],
         asks: vec![],
         said: vec![],
+        refusals: vec![],
         questions: BTreeMap::new(),
         ids: 0,
         version: 0,
@@ -78,6 +81,7 @@ impl Bench {
                 }
                 Output::Ask(ticket, ask) => self.asks.push((ticket, ask)),
                 Output::Said(said) => self.said.push(said),
+                Output::Refused(refusal) => self.refusals.push(refusal),
             }
         }
     }

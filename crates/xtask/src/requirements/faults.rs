@@ -1,6 +1,7 @@
 //! docs/faults.md: kinds of faults that were seen once, each with the tests that show it mended.
 //!
-//! One rule: the name of such a test begins with the id of its fault, in lower case: `c1_a_name_without_quotes_is_no_fault`.
+//! One rule: the name of such a test begins with the id of its fault, in lower case: `c1_a_name_without_quotes_is_no_fault`. A golden
+//! flow names it in the comment at its head: `(fault G1)`.
 
 use super::sources::Source;
 use super::{Evidence, rust};
@@ -23,7 +24,8 @@ pub fn page(text: &str, sources: &[Source]) -> String {
         let none = if id(line).is_some() && tests.is_empty() { NONE } else { "" };
         let _ = writeln!(page, "{line}{none}");
         for Evidence { file, test } in tests {
-            let _ = writeln!(page, "  - `{file}` {}", test.as_deref().unwrap_or_default());
+            let test = test.as_ref().map_or_else(String::new, |test| format!(" {test}"));
+            let _ = writeln!(page, "  - `{file}`{test}");
         }
     }
     page
@@ -55,7 +57,15 @@ fn tests(sources: &[Source]) -> BTreeSet<(String, Evidence)> {
         let evidence = |name| Evidence { file: source.path.clone(), test: Some(name) };
         named.map(|(id, name)| (id, evidence(name))).collect::<Vec<_>>()
     };
-    sources.iter().filter(|source| source.path.ends_with(".rs")).flat_map(of).collect()
+    let rust = sources.iter().filter(|source| source.path.ends_with(".rs")).flat_map(of);
+    rust.chain(sources.iter().filter(|source| source.path.ends_with(".flow")).flat_map(of_flow)).collect()
+}
+
+/// Returns a flow with the faults that its head names.
+fn of_flow(source: &Source) -> Vec<(String, Evidence)> {
+    let head = source.text.lines().take_while(|line| line.starts_with('#'));
+    let ids = head.flat_map(|line| line.split("(fault ").skip(1).filter_map(|rest| rest.split_once(')')));
+    ids.map(|(id, _)| (id.to_owned(), Evidence { file: source.path.clone(), test: None })).collect()
 }
 
 /// Returns the id of the fault that a test is named after: `G6B` of `g6b_a_client_adds_video`.
@@ -79,10 +89,11 @@ mod unit {
                 "b.rs",
                 "#[test]\nfn c1_a_name() {}\n#[test]\nfn g722_is_a_codec() {}\nfn c1_no_test() {}\n",
             ),
+            source("c.flow", "# A name that is none (fault C1).\nfrom: x\n# (fault C2)\n"),
             source("a.rs", "#[tokio::test]\nasync fn c1_another() {}\n#[test]\nfn c12_an_update() {}\n"),
         ];
         let text = "# Faults\n\n- **C1** Names.\n  - `gone.rs` c1_gone\n- **C2** Connections.\n";
-        let wanted = "# Faults\n\n- **C1** Names.\n  - `a.rs` c1_another\n  - `b.rs` c1_a_name\n- **C2** Connections. *No test.*\n";
+        let wanted = "# Faults\n\n- **C1** Names.\n  - `a.rs` c1_another\n  - `b.rs` c1_a_name\n  - `c.flow`\n- **C2** Connections. *No test.*\n";
         assert_eq!(page(text, &sources), wanted);
         assert_eq!(page(wanted, &sources), wanted);
         assert_eq!(strays(text, &sources).len(), 1, "C12 is not there");

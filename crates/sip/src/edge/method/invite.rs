@@ -11,7 +11,7 @@ impl Edge {
         if request.is_tagged() {
             return self.in_dialog(request, now);
         }
-        if let Some(link) = self.authorise(&request)
+        if let Some(link) = self.authenticate(&request, now)
             && self.begin(&request, now)
         {
             self.open_leg(request, link, now);

@@ -16,7 +16,7 @@ impl Edge {
         // Without a transaction (RFC 3261 §8.2.7): the answer to a repeated one is the same, and pings of a trunk hold nothing.
         let (message, flow) = (&request.arrival.message, request.arrival.flow);
         let ua = &mut self.legs.protocol;
-        if ua.draining {
+        if ua.draining || !ua.serving {
             let retry = [("Retry-After", "5".to_owned())];
             return ua.refuse_stateless(message, flow, 503, "Service Unavailable", &retry);
         }
