@@ -144,3 +144,22 @@ fn a4_a_call_that_stands_at_the_end_of_a_drain_is_ended_on_both_sides() {
         Ok(())
     });
 }
+
+/// A caller who is refused is seen by those who run the gateway: in the log with source and cause, and in a counter.
+#[test]
+fn a9_a_refused_call_is_logged_and_counted() {
+    let ends = ends(0);
+    let words = [("code", "404"), ("cause", "1")];
+    let sipp = Sipp::start("uac_refused", &words, ends.gateway.sip, &["-m", "1", "-s", "9999"]).unwrap();
+    sipp.finish(SOON).unwrap_or_else(|e| panic!("{e:#}\n{:#}", ends.gateway.failure("was there")));
+    let log = ends.gateway.failure("was there").to_string();
+    let line = log.lines().find(|line| line.contains("a peer was refused"));
+    let line = line.unwrap_or_else(|| panic!("no line: {log}"));
+    for word in ["INVITE", "404", "127.0.0.1"] {
+        assert!(line.contains(word), "{word}: {line}");
+    }
+    let (_, metrics) = testkit::http::get(ends.gateway.admin, "/metrics").unwrap();
+    let counted = |line: &&str| line.starts_with("tandem_refused_total{") && line.contains("status=\"404\"");
+    let counted = metrics.lines().find(counted).unwrap_or_else(|| panic!("{metrics}"));
+    assert!(counted.contains("protocol=\"sip\"") && counted.ends_with(" 1"), "{counted}");
+}

@@ -8,6 +8,7 @@ pub mod config;
 pub mod descriptors;
 pub mod drain;
 pub mod refusals;
+pub mod seal;
 pub mod service;
 pub mod telemetry;
 pub mod trace;

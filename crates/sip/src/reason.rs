@@ -48,7 +48,8 @@ pub fn heard(code: u16) -> Reason {
         // A redirection that names nobody.
         300 | 402 | 403 | 433 | 470 | 603 | 607 | 608 => Reason::Declined,
         404 | 484 | 485 | 604 => Reason::NotFound,
-        410 | 555 => Reason::Gone,
+        // A redirection, which is not followed: the End says where to.
+        301 | 302 | 305 | 380 | 410 | 555 => Reason::Gone,
         408 | 504 => Reason::Timeout,
         401 | 407 | 428 | 436..=438 | 493 | 494 => Reason::Security,
         405 | 415 | 416 | 501 => Reason::UnsupportedMedia,
@@ -178,7 +179,7 @@ mod tests {
         let rows: &[(&[u16], Reason)] = &[
             (&[300, 402, 403, 433, 470, 603, 607, 608], Reason::Declined),
             (&[404, 484, 485, 604], Reason::NotFound),
-            (&[410, 555], Reason::Gone),
+            (&[301, 302, 305, 380, 410, 555], Reason::Gone),
             (&[405, 415, 416, 501], Reason::UnsupportedMedia),
             (&[406, 488, 580, 606], Reason::IncompatibleMedia),
             (&[408, 504], Reason::Timeout),

@@ -8,7 +8,7 @@ use signal::*;
 
 /// Nobody hangs up twice.
 #[test]
-fn a_bye_is_answered_and_ends_the_call_in_the_end() {
+fn c11_a_bye_is_answered_and_ends_the_call_in_the_end() {
     let mut b = bench("one");
     let (_, _, to) = answered(&mut b);
     b.hear(request("ACK", 1, &to, ""));

@@ -5,7 +5,7 @@
 use crate::command::{DEADLINE, Denial, Done, NoAnswer, NoRoom, Order, Outcome, WorkerHandle};
 use crate::convert;
 use crate::library::Library;
-use crate::state::{seal, wire};
+use crate::state::wire;
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt, Stream, StreamExt, future::BoxFuture};
 use proto::v1;
@@ -13,6 +13,7 @@ use proto::v1::order::Order as Asked;
 use proto::v1::relay_server::Relay;
 use proto::v1::reply::Reply as Answer;
 use relay::session::{Refusal, Snapshot, SoundHandle, Statistics};
+use runtime::seal::{self, Content};
 use signal::Secret;
 use signal::media::Fingerprint;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -195,7 +196,7 @@ impl Service {
         if request.state.is_empty() {
             return Ok(None);
         }
-        let octets = seal::open(&self.secret, &request.session, &request.state)
+        let octets = seal::open(&self.secret, Content::RelayState, &request.session, &request.state)
             .map_err(|error| Status::permission_denied(format!("state: {error}")))?;
         let snapshot = wire::decode(&octets)
             .ok_or_else(|| Status::permission_denied("state: it makes no sense, or is of a newer relay"))?;

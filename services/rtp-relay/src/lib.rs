@@ -34,6 +34,7 @@ use relay::dtls::Certificate;
 use relay::session::Limits;
 use runtime::config::RelayConfig;
 use runtime::drain::Stage;
+use runtime::seal::{Content, Sealer};
 use runtime::{Config, Drain};
 use signal::Secret;
 use std::net::{IpAddr, SocketAddr};
@@ -154,7 +155,7 @@ pub async fn run(config: Config, bus: bus::Bus, control: Control, drain: Drain) 
         sounds: sounds.into(),
         library: Arc::new(library::Library::new(config.relay.sounds.as_deref())?),
     };
-    let sealer = state::seal::Sealer::new(&secret, random::octets());
+    let sealer = Sealer::start(&secret, Content::RelayState).context("no random octets of the kernel")?;
     let keeper = tokio::spawn(state::run(bus.clone(), instance.clone(), sealer, stated));
     let reporter = tokio::spawn(report::run(bus.clone(), instance.clone(), told));
     let (quit, quitting) = oneshot::channel::<()>();

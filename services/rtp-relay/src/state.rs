@@ -1,16 +1,15 @@
 //! Sends the state that must outlive this relay to the orchestrators: sealed, in batches, again until it is stored.
 //!
 //! One rule: of each session only the newest state matters. What waits here is one entry a session, so an orchestrator or a store
-//! that is away costs no memory. Start at [`run`]; [`seal`] says who can read it, [`wire`] how it is written.
+//! that is away costs no memory. Start at [`run`]; [`runtime::seal`] says who can read it, [`wire`] how it is written.
 
-pub mod seal;
 pub mod wire;
 
 use bus::{Bus, Message};
 use prost::Message as _;
 use proto::v1::{RelayState, SealedState};
 use relay::session::Snapshot;
-use seal::Sealer;
+use runtime::seal::Sealer;
 use signal::subjects;
 use std::collections::HashMap;
 use std::time::Duration;
@@ -116,6 +115,7 @@ async fn tell(bus: &Bus, instance: &str, batch: &Batch) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use runtime::seal::{Content, open};
     use signal::Secret;
 
     /// The store may fail over: the newest state is stored in the end, and the one before it never after it.
@@ -125,7 +125,12 @@ mod tests {
         let mut inbox = bus.serve(subjects::RELAY_STATE, "orchestrators").await.unwrap();
         let (tell, told) = mpsc::channel(16);
         let secret = Secret::new(b"the cluster's");
-        let running = tokio::spawn(run(bus, "relay-1".into(), Sealer::new(&secret, [1; 16]), told));
+        let running = tokio::spawn(run(
+            bus,
+            "relay-1".into(),
+            Sealer::new(&secret, Content::RelayState, [1; 16]),
+            told,
+        ));
         let state = |ms| {
             StateUpdate::Changed(
                 "call".into(),
@@ -140,7 +145,7 @@ mod tests {
         let request = inbox.next().await.unwrap();
         let batch = RelayState::decode(request.message.payload.clone()).unwrap();
         assert_eq!((batch.instance.as_str(), &batch.gone[..]), ("relay-1", &["other".to_owned()][..]));
-        let octets = seal::open(&secret, "call", &batch.sessions[0].sealed).unwrap();
+        let octets = open(&secret, Content::RelayState, "call", &batch.sessions[0].sealed).unwrap();
         assert_eq!(wire::decode(&octets).unwrap().at, signal::Time(2));
         request.reply("").await.unwrap();
         drop(tell);

@@ -47,8 +47,15 @@ pub async fn run(config: Config, bus: Bus, store: Store, dial: Dial, drain: Drai
         labels: config.orchestrator.labels.clone(),
     };
     let relays = relays::Relays::new(instances.clone(), dial, pass, wanted);
-    let runner = runner::Runner::new(store);
     let secret = signal::Secret::new(&config.secret());
+    // In memory nobody else reads them.
+    let runner = match config.store {
+        None => runner::Runner::new(store),
+        Some(_) => {
+            let vault = runner::Vault::new(secret.clone()).context("no random octets of the kernel")?;
+            runner::Runner::sealed(store, vault)
+        }
+    };
     let users = records::Records::new(runner.clone(), users::Announcer(bus.clone()), now);
     let users = users::Users::new(users, secret);
     let gather = Arc::new(gather::Gather::new(&config, users.clone())?);

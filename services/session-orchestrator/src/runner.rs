@@ -4,10 +4,11 @@
 //! (outbox) under an id and performed after; whoever finds them there later performs them again, which is harmless.
 
 use crate::recent::Recent;
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use bytes::Bytes;
+use runtime::seal::{self, Content, Sealer};
 use session::{Machine, Outbox};
-use signal::{EffectId, RecordId, Time, stored};
+use signal::{EffectId, RecordId, Secret, Time, stored};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use store::{Key, NewRecord, Record, Saved, Store, StoreError};
@@ -66,18 +67,62 @@ pub struct Outcome<M: Machine, A> {
     pub answer: A,
 }
 
+/// Keys of the records: a store that others can read holds them sealed, since dialogs and media keys are in them.
+pub struct Vault {
+    sealer: Sealer,
+    secret: Secret,
+}
+
+impl Vault {
+    /// Creates the vault of a start with the cluster's secret.
+    ///
+    /// # Errors
+    /// The kernel gives no random octets.
+    pub fn new(secret: Secret) -> std::io::Result<Vault> {
+        Ok(Vault { sealer: Sealer::start(&secret, Content::Record)?, secret })
+    }
+
+    /// Seals a part of a record; an empty one stays empty.
+    fn seal(&self, part: &str, key: &Key, octets: &Bytes) -> Result<Bytes> {
+        if octets.is_empty() {
+            return Ok(Bytes::new());
+        }
+        self.sealer.seal(&name(part, key), octets).map(Bytes::from).context("a record could not be sealed")
+    }
+
+    fn open(&self, part: &str, key: &Key, octets: Bytes) -> Result<Bytes> {
+        if octets.is_empty() {
+            return Ok(octets);
+        }
+        let opened = seal::open(&self.secret, Content::Record, &name(part, key), &octets);
+        opened.map(Bytes::from).with_context(|| format!("the record {} {}", key.kind, key.id))
+    }
+}
+
+/// Returns the name under which a part of a record is sealed: it opens as nothing else.
+fn name(part: &str, key: &Key) -> String {
+    format!("{part}:{}:{}", key.kind, key.id)
+}
+
 /// Loads and saves records of all kinds.
 #[derive(Clone)]
 pub struct Runner {
     store: Store,
+    vault: Option<Arc<Vault>>,
     recent: Arc<Mutex<Recent>>,
 }
 
 impl Runner {
-    /// On this store.
+    /// On this store, whose records nobody else can read.
     #[must_use]
     pub fn new(store: Store) -> Runner {
-        Runner { store, recent: Arc::default() }
+        Runner { store, vault: None, recent: Arc::default() }
+    }
+
+    /// On a store that others may read: records are sealed.
+    #[must_use]
+    pub fn sealed(store: Store, vault: Vault) -> Runner {
+        Runner { vault: Some(Arc::new(vault)), ..Runner::new(store) }
     }
 
     /// The store itself, for deadlines and leases.
@@ -92,7 +137,16 @@ impl Runner {
     /// The store does not answer, or the record is of a newer format.
     pub async fn load<M: Machine>(&self, id: RecordId) -> Result<Option<Loaded<M>>> {
         let record = self.store.load(&key::<M>(id)).await?;
-        record.map(|record| read(&record)).transpose()
+        record.map(|record| self.read(id, record)).transpose()
+    }
+
+    fn read<M: Machine>(&self, id: RecordId, mut record: Record) -> Result<Loaded<M>> {
+        if let Some(vault) = &self.vault {
+            let key = key::<M>(id);
+            record.body = vault.open("body", &key, record.body)?;
+            record.outbox = vault.open("outbox", &key, record.outbox)?;
+        }
+        read(&record)
     }
 
     /// Stores a record that was just made. `Err(loaded)`: somebody was faster.
@@ -110,7 +164,7 @@ impl Runner {
         outbox.add(id, 1, effects, now);
         match self.save(id, 0, &machine, &outbox, now).await? {
             Saved::Stored(version) => Ok(Ok(Loaded { machine, version, outbox })),
-            Saved::Conflict(record) => Ok(Err(record.map(|record| read(&record)).transpose()?)),
+            Saved::Conflict(record) => Ok(Err(record.map(|record| self.read(id, record)).transpose()?)),
         }
     }
 
@@ -154,7 +208,7 @@ impl Runner {
                 Saved::Stored(version) => {
                     return Ok(Some(Outcome { stored: Some(Loaded { machine, version, outbox }), answer }));
                 }
-                Saved::Conflict(Some(record)) => (loaded, fresh) = (read(&record)?, true),
+                Saved::Conflict(Some(record)) => (loaded, fresh) = (self.read(id, record)?, true),
                 Saved::Conflict(None) => return Ok(None),
             }
         }
@@ -187,7 +241,15 @@ impl Runner {
             deadline: deadline.map(|t| t.0),
             ttl: M::LIFETIME_MS.map(Duration::from_millis),
         };
-        let saved = self.store.save(&key::<M>(id), expected, &record).await;
+        let key = key::<M>(id);
+        let saved = match &self.vault {
+            None => self.store.save(&key, expected, &record).await,
+            Some(vault) => {
+                let body = vault.seal("body", &key, &record.body)?;
+                let outbox = vault.seal("outbox", &key, &record.outbox)?;
+                self.store.save(&key, expected, &NewRecord { body, outbox, ..record.clone() }).await
+            }
+        };
         match &saved {
             Ok(Saved::Stored(version)) => {
                 let NewRecord { body, outbox, .. } = record;

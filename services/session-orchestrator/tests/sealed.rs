@@ -1,0 +1,61 @@
+//! Records in a store that others can read.
+#![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "a test says what is wrong by failing")]
+
+use bytes::Bytes;
+use session::user::{Settings, User};
+use signal::{RecordId, Secret, Time};
+use store::{Key, NewRecord, Store};
+use tandem_orchestrator::runner::{Loaded, Runner, Vault};
+
+const NOW: Time = Time(1_795_385_000_000);
+
+fn runner(store: &Store, secret: &[u8]) -> Runner {
+    Runner::sealed(store.clone(), Vault::new(Secret::new(secret)).unwrap())
+}
+
+async fn create(runner: &Runner, jid: &str) -> RecordId {
+    let id = Secret::new(b"ids").user(jid);
+    let settings = Settings { blocked: vec!["somebody-in-particular".into()], ..Settings::default() };
+    let (user, effects) = User::create(id, jid.into(), settings, NOW);
+    assert!(runner.create(id, user, effects, NOW).await.unwrap().is_ok());
+    id
+}
+
+fn key(id: RecordId) -> Key {
+    Key { kind: "user", id: id.hash_text() }
+}
+
+#[tokio::test]
+async fn f11_a_record_is_read_with_the_cluster_s_secret_alone() {
+    let store = Store::in_memory();
+    let id = create(&runner(&store, b"ours"), "rosa@example.net").await;
+    let stored = store.load(&key(id)).await.unwrap().unwrap();
+    for part in [&stored.body, &stored.outbox] {
+        assert!(!part.is_empty());
+        for word in ["rosa@example.net", "somebody-in-particular"] {
+            assert!(!part.windows(word.len()).any(|w| w == word.as_bytes()), "{word} stands in the store");
+        }
+    }
+    // Another instance of the cluster.
+    let loaded: Loaded<User> = runner(&store, b"ours").load(id).await.unwrap().unwrap();
+    assert_eq!(loaded.version, 1);
+    let error = runner(&store, b"theirs").load::<User>(id).await.err().unwrap();
+    assert!(format!("{error:#}").contains("[cluster] secret"), "{error:#}");
+}
+
+/// Whoever can write to the store can lose records, but not make one, nor take one for another.
+#[tokio::test]
+async fn f11_a_record_that_somebody_else_wrote_is_not_taken() {
+    let store = Store::in_memory();
+    let ours = runner(&store, b"ours");
+    let (rosa, otto) = (create(&ours, "rosa@example.net").await, create(&ours, "otto@example.net").await);
+    let of_otto = store.load(&key(otto)).await.unwrap().unwrap();
+    let plain = Runner::new(Store::in_memory());
+    let made = create(&plain, "rosa@example.net").await;
+    let made = plain.store().load(&key(made)).await.unwrap().unwrap();
+    for forged in [of_otto.body, made.body, Bytes::from_static(b"nonsense")] {
+        let version = store.load(&key(rosa)).await.unwrap().unwrap().version;
+        store.save(&key(rosa), version, &NewRecord { body: forged, ..NewRecord::default() }).await.unwrap();
+        assert!(runner(&store, b"ours").load::<User>(rosa).await.is_err());
+    }
+}
