@@ -18,6 +18,7 @@ use rsip::{Header, SipMessage};
 use signal::media::{Candidate, CandidateKind, Codec, Dtls, Fingerprint, Ice, Kind, Setup};
 use sip::message::{Message, Start};
 use tandem_tests::play::files::{files, played, starting_points};
+use tandem_tests::play::world::Played;
 use xmpp_parsers::jingle::{Description, Jingle, Transport};
 use xmpp_parsers::jingle_message::JingleMI;
 use xmpp_parsers::{jingle_dtls_srtp, jingle_ice_udp};
@@ -29,15 +30,10 @@ const PROPOSALS: &str = "urn:xmpp:jingle-message:0";
 /// Elements of Message Initiation that xmpp-parsers has no variant for (XEP-0353 §3.2, §6).
 const UNKNOWN: [&str; 2] = ["ringing", "finish"];
 
-/// Messages and stanzas of all flows, with the flow that each stands in.
-fn said() -> (Vec<(String, Bytes)>, Vec<(String, Element)>) {
-    let (mut messages, mut stanzas) = (vec![], vec![]);
-    for (name, text) in starting_points().unwrap().into_iter().chain(files().unwrap()) {
-        let (_, played) = played(&name, &text).unwrap();
-        messages.extend(played.messages.into_iter().map(|message| (name.clone(), message)));
-        stanzas.extend(played.stanzas.into_iter().map(|stanza| (name.clone(), stanza)));
-    }
-    (messages, stanzas)
+/// Played flows and starting points, by name.
+fn all() -> Vec<(String, Played)> {
+    let texts = starting_points().unwrap().into_iter().chain(files().unwrap());
+    texts.map(|(name, text)| (name.clone(), played(&name, &text).unwrap().1)).collect()
 }
 
 /// Compares what rsip finds in a message with what we find.
@@ -65,7 +61,8 @@ fn compare(octets: &Bytes) -> Result<(), String> {
         .map(|(name, value)| format!("{name}: {}", String::from_utf8_lossy(&value)).trim_end().to_lowercase())
         .collect();
     let (mut headers, mut meant) = (headers, meant);
-    (headers.sort(), meant.sort());
+    headers.sort();
+    meant.sort();
     meant.dedup_by(|a, b| a == b && a.starts_with("content-length"));
     same("the headers", &headers.join("\n"), &meant.join("\n"))?;
     same("the body", &String::from_utf8_lossy(theirs.body()), &String::from_utf8_lossy(&ours.body))?;
@@ -124,7 +121,11 @@ fn same_uri(what: &str, theirs: &str, ours: &str) -> Result<(), String> {
 
 #[test]
 fn rsip_reads_every_message_of_the_flows_as_we_meant_it() {
-    let (messages, _) = said();
+    let all = all();
+    let messages: Vec<(&str, &Bytes)> = all
+        .iter()
+        .flat_map(|(name, played)| played.messages.iter().map(move |message| (name.as_str(), message)))
+        .collect();
     assert!(messages.len() > 300, "{}", messages.len());
     let wrong: Vec<String> = messages
         .iter()
@@ -222,13 +223,17 @@ fn proposal(child: &Element) -> Result<(), String> {
 
 #[test]
 fn xmpp_parsers_reads_every_stanza_of_the_flows_that_it_has_a_type_for() {
-    let (_, stanzas) = said();
+    let all = all();
+    let stanzas: Vec<(&str, &Element)> = all
+        .iter()
+        .flat_map(|(name, played)| played.stanzas.iter().map(move |stanza| (name.as_str(), stanza)))
+        .collect();
     let mut read = std::collections::BTreeMap::<&str, usize>::new();
     let mut wrong = vec![];
     for (name, stanza) in &stanzas {
         match parse(stanza) {
             Ok(kind) => *read.entry(kind).or_default() += 1,
-            Err(fault) => wrong.push(format!("{name}: {fault}\n{}", String::from(stanza))),
+            Err(fault) => wrong.push(format!("{name}: {fault}\n{}", String::from(*stanza))),
         }
     }
     assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), stanzas.len(), wrong.join("\n"));

@@ -7,6 +7,9 @@ use std::path::{Path, PathBuf};
 /// Target that is run with any octets; it panics where something is wrong.
 pub type Target = fn(&[u8]);
 
+/// File of a corpus, and its octets.
+type File = (PathBuf, Vec<u8>);
+
 /// Changes of the corpus that a test makes; `ROUNDS=n` in the environment for more.
 const ROUNDS: u64 = 3_000;
 /// Octets of the longest input.
@@ -55,7 +58,7 @@ impl Random {
 /// A folder cannot be read, or a corpus is too small; what a target finds is a panic, and its octets are printed: they belong into the corpus.
 pub fn run(targets: &[(&str, Target)], folders: impl Fn(&str) -> Vec<PathBuf>) -> Result<()> {
     let rounds = std::env::var("ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(ROUNDS);
-    let corpora: Vec<(&str, Target, Vec<(PathBuf, Vec<u8>)>)> = targets
+    let corpora: Vec<(&str, Target, Vec<File>)> = targets
         .iter()
         .map(|(name, target)| Ok((*name, *target, corpus(name, &folders(name))?)))
         .collect::<Result<_>>()?;
@@ -67,7 +70,7 @@ pub fn run(targets: &[(&str, Target)], folders: impl Fn(&str) -> Vec<PathBuf>) -
     Ok(())
 }
 
-fn corpus(name: &str, folders: &[PathBuf]) -> Result<Vec<(PathBuf, Vec<u8>)>> {
+fn corpus(name: &str, folders: &[PathBuf]) -> Result<Vec<File>> {
     let mut corpus = vec![];
     for folder in folders {
         let mut files = files(folder)?;
@@ -86,7 +89,7 @@ fn files(folder: &Path) -> Result<Vec<PathBuf>> {
     entries.map(|entry| Ok(entry?.path())).collect()
 }
 
-fn over(name: &str, target: Target, corpus: &[(PathBuf, Vec<u8>)], rounds: u64) {
+fn over(name: &str, target: Target, corpus: &[File], rounds: u64) {
     for (file, octets) in corpus {
         guarded(&file.display().to_string(), octets, target);
     }

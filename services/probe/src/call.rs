@@ -2,12 +2,14 @@
 //!
 //! One rule: a step waits for what a person would notice, at the side where it is noticed, and has a deadline. Start at [`Stage::call`].
 
+mod client_calls;
+mod phone_calls;
+
 use crate::client::{self, Client};
 use crate::codec::Codec;
 use crate::jingle::{self, Remote};
-use crate::media::{End, Local, State, Talk};
+use crate::media::{End, State, Talk};
 use crate::phone::{self, Phone};
-use crate::random;
 use crate::report::{Failed, Fault, Report};
 use crate::sdp;
 use serde_json::json;
@@ -32,6 +34,8 @@ const WINDOWS: u64 = 3;
 const UNBROKEN: f64 = 0.8;
 /// Time that a packet takes to be filled, microseconds.
 const PACKET_US: u64 = 20_000;
+/// Remedy where only the gateway can know more.
+const LOOK: &str = "look at the gateway's log of this call";
 /// Events of one side that wait for their step.
 const BACKLOG: usize = 256;
 
@@ -77,6 +81,8 @@ pub struct Stage<'a> {
     phone: &'a mut Phone,
     client: &'a mut Client,
     backlog: VecDeque<Event>,
+    /// Session of the client, until it is ended.
+    session: Option<Session>,
     ending: bool,
 }
 
@@ -86,6 +92,8 @@ struct Session {
     sid: String,
     /// True if it began by a proposal.
     proposed: bool,
+    /// True if the client calls.
+    ours: bool,
 }
 
 /// Ends of a call that is answered.
@@ -99,7 +107,7 @@ struct Ends {
 impl<'a> Stage<'a> {
     /// Returns a stage on which nothing has happened.
     pub fn new(plan: &'a Plan, phone: &'a mut Phone, client: &'a mut Client) -> Stage<'a> {
-        Stage { plan, phone, client, backlog: VecDeque::new(), ending: false }
+        Stage { plan, phone, client, backlog: VecDeque::new(), session: None, ending: false }
     }
 
     /// Makes a call and reports it. One that fails is ended, as far as possible.
@@ -110,244 +118,22 @@ impl<'a> Stage<'a> {
             From::Xmpp => "XMPP to SIP, by Message Initiation",
         };
         let mut report = Report::new(way);
-        let mut session = None;
         let done = match from {
-            From::Sip => self.from_sip(&mut report, &mut session).await,
-            From::Xmpp => self.from_xmpp(&mut report, &mut session).await,
+            From::Sip => self.phone_calls(&mut report).await,
+            From::Xmpp => self.client_calls(&mut report).await,
         };
         if done.is_err() {
             // The report has the fault; nobody shall ring on.
             let _ = self.phone.hang_up().await;
-            if let Some(session) = &session {
-                self.client.tell(jingle::give_up(session.proposed, &session.peer, &session.sid)).await;
+            if let Some(Session { peer, sid, proposed, ours }) = &self.session {
+                if *proposed {
+                    self.client.tell(jingle::give_up(*ours, peer, sid)).await;
+                }
+                self.client.tell(jingle::terminate(peer, sid, "cancel")).await;
             }
             sleep(PICK_UP).await;
         }
         report
-    }
-
-    async fn from_sip(&mut self, report: &mut Report, session: &mut Option<Session>) -> Result<(), Failed> {
-        let plan = self.plan;
-        let (uri, account) = (plan.uri.clone(), self.client.jid().to_owned());
-        let late = Fault::new(
-            format!("no call to {uri} reached {account}"),
-            "look whether --call-uri leads to the account: [sip] domains, [[xmpp.component]] users, [[alias]]; `tandem calls`",
-        );
-        let (phone_end, by) = report
-            .step("called", STEP, late, async {
-                let end = End::plain(plan.media).await?;
-                self.phone.invite(&uri, sdp::write(end.address, &plan.phone_codecs)).await?;
-                let began = self.until(|event| match event {
-                    Event::Client(client::Heard::Proposed { from, sid }) => {
-                        Some((from.clone(), sid.clone(), None))
-                    }
-                    Event::Client(client::Heard::Initiated { from, sid, remote }) => {
-                        Some((from.clone(), sid.clone(), Some(remote.clone())))
-                    }
-                    _ => None,
-                });
-                let (peer, sid, remote) = began.await?;
-                Ok((end, (peer, sid, remote)))
-            })
-            .await?;
-        let (peer, sid, remote) = by;
-        let proposed = remote.is_none();
-        *session = Some(Session { peer: peer.clone(), sid: sid.clone(), proposed });
-        report.fact("by", if proposed { "propose" } else { "session-initiate" });
-        report.fact("from", peer.clone());
-
-        let late =
-            Fault::new("the phone was not told that it rings", "look at the gateway's log of this call");
-        let code = report
-            .step("rings", STEP, late, async {
-                self.client.tell(jingle::ringing(proposed, &peer, &sid)).await;
-                self.until(|event| match event {
-                    Event::Phone(phone::Heard::Response { method, code: code @ 180..=183, .. })
-                        if method == "INVITE" =>
-                    {
-                        Some(*code)
-                    }
-                    _ => None,
-                })
-                .await
-            })
-            .await?;
-        report.fact("code", code);
-
-        sleep(PICK_UP).await;
-        let late = Fault::new(
-            "the call was picked up, and the phone was not told",
-            "look at the gateway's log of this call",
-        );
-        let (client_end, codecs) = report
-            .step("answered", STEP, late, async {
-                let remote = match remote {
-                    Some(remote) => remote,
-                    None => {
-                        self.client.tell(jingle::proceed(&peer, &sid)).await;
-                        self.until(|event| match event {
-                            Event::Client(client::Heard::Initiated { sid: theirs, remote, .. })
-                                if *theirs == sid =>
-                            {
-                                Some(remote.clone())
-                            }
-                            _ => None,
-                        })
-                        .await?
-                    }
-                };
-                let (end, codec) = self.accept(&peer, &sid, &remote).await?;
-                let sdp = self.until(|event| match event {
-                    Event::Phone(phone::Heard::Response { method, code: 200, sdp, .. })
-                        if method == "INVITE" =>
-                    {
-                        Some(sdp.clone())
-                    }
-                    _ => None,
-                });
-                let described = described(&sdp.await?)?;
-                phone_end.peer(described.address).await;
-                Ok((end, (described.codecs[0], codec)))
-            })
-            .await?;
-        let ends = Ends { phone: phone_end, client: client_end, codecs };
-        self.talk(report, ends).await?;
-
-        self.ending = true;
-        let late = Fault::new(
-            "the phone hung up, and the client was not told",
-            "look at the gateway's log of this call",
-        );
-        let why = report
-            .step("ended", STEP, late, async {
-                self.phone.hang_up().await?;
-                let ok = self.until(|event| match event {
-                    Event::Phone(phone::Heard::Response { method, code, .. }) if method == "BYE" => {
-                        Some(*code)
-                    }
-                    _ => None,
-                });
-                let code = ok.await?;
-                if code != 200 {
-                    return Err(Fault::new(
-                        format!("BYE was answered {code}"),
-                        "look at the gateway's log of this call",
-                    ));
-                }
-                self.until(|event| match event {
-                    Event::Client(client::Heard::Terminated { sid: theirs, why }) if *theirs == sid => {
-                        Some(why.clone())
-                    }
-                    _ => None,
-                })
-                .await
-            })
-            .await?;
-        *session = None;
-        report.fact("by", "BYE");
-        report.fact("reason", why);
-        Ok(())
-    }
-
-    async fn from_xmpp(&mut self, report: &mut Report, session: &mut Option<Session>) -> Result<(), Failed> {
-        let plan = self.plan;
-        let sid = random::word::<16>().unwrap_or_default();
-        *session = Some(Session { peer: plan.jid.clone(), sid: sid.clone(), proposed: !plan.direct });
-        let late = Fault::new(
-            format!("no call to {} reached the phone", plan.jid),
-            "look whether --call-jid is of a component domain, and whether its trunk's uri is --listen; `tandem trunks`",
-        );
-        let (mut offered, from) = report
-            .step("called", STEP, late, async {
-                let mut offered = None;
-                if plan.direct {
-                    offered = Some(self.offer(&plan.jid, &sid).await?);
-                } else {
-                    self.client.tell(jingle::propose(&plan.jid, &sid)).await;
-                }
-                let from = self.until(|event| match event {
-                    Event::Phone(phone::Heard::Invite { from, sdp }) => Some((from.clone(), sdp.clone())),
-                    _ => None,
-                });
-                Ok((offered, from.await?))
-            })
-            .await?;
-        let (from, invited) = from;
-        report.fact("from", from);
-
-        let late =
-            Fault::new("the client was not told that it rings", "look at the gateway's log of this call");
-        report
-            .step("rings", STEP, late, async {
-                self.phone.ring().await?;
-                self.until(|event| match event {
-                    Event::Client(client::Heard::Ringing { sid: theirs }) if *theirs == sid => Some(()),
-                    _ => None,
-                })
-                .await
-            })
-            .await?;
-
-        sleep(PICK_UP).await;
-        let late = Fault::new(
-            "the phone was picked up, and the client was not told",
-            "look at the gateway's log of this call",
-        );
-        let ends = report
-            .step("answered", STEP, late, async {
-                let phone_end = End::plain(plan.media).await?;
-                let phone_codec = self.answer(&phone_end, &invited).await?;
-                if offered.is_none() {
-                    let peer = self.until(|event| match event {
-                        Event::Client(client::Heard::Proceeded { from, sid: theirs }) if *theirs == sid => {
-                            Some(from.clone())
-                        }
-                        _ => None,
-                    });
-                    let peer = peer.await?;
-                    *session = Some(Session { peer: peer.clone(), sid: sid.clone(), proposed: true });
-                    offered = Some(self.offer(&peer, &sid).await?);
-                }
-                let (peer, remote) = self
-                    .until(|event| match event {
-                        Event::Client(client::Heard::Accepted { from, sid: theirs, remote })
-                            if *theirs == sid =>
-                        {
-                            Some((from.clone(), remote.clone()))
-                        }
-                        _ => None,
-                    })
-                    .await?;
-                *session = Some(Session { peer, sid: sid.clone(), proposed: !plan.direct });
-                let (client_end, _) =
-                    offered.take().ok_or_else(|| Fault::new("nothing was offered", "report this"))?;
-                let codec = remote.choose(&plan.client_codecs)?;
-                client_end.remote(remote.ice.clone(), remote.dtls.clone()).await;
-                Ok(Ends { phone: phone_end, client: client_end, codecs: (phone_codec, codec) })
-            })
-            .await?;
-        self.talk(report, ends).await?;
-
-        self.ending = true;
-        let late = Fault::new(
-            "the client hung up, and the phone was not told",
-            "look at the gateway's log of this call",
-        );
-        let why = report
-            .step("ended", STEP, late, async {
-                let peer = session.as_ref().map(|session| session.peer.clone()).unwrap_or_default();
-                self.client.tell(jingle::terminate(&peer, &sid, "success")).await;
-                self.until(|event| match event {
-                    Event::Phone(phone::Heard::Over { why, .. }) => Some(why.clone()),
-                    _ => None,
-                })
-                .await
-            })
-            .await?;
-        *session = None;
-        report.fact("by", "session-terminate");
-        report.fact("reason", why);
-        Ok(())
     }
 
     /// Accepts a session.
@@ -364,11 +150,11 @@ impl<'a> Stage<'a> {
     }
 
     /// Offers a session.
-    async fn offer(&mut self, peer: &str, sid: &str) -> Result<(End, Local), Fault> {
+    async fn offer(&mut self, peer: &str, sid: &str) -> Result<End, Fault> {
         let (end, local) = End::secure(self.plan.media, true).await?;
         let offer = jingle::initiate(peer, sid, self.client.jid(), &self.plan.client_codecs, &end, &local);
         self.client.tell(offer).await;
-        Ok((end, local))
+        Ok(end)
     }
 
     /// Answers the phone, and gives the codec that it will speak.

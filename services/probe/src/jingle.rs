@@ -227,12 +227,10 @@ pub fn terminate(to: &str, sid: &str, reason: &str) -> Element {
     set(to, "session-terminate", sid, "", &format!("<reason><{reason}/></reason>"))
 }
 
-/// Writes the end of a call of which nobody knows how far it came.
-pub fn give_up(proposed: bool, to: &str, sid: &str) -> Element {
-    if proposed {
-        return message(to, "retract", sid, &format!("<reason xmlns='{JINGLE}'><cancel/></reason>"));
-    }
-    terminate(to, sid, "cancel")
+/// Writes that a proposal comes to nothing: of the caller a `retract`, of the callee a `reject` (XEP-0353 §3.3, §3.4).
+pub fn give_up(ours: bool, to: &str, sid: &str) -> Element {
+    let (word, reason) = if ours { ("retract", "cancel") } else { ("reject", "busy") };
+    message(to, word, sid, &format!("<reason xmlns='{JINGLE}'><{reason}/></reason>"))
 }
 
 /// Writes a `session-initiate`.

@@ -11,27 +11,36 @@ use serde_json::Value;
 use std::net::SocketAddr;
 use std::process::{Command, Output};
 use testkit::prosody::DOMAIN;
-use testkit::{Gateway, Prosody, gateway, ports};
+use testkit::{Cluster, Gateway, Prosody, gateway, ports};
 
-struct Rig {
+struct Rig<G> {
     server: Prosody,
-    gateway: Gateway,
+    gateway: G,
+    /// Where the gateway takes SIP.
+    sip: SocketAddr,
     phone: SocketAddr,
 }
 
-impl Rig {
-    fn new() -> Rig {
-        let server = Prosody::start(&["rosa"]).unwrap();
-        let phone = SocketAddr::from(([127, 0, 0, 1], ports::block(2)));
-        let options = gateway::Options { trunk: Some(phone), ..Default::default() };
-        let gateway = Gateway::start(&server, &options).unwrap();
-        Rig { server, gateway, phone }
-    }
+fn parties() -> (Prosody, SocketAddr, gateway::Options) {
+    let server = Prosody::start(&["rosa"]).unwrap();
+    let phone = SocketAddr::from(([127, 0, 0, 1], ports::block(2)));
+    let options = gateway::Options { trunk: Some(phone), ..Default::default() };
+    (server, phone, options)
+}
 
+impl Rig<Gateway> {
+    fn new() -> Rig<Gateway> {
+        let (server, phone, options) = parties();
+        let gateway = Gateway::start(&server, &options).unwrap();
+        Rig { sip: gateway.sip, server, gateway, phone }
+    }
+}
+
+impl<G> Rig<G> {
     /// Returns the command with further words; a later word replaces an earlier one of the same name.
     fn command(&self, words: &[&str]) -> Command {
         let mut given = vec![
-            ("--gateway".to_owned(), self.gateway.sip.to_string()),
+            ("--gateway".to_owned(), self.sip.to_string()),
             ("--listen".to_owned(), self.phone.to_string()),
             ("--jid".to_owned(), format!("rosa@{DOMAIN}")),
             ("--server".to_owned(), format!("127.0.0.1:{}", self.server.port)),
@@ -73,6 +82,7 @@ fn calls_both_ways_work_and_are_measured() {
     let rig = Rig::new();
     let (code, json, said) = rig.probe(&[]);
     assert_eq!(code, Some(0), "{said}\n{:#}", rig.gateway.failure("was there"));
+    println!("{said}");
     let reports = json["reports"].as_array().unwrap();
     assert_eq!(reports.len(), 3, "{said}");
     for report in &reports[1..] {
@@ -89,6 +99,19 @@ fn calls_both_ways_work_and_are_measured() {
     assert_eq!(step(&reports[1], "answered")["facts"]["sip_codec"], "PCMU", "{said}");
     assert_eq!(step(&reports[1], "ended")["facts"]["reason"], "success", "{said}");
     assert!(step(&reports[2], "ended")["facts"]["reason"].as_str().unwrap().contains("cause=16"), "{said}");
+}
+
+#[test]
+fn calls_through_four_services_work_and_not_without_a_relay() {
+    let (server, phone, options) = parties();
+    let cluster = Cluster::start(&server, &options, 1).unwrap();
+    let mut rig = Rig { server, sip: cluster.sip, gateway: cluster, phone };
+    let (code, _, said) = rig.probe(&[]);
+    assert_eq!(code, Some(0), "{said}\n{:#}", rig.gateway.failure("was there"));
+    rig.gateway.kill("rtp-relay-1").unwrap();
+    let (code, json, said) = rig.probe(&["--from", "sip"]);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(json["reports"][1]["worked"] == false, "{said}");
 }
 
 #[test]
