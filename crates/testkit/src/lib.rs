@@ -11,6 +11,7 @@
 pub mod baresip;
 pub mod clock;
 pub mod cluster;
+pub mod fuzz;
 pub mod gateway;
 pub mod http;
 pub mod interrupt;

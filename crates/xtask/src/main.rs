@@ -5,6 +5,7 @@
 mod bench;
 mod demo;
 mod deny;
+mod faults;
 mod release;
 mod requirements;
 mod setup;
@@ -30,6 +31,8 @@ enum Task {
     Test(Test),
     /// Two real calls between a SIP phone and a Jingle client through the gateway, with sound, in front of your eyes
     Demo(demo::Demo),
+    /// Every test that is named after a fault, and a report of them
+    Faults(faults::Faults),
     /// Build what is shipped, with a profile of calls and packets
     Release(release::Release),
     /// Measure the gateway beside Kamailio, and its relay beside rtpengine
@@ -52,6 +55,7 @@ fn main() -> ExitCode {
     let outcome = match Arguments::parse().task {
         Task::Setup => setup::setup(),
         Task::Demo(demo) => demo.run(),
+        Task::Faults(faults) => faults.run(),
         Task::Release(release) => release.run(),
         Task::Bench(bench) => bench.run(),
         Task::Requirements(requirements) => requirements.run(),

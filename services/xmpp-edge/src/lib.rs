@@ -7,7 +7,7 @@ mod counters;
 mod framer;
 mod lease;
 mod link;
-mod reader;
+pub mod reader;
 mod tag;
 mod tree;
 

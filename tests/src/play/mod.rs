@@ -5,6 +5,7 @@
 //! rewrites it. Between decisions a call exists as octets alone, as in the store. The relay allocates fixed ends. Start at [`flow`] for the form of a file, [`world`] for its player.
 
 pub mod client;
+pub mod files;
 pub mod flow;
 pub mod names;
 pub mod phone;

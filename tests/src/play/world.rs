@@ -34,6 +34,10 @@ pub struct Played {
     pub decisions: Vec<String>,
     /// Record and effects of each decision, those of starting points too.
     pub records: Vec<(Call, Vec<Effect>)>,
+    /// Messages to the phone as they left, those of starting points too.
+    pub messages: Vec<bytes::Bytes>,
+    /// Stanzas to clients, those of starting points too.
+    pub stanzas: Vec<Element>,
 }
 
 /// The gateway with the parties around it, and the transcript so far.
@@ -49,6 +53,8 @@ pub struct World {
     lines: Vec<String>,
     decisions: Vec<String>,
     records: Vec<(Call, Vec<Effect>)>,
+    messages: Vec<bytes::Bytes>,
+    stanzas: Vec<Element>,
 }
 
 fn flow_of(phone: &Phone) -> sip::edge::Flow {
@@ -180,6 +186,8 @@ impl World {
             lines: vec![],
             decisions: vec![],
             records: vec![],
+            messages: vec![],
+            stanzas: vec![],
         };
         for flow in &chain.0 {
             world.start = world.gateway.now;
@@ -191,7 +199,8 @@ impl World {
     }
 
     fn played(self) -> Played {
-        Played { text: self.lines.join("\n") + "\n", decisions: self.decisions, records: self.records }
+        let World { lines, decisions, records, messages, stanzas, .. } = self;
+        Played { text: lines.join("\n") + "\n", decisions, records, messages, stanzas }
     }
 
     fn steps(&mut self, steps: &[Step], file: &impl Fn(&str) -> Option<String>) -> Result<(), Fault> {
@@ -344,8 +353,14 @@ impl World {
     fn run(&mut self) -> Result<(), Fault> {
         while let Some(output) = self.gateway.poll()? {
             match output {
-                Output::Sip(to, octets) => self.phone_hears(to, &octets)?,
-                Output::Xmpp(stanza) => self.client_hears(&stanza),
+                Output::Sip(to, octets) => {
+                    self.phone_hears(to, &octets)?;
+                    self.messages.push(octets);
+                }
+                Output::Xmpp(stanza) => {
+                    self.client_hears(&stanza);
+                    self.stanzas.push(stanza);
+                }
                 Output::Decided(decision) => {
                     self.tell(&decision.event, &decision.effects);
                     self.records.push((decision.after, decision.effects));

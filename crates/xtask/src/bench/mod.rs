@@ -1,9 +1,10 @@
 //! `cargo xtask bench`: what the gateway costs, measured beside a program that everybody knows.
 //!
 //! One rule: figures are printed and kept nowhere; a run in which a call failed gives none. How they are taken:
-//! docs/benchmarks.md. Start at [`calls`] and [`relay`].
+//! docs/benchmarks.md. Start at [`calls`], [`floods`] and [`relay`].
 
 mod calls;
+mod floods;
 mod process;
 mod relay;
 mod report;
@@ -20,6 +21,8 @@ use std::path::Path;
 pub enum Bench {
     /// Cost of a call: CPU time of each service, time to set up, memory of a held call
     Calls(calls::Calls),
+    /// Calls beside floods: how many succeed, times to set up, memory
+    Floods(floods::Floods),
     /// Cost of the relay: CPU a packet, delay, memory a call, set-up, handshakes; beside rtpengine
     Relay(relay::Relay),
 }
@@ -32,6 +35,7 @@ impl Bench {
     pub fn run(&self) -> Result<()> {
         match self {
             Bench::Calls(calls) => calls.run(),
+            Bench::Floods(floods) => floods.run(),
             Bench::Relay(relay) => relay.run(),
         }
     }

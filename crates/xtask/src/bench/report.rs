@@ -39,7 +39,7 @@ impl Figures {
 }
 
 /// The least of sorted times that this share of them does not exceed.
-fn percentile(sorted: &[u64], share: f64) -> u64 {
+pub fn percentile(sorted: &[u64], share: f64) -> u64 {
     let rank = (sorted.len() as f64 * share).ceil() as usize;
     sorted.get(rank.saturating_sub(1)).copied().unwrap_or(0)
 }

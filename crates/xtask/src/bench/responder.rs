@@ -171,6 +171,11 @@ impl Responder {
         }
     }
 
+    /// Returns what was seen so far.
+    pub fn seen(&self) -> Seen {
+        lock(&self.state.0).seen.clone()
+    }
+
     /// Forgets what was seen; calls that are up stay.
     pub fn begin_anew(&self) {
         let mut state = lock(&self.state.0);

@@ -22,12 +22,20 @@ impl Sipp {
     /// # Errors
     /// SIPp is not installed.
     pub fn caller(target: SocketAddr, calls: u32, rate: u32, hold: Duration) -> Result<Sipp> {
+        Sipp::caller_over(false, target, calls, rate, hold)
+    }
+
+    /// The same over one TCP connection, or over UDP.
+    ///
+    /// # Errors
+    /// SIPp is not installed.
+    pub fn caller_over(tcp: bool, target: SocketAddr, calls: u32, rate: u32, hold: Duration) -> Result<Sipp> {
         let directory = TempDir::with_prefix("tandem-sipp-")?;
         std::fs::write(directory.path().join("domain.csv"), format!("SEQUENTIAL\n{SIP_DOMAIN}\n"))?;
         let mut command = sipp("uac.xml", ports::block(2), directory.path());
         command.args(["-s", "rosa", "-inf", "domain.csv", "-r", &rate.to_string(), "-m", &calls.to_string()]);
         command.args(["-d", &hold.as_millis().to_string(), "-l", "20000", "-trace_rtt", "-rtt_freq", "1"]);
-        command.arg(target.to_string());
+        command.args(tcp.then_some(["-t", "t1"]).into_iter().flatten()).arg(target.to_string());
         Ok(Sipp { program: Program::start("sipp, caller", command)?, directory })
     }
 
@@ -55,6 +63,22 @@ impl Sipp {
             status.success(),
             "a call failed ({status}); no figures are given then. SIPp's errors:\n{errors}"
         );
+        self.answered()
+    }
+
+    /// Waits until all calls are over, however they went, and ends those that are not by then. Gives the times of those that were answered.
+    ///
+    /// # Errors
+    /// The files that SIPp wrote cannot be read.
+    pub fn times(mut self, within: Duration) -> Result<Vec<u64>> {
+        if self.program.finish(within).is_err() {
+            self.program.stop(Duration::from_secs(5));
+        }
+        self.answered()
+    }
+
+    /// Times from INVITE to 200, ms.
+    fn answered(&self) -> Result<Vec<u64>> {
         let mut times = vec![];
         for entry in std::fs::read_dir(self.directory.path())?.flatten() {
             if entry.file_name().to_string_lossy().ends_with("_rtt.csv") {

@@ -76,7 +76,7 @@ secret = "a secret of the load test alone"
 [telemetry]
 log = "warn"
 [sip]
-listen = ["udp://{sip}"]
+listen = ["udp://{sip}", "tcp://{sip}"]
 domains = ["{SIP_DOMAIN}"]
 [[xmpp.component]]
 domain = "{COMPONENT}"

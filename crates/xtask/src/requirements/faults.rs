@@ -43,7 +43,7 @@ pub fn strays(text: &str, sources: &[Source]) -> Vec<String> {
 }
 
 /// Returns the id that a line is about: `C1` of `- **C1** …`.
-fn id(line: &str) -> Option<&str> {
+pub fn id(line: &str) -> Option<&str> {
     line.strip_prefix("- **")?.split_once("**").map(|(id, _)| id)
 }
 
@@ -69,7 +69,7 @@ fn of_flow(source: &Source) -> Vec<(String, Evidence)> {
 }
 
 /// Returns the id of the fault that a test is named after: `G6B` of `g6b_a_client_adds_video`.
-fn of_name(name: &str) -> Option<String> {
+pub fn of_name(name: &str) -> Option<String> {
     let (id, _) = name.split_once('_')?;
     let digits = id.strip_prefix(|group| ('a'..='g').contains(&group))?;
     let digits = digits.strip_suffix('b').unwrap_or(digits);

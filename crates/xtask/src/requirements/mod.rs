@@ -6,7 +6,7 @@
 
 mod citations;
 mod document;
-mod faults;
+pub mod faults;
 mod resolve;
 mod rust;
 mod sources;
