@@ -221,7 +221,11 @@ pub struct TrunkConfig {
     /// Prefixes that may not be called; default: premium rates and networks that fraud calls (+1900, 0900, +979, +881 to +883)
     #[schemars(example = ["+1900"], inner(regex(pattern = form::PREFIX)))]
     pub deny: Option<Vec<String>>,
-    /// Encryption of media (SDES: keys go in SIP). An offer of the trunk's that wants keys gets them whatever stands here
+    /// Networks that media may come from beside the address of each description, for carriers with many media nodes
+    #[serde(default)]
+    #[schemars(example = ["203.0.113.0/24"], inner(regex(pattern = form::NETWORK)))]
+    pub media_networks: Vec<String>,
+    /// Encryption of media. An offer of the trunk's that wants keys gets them whatever stands here
     #[serde(default)]
     pub srtp: Srtp,
     /// User name for calls that the trunk challenges (digest)
@@ -244,8 +248,12 @@ pub enum Srtp {
     Off,
     /// RTP/AVP with a=crypto beside it is offered, and either is taken
     Optional,
-    /// RTP/SAVP is offered, and nothing less is taken: 488
+    /// RTP/SAVP with a=crypto is offered (SDES: keys go in SIP), and nothing less is taken: 488
     Required,
+    /// UDP/TLS/RTP/SAVP is offered (DTLS-SRTP, RFC 5763), and nothing less is taken: 488
+    Dtls,
+    /// RTP/AVP with a=fingerprint and a=crypto beside it is offered (OSRTP, RFC 8643), and any of them is taken
+    Osrtp,
 }
 
 /// A number of an XMPP user.
@@ -297,6 +305,13 @@ pub struct RelayConfig {
     /// Seconds of silence after which an end is reported, and its call ended
     #[schemars(range(min = 1))]
     pub media_timeout_s: u64,
+    /// Seconds without RTP and RTCP after which a call with a phone ends, held or not
+    #[schemars(range(min = 1))]
+    pub hold_timeout_s: u64,
+    /// Networks that no peer may name for its media; default: loopback (unless `listen` is), link-local, multicast, unspecified and
+    /// reserved addresses, and metadata services of clouds
+    #[schemars(example = ["127.0.0.0/8", "169.254.0.0/16", "10.96.0.0/12"], inner(regex(pattern = form::NETWORK)))]
+    pub deny: Option<Vec<String>>,
     /// Threads that turn one codec into another where none is shared, and play, 0: none; default: half the cores, at least one
     #[schemars(example = 1)]
     pub transcode_threads: Option<usize>,
@@ -323,6 +338,8 @@ impl Default for RelayConfig {
             region: String::new(),
             labels: vec![],
             media_timeout_s: 60,
+            hold_timeout_s: 300,
+            deny: None,
             transcode_threads: None,
             transcode_complexity: 5,
             sounds: None,
