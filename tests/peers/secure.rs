@@ -125,14 +125,29 @@ fn a_desk_with_ice_and_dtls_calls() {
     rig.rosa_hangs_up();
 }
 
-/// DTLS without ICE is not served, and said so.
+/// RFC 5763 without ICE, with an association for RTP and one for RTCP.
 #[test]
-fn a_desk_with_dtls_alone_is_refused() {
+fn d11_a_desk_with_dtls_alone_does_both_ways() {
+    both_ways(&mut rig("dtls_srtp", "dtls"), "dtls");
+}
+
+#[test]
+fn g5_a_desk_with_dtls_alone_is_answered_in_kind_though_nobody_asked() {
     let mut rig = rig("dtls_srtp", "off");
-    rig.desk.dial(&Gateway::uri_of("rosa")).unwrap();
-    rig.see("a refusal at the desk", |rig| {
-        let closed = rig.desk.expect("CALL_CLOSED", SOON)?;
-        anyhow::ensure!(closed.facts.to_string().contains("488"), "{closed:?}");
-        Ok(())
-    });
+    rig.desk_calls(&Gateway::uri_of("rosa"));
+    rig.talk("PCMU");
+    rig.spoken("dtls");
+    rig.desk_hangs_up();
+}
+
+/// RFC 8643: one phone takes the fingerprint, one the keys, one neither.
+#[test]
+fn d11_what_osrtp_offers_is_taken_as_the_desk_can() {
+    for (encryption, spoken) in [("", "plain"), ("srtp", "sdes")] {
+        let mut rig = rig(encryption, "osrtp");
+        rig.rosa_calls(true);
+        rig.talk("PCMU");
+        rig.spoken(spoken);
+        rig.rosa_hangs_up();
+    }
 }

@@ -223,6 +223,7 @@ impl Walk {
             Effect::Connect(_)
             | Effect::Candidates { .. }
             | Effect::Play { .. }
+            | Effect::Press { .. }
             | Effect::Record(_)
             | Effect::Leave(_)
             | Effect::Bridge { .. }

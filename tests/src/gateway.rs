@@ -229,6 +229,7 @@ impl Gateway {
             Effect::Connect(_)
             | Effect::Candidates { .. }
             | Effect::Play { .. }
+            | Effect::Press { .. }
             | Effect::Leave(_)
             | Effect::Release(_)
             | Effect::Record(_)

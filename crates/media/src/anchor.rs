@@ -32,6 +32,12 @@ pub enum Profile {
     /// ICE with DTLS-SRTP and rtcp-mux.
     #[n(3)]
     Webrtc,
+    /// UDP/TLS/RTP/SAVP without ICE (RFC 5763); anything else is rejected.
+    #[n(4)]
+    Dtls,
+    /// RTP/AVP with a fingerprint and SDES lines (OSRTP, RFC 8643): the peer may accept any of them.
+    #[n(5)]
+    Osrtp,
 }
 
 /// Content of an end of a relay session: can become plain, SDES or WebRTC until the peer has answered.
@@ -303,6 +309,15 @@ impl LocalEnd {
                 let best_effort = profile == Profile::BestEffort && !crypto.is_empty();
                 Transport { crypto, best_effort, ..self.plain(self.address, false) }
             }
+            Profile::Dtls => {
+                Transport { dtls: Some(self.dtls(Setup::ActPass)), ..self.plain(self.address, true) }
+            }
+            Profile::Osrtp => Transport {
+                dtls: Some(self.dtls(Setup::ActPass)),
+                crypto: keying::offered(&self.crypto),
+                best_effort: true,
+                ..self.plain(self.address, false)
+            },
         }
     }
 
@@ -310,19 +325,21 @@ impl LocalEnd {
     /// family.
     fn answer(&self, theirs: &Content, profile: Profile) -> Option<Transport> {
         let transport = &theirs.transport;
-        if profile == Profile::Webrtc || transport.dtls.is_some() {
+        let best_effort = transport.best_effort;
+        if profile == Profile::Webrtc || transport.dtls.is_some() && transport.ice.is_some() {
             // RFC 5761 §5.1.1: never in an answer unless offered. RTP comes on the first component all the same.
             let webrtc = self.webrtc(dtls_role(theirs), transport.ip());
-            return Some(Transport { mux: transport.mux, ..webrtc });
+            return Some(Transport { mux: transport.mux, best_effort, ..webrtc });
         }
         let plain = self.plain(self.facing(transport.ip())?, transport.mux);
+        if transport.dtls.is_some() {
+            return Some(Transport { dtls: Some(self.dtls(dtls_role(theirs))), best_effort, ..plain });
+        }
         match transport.crypto.first() {
             None => Some(plain),
-            Some(line) => Some(Transport {
-                crypto: vec![keying::answered(&self.crypto, line)?],
-                best_effort: transport.best_effort,
-                ..plain
-            }),
+            Some(line) => {
+                Some(Transport { crypto: vec![keying::answered(&self.crypto, line)?], best_effort, ..plain })
+            }
         }
     }
 
@@ -367,9 +384,13 @@ impl LocalEnd {
             address: near.or(candidates.first()).map(|c| c.address),
             mux: true,
             ice: Some(self.ice.clone()),
-            dtls: Some(Dtls { fingerprints: vec![self.fingerprint.clone()], setup }),
+            dtls: Some(self.dtls(setup)),
             ..Transport::default()
         }
+    }
+
+    fn dtls(&self, setup: Setup) -> Dtls {
+        Dtls { fingerprints: vec![self.fingerprint.clone()], setup }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Protection of media with a phone or trunk (interworking §3.3 rules 7 and 13, §12.5).
 //!
-//! One rule: a peer's transport is reduced to what is in use: ICE with DTLS, one SDES line, or neither. An offer of a phone is answered
+//! One rule: a peer's transport is reduced to what is in use: ICE with DTLS, DTLS at ports, one SDES line, or nothing. An offer of a phone is answered
 //! in kind; an offer to it follows the leg's [`Profile`]. Jingle clients use DTLS-SRTP only.
 
 use crate::anchor::Profile;
@@ -36,12 +36,20 @@ pub fn admit(mut offered: Media, profile: Profile) -> Media {
         if is_webrtc(transport) {
             set_crypto(transport, None);
         } else {
-            let lost = transport.dtls.is_some() && transport.crypto.is_empty();
             let best = Suite::ALL.iter().find_map(|s| transport.crypto.iter().find(|line| line.suite == *s));
             let best = best.cloned();
-            let bare = best.is_none() && profile == Profile::Sdes && !content.codecs.is_empty();
-            content.rejected |= lost || bare;
-            (transport.dtls, transport.ice) = (None, None);
+            // Keys that are offered beside a fingerprint are there without a handshake.
+            if best.is_some() && profile != Profile::Dtls {
+                transport.dtls = None;
+            }
+            let bare = match profile {
+                Profile::Sdes => best.is_none() && transport.dtls.is_none(),
+                Profile::Dtls => transport.dtls.is_none(),
+                _ => false,
+            };
+            content.rejected |= bare && !content.codecs.is_empty();
+            transport.ice = None;
+            let best = best.filter(|_| transport.dtls.is_none());
             set_crypto(transport, best);
         }
         // A second content of the same kind is an alternative, RTP/SAVP beside RTP/AVP: the first acceptable one counts.
@@ -71,15 +79,21 @@ pub fn accept(ours: &Media, mut answered: Media, profile: Profile) -> Media {
     }
     for (ours, theirs) in ours.contents.iter().zip(&mut answered.contents) {
         let (ours, transport) = (&ours.transport, &mut theirs.transport);
-        if ours.dtls.is_some() {
+        if ours.dtls.is_some() && ours.ice.is_some() {
             theirs.rejected |= !is_webrtc(transport);
+            set_crypto(transport, None);
+            continue;
+        }
+        if ours.dtls.is_some() && transport.dtls.is_some() {
+            (transport.ice, transport.mux) = (None, transport.mux && ours.mux);
             set_crypto(transport, None);
             continue;
         }
         // The suite identifies the accepted line; the tag is not always right.
         let taken = transport.crypto.iter().find(|line| ours.crypto.iter().any(|o| o.suite == line.suite));
         let taken = taken.cloned();
-        theirs.rejected |= taken.is_none() && !ours.crypto.is_empty() && !ours.best_effort;
+        let protected = ours.dtls.is_some() || !ours.crypto.is_empty();
+        theirs.rejected |= taken.is_none() && protected && !ours.best_effort;
         (transport.dtls, transport.ice) = (None, None);
         transport.mux &= ours.mux;
         set_crypto(transport, taken);
@@ -87,14 +101,14 @@ pub fn accept(ours: &Media, mut answered: Media, profile: Profile) -> Media {
     answered
 }
 
-/// Returns true if the relay can serve DTLS on this transport: with ICE, and with RTP and RTCP muxed.
+/// Returns true if this transport is WebRTC's: DTLS with ICE, RTP and RTCP muxed. Without one of these DTLS is spoken at ports.
 fn is_webrtc(transport: &Transport) -> bool {
     transport.dtls.is_some() && transport.ice.is_some() && transport.mux
 }
 
 /// Keeps one SDES line, or none.
 fn set_crypto(transport: &mut Transport, crypto: Option<Crypto>) {
-    transport.best_effort &= crypto.is_some();
+    transport.best_effort &= crypto.is_some() || transport.dtls.is_some();
     transport.crypto = crypto.into_iter().collect();
 }
 

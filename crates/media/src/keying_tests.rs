@@ -68,17 +68,94 @@ fn offers_are_answered_in_kind_and_plain_ones_only_where_that_will_do() {
     assert!(told(phone(vec![], false), Profile::Plain).unwrap().crypto.is_empty());
     assert!(told(phone(vec![], false), Profile::BestEffort).unwrap().crypto.is_empty());
     assert_eq!(told(phone(vec![], false), Profile::Sdes), Err(Mismatch));
-    // DTLS without ICE is not served; the keys beside it are.
+    // Keys that stand beside DTLS without ICE are taken.
     assert_eq!(told(webrtc(false), Profile::Plain).unwrap().crypto.len(), 1);
-    // Nor is a second association for RTCP (measured: baresip without rtcp-mux would hear nothing).
-    let apart = |offered: &mut Media| offered.contents[0].transport.mux = false;
     let mut two = webrtc(true);
-    apart(&mut two);
-    assert!(told(two.clone(), Profile::Plain).unwrap().dtls.is_none());
-    for mut bare in [webrtc(false), two] {
+    two.contents[0].transport.mux = false;
+    assert!(told(two, Profile::Plain).unwrap().dtls.is_none());
+}
+
+/// RFC 5763 without ICE, as baresip, linphone and Asterisk offer it: with RTCP muxed or apart.
+#[test]
+fn d11_dtls_without_ice_is_answered_at_ports() {
+    for (ice, mux) in [(false, true), (false, false), (true, false)] {
+        let mut bare = webrtc(ice);
         bare.contents[0].transport.crypto.clear();
-        assert_eq!(told(bare, Profile::Plain), Err(Mismatch));
+        bare.contents[0].transport.mux = mux;
+        for profile in [Profile::Plain, Profile::BestEffort, Profile::Sdes, Profile::Dtls, Profile::Osrtp] {
+            let told = told(bare.clone(), profile).unwrap();
+            assert_eq!(told.dtls.map(|dtls| dtls.setup), Some(Setup::Active), "{profile:?}");
+            assert_eq!((told.mux, told.ice, told.address.map(|a| a.port())), (mux, None, Some(30_002)));
+            assert!(told.crypto.is_empty() && !told.best_effort);
+        }
     }
+    assert_eq!(told(phone(vec![], false), Profile::Dtls), Err(Mismatch), "nothing less is taken");
+    assert_eq!(
+        told(phone(vec![line(1, Suite::AesCm128Sha1_80, 5)], false), Profile::Dtls),
+        Err(Mismatch),
+        "nor keys that SIP has carried"
+    );
+}
+
+/// RFC 5763 §5 towards a trunk that says `srtp = "dtls"`.
+#[test]
+fn d11_dtls_is_offered_and_nothing_less_taken() {
+    let ours = ours(Profile::Dtls);
+    let transport = &ours.contents[0].transport;
+    assert_eq!(transport.dtls.as_ref().map(|dtls| dtls.setup), Some(Setup::ActPass));
+    assert!(
+        transport.mux && transport.ice.is_none() && transport.crypto.is_empty() && !transport.best_effort
+    );
+    let text = crate::sdp::write(
+        &ours,
+        &crate::sdp::Shape::default(),
+        &crate::sdp::Origin { session_id: 1, version: 1, address: "198.51.100.7".parse().unwrap() },
+    );
+    let text = String::from_utf8(text).unwrap();
+    assert!(text.contains("m=audio 30002 UDP/TLS/RTP/SAVP 8"), "{text}");
+    assert!(text.contains("a=setup:actpass\r\n") && text.contains("a=fingerprint:sha-256 "), "{text}");
+    let taken = |mut answer: Media, mux| {
+        answer.contents[0].transport.mux = mux;
+        accept(&ours, answer, Profile::Dtls).contents.remove(0)
+    };
+    for mux in [true, false] {
+        let taken = taken(webrtc(false), mux);
+        assert!(!taken.rejected && taken.transport.dtls.is_some() && taken.transport.crypto.is_empty());
+        assert_eq!(taken.transport.mux, mux);
+    }
+    assert!(taken(phone(vec![line(1, Suite::AesCm128Sha1_80, 5)], false), true).rejected);
+    assert!(taken(phone(vec![], false), true).rejected);
+}
+
+/// RFC 8643 §3: keys and a fingerprint beside RTP/AVP, of which the answer takes one or none.
+#[test]
+fn d11_osrtp_is_offered_and_answered_by_name() {
+    let ours = ours(Profile::Osrtp);
+    let transport = &ours.contents[0].transport;
+    assert!(transport.best_effort && transport.dtls.is_some() && !transport.crypto.is_empty());
+    let origin = crate::sdp::Origin { session_id: 1, version: 1, address: "198.51.100.7".parse().unwrap() };
+    let write = |media: &Media| {
+        String::from_utf8(crate::sdp::write(media, &crate::sdp::Shape::default(), &origin)).unwrap()
+    };
+    let text = write(&ours);
+    assert!(text.contains("m=audio 30002 RTP/AVP 8") && text.contains("a=setup:actpass\r\n"), "{text}");
+    assert!(text.contains("a=crypto:1 ") && text.contains("a=fingerprint:"), "{text}");
+    let taken = |answer: Media| accept(&ours, answer, Profile::Osrtp).contents.remove(0);
+    let mut dtls = webrtc(false);
+    dtls.contents[0].transport.crypto.clear();
+    let by = |content: signal::media::Content| {
+        (content.rejected, content.transport.dtls.is_some(), content.transport.crypto.len())
+    };
+    assert_eq!(by(taken(dtls.clone())), (false, true, 0));
+    assert_eq!(by(taken(phone(vec![line(1, Suite::AesCm128Sha1_80, 5)], true))), (false, false, 1));
+    assert_eq!(by(taken(phone(vec![], false))), (false, false, 0));
+    // A phone that offers it so is answered so, whatever the trunk's setting.
+    (dtls.contents[0].transport.best_effort, dtls.contents[0].transport.mux) = (true, false);
+    let told = told(dtls, Profile::Plain).unwrap();
+    assert!(told.dtls.is_some() && told.best_effort && told.ice.is_none());
+    let mut answer = phone(vec![], false);
+    answer.contents[0].transport = told;
+    assert!(write(&answer).contains(" RTP/AVP 8"));
 }
 
 #[test]

@@ -5,11 +5,13 @@
 //! Start at [`Agent`].
 
 use crate::clock::Clock;
+use crate::network::Denied;
 use is::stun::{StunMessage, StunPacket};
 use is::{IceAgent, IceAgentEvent, IceCreds, Protocol};
 use signal::Time;
 use signal::media::{Candidate, CandidateKind, Ice};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Instant;
 
 /// No pair worked for so long after the peer's credentials were known: [`State::Unreachable`], ms.
@@ -20,8 +22,12 @@ pub const LOST: u64 = 15_000;
 pub const CANDIDATES: usize = 16;
 /// Number of host candidates among them at most: those of a NAT or TURN server, which come later, matter more to us.
 pub const HOSTS: usize = 10;
+/// Number of checks that an address gets which has answered none and sent none: what a peer names need not be its own (RFC 8445 §19.5.1).
+pub const UNANSWERED: u8 = 3;
 /// Number of addresses that authentic checks may come from at most.
 const SOURCES: usize = 64;
+/// Type of a Binding request (RFC 8489 §5).
+const REQUEST: [u8; 2] = [0x00, 0x01];
 /// Pairs checked at a time; the worst are dropped (RFC 8445 §6.1.2.5).
 const PAIRS: usize = 100;
 
@@ -136,6 +142,9 @@ pub struct Agent {
     sources: Vec<SocketAddr>,
     /// Candidates of the peer, each address once; at most [`CANDIDATES`].
     candidates: Vec<(SocketAddr, CandidateKind)>,
+    /// Checks that were sent to addresses from which nothing authentic came.
+    unanswered: Vec<(SocketAddr, u8)>,
+    denied: Arc<Denied>,
     /// Since when a pair is missing.
     since: Option<Time>,
     /// Checks that came before the peer's credentials.
@@ -151,57 +160,21 @@ pub fn addressee(datagram: &[u8]) -> Option<&str> {
     name.split_once(':').map(|(ours, _)| ours)
 }
 
-/// Metadata services of clouds that are not link-local.
-const METADATA: [IpAddr; 3] = [
-    IpAddr::V4(Ipv4Addr::new(100, 100, 100, 200)),
-    IpAddr::V4(Ipv4Addr::new(168, 63, 129, 16)),
-    IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)),
-];
-
-/// Addresses that no peer may make us send to (R-RTP-11): link-local and others of the metadata services of clouds, multicast,
-/// unspecified and reserved; loopback too unless we are there ourselves.
-fn refused(to: SocketAddr, ours: &[SocketAddr]) -> bool {
-    let ip = inner(to.ip().to_canonical());
-    let special = match ip {
-        // This network, IETF protocol assignments, reserved (RFC 6890 §2.2.2).
-        IpAddr::V4(ip) => {
-            let [first, second, third, _] = ip.octets();
-            ip.is_link_local() || first == 0 || first >= 240 || (first, second, third) == (192, 0, 0)
-        }
-        // Link-local, and site-local as it was (RFC 3879).
-        IpAddr::V6(ip) => ip.is_unicast_link_local() || ip.segments()[0] & 0xffc0 == 0xfec0,
-    };
-    let loopback = ip.is_loopback() && !ours.iter().any(|a| a.ip().to_canonical().is_loopback());
-    let unusable = ip.is_multicast() || ip.is_unspecified() || to.port() == 0;
-    special || loopback || unusable || METADATA.contains(&ip)
-}
-
-/// Returns the IPv4 address that a translator would send to: NAT64 (RFC 6052 §2.1), 6to4 (RFC 3056 §2), IPv4-compatible (RFC 4291
-/// §2.5.5.1).
-fn inner(ip: IpAddr) -> IpAddr {
-    let IpAddr::V6(v6) = ip else { return ip };
-    let v4 = |high: u16, low: u16| {
-        let ([a, b], [c, d]) = (high.to_be_bytes(), low.to_be_bytes());
-        IpAddr::V4(Ipv4Addr::new(a, b, c, d))
-    };
-    match v6.segments() {
-        [0x64, 0xff9b, 0, 0, 0, 0, high, low] => v4(high, low),
-        [0x2002, high, low, ..] => v4(high, low),
-        [0, 0, 0, 0, 0, 0, high, low] if high != 0 => v4(high, low),
-        _ => ip,
-    }
-}
-
 impl Agent {
     /// An agent at `now`; `base` is any moment of the standard clock that stands for it.
     ///
     /// # Errors
     /// [`IceError`]
     pub fn new(config: &Config, base: Instant, now: Time) -> Result<Agent, IceError> {
-        Agent::begin(config, Clock::new(base, now))
+        Agent::begin(config, Clock::new(base, now), Arc::default())
     }
 
-    fn begin(config: &Config, clock: Clock) -> Result<Agent, IceError> {
+    /// Checks nothing in these networks.
+    pub fn deny(&mut self, denied: &Arc<Denied>) {
+        self.denied = denied.clone();
+    }
+
+    fn begin(config: &Config, clock: Clock, denied: Arc<Denied>) -> Result<Agent, IceError> {
         let mut agent = IceAgent::new(config.credentials.checked()?);
         agent.set_controlling(config.controlling);
         agent.set_control_tie_breaker(config.tie_breaker);
@@ -223,6 +196,8 @@ impl Agent {
             pair: None,
             sources: vec![],
             candidates: vec![],
+            unanswered: vec![],
+            denied,
             since: None,
             early: 0,
             former: None,
@@ -254,7 +229,7 @@ impl Agent {
 
     /// Adds a candidate (trickle). Those of another component, those that policy refuses and those that are too many are passed over.
     pub fn add(&mut self, candidate: &Candidate, now: Time) {
-        if candidate.component != 1 || refused(candidate.address, &self.config.addresses) {
+        if candidate.component != 1 || self.denied.refuses(candidate.address, &self.config.addresses) {
             return;
         }
         // Each description names those of before again.
@@ -302,7 +277,7 @@ impl Agent {
             controlling: self.agent.controlling(),
             ..self.config
         };
-        let mut old = std::mem::replace(self, Agent::begin(&config, self.clock)?);
+        let mut old = std::mem::replace(self, Agent::begin(&config, self.clock, self.denied.clone())?);
         self.since = Some(now);
         // Restarted once more before the last restart came to a path: the path is the one from before that.
         let before = old.former.take().filter(|_| old.state == State::Checking);
@@ -342,6 +317,7 @@ impl Agent {
         }
         if !known {
             self.sources.push(from);
+            self.unanswered.retain(|(address, _)| *address != from);
         }
         self.follow(now);
         true
@@ -372,11 +348,31 @@ impl Agent {
 
     /// The next datagram to send.
     pub fn poll_transmit(&mut self) -> Option<Datagram> {
-        let Some(said) = self.agent.poll_transmit() else { return self.former.as_mut()?.poll_transmit() };
-        Some(Datagram {
-            pair: Pair { local: said.source, remote: said.destination },
-            octets: said.contents.into(),
-        })
+        while let Some(said) = self.agent.poll_transmit() {
+            let octets: Vec<u8> = said.contents.into();
+            if !octets.starts_with(&REQUEST) || self.may_check(said.destination) {
+                return Some(Datagram {
+                    pair: Pair { local: said.source, remote: said.destination },
+                    octets,
+                });
+            }
+        }
+        self.former.as_mut()?.poll_transmit()
+    }
+
+    /// Counts a check; returns false for one too many to an address that may be anybody's.
+    fn may_check(&mut self, to: SocketAddr) -> bool {
+        if self.sources.contains(&to) {
+            return true;
+        }
+        let place = self.unanswered.iter().position(|(address, _)| *address == to);
+        let place = place.unwrap_or_else(|| {
+            self.unanswered.push((to, 0));
+            self.unanswered.len() - 1
+        });
+        let Some((_, checks)) = self.unanswered.get_mut(place) else { return false };
+        *checks = checks.saturating_add(1);
+        *checks <= UNANSWERED
     }
 
     /// How it stands; while a restart has no path yet, how the old path does.

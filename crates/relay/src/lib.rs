@@ -8,6 +8,7 @@ mod clock;
 pub mod dtls;
 pub mod ice;
 pub mod latch;
+pub mod network;
 pub mod packet;
 pub mod rtcp;
 pub mod session;

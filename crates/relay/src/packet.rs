@@ -154,6 +154,37 @@ pub struct Splice {
     /// Sequence number that the present source began with, until late packets of the one before are out of reach.
     first: Option<u16>,
     last: Option<(u16, u32, u64)>,
+    /// Another relay goes on with the stream and numbers it alike: no packet leaves that it would number in another way.
+    frozen: bool,
+    /// When the state was taken that this goes on from, until its first packet.
+    resumed: Option<u64>,
+}
+
+/// Sequence numbers left out at least by a relay that goes on with a stream without knowing what was sent last, in streams of sound and
+/// of pictures.
+pub(crate) const LEAP: (u16, u16) = (128, 1_000);
+/// Packets a second that a stream has at most: sound in packets of 10 ms; pictures.
+const PACE: (u64, u64) = (100, 1_000);
+/// Far below half of all sequence numbers, beyond which a receiver guesses another roll-over counter (RFC 3711 §3.3.1).
+const MAX_LEAP: u64 = 16_000;
+
+/// Sequence numbers left out by a relay that goes on with a stream of this clock, so long after the state that it knows was taken: more
+/// than the other one can have sent since.
+pub(crate) fn leap(clock: u32, elapsed_ms: u64) -> u16 {
+    let (least, pace) = if clock == VIDEO { (LEAP.1, PACE.1) } else { (LEAP.0, PACE.0) };
+    let sent = (elapsed_ms.saturating_mul(pace) / 1_000).saturating_add(pace / 4);
+    sent.clamp(least.into(), MAX_LEAP) as u16
+}
+
+/// Knowledge of a stream that another relay has sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Continuity {
+    /// That relay keeps to the numbering of the state as long as it sends: a packet has the same number from either.
+    Exact,
+    /// It may have numbered otherwise since, and the stream is in the clear: a number used twice is a packet lost.
+    Clear,
+    /// It may have numbered otherwise since, and the stream is encrypted: no number may be used twice (RFC 3711 §9.1).
+    Unknown,
 }
 
 /// A [`Splice`] as another relay can go on with it.
@@ -181,13 +212,29 @@ impl Splice {
         Spliced { ssrc, clock, source, seq_offset, timestamp_offset, last }
     }
 
-    /// Goes on for another relay: the next packet is `ahead` beyond the last one known, its timestamp by the wall clock.
+    /// Goes on for another relay from what it stated at `taken`, ms. The source that it sent keeps its numbers where that does no harm;
+    /// any other one begins beyond what that relay can have sent, its timestamps by the wall clock.
     #[must_use]
-    pub fn resume(state: Spliced, ahead: u32) -> Splice {
+    pub fn resume(state: Spliced, continuity: Continuity, taken: u64) -> Splice {
         let Spliced { ssrc, clock, source, seq_offset, timestamp_offset, last } = state;
-        let ahead = (ahead as u16).wrapping_sub(1);
-        let last = last.map(|(seq, timestamp, at)| (seq.wrapping_add(ahead), timestamp, at));
-        Splice { ssrc, clock, source, seq_offset, timestamp_offset, interrupted: true, first: None, last }
+        let interrupted = continuity == Continuity::Unknown;
+        Splice {
+            ssrc,
+            clock,
+            source,
+            seq_offset,
+            timestamp_offset,
+            interrupted,
+            first: None,
+            last,
+            frozen: false,
+            resumed: Some(taken),
+        }
+    }
+
+    /// Keeps to the present numbering, or ends that.
+    pub fn freeze(&mut self, frozen: bool) {
+        self.frozen = frozen;
     }
 
     /// Sends as `ssrc`; `clock` in Hz.
@@ -202,22 +249,28 @@ impl Splice {
             interrupted: false,
             first: None,
             last: None,
+            frozen: false,
+            resumed: None,
         }
     }
 
     /// Renumbers a packet of a codec of this clock, Hz, that came in at `now_ms`. Gaps of the source are kept. `None`: the packet is
-    /// late and would take a number that the source before this one has used.
+    /// late and would take a number that the source before this one has used, or the numbering is frozen.
     pub fn map(&mut self, mut rtp: Rtp, clock: u32, now_ms: u64) -> Option<Rtp> {
         self.clock = clock;
         let changed = self.interrupted || self.source != Some(rtp.ssrc) || self.restarted(rtp.seq);
+        if changed && self.frozen {
+            return None;
+        }
         self.interrupted = false;
+        let step = self.resumed.take().map_or(1, |taken| leap(clock, now_ms.saturating_sub(taken)));
         if changed {
             self.source = Some(rtp.ssrc);
             if let Some((seq, timestamp, at)) = self.last {
                 let elapsed = (now_ms.saturating_sub(at) * u64::from(self.clock) / 1000) as u32;
-                self.seq_offset = seq.wrapping_add(1).wrapping_sub(rtp.seq);
+                self.seq_offset = seq.wrapping_add(step).wrapping_sub(rtp.seq);
                 self.timestamp_offset = timestamp.wrapping_add(elapsed.max(1)).wrapping_sub(rtp.timestamp);
-                self.first = Some(seq.wrapping_add(1));
+                self.first = Some(seq.wrapping_add(step));
                 rtp.marker = true;
             }
         }
@@ -254,6 +307,13 @@ impl Splice {
     #[must_use]
     pub fn clock(&self) -> u32 {
         self.clock
+    }
+
+    /// Counts time for which the last packet stood: what follows begins so many ticks after it.
+    pub fn pass(&mut self, ticks: u32) {
+        if let Some((_, timestamp, _)) = &mut self.last {
+            *timestamp = timestamp.wrapping_add(ticks);
+        }
     }
 
     /// Interrupts the stream (hold, another source): the next packet goes on like one of a new source, without a gap.

@@ -10,11 +10,12 @@
 //! | files | there is |
 //! |---|---|
 //! | `types` | plain values between the shell and a worker |
-//! | `reception`, `reports`, `feedback`, `cache`, `quality`, `plain`, `sdes`, `webrtc`, `sources`, `wheel`, `checks` | parts of an endpoint, of a worker |
+//! | `reception`, `reports`, `feedback`, `cache`, `quality`, `associations`, `sdes`, `plain`, `webrtc`, `sources`, `wheel`, `checks` | parts of an endpoint, of a worker |
 //! | `endpoint`, then `table`, then `send` | one endpoint; all of them, and sessions; how a packet leaves |
 //! | `worker` | the state of all, timeouts, getters |
-//! | `control`, `bridge`, `bundle`, `shared_socket`, `forward`, `rtcp_out`, `keyframe`, `sound`, `snapshot` | methods of the worker, a concern each |
+//! | `control`, `bridge`, `bundle`, `shared_socket`, `handshake`, `forward`, `rtcp_out`, `keyframe`, `sound`, `tones`, `snapshot` | methods of the worker, a concern each |
 
+mod associations;
 mod bridge;
 mod bundle;
 mod cache;
@@ -23,6 +24,7 @@ mod control;
 mod endpoint;
 mod feedback;
 mod forward;
+mod handshake;
 mod keyframe;
 mod plain;
 mod quality;
@@ -38,6 +40,7 @@ mod sources;
 mod table;
 #[cfg(test)]
 mod tests;
+mod tones;
 mod types;
 mod webrtc;
 mod wheel;
@@ -46,8 +49,8 @@ mod worker;
 pub use quality::{BOUNDS, Histograms, Scale, mos};
 pub use sources::SoundHandle;
 pub use types::{
-    AHEAD, Arrival, CONTENTS, EndpointId, EndpointState, Event, Form, Host, Keyed, LEGS, Latched, LegRequest,
-    Limits, Local, MAX_TRANSMIT, Refusal, Remote, RemoteReport, Report, Snapshot, Socket, Statistics,
-    Transmit,
+    AHEAD, Arrival, CONTENTS, Deaf, EndpointId, EndpointState, Event, Form, Host, Key, Keyed, LEGS, Latched,
+    LegRequest, Limits, Local, MAX_TRANSMIT, Refusal, Remote, RemoteReport, Report, Snapshot, Socket,
+    Statistics, Transmit, Why,
 };
 pub use worker::Worker;

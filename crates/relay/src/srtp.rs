@@ -276,14 +276,14 @@ fn source(sources: &mut SmallVec<[Source; 2]>, ssrc: u32) -> Result<&mut Source,
 }
 
 impl Index {
-    /// The index of whoever goes on with sending: so many packets beyond what may have been sent meanwhile, the roll-over counter
-    /// raised where that wraps.
+    /// The index of whoever goes on with sending: so many packets of RTP and of RTCP beyond what may have been sent meanwhile, the
+    /// roll-over counter raised where that wraps.
     #[must_use]
-    pub fn ahead(self, packets: u32) -> Index {
+    pub fn ahead(self, packets: u32, reports: u32) -> Index {
         Index {
             ssrc: self.ssrc,
             rtp: self.rtp.map(|rtp| rtp + u64::from(packets)),
-            rtcp: self.rtcp.wrapping_add(packets) & 0x7fff_ffff,
+            rtcp: self.rtcp.wrapping_add(reports) & 0x7fff_ffff,
         }
     }
 }

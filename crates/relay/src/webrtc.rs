@@ -7,12 +7,14 @@
 
 use crate::dtls::{Certificate, DtlsError, Engine, Keys, Outcome, Role};
 use crate::ice::{Agent, Config, Credentials, Datagram, IceError, Pair, State};
+use crate::network::Denied;
 use crate::packet::{self, Class};
 use crate::srtp::{Context, Index, SrtpError, Suite};
 use signal::Time;
 use signal::media::{Candidate, Dtls, Fingerprint, Ice};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Instant;
 
 /// DTLS datagrams kept that came before DTLS could take them: the peer's path may work before ours is known to.
@@ -178,6 +180,13 @@ impl Transport {
             announced: false,
             dropped: Dropped::default(),
         })
+    }
+
+    /// Sends no check to these networks.
+    #[must_use]
+    pub fn with_denied(mut self, denied: &Arc<Denied>) -> Transport {
+        self.ice.deny(denied);
+        self
     }
 
     /// Takes the peer's description. Said again it adds candidates; credentials that differ belong to a restart

@@ -196,7 +196,7 @@ pub struct Transport {
     /// SDES lines (RFC 4568), in order of preference.
     #[n(5)]
     pub crypto: Vec<Crypto>,
-    /// True if the SDES lines stand beside `RTP/AVP` (best effort): a peer that accepts none uses plain RTP.
+    /// True if SDES lines or a fingerprint stand beside `RTP/AVP` (OSRTP, RFC 8643): a peer that accepts none uses plain RTP.
     #[n(6)]
     pub best_effort: bool,
     /// Source address of the description, if it differs from `address`: media may come from there (NAT).

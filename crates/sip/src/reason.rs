@@ -1,5 +1,6 @@
 //! The one table between SIP's endings and [`Reason`] (interworking §4.3–4.5; RFC 3398, RFC 3326).
 
+use media::sdp::SdpError;
 use signal::{End, Reason};
 
 /// Status before the answer, phrase, and Q.850 cause of the Reason header, by reason.
@@ -131,9 +132,20 @@ pub fn warning(end: &End) -> Option<String> {
         (None, Reason::Declined) => "The call was declined",
         (None, _) => return None,
     };
+    Some(format!("399 tandem \"{}\"", quoted(text)))
+}
+
+/// Returns the Warning for a description that cannot be served (RFC 3261 §20.43): 301 for its address, else 399.
+#[must_use]
+pub fn description_warning(fault: &SdpError) -> String {
+    let code = if fault.at_fault().is_some_and(|line| line.starts_with("c=")) { 301 } else { 399 };
+    format!("{code} tandem \"{}\"", quoted(&fault.to_string()))
+}
+
+/// Returns text as a quoted string holds it (RFC 3261 §25.1).
+fn quoted(text: &str) -> String {
     let quoted = |c: char| matches!(c, '"' | '\\').then_some('\\').into_iter().chain([c]);
-    let text: String = text.chars().filter(|c| !c.is_control()).flat_map(quoted).collect();
-    Some(format!("399 tandem \"{text}\""))
+    text.chars().filter(|c| !c.is_control()).flat_map(quoted).collect()
 }
 
 /// Returns the Reason header's value for the BYE of an answered call, where some reasons mean something else (interworking

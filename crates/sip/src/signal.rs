@@ -10,6 +10,7 @@ use crate::message::{Message, Start};
 use crate::reason;
 use crate::validate::{ALLOW, SUPPORTED};
 use address::{Number, display_name};
+use media::sdp::SdpError;
 use signal::{End, Media, Reason, Signal};
 
 mod challenge;
@@ -49,28 +50,37 @@ pub enum Outgoing {
     Direct(Message),
 }
 
-/// Reads the description in a message; `Err` if we can serve no line of it: 488.
-fn description(message: &Message, dialog: &mut Dialog) -> Option<Result<Media, ()>> {
+/// Reads the description in a message; `Err` if we can serve no line of it: 488, with the line at fault where it is one.
+fn description(message: &Message, dialog: &mut Dialog) -> Option<Result<Media, Option<SdpError>>> {
     // Ours wait for theirs in responses and in the ACK (RFC 3261 §13.2.1).
     let answer = message.code().is_some() || message.method().as_deref() == Some("ACK");
     Some(read(&message.sdp()?, dialog, answer))
 }
 
 /// Reads an answer.
-fn described(sdp: &[u8], dialog: &mut Dialog) -> Result<Media, ()> {
+fn described(sdp: &[u8], dialog: &mut Dialog) -> Result<Media, Option<SdpError>> {
     read(sdp, dialog, true)
 }
 
-fn read(sdp: &[u8], dialog: &mut Dialog, answer: bool) -> Result<Media, ()> {
-    let (media, shape) = media::sdp::read(sdp).map_err(|_| ())?;
+fn read(sdp: &[u8], dialog: &mut Dialog, answer: bool) -> Result<Media, Option<SdpError>> {
+    let (media, shape) = media::sdp::read(sdp)?;
     if media.contents.iter().all(|content| content.rejected) {
-        return Err(());
+        return Err(None);
     }
     if answer {
         dialog.take_answer(&media);
     }
     dialog.take_shape(shape, answer);
     Ok(media)
+}
+
+/// Makes the refusal of a description that cannot be served, with a Warning that names the line at fault (RFC 3261 §20.43, §21.4.26).
+fn not_acceptable(dialog: &Dialog, request: &Message, fault: Option<&SdpError>) -> Message {
+    let answer = respond(dialog, request, 488, "Not Acceptable Here");
+    match fault.filter(|fault| fault.at_fault().is_some()) {
+        Some(fault) => answer.with("Warning", reason::description_warning(fault)),
+        None => answer,
+    }
 }
 
 fn end(message: &Message, fallback: Reason) -> End {

@@ -101,3 +101,16 @@ fn d5_an_offer_in_a_200_has_the_codecs_in_use_alone() {
     assert_eq!(lines(b.sent.last().unwrap(), "m="), ["m=audio 30000 RTP/AVP 8 101"]);
     assert_eq!(lines(b.sent.last().unwrap(), "o=")[0].split(' ').nth(2), Some("2"));
 }
+
+/// RFC 3261 §21.4.26: a refusal says why; the person who reads a trace finds the line.
+#[test]
+fn d9_a_host_name_in_a_connection_line_is_refused_with_a_warning() {
+    let named = SDP.replace("c=IN IP4 192.0.2.9", "c=IN IP4 carrier.example");
+    assert_ne!(named, SDP);
+    let mut b = bench("one");
+    b.hear(request("INVITE", 1, TO, &named));
+    let refusal = b.sent.last().unwrap();
+    assert_eq!(refusal.code(), Some(488));
+    let warning = refusal.text("Warning").unwrap();
+    assert!(warning.starts_with("301 tandem \"c=IN IP4 carrier.example "), "{warning}");
+}

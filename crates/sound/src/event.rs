@@ -78,6 +78,9 @@ impl Events {
             }
             _ => {
                 let (heard, said, pace_us) = (timestamp, now, 50_000);
+                // Of an event whose first word is its last one, the first is said as its beginning: receivers that wait for one
+                // hear nothing else (seen of Chromium's short tones). The others end it, or their loss does.
+                let ended = false;
                 (
                     Running { code, volume, seq, heard, said, duration: 0, told: 0, ended, at_us, pace_us },
                     true,
@@ -143,6 +146,24 @@ mod tests {
             }
             assert!(!events.pressed());
         }
+    }
+
+    /// The packets before were lost, or never sent.
+    #[test]
+    fn g6_three_last_packets_alone_make_an_event() {
+        let mut events = Events::new(8_000, 48_000);
+        let mut said = vec![];
+        for n in 1..=3u16 {
+            let event = events.heard(n, 4_000, &payload(5, true, 800), 77, u64::from(n) * 20_000).unwrap();
+            said.push((event.timestamp, event.marker, event.payload));
+        }
+        let end = payload(5, true, 4_800);
+        assert_eq!(said, [(77, true, payload(5, false, 4_800)), (77, false, end), (77, false, end)]);
+        assert!(!events.pressed());
+        // Of one alone the end is said once it is sure that no other comes.
+        let mut events = Events::new(8_000, 48_000);
+        events.heard(1, 4_000, &payload(5, true, 800), 77, 0).unwrap();
+        assert_eq!(events.lost(200_000).unwrap().payload, end);
     }
 
     /// R-DTMF-4.

@@ -3,7 +3,7 @@
 use crate::poll::Waker;
 use ::sound::codec::Kind;
 use ::sound::player::Track;
-use relay::session::{BOUNDS, Histograms, LegRequest, Local, Refusal, Remote, Snapshot, Statistics};
+use relay::session::{BOUNDS, Histograms, Key, LegRequest, Local, Refusal, Remote, Snapshot, Statistics};
 use signal::LegId;
 use signal::media::Ice;
 use std::sync::Arc;
@@ -84,6 +84,15 @@ pub enum Order {
         /// See [`relay::session::Worker::request_keyframe`].
         keyframe: bool,
     },
+    /// See [`relay::session::Worker::press`].
+    Press {
+        /// Its name.
+        session: String,
+        /// Which end.
+        end: (u32, u32),
+        /// The key.
+        key: Key,
+    },
     /// See [`relay::session::Worker::playback_codec`].
     Voice {
         /// Its name.
@@ -104,6 +113,11 @@ pub enum Order {
     },
     /// See [`relay::session::Worker::hand_over`].
     Leave {
+        /// Its name.
+        session: String,
+    },
+    /// See [`relay::session::Worker::freeze`].
+    Freeze {
         /// Its name.
         session: String,
     },
@@ -133,6 +147,8 @@ pub enum Done {
     Updated,
     /// An endpoint was told, and its ICE credentials are others than it was made with.
     Renewed(Box<Local>),
+    /// State of a session that is frozen for another relay.
+    Frozen(Box<Snapshot>),
     /// The number and the codec that are spoken at an end; `None`: it is not connected, or speaks none of ours.
     Voice(Option<(u8, Kind)>),
     /// Statistics of a session; `None` when it is not known.

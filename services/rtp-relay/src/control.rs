@@ -8,12 +8,13 @@ use crate::library::Library;
 use crate::state::wire;
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt, Stream, StreamExt, future::BoxFuture};
+use prost::Message as _;
 use proto::v1;
 use proto::v1::order::Order as Asked;
 use proto::v1::relay_server::Relay;
 use proto::v1::reply::Reply as Answer;
 use relay::session::{Refusal, Snapshot, SoundHandle, Statistics};
-use runtime::seal::{self, Content};
+use runtime::seal::{self, Content, Sealer};
 use signal::Secret;
 use signal::media::Fingerprint;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -48,6 +49,8 @@ pub struct Service {
     pub members: Arc<[Member]>,
     /// Of the certificate that all ends show.
     pub fingerprint: Arc<Fingerprint>,
+    /// Seals the state of sessions for other relays.
+    pub sealer: Arc<Sealer>,
     /// Opens what other relays have sealed.
     pub secret: Arc<Secret>,
     /// No new sessions once it drains.
@@ -69,12 +72,14 @@ struct Ticket {
     span: Span,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 enum Kind {
     Allocate,
     Connect,
     Bridge,
     Update,
+    /// With the session's name.
+    Freeze(String),
     Release,
     Statistics,
 }
@@ -170,9 +175,18 @@ impl Service {
                 let pairs = convert::pairs(&pairs)?;
                 (self.worker_of(&session), Kind::Bridge, Order::Bridge { session, pairs })
             }
+            Asked::Update(v1::UpdateRequest { session, freeze: true, .. }) => {
+                convert::session(&session)?;
+                (self.worker_of(&session), Kind::Freeze(session.clone()), Order::Freeze { session })
+            }
             Asked::Update(v1::UpdateRequest { session, leaving: true, .. }) => {
                 convert::session(&session)?;
                 (self.worker_of(&session), Kind::Update, Order::Leave { session })
+            }
+            Asked::Update(v1::UpdateRequest { session, leg, content, key: Some(key), .. }) => {
+                convert::session(&session)?;
+                let (key, end) = (convert::key(&key)?, (leg, content));
+                (self.worker_of(&session), Kind::Update, Order::Press { session, end, key })
             }
             Asked::Update(v1::UpdateRequest { session, leg, content, ice, keyframe, .. }) => {
                 convert::session(&session)?;
@@ -217,7 +231,7 @@ impl Service {
             Ok(done) => done,
             Err(denial) => return fail(ticket.id, &ticket.span, &denied(&denial)),
         };
-        let answer = match (ticket.kind, done) {
+        let answer = match (&ticket.kind, done) {
             (_, Done::Allocated(ends)) => Answer::Allocate(v1::AllocateReply {
                 transcodes: self.sounds.iter().any(|line| line.load.has_room()),
                 ends: ends
@@ -230,18 +244,27 @@ impl Service {
             (kind, Done::Renewed(local)) => {
                 let ice = Some(convert::ours(&local, (member.shared, member.other)));
                 match kind {
-                    Kind::Update => Answer::Update(v1::UpdateReply { ice }),
+                    Kind::Update => Answer::Update(v1::UpdateReply { ice, ..v1::UpdateReply::default() }),
                     _ => Answer::Connect(v1::ConnectReply { ice }),
                 }
             }
+            (Kind::Freeze(session), Done::Frozen(snapshot)) => {
+                let state = self.sealer.seal(session, &wire::encode(&snapshot).encode_to_vec());
+                Answer::Update(v1::UpdateReply {
+                    state: state.unwrap_or_default(),
+                    ..v1::UpdateReply::default()
+                })
+            }
             (Kind::Bridge, _) => Answer::Bridge(v1::BridgeReply {}),
-            (Kind::Update, _) => Answer::Update(v1::UpdateReply::default()),
+            (Kind::Update | Kind::Freeze(_), _) => Answer::Update(v1::UpdateReply::default()),
             (Kind::Release, Done::Statistics(last)) => Answer::Release(v1::ReleaseReply { ends: told(last) }),
             (_, Done::Statistics(statistics)) => {
                 Answer::Statistics(v1::StatisticsReply { ends: told(statistics), ..self.totals() })
             }
             // Only asked for within the process.
-            (_, Done::Updated | Done::Voice(_)) => Answer::Connect(v1::ConnectReply::default()),
+            (_, Done::Updated | Done::Voice(_) | Done::Frozen(_)) => {
+                Answer::Connect(v1::ConnectReply::default())
+            }
         };
         v1::Reply { id: ticket.id, reply: Some(answer) }
     }

@@ -3,7 +3,8 @@
 use crate::command::Pairs;
 use proto::v1;
 use relay::ice::Credentials;
-use relay::session::{CONTENTS, Form, LEGS, LegRequest, Local, Remote, Statistics};
+use relay::network::Network;
+use relay::session::{CONTENTS, Form, Key, LEGS, LegRequest, Local, Remote, Statistics};
 use signal::LegId;
 use signal::media::{Codec, Crypto, Direction, Dtls, Fingerprint, Ice, Ssrc};
 use std::net::SocketAddr;
@@ -13,6 +14,8 @@ use tonic::Status;
 const CODECS: usize = 64;
 /// rtcp-fb lines of one codec.
 const FEEDBACK: usize = 32;
+/// Further networks of an end's media.
+const NETWORKS: usize = 64;
 /// Octets of a name, a credential.
 const TEXT: usize = 256;
 
@@ -95,11 +98,32 @@ pub fn remote(request: v1::ConnectRequest) -> Result<Remote, Status> {
         direction: Direction::of(request.sends, request.receives),
         ours: request.ours,
         source,
+        networks: networks(&request.media_networks)?,
         // The thread draws it.
         fresh: None,
         told: request.told.map(told).transpose()?,
         ssrc: request.ssrc.map(Ssrc::from),
     })
+}
+
+/// A key that is pressed.
+///
+/// # Errors
+/// INVALID_ARGUMENT
+pub fn key(key: &v1::Key) -> Result<Key, Status> {
+    let mut digits = key.digit.chars();
+    let (Some(digit), None) = (digits.next(), digits.next()) else {
+        return Err(bad("key.digit", "one character"));
+    };
+    Ok(Key { digit, duration_ms: u16::try_from(key.duration_ms).unwrap_or(u16::MAX), id: key.id })
+}
+
+fn networks(texts: &[String]) -> Result<Vec<Network>, Status> {
+    if texts.len() > NETWORKS {
+        return Err(bad("media_networks", format!("{} given, {NETWORKS} are served", texts.len())));
+    }
+    let network = |text: &String| text.parse().map_err(|error| bad("media_networks", error));
+    texts.iter().map(network).collect()
 }
 
 fn port(field: &str, port: u32) -> Result<Option<u16>, Status> {
@@ -204,6 +228,7 @@ pub fn statistics(statistics: Statistics) -> v1::EndStatistics {
         Form::Plain => "plain",
         Form::Sdes => "sdes",
         Form::Webrtc => "webrtc",
+        Form::Dtls => "dtls",
     };
     v1::EndStatistics {
         leg: statistics.leg.0.into(),

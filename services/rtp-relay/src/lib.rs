@@ -31,6 +31,7 @@ use futures::Stream;
 use proto::auth::AuthToken;
 use proto::v1::relay_server::RelayServer;
 use relay::dtls::Certificate;
+use relay::network::{Denied, Network};
 use relay::session::Limits;
 use runtime::config::RelayConfig;
 use runtime::drain::Stage;
@@ -84,11 +85,15 @@ pub async fn run(config: Config, bus: bus::Bus, control: Control, drain: Drain) 
     let certificate = certificate(config.cluster.dtls_certificate_file.as_deref(), &secret)?;
     let limits = Limits {
         media_timeout_ms: config.relay.media_timeout_s.max(1) * 1_000,
+        leg_timeout_ms: config.relay.hold_timeout_s.max(1) * 1_000,
         // A call may ring for long; its session must outlast that.
         unconnected_ms: Limits::default().unconnected_ms.max((config.call.ring_s + 60) * 1_000),
         ..Limits::default()
     };
 
+    let denied = config.relay.denied()?.map_or_else(Denied::default, |networks| {
+        Denied::new(networks.into_iter().map(|(address, prefix)| Network::new(address, prefix)).collect())
+    });
     let (reports, told) = mpsc::channel(REPORTS);
     let (states, stated) = mpsc::channel(STATES);
     // With the bus and the store within the process, whatever resumes a session ends with it.
@@ -116,6 +121,7 @@ pub async fn run(config: Config, bus: bus::Bus, control: Control, drain: Drain) 
         members.push(Member { handle: handle.clone(), shared: address, other });
         let parts = thread::Parts {
             limits,
+            denied: denied.clone(),
             certificate: certificate.clone(),
             address: SocketAddr::new(local, address.port()),
             other,
@@ -148,6 +154,7 @@ pub async fn run(config: Config, bus: bus::Bus, control: Control, drain: Drain) 
     let service = Service {
         members: members.into(),
         fingerprint: Arc::new(certificate.fingerprint()),
+        sealer: Arc::new(Sealer::start(&secret, Content::RelayState).context("no random octets of the kernel")?),
         secret: Arc::new(secret.clone()),
         drain: drain.clone(),
         max_busy: config.relay.max_load.saturating_mul(10),

@@ -5,7 +5,7 @@
 use bus::{Bus, Message};
 use prost::Message as _;
 use proto::v1::{RelayEvent, relay_event};
-use relay::session::{Event, Report};
+use relay::session::{Deaf, Event, Report, Why};
 use signal::subjects;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -26,6 +26,10 @@ pub async fn run(bus: Bus, instance: String, mut reports: mpsc::Receiver<Report>
             flights.join_next().await;
         }
         while flights.try_join_next().is_some() {}
+        if let Event::Deaf(deaf) = report.event {
+            warn(&report, deaf);
+            continue;
+        }
         let event = event(&report, &instance);
         let news = match report.event {
             Event::Connected => Some(subjects::RELAY_CONNECTED),
@@ -49,6 +53,8 @@ pub fn event(report: &Report, instance: &str) -> RelayEvent {
         Event::Unreachable => relay_event::Event::Unreachable,
         Event::Insecure => relay_event::Event::Insecure,
         Event::KeyframeWanted => relay_event::Event::Keyframe,
+        // Logged here; nobody decides anything by it.
+        Event::Deaf(_) => relay_event::Event::Connected,
     };
     RelayEvent {
         session: report.session.clone(),
@@ -57,6 +63,28 @@ pub fn event(report: &Report, instance: &str) -> RelayEvent {
         event: event.into(),
         instance: instance.into(),
     }
+}
+
+/// Tells an operator why a party is not heard: once of each end of a call.
+fn warn(report: &Report, deaf: Deaf) {
+    let Deaf { from, expected, why } = deaf;
+    let expected = expected.map_or_else(|| "nobody".into(), |address| address.to_string());
+    let remedy = match why {
+        Why::Source => "if the trunk's media comes from there, add the network to [[trunk]] media_networks",
+        Why::PayloadType(_) => "the party sends a codec that it has not agreed to",
+        Why::Key => "the party's keys are not those of its description",
+        Why::Denied => "if media may go there, set [relay] deny",
+    };
+    tracing::warn!(
+        call.id = %report.session,
+        leg.id = report.leg.0,
+        content = report.content,
+        %from,
+        expected,
+        reason = %why,
+        remedy,
+        "a party's media is refused, and nothing else is heard of it"
+    );
 }
 
 async fn publish(bus: Bus, subject: &'static str, event: RelayEvent, trace: String) {

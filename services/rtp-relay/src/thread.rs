@@ -11,6 +11,7 @@ use crate::udp::{BATCH, Batch};
 use crate::{cpu, random, udp};
 use ::sound::scheduler::SoundFrame;
 use relay::dtls::Certificate;
+use relay::network::Denied;
 use relay::session::{
     Arrival, EndpointId, Host, Latched, Limits, Report, Socket, SoundHandle, Transmit, Worker,
 };
@@ -49,6 +50,8 @@ const LONGEST: u64 = 1_000;
 pub struct Parts {
     /// Times of the core.
     pub limits: Limits,
+    /// Networks that no peer may name.
+    pub denied: Denied,
     /// Certificate of its WebRTC endpoints.
     pub certificate: Certificate,
     /// Its ICE port as an address of an interface.
@@ -153,7 +156,7 @@ pub fn run(parts: Parts) -> std::io::Result<()> {
         base: started.1,
         epoch: Time(started.0),
     };
-    let mut worker = Worker::new(parts.limits, host);
+    let mut worker = Worker::new(parts.limits, host).with_denied(parts.denied.clone());
     if let Some(other) = parts.other {
         worker = worker.with_other(other);
     }

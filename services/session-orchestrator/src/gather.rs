@@ -21,6 +21,8 @@ pub struct Gather {
     ipv6: HashSet<String>,
     /// How media is spoken with each trunk.
     trunks: HashMap<String, Profile>,
+    /// Networks that the media of trunks may come from beside what they describe.
+    media_networks: HashMap<String, Vec<String>>,
     ring_ms: u64,
     /// Longest wait for a device that rings, ms.
     unheard_ms: u64,
@@ -55,11 +57,16 @@ impl Gather {
         let aliases: Vec<Alias> =
             config.alias.iter().map(|a| Alias { number: a.number.clone(), jid: a.jid.clone() }).collect();
         let plan = Plan::new(config.sip.domains.clone(), components.collect(), trunks, &aliases)?;
+        let mut media_networks = HashMap::new();
+        for trunk in config.trunk.iter().filter(|trunk| !trunk.media_networks.is_empty()) {
+            trunk.media_networks()?;
+            media_networks.insert(trunk.name.clone(), trunk.media_networks.clone());
+        }
         let trunks = config.trunk.iter().map(|trunk| (trunk.name.clone(), spoken(trunk.srtp))).collect();
         let ring_ms = config.call.ring_s.saturating_mul(1_000);
         let unheard_ms = config.call.unheard_s.saturating_mul(1_000);
         let policy = Policy { transcode: true, music: config.call.hold_music.clone(), ..Policy::default() };
-        Ok(Gather { plan, ipv6, trunks, ring_ms, unheard_ms, policy, users })
+        Ok(Gather { plan, ipv6, trunks, media_networks, ring_ms, unheard_ms, policy, users })
     }
 
     /// Everything that placing the call of `heard` needs. `maybe_allocated`: see [`Relays::allocate`].
@@ -132,6 +139,12 @@ impl Gather {
         })
     }
 
+    /// Returns the networks that media of a leg may come from beside what its peer describes.
+    pub fn media_networks(&self, protocol: Protocol, link: &str) -> &[String] {
+        let networks = self.media_networks.get(link).filter(|_| protocol == Protocol::Sip);
+        networks.map(Vec::as_slice).unwrap_or_default()
+    }
+
     /// Trunks speak as they are told to; Jingle clients speak nothing but DTLS-SRTP.
     fn profile(&self, protocol: Protocol, link: &str) -> Profile {
         match protocol {
@@ -152,5 +165,7 @@ fn spoken(srtp: Srtp) -> Profile {
         Srtp::Off => Profile::Plain,
         Srtp::Optional => Profile::BestEffort,
         Srtp::Required => Profile::Sdes,
+        Srtp::Dtls => Profile::Dtls,
+        Srtp::Osrtp => Profile::Osrtp,
     }
 }

@@ -285,7 +285,8 @@ impl Performer {
                 (Effect::Leave(session), _) => (session, self.relays.leave(session, call.id, &trace).await),
                 (Effect::Connect(connect), Some(session)) => {
                     let told = ice(call, connect.leg, connect.content);
-                    let outcome = self.relays.connect(session, call.id, connect, told, &trace).await;
+                    let known = (told, self.networks(call, connect.leg));
+                    let outcome = self.relays.connect(session, call.id, connect, known, &trace).await;
                     (session, outcome.map(|ice| performed.renew(call, connect.leg, connect.content, ice)))
                 }
                 (Effect::Restart { leg, ends }, Some(session)) => {
@@ -297,6 +298,11 @@ impl Performer {
                     let end = (*leg, *content);
                     let _ = self.relays.play(session, call.id, end, sound.as_deref(), &trace).await;
                     return true;
+                }
+                (Effect::Press { leg, content, tone }, Some(session)) => {
+                    let end = (*leg, *content);
+                    let key = (*tone, entry.id);
+                    (session, self.relays.press(session, call.id, end, key, &trace).await)
                 }
                 (Effect::Candidates { leg, content, ice }, Some(session)) => {
                     let end = (*leg, *content);
@@ -335,7 +341,9 @@ impl Performer {
                         performed.events.push(Event::Allocated(*leg, session.clone(), refused));
                         return true;
                     }
-                    let given_up = !gone && age >= GIVE_UP_MS;
+                    // A key that comes late is another key.
+                    let late = age >= OPEN_BY_MS && matches!(effect, Effect::Press { .. });
+                    let given_up = !gone && (age >= GIVE_UP_MS || late);
                     if let (true, Effect::Restart { leg, ends }) = (given_up, effect) {
                         // The peer waits for an answer.
                         performed.renewed(*leg, session, ends, vec![]);
@@ -346,6 +354,12 @@ impl Performer {
         }
         .instrument(span)
         .await
+    }
+
+    /// Returns the networks that media of a leg may come from beside what its peer describes.
+    fn networks(&self, call: &Call, leg: LegId) -> &[String] {
+        let leg = call.leg(leg);
+        leg.map(|leg| self.gather.media_networks(leg.protocol(), &leg.opening.link)).unwrap_or_default()
     }
 
     /// Tells a relay that a peer has restarted ICE; what its ends answer with.
@@ -359,7 +373,8 @@ impl Performer {
         let mut renewed = vec![];
         for connect in ends {
             let told = ice(call, connect.leg, connect.content);
-            let ice = self.relays.connect(session, call.id, connect, told, trace).await?;
+            let known = (told, self.networks(call, connect.leg));
+            let ice = self.relays.connect(session, call.id, connect, known, trace).await?;
             renewed.extend(ice.map(|ice| (connect.content, ice)));
         }
         Ok(renewed)

@@ -217,12 +217,14 @@ fn leg_view(leg: &Leg) -> LegView {
         },
         codecs: codecs.map(|c| format!("{}/{}", c.name, c.clock)).collect(),
         profile: match media.into_iter().flat_map(|m| &m.contents).find(|c| !c.rejected) {
-            Some(content) if content.transport.dtls.is_some() => "webrtc",
+            Some(content) if content.transport.dtls.is_some() && content.transport.ice.is_some() => "webrtc",
+            Some(content) if content.transport.dtls.is_some() => "dtls",
             Some(content) if !content.transport.crypto.is_empty() => "sdes",
             Some(_) => "plain",
             None => match leg.profile {
-                Profile::Plain | Profile::BestEffort => "plain",
+                Profile::Plain | Profile::BestEffort | Profile::Osrtp => "plain",
                 Profile::Sdes => "sdes",
+                Profile::Dtls => "dtls",
                 Profile::Webrtc => "webrtc",
             },
         },

@@ -327,3 +327,32 @@ async fn an_xmpp_leg_is_told_by_whoever_holds_the_link_and_a_sip_leg_by_its_own_
     world.ask(at_named(heard(0, 5, 6, vec![tone]))).await;
     assert_eq!(next().await, (1, "tone"));
 }
+
+/// Digits of a client towards a trunk that has agreed on telephone-event are the relay's to say, those of one that has not the edge's.
+#[tokio::test]
+async fn e8_keys_go_into_the_media_where_that_was_agreed() {
+    for agreed in [true, false] {
+        let world = World::new().await;
+        let _edges = world.edges().await;
+        let _one = world.orchestrator().await;
+        let mut media = described();
+        if agreed {
+            media.contents[0].codecs.push(Codec::new(101, "telephone-event", 8_000, 1));
+        }
+        let offer = vec![Signal::Offer(media.clone())];
+        world.ask(Ask::Heard(Heard { signals: offer, ..invite("sip:2700@gw.example") })).await;
+        world.until(|w| w.said() == [(1, "offer")]).await;
+        world.ask(Ask::Heard(heard(1, 1, 2, vec![Signal::Answer(media)]))).await;
+        world.until(|w| w.books.count("connect") == 2).await;
+        let keys = "15#A".chars().map(|digit| Signal::Tone(signal::Tone { digit, duration: 160 }));
+        world.ask(Ask::Heard(heard(1, 2, 3, keys.collect()))).await;
+        let tones = |w: &World| w.said().iter().filter(|said| **said == (0, "tone")).count();
+        world.until(|w| w.books.count("press") + tones(w) == 4).await;
+        assert_eq!(tones(&world), if agreed { 0 } else { 4 });
+        if agreed {
+            let books = world.books.0.lock().unwrap();
+            let said: Vec<_> = books.iter().filter(|line| line.starts_with("press")).collect();
+            assert_eq!(said, ["press 0 1", "press 0 5", "press 0 #", "press 0 A"]);
+        }
+    }
+}

@@ -127,6 +127,10 @@ pub fn effect(effect: &Effect) -> (String, Option<String>) {
             format!("play {}", leg.0),
             Some(format!("relay: {} hears {}", leg.0, sound.as_deref().unwrap_or("no music"))),
         ),
+        Effect::Press { leg, tone, .. } => (
+            format!("press {}", leg.0),
+            Some(format!("relay: {} hears the key {} for {} ms", leg.0, tone.digit, tone.duration)),
+        ),
         Effect::Route { leg, opening } => {
             let detail = format!("plan: {} wants {}", opening.from.address, opening.to.address);
             (format!("route {}", leg.0), Some(detail))

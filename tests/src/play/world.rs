@@ -134,6 +134,8 @@ impl Chain {
         let trunk = match self.setting("srtp") {
             Some("required") => Profile::Sdes,
             Some("optional") => Profile::BestEffort,
+            Some("dtls") => Profile::Dtls,
+            Some("osrtp") => Profile::Osrtp,
             _ => Profile::Plain,
         };
         Ok(crate::gateway::Plan {

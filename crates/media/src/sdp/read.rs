@@ -90,14 +90,15 @@ fn content(
     let port_0 = port == 0 && attributes.any("bundle-only").is_none();
     let ip = connection.filter(|ip| !ip.is_unspecified());
     let mut transport = transport(&attributes, ip.map(|ip| SocketAddr::new(ip, port)));
-    // A secure profile without keys would be heard as noise (RFC 4568 §5.1.2, RFC 5763 §5). Beside a plain profile keys are a best
-    // effort offer, and fingerprints have no meaning.
-    let secure = section.proto.to_ascii_uppercase().contains("SAVP");
-    let keyless = secure && transport.dtls.is_none() && transport.crypto.is_empty();
-    if !secure {
-        transport.dtls = None;
-        transport.best_effort = !transport.crypto.is_empty();
+    // A secure profile without keys would be heard as noise (RFC 4568 §5.1.2, RFC 5763 §5). Beside a plain profile keys and fingerprints
+    // are opportunistic (OSRTP, RFC 8643 §3).
+    let proto = section.proto.to_ascii_uppercase();
+    let secure = proto.contains("SAVP");
+    if proto.starts_with("UDP/TLS") && transport.dtls.is_some() {
+        transport.crypto.clear();
     }
+    let keyless = secure && transport.dtls.is_none() && transport.crypto.is_empty();
+    transport.best_effort = !secure && (transport.dtls.is_some() || !transport.crypto.is_empty());
     // Media would go nowhere, unless checks find the way (RFC 8445).
     let checked = transport.ice.is_some() && transport.dtls.is_some();
     let fault = no_port.or(lost.filter(|_| !port_0 && !checked));

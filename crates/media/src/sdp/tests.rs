@@ -209,10 +209,10 @@ fn secure_profiles_need_keys() {
         let text = String::from_utf8(write(&media, &shape, &origin())).unwrap();
         assert_eq!(text.contains(&format!("m=audio 0 {profile} 8")), rejected, "{text}");
     }
-    // Beside RTP/AVP keys are an offer and fingerprints nothing.
+    // Beside RTP/AVP keys and fingerprints are an offer (OSRTP, RFC 8643 §3).
     let (media, shape) = with("RTP/AVP", &(crypto + &print));
     let transport = &media.contents[0].transport;
-    assert!(transport.best_effort && transport.crypto.len() == 1 && transport.dtls.is_none());
+    assert!(transport.best_effort && transport.crypto.len() == 1 && transport.dtls.is_some());
     let text = String::from_utf8(write(&media, &shape, &origin())).unwrap();
     assert!(text.contains("m=audio 16400 RTP/AVP 8 101\r\n") && text.contains("a=crypto:1 "), "{text}");
     let anew = String::from_utf8(write(&media, &Shape::default(), &origin())).unwrap();

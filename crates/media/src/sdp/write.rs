@@ -61,10 +61,13 @@ fn family(address: IpAddr) -> &'static str {
 /// Returns the transport protocol of an offer.
 pub(super) fn protocol(content: &Content) -> &'static str {
     let transport = &content.transport;
-    match (&transport.dtls, transport.crypto.is_empty() || transport.best_effort) {
-        (Some(_), _) => "UDP/TLS/RTP/SAVPF",
-        (None, false) => "RTP/SAVP",
-        (None, true) => "RTP/AVP",
+    match (&transport.dtls, &transport.ice) {
+        // OSRTP (RFC 8643 §3).
+        _ if transport.best_effort => "RTP/AVP",
+        (Some(_), Some(_)) => "UDP/TLS/RTP/SAVPF",
+        (Some(_), None) => "UDP/TLS/RTP/SAVP",
+        (None, _) if transport.crypto.is_empty() => "RTP/AVP",
+        (None, _) => "RTP/SAVP",
     }
 }
 

@@ -3,7 +3,9 @@
 use super::endpoint::{Endpoint, Link};
 use super::plain::Plain;
 use super::table::{Leg, Mark, Session};
-use super::types::{CONTENTS, EndpointId, LEGS, Latched, LegRequest, Local, Refusal, Remote, Statistics};
+use super::types::{
+    CONTENTS, Deaf, EndpointId, Event, LEGS, Latched, LegRequest, Local, Refusal, Remote, Statistics, Why,
+};
 use super::worker::{SWEEP_MS, Worker};
 use crate::ice::Credentials;
 use signal::media::Ice;
@@ -72,12 +74,12 @@ impl Worker {
         match (&remote.ice, &remote.dtls, remote.bundled) {
             (_, _, Some(tag)) => self.join_bundle(index, tag, remote)?,
             (Some(ice), Some(dtls), _) => self.describe(index, remote, ice, dtls, now)?,
-            (None, Some(_), _) => return Err(Refusal::DtlsWithoutIce),
-            (_, None, _) => self.describe_plain(index, remote)?,
+            _ => self.describe_plain(index, remote, now)?,
         }
         let Worker { endpoints, sounds, .. } = self;
         if let Some(end) = endpoints.get_mut(index) {
             end.set_remote(remote);
+            end.since.get_or_insert(now);
             // A track in a codec that is spoken there no more.
             if end.playback.as_ref().is_some_and(|track| end.payload_types >> (track.pt & 0x7f) & 1 == 0) {
                 sounds.close(&mut end.playback);
@@ -92,24 +94,41 @@ impl Worker {
     }
 
     /// Makes an endpoint plain, or tells it more.
-    fn describe_plain(&mut self, index: u32, remote: &Remote) -> Result<(), Refusal> {
-        let Some(end) = self.endpoints.get_mut(index) else { return Ok(()) };
+    fn describe_plain(&mut self, index: u32, remote: &Remote, now: Time) -> Result<(), Refusal> {
+        let denied = remote.address.filter(|to| !to.ip().is_unspecified() && self.refuses(*to));
+        let kept = denied.map(|_| Remote { address: None, ..remote.clone() });
+        let remote = kept.as_ref().unwrap_or(remote);
+        let Worker { endpoints, host, latched, .. } = self;
+        let Some(end) = endpoints.get_mut(index) else { return Ok(()) };
         let Endpoint { link, local, early, sockets, inherited, .. } = end;
+        let (mut before, mut association) = (None, None);
         match link {
-            Link::Plain(plain) => plain.describe(remote, &local.crypto)?,
+            Link::Plain(plain) => {
+                before = plain.described();
+                plain.describe(remote, &local.crypto)?;
+            }
             Link::Open if *sockets => {
                 let kept = inherited.as_ref().and_then(|inherited| inherited.keyed.clone());
                 *link = Link::Plain(Plain::new(remote, &local.crypto, kept)?);
-                *inherited = None;
+                association = inherited.take().and_then(|inherited| inherited.association);
             }
             Link::Open | Link::WebRtc(_) | Link::Bundled(_) => return Err(Refusal::NoPorts),
         }
         *early = None;
-        // A description may have unlocked it.
-        if let Link::Plain(plain) = link
-            && let Some(peer) = plain.relocked()
+        if let Link::Plain(plain) = link {
+            // A description may have unlocked it.
+            if let Some(peer) = plain.relocked() {
+                latched.push_back(Latched { end: end.id, peer });
+            }
+            if let Some(dtls) = &remote.dtls {
+                plain.associate(&host.certificate, dtls, (association, before), now)?;
+            }
+        }
+        self.follow_handshake(index, None, now);
+        if let Some(from) = denied
+            && self.endpoints.get_mut(index).is_some_and(|end| !std::mem::replace(&mut end.told_deaf, true))
         {
-            self.latched.push_back(Latched { end: end.id, peer });
+            self.report(index, Event::Deaf(Deaf { from, expected: None, why: Why::Denied }));
         }
         Ok(())
     }
@@ -130,15 +149,17 @@ impl Worker {
         self.trickle(index, ice, fresh, now)
     }
 
-    /// Hands a session over to another relay, which goes on with it: packets are still forwarded, but no path is checked or
-    /// nominated any more, lest the peer come back to one that it has left; and nothing is played any more, since that one plays it.
+    /// Hands a session over to another relay, which goes on with it: packets are still forwarded as long as their
+    /// numbers are those that the other one would give them, but no path is checked or nominated any more, lest the peer come back to one that it has left; and nothing is played any more, since that one plays it.
     ///
     /// # Errors
     /// [`Refusal`]
     pub fn hand_over(&mut self, session: &str) -> Result<(), Refusal> {
         let at = self.sessions.find(session)?;
+        self.sessions.get_mut(at).into_iter().for_each(|session| session.frozen = None);
         for index in self.sessions.get(at).map(Session::all).unwrap_or_default() {
             self.stop_playback(index);
+            self.endpoints.get_mut(index).into_iter().for_each(|end| end.freeze(true));
             if let Some(Link::WebRtc(web)) = self.endpoints.get_mut(index).map(|end| &mut end.link) {
                 web.leaving = true;
             }
@@ -181,6 +202,7 @@ impl Worker {
             established: false,
             legs: vec![],
             bridge: vec![],
+            frozen: None,
             mark: Mark::default(),
         })
     }

@@ -6,11 +6,15 @@ use super::quality::{Histograms, Scale, mos};
 use super::reception::Reception;
 use super::reports::Reports;
 use super::sources::Source;
-use super::types::{Arrival, EndpointId, Form, Inherited, Local, Remote, RemoteReport, Statistics};
+use super::tones::Tones;
+use super::types::{
+    Arrival, Deaf, EndpointId, Form, Inherited, Local, Remote, RemoteReport, Statistics, Why,
+};
 use super::webrtc::WebRtc;
 use crate::packet::{Payloads, Rtp, Splice};
 use signal::media::{Candidate, Codec, Direction};
 use signal::{LegId, Time};
+use sound::event::Events;
 use std::net::SocketAddr;
 
 #[derive(Debug)]
@@ -39,6 +43,8 @@ pub(super) struct Endpoint {
     pub payloads: Payloads,
     /// The stream that its peer hears, whoever its source is; begins with the first packet.
     pub outgoing: Option<Splice>,
+    /// Another relay goes on with that stream: none is begun here.
+    pub frozen: bool,
     pub clock: u32,
     /// Payload type that came in last.
     pub last_pt: u8,
@@ -62,10 +68,29 @@ pub(super) struct Endpoint {
     pub due: Option<Time>,
     /// The silence was reported.
     pub silent: bool,
+    /// When it was connected.
+    pub since: Option<Time>,
+    /// The first packet that was refused since the last that was not.
+    pub refusal: Option<Refused>,
+    /// It was told that it hears nothing of what is sent.
+    pub told_deaf: bool,
     /// Transcodes the sound that comes in here.
     pub stream: Option<Box<Source>>,
     /// Track that is played to the peer, in place of what it hears.
     pub playback: Option<Box<Source>>,
+    /// Keys that are said to the peer.
+    pub tones: Option<Box<Tones>>,
+    /// Converts the keys that come in here to the clock of the hearer's.
+    pub keypad: Option<Box<Keypad>>,
+}
+
+/// Keys whose clock is not the hearer's (R-DTMF-3).
+#[derive(Debug)]
+pub(super) struct Keypad {
+    /// Payload types heard and said.
+    pub pts: (u8, u8),
+    clocks: (u32, u32),
+    pub events: Events,
 }
 
 /// Transport of an endpoint.
@@ -76,6 +101,19 @@ pub(super) enum Link {
     WebRtc(Box<WebRtc>),
     /// On the transport of the endpoint at this index ([`super::bundle`]).
     Bundled(u32),
+}
+
+/// Time for which nothing but refused packets has come of a party that is not heard, ms.
+const DEAF_MS: u64 = 2_000;
+
+/// A packet that was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Refused {
+    pub from: SocketAddr,
+    pub why: Why,
+    pub at: Time,
+    /// Packets that were accepted before.
+    pub accepted: u64,
 }
 
 /// A content that another endpoint's transport carries.
@@ -125,6 +163,7 @@ impl Endpoint {
             payload_types: 0,
             payloads: Payloads::new([]),
             outgoing: None,
+            frozen: false,
             clock: 8_000,
             last_pt: 0,
             reception: Reception::default(),
@@ -138,13 +177,24 @@ impl Endpoint {
             gap: false,
             due: None,
             silent: false,
+            since: None,
+            refusal: None,
+            told_deaf: false,
             stream: None,
             playback: None,
+            tones: None,
+            keypad: None,
         }
     }
 
     pub fn is_open(&self) -> bool {
         matches!(self.link, Link::Open)
+    }
+
+    /// Keeps to the numbering of the stream that its peer hears, or ends that.
+    pub fn freeze(&mut self, frozen: bool) {
+        self.frozen = frozen;
+        self.outgoing.iter_mut().for_each(|outgoing| outgoing.freeze(frozen));
     }
 
     /// Returns the index of the endpoint that a packet of this payload type is for; `own` is this endpoint's.
@@ -184,6 +234,13 @@ impl Endpoint {
     /// Fits the stream from here to what `far` has agreed; both are connected.
     pub fn fit(&mut self, far: &mut Endpoint, now: Time) {
         self.payloads = Payloads::new(pairs(&self.codecs, &far.codecs));
+        let keys = keys(&self.codecs, &far.codecs, &self.payloads);
+        if keys != self.keypad.as_ref().map(|keypad| (keypad.pts, keypad.clocks)) {
+            let keypad = |(pts, clocks): ((u8, u8), (u32, u32))| {
+                Box::new(Keypad { pts, clocks, events: Events::new(clocks.0, clocks.1) })
+            };
+            self.keypad = keys.map(keypad);
+        }
         let forwards = self.may_forward(far);
         if std::mem::replace(&mut self.forwarding, forwards) && !forwards {
             self.interrupt(far);
@@ -223,6 +280,25 @@ impl Endpoint {
         self.due.map_or(0, |due| now.since(self.heard.map_or(due, |heard| heard.max(due))))
     }
 
+    /// Notes a packet that was refused.
+    pub fn refuse(&mut self, from: SocketAddr, why: Why, at: Time) {
+        let accepted = self.count.packets_in;
+        if self.refusal.is_none_or(|refused| refused.accepted != accepted) {
+            self.refusal = Some(Refused { from, why, at, accepted });
+        }
+    }
+
+    /// Returns what is to be told of an endpoint of which nothing but refused packets came for [`DEAF_MS`]; told once.
+    pub fn deaf(&mut self, now: Time) -> Option<Deaf> {
+        let Refused { from, why, at, accepted } = self.refusal?;
+        if self.told_deaf || accepted != self.count.packets_in || now.since(at) < DEAF_MS {
+            return None;
+        }
+        self.told_deaf = true;
+        let Link::Plain(plain) = &self.link else { return None };
+        Some(Deaf { from, expected: plain.expected(), why })
+    }
+
     /// Packets refused so far.
     pub fn refused(&self) -> u64 {
         self.count.dropped + if let Link::WebRtc(web) = &self.link { web.dropped() } else { 0 }
@@ -232,10 +308,7 @@ impl Endpoint {
     pub fn statistics(&self, link: &Link) -> Statistics {
         let (form, peer, suite) = match link {
             Link::Open | Link::Bundled(_) => (Form::Open, None, None),
-            Link::Plain(plain) => {
-                let suite = plain.suite();
-                (suite.map_or(Form::Plain, |_| Form::Sdes), plain.locked(), suite)
-            }
+            Link::Plain(plain) => (plain.form(), plain.locked(), plain.suite()),
             Link::WebRtc(web) => (Form::Webrtc, web.transport.pair().map(|pair| pair.remote), web.suite),
         };
         let codec = self.current_codec().map(|codec| codec.name.clone()).unwrap_or_default();
@@ -306,6 +379,14 @@ fn pairs<'a>(heard: &'a [Codec], said: &'a [Codec]) -> impl Iterator<Item = (u8,
         let first = alike.clone().next();
         Some((codec.pt, alike.nth(before).or(first)?.pt))
     })
+}
+
+/// Payload types and clocks of keys that both legs have, but of no clock in common (R-DTMF-3).
+fn keys(heard: &[Codec], said: &[Codec], payloads: &Payloads) -> Option<((u8, u8), (u32, u32))> {
+    let event = |codec: &&Codec| codec.name.eq_ignore_ascii_case("telephone-event");
+    let (heard, said) = (heard.iter().filter(event), said.iter().find(event)?);
+    let heard = heard.clone().find(|codec| payloads.get(codec.pt).is_none())?;
+    Some(((heard.pt, said.pt), (heard.clock, said.clock)))
 }
 
 /// The last second of a stream.

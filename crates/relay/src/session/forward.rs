@@ -1,9 +1,9 @@
 //! The packet path: in at one end, out at its peer. Nothing here allocates, locks or waits.
 
-use super::endpoint::{Endpoint, Link};
+use super::endpoint::{Endpoint, Keypad, Link};
 use super::send::send_media;
 use super::sources::Sounds;
-use super::types::{Arrival, Event, Latched, Socket, Transmit};
+use super::types::{Arrival, Event, Latched, Socket, Transmit, Why};
 use super::worker::Worker;
 use crate::packet::{self, Class, Rtp, Splice, classify};
 use crate::rtcp::{self, Item};
@@ -28,7 +28,15 @@ impl Worker {
         length: usize,
     ) -> Option<Transmit> {
         let index = match socket {
-            Socket::Rtp(id) | Socket::Rtcp(id) => self.endpoints.live(id)?,
+            Socket::Rtp(id) | Socket::Rtcp(id) => {
+                let index = self.endpoints.live(id)?;
+                let datagram = buffer.get(..length)?;
+                if classify(datagram) == Class::Dtls {
+                    self.handshake(index, matches!(socket, Socket::Rtp(_)), from, datagram, at.time());
+                    return None;
+                }
+                index
+            }
             Socket::Shared => {
                 let datagram = buffer.get_mut(..length)?;
                 let index = self.addressed(from, datagram)?;
@@ -43,13 +51,12 @@ impl Worker {
         let transmit = self.forward(index, from, at, buffer, length);
         let near = self.endpoints.get_mut(index)?;
         self.dropped += near.refused() - before;
-        if let Link::Plain(plain) = &mut near.link
-            && let Some(locked) = plain.relocked()
-        {
-            let announced = std::mem::replace(&mut plain.announced, true);
+        if let Link::Plain(plain) = &mut near.link {
             let end = near.id;
-            self.latched.push_back(Latched { end, peer: locked });
-            if !announced {
+            if let Some(peer) = plain.relocked() {
+                self.latched.push_back(Latched { end, peer });
+            }
+            if plain.locked().is_some() && !std::mem::replace(&mut plain.announced, true) {
                 self.report(index, Event::Connected);
             }
         }
@@ -138,18 +145,18 @@ fn open(
         Link::Open | Link::Bundled(_) => return None,
         Link::Plain(_) => match class {
             Class::Rtp => {
-                // Only agreed payload numbers latch (rule 2), and only what was opened (rule 7).
-                let agreed = packet::rtp(packet).filter(|rtp| carrier.addressee(rtp.pt, 0).is_some());
-                let Link::Plain(plain) = &mut carrier.link else { return None };
-                let opened = agreed.and_then(|rtp| Some((rtp, plain.open(class, from, packet)?)));
-                let opened = opened.filter(|_| plain.admit(class, from, at.time().0));
-                opened.map(|(rtp, length)| Opened::Rtp(rtp, length))
+                let opened = open_plain(carrier, from, at, packet);
+                if let Err(Some(why)) = opened {
+                    carrier.refuse(from, why, at.time());
+                }
+                opened.ok()
             }
             Class::Rtcp => {
                 let Link::Plain(plain) = &mut carrier.link else { return None };
-                let opened = plain.open(class, from, packet);
+                let now = at.time().0;
+                let opened = plain.open(class, from, now, packet).ok();
                 let valid = opened.filter(|length| packet.get(..*length).is_some_and(rtcp::valid));
-                valid.filter(|_| plain.admit(class, from, at.time().0)).map(Opened::Rtcp)
+                valid.filter(|_| plain.admit_rtcp(from, now)).map(Opened::Rtcp)
             }
             // Checks of a phone that tries ICE without DTLS, keep-alives: neither wrong nor of use.
             _ => return None,
@@ -157,6 +164,28 @@ fn open(
     };
     carrier.count.dropped += u64::from(opened.is_none());
     opened
+}
+
+/// Opens RTP that came to a port.
+///
+/// # Errors
+/// The reason why it is refused, if it may be the peer's.
+fn open_plain(
+    carrier: &mut Endpoint,
+    from: SocketAddr,
+    at: Arrival,
+    packet: &mut [u8],
+) -> Result<Opened, Option<Why>> {
+    let rtp = packet::rtp(packet).ok_or(None)?;
+    // Only agreed payload numbers latch (rule 2), and only what was opened (rule 7).
+    let agreed = carrier.addressee(rtp.pt, 0).is_some();
+    let Link::Plain(plain) = &mut carrier.link else { return Err(None) };
+    if !agreed {
+        return Err(plain.hears(from).then_some(Why::PayloadType(rtp.pt)));
+    }
+    let now = at.time().0;
+    let length = plain.open(Class::Rtp, from, now, packet)?;
+    if plain.admit(from, rtp.ssrc, now) { Ok(Opened::Rtp(rtp, length)) } else { Err(Some(Why::Source)) }
 }
 
 /// Takes RTP of `near` that lies open in the buffer; `taken`: another stream has its SSRC on the transport of `far`. Returns it as it is
@@ -172,12 +201,21 @@ fn media(
     if !sounds.give_way(&mut far.playback, at.time()) {
         return None;
     }
+    if far.is_pressed() {
+        return None;
+    }
     let length = packet::strip(buffer, length, &mut rtp);
     if let Some(stream) = &near.stream {
         sounds.push(stream, &rtp, at, packet::payload(buffer.get(..length)?, &rtp)?);
         return None;
     }
-    let pt = near.payloads.get(rtp.pt)?;
+    let pt = match near.keypad.as_deref_mut().filter(|keypad| keypad.pts.0 == rtp.pt) {
+        Some(keypad) => convert(keypad, &mut rtp, at, buffer.get_mut(..length)?)?,
+        None => near.payloads.get(rtp.pt)?,
+    };
+    if far.frozen && far.outgoing.is_none() {
+        return None;
+    }
     let outgoing = far.outgoing.get_or_insert_with(|| {
         let taken = taken || far.reception.source() == Some(rtp.ssrc);
         Splice::new(far.reports.ssrc_for(rtp.ssrc, taken), near.clock)
@@ -185,6 +223,15 @@ fn media(
     let said = outgoing.map(Rtp { pt, ..rtp }, near.clock, at.time().0)?;
     packet::rewrite(buffer, &said);
     Some((said, length))
+}
+
+/// Turns a packet of a key into one of the hearer's clock, and returns its payload type. The timestamp stays the stream's.
+fn convert(keypad: &mut Keypad, rtp: &mut Rtp, at: Arrival, packet: &mut [u8]) -> Option<u8> {
+    let payload = packet::payload(packet, rtp)?;
+    let event = keypad.events.heard(rtp.seq, rtp.timestamp, payload, rtp.timestamp, at.0)?;
+    packet.get_mut(rtp.header..rtp.header + event.payload.len())?.copy_from_slice(&event.payload);
+    (rtp.timestamp, rtp.marker) = (event.timestamp, event.marker);
+    Some(keypad.pts.1)
 }
 
 /// Takes RTCP that was accepted: it ends here. Its reports are kept, its requests are passed to the other side, in a form that it has

@@ -1,24 +1,45 @@
-//! An end at ports: RTP and RTCP on two, or on one, each latched for itself; in the clear, or under keys that signalling brought.
+//! An end at ports: RTP and RTCP on two, or on one, each latched for itself; in the clear, or under keys that signalling brought or DTLS
+//! agrees on.
 
+use super::associations::{Associations, Change};
 use super::sdes::Sdes;
-use super::types::{EndpointId, Keyed, Refusal, Remote, Socket};
+use super::types::{EndpointId, Form, Keyed, Refusal, Remote, Socket, Why};
+use crate::dtls::Certificate;
 use crate::latch::{Allowed, Latch, Verdict};
+use crate::network::is_private;
 use crate::packet::Class;
-use signal::media::{Crypto, Suite};
-use std::net::{IpAddr, SocketAddr};
+use crate::webrtc::Association;
+use signal::Time;
+use signal::media::{Crypto, Dtls, Suite};
+use std::net::SocketAddr;
 
 #[derive(Debug)]
 pub(super) struct Plain {
     rtp: Latch,
     rtcp: Latch,
     mux: bool,
-    /// In use while `secure`; kept beyond, since a key of ours must never meet an index twice.
+    protection: Protection,
+    /// Kept beyond its use, since a key of ours must never meet an index twice.
     sdes: Option<Box<Sdes>>,
-    secure: bool,
+    dtls: Option<Box<Associations>>,
+    /// When the peer closed its association.
+    pub closed: Option<Time>,
+    /// The next step of an association among the timers of the worker.
+    pub timer: Option<Time>,
     /// The lock was reported.
     pub announced: bool,
     /// The lock as the shell knows it.
     known: Option<SocketAddr>,
+    /// The locked peer is silent: the socket is open for whoever may take its place.
+    silent: bool,
+}
+
+/// Protection of packets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Protection {
+    None,
+    Sdes,
+    Dtls,
 }
 
 impl Plain {
@@ -29,10 +50,14 @@ impl Plain {
             rtp: Latch::new(rtp, allowed),
             rtcp: Latch::new(rtcp, allowed),
             mux: remote.mux,
+            protection: Protection::None,
             sdes: kept.map(|kept| Sdes::resume(ours, kept).map(Box::new)).transpose()?,
-            secure: false,
+            dtls: None,
+            closed: None,
+            timer: None,
             announced: false,
             known: None,
+            silent: false,
         };
         plain.describe(remote, ours)?;
         Ok(plain)
@@ -45,20 +70,54 @@ impl Plain {
             // Whether plain RTP will do was decided where it was signalled.
             (None, _) => {}
         }
-        self.secure = remote.crypto.is_some();
+        self.protection = match (&remote.dtls, &remote.crypto) {
+            (Some(_), _) => Protection::Dtls,
+            (None, Some(_)) => Protection::Sdes,
+            (None, None) => Protection::None,
+        };
         let (rtp, rtcp, allowed) = described(remote);
-        self.rtp.describe(rtp, allowed);
-        self.rtcp.describe(rtcp, allowed);
+        self.rtp.describe(rtp, allowed, &remote.networks);
+        self.rtcp.describe(rtcp, allowed, &remote.networks);
         self.mux = remote.mux;
         Ok(())
     }
 
-    pub fn suite(&self) -> Option<Suite> {
-        self.sdes.as_ref().filter(|_| self.secure).map(|sdes| sdes.suite())
+    /// Takes the peer's DTLS; `kept`: the association of another relay. `before`: the described address until now.
+    pub fn associate(
+        &mut self,
+        certificate: &Certificate,
+        dtls: &Dtls,
+        (kept, before): (Option<Association>, Option<SocketAddr>),
+        now: Time,
+    ) -> Result<(), Refusal> {
+        match &mut self.dtls {
+            Some(associations) => {
+                // A hold by 0.0.0.0 names no other address.
+                let moved = before.zip(self.rtp.described()).is_some_and(|(before, now)| before != now);
+                associations.describe(dtls, moved);
+            }
+            None => self.dtls = Some(Box::new(Associations::new(certificate, dtls, kept)?)),
+        }
+        if let (Some(associations), Some(_)) = (&mut self.dtls, self.rtp.target()) {
+            associations.begin(self.mux, now);
+        }
+        Ok(())
     }
 
-    fn keyed(&mut self) -> Option<&mut Sdes> {
-        self.sdes.as_deref_mut().filter(|_| self.secure)
+    pub fn suite(&self) -> Option<Suite> {
+        match self.protection {
+            Protection::None => None,
+            Protection::Sdes => self.sdes.as_ref().map(|sdes| sdes.suite()),
+            Protection::Dtls => self.dtls.as_ref().and_then(|dtls| dtls.suite()),
+        }
+    }
+
+    pub fn form(&self) -> Form {
+        match self.protection {
+            Protection::None => Form::Plain,
+            Protection::Sdes => Form::Sdes,
+            Protection::Dtls => Form::Dtls,
+        }
     }
 
     /// Returns the state of the keys that must outlive a relay, in use or not.
@@ -66,52 +125,142 @@ impl Plain {
         self.sdes.as_ref().map(|sdes| sdes.state())
     }
 
-    /// Makes a packet plain in place and gives its length; `None` when it is not the peer's. Nothing is latched by it: that is
-    /// [`Plain::admit`]'s, for what was opened (rule 7).
-    pub fn open(&mut self, class: Class, from: SocketAddr, packet: &mut [u8]) -> Option<usize> {
+    /// Returns the association that must outlive a relay.
+    pub fn association(&self) -> Option<Association> {
+        self.dtls.as_ref().and_then(|dtls| dtls.state())
+    }
+
+    /// Takes DTLS that came to the port of RTP or RTCP.
+    pub fn handshake(&mut self, rtp: bool, from: SocketAddr, datagram: &[u8], now: Time) -> Option<Change> {
+        let strange =
+            self.is_foreign(from) || !if rtp { self.rtp.hears(from) } else { self.rtcp.hears(from) };
+        self.dtls.as_mut().filter(|_| !strange)?.receive(rtp, from, datagram, now)
+    }
+
+    /// Returns true if DTLS has been described.
+    pub fn is_associated(&self) -> bool {
+        self.dtls.is_some()
+    }
+
+    /// Lets time pass for the associations.
+    pub fn tick(&mut self, now: Time) -> Option<Change> {
+        self.dtls.as_mut()?.tick(now)
+    }
+
+    /// Returns the time of the next [`Plain::tick`].
+    pub fn deadline(&self) -> Option<Time> {
+        self.dtls.as_ref()?.deadline()
+    }
+
+    /// Returns the next datagram of DTLS: which socket it leaves by, and where to.
+    pub fn poll_handshake(&mut self, end: EndpointId) -> Option<(Socket, SocketAddr, Vec<u8>)> {
+        loop {
+            let (rtp, reply, octets) = self.dtls.as_mut()?.poll()?;
+            let (socket, latch) =
+                if rtp { (Socket::Rtp(end), &self.rtp) } else { (Socket::Rtcp(end), &self.rtcp) };
+            if let Some(to) = reply.or(latch.target()) {
+                return Some((socket, to, octets));
+            }
+        }
+    }
+
+    /// Returns true if the address is of another host than the one that RTP is locked on.
+    fn is_foreign(&self, from: SocketAddr) -> bool {
+        self.rtp.locked().is_some_and(|rtp| rtp.ip() != from.ip())
+    }
+
+    /// Makes a packet plain in place and gives its length. Nothing is latched by it: that is [`Plain::admit`]'s, for what was opened
+    /// (rule 7).
+    ///
+    /// # Errors
+    /// The reason why it is not the peer's.
+    pub fn open(
+        &mut self,
+        class: Class,
+        from: SocketAddr,
+        now_ms: u64,
+        packet: &mut [u8],
+    ) -> Result<usize, Why> {
         let strange = match class {
-            Class::Rtp => !self.rtp.hears(from),
-            _ => self.rtp.locked().is_some_and(|rtp| rtp.ip() != from.ip()),
+            Class::Rtp => !self.rtp.might_hear(from, now_ms),
+            _ => self.is_foreign(from),
         };
-        match self.keyed() {
-            None => Some(packet.len()),
+        let (sdes, dtls) = (self.sdes.as_mut(), self.dtls.as_mut());
+        match self.protection {
+            Protection::None => Ok(packet.len()),
             // Strangers cost no cryptography.
-            Some(_) if strange => None,
-            Some(sdes) => sdes.open(class, packet).ok(),
+            _ if strange => Err(Why::Source),
+            Protection::Sdes => sdes.and_then(|sdes| sdes.open(class, packet).ok()).ok_or(Why::Key),
+            Protection::Dtls => dtls.and_then(|dtls| dtls.open(class, self.mux, packet)).ok_or(Why::Key),
         }
     }
 
     /// Makes a plain packet one for the peer, in place, and gives its length.
     pub fn seal(&mut self, class: Class, buffer: &mut [u8], length: usize) -> Option<usize> {
-        match self.keyed() {
-            None => Some(length),
-            Some(sdes) => sdes.seal(class, buffer, length).ok(),
+        match self.protection {
+            Protection::None => Some(length),
+            Protection::Sdes => self.sdes.as_mut()?.seal(class, buffer, length).ok(),
+            Protection::Dtls => self.dtls.as_mut()?.seal(class, self.mux, buffer, length),
         }
     }
 
-    /// Returns true if a packet of this class may come from there. RTP's payload type was checked before.
-    pub fn admit(&mut self, class: Class, from: SocketAddr, now_ms: u64) -> bool {
-        match class {
-            Class::Rtp => self.rtp.packet(from, now_ms) == Verdict::Accept,
-            // Rule 6: apart from RTP, but of the same IP.
-            Class::Rtcp if self.rtp.locked().is_some_and(|rtp| rtp.ip() != from.ip()) => false,
-            Class::Rtcp if self.mux => self.rtp.hears(from),
-            Class::Rtcp if self.rtp.locked() == Some(from) => true,
-            Class::Rtcp => self.rtcp.packet(from, now_ms) == Verdict::Accept,
-            _ => false,
+    /// Returns true if RTP of this SSRC may come from there. Its payload type was checked before.
+    pub fn admit(&mut self, from: SocketAddr, ssrc: u32, now_ms: u64) -> bool {
+        let before = self.rtp.locked();
+        let accepted = self.rtp.media(from, ssrc, now_ms) == Verdict::Accept;
+        if accepted {
+            self.silent = false;
+            if before.is_some() && before != self.rtp.locked() {
+                // It has moved, and its RTCP with it.
+                self.rtcp.unlock();
+            }
         }
+        accepted
+    }
+
+    /// Returns true if RTCP may come from there.
+    pub fn admit_rtcp(&mut self, from: SocketAddr, now_ms: u64) -> bool {
+        // Rule 6: apart from RTP, but of the same IP.
+        if self.is_foreign(from) {
+            return false;
+        }
+        if self.mux {
+            return self.rtp.hears(from);
+        }
+        self.rtp.locked() == Some(from) || self.rtcp.packet(from, now_ms) == Verdict::Accept
     }
 
     pub fn locked(&self) -> Option<SocketAddr> {
         self.rtp.locked()
     }
 
-    /// The lock, if it is another than it was when this was last asked.
+    /// Returns the address of the description.
+    pub fn described(&self) -> Option<SocketAddr> {
+        self.rtp.described()
+    }
+
+    /// Address that media is expected from.
+    pub fn expected(&self) -> Option<SocketAddr> {
+        self.rtp.target()
+    }
+
+    /// Returns true if media may come from this host, whatever it is.
+    pub fn hears(&self, from: SocketAddr) -> bool {
+        self.rtp.hears(from)
+    }
+
+    /// Looks whether the locked peer has fallen silent.
+    pub fn look(&mut self, now: Time) {
+        self.silent = self.rtp.is_silent(now.0);
+    }
+
+    /// Returns the only address that is to be heard, if it is another than when this was last asked: while the peer speaks, the locked
+    /// one, unless the described one may take the lock back.
     pub fn relocked(&mut self) -> Option<Option<SocketAddr>> {
-        let locked = self.rtp.locked();
-        (locked != self.known).then(|| {
-            self.known = locked;
-            locked
+        let only = self.rtp.settled().filter(|_| !self.silent);
+        (only != self.known).then(|| {
+            self.known = only;
+            only
         })
     }
 
@@ -133,23 +282,10 @@ fn described(remote: &Remote) -> (Option<SocketAddr>, Option<SocketAddr>, Allowe
         Some(SocketAddr::new(rtp.ip(), port))
     });
     let allowed = match remote.source {
-        Some(source) if rtp.is_none_or(|rtp| private(rtp.ip())) => Allowed::Signalled(source),
+        Some(source) if rtp.is_none_or(|rtp| is_private(rtp.ip())) => Allowed::Signalled(source),
         _ => Allowed::Described,
     };
     (rtp, rtcp, allowed)
-}
-
-/// An address that means something only in the peer's own network (RFC 1918, 6598, 3927, 4193).
-fn private(ip: IpAddr) -> bool {
-    match ip {
-        IpAddr::V4(ip) => {
-            let [a, b, ..] = ip.octets();
-            ip.is_private() || ip.is_loopback() || ip.is_link_local() || a == 100 && b & 0xc0 == 64
-        }
-        IpAddr::V6(ip) => {
-            ip.is_loopback() || ip.segments()[0] & 0xfe00 == 0xfc00 || ip.segments()[0] & 0xffc0 == 0xfe80
-        }
-    }
 }
 
 #[cfg(test)]
@@ -180,24 +316,14 @@ mod tests {
         let source = Some("192.0.2.9".parse().unwrap());
         let remote = Remote { address: Some(at("10.0.0.1:4000")), source, ..Remote::default() };
         let mut plain = Plain::new(&remote, &[], None).unwrap();
-        (0..5).for_each(|n| assert!(plain.admit(Class::Rtp, at("192.0.2.9:7000"), n)));
-        assert!(plain.admit(Class::Rtcp, at("192.0.2.9:7001"), 10));
-        assert!(!plain.admit(Class::Rtcp, at("10.0.0.1:4001"), 10));
+        (0..5).for_each(|n| assert!(plain.admit(at("192.0.2.9:7000"), 7, n)));
+        assert!(plain.admit_rtcp(at("192.0.2.9:7001"), 10));
+        assert!(!plain.admit_rtcp(at("10.0.0.1:4001"), 10));
     }
 
     #[test]
     fn a_zero_address_is_nowhere() {
         let remote = Remote { address: Some(at("0.0.0.0:4000")), ..Remote::default() };
         assert_eq!(Plain::new(&remote, &[], None).unwrap().way(end(), Class::Rtp), None);
-    }
-
-    #[test]
-    fn private_ranges() {
-        for ip in ["10.1.2.3", "172.31.0.1", "192.168.9.9", "100.64.0.1", "127.0.0.1", "fd00::1", "fe80::1"] {
-            assert!(private(ip.parse().unwrap()), "{ip}");
-        }
-        for ip in ["192.0.2.1", "100.128.0.1", "172.32.0.1", "2001:db8::1"] {
-            assert!(!private(ip.parse().unwrap()), "{ip}");
-        }
     }
 }

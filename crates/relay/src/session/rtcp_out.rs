@@ -15,6 +15,9 @@ impl Worker {
     /// Returns the next packet that an endpoint sends by itself: written to the front of `buffer`, which has [`MAX_TRANSMIT`] octets.
     /// To be asked after each round of [`Worker::handle_datagram`] and [`Worker::handle_timeout`], until nothing is left.
     pub fn poll_transmit(&mut self, at: Arrival, buffer: &mut [u8]) -> Option<Transmit> {
+        if let Some(transmit) = self.next_tone(at, buffer) {
+            return Some(transmit);
+        }
         while let Some(index) = self.rtcp_queue.front().copied() {
             if let Some(transmit) = self.next_packet(index, at, buffer) {
                 return Some(transmit);
@@ -61,6 +64,9 @@ impl Worker {
     /// Writes the next packet of one endpoint; `None`: nothing is left.
     fn next_packet(&mut self, index: u32, at: Arrival, buffer: &mut [u8]) -> Option<Transmit> {
         let now = at.time();
+        if let Some(transmit) = self.next_handshake(index, buffer) {
+            return Some(transmit);
+        }
         let peer = self.endpoints.get(index)?.peer;
         let carrier = self.endpoints.get(self.endpoints.carrier(index));
         let plain = carrier.is_some_and(|carrier| matches!(carrier.link, Link::Plain(_)));

@@ -1,6 +1,7 @@
 //! The shared socket: WebRTC endpoints are described, and datagrams find theirs by ICE user fragment, check or address.
 
 use super::endpoint::{Early, Endpoint, Link};
+use super::plain::Plain;
 use super::types::{Event, Local, Refusal, Remote};
 use super::webrtc::WebRtc;
 use super::worker::Worker;
@@ -37,7 +38,7 @@ impl Worker {
         dtls: &Dtls,
         now: Time,
     ) -> Result<(), Refusal> {
-        let Worker { endpoints, host, other, ufrags, .. } = self;
+        let Worker { endpoints, host, other, denied, ufrags, .. } = self;
         let Some(end) = endpoints.get_mut(index) else {
             return Ok(());
         };
@@ -64,7 +65,7 @@ impl Worker {
             (end.local.tie_breaker, end.local.preference),
             (ice, dtls, remote.ours),
             inherited.as_deref(),
-            (host, *other),
+            (host, *other, denied),
             now,
         )?;
         let was = std::mem::replace(&mut end.link, Link::WebRtc(Box::new(web)));
@@ -282,11 +283,19 @@ impl Worker {
     pub(super) fn run_timers(&mut self, now: Time) {
         while let Some((at, index)) = self.timers.first().copied().filter(|(at, _)| *at <= now) {
             self.timers.remove(&(at, index));
-            if let Some(Link::WebRtc(web)) = self.endpoints.get_mut(index).map(|end| &mut end.link) {
-                web.timer = None;
-                web.transport.tick(now);
+            match self.endpoints.get_mut(index).map(|end| &mut end.link) {
+                Some(Link::WebRtc(web)) => {
+                    web.timer = None;
+                    web.transport.tick(now);
+                    self.flush(index, now);
+                }
+                Some(Link::Plain(plain)) => {
+                    plain.timer = None;
+                    let change = plain.tick(now);
+                    self.follow_handshake(index, change, now);
+                }
+                _ => {}
             }
-            self.flush(index, now);
         }
     }
 
@@ -294,6 +303,9 @@ impl Worker {
     /// sooner would look like a fault.
     pub(super) fn unbind(&mut self, index: u32, end: &mut Endpoint) {
         self.ufrags.remove(&end.local.ufrag);
+        if let Link::Plain(Plain { timer: Some(at), .. }) = &end.link {
+            self.timers.remove(&(*at, index));
+        }
         let Link::WebRtc(web) = &mut end.link else { return };
         if let Some(name) = &web.parting {
             self.ufrags.remove(name);
@@ -338,7 +350,11 @@ impl Local {
 impl Endpoint {
     /// The peer closed its association and did not hang up; told once.
     pub fn abandoned(&mut self, now: Time) -> bool {
-        let Link::WebRtc(web) = &mut self.link else { return false };
-        web.closed.take_if(|at| now.since(*at) >= CLOSING).is_some()
+        let closed = match &mut self.link {
+            Link::WebRtc(web) => &mut web.closed,
+            Link::Plain(plain) => &mut plain.closed,
+            Link::Open | Link::Bundled(_) => return false,
+        };
+        closed.take_if(|at| now.since(*at) >= CLOSING).is_some()
     }
 }

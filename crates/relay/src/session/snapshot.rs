@@ -5,9 +5,9 @@
 
 use super::endpoint::{Endpoint, Link};
 use super::table::{Mark, Session};
-use super::types::{AHEAD, EndpointState, Inherited, Keyed, Local, Snapshot};
+use super::types::{AHEAD, EndpointState, FROZEN_MS, Inherited, Keyed, Local, Refusal, Snapshot};
 use super::worker::Worker;
-use crate::packet::Splice;
+use crate::packet::{Continuity, LEAP, Splice};
 use crate::srtp::Index;
 use crate::webrtc::Association;
 use signal::{LegId, Time};
@@ -27,7 +27,8 @@ impl EndpointState {
     fn of(end: &Endpoint) -> EndpointState {
         let (association, path) = match &end.link {
             Link::WebRtc(web) => (web.transport.association(), web.transport.pair().map(|pair| pair.remote)),
-            Link::Open | Link::Plain(_) | Link::Bundled(_) => (None, None),
+            Link::Plain(plain) => (plain.association(), None),
+            Link::Open | Link::Bundled(_) => (None, None),
         };
         let keyed = if let Link::Plain(plain) = &end.link { plain.state() } else { None };
         // Who described itself and took none of them has no use for them.
@@ -123,21 +124,32 @@ impl Worker {
     /// there stays as it is. So does a bridge that was ordered here; else it is the one of there. Returns our side of the endpoints as it is now.
     pub fn resume(&mut self, session: &str, snapshot: Snapshot, now: Time) -> Vec<(LegId, u16, Local)> {
         let Some(at) = self.sessions.named(session) else { return vec![] };
-        for state in snapshot.endpoints {
+        let Snapshot { at: taken, endpoints, bridge, exact } = snapshot;
+        // A content that rides on the transport of another one has its keys there.
+        let keyed = |state: &EndpointState| state.keyed.is_some() || state.association.is_some();
+        let keyed: Vec<LegId> =
+            endpoints.iter().filter(|state| keyed(state)).map(|state| state.leg).collect();
+        for state in endpoints {
             let Ok(index) = self.find(session, state.leg.0.into(), state.content.into()) else { continue };
             let Some(end) = self.endpoints.get_mut(index).filter(|end| end.is_open()) else { continue };
             let old = std::mem::replace(&mut end.local.ufrag, state.ufrag.clone());
             (end.local.pwd, end.local.generation) = (state.pwd, state.generation);
             end.local.preference = state.preference.saturating_add(1);
-            end.outgoing = state.outgoing.map(|outgoing| Splice::resume(outgoing, AHEAD));
+            let continuity = match (exact, keyed.contains(&state.leg)) {
+                (true, _) => Continuity::Exact,
+                (false, false) => Continuity::Clear,
+                (false, true) => Continuity::Unknown,
+            };
+            let resume = |outgoing| Splice::resume(outgoing, continuity, taken.0);
+            end.outgoing = state.outgoing.map(resume);
             // Packets came while no relay forwarded them.
-            end.gap = true;
+            end.gap = !exact;
             if end.sockets && !state.crypto.is_empty() {
                 end.local.crypto = state.crypto;
             }
             let inherited = Inherited {
-                keyed: state.keyed.map(keyed_ahead),
-                association: state.association.map(ahead),
+                keyed: state.keyed.map(|keyed| keyed_ahead(keyed, exact)),
+                association: state.association.map(|association| ahead(association, exact)),
                 path: state.path,
                 theirs: state.theirs,
             };
@@ -148,12 +160,41 @@ impl Worker {
         if let Some(session) = self.sessions.get_mut(at).filter(|session| session.bridge.is_empty()) {
             let known =
                 |(one, other): &(LegId, LegId)| [one, other].iter().all(|leg| session.leg(**leg).is_some());
-            session.bridge = snapshot.bridge.into_iter().filter(known).collect();
+            session.bridge = bridge.into_iter().filter(known).collect();
         }
         // None is connected yet, so nothing can be refused.
         let _ = self.rebridge(at, now);
         self.mark_changed(at, now);
         self.locals(at)
+    }
+
+    /// Returns the state of a session for a relay that is to go on with it while this one still forwards. From now on, and until it is
+    /// handed over or [`FROZEN_MS`] have passed, no packet leaves here that the other one would number otherwise: one that follows a
+    /// break or another source is lost.
+    ///
+    /// # Errors
+    /// [`Refusal::UnknownSession`]
+    pub fn freeze(&mut self, session: &str, now: Time) -> Result<Snapshot, Refusal> {
+        let at = self.sessions.find(session)?;
+        if let Some(held) = self.sessions.get_mut(at) {
+            held.frozen = Some(now + FROZEN_MS);
+            for index in held.all() {
+                self.endpoints.get_mut(index).into_iter().for_each(|end| end.freeze(true));
+            }
+        }
+        let (_, snapshot) =
+            self.snapshot(at, now).ok_or_else(|| Refusal::UnknownSession(session.to_owned()))?;
+        Ok(Snapshot { exact: true, ..snapshot })
+    }
+
+    /// Ends what [`Worker::freeze`] began and nothing came of.
+    pub(super) fn thaw(&mut self, at: u32, now: Time) {
+        let Some(session) = self.sessions.get_mut(at) else { return };
+        if session.frozen.take_if(|until| *until <= now).is_some() {
+            for index in session.all() {
+                self.endpoints.get_mut(index).into_iter().for_each(|end| end.freeze(false));
+            }
+        }
     }
 
     fn snapshot(&mut self, session: u32, now: Time) -> Option<(String, Snapshot)> {
@@ -163,7 +204,7 @@ impl Worker {
         let (name, all, bridge) = (held.name.clone(), held.all(), held.bridge.clone());
         let all = all.into_iter().filter_map(|index| self.endpoints.get(index));
         let endpoints = all.map(EndpointState::of).collect();
-        Some((name, Snapshot { at: now, endpoints, bridge }))
+        Some((name, Snapshot { at: now, endpoints, bridge, exact: false }))
     }
 
     /// Number of packets that came in or left at its endpoints.
@@ -175,17 +216,19 @@ impl Worker {
     }
 }
 
-/// The keys are used for the first time where the other relay cannot have come to.
-fn ahead(association: Association) -> Association {
-    Association { outward: beyond(&association.outward), ..association }
+/// The keys are used for the first time where the other relay cannot have come to; with an `exact` state the stream goes on where it is.
+fn ahead(association: Association, exact: bool) -> Association {
+    Association { outward: beyond(&association.outward, exact), ..association }
 }
 
 /// As [`ahead`].
-fn keyed_ahead(keyed: Keyed) -> Keyed {
-    let outward = keyed.outward.iter().map(|(suite, indices)| (*suite, beyond(indices))).collect();
+fn keyed_ahead(keyed: Keyed, exact: bool) -> Keyed {
+    let outward = keyed.outward.iter().map(|(suite, indices)| (*suite, beyond(indices, exact))).collect();
     Keyed { outward, ..keyed }
 }
 
-fn beyond(indices: &[Index]) -> Vec<Index> {
-    indices.iter().map(|index| index.ahead(AHEAD - 1)).collect()
+fn beyond(indices: &[Index], exact: bool) -> Vec<Index> {
+    // The stream itself leaps as far, or farther.
+    let packets = if exact { 0 } else { u32::from(LEAP.0) - 1 };
+    indices.iter().map(|index| index.ahead(packets, AHEAD)).collect()
 }

@@ -136,8 +136,8 @@ impl Worker {
         };
         let (seq, timestamp, ssrc, clock) = (source.seq, source.timestamp, source.ssrc, source.clock);
         let far = endpoints.get(hearer)?;
-        // A track is played to it meanwhile.
-        if hearer != index && far.playback.is_some() {
+        // A track is played to it meanwhile, or a key pressed.
+        if hearer != index && far.playback.is_some() || far.is_pressed() {
             return None;
         }
         let name = ssrc ^ OTHER;
@@ -155,6 +155,9 @@ impl Worker {
             header: 12,
         };
         let far = endpoints.get_mut(hearer)?;
+        if far.frozen && far.outgoing.is_none() {
+            return None;
+        }
         let outgoing =
             far.outgoing.get_or_insert_with(|| Splice::new(far.reports.ssrc_for(name, taken), clock));
         let said = outgoing.map(rtp, clock, at.time().0)?;

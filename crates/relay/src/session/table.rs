@@ -121,6 +121,8 @@ pub(super) struct Session {
     pub legs: Vec<Leg>,
     /// Legs that hear each other; each is in one pair at most.
     pub bridge: Vec<(LegId, LegId)>,
+    /// Until when it keeps to the numbering that it stated for another relay.
+    pub frozen: Option<Time>,
     pub mark: Mark,
 }
 

@@ -11,6 +11,9 @@ use std::time::Instant;
 mod bleed;
 mod bridge;
 mod bundle;
+mod dtls;
+mod heal;
+mod keys;
 mod moved;
 mod network;
 mod restart;
@@ -385,9 +388,6 @@ fn control_is_told_what_is_wrong() {
     allocate(&mut worker, "call", 1);
     assert_eq!(worker.connect("call", 2, 0, &facts, Time(0)), Err(Refusal::UnknownEndpoint(2, 0)));
     assert_eq!(worker.connect("call", 0, 1, &facts, Time(0)), Err(Refusal::UnknownEndpoint(0, 1)));
-    let dtls = signal::media::Dtls { fingerprints: vec![], setup: signal::media::Setup::Active };
-    let facts = Remote { dtls: Some(dtls), ..facts };
-    assert_eq!(worker.connect("call", 0, 0, &facts, Time(0)), Err(Refusal::DtlsWithoutIce));
 }
 
 proptest::proptest! {

@@ -2,6 +2,7 @@
 
 use crate::dtls::Certificate;
 use crate::ice::Credentials;
+use crate::network::Network;
 use crate::packet::Spliced;
 use crate::srtp::Index;
 use crate::webrtc::Association;
@@ -17,8 +18,10 @@ pub const LEGS: u32 = 8;
 pub const CONTENTS: u32 = 8;
 /// Octets of the buffer that [`super::Worker::poll_transmit`] writes to.
 pub const MAX_TRANSMIT: usize = 2_048;
-/// Sequence numbers left out by a relay that resumes: more than the dead one may have sent since its last snapshot (interworking §12.2).
+/// Indices of RTCP left out by a relay that resumes: more than the other one may have sent since its last snapshot (interworking §12.2).
 pub const AHEAD: u32 = 1_000;
+/// Time for which a session keeps to the numbering that it stated for another relay, unless it is handed over, ms.
+pub(super) const FROZEN_MS: u64 = 5_000;
 
 /// Address, certificate and clock that all WebRTC endpoints of a worker share.
 #[derive(Clone, Debug)]
@@ -64,6 +67,17 @@ pub struct LegRequest {
     pub webrtc: bool,
 }
 
+/// A key that is pressed for a party.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Key {
+    /// `0`–`9`, `*`, `#`, `A`–`D`.
+    pub digit: char,
+    /// How long, ms.
+    pub duration_ms: u16,
+    /// Names the key: given again, it is said once.
+    pub id: u64,
+}
+
 /// Our side of an endpoint, given by the shell when it is made: ports that are bound, and words drawn at random.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Local {
@@ -105,7 +119,7 @@ pub struct Remote {
     pub rtcp_port: Option<u16>,
     /// rtcp-mux agreed.
     pub mux: bool,
-    /// With `dtls`: the end is WebRTC.
+    /// With `dtls` and rtcp-mux: the end is WebRTC.
     pub ice: Option<Ice>,
     /// Fingerprints and role of the peer.
     pub dtls: Option<Dtls>,
@@ -121,6 +135,8 @@ pub struct Remote {
     pub ours: bool,
     /// Where the leg's signalling comes from.
     pub source: Option<IpAddr>,
+    /// Networks that media may come from beside its address.
+    pub networks: Vec<Network>,
     /// Words drawn at random, for our side should this be an ICE restart; `None`: it keeps those that it has.
     pub fresh: Option<Credentials>,
     /// Our credentials that the peer was told after a restart, and the number of restarts: an endpoint resumed from an older state adopts them.
@@ -136,7 +152,7 @@ pub enum Event {
     Connected,
     /// WebRTC that goes on for another relay: the peer was found, or has found us.
     Resumed,
-    /// Nothing was heard for too long while something was due.
+    /// Nothing was heard for too long: while something was due, or nothing at all.
     TimedOut,
     /// ICE found no way, or lost it.
     Unreachable,
@@ -145,6 +161,43 @@ pub enum Event {
     /// The other side needs a keyframe, and this endpoint's peer takes no RTCP that requests one: it is to be
     /// asked by signalling (RFC 5168).
     KeyframeWanted,
+    /// What its peer sends is refused, and nothing else comes: told once of an endpoint.
+    Deaf(Deaf),
+}
+
+/// A packet of a party that is not heard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Deaf {
+    /// Address that the first of them came from; with [`Why::Denied`] the one that was described.
+    pub from: SocketAddr,
+    /// Address that media is expected from.
+    pub expected: Option<SocketAddr>,
+    /// Why it was refused.
+    pub why: Why,
+}
+
+/// Why media is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// It comes from an address that may not send here.
+    Source,
+    /// Its payload type was not agreed.
+    PayloadType(u8),
+    /// It does not open with the keys that were agreed, or there are none yet.
+    Key,
+    /// Its description names an address that nothing is sent to.
+    Denied,
+}
+
+impl std::fmt::Display for Why {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Why::Source => f.write_str("it comes from an address that may not send here"),
+            Why::PayloadType(pt) => write!(f, "payload type {pt} was not agreed"),
+            Why::Key => f.write_str("it does not open with the keys that were agreed"),
+            Why::Denied => f.write_str("the description names an address that nothing is sent to"),
+        }
+    }
 }
 
 /// An [`Event`] and the endpoint that it belongs to.
@@ -188,6 +241,8 @@ pub struct Latched {
 pub struct Limits {
     /// An end that hears nothing for this long while something is due is reported.
     pub media_timeout_ms: u64,
+    /// A leg at ports that sends neither RTP nor RTCP for this long is reported, whether anything is due or not (held, too).
+    pub leg_timeout_ms: u64,
     /// A session that never got both its sides is released.
     pub unconnected_ms: u64,
     /// A session that hears nothing at all is released.
@@ -196,7 +251,12 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Limits {
-        Limits { media_timeout_ms: 60_000, unconnected_ms: 300_000, silent_ms: 3_600_000 }
+        Limits {
+            media_timeout_ms: 60_000,
+            leg_timeout_ms: 300_000,
+            unconnected_ms: 300_000,
+            silent_ms: 3_600_000,
+        }
     }
 }
 
@@ -211,6 +271,8 @@ pub enum Form {
     Sdes,
     /// ICE and DTLS-SRTP.
     Webrtc,
+    /// SRTP and SRTCP at ports, keyed by DTLS (RFC 5763).
+    Dtls,
 }
 
 /// Statistics of an endpoint.
@@ -278,9 +340,6 @@ pub enum Refusal {
     /// Outside of what was allocated.
     #[error("leg, content: the session has no end {0}.{1}")]
     UnknownEndpoint(u32, u32),
-    /// Only ICE with DTLS is served.
-    #[error("dtls: DTLS without ICE is not served")]
-    DtlsWithoutIce,
     /// The ICE part makes no sense.
     #[error("ice: {0}")]
     Ice(String),
@@ -296,6 +355,9 @@ pub enum Refusal {
     /// The content cannot share that transport.
     #[error("bundled: {0}")]
     Bundle(String),
+    /// The key cannot be said.
+    #[error("key: {0}")]
+    Keys(&'static str),
     /// No key for the suite, or one of the wrong length.
     #[error("crypto: {0}")]
     Crypto(String),
@@ -330,6 +392,8 @@ pub struct Snapshot {
     pub endpoints: Vec<EndpointState>,
     /// Legs that hear each other.
     pub bridge: Vec<(LegId, LegId)>,
+    /// The relay keeps to this numbering as long as it sends.
+    pub exact: bool,
 }
 
 /// One endpoint of a [`Snapshot`].

@@ -2,11 +2,13 @@
 
 use super::types::{Host, Inherited, Refusal};
 use crate::ice::{Config, Credentials};
+use crate::network::Denied;
 use crate::srtp::Suite;
 use crate::webrtc;
 use signal::Time;
 use signal::media::{Candidate, CandidateKind, Dtls, Ice};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// ICE, DTLS and SRTP of an endpoint.
@@ -54,7 +56,7 @@ impl WebRtc {
         (tie_breaker, preference): (u64, u16),
         remote: (&Ice, &Dtls, bool),
         inherited: Option<&Inherited>,
-        (host, other): (&Host, Option<SocketAddr>),
+        (host, other, denied): (&Host, Option<SocketAddr>, &Arc<Denied>),
         now: Time,
     ) -> Result<WebRtc, Refusal> {
         let (ice, dtls, ours) = remote;
@@ -70,7 +72,8 @@ impl WebRtc {
             preference,
         };
         let base = host.base.checked_add(Duration::from_millis(now.since(host.epoch))).unwrap_or(host.base);
-        let mut end = webrtc::Transport::new(&config, &host.certificate, base, now).map_err(refusal)?;
+        let end = webrtc::Transport::new(&config, &host.certificate, base, now).map_err(refusal)?;
+        let mut end = end.with_denied(denied);
         if let Some(association) = association {
             end.resume(association).map_err(refusal)?;
         }

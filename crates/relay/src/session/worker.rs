@@ -1,15 +1,18 @@
 //! The worker: its state, what it is driven by, and what it looks after by itself.
 
 use super::checks::Checks;
+use super::endpoint::Link;
 use super::quality::Histograms;
 use super::sources::Sounds;
 use super::table::{Endpoints, Sessions, SnapshotQueue};
 use super::types::{EndpointId, Event, Host, Latched, Limits, Refusal, Report, Statistics};
 use super::wheel::Wheel;
 use crate::ice::Datagram;
+use crate::network::Denied;
 use signal::{LegId, Time};
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 /// How often silence is looked for, milliseconds.
 pub(super) const SWEEP_MS: u64 = 1_000;
@@ -25,7 +28,7 @@ const EVENTS: usize = 1_024;
 /// 1. `handle_*` is input: [`Worker::handle_datagram`] for each datagram that came, [`Worker::handle_sound_frame`] for each frame
 ///    that a sound thread finished. Both give the one packet that leaves for it.
 /// 2. Commands come from control: [`Worker::allocate`], [`Worker::connect`], [`Worker::bridge`], [`Worker::update`], [`Worker::play`],
-///    [`Worker::request_keyframe`], [`Worker::resume`], [`Worker::hand_over`], [`Worker::release_leg`], [`Worker::release`].
+///    [`Worker::request_keyframe`], [`Worker::press`], [`Worker::resume`], [`Worker::hand_over`], [`Worker::release_leg`], [`Worker::release`].
 /// 3. [`Worker::handle_timeout`], once the time of [`Worker::poll_timeout`] has come.
 /// 4. `poll_*` is output, each asked until it has nothing left: [`Worker::poll_transmit`] (RTCP and retransmissions),
 ///    [`Worker::poll_datagram`] (STUN and DTLS), [`Worker::poll_latched`] and [`Worker::poll_closed`] (for the sockets),
@@ -102,6 +105,8 @@ pub struct Worker {
     pub(super) host: Host,
     /// Address of the shared socket in the other family.
     pub(super) other: Option<SocketAddr>,
+    /// Networks that no peer may name.
+    pub(super) denied: Arc<Denied>,
     /// Endpoint that a check is for, by our ICE user fragment.
     pub(super) ufrags: HashMap<String, u32>,
     /// Endpoint that an answer to a check is for.
@@ -109,6 +114,8 @@ pub struct Worker {
     /// Endpoint that everything else from an address is for.
     pub(super) addresses: HashMap<SocketAddr, u32>,
     pub(super) timers: BTreeSet<(Time, u32)>,
+    /// Endpoints that have keys to say, by the time of the next packet.
+    pub(super) tones: BTreeSet<(Time, u32)>,
     /// STUN and DTLS that is to be sent.
     pub(super) datagrams: VecDeque<Datagram>,
     pub(super) sessions: Sessions,
@@ -136,10 +143,12 @@ impl Worker {
             limits,
             host,
             other: None,
+            denied: Arc::default(),
             ufrags: HashMap::new(),
             checks: Checks::default(),
             addresses: HashMap::new(),
             timers: BTreeSet::new(),
+            tones: BTreeSet::new(),
             datagrams: VecDeque::new(),
             sessions: Sessions::default(),
             endpoints: Endpoints::default(),
@@ -163,6 +172,19 @@ impl Worker {
     pub fn with_other(mut self, address: SocketAddr) -> Worker {
         self.other = Some(address);
         self
+    }
+
+    /// Denies these networks to descriptions and candidates, in place of the default ones.
+    #[must_use]
+    pub fn with_denied(mut self, denied: Denied) -> Worker {
+        self.denied = Arc::new(denied);
+        self
+    }
+
+    /// Returns true if nothing may be sent there.
+    pub(super) fn refuses(&self, to: SocketAddr) -> bool {
+        let other = self.other.unwrap_or(self.host.address);
+        self.denied.refuses(to, &[self.host.address, other])
     }
 
     /// Returns our side of a path to or from `peer`.
@@ -212,7 +234,8 @@ impl Worker {
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Time> {
         let timer = self.timers.first().map(|(at, _)| *at);
-        [timer, self.sweep, self.wheel.deadline(), self.snapshots.at].into_iter().flatten().min()
+        let tone = self.tones.first().map(|(at, _)| *at);
+        [timer, tone, self.sweep, self.wheel.deadline(), self.snapshots.at].into_iter().flatten().min()
     }
 
     /// Returns true if there is an event to fetch.
@@ -269,7 +292,9 @@ impl Worker {
             let Some(session) = self.sessions.get(at) else { continue };
             let age = now.since(session.allocated);
             let (endpoints, allocated, established) = (session.all(), session.allocated, session.established);
+            self.thaw(at, now);
             self.sample(at);
+            self.look_for_dead_legs(at, now);
             let heard = endpoints.iter().filter_map(|end| self.endpoints.get(*end)?.heard).max();
             let idle = now.since(heard.unwrap_or(allocated));
             if !established && age >= limits.unconnected_ms {
@@ -289,13 +314,43 @@ impl Worker {
                 let silent = !end.silent && end.missing(now) >= limits.media_timeout_ms;
                 end.silent |= silent;
                 let abandoned = end.abandoned(now);
+                let deaf = end.deaf(now);
+                if let Link::Plain(plain) = &mut end.link {
+                    plain.look(now);
+                    let end = end.id;
+                    self.latched.extend(plain.relocked().map(|peer| Latched { end, peer }));
+                }
                 if silent {
                     self.report(index, Event::TimedOut);
+                }
+                if let Some(deaf) = deaf {
+                    self.report(index, Event::Deaf(deaf));
                 }
                 if abandoned {
                     self.report(index, Event::Unreachable);
                 }
             }
+        }
+    }
+
+    /// Reports legs at ports of which neither RTP nor RTCP came for long, whether anything is due or not: a party that is held sends
+    /// reports (RFC 3550 §6.2), and one that sends nothing for so long is gone. ICE has a consent of its own (RFC 7675).
+    fn look_for_dead_legs(&mut self, at: u32, now: Time) {
+        let Worker { sessions, endpoints, limits, .. } = &*self;
+        let Some(session) = sessions.get(at) else { return };
+        let mut dead = vec![];
+        for leg in &session.legs {
+            let ends = || leg.endpoints.iter().filter_map(|index| Some((*index, endpoints.get(*index)?)));
+            let last = ends().filter_map(|(_, end)| end.heard.max(end.since)).max();
+            let quiet = last.is_some_and(|last| now.since(last) >= limits.leg_timeout_ms);
+            let told = ends().any(|(_, end)| end.silent || matches!(end.link, Link::WebRtc(_)));
+            dead.extend(ends().map(|(index, _)| index).next().filter(|_| quiet && !told));
+        }
+        for index in dead {
+            if let Some(end) = self.endpoints.get_mut(index) {
+                end.silent = true;
+            }
+            self.report(index, Event::TimedOut);
         }
     }
 }

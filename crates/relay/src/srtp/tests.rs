@@ -163,7 +163,7 @@ fn a_successor_sends_beyond_what_was_sent() {
     for suite in SUITES {
         let (mut here, mut there) = pair(suite);
         let last = Index { ssrc: 1, rtp: Some(65_000), rtcp: 0x7fff_ffff };
-        here.resume(last.ahead(999)).unwrap();
+        here.resume(last.ahead(999, 999)).unwrap();
         there.resume(last).unwrap();
         assert_eq!(here.indices().next().unwrap(), Index { ssrc: 1, rtp: Some(65_999), rtcp: 998 });
         let mut again = packet(65_000u16.wrapping_add(999), 1);

@@ -22,6 +22,7 @@ impl Config {
         self.check_trunks(&mut faults);
         self.check_relay(&mut faults);
         faults.extend(self.relay.check_families());
+        faults.extend(self.relay.denied().err());
         // A value that was told of above is told of once.
         for fault in self.check_values() {
             let same = |told: &Fault| told.key == fault.key && told.trouble.starts_with(&fault.trouble);
@@ -146,9 +147,8 @@ impl Config {
                     "write at least 12 random characters: whoever guesses them calls through the trunk",
                 ));
             }
-            if let Err(fault) = trunk.networks() {
-                faults.push(fault);
-            }
+            faults.extend(trunk.networks().err());
+            faults.extend(trunk.media_networks().err());
         }
         for twice in repeated(self.trunk.iter().map(|trunk| trunk.domain.as_str())) {
             faults.push(Fault::new(
@@ -254,6 +254,14 @@ impl RelayConfig {
 }
 
 impl RelayConfig {
+    /// Networks that no peer may name for its media; `None` = the default ones.
+    ///
+    /// # Errors
+    /// A [`Fault`] naming the first that is none.
+    pub fn denied(&self) -> Result<Option<Vec<(IpAddr, u8)>>, Fault> {
+        self.deny.as_ref().map(|texts| networks("[relay] deny", texts)).transpose()
+    }
+
     /// Both families are served by one socket a port: it must not be bound to an address of one of them.
     fn check_families(&self) -> Option<Fault> {
         let both =
@@ -284,24 +292,31 @@ impl TrunkConfig {
     /// # Errors
     /// A [`Fault`] naming the first that is none.
     pub fn networks(&self) -> Result<Vec<(IpAddr, u8)>, Fault> {
-        let read = |text: &String| {
-            let (address, prefix) = text.split_once('/').map_or((text.as_str(), None), |(a, p)| (a, Some(p)));
-            let address: IpAddr = address.parse().ok()?;
-            let most = if address.is_ipv4() { 32 } else { 128 };
-            let prefix = prefix.map_or(Some(most), |p| p.parse().ok()).filter(|p| *p <= most)?;
-            Some((address, prefix))
-        };
-        self.sources
-            .iter()
-            .map(|text| {
-                read(text).ok_or_else(|| {
-                    Fault::new(
-                        "[[trunk]] sources",
-                        format!("\"{text}\""),
-                        "write addresses or networks, as 192.0.2.0/24",
-                    )
-                })
-            })
-            .collect()
+        networks("[[trunk]] sources", &self.sources)
     }
+
+    /// Networks that its media may come from beside the described address.
+    ///
+    /// # Errors
+    /// As [`TrunkConfig::networks`].
+    pub fn media_networks(&self) -> Result<Vec<(IpAddr, u8)>, Fault> {
+        networks("[[trunk]] media_networks", &self.media_networks)
+    }
+}
+
+/// Reads addresses and networks of a key.
+fn networks(key: &str, texts: &[String]) -> Result<Vec<(IpAddr, u8)>, Fault> {
+    let read = |text: &String| {
+        let (address, prefix) = text.split_once('/').map_or((text.as_str(), None), |(a, p)| (a, Some(p)));
+        let address: IpAddr = address.parse().ok()?;
+        let most = if address.is_ipv4() { 32 } else { 128 };
+        let prefix = prefix.map_or(Some(most), |p| p.parse().ok()).filter(|p| *p <= most)?;
+        Some((address, prefix))
+    };
+    let network = |text: &String| {
+        read(text).ok_or_else(|| {
+            Fault::new(key, format!("\"{text}\""), "write addresses or networks, as 192.0.2.0/24")
+        })
+    };
+    texts.iter().map(network).collect()
 }

@@ -239,7 +239,11 @@ pub struct TrunkConfig {
     /// Calls that may begin in a second, twice as many at once; default: no limit
     #[schemars(example = 20, range(min = 1))]
     pub max_setup_rate: Option<u32>,
-    /// Encryption of media (SDES: keys go in SIP). An offer of the trunk's that wants keys gets them whatever stands here
+    /// Networks that media may come from beside the address of each description, for carriers with many media nodes
+    #[serde(default)]
+    #[schemars(example = ["203.0.113.0/24"], inner(regex(pattern = form::NETWORK)))]
+    pub media_networks: Vec<String>,
+    /// Encryption of media. An offer of the trunk's that wants keys gets them whatever stands here
     #[serde(default)]
     pub srtp: Srtp,
     /// User name that its calls must show (digest: SHA-512-256, SHA-256 or MD5); without `sources` they may come from any address
@@ -271,8 +275,12 @@ pub enum Srtp {
     Off,
     /// RTP/AVP with a=crypto beside it is offered, and either is taken
     Optional,
-    /// RTP/SAVP is offered, and nothing less is taken: 488
+    /// RTP/SAVP with a=crypto is offered (SDES: keys go in SIP), and nothing less is taken: 488
     Required,
+    /// UDP/TLS/RTP/SAVP is offered (DTLS-SRTP, RFC 5763), and nothing less is taken: 488
+    Dtls,
+    /// RTP/AVP with a=fingerprint and a=crypto beside it is offered (OSRTP, RFC 8643), and any of them is taken
+    Osrtp,
 }
 
 /// A number of an XMPP user.
@@ -324,6 +332,13 @@ pub struct RelayConfig {
     /// Seconds of silence after which an end is reported, and its call ended
     #[schemars(range(min = 1))]
     pub media_timeout_s: u64,
+    /// Seconds without RTP and RTCP after which a call with a phone ends, held or not
+    #[schemars(range(min = 1))]
+    pub hold_timeout_s: u64,
+    /// Networks that no peer may name for its media; default: loopback (unless `listen` is), link-local, multicast, unspecified and
+    /// reserved addresses, and metadata services of clouds
+    #[schemars(example = ["127.0.0.0/8", "169.254.0.0/16", "10.96.0.0/12"], inner(regex(pattern = form::NETWORK)))]
+    pub deny: Option<Vec<String>>,
     /// Threads that turn one codec into another where none is shared, and play, 0: none; default: half the cores, at least one
     #[schemars(example = 1)]
     pub transcode_threads: Option<usize>,
@@ -350,6 +365,8 @@ impl Default for RelayConfig {
             region: String::new(),
             labels: vec![],
             media_timeout_s: 60,
+            hold_timeout_s: 300,
+            deny: None,
             transcode_threads: None,
             transcode_complexity: 5,
             sounds: None,

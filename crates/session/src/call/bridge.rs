@@ -5,7 +5,7 @@ use super::feature::{self, Accepted};
 use super::leg::{Leg, Offerer, Phase, Role, Signaling};
 use super::record::{Call, DESCRIBE_MS};
 use super::{Effects, end, relocation, settle};
-use signal::media::Trickle;
+use signal::media::{Kind, Trickle};
 use signal::{End, LegId, Media, Reason, Signal, Time};
 
 /// Decides on a signal of one leg.
@@ -28,14 +28,33 @@ pub(super) fn hear(call: &mut Call, from: LegId, signal: Signal, now: Time, effe
         Signal::Refused(reason) => refused(call, from, peer, reason, now, effects),
         Signal::Candidates(trickles) => candidates(call, from, trickles, effects),
         Signal::Tone(tone) => {
-            if call.leg(peer).is_some_and(|p| p.phase == Phase::Active) {
-                call.say(peer, Signal::Tone(tone), effects);
+            // A party that has agreed on telephone-event hears keys there (R-DTMF-1), others in the words of their protocol.
+            match (call.leg(peer).is_some_and(|p| p.phase == Phase::Active), keypad(call, peer)) {
+                (true, Some(content)) => effects.push(Effect::Press { leg: peer, content, tone }),
+                (true, None) => call.say(peer, Signal::Tone(tone), effects),
+                (false, _) => {}
             }
         }
         Signal::Refer { .. } => call.say(from, Signal::Refused(Reason::NotImplemented), effects),
         Signal::Redirect(_) => end::left(call, from, Reason::Gone.into(), effects),
         Signal::End(end) => end::left(call, from, end, effects),
     }
+}
+
+/// Returns the content, by its end at the relay, in which the peer of a leg takes keys as telephone-event (RFC 4733).
+fn keypad(call: &Call, id: LegId) -> Option<u16> {
+    let leg = call.leg(id)?;
+    let (_, answer) = leg.agreed()?;
+    let theirs = leg.remote_description.as_ref()?;
+    let takes = |place: &usize| {
+        let content = answer.contents.get(*place);
+        content.is_some_and(|content| {
+            content.kind == Kind::Audio
+                && content.codecs.iter().any(|codec| codec.name.eq_ignore_ascii_case("telephone-event"))
+        })
+    };
+    let place = leg.live().into_iter().find(takes)?;
+    u16::try_from(call.facing(leg, theirs, place)).ok()
 }
 
 /// Orders the relay to check further candidates of a leg's peer.

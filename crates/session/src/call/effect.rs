@@ -1,7 +1,7 @@
 use super::event::RelaySession;
 use minicbor::{Decode, Encode};
 use signal::media::{Codec, Direction, Ice, Ssrc, Transport};
-use signal::{End, LegId, Opening, Signal};
+use signal::{End, LegId, Opening, Signal, Tone};
 
 /// Effect of a decision. Stored with the record under an id, performed, then cleared; performing twice is harmless.
 #[derive(Clone, Debug, PartialEq, Encode, Decode)]
@@ -117,6 +117,19 @@ pub enum Effect {
         #[n(0)]
         leg: LegId,
     },
+    /// Say a key to the party at an end within its media (telephone-event, RFC 4733).
+    #[n(14)]
+    Press {
+        /// The end.
+        #[n(0)]
+        leg: LegId,
+        /// Index of the content.
+        #[n(1)]
+        content: u16,
+        /// The key.
+        #[n(2)]
+        tone: Tone,
+    },
 }
 
 impl Effect {
@@ -138,6 +151,7 @@ impl Effect {
             Effect::Bridge { .. } => "bridge",
             Effect::ReleaseLeg(_) => "release leg",
             Effect::Wake { .. } => "wake",
+            Effect::Press { .. } => "press",
         }
     }
 }

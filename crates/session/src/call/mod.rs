@@ -116,6 +116,7 @@ impl StoredEffect for Effect {
             | Effect::Restart { leg, .. }
             | Effect::Candidates { leg, .. }
             | Effect::Play { leg, .. }
+            | Effect::Press { leg, .. }
             | Effect::Allocate { leg, .. }
             | Effect::ReleaseLeg(leg) => Lane::Media(*leg),
             // An order that comes after it finds no session, and nobody is left to miss it.

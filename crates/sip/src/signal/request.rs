@@ -1,6 +1,9 @@
 //! Translation of the peer's requests.
 
-use super::{Outcome, Outgoing, branch as branch_of, bye, description, end, respond, stored, terminated};
+use super::{
+    Outcome, Outgoing, branch as branch_of, bye, description, end, not_acceptable, respond, stored,
+    terminated,
+};
 use crate::dialog::{Dialog, OfferIn2xx, PUT_OFF, State};
 use crate::message::Message;
 use crate::transaction::Key;
@@ -45,9 +48,10 @@ pub(super) fn hear(dialog: &mut Dialog, message: &Message, method: &str, branch:
         "INVITE" if !tagged => {
             let offer = match description(message, dialog) {
                 Some(Ok(media)) => media,
-                Some(Err(())) => {
+                Some(Err(fault)) => {
                     dialog.state = State::Ended;
-                    outcome.send_now.push(reply(dialog, 488, "Not Acceptable Here"));
+                    let answer = not_acceptable(dialog, message, fault.as_ref());
+                    outcome.send_now.push(Outgoing::Respond(message.clone(), answer));
                     return outcome;
                 }
                 None => Media::undescribed(&[Kind::Audio]),
@@ -140,12 +144,12 @@ fn acknowledged(dialog: &mut Dialog, message: &Message, number: u32, branch: &st
         Some(Ok(media)) if first => outcome.signals.push(Signal::Updated(media)),
         // The call has offered nothing: to it, the peer's answer is a change, and its own answer has no place on the wire.
         Some(Ok(media)) => outcome.signals.push(Signal::Update(media)),
-        None | Some(Err(())) if first => {
+        None | Some(Err(_)) if first => {
             outcome.send_now.push(bye(dialog, "SIP;cause=488;text=\"No answer in ACK\"", branch));
             outcome.signals.push(Signal::End(Reason::IncompatibleMedia.into()));
         }
         // A failed change leaves the session as it was (§14.1).
-        None | Some(Err(())) => {}
+        None | Some(Err(_)) => {}
     }
     outcome
 }
@@ -195,8 +199,8 @@ fn change(dialog: &mut Dialog, message: &Message, invite: bool) -> Outcome {
             }
             outcome.signals.push(Signal::Update(media));
         }
-        Some(Err(())) => {
-            let answer = reply(dialog, 488, "Not Acceptable Here");
+        Some(Err(fault)) => {
+            let answer = not_acceptable(dialog, message, fault.as_ref());
             outcome.send_now.push(Outgoing::Respond(message.clone(), answer));
         }
     }

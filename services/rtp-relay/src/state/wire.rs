@@ -26,6 +26,7 @@ pub fn encode(snapshot: &Snapshot) -> v1::SessionState {
         ends: snapshot.endpoints.iter().map(end).collect(),
         version: VERSION,
         bridge: snapshot.bridge.iter().map(pair).collect(),
+        exact: snapshot.exact,
     }
 }
 
@@ -116,7 +117,7 @@ pub fn decode(octets: &[u8]) -> Option<Snapshot> {
         // What a newer relay means by it is not known here.
         _ => return None,
     };
-    Some(Snapshot { at: Time(state.at_ms), endpoints, bridge })
+    Some(Snapshot { at: Time(state.at_ms), endpoints, bridge, exact: state.exact })
 }
 
 /// Upgrades a state of version 0, where a stream stood with its source: each goes to the endpoint that it is heard at.
@@ -270,7 +271,7 @@ mod tests {
         let suites = [Suite::AesCm128Sha1_80, Suite::AeadAes128Gcm, Suite::AeadAes256Gcm];
         let ends = suites.into_iter().map(|suite| end(0, Some(suite))).chain([end(1, None)]);
         let bridge = vec![(LegId(2), LegId(0)), (LegId(1), LegId(3))];
-        Snapshot { at: Time(1_700_000_000_000), endpoints: ends.collect(), bridge }
+        Snapshot { at: Time(1_700_000_000_000), endpoints: ends.collect(), bridge, exact: false }
     }
 
     /// A call of two legs, each with a stream of its own.
@@ -298,6 +299,8 @@ mod tests {
 
     #[test]
     fn a_snapshot_is_read_as_it_was_written() {
+        let exact = Snapshot { exact: true, ..snapshot() };
+        assert_eq!(decode(&encode(&exact).encode_to_vec()), Some(exact));
         let octets = encode(&snapshot()).encode_to_vec();
         assert_eq!(decode(&octets), Some(snapshot()));
         for length in 0..octets.len() {

@@ -84,6 +84,10 @@ impl Thread {
                 }
                 told(worker, &session, leg, content)
             }
+            Order::Press { session, end: (leg, content), key } => {
+                worker.press(&session, leg, content, key, now)?;
+                Done::Updated
+            }
             Order::Voice { session, end: (leg, content) } => {
                 Done::Voice(worker.playback_codec(&session, leg, content)?)
             }
@@ -95,6 +99,7 @@ impl Thread {
                 worker.hand_over(&session)?;
                 Done::Updated
             }
+            Order::Freeze { session } => Done::Frozen(Box::new(worker.freeze(&session, now)?)),
             Order::Release { session, legs } if legs.is_empty() => Done::Statistics(worker.release(&session)),
             Order::Release { session, legs } => {
                 let released = legs.into_iter().filter_map(|leg| worker.release_leg(&session, leg, now));

@@ -58,6 +58,9 @@ impl Calls {
         runtime::trace::adopt(span, &loaded.machine.trace);
         let trace = runtime::trace::parent_of(span);
         let (request, mut maybe_allocated) = (request(&loaded.machine), vec![]);
+        // A relay that still forwards tells where it is and stays with that: no gap is heard (R-RTP-7).
+        let exact = if alive { self.0.relays.freeze(from, call, &trace).await } else { None };
+        let state = exact.map_or(state, Into::into);
         let allocation =
             self.0.relays.resume(from, call, &request, &state, &trace, &mut maybe_allocated).await;
         if !maybe_allocated.is_empty() {

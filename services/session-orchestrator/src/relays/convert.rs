@@ -4,14 +4,19 @@ use super::LegRequest;
 use media::LocalEnd;
 use proto::v1;
 use session::call::Connect;
-use signal::LegId;
 use signal::media::{Crypto, Ice};
+use signal::{EffectId, LegId};
 use std::net::IpAddr;
 
 /// One leg of an allocation.
 pub fn leg(leg: &LegRequest) -> v1::Leg {
     let contents = u32::try_from(leg.contents).unwrap_or(u32::MAX);
     v1::Leg { leg: leg.leg.0.into(), contents, webrtc: leg.webrtc }
+}
+
+/// Name of a key at the relay, by the order that says it: unique within its call.
+pub fn key_id(id: EffectId) -> u64 {
+    id.version << 16 | u64::from(id.index)
 }
 
 /// One pair of a bridge.
@@ -45,8 +50,14 @@ fn local_end(end: &v1::LocalEnd) -> Option<LocalEnd> {
     })
 }
 
-/// Makes the order that tells an end of its peer, with what the peer was told of the end where it has restarted.
-pub fn connect(session: &str, connect: &Connect, told: Option<&Ice>, trace: &str) -> v1::ConnectRequest {
+/// Makes the order that tells an end of its peer, with what the peer was told of the end where it has restarted, and the networks
+/// that its media may come from, too.
+pub fn connect(
+    session: &str,
+    connect: &Connect,
+    (told, networks): (Option<&Ice>, &[String]),
+    trace: &str,
+) -> v1::ConnectRequest {
     let remote = &connect.remote;
     v1::ConnectRequest {
         session: session.to_owned(),
@@ -77,6 +88,7 @@ pub fn connect(session: &str, connect: &Connect, told: Option<&Ice>, trace: &str
         source: remote.source.map(|ip| ip.to_string()).unwrap_or_default(),
         told: told.filter(|ice| ice.generation() > 0).map(v1::Ice::from),
         ssrc: connect.ssrc.map(v1::Ssrc::from),
+        media_networks: networks.to_vec(),
     }
 }
 
@@ -84,6 +96,22 @@ pub fn connect(session: &str, connect: &Connect, told: Option<&Ice>, trace: &str
 mod tests {
     use super::*;
     use signal::media::{Direction, Ssrc, Transport};
+
+    #[test]
+    fn d10_the_relay_is_told_of_a_trunk_s_media_networks() {
+        let networks = ["203.0.113.0/24".to_owned()];
+        let told = Connect {
+            leg: LegId(0),
+            content: 0,
+            remote: Transport::default(),
+            bundled: None,
+            codecs: vec![],
+            direction: Direction::Both,
+            ours: false,
+            ssrc: None,
+        };
+        assert_eq!(connect("s", &told, (None, &networks), "").media_networks, networks);
+    }
 
     /// Interworking §12.6, rule 2.
     #[test]
@@ -103,9 +131,9 @@ mod tests {
             ours: false,
             ssrc: Some(Ssrc { id: 5, cname: 6 }),
         };
-        assert_eq!(connect("s", &told, None, "").ssrc, Some(v1::Ssrc { id: 5, cname: 6 }));
-        assert_eq!(connect("s", &told, None, "").source, "198.51.100.9");
+        assert_eq!(connect("s", &told, (None, &[]), "").ssrc, Some(v1::Ssrc { id: 5, cname: 6 }));
+        assert_eq!(connect("s", &told, (None, &[]), "").source, "198.51.100.9");
         let open = Connect { remote: Transport::default(), ..told };
-        assert_eq!(connect("s", &open, None, "").source, "");
+        assert_eq!(connect("s", &open, (None, &[]), "").source, "");
     }
 }

@@ -18,12 +18,12 @@ use proto::v1::order::Order;
 use proto::v1::relay_client::RelayClient as GrpcClient;
 use proto::v1::reply::Reply;
 use proto::v1::{
-    AllocateRequest, BridgeRequest, EndStatistics, PlayRequest, ReleaseRequest, StatisticsRequest,
+    AllocateRequest, BridgeRequest, EndStatistics, Key, PlayRequest, ReleaseRequest, StatisticsRequest,
     UpdateRequest,
 };
 use session::call::{Allocation, Connect, RelaySession};
 use signal::media::Ice;
-use signal::{LegId, Reason, RecordId};
+use signal::{EffectId, LegId, Reason, RecordId, Tone};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -251,7 +251,7 @@ impl Relays {
         client.ask(order).await.map_err(|status| self.failure(session, &status))
     }
 
-    /// Tells an end who its peer is; `told`: what that knows of the end's ICE. Gives that which it is to know after a restart.
+    /// Tells an end who its peer is; `told`: what that knows of the end's ICE; `networks`: where its media may come from, too. Gives that which it is to know after a restart.
     ///
     /// # Errors
     /// [`Failure`]
@@ -260,10 +260,10 @@ impl Relays {
         session: &RelaySession,
         call: RecordId,
         connect: &Connect,
-        told: Option<&Ice>,
+        (told, networks): (Option<&Ice>, &[String]),
         trace: &str,
     ) -> Result<Option<Ice>, Failure> {
-        let request = convert::connect(&call.to_string(), connect, told, trace);
+        let request = convert::connect(&call.to_string(), connect, (told, networks), trace);
         self.order(session, Order::Connect(request)).await.map(renewed)
     }
 
@@ -285,8 +285,7 @@ impl Relays {
             content: content.into(),
             ice: Some(ice.into()),
             trace: trace.to_owned(),
-            keyframe: false,
-            leaving: false,
+            ..UpdateRequest::default()
         };
         self.order(session, Order::Update(request)).await.map(renewed)
     }
@@ -316,6 +315,31 @@ impl Relays {
         client.play(request).await.map_err(|status| self.failure(session, &status))
     }
 
+    /// Says a key to the party at an end; the id of the order tells one that is given again.
+    ///
+    /// # Errors
+    /// [`Failure`]
+    pub async fn press(
+        &self,
+        session: &RelaySession,
+        call: RecordId,
+        (leg, content): (LegId, u16),
+        (tone, id): (Tone, EffectId),
+        trace: &str,
+    ) -> Result<(), Failure> {
+        let key =
+            Key { digit: tone.digit.into(), duration_ms: tone.duration.into(), id: convert::key_id(id) };
+        let request = UpdateRequest {
+            session: call.to_string(),
+            leg: leg.0.into(),
+            content: content.into(),
+            key: Some(key),
+            trace: trace.to_owned(),
+            ..UpdateRequest::default()
+        };
+        self.order(session, Order::Update(request)).await.map(drop)
+    }
+
     /// Asks whether the relay still has the session.
     ///
     /// # Errors
@@ -337,6 +361,25 @@ impl Relays {
             ..UpdateRequest::default()
         };
         self.order(session, Order::Update(request)).await.map(drop)
+    }
+
+    /// Asks for the state of a session that is to go on at another relay while this one still forwards, if there is another; this one
+    /// keeps to that numbering then. `None`: it cannot tell.
+    pub async fn freeze(&self, session: &RelaySession, call: RecordId, trace: &str) -> Option<Vec<u8>> {
+        let other = |card: &InstanceInfo| card.instance != session.instance;
+        if !self.ranked(&call.to_string()).iter().any(other) {
+            return None;
+        }
+        let request = UpdateRequest {
+            session: call.to_string(),
+            freeze: true,
+            trace: trace.to_owned(),
+            ..UpdateRequest::default()
+        };
+        match self.order(session, Order::Update(request)).await {
+            Ok(Reply::Update(reply)) if !reply.state.is_empty() => Some(reply.state),
+            _ => None,
+        }
     }
 
     /// Figures of the session's ends as they are now; none when the relay does not know it.

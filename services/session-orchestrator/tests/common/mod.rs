@@ -152,8 +152,12 @@ impl Relay for Books {
         self.note(format!("connect {} {}", request.leg, request.address))?;
         Ok(Response::new(ConnectReply { ice }))
     }
-    async fn update(&self, _: Request<UpdateRequest>) -> Result<Response<UpdateReply>, Status> {
-        self.note("update".into())?;
+    async fn update(&self, request: Request<UpdateRequest>) -> Result<Response<UpdateReply>, Status> {
+        let request = request.into_inner();
+        self.note(match request.key {
+            Some(key) => format!("press {} {}", request.leg, key.digit),
+            None => "update".into(),
+        })?;
         Ok(Response::new(UpdateReply::default()))
     }
     async fn play(&self, request: Request<PlayRequest>) -> Result<Response<PlayReply>, Status> {

@@ -64,7 +64,10 @@ fn another_relay_goes_on_with_a_call_whichever_side_controls() {
         assert_eq!(to, at("198.51.100.7:7000"));
         let (_, heard) = net.clients[0].heard.pop().expect("decrypted by the client");
         let sent = crate::packet::rtp(&heard).unwrap();
-        assert_eq!((sent.ssrc, sent.seq, sent.marker), (7, 65_499u16.wrapping_add(AHEAD as u16), true));
+        assert_eq!(
+            (sent.ssrc, sent.seq, sent.marker),
+            (7, 65_499u16.wrapping_add(crate::packet::LEAP.0), true)
+        );
         assert_eq!(heard[12..], rtp(0, 65_520, 7)[12..]);
         assert!(net.say(0, &rtp(0, 100, 9), false).is_some(), "opened with the counter raised");
         assert_eq!(net.clients[0].events.len(), 1, "no handshake: {:?}", net.clients[0].events);
@@ -124,4 +127,79 @@ fn many_sessions_are_taken_in_slices() {
         names.extend(taken.into_iter().map(|(name, _)| name));
     }
     assert_eq!((names.len(), most), (400, 16));
+}
+
+/// Gives a phone's packets to the relay; the sequence numbers under which the client hears them.
+fn heard(net: &mut Net, end: EndpointId, seqs: std::ops::Range<u32>) -> Vec<u16> {
+    for seq in seqs {
+        net.now = net.now + 20;
+        net.give(Socket::Rtp(end), phone(), &rtp(0, seq as u16, 7)).unwrap();
+    }
+    let heard = std::mem::take(&mut net.clients[0].heard);
+    heard.iter().map(|(_, packet)| crate::packet::rtp(packet).unwrap().seq).collect()
+}
+
+/// The old relay forwards until the phone has moved; every number is used, and none twice.
+#[test]
+fn a11_a_planned_move_leaves_no_gap_in_sequence_numbers() {
+    let (mut net, certificate) = talking(false);
+    let phones = EndpointId { index: 0, generation: 0 };
+    let snapshot = net.worker.freeze("call", net.now).unwrap();
+    let mut seqs = heard(&mut net, phones, 65_500..65_520);
+    // Whatever else comes to the old one would be numbered otherwise by the new one.
+    assert_eq!(net.give(Socket::Rtp(phones), phone(), &rtp(0, 900, 77)), None);
+    let there = at("203.0.113.2:30000");
+    let mut worker = Worker::new(Limits::default(), Host { certificate, ..base(there) });
+    let ids = allocate(&mut worker, "call", 1);
+    worker.resume("call", snapshot, net.now);
+    net.worker.hand_over("call").unwrap();
+    seqs.extend(heard(&mut net, phones, 65_520..65_530));
+    (net.worker, net.address) = (worker, there);
+    connect(&mut net, false);
+    let priority = crate::ice::priority(crate::ice::PREFERENCE + 1);
+    net.clients[0].end.candidate(&Candidate { priority, ..super::webrtc::host(there) }, net.now);
+    net.run(1_000);
+    // The numbers wrap meanwhile.
+    seqs.extend(heard(&mut net, ids[0], 65_530..65_560));
+    assert_eq!(seqs, (65_500..65_560).map(|seq: u32| seq as u16).collect::<Vec<_>>());
+    // Another source begins beyond what the old one can have sent.
+    net.give(Socket::Rtp(ids[0]), phone(), &rtp(0, 900, 77)).unwrap();
+    let (_, packet) = net.clients[0].heard.pop().unwrap();
+    assert_eq!(crate::packet::rtp(&packet).unwrap().seq, 24);
+}
+
+#[test]
+fn a11_a_session_that_was_not_handed_over_goes_on_as_before() {
+    let mut worker = worker(Limits::default());
+    let (a, _) = call(&mut worker);
+    for seq in 0..5 {
+        give(&mut worker, Socket::Rtp(a), phone(), 0, &rtp(0, seq, 7)).unwrap();
+    }
+    assert!(worker.freeze("call", Time(0)).unwrap().exact);
+    assert_eq!(give(&mut worker, Socket::Rtp(a), phone(), 20, &rtp(0, 0, 8)), None);
+    worker.handle_timeout(Time(6_000));
+    assert!(give(&mut worker, Socket::Rtp(a), phone(), 6_000, &rtp(0, 1, 8)).is_some());
+    assert_eq!(worker.freeze("another", Time(0)), Err(Refusal::UnknownSession("another".into())));
+}
+
+/// In the clear a number may be used twice: the receiver sees as many lost as were. Under a key it leaps.
+#[test]
+fn a11_an_unplanned_move_leaves_a_small_gap() {
+    let mut first = worker(Limits::default());
+    let (a, _) = call(&mut first);
+    for seq in 0..100 {
+        give(&mut first, Socket::Rtp(a), phone(), u64::from(seq) * 20, &rtp(0, seq, 7)).unwrap();
+    }
+    let taken = first.poll_snapshots(Time(2_000), 64);
+    let mut second = worker(Limits::default());
+    let ids = allocate(&mut second, "call", 1);
+    second.resume("call", taken[0].1.clone(), Time(3_000));
+    for (leg, address) in [(0, phone()), (1, other())] {
+        second.connect("call", leg, 0, &remote(address, &[(0, "PCMU")]), Time(3_000)).unwrap();
+    }
+    let out = give(&mut second, Socket::Rtp(ids[0]), phone(), 3_000, &rtp(0, 150, 7)).unwrap();
+    assert_eq!(out.2, rtp(0, 150, 7), "as it would have been from the first");
+    use crate::packet::leap;
+    assert_eq!([leap(8_000, 0), leap(48_000, 2_200), leap(8_000, 600_000)], [128, 245, 16_000]);
+    assert!(leap(90_000, 0) == 1_000 && leap(90_000, 2_000) == 2_250);
 }

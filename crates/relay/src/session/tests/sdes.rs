@@ -331,7 +331,11 @@ fn another_relay_goes_on_under_the_keys_of_signalling() {
         let back = rtp(0, 5, 77);
         let (.., wire) = give(&mut second, Socket::Rtp(b), other(), now, &back).unwrap();
         let heard = secure.open(wire).expect("the phone has made no new context");
-        assert_eq!(u16::from_be_bytes([heard[2], heard[3]]), last.wrapping_add(AHEAD as u16), "{suite:?}");
+        assert_eq!(
+            u16::from_be_bytes([heard[2], heard[3]]),
+            last.wrapping_add(crate::packet::LEAP.0),
+            "{suite:?}"
+        );
         assert_eq!(heard[12..], back[12..]);
         assert!(reported(&mut second, &mut secure, now) > 1, "{suite:?}");
         // It moves once more.
@@ -379,7 +383,10 @@ fn keys_that_change_with_the_move_begin_anew_inwards_alone() {
         outward.iter().map(|(suite, _)| *suite).collect::<Vec<_>>(),
         [Suite::AesCm128Sha1_80, Suite::AeadAes128Gcm]
     );
-    assert!(outward.iter().all(|(_, indices)| indices[0].rtp >= Some(u64::from(AHEAD))), "{outward:?}");
+    assert!(
+        outward.iter().all(|(_, indices)| indices[0].rtp >= Some(u64::from(crate::packet::LEAP.0))),
+        "{outward:?}"
+    );
 }
 
 /// An offer was made, and its relay dies before the answer; a phone that took none of the keys costs no room.

@@ -195,6 +195,29 @@ fn f12_checks_go_nowhere_near_forbidden_addresses() {
     assert_eq!((hosts.len(), others.len()), (crate::ice::HOSTS, crate::ice::CANDIDATES - crate::ice::HOSTS));
 }
 
+/// RFC 8445 §19.5.1: whoever names a third party makes us send it three checks of each address, and no more.
+#[test]
+fn f12_an_address_that_never_answers_gets_three_checks() {
+    let mut net = Net::new([true, false]);
+    let dtls = net.dtls(1, Setup::Active);
+    let victims = [at(5_000), at(5_001)];
+    let described = Ice { candidates: victims.map(candidate).to_vec(), ..ice(1) };
+    net.ends[0].remote(&described, &dtls, START).unwrap();
+    let mut checks = std::collections::HashMap::new();
+    for ms in 0..NEVER {
+        net.ends[0].tick(START + ms);
+        while let Some(check) = net.ends[0].poll_transmit() {
+            *checks.entry(check.pair.remote).or_insert(0) += 1;
+        }
+    }
+    assert_eq!(checks.len(), 2);
+    assert!(checks.values().all(|count| *count == crate::ice::UNANSWERED), "{checks:?}");
+}
+
+fn at(port: u16) -> SocketAddr {
+    SocketAddr::from(([203, 0, 113, 9], port))
+}
+
 /// R-RTP-9, and what follows.
 #[test]
 fn lost_consent_stops_media_and_comes_back_or_ends() {
@@ -269,7 +292,7 @@ fn another_relay_goes_on_with_the_keys() {
         (2, 2),
         "a source each of RTP and of RTCP"
     );
-    let outward = association.outward.iter().map(|index| index.ahead(1_000)).collect();
+    let outward = association.outward.iter().map(|index| index.ahead(1_000, 1_000)).collect();
     let mut successor = Transport::new(&config(0, true), &net.certificates[0], base(), net.now).unwrap();
     successor.resume(Association { outward, ..association }).unwrap();
     let dtls = net.dtls(1, Setup::Active);
