@@ -9,6 +9,7 @@ pub mod descriptors;
 pub mod drain;
 pub mod service;
 pub mod telemetry;
+pub mod tls;
 pub mod trace;
 
 pub use config::Config;
