@@ -98,7 +98,7 @@ impl Gateway {
                     sip::edge::Output::Forward(ticket, ..) => {
                         self.sip.forward_result(ticket, false, self.now)
                     }
-                    sip::edge::Output::RefusedSource(..) => {}
+                    sip::edge::Output::RefusedSource(..) | sip::edge::Output::ForeignHop(..) => {}
                 }
             } else if let Some(output) = self.xmpp.poll() {
                 match output {
