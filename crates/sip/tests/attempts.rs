@@ -65,7 +65,7 @@ fn b3_every_address_of_a_host_is_tried() {
     assert_eq!(b.codes(), ["ACK"]);
 }
 
-/// What fails at the last address is told; the next call begins with the one that works (R-SIP-6, R-CODE-6).
+/// A failure at the last address is told; the next call begins with the one that works (R-SIP-6, R-CODE-6).
 #[test]
 fn b3_b5_the_last_failure_is_told_and_minded() {
     let mut b = two("one");

@@ -50,7 +50,7 @@ struct Names {
     client: Option<String>,
 }
 
-/// What the files hold.
+/// Contents of the files, ready for use.
 #[derive(Clone)]
 struct Current {
     server: Option<Arc<ServerConfig>>,

@@ -165,7 +165,7 @@ pub struct Local {
     pub transport: Transport,
     /// Address that it is bound to.
     pub bound: SocketAddr,
-    /// What peers of IPv4 know it by, if that is not its address.
+    /// Name that peers of IPv4 know it by, if that is not its address.
     pub advertise: Option<Advertised>,
     /// The same for peers of IPv6.
     pub advertise6: Option<Advertised>,

@@ -42,7 +42,7 @@ async fn b3_a_name_is_followed_to_its_addresses() -> Result<()> {
     Ok(())
 }
 
-/// What a URI says already is not asked for, and without SRV the host itself is the server.
+/// Nothing is asked for that a URI says already, and without SRV the host itself is the server.
 #[tokio::test]
 async fn b3_a_port_or_an_address_needs_no_services() -> Result<()> {
     let server = NameServer::start().await;
