@@ -21,8 +21,9 @@ use signal::{
     Verdict, subjects,
 };
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::net::UdpSocket;
+use tokio::time::Instant;
 
 const INSTANCE: &str = "addresses";
 

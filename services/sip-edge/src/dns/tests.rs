@@ -1,6 +1,6 @@
 use super::*;
 use nameserver::NameServer;
-use std::time::Instant;
+use tokio::time::Instant;
 
 #[path = "../../tests/nameserver/mod.rs"]
 #[allow(dead_code, reason = "tests of the shell need the rest")]
