@@ -33,8 +33,10 @@ fn flow(host: &str) -> Flow {
 fn edge(instance: &str) -> Edge {
     let trunk = |name: &str, host: &str| Trunk {
         name: name.into(),
-        targets: vec![Target { host: host.into(), flow: flow(host), addresses: vec![] }],
+        targets: vec![Target::new(host, vec![flow(host)])],
         sources: vec![(host.parse().unwrap(), 32)],
+        networks: vec![],
+        certified: false,
         roaming: false,
         credentials: None,
         inbound: None,
@@ -43,6 +45,7 @@ fn edge(instance: &str) -> Edge {
         instance: instance.into(),
         advertise: "203.0.113.1:5060".into(),
         address: "203.0.113.1".parse().unwrap(),
+        listeners: vec![],
         trunks: vec![trunk("pbx", CALLER), trunk("carrier", CALLEE)],
         max_legs: 10,
         limits: vec![],

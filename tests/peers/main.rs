@@ -15,3 +15,4 @@ mod endings;
 mod many;
 mod rig;
 mod secure;
+mod tls;

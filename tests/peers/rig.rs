@@ -29,8 +29,13 @@ impl Rig {
     pub fn with(desk: baresip::Options, rosa: phone::Options, gateway: gateway::Options) -> Rig {
         let server = Prosody::start(&["rosa"]).unwrap();
         let sip_port = ports::one();
-        let transport = if desk.tcp { "tcp" } else { "udp" };
-        let proxy = Some(SocketAddr::from(([127, 0, 0, 1], sip_port)));
+        let transport = match (&gateway.tls, desk.tcp) {
+            (Some(_), _) => "tls",
+            (None, true) => "tcp",
+            (None, false) => "udp",
+        };
+        let port = gateway.tls.as_ref().map_or(sip_port, |tls| tls.port);
+        let proxy = Some(SocketAddr::from(([127, 0, 0, 1], port)));
         let desk = Baresip::start("2041", &baresip::Options { tone: 700, proxy, ..desk }).unwrap();
         let options = gateway::Options {
             trunk: Some(desk.address),

@@ -98,7 +98,9 @@ impl Gateway {
                     sip::edge::Output::Forward(ticket, ..) => {
                         self.sip.forward_result(ticket, false, self.now)
                     }
-                    sip::edge::Output::Refused(_) | sip::edge::Output::RefusedSource(..) => {}
+                    sip::edge::Output::Refused(_)
+                    | sip::edge::Output::RefusedSource(..)
+                    | sip::edge::Output::ForeignHop(..) => {}
                 }
             } else if let Some(output) = self.xmpp.poll() {
                 match output {

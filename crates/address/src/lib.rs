@@ -2,11 +2,13 @@
 //!
 //! One rule: an address without an inverse mapping is refused. Pure and cheap: [`Plan::route`] is on the path of every call.
 //! Start at [`Plan`]; [`jid_local`] and [`sip_user`] are the two directions of RFC 7247 with XEP-0106. [`uri`] reads SIP URIs
-//! and what they stand in, [`Number`] the telephone numbers in them, [`transport`] the addresses that name a transport: listeners, next hops of trunks.
+//! and what they stand in, [`Number`] the telephone numbers in them, [`transport`] the addresses that name a transport: listeners, next hops of trunks;
+//! [`locate`] says what DNS is asked about those.
 
 mod dial;
 mod display;
 mod escape;
+pub mod locate;
 mod name_addr;
 mod number;
 mod parameter;

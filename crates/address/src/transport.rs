@@ -1,11 +1,11 @@
 //! Transports of SIP, and the two texts that name one: a listener (`udp://192.0.2.1:5060`) and the next hop of a trunk
 //! (`sip:pbx.example:5060;transport=udp`).
 //!
-//! One rule: what is not built is refused by name. A peer that asks for TLS is never spoken to in clear.
+//! One rule: what is not built is refused by name. A peer that asks for a secure transport is never spoken to in clear.
 
-use crate::uri::{SipUri, Uri, write_host};
+use crate::uri::{SipUri, Uri, host_port, write_host};
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{Ipv6Addr, SocketAddr};
 
 /// Transport protocol of SIP (RFC 3261 §18, RFC 7118).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -14,7 +14,7 @@ pub enum Transport {
     Udp,
     /// TCP.
     Tcp,
-    /// TLS over TCP; not built yet.
+    /// TLS over TCP.
     Tls,
     /// WebSocket; not built yet.
     Ws,
@@ -34,6 +34,9 @@ pub enum TransportError {
     /// The transport is known, but not built yet.
     #[error("{0} is not supported yet")]
     Unbuilt(&'static str),
+    /// The URI wants every hop to be secure, by a transport that is not.
+    #[error("sips: is spoken by TLS alone")]
+    Insecure,
 }
 
 impl Transport {
@@ -74,7 +77,7 @@ impl Transport {
     /// Returns true if the gateway speaks it.
     #[must_use]
     pub fn is_built(self) -> bool {
-        matches!(self, Transport::Udp | Transport::Tcp)
+        matches!(self, Transport::Udp | Transport::Tcp | Transport::Tls)
     }
 
     /// Returns true if it delivers what is sent: transactions repeat nothing over it (RFC 3261 §17).
@@ -118,36 +121,50 @@ pub fn split(text: &str) -> Option<(Transport, &str)> {
 }
 
 /// Address that the gateway listens at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Listener {
     /// Transport.
     pub transport: Transport,
     /// Address and port.
     pub address: SocketAddr,
+    /// Host, and port if it is another one, that peers reach it by.
+    pub advertise: Option<String>,
 }
 
 impl Listener {
-    /// Reads `udp://192.0.2.1:5060`.
+    /// Reads `udp://192.0.2.1:5060`, with `;advertise=gw.example.net:5080` if peers reach it by another name.
     ///
     /// # Errors
     /// [`TransportError`], also for a transport that is not built.
     pub fn parse(text: &str) -> Result<Listener, TransportError> {
         let (transport, address) = text.split_once("://").ok_or(TransportError::Malformed)?;
         let transport = Transport::built(transport)?;
+        let (address, advertise) = match address.split_once(";advertise=") {
+            Some((address, host)) => (address, Some(host.to_owned())),
+            None => (address, None),
+        };
+        // An IPv6 address stands in brackets or alone.
+        let named = |host: &String| host_port(host).is_some() || host.parse::<Ipv6Addr>().is_ok();
         let address = address.parse().map_err(|_| TransportError::Malformed)?;
-        Ok(Listener { transport, address })
+        if advertise.as_ref().is_some_and(|host| !named(host)) {
+            return Err(TransportError::Malformed);
+        }
+        Ok(Listener { transport, address, advertise })
     }
 }
 
 impl fmt::Display for Listener {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}://{}", self.transport, self.address)
+        write!(f, "{}://{}", self.transport, self.address)?;
+        self.advertise.iter().try_for_each(|host| write!(f, ";advertise={host}"))
     }
 }
 
 /// Next hop that a URI names: of a trunk, a route or a Contact.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NextHop {
+    /// `sips:`: every hop is secure (RFC 3261 §26.2.2).
+    pub secure: bool,
     /// Transport, if given.
     pub transport: Option<Transport>,
     /// Host, a name or an address; IPv6 without brackets.
@@ -160,7 +177,7 @@ impl NextHop {
     /// Reads `sip:pbx.example:5060;transport=udp`.
     ///
     /// # Errors
-    /// [`TransportError`], also for `sips:` and for a transport that is not built.
+    /// [`TransportError`], also for a transport that is not built.
     pub fn parse(uri: &str) -> Result<NextHop, TransportError> {
         let Some(Uri::Sip(uri)) = Uri::parse(uri) else { return Err(TransportError::Malformed) };
         NextHop::of(&uri)
@@ -169,11 +186,8 @@ impl NextHop {
     /// Returns the next hop of a SIP URI.
     ///
     /// # Errors
-    /// [`TransportError`], also for `sips:` and for a transport that is not built.
+    /// [`TransportError`], also for a transport that is not built.
     pub fn of(uri: &SipUri) -> Result<NextHop, TransportError> {
-        if uri.secure {
-            return Err(TransportError::Unbuilt("sips:"));
-        }
         let mut named = uri.params.iter().filter(|(name, _)| name == "transport");
         let transport = match (named.next(), named.next()) {
             (None, _) => None,
@@ -181,13 +195,19 @@ impl NextHop {
             // Without a value, or twice.
             (Some(_), _) => return Err(TransportError::Malformed),
         };
-        Ok(NextHop { transport, host: uri.host.clone(), port: uri.port })
+        let transport = match transport {
+            // Over TCP, as RFC 3261 §26.2.2 writes it.
+            Some(Transport::Tcp) if uri.secure => Some(Transport::Tls),
+            Some(Transport::Udp) if uri.secure => return Err(TransportError::Insecure),
+            transport => transport,
+        };
+        Ok(NextHop { secure: uri.secure, transport, host: uri.host.clone(), port: uri.port })
     }
 
-    /// Returns the transport; UDP if none is given (RFC 3263 §4.1).
+    /// Returns the transport; UDP if none is given, TLS for `sips:` (RFC 3263 §4.1).
     #[must_use]
     pub fn transport(&self) -> Transport {
-        self.transport.unwrap_or(Transport::Udp)
+        self.transport.unwrap_or(if self.secure { Transport::Tls } else { Transport::Udp })
     }
 
     /// Returns the port, or the transport's own.
@@ -215,6 +235,9 @@ mod tests {
             ("sip:pbx.example;transport=TCP", Transport::Tcp, "pbx.example", "pbx.example", 5060),
             ("sip:gw@[2001:db8::1]:5070;lr", Transport::Udp, "[2001:db8::1]:5070", "2001:db8::1", 5070),
             ("SIP:Pbx.Example;TRANSPORT=Udp", Transport::Udp, "pbx.example", "pbx.example", 5060),
+            ("sip:pbx.example;transport=tls", Transport::Tls, "pbx.example", "pbx.example", 5061),
+            ("sips:pbx.example", Transport::Tls, "pbx.example", "pbx.example", 5061),
+            ("sips:pbx.example:5071;transport=tcp", Transport::Tls, "pbx.example:5071", "pbx.example", 5071),
         ] {
             let hop = NextHop::parse(uri).unwrap();
             assert_eq!((hop.transport(), hop.to_string().as_str()), (transport, shown), "{uri}");
@@ -224,15 +247,13 @@ mod tests {
 
     /// Fault A1: nothing that asks for another transport is spoken to in clear UDP.
     #[test]
-    fn a_transport_that_is_not_built_is_refused_by_name() {
-        use TransportError::{Malformed, Unbuilt, Unknown};
+    fn a1_a_transport_that_is_not_built_is_refused_by_name() {
+        use TransportError::{Insecure, Malformed, Unbuilt, Unknown};
         for (uri, error) in [
-            ("sip:pbx.example;transport=tls", Unbuilt("tls")),
-            ("sip:pbx.example:5061;lr;Transport=TLS", Unbuilt("tls")),
             ("sip:pbx.example;transport=ws", Unbuilt("ws")),
-            ("sip:pbx.example;transport=wss", Unbuilt("wss")),
-            ("sips:pbx.example", Unbuilt("sips:")),
-            ("sips:pbx.example;transport=udp", Unbuilt("sips:")),
+            ("sip:pbx.example:5061;lr;Transport=WSS", Unbuilt("wss")),
+            ("sips:pbx.example;transport=wss", Unbuilt("wss")),
+            ("sips:pbx.example;transport=udp", Insecure),
             ("sip:pbx.example;transport=sctp", Unknown("sctp".into())),
             ("sip:pbx.example;transport=", Unknown(String::new())),
             ("sip:pbx.example;transport", Malformed),
@@ -245,12 +266,15 @@ mod tests {
             assert_eq!(NextHop::parse(uri), Err(error), "{uri}");
         }
         for (text, error) in [
-            ("tls://0.0.0.0:5061", Unbuilt("tls")),
+            ("wss://0.0.0.0:443", Unbuilt("wss")),
             ("ws://0.0.0.0:80", Unbuilt("ws")),
             ("sctp://0.0.0.0:5060", Unknown("sctp".into())),
             ("udp://pbx.example:5060", Malformed),
             ("udp://0.0.0.0", Malformed),
             ("5060", Malformed),
+            ("udp://0.0.0.0:5060;advertise=", Malformed),
+            ("udp://0.0.0.0:5060;advertise=gw example", Malformed),
+            ("udp://0.0.0.0:5060;public=gw.example", Malformed),
         ] {
             assert_eq!(Listener::parse(text), Err(error), "{text}");
         }
@@ -258,7 +282,13 @@ mod tests {
 
     #[test]
     fn listeners_are_read_as_they_are_written() {
-        for text in ["udp://192.0.2.1:5060", "tcp://[::]:5060"] {
+        for text in [
+            "udp://192.0.2.1:5060",
+            "tcp://[::]:5060",
+            "tls://0.0.0.0:5061",
+            "udp://0.0.0.0:5060;advertise=gw.example.net:5080",
+            "tcp://[::]:5060;advertise=2001:db8::7",
+        ] {
             assert_eq!(Listener::parse(text).unwrap().to_string(), text);
         }
         assert_eq!(split("tls://192.0.2.1:5061"), Some((Transport::Tls, "192.0.2.1:5061")));

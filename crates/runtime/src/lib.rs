@@ -11,6 +11,7 @@ pub mod refusals;
 pub mod seal;
 pub mod service;
 pub mod telemetry;
+pub mod tls;
 pub mod trace;
 
 pub use config::Config;

@@ -200,8 +200,26 @@ fn what_cannot_work_is_named_with_its_remedy() {
         ("[sip]\nlisten = [\"5060\"]", "[sip] listen: \"5060\""),
         ("[sip]\nlisten = []", "[sip] listen: empty"),
         (
-            "[sip]\nlisten = [\"udp://127.0.0.1:5060\", \"tls://127.0.0.1:5061\"]",
-            "[sip] listen: \"tls://127.0.0.1:5061\": tls is not supported yet; write udp://address:port",
+            "[sip]\nlisten = [\"udp://127.0.0.1:5060\", \"ws://127.0.0.1:5061\"]",
+            "[sip] listen: \"ws://127.0.0.1:5061\": ws is not supported yet; write udp://address:port",
+        ),
+        (
+            "[sip]\nlisten = [\"udp://127.0.0.1:5060;advertise=\"]",
+            "[sip] listen: \"udp://127.0.0.1:5060;advertise=\"; write udp://",
+        ),
+        (
+            "[sip]\nlisten = [\"tls://127.0.0.1:5061\"]",
+            "[sip] tls_certificate_file: absent, while listen has \"tls://127.0.0.1:5061\"; name the PEM file",
+        ),
+        ("[sip]\ntls_certificate_file = \"a.crt\"", "[sip] tls_key_file: absent, while"),
+        ("[sip]\ntls_key_file = \"a.key\"", "[sip] tls_certificate_file: absent, while"),
+        (
+            "[[trunk]]\nname = \"t\"\nuri = \"sip:x\"\ndomain = \"d\"\ntls_client_name = \"c.example\"",
+            "[[trunk]] tls_client_name: \"c.example\" of t, while [sip] listen has no tls://",
+        ),
+        (
+            "[[trunk]]\nname = \"t\"\nuri = \"sip:x\"\ndomain = \"d\"\nnetworks = [\"1.2.3.4/40\"]",
+            "[[trunk]] networks: \"1.2.3.4/40\"",
         ),
         (
             "[sip]\nlisten = [\"sctp://127.0.0.1:5060\"]",
@@ -237,16 +255,16 @@ fn what_cannot_work_is_named_with_its_remedy() {
         ("[[trunk]]\nname = \"t\"\nuri = \"sip:x\"\ndomain = \"nowhere\"", "[[trunk]] domain"),
         ("[[trunk]]\nname = \"t\"\nuri = \"http://x\"\ndomain = \"nowhere\"", "[[trunk]] uri"),
         (
-            "[[trunk]]\nname = \"t\"\nuri = \"sip:x;transport=tls\"\ndomain = \"d\"",
-            "[[trunk]] uri: \"sip:x;transport=tls\": tls is not supported yet; write sip:host:port;transport=udp",
+            "[[trunk]]\nname = \"t\"\nuri = \"sip:x;transport=ws\"\ndomain = \"d\"",
+            "[[trunk]] uri: \"sip:x;transport=ws\": ws is not supported yet; write sip:host:port;transport=udp",
         ),
         (
             "[[trunk]]\nname = \"t\"\nuri = \"sip:x;lr;Transport=WSS\"\ndomain = \"d\"",
             "[[trunk]] uri: \"sip:x;lr;Transport=WSS\": wss is not supported yet; write sip:",
         ),
         (
-            "[[trunk]]\nname = \"t\"\nuri = \"sips:x\"\ndomain = \"d\"",
-            "[[trunk]] uri: \"sips:x\": sips: is not supported yet; write sip:",
+            "[[trunk]]\nname = \"t\"\nuri = \"sips:x;transport=udp\"\ndomain = \"d\"",
+            "[[trunk]] uri: \"sips:x;transport=udp\": sips: is spoken by TLS alone; write sip:",
         ),
         (
             "[[trunk]]\nname = \"t\"\nuri = \"sip:x;transport=sctp\"\ndomain = \"d\"",

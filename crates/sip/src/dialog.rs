@@ -275,7 +275,22 @@ impl Dialog {
         let number = response.cseq().filter(|c| c.method == "INVITE")?.number;
         if number == self.invite_cseq {
             let invite = crate::message::read(&self.invite.clone().into()).ok()?;
-            return Some(ack(&invite, response));
+            let mut ack = ack(&invite, response);
+            // Of an earlier attempt, whose branch and sent-by were others: its response repeats its Via.
+            let via = response
+                .via()
+                .filter(|via| Some(via.branch()) != invite.via().as_ref().map(|own| own.branch()));
+            if let Some((mut via, header)) =
+                via.zip(ack.headers.iter_mut().find(|header| header.name.as_str() == "Via"))
+            {
+                via.params.retain(|(name, _)| name != "received");
+                via.params
+                    .iter_mut()
+                    .filter(|(name, _)| name == "rport")
+                    .for_each(|(_, value)| *value = None);
+                header.value = via.to_string().into();
+            }
+            return Some(ack);
         }
         let mut again = self.numbered("ACK", number, response.via()?.branch()?);
         again.headers.retain(|h| h.name.as_str() != "Contact");

@@ -13,6 +13,7 @@ use signal::{LegRef, Order, Secret, Time, Verdict};
 use std::collections::VecDeque;
 
 mod arrivals;
+mod attempt;
 mod authenticate;
 mod config;
 mod hearing;
@@ -25,7 +26,8 @@ mod user_agent;
 
 pub use ::edge::{Limits, Refusal};
 pub use address::transport::Transport;
-pub use config::{Config, ConnectionId, Flow, Output, Target, Trunk};
+use attempt::Failed;
+pub use config::{Advertised, Config, ConnectionId, Flow, Local, Output, Target, Trunk};
 use user_agent::{TransactionUser, UserAgent};
 
 /// Edge of the SIP side.
@@ -44,14 +46,16 @@ impl Edge {
             max_legs: config.max_legs,
             limits: config.limits.clone(),
         };
-        let ua = UserAgent {
+        let mut ua = UserAgent {
             table: Table::new(config.max_legs.saturating_mul(4)),
             config,
             secret,
+            failed: Failed::default(),
             out: VecDeque::new(),
             draining: false,
             serving: true,
         };
+        ua.name_flows();
         Edge { legs: Legs::new(ua, legs), out: VecDeque::new() }
     }
 
@@ -77,9 +81,19 @@ impl Edge {
         self.legs.protocol.table.len()
     }
 
-    /// Replaces the trunks, whose hosts have been looked up again.
+    /// Replaces the trunks.
     pub fn set_trunks(&mut self, trunks: Vec<Trunk>) {
         self.legs.protocol.config.trunks = trunks;
+        self.legs.protocol.name_flows();
+    }
+
+    /// Replaces the targets of a trunk, whose name has been looked up again.
+    pub fn set_targets(&mut self, trunk: &str, targets: Vec<Target>) {
+        let mut trunks = self.legs.protocol.config.trunks.iter_mut();
+        if let Some(trunk) = trunks.find(|known| known.name == trunk) {
+            trunk.targets = targets;
+        }
+        self.legs.protocol.name_flows();
     }
 
     /// Returns the number of legs with something under way here, which a drain waits for. Established calls are in the
@@ -118,6 +132,7 @@ impl Edge {
     /// Takes an order of an orchestrator; yields one [`Output::Said`], unless the leg's queue is full: then the order is
     /// given again.
     pub fn order(&mut self, order: impl Into<Order>, now: Time) {
+        self.legs.protocol.failed.now = now;
         self.legs.handle_order(order, now);
         self.flush(now);
     }
@@ -137,9 +152,9 @@ impl Edge {
     /// Ends the wait for answers from a flow that cannot be sent to (refused connection, no route).
     pub fn unreachable(&mut self, flow: Flow, now: Time) {
         let lost = self.legs.protocol.table.fail(|to| to.reaches(&flow));
-        for (key, TransactionUser::Leg(leg)) in lost {
+        for (key, request, TransactionUser::Leg(leg)) in lost {
             // A BYE or INFO that cannot be sent ends nothing.
-            if key.method == "INVITE" {
+            if !self.legs.protocol.send_smaller(request, flow, leg, now) && key.method == "INVITE" {
                 self.legs.handle_event(leg, Timeout::Transport, now);
             }
         }

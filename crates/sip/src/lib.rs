@@ -12,5 +12,5 @@ pub mod message;
 pub mod reason;
 pub mod signal;
 pub mod transaction;
-pub use address::uri;
+pub use address::{locate, uri};
 pub mod validate;

@@ -103,8 +103,10 @@ fn every_address_of_the_trunk_s_host_is_of_the_trunk() {
                 b = bench("two");
             }
             let mut own = trunk(b.flow);
-            own.targets[0].addresses =
-                ["198.51.100.7", "2001:db8::7"].map(|address| address.parse().unwrap()).to_vec();
+            let further = ["198.51.100.7:5060", "[2001:db8::7]:5060"];
+            own.targets[0]
+                .flows
+                .extend(further.map(|peer| tandem_sip::edge::Flow::udp(peer.parse().unwrap())));
             b.edge.set_trunks(vec![own]);
             from(&mut b, peer);
             b.hear(request("BYE", 2, &to, ""));

@@ -199,7 +199,7 @@ fn every_target_of_a_trunk_is_of_the_trunk() {
     let mut b = bench("one");
     let second = Flow::udp("198.51.100.9:5062".parse().unwrap());
     let mut group = trunk(b.flow);
-    group.targets.push(Target { host: "b.pbx.example".into(), flow: second, addresses: vec![] });
+    group.targets.push(Target { priority: 1, ..Target::new("b.pbx.example", vec![second]) });
     b.edge.set_trunks(vec![group]);
     called(&mut b);
     let invite = b.sent.remove(0);

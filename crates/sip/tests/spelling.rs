@@ -152,7 +152,7 @@ fn c13_an_invite_says_whom_it_calls_and_who_calls() {
         let mut b = bench("one");
         let flow = Flow::udp("192.0.2.9:5070".parse().unwrap());
         let mut own = trunk(flow);
-        own.targets = vec![Target { host: "192.0.2.9:5070".into(), flow, addresses: vec![] }];
+        own.targets = vec![Target::new("192.0.2.9:5070", vec![flow])];
         b.edge.set_trunks(vec![own]);
         let invite = call(&mut b, to, None);
         assert!(invite.write().starts_with(format!("INVITE {uri} SIP/2.0\r\n").as_bytes()), "{to}");

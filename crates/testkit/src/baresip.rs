@@ -31,6 +31,8 @@ pub struct Options {
     pub proxy: Option<SocketAddr>,
     /// SIP over TCP.
     pub tcp: bool,
+    /// SIP over TLS: PEM file with a certificate and its key.
+    pub tls: Option<PathBuf>,
     /// `srtp-mand`, `srtp`, `dtls_srtp`; empty = plain RTP.
     pub encryption: String,
     /// ICE, and RTCP on the port of RTP.
@@ -47,6 +49,7 @@ impl Default for Options {
             auto: false,
             proxy: None,
             tcp: false,
+            tls: None,
             encryption: String::new(),
             ice: false,
             media: Ipv4Addr::LOCALHOST,
@@ -123,6 +126,7 @@ impl Baresip {
             log.end();
         });
         let user = user.to_owned();
+        let address = if options.tls.is_some() { SocketAddr::new(address.ip(), port + 1) } else { address };
         Ok(Baresip {
             program,
             _directory: directory,
@@ -331,7 +335,11 @@ fn read_messages(mut source: impl Read, log: &Log) {
 
 fn account(user: &str, port: u16, options: &Options) -> String {
     let mut out = format!("<sip:{user}@127.0.0.1:{port}>;regint=0;audio_codecs={}", options.codecs);
-    let transport = if options.tcp { "tcp" } else { "udp" };
+    let transport = match (&options.tls, options.tcp) {
+        (Some(_), _) => "tls",
+        (None, true) => "tcp",
+        (None, false) => "udp",
+    };
     if let Some(proxy) = options.proxy {
         out += &format!(";outbound=\"sip:{proxy};transport={transport}\"");
     }
@@ -351,9 +359,12 @@ fn configuration(directory: &Path, port: u16, control: u16, media: u16, options:
     let at = directory.display();
     let last = media + 38;
     let (tone, interface, mux) = (options.tone, options.media, if options.ice { "yes" } else { "no" });
+    let certificate = options.tls.as_ref();
+    let certificate =
+        certificate.map_or_else(String::new, |file| format!("sip_certificate {}\n", file.display()));
     // The sine source gives 48 kHz stereo alone, so baresip is told to convert it to what the codec needs.
     format!(
-        "poll_method epoll
+        "{certificate}poll_method epoll
 sip_listen 127.0.0.1:{port}
 net_interface {interface}
 rtp_ports {media}-{last}

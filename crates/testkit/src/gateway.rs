@@ -23,8 +23,10 @@ const MEDIA_PORTS: u16 = 600;
 pub struct Options {
     /// Where calls to SIP go: a phone, a PABX or SIPp. It may call in, too.
     pub trunk: Option<SocketAddr>,
-    /// `udp` (default) or `tcp`.
+    /// `udp` (default), `tcp` or `tls`.
     pub transport: String,
+    /// SIP over TLS.
+    pub tls: Option<Tls>,
     /// `off`, `optional`, `required`: whether the trunk's media is encrypted; empty = the default.
     pub srtp: String,
     /// Address for media; none = 127.0.0.1.
@@ -41,6 +43,19 @@ pub struct Options {
     pub music: Option<PathBuf>,
     /// Lines for the end of the file: whole sections.
     pub more: String,
+}
+
+/// Port and PEM files of SIP over TLS.
+#[derive(Clone, Debug)]
+pub struct Tls {
+    /// Port.
+    pub port: u16,
+    /// Certificate.
+    pub certificate: PathBuf,
+    /// Its key.
+    pub key: PathBuf,
+    /// Authorities that vouch for the trunk.
+    pub authorities: PathBuf,
 }
 
 /// A running gateway, all four services in one process.
@@ -146,9 +161,9 @@ pub(crate) fn configuration(
 listen = "{admin}"
 
 [sip]
-listen = ["udp://{sip}", "tcp://{sip}"]
+listen = ["udp://{sip}", "tcp://{sip}"{}]
 domains = ["{SIP_DOMAIN}"]
-
+{}
 [[xmpp.component]]
 domain = "{COMPONENT}"
 server = "127.0.0.1:{}"
@@ -159,6 +174,11 @@ users = "{DOMAIN}"
 listen = "{}"
 ports = "{media}-{}"
 "#,
+        options.tls.as_ref().map_or_else(String::new, |tls| format!(", \"tls://127.0.0.1:{}\"", tls.port)),
+        options.tls.as_ref().map_or_else(String::new, |tls| format!(
+            "tls_certificate_file = {:?}\ntls_key_file = {:?}\ntls_ca_file = {:?}\n",
+            tls.certificate, tls.key, tls.authorities
+        )),
         server.component_port,
         options.media.unwrap_or(Ipv4Addr::LOCALHOST.into()),
         media + MEDIA_PORTS - 1

@@ -1,5 +1,6 @@
 //! SIPp: scenarios of single messages, and many calls at once.
 
+use crate::clock::poll;
 use crate::{Program, ports, root};
 use anyhow::{Context, Result, ensure};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -30,12 +31,17 @@ impl Sipp {
         Sipp::listening(ports::block(2), scenario, words, Some(target), switches)
     }
 
-    /// Plays a scenario that waits for calls on a port of 127.0.0.1.
+    /// Plays a scenario that waits for calls on a port of 127.0.0.1, and waits until it does: a call to a closed port is over at once.
     ///
     /// # Errors
-    /// SIPp is not installed, or there is no such scenario.
+    /// SIPp is not installed, or there is no such scenario, or it does not listen.
     pub fn server(port: u16, scenario: &str, words: &[(&str, &str)], switches: &[&str]) -> Result<Sipp> {
-        Sipp::listening(port, scenario, words, None, switches)
+        let sipp = Sipp::listening(port, scenario, words, None, switches)?;
+        let bound = format!(" 0100007F:{port:04X} ");
+        // Not by binding it too, which might come first.
+        let listens = || std::fs::read_to_string("/proc/net/udp").ok()?.contains(&bound).then_some(());
+        poll(Duration::from_secs(5), listens).with_context(|| sipp.program.failure("does not listen"))?;
+        Ok(sipp)
     }
 
     fn listening(

@@ -4,11 +4,15 @@
 //! `crates/sip`. Start at [`run`].
 
 mod counters;
+mod dns;
 mod forwarding;
+mod icmp;
+mod local;
 mod refused;
 mod screen;
 mod serving;
 mod tcp;
+mod tls;
 mod trunks;
 mod udp;
 
@@ -18,19 +22,22 @@ use bus::directory::InstanceInfo;
 use bus::edge::{EdgeClient, Tracing};
 use bus::member::Member;
 use bytes::Bytes;
+use dns::Names;
 use forwarding::{Event, Forwarding};
+use local::Locals;
 use refused::RefusedSources;
-use runtime::config::{Listener, TrunkConfig};
+use runtime::config::TrunkConfig;
 use runtime::drain::Stage;
 use runtime::refusals::Refusals;
 use runtime::{Config, Drain};
 use serving::Serving;
 use signal::{Protocol, Secret, Time, subjects};
-use sip::edge::{ConnectionId, Edge, Flow, Limits, Output, Transport};
+use sip::edge::{ConnectionId, Edge, Flow, Limits, Output, Target, Transport};
 use sip::message::ReadError;
-use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
-use tracing::info;
+pub use tls::Tls;
+use tracing::{info, warn};
+use trunks::Trunks;
 
 /// Most inputs of each kind handled at once.
 const BURST: usize = 256;
@@ -49,10 +56,14 @@ enum Input {
     Opened(tcp::Connection),
     /// A connection is gone.
     Closed(ConnectionId),
+    /// The peer of a connection has proved by its certificate to be a trunk.
+    Proved(ConnectionId, u16),
     /// A connection of ours could not be made.
-    Unreachable(ConnectionId, SocketAddr),
-    /// The hosts of the trunks have been resolved again.
-    Trunks(Vec<sip::edge::Trunk>),
+    Unreachable(ConnectionId, Flow),
+    /// A datagram of ours met nobody (ICMP).
+    Lost(Flow),
+    /// The name of a trunk has been looked up.
+    Targets(String, Vec<Target>),
 }
 
 /// Runs one SIP edge until the drain says stop, or it drains and nothing is left that needs it.
@@ -63,22 +74,21 @@ pub async fn run(config: Config, bus: Bus, drain: Drain) -> Result<()> {
     let instance = config.instance("sip-edge");
     let (ways, mut arrivals) = screen::ways();
     let listeners = config.sip.listeners()?;
-    let udp = udp::Sockets::bind(&listeners, config.sip.reuse_port, &ways)?;
-    let mut tcp = tcp::Connections::bind(&listeners, config.sip.reuse_port, &instance, ways.clone())?;
-    let resolved = trunks::resolve(&config.trunk).await;
-    ways.set_trunks(&resolved);
-    let address = reachable_address(&listeners, &resolved);
-    let port = listeners.first().map_or(5060, |listener| listener.address.port());
-    let (advertise, named) = match &config.sip.advertise {
-        Some(host) => advertised(host, port),
-        None => (SocketAddr::new(address, port).to_string(), None),
-    };
-    let looking = tokio::spawn(trunks::keep_resolving(config.trunk.clone(), ways));
+    let locals = Locals::new(&config.sip, &listeners);
+    let tls = Tls::new(&config)?;
+    let reading = tls.clone().map(|tls| tokio::spawn(tls.keep_reading()));
+    let udp = udp::Sockets::bind(&listeners, config.sip.reuse_port, &ways, &locals)?;
+    let mut tcp = tcp::Connections::bind(&listeners, config.sip.reuse_port, &instance, ways.clone(), tls)?;
+    let names = Names::new(config.sip.nameservers.as_deref().unwrap_or_default())?;
+    let mut trunks = Trunks::start(&config.trunk, &names, &locals, &ways)?;
+    trunks.first().await;
+    let (advertise, address) = locals.of_nobody();
     let edge = sip::edge::Config {
         instance: instance.clone(),
         advertise: advertise.clone(),
-        address: named.unwrap_or(address),
-        trunks: resolved,
+        address,
+        listeners: locals.all(),
+        trunks: trunks.all.clone(),
         max_legs: config.sip.max_legs,
         limits: config.trunk.iter().map(limits).collect(),
     };
@@ -147,24 +157,35 @@ pub async fn run(config: Config, bus: Bus, drain: Drain) -> Result<()> {
         while let Some(output) = edge.poll() {
             match output {
                 Output::Send(flow, octets) => match flow.transport {
-                    Transport::Udp => udp.send(flow, &octets),
-                    Transport::Tcp => {
+                    Transport::Udp => {
+                        for peer in udp.send(flow, &octets) {
+                            edge.unreachable(Flow::udp(peer), now());
+                        }
+                    }
+                    Transport::Tcp | Transport::Tls => {
                         if !tcp.send(flow, octets) {
                             edge.unreachable(flow, now());
                         }
                     }
                     // No listener and no trunk has such a flow; another instance's may.
-                    Transport::Tls | Transport::Ws | Transport::Wss => edge.unreachable(flow, now()),
+                    Transport::Ws | Transport::Wss => edge.unreachable(flow, now()),
                 },
                 Output::Ask(ticket, ask) => client.ask_for(&mut edge, ticket, ask, now()),
                 Output::Said(said) => client.said(&said),
                 Output::Forward(ticket, to, handover) => forwarding.forward(ticket, &to, &handover),
                 Output::Refused(refusal) => refusals.tell(&refusal, now().0),
                 Output::RefusedSource(trunk, source) => refused.tell(&trunk, source, now()),
+                Output::ForeignHop(trunk, host) => warn!(
+                    trunk,
+                    host,
+                    "a call of this trunk names a next hop that is not the trunk's, and its requests go to where the peer spoke from \
+                     instead: if the trunk has a node there, add it to [[trunk]] networks"
+                ),
             }
         }
     }
-    looking.abort();
+    trunks.stop();
+    reading.iter().for_each(tokio::task::JoinHandle::abort);
     member.leave().await;
     info!(instance, "the SIP edge leaves");
     Ok(())
@@ -192,63 +213,39 @@ fn handle_input(edge: &mut Edge, tcp: &mut tcp::Connections, input: Input) {
         }
         Input::Opened(connection) => tcp.opened(connection),
         Input::Closed(id) => tcp.closed(id),
-        Input::Unreachable(id, peer) => {
+        Input::Proved(id, trunk) => tcp.proved(id, trunk),
+        Input::Unreachable(id, flow) => {
             tcp.closed(id);
-            edge.unreachable(Flow::tcp(peer), now());
+            edge.unreachable(flow, now());
         }
-        Input::Trunks(trunks) => edge.set_trunks(trunks),
+        Input::Lost(flow) => edge.unreachable(flow, now()),
+        Input::Targets(trunk, targets) => edge.set_targets(&trunk, targets),
     }
 }
 
-/// Returns host and port for Via and Contact (IPv6 in brackets, RFC 3261 §25.1), and the address if the host is one.
-fn advertised(host: &str, port: u16) -> (String, Option<IpAddr>) {
-    let bare = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
-    if let Ok(ip) = bare.parse::<IpAddr>() {
-        return (SocketAddr::new(ip, port).to_string(), Some(ip));
-    }
-    match host.parse::<SocketAddr>() {
-        Ok(address) => (address.to_string(), Some(address.ip())),
-        Err(_) if host.contains(':') => (host.to_owned(), None),
-        Err(_) => (format!("{host}:{port}"), None),
-    }
-}
-
-/// Returns the address that peers reach us at: the listen address, or the source address of packets to the first trunk.
-fn reachable_address(listeners: &[Listener], trunks: &[sip::edge::Trunk]) -> IpAddr {
-    let listen = listeners.first().map_or(IpAddr::from([127, 0, 0, 1]), |first| first.address.ip());
-    if !listen.is_unspecified() {
-        return listen;
-    }
-    let towards = trunks.first().and_then(|trunk| trunk.targets.first()).map(|target| target.flow.peer);
-    let leaves = |to: SocketAddr| {
-        let socket = std::net::UdpSocket::bind(SocketAddr::new(listen, 0)).ok()?;
-        socket.connect(to).ok()?;
-        socket.local_addr().ok().map(|address| address.ip())
+/// Returns a line, with key, value and remedy, for each trunk whose host cannot be found now. It waits for DNS, in a runtime of its own.
+#[must_use]
+pub fn unknown_trunks(config: &Config) -> Vec<String> {
+    let look_up = async {
+        let names = match Names::new(config.sip.nameservers.as_deref().unwrap_or_default()) {
+            Ok(names) => names,
+            Err(error) => return vec![format!("[sip] nameservers: {error:#}; name DNS servers")],
+        };
+        let mut unknown = vec![];
+        for trunk in &config.trunk {
+            let Ok(hop) = trunk.next_hop() else { continue };
+            if let Err(error) = names.locate(&hop).await {
+                unknown.push(format!("[[trunk]] uri: \"{}\": {error}; name a host that is known", trunk.uri));
+            }
+        }
+        unknown
     };
-    towards.and_then(leaves).unwrap_or(listen)
+    match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime.block_on(look_up),
+        Err(error) => vec![format!("[[trunk]] uri: {error}; nothing was looked up")],
+    }
 }
 
 fn now() -> Time {
-    Time(runtime::clock::now_ms())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::advertised;
-
-    #[test]
-    fn hosts_are_advertised_as_uris_want_them() {
-        for (host, shown, address) in [
-            ("gw.example.net", "gw.example.net:5060", None),
-            ("gw.example.net:5080", "gw.example.net:5080", None),
-            ("203.0.113.7", "203.0.113.7:5060", Some("203.0.113.7")),
-            ("203.0.113.7:5080", "203.0.113.7:5080", Some("203.0.113.7")),
-            ("2001:db8::7", "[2001:db8::7]:5060", Some("2001:db8::7")),
-            ("[2001:db8::7]", "[2001:db8::7]:5060", Some("2001:db8::7")),
-            ("[2001:db8::7]:5080", "[2001:db8::7]:5080", Some("2001:db8::7")),
-        ] {
-            let ip = address.and_then(|ip| ip.parse().ok());
-            assert_eq!(advertised(host, 5060), (shown.to_owned(), ip), "{host}");
-        }
-    }
+    Time(runtime::clock::steady_ms())
 }

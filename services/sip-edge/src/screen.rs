@@ -6,7 +6,7 @@
 use crate::Input;
 use crate::counters;
 use bytes::Bytes;
-use sip::edge::{Flow, Trunk};
+use sip::edge::{Flow, Target, Trunk};
 use sip::message::ReadError;
 use std::net::IpAddr;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -56,6 +56,14 @@ impl Ways {
         *self.known.write().unwrap_or_else(PoisonError::into_inner) = trunks.to_vec();
     }
 
+    /// Sets the targets of a trunk, whose name has been looked up.
+    pub fn set_targets(&self, trunk: &str, targets: &[Target]) {
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(trunk) = known.iter_mut().find(|known| known.name == trunk) {
+            trunk.targets = targets.to_vec();
+        }
+    }
+
     /// Returns true for an address of a trunk.
     #[must_use]
     pub fn knows(&self, ip: IpAddr) -> bool {
@@ -63,9 +71,15 @@ impl Ways {
         known.iter().any(|trunk| trunk.owns(ip))
     }
 
+    /// Returns true for a flow of a trunk: by its address, or by the certificate of its peer.
+    #[must_use]
+    pub fn is_of_trunk(&self, flow: &Flow) -> bool {
+        flow.trunk.is_some() || self.knows(flow.peer.ip())
+    }
+
     /// Hands over a datagram; copies and keeps nothing of one that finds no room. Returns false once the edge is gone.
     pub fn datagram(&self, flow: Flow, octets: &[u8]) -> bool {
-        match self.of(flow.peer.ip()).try_reserve() {
+        match self.of(&flow).try_reserve() {
             Ok(room) => room.send(Input::Message(flow, Bytes::copy_from_slice(octets))),
             Err(mpsc::error::TrySendError::Full(())) => counters::MESSAGES_DROPPED.increment(1),
             Err(mpsc::error::TrySendError::Closed(())) => return false,
@@ -75,12 +89,12 @@ impl Ways {
 
     /// Hands over a message of a stream; a full way makes its connection wait. Returns false once the edge is gone.
     pub async fn message(&self, flow: Flow, octets: Bytes) -> bool {
-        self.of(flow.peer.ip()).send(Input::Message(flow, octets)).await.is_ok()
+        self.of(&flow).send(Input::Message(flow, octets)).await.is_ok()
     }
 
     /// Hands over what has ended the framing of a stream. Returns false once the edge is gone.
     pub async fn broken(&self, flow: Flow, error: ReadError, octets: Bytes) -> bool {
-        self.of(flow.peer.ip()).send(Input::Broken(flow, error, octets)).await.is_ok()
+        self.of(&flow).send(Input::Broken(flow, error, octets)).await.is_ok()
     }
 
     /// Tells the edge something of its sockets or trunks. Returns false once the edge is gone.
@@ -88,8 +102,8 @@ impl Ways {
         self.trunks.send(input).await.is_ok()
     }
 
-    fn of(&self, ip: IpAddr) -> &mpsc::Sender<Input> {
-        if self.knows(ip) { &self.trunks } else { &self.strangers }
+    fn of(&self, flow: &Flow) -> &mpsc::Sender<Input> {
+        if self.is_of_trunk(flow) { &self.trunks } else { &self.strangers }
     }
 }
 
@@ -154,6 +168,8 @@ mod tests {
             name: "pbx".into(),
             targets: vec![],
             sources: vec![(IpAddr::from([192, 0, 2, 0]), 24)],
+            networks: vec![],
+            certified: false,
             roaming: false,
             credentials: None,
             inbound: None,

@@ -61,11 +61,11 @@ fn surroundings(config: &Config) -> Vec<String> {
              LimitNOFILE of the unit, or `ulimit -Hn`"
         ));
     }
-    for trunk in &config.trunk {
-        let Ok(hop) = trunk.next_hop() else { continue };
-        if let Err(error) = look_up((hop.host.as_str(), hop.port())) {
-            fault(format!("[[trunk]] uri: \"{}\": {error}; name a host that is known", trunk.uri));
-        }
+    if let Err(error) = sip_edge::Tls::new(config) {
+        fault(format!("{error:#}"));
+    }
+    for line in sip_edge::unknown_trunks(config) {
+        fault(line);
     }
     for component in &config.xmpp.component {
         match look_up(component.server.as_str())

@@ -242,5 +242,5 @@ fn send(links: &HashMap<String, Link>, stanza: Element) {
 }
 
 fn now() -> Time {
-    Time(runtime::clock::now_ms())
+    Time(runtime::clock::steady_ms())
 }

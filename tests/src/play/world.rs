@@ -68,12 +68,10 @@ fn secret() -> Secret {
 fn sip_edge(instance: &str, phone: &Phone) -> sip::edge::Edge {
     let trunk = sip::edge::Trunk {
         name: "pbx".into(),
-        targets: vec![sip::edge::Target {
-            host: phone.address.ip().to_string(),
-            flow: flow_of(phone),
-            addresses: vec![],
-        }],
+        targets: vec![sip::edge::Target::new(phone.address.ip().to_string(), vec![flow_of(phone)])],
         sources: vec![(phone.address.ip(), 32)],
+        networks: vec![],
+        certified: false,
         roaming: false,
         credentials: Some(sip::digest::Credentials {
             username: "gateway".into(),
@@ -85,6 +83,7 @@ fn sip_edge(instance: &str, phone: &Phone) -> sip::edge::Edge {
         instance: instance.into(),
         advertise: "gw.example.net:5060".into(),
         address: [203, 0, 113, 1].into(),
+        listeners: vec![],
         trunks: vec![trunk],
         max_legs: 100,
         limits: vec![],

@@ -73,8 +73,43 @@ impl Config {
         for listen in &self.sip.listen {
             faults.extend(listener(listen).err());
         }
+        self.check_tls(faults);
         if self.sip.listen.is_empty() {
             faults.push(Fault::new("[sip] listen", "empty", "write at least udp://0.0.0.0:5060"));
+        }
+    }
+
+    fn check_tls(&self, faults: &mut Vec<Fault>) {
+        let tls = self.sip.listen.iter().find(|listen| listen.starts_with("tls://"));
+        match (&self.sip.tls_certificate_file, &self.sip.tls_key_file, tls) {
+            (None, None, Some(listen)) => faults.push(Fault::new(
+                "[sip] tls_certificate_file",
+                format!("absent, while listen has \"{listen}\""),
+                "name the PEM file of our certificate, and its key in tls_key_file",
+            )),
+            (Some(file), None, _) => faults.push(Fault::new(
+                "[sip] tls_key_file",
+                format!("absent, while tls_certificate_file is \"{file}\""),
+                "name the PEM file of the certificate's key",
+            )),
+            (None, Some(file), _) => faults.push(Fault::new(
+                "[sip] tls_certificate_file",
+                format!("absent, while tls_key_file is \"{file}\""),
+                "name the PEM file of the certificate that the key belongs to",
+            )),
+            _ => {}
+        }
+        for trunk in self.trunk.iter().filter(|_| tls.is_none()) {
+            if let Some(name) = &trunk.tls_client_name {
+                faults.push(Fault::new(
+                    "[[trunk]] tls_client_name",
+                    format!(
+                        "\"{name}\" of {}, while [sip] listen has no tls://: it could not call in",
+                        trunk.name
+                    ),
+                    "add tls://address:5061 to [sip] listen, or leave it out",
+                ));
+            }
         }
     }
 
@@ -149,6 +184,7 @@ impl Config {
             }
             faults.extend(trunk.networks().err());
             faults.extend(trunk.media_networks().err());
+            faults.extend(trunk.further_networks().err());
         }
         for twice in repeated(self.trunk.iter().map(|trunk| trunk.domain.as_str())) {
             faults.push(Fault::new(
@@ -212,7 +248,11 @@ fn repeated<'a>(texts: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
 fn listener(text: &str) -> Result<Listener, Fault> {
     Listener::parse(text).map_err(|error| {
         let trouble = with_error(text, &error);
-        Fault::new("[sip] listen", trouble, "write udp://address:port or tcp://address:port")
+        Fault::new(
+            "[sip] listen",
+            trouble,
+            "write udp://address:port, tcp://address:port or tls://address:port",
+        )
     })
 }
 
@@ -283,7 +323,7 @@ impl TrunkConfig {
     pub fn next_hop(&self) -> Result<NextHop, Fault> {
         NextHop::parse(&self.uri).map_err(|error| {
             let trouble = with_error(&self.uri, &error);
-            Fault::new("[[trunk]] uri", trouble, "write sip:host:port;transport=udp (or tcp)")
+            Fault::new("[[trunk]] uri", trouble, "write sip:host:port;transport=udp (or tcp, tls)")
         })
     }
 
@@ -302,6 +342,14 @@ impl TrunkConfig {
     pub fn media_networks(&self) -> Result<Vec<(IpAddr, u8)>, Fault> {
         networks("[[trunk]] media_networks", &self.media_networks)
     }
+
+    /// Networks of its further nodes.
+    ///
+    /// # Errors
+    /// As [`TrunkConfig::networks`].
+    pub fn further_networks(&self) -> Result<Vec<(IpAddr, u8)>, Fault> {
+        networks("[[trunk]] networks", &self.networks)
+    }
 }
 
 /// Reads addresses and networks of a key.
@@ -313,10 +361,7 @@ fn networks(key: &str, texts: &[String]) -> Result<Vec<(IpAddr, u8)>, Fault> {
         let prefix = prefix.map_or(Some(most), |p| p.parse().ok()).filter(|p| *p <= most)?;
         Some((address, prefix))
     };
-    let network = |text: &String| {
-        read(text).ok_or_else(|| {
-            Fault::new(key, format!("\"{text}\""), "write addresses or networks, as 192.0.2.0/24")
-        })
-    };
-    texts.iter().map(network).collect()
+    let fault =
+        |text: &str| Fault::new(key, format!("\"{text}\""), "write addresses or networks, as 192.0.2.0/24");
+    texts.iter().map(|text| read(text).ok_or_else(|| fault(text))).collect()
 }

@@ -31,7 +31,7 @@ pub const PREFIX: &str = "^[+]?[0-9*#]+$";
 /// A number that can be dialled.
 pub const NUMBER: &str = "[0-9]";
 /// URI of a trunk, by a transport that is built.
-pub const TRUNK_URI: &str = "^sip:[^;?]+(;(lr|transport=([uU][dD][pP]|[tT][cC][pP])))*$";
+pub const TRUNK_URI: &str = "^sips?:[^;?]+(;(lr|transport=([uU][dD][pP]|[tT][cC][pP]|[tT][lL][sS])))*$";
 /// A bare JID.
 pub const JID: &str = "^[^@]+@[^@/: \t]+$";
 /// `first-last`.

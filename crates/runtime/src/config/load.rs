@@ -20,7 +20,8 @@ pub struct Fault {
 }
 
 impl Fault {
-    pub(super) fn new(key: &str, trouble: impl Into<String>, remedy: impl Into<String>) -> Fault {
+    /// Makes a fault.
+    pub fn new(key: &str, trouble: impl Into<String>, remedy: impl Into<String>) -> Fault {
         Fault { key: key.into(), trouble: trouble.into(), remedy: remedy.into() }
     }
 }

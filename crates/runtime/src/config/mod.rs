@@ -132,12 +132,30 @@ impl Default for AdminConfig {
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct SipConfig {
-    /// Where SIP is taken: `udp://address:port`, `tcp://address:port`
+    /// Where SIP is taken: `udp://address:port`, `tcp://address:port`, `tls://address:port`; with `;advertise=host:port` where peers
+    /// reach one by another name than the others
     #[schemars(length(min = 1))]
     pub listen: Vec<String>,
-    /// Host put in Contact and Via; default: the address that the peer reached
+    /// Host put in Contact and Via, with the port of the listener that the peer reaches unless it names one; default: the address that
+    /// the peer reached
     #[schemars(example = "gw.example.net", regex(pattern = form::HOST))]
     pub advertise: Option<String>,
+    /// Address for peers that speak IPv6, beside an `advertise` of IPv4
+    #[schemars(example = "2001:db8::7")]
+    pub advertise6: Option<Ipv6Addr>,
+    /// DNS servers that are asked for the names of trunks, `address:port`; default: the system's
+    #[schemars(example = ["10.0.0.53:53"])]
+    pub nameservers: Option<Vec<SocketAddr>>,
+    /// PEM file with our certificate, and those that lead to its authority: shown by `tls://` listeners, and to trunks that ask for one;
+    /// a changed file is read again
+    #[schemars(example = "/run/secrets/sip.crt")]
+    pub tls_certificate_file: Option<String>,
+    /// PEM file with the key of that certificate
+    #[schemars(example = "/run/secrets/sip.key")]
+    pub tls_key_file: Option<String>,
+    /// PEM file with the authorities that vouch for trunks; default: those that the system trusts
+    #[schemars(example = "/etc/ssl/certs/carriers.pem")]
+    pub tls_ca_file: Option<String>,
     /// SIP domains whose users are XMPP users: sip:rosa@im.example.net is rosa@ the `users` of a component
     #[schemars(example = ["im.example.net"], inner(regex(pattern = form::DOMAIN)))]
     pub domains: Vec<String>,
@@ -153,6 +171,11 @@ impl Default for SipConfig {
         SipConfig {
             listen: vec!["udp://127.0.0.1:5060".into(), "tcp://127.0.0.1:5060".into()],
             advertise: None,
+            advertise6: None,
+            nameservers: None,
+            tls_certificate_file: None,
+            tls_key_file: None,
+            tls_ca_file: None,
             domains: vec![],
             reuse_port: false,
             max_legs: 100_000,
@@ -205,7 +228,7 @@ pub struct TrunkConfig {
     /// Name of the trunk
     #[schemars(example = &"pbx", length(min = 1))]
     pub name: String,
-    /// URI that its calls go to, by udp or tcp
+    /// URI that its calls go to, by udp, tcp or tls; a name without port is looked up as RFC 3263 says (NAPTR, SRV, A and AAAA)
     #[schemars(example = "sip:127.0.0.1:5070;transport=udp", regex(pattern = form::TRUNK_URI))]
     pub uri: String,
     /// Component domain that it serves
@@ -215,8 +238,20 @@ pub struct TrunkConfig {
     #[serde(default)]
     #[schemars(example = ["127.0.0.1/32"], inner(regex(pattern = form::NETWORK)))]
     pub sources: Vec<String>,
-    /// Phones that change networks within a call: what belongs to a call is taken from any address then, else from `uri` and
-    /// `sources` alone
+    /// Addresses and networks of its further nodes, which its Contact and Record-Route name: what belongs to a call is taken from them
+    /// and sent to them, but no call comes from there
+    #[serde(default)]
+    #[schemars(example = ["198.51.100.0/24"], inner(regex(pattern = form::NETWORK)))]
+    pub networks: Vec<String>,
+    /// Name that the certificate of the trunk must have, as `tls` connects to it; default: the host of `uri`
+    #[schemars(example = "sbc.carrier.example", regex(pattern = form::DOMAIN))]
+    pub tls_name: Option<String>,
+    /// Name that the certificate must have which the trunk shows as it connects to a `tls://` listener: calls are taken by that, from
+    /// whatever address, and in no other way
+    #[schemars(example = "sbc.carrier.example", regex(pattern = form::DOMAIN))]
+    pub tls_client_name: Option<String>,
+    /// Phones that change networks within a call: what belongs to a call is taken from any address then, else from `uri`, `sources`
+    /// and `networks` alone
     #[serde(default)]
     pub roaming: bool,
     /// XMPP domains whose users may call through it, `*`: every domain; default: the `users` of its component

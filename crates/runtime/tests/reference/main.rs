@@ -77,6 +77,8 @@ fn examples_have_the_form_of_their_keys() {
         [
             "[cluster] secret: too short; write at least 16 random characters, the same on every instance",
             "[[trunk]] inbound_password: too short for pbx; write at least 12 random characters: whoever guesses them calls through the trunk",
+            "[[trunk]] tls_client_name: \"sbc.carrier.example\" of pbx, while [sip] listen has no tls://: it could not call in; add \
+         tls://address:5061 to [sip] listen, or leave it out",
             "[relay] advertise6: \"2001:db8::7\" beside listen \"127.0.0.1\"; write listen = \"::\" and an IPv4 address in advertise, or, for \
          IPv6 alone, that address in advertise",
         ]

@@ -5,6 +5,7 @@ use super::user_agent::{Arrival, TransactionUser, UserAgent};
 use super::{Edge, Flow};
 use crate::dialog::State;
 use crate::message::{Message, ReadError, read, salvage};
+use crate::signal::branch;
 use crate::transaction::Key;
 use crate::validate;
 use bytes::Bytes;
@@ -79,7 +80,8 @@ impl Edge {
                 let challenge = matches!(message.code(), Some(401 | 407));
                 let asked = ua.table.asked(&key).filter(|_| challenge).cloned();
                 if key.method == "INVITE" || self.means_something(&message, leg) {
-                    let arrival = Arrival { message, flow, no_transaction: false, asked, forwarded };
+                    let arrival =
+                        Arrival { message, flow, no_transaction: false, former: false, asked, forwarded };
                     self.legs.handle_message(leg, arrival, now);
                 }
             }
@@ -89,7 +91,8 @@ impl Edge {
                 // Nothing is known of other requests of a lost edge.
                 let of_invite =
                     message.cseq().is_some_and(|c| c.method == "INVITE") && message.code() != Some(100);
-                let arrival = Arrival { message, flow, no_transaction: true, asked: None, forwarded };
+                let former = leg.is_some_and(|leg| self.is_of_former_attempt(leg, &message));
+                let arrival = Arrival { message, flow, no_transaction: true, former, asked: None, forwarded };
                 if let Some(leg) = leg.filter(|leg| of_invite && !self.is_foreign(*leg, &arrival)) {
                     self.legs.handle_message(leg, arrival, now);
                 }
@@ -97,12 +100,19 @@ impl Edge {
         }
     }
 
+    /// Returns true for a response to an attempt of a leg's INVITE that was given up here: its branch is known to nobody else.
+    fn is_of_former_attempt(&mut self, leg: LegRef, message: &Message) -> bool {
+        let branch = branch(message);
+        let local = self.legs.held_mut().local_mut(leg);
+        local.is_some_and(|local| local.former.contains(&branch))
+    }
+
     /// Returns false for a response from elsewhere than its request went to: it is dropped before it reaches the transaction.
     fn answers_from(&self, asked: Flow, user: TransactionUser, flow: Flow) -> bool {
         let TransactionUser::Leg(leg) = user;
         let dialog = self.legs.held().state(leg);
         asked.peer.ip() == flow.peer.ip()
-            || dialog.is_some_and(|dialog| self.legs.protocol.accepts_from(dialog, flow.peer.ip()))
+            || dialog.is_some_and(|dialog| self.legs.protocol.accepts_from(dialog, flow))
     }
 
     /// Returns true for a response to a request other than INVITE that its leg must hear: a challenge, or a failure while the dialog
@@ -138,7 +148,7 @@ impl Edge {
         let belongs = matches!(message.method().as_deref(), Some("ACK" | "CANCEL"));
         let invite = Key::cancelled_by(&message).filter(|_| belongs);
         let no_transaction = invite.is_some_and(|key| ua.table.state(&key).is_none());
-        let arrival = Arrival { message, flow, no_transaction, asked: None, forwarded };
+        let arrival = Arrival { message, flow, no_transaction, former: false, asked: None, forwarded };
         self.dispatch(Request::new(arrival, leg), now);
     }
 }

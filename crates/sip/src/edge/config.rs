@@ -7,7 +7,6 @@ use address::transport::{self, Transport};
 use bytes::Bytes;
 use signal::{Ask, Handover, Said};
 use std::fmt;
-use std::iter;
 use std::net::{IpAddr, SocketAddr};
 
 /// Connection of the shell's: TCP, later TLS or WebSocket. Other instances have other ids.
@@ -21,23 +20,29 @@ pub struct Flow {
     pub transport: Transport,
     /// Address of the peer; an IPv4 address never in its IPv6 form.
     pub peer: SocketAddr,
-    /// UDP: index of our socket, in the order of `[sip] listen`; answers leave by the socket that the request came to. A hint
-    /// only: another instance may have other sockets.
+    /// Index among our listeners of this transport, in the order of `[sip] listen`. UDP: answers leave by the socket that the request
+    /// came to. A hint only: another instance may have other listeners.
     pub listen: u8,
+    /// Address of ours that the peer reaches, where the listener has none of its own (a wildcard). Never written down.
+    pub local: Option<IpAddr>,
+    /// TLS: place in the configuration of the trunk whose name the peer has proved by its certificate, or must prove.
+    pub trunk: Option<u16>,
     /// Connection that the message came by: answers, and requests to a peer that nobody can connect to, leave by it. A hint
     /// only: it may be closed, or another instance's.
     pub connection: Option<ConnectionId>,
 }
 
-/// Writes `udp://192.0.2.9:5060`, with `#` and the index of the socket or the id of the connection, if any.
+/// Writes `udp://192.0.2.9:5060`, with `#` and the index of the socket or the id of the connection, and `!` and the place of the trunk,
+/// if any.
 impl fmt::Display for Flow {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}://{}", self.transport, self.peer)?;
         match self.connection {
-            Some(ConnectionId(id)) => write!(f, "#{id:x}"),
-            None if self.listen > 0 => write!(f, "#{}", self.listen),
-            None => Ok(()),
+            Some(ConnectionId(id)) => write!(f, "#{id:x}")?,
+            None if self.listen > 0 && !self.transport.is_reliable() => write!(f, "#{}", self.listen)?,
+            None => {}
         }
+        self.trunk.iter().try_for_each(|trunk| write!(f, "!{trunk}"))
     }
 }
 
@@ -46,7 +51,7 @@ impl Flow {
     #[must_use]
     pub fn new(transport: Transport, peer: SocketAddr) -> Flow {
         let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
-        Flow { transport, peer, listen: 0, connection: None }
+        Flow { transport, peer, listen: 0, local: None, trunk: None, connection: None }
     }
 
     /// Makes a flow by UDP.
@@ -64,9 +69,14 @@ impl Flow {
     /// Reads the text that `Display` wrote.
     #[must_use]
     pub fn parse(text: &str) -> Option<Flow> {
+        let (text, trunk) = text.split_once('!').map_or((text, None), |(text, trunk)| (text, Some(trunk)));
         let (transport, rest) = transport::split(text)?;
         let (peer, hint) = rest.split_once('#').map_or((rest, None), |(peer, hint)| (peer, Some(hint)));
-        let flow = Flow::new(transport, peer.parse().ok()?);
+        let trunk = match trunk {
+            Some(trunk) => Some(trunk.parse().ok()?),
+            None => None,
+        };
+        let flow = Flow { trunk, ..Flow::new(transport, peer.parse().ok()?) };
         Some(match hint {
             None => flow,
             Some(socket) if transport == Transport::Udp => Flow { listen: socket.parse().ok()?, ..flow },
@@ -92,25 +102,24 @@ impl Flow {
     }
 }
 
-/// Target of a trunk, its host resolved by the shell.
+/// Target of a trunk: a host, or a service of its name (RFC 3263), resolved by the shell.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
-    /// Host (and port) of its URI.
+    /// Host (and port) of the trunk's URI.
     pub host: String,
-    /// Flow of our calls to it.
-    pub flow: Flow,
-    /// Further addresses of its host: what belongs to a call may come from them and go to them.
-    pub addresses: Vec<IpAddr>,
+    /// Priority of the service, 0 without one: lower is tried first (RFC 2782).
+    pub priority: u16,
+    /// Weight among the targets of one priority.
+    pub weight: u16,
+    /// Flows to its addresses, in the order in which calls try them; what belongs to a call may come from each.
+    pub flows: Vec<Flow>,
 }
 
 impl Target {
-    /// Iterates over the flows to the addresses of its host, that of our calls first.
-    pub(super) fn flows(&self) -> impl Iterator<Item = Flow> {
-        let at = |ip: &IpAddr| Flow {
-            peer: SocketAddr::new(ip.to_canonical(), self.flow.peer.port()),
-            ..self.flow
-        };
-        iter::once(self.flow).chain(self.addresses.iter().map(at))
+    /// Makes the target of a host.
+    #[must_use]
+    pub fn new(host: impl Into<String>, flows: Vec<Flow>) -> Target {
+        Target { host: host.into(), priority: 0, weight: 0, flows }
     }
 }
 
@@ -119,10 +128,14 @@ impl Target {
 pub struct Trunk {
     /// Name, as in [`signal::Opening::link`].
     pub name: String,
-    /// Targets, the preferred first: our calls go to that one.
+    /// Targets: our calls try them by priority and weight. None while the name of the trunk is unknown: it still calls in then.
     pub targets: Vec<Target>,
     /// Networks whose INVITEs are accepted without digest: address and prefix length.
     pub sources: Vec<(IpAddr, u8)>,
+    /// Networks of its further nodes: what belongs to a call may come from them and go to them, but no call comes from there.
+    pub networks: Vec<(IpAddr, u8)>,
+    /// Its calls come by connections whose certificate names it ([`Flow::trunk`]), and from nowhere else.
+    pub certified: bool,
     /// Messages within a call may come from any address: its phones change networks.
     pub roaming: bool,
     /// Credentials for the requests of ours that it challenges.
@@ -136,16 +149,76 @@ pub struct Trunk {
 pub struct Config {
     /// Id of this instance.
     pub instance: String,
-    /// Host and port for Via and Contact.
+    /// Host and port for Via and Contact where no listener says its own.
     pub advertise: String,
-    /// Address for the o= line.
+    /// Address for the o= line where no listener says its own.
     pub address: IpAddr,
+    /// Our listeners, in the order of `[sip] listen`.
+    pub listeners: Vec<Local>,
     /// Trunks.
     pub trunks: Vec<Trunk>,
     /// Most legs held; further calls get 503.
     pub max_legs: usize,
     /// Limits of calls, by trunk.
     pub limits: Vec<(String, Limits)>,
+}
+
+/// Listener as peers see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Local {
+    /// Transport.
+    pub transport: Transport,
+    /// Address that it is bound to.
+    pub bound: SocketAddr,
+    /// Name that peers of IPv4 know it by, if that is not its address.
+    pub advertise: Option<Advertised>,
+    /// The same for peers of IPv6.
+    pub advertise6: Option<Advertised>,
+}
+
+/// Name that a listener is known by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Advertised {
+    /// Host and port for Via and Contact.
+    pub name: String,
+    /// Address for the o= line, if the host is one.
+    pub address: Option<IpAddr>,
+}
+
+impl Local {
+    /// Returns true if peers of this family reach it: the wildcard of IPv6 serves both.
+    #[must_use]
+    pub fn reaches(&self, peer: IpAddr) -> bool {
+        let wildcard = self.bound.is_ipv6() && self.bound.ip().is_unspecified();
+        wildcard || self.bound.is_ipv4() == peer.to_canonical().is_ipv4()
+    }
+
+    /// Returns what this peer knows it by, if that is not its address.
+    #[must_use]
+    pub fn advertised(&self, peer: IpAddr) -> Option<&Advertised> {
+        if peer.to_canonical().is_ipv4() { self.advertise.as_ref() } else { self.advertise6.as_ref() }
+    }
+}
+
+impl Config {
+    /// Returns host and port for Via and Contact towards the peer of a flow, and our address for the o= line: those of the listener
+    /// that the flow names, else of the first that reaches the peer by its transport, else of any that reaches it.
+    #[must_use]
+    pub fn local(&self, flow: &Flow) -> (String, IpAddr) {
+        let reaching = || self.listeners.iter().filter(|local| local.reaches(flow.peer.ip()));
+        let alike = || self.listeners.iter().filter(|local| local.transport == flow.transport);
+        let named = alike().nth(usize::from(flow.listen)).filter(|local| local.reaches(flow.peer.ip()));
+        let first = || reaching().find(|local| local.transport == flow.transport);
+        let Some(local) = named.or_else(first).or_else(|| reaching().next()) else {
+            return (self.advertise.clone(), self.address);
+        };
+        let bound = local.bound.ip().to_canonical();
+        let own = Some(bound).filter(|ip| !ip.is_unspecified()).or(flow.local);
+        let shown = own.map(|ip| SocketAddr::new(ip, local.bound.port()).to_string());
+        let given = local.advertised(flow.peer.ip());
+        let name = given.map(|given| given.name.clone()).or(shown).unwrap_or_else(|| self.advertise.clone());
+        (name, given.and_then(|given| given.address).or(own).unwrap_or(self.address))
+    }
 }
 
 /// Action for the shell.
@@ -166,20 +239,34 @@ pub enum Output {
     /// Log, at a bounded rate, that a request with the Call-ID and tags of a call was refused (481; an ACK is dropped): the trunk
     /// of this name has no such address.
     RefusedSource(String, IpAddr),
+    /// Log that a call of the trunk of this name (the first) names a next hop (the second) that is not the trunk's: our requests go to
+    /// where the peer spoke from last instead.
+    ForeignHop(String, String),
 }
 
 impl Trunk {
     /// Returns true for an address of the trunk: one of a target's host, or one that its calls come from.
     #[must_use]
     pub fn owns(&self, ip: IpAddr) -> bool {
-        let mut targets = self.targets.iter().flat_map(Target::flows);
-        targets.any(|flow| flow.peer.ip() == ip.to_canonical()) || self.sends_from(ip)
+        self.flows().any(|flow| flow.peer.ip() == ip.to_canonical())
+            || self.sends_from(ip)
+            || self.leads_to(ip)
+    }
+
+    /// Iterates over the flows to its addresses.
+    pub(super) fn flows(&self) -> impl Iterator<Item = &Flow> {
+        self.targets.iter().flat_map(|target| &target.flows)
+    }
+
+    /// Returns true for an address of a further node of the trunk's.
+    fn leads_to(&self, ip: IpAddr) -> bool {
+        self.networks.iter().any(|network| within(ip, *network))
     }
 
     /// Returns true for a trunk whose calls may come from any address, and show credentials.
     #[must_use]
     pub fn is_open(&self) -> bool {
-        self.inbound.is_some() && self.sources.is_empty()
+        self.inbound.is_some() && self.sources.is_empty() && !self.certified
     }
 
     /// Returns true for an address that its INVITEs may come from.

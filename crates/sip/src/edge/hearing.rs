@@ -1,10 +1,11 @@
 //! Up: messages and timeouts are translated; those that came to nothing are answered.
 
-use super::Flow;
+use super::attempt::Failure;
 use super::method::NO_TRANSACTION;
 use super::open::opening;
 use super::timers::{MAX_EXPIRES, REINVITE, REINVITE_LOST, TIMER_C, Timer};
 use super::user_agent::{Arrival, TransactionUser, UserAgent};
+use super::{Flow, Output};
 use crate::dialog::{Dialog, State};
 use crate::message::{Message, Start};
 use crate::reason;
@@ -22,8 +23,26 @@ impl UserAgent {
         arrival: &Arrival,
         hearing: &Hearing,
     ) -> Outcome {
-        let open = dialog.local_offer_cseq;
+        let former = arrival.former && matches!(dialog.state, State::Outgoing | State::Cancelled);
+        if former && arrival.message.code().is_some_and(|code| !(200..300).contains(&code)) {
+            self.acknowledge_attempt(dialog, arrival);
+            return Outcome::default();
+        }
+        if let Some(failure) = unavailable(dialog, &arrival.message) {
+            let before = dialog.clone();
+            if let Some(outcome) = self.fail_over(leg, dialog, failure, hearing.now) {
+                self.acknowledge_attempt(&before, arrival);
+                return outcome;
+            }
+        }
+        let (open, active) = (dialog.local_offer_cseq, dialog.state == State::Active);
         let mut outcome = self.translate(leg.id, dialog, arrival);
+        if !active && dialog.state == State::Active {
+            self.tell_foreign_hop(dialog);
+            if former {
+                self.cancel_invite(leg, hearing.now);
+            }
+        }
         if let Some(number) = open.filter(|_| refused_by_glare(dialog, &arrival.message)) {
             dialog.quiet_until = Some(hearing.now + self.glare_pause(leg.id, dialog, number));
         }
@@ -62,6 +81,11 @@ impl UserAgent {
         what: Timeout,
         now: Time,
     ) -> Outcome {
+        if matches!(what, Timeout::Response | Timeout::Transport)
+            && let Some(outcome) = self.fail_over(leg, dialog, Failure::Unreached, now)
+        {
+            return outcome;
+        }
         let label = what.label(dialog);
         let branch = self.branch(&[leg.id.to_string().as_bytes(), label.as_bytes()]);
         let outcome = timeout(dialog, what, &branch);
@@ -69,7 +93,7 @@ impl UserAgent {
             dialog.local_offer_by = Some(now + REINVITE_LOST);
         }
         if what == Timeout::Reinvite && dialog.local_offer_cseq.is_none() {
-            self.cancel_reinvite(leg, now);
+            self.cancel_invite(leg, now);
         }
         outcome
     }
@@ -83,14 +107,23 @@ impl UserAgent {
         if dialog.invite_cseq > 0 { 2_100 + drawn % 191 * 10 } else { drawn % 201 * 10 }
     }
 
-    /// Cancels our open re-INVITE (§9.1).
-    fn cancel_reinvite(&mut self, leg: &LegMut<'_, Self>, now: Time) {
+    /// Cancels our open INVITE (§9.1).
+    fn cancel_invite(&mut self, leg: &LegMut<'_, Self>, now: Time) {
         let Some(key) = &leg.local.invite else { return };
         let open = self.table.state(key) == Some(Waiting::Proceeding);
         let cancel = self.table.asked(key).filter(|_| open).and_then(crate::dialog::cancel);
         if let Some((cancel, flow)) = cancel.zip(self.table.flow(key).copied()) {
             let user = TransactionUser::Leg(leg.id);
             self.table.send(cancel, flow, flow.transport.is_reliable(), user, now);
+        }
+    }
+
+    /// Acknowledges the failure of an attempt whose transaction is not here any more, where it came from: the dialog is elsewhere by now
+    /// (§17.1.1.3).
+    fn acknowledge_attempt(&mut self, dialog: &Dialog, arrival: &Arrival) {
+        let failed = arrival.no_transaction && !arrival.is_provisional();
+        if let Some(ack) = dialog.acknowledge_failure(&arrival.message).filter(|_| failed) {
+            self.out.push_back(Output::Send(arrival.flow, ack.write()));
         }
     }
 
@@ -186,6 +219,20 @@ impl UserAgent {
 /// Returns true for a 491 that has just closed our offer.
 fn refused_by_glare(dialog: &Dialog, message: &Message) -> bool {
     message.code() == Some(491) && dialog.local_offer_cseq.is_none()
+}
+
+/// Returns the failure that a 503 to the INVITE that opens a dialog tells of: its address serves nobody now (RFC 3263 §4.3).
+fn unavailable(dialog: &Dialog, message: &Message) -> Option<Failure> {
+    let opens = message.cseq().is_some_and(|c| c.method == "INVITE" && c.number == dialog.invite_cseq);
+    if message.code() != Some(503) || !opens {
+        return None;
+    }
+    // "18 (a comment);duration=3600" (§20.33).
+    let retry = message.text("Retry-After").and_then(|text| {
+        let digits = text.trim_start().split(|c: char| !c.is_ascii_digit()).next()?;
+        digits.parse::<u64>().ok()?.checked_mul(1_000)
+    });
+    Some(Failure::Unavailable(retry))
 }
 
 /// Reads Expires of an INVITE (§13.3.1), ms; `None` if it is not useful.

@@ -119,7 +119,12 @@ impl Edge {
 impl UserAgent {
     /// Returns the trunk whose calls come from there.
     pub(super) fn trunk_at(&self, flow: Flow) -> Option<&Trunk> {
-        self.config.trunks.iter().find(|trunk| trunk.sends_from(flow.peer.ip()))
+        let mut trunks = self.config.trunks.iter().enumerate();
+        let calls = |(place, trunk): &(usize, &Trunk)| match trunk.certified {
+            true => flow.trunk.map(usize::from) == Some(*place),
+            false => trunk.sends_from(flow.peer.ip()),
+        };
+        trunks.find(calls).map(|(_, trunk)| trunk)
     }
 
     /// Returns true if a trunk may call from any address.

@@ -3,11 +3,12 @@
 //! One rule: a peer names the next hop by route or Contact only within its trunk's addresses. Names are not looked up here,
 //! and a phone behind NAT writes an unreachable address: requests to both go where the peer's last request came from.
 
+use super::attempt::write_via;
 use super::user_agent::{Arrival, UserAgent};
 use super::{Flow, Output, Trunk};
 use crate::dialog::Dialog;
 use crate::message::{Message, Start};
-use crate::uri::{NameAddr, Uri};
+use crate::uri::{NameAddr, Uri, host_port};
 use ::edge::Membership;
 use address::transport::{NextHop, Transport};
 use std::net::{IpAddr, SocketAddr};
@@ -18,11 +19,29 @@ impl UserAgent {
         self.config.trunks.iter().find(|trunk| trunk.name == dialog.link)
     }
 
-    /// Returns true if messages of a dialog may come from this address: its trunk's, its flow's, or any if the trunk's phones
-    /// roam.
-    pub(super) fn accepts_from(&self, dialog: &Dialog, ip: IpAddr) -> bool {
-        let trunk = self.trunk(dialog).is_some_and(|trunk| trunk.roaming || trunk.owns(ip));
-        trunk || Flow::parse(&dialog.flow).is_some_and(|flow| flow.peer.ip() == ip)
+    /// Returns the place of the trunk of a dialog.
+    fn place(&self, dialog: &Dialog) -> Option<u16> {
+        let place = self.config.trunks.iter().position(|trunk| trunk.name == dialog.link)?;
+        u16::try_from(place).ok()
+    }
+
+    /// Names the trunk in the flows of TLS to its targets: their peers must prove its name.
+    pub(super) fn name_flows(&mut self) {
+        for (place, trunk) in self.config.trunks.iter_mut().enumerate() {
+            for flow in trunk.targets.iter_mut().flat_map(|target| &mut target.flows) {
+                flow.trunk = u16::try_from(place).ok().filter(|_| flow.transport == Transport::Tls);
+            }
+        }
+    }
+
+    /// Returns true if messages of a dialog may come by this flow: from an address of its trunk, that of its own flow, or any if the
+    /// trunk's phones roam; if the trunk has a certificate, by connections that it was shown on.
+    pub(super) fn accepts_from(&self, dialog: &Dialog, flow: Flow) -> bool {
+        match self.trunk(dialog) {
+            Some(trunk) if trunk.certified => flow.trunk.is_some() && flow.trunk == self.place(dialog),
+            Some(trunk) if trunk.roaming || trunk.owns(flow.peer.ip()) => true,
+            _ => Flow::parse(&dialog.flow).is_some_and(|own| own.peer.ip() == flow.peer.ip()),
+        }
     }
 
     /// Returns the membership of a message in a dialog, by content and source (RFC 3261 §12.2.2). A response of a transaction
@@ -30,8 +49,8 @@ impl UserAgent {
     pub(super) fn membership_of(&self, dialog: &Dialog, arrival: &Arrival) -> Membership {
         let message = &arrival.message;
         match message.code() {
-            Some(_) if !arrival.no_transaction => Membership::Own,
-            _ if !self.accepts_from(dialog, arrival.flow.peer.ip()) => Membership::Foreign,
+            Some(_) if !arrival.no_transaction || arrival.former => Membership::Own,
+            _ if !self.accepts_from(dialog, arrival.flow) => Membership::Foreign,
             Some(_) => dialog.membership_of_response(message),
             None => dialog.membership_of_request(message),
         }
@@ -41,7 +60,7 @@ impl UserAgent {
     pub(super) fn tell_refused_source(&mut self, dialog: &Dialog, arrival: &Arrival) {
         let (message, source) = (&arrival.message, arrival.flow.peer.ip());
         let own = arrival.is_request() && dialog.membership_of_request(message) == Membership::Own;
-        if own && !self.accepts_from(dialog, source) {
+        if own && !self.accepts_from(dialog, arrival.flow) {
             self.out.push_back(Output::RefusedSource(dialog.link.clone(), source));
         }
     }
@@ -52,8 +71,46 @@ impl UserAgent {
         let fallback =
             Flow::parse(&dialog.fallback_flow).or(Flow::parse(&dialog.flow)).unwrap_or(response_flow);
         let flow = self.route_hop(dialog, request, fallback).unwrap_or(fallback);
-        write_transport(request, flow.transport);
+        let trunk = self.place(dialog).filter(|_| flow.transport == Transport::Tls);
+        let flow = Flow { trunk, ..flow };
+        self.name_transport(request, &flow);
         flow
+    }
+
+    /// Writes the transport of a flow into the top Via, with the address that we are reached at by it.
+    pub(super) fn name_transport(&self, request: &mut Message, flow: &Flow) {
+        if request.via().is_some_and(|via| via.transport != flow.transport.via_name()) {
+            write_via(request, flow.transport, &self.config.local(flow).0, None);
+        }
+    }
+
+    /// Tells of a dialog whose next hop is neither the trunk's nor where the peer spoke from: our requests do not go there.
+    pub(super) fn tell_foreign_hop(&mut self, dialog: &Dialog) {
+        if let Some(host) = self.foreign_hop(dialog) {
+            self.out.push_back(Output::ForeignHop(dialog.link.clone(), host));
+        }
+    }
+
+    fn foreign_hop(&self, dialog: &Dialog) -> Option<String> {
+        // Phones that roam write addresses behind NAT.
+        let trunk = self.trunk(dialog).filter(|trunk| !trunk.roaming)?;
+        let hop = match dialog.route.first() {
+            Some(route) => NameAddr::parse(route)?.uri,
+            None => Uri::parse(&dialog.target)?,
+        };
+        let host = &hop.sip()?.host;
+        let known = match host.parse::<IpAddr>() {
+            Ok(ip) => {
+                let source =
+                    Flow::parse(&dialog.flow).is_some_and(|flow| flow.peer.ip() == ip.to_canonical());
+                source || trunk.owns(ip)
+            }
+            Err(_) => trunk
+                .targets
+                .iter()
+                .any(|target| host_port(&target.host).is_some_and(|(own, _)| own == *host)),
+        };
+        (!known).then(|| host.clone())
     }
 
     /// Returns the flow that the top route names, else the Request-URI; a strict router's URI is the Request-URI.
@@ -67,23 +124,20 @@ impl UserAgent {
             None => Uri::parse(uri)?,
         };
         let hop = NextHop::of(hop.sip()?).ok()?;
-        let peer = SocketAddr::new(hop.host.parse().ok()?, hop.port());
+        let transport = match (hop.secure, hop.transport) {
+            (true, _) => Transport::Tls,
+            (false, transport) => transport.unwrap_or(fallback.transport),
+        };
+        // A dialog stays as secure as it began.
+        if (transport == Transport::Tls) != (fallback.transport == Transport::Tls) {
+            return None;
+        }
+        let peer = SocketAddr::new(hop.host.parse().ok()?, hop.port.unwrap_or(transport.default_port()));
         let known = fallback.peer.ip() == peer.ip().to_canonical();
         if !known && !self.trunk(dialog).is_some_and(|trunk| trunk.owns(peer.ip())) {
             return None;
         }
-        let transport = hop.transport.unwrap_or(fallback.transport);
         let listen = if transport == Transport::Udp { fallback.listen } else { 0 };
-        Some(Flow { listen, ..Flow::new(transport, peer) })
-    }
-}
-
-/// Writes the transport into the top Via.
-fn write_transport(request: &mut Message, transport: Transport) {
-    let wanted = transport.via_name();
-    let Some(mut via) = request.via().filter(|via| via.transport != wanted) else { return };
-    via.transport = wanted.to_owned();
-    if let Some(header) = request.headers.iter_mut().find(|h| h.name.as_str() == "Via") {
-        header.value = via.to_string().into();
+        Some(Flow { listen, local: fallback.local, ..Flow::new(transport, peer) })
     }
 }

@@ -1,7 +1,7 @@
 //! New dialogs, their openings, and the ids of events.
 
+use super::Flow;
 use super::user_agent::UserAgent;
-use super::{Flow, Target};
 use crate::dialog::{Dialog, State};
 use crate::message::{Message, Start};
 use crate::signal::branch;
@@ -33,7 +33,7 @@ impl UserAgent {
     /// Returns the flow of requests to a peer that called over TCP and whose Contact and route name no address: nobody
     /// listens at its connection's port, so the trunk's own flow.
     pub(super) fn return_flow(&self, flow: Flow) -> String {
-        let mut targets = self.config.trunks.iter().flat_map(|trunk| &trunk.targets).flat_map(Target::flows);
+        let mut targets = self.config.trunks.iter().flat_map(|trunk| trunk.flows().copied());
         let same = |to: &Flow| to.transport == flow.transport && to.peer.ip() == flow.peer.ip();
         let known =
             targets.find(|to| flow.transport.is_reliable() && same(to)).filter(|to| !to.reaches(&flow));
@@ -47,12 +47,17 @@ impl UserAgent {
             (None, Uri::Sip(uri)) => uri.user.clone(),
             (None, _) => None,
         };
+        self.contact_of(user.as_deref(), &flow)
+    }
+
+    /// Returns our Contact with this user, by which the peer of a flow reaches us.
+    pub(super) fn contact_of(&self, user: Option<&str>, flow: &Flow) -> String {
         let user = user.map_or_else(String::new, |user| format!("{user}@"));
         let transport = match flow.transport {
             Transport::Udp => String::new(),
             other => format!(";transport={other}"),
         };
-        format!("<sip:{user}{}{transport}>", self.config.advertise)
+        format!("<sip:{user}{}{transport}>", self.config.local(flow).0)
     }
 
     pub(super) fn dialog(
@@ -64,13 +69,14 @@ impl UserAgent {
         link: &str,
     ) -> Dialog {
         let name = leg.to_string();
+        let (sent_by, address) = self.config.local(&flow);
         Dialog {
             state,
             call_id,
             local: String::new(),
             remote: String::new(),
             contact: String::new(),
-            sent_by: self.config.advertise.clone(),
+            sent_by,
             target: String::new(),
             route: vec![],
             link: link.to_owned(),
@@ -92,7 +98,7 @@ impl UserAgent {
             nonces: vec![],
             stale_retry_cseq: 0,
             ack: vec![],
-            origin: Dialog::origin(self.secret.derive("origin", &[name.as_bytes()]), self.config.address),
+            origin: Dialog::origin(self.secret.derive("origin", &[name.as_bytes()]), address),
             shape: Shape::default(),
             last_sdp: vec![],
             local_offer_by: None,
@@ -103,10 +109,11 @@ impl UserAgent {
 
     pub(super) fn outgoing(&self, leg: LegRef, opening: &Opening) -> Option<Dialog> {
         let trunk = self.config.trunks.iter().find(|t| t.name == opening.link)?;
-        let target = trunk.targets.first()?;
-        let callee =
-            SipUri { host: host_port(&target.host)?.0, ..called(&Uri::parse(&opening.to.address)?)? };
-        let request_uri = SipUri { port: host_port(&target.host)?.1, ..callee.clone() };
+        let flow = *self.attempts(leg, trunk, self.failed.now).first()?;
+        let target = trunk.targets.iter().find(|target| target.flows.contains(&flow))?;
+        let (host, port) = host_port(&target.host)?;
+        let callee = SipUri { host, ..called(&Uri::parse(&opening.to.address)?)? };
+        let request_uri = SipUri { port, ..callee.clone() };
         let call_id = self.secret.derive_text("call-id", &[leg.to_string().as_bytes()], 32);
         let caller = match Uri::parse(&opening.from.address)? {
             Uri::Sip(uri) => Uri::Sip(uri.aor()),
@@ -121,10 +128,10 @@ impl UserAgent {
         Some(Dialog {
             local: local.to_string(),
             remote: format!("<{callee}>"),
-            contact: self.contact(target.flow, &caller),
+            contact: self.contact(flow, &caller),
             target: request_uri.to_string(),
             hops: opening.hops,
-            ..self.dialog(State::Outgoing, leg, target.flow, call_id, &trunk.name)
+            ..self.dialog(State::Outgoing, leg, flow, call_id, &trunk.name)
         })
     }
 }

@@ -8,7 +8,11 @@ use crate::message::Message;
 use crate::signal::Outgoing;
 use crate::transaction::{Key, T1, TIMEOUT};
 use ::edge::{LegMut, Refusal};
+use address::transport::Transport;
 use signal::{LegRef, Time};
+
+/// Size above which a request does not go by UDP, octets, since the MTU of its path is not known (RFC 3261 §18.1.1).
+const LARGE: usize = 1_300;
 
 impl UserAgent {
     /// Sends the messages that an event or an order resulted in. Returns false if a request found no room among the
@@ -50,6 +54,7 @@ impl UserAgent {
                     if let Some(key) = invite {
                         leg.local.invite = Some(key);
                         leg.timers.clear(&Timer::Reinvite);
+                        self.limit_attempt(leg, dialog, now);
                     }
                 }
             }
@@ -84,6 +89,8 @@ impl UserAgent {
         match one {
             Outgoing::Request(mut request) => {
                 let hop = self.next_hop(dialog, &mut request, response_flow);
+                let hop = self.way_of_cancelled(&mut request).unwrap_or(hop);
+                let hop = self.send_larger(&mut request, hop, now);
                 let invite = request.method().as_deref() == Some("INVITE");
                 let user = TransactionUser::Leg(leg);
                 let key = self.table.send(request, hop, hop.transport.is_reliable(), user, now);
@@ -96,6 +103,48 @@ impl UserAgent {
             }
             Outgoing::Respond(..) | Outgoing::Accept(..) => (true, None),
         }
+    }
+
+    /// Returns the flow of the INVITE that a CANCEL of ours names, and writes its Via: both go the same way (RFC 3261 §9.1).
+    fn way_of_cancelled(&self, request: &mut Message) -> Option<Flow> {
+        let branch =
+            request.via().filter(|_| request.method().as_deref() == Some("CANCEL"))?.branch()?.to_owned();
+        let key = Key { client: true, branch, sent_by: String::new(), method: "INVITE".into() };
+        let flow = *self.table.flow(&key)?;
+        self.name_transport(request, &flow);
+        Some(flow)
+    }
+
+    /// Returns the flow of a request that is to leave by `hop`: TCP instead of UDP if it is large and goes to an address of a trunk that
+    /// was not found to be without TCP (RFC 3261 §18.1.1).
+    fn send_larger(&self, request: &mut Message, hop: Flow, now: Time) -> Flow {
+        let mut flows = self.config.trunks.iter().flat_map(|trunk| trunk.flows());
+        if hop.transport != Transport::Udp
+            || request.write().len() <= LARGE
+            || !self.failed.may_have_tcp(hop.peer, now)
+            || !flows.any(|flow| flow.reaches(&hop))
+        {
+            return hop;
+        }
+        let hop = Flow { transport: Transport::Tcp, listen: 0, connection: None, ..hop };
+        self.name_transport(request, &hop);
+        hop
+    }
+
+    /// Sends a large request by UDP after all, since its peer takes no TCP. Returns false for any other request.
+    pub(super) fn send_smaller(&mut self, mut request: Message, lost: Flow, leg: LegRef, now: Time) -> bool {
+        let trunks = self.config.trunks.iter();
+        let udp = trunks
+            .flat_map(|trunk| trunk.flows())
+            .find(|flow| flow.transport == Transport::Udp && flow.peer == lost.peer)
+            .copied();
+        let Some(flow) = udp.filter(|_| lost.transport == Transport::Tcp && request.write().len() > LARGE)
+        else {
+            return false;
+        };
+        self.failed.has_no_tcp(lost.peer, now);
+        self.name_transport(&mut request, &flow);
+        self.table.send(request, flow, false, TransactionUser::Leg(leg), now).is_some()
     }
 
     /// Sends a response through the transaction of its request, or without if there is none.

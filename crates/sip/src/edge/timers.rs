@@ -37,6 +37,8 @@ pub(super) enum Timer {
     Reinvite,
     /// Our offer waits for the end of the pause after a 491.
     Glare,
+    /// No response at all to our INVITE, while other addresses are left.
+    Silence,
 }
 
 impl UserAgent {
@@ -68,6 +70,10 @@ impl UserAgent {
             Timer::Glare => {
                 let waits = dialog.is_none_or(|dialog| dialog.local_offer_cseq == Some(PUT_OFF));
                 waits.then_some(Timeout::Glare)
+            }
+            Timer::Silence => {
+                let over = dialog.is_some_and(|dialog| self.give_up_attempt(leg, dialog, now));
+                over.then_some(Timeout::Response)
             }
         }
     }

@@ -1,5 +1,6 @@
 //! SIP as a protocol of the leg core.
 
+use super::attempt::Failed;
 use super::timers::{GLARE_LOST, REINVITE_LOST, Timer};
 use super::{Config, Flow, Output};
 use crate::dialog::{Dialog, PUT_OFF, State};
@@ -14,12 +15,16 @@ use std::collections::VecDeque;
 /// Time after which an idle leg leaves the cache, ms; the record brings it back.
 const IDLE: u64 = 600_000;
 
+/// Longest pause after a 491, ms (§14.1).
+const LONGEST_PAUSE: u64 = 4_000;
+
 /// Transactions and trunks: everything of a SIP edge but its legs.
 #[derive(Debug)]
 pub(super) struct UserAgent {
     pub(super) config: Config,
     pub(super) secret: Secret,
     pub(super) table: Table<Flow, TransactionUser>,
+    pub(super) failed: Failed,
     pub(super) out: VecDeque<Output>,
     pub(super) draining: bool,
     /// Calls can be served now: somebody decides, and the other side is linked.
@@ -40,6 +45,8 @@ pub(super) struct Arrival {
     pub(super) flow: Flow,
     /// Its transaction is not here: another edge may hold it, or may have died with it.
     pub(super) no_transaction: bool,
+    /// Answers an attempt of our INVITE that was given up here.
+    pub(super) former: bool,
     /// Our request that it answers, if its transaction is here.
     pub(super) asked: Option<Message>,
     /// Another edge forwarded it to us: it is not forwarded again.
@@ -66,6 +73,10 @@ pub(super) struct Local {
     pub(super) last_provisional: Option<(Message, Message)>,
     /// Transaction of our last INVITE.
     pub(super) invite: Option<Key>,
+    /// Flows that our first INVITE was sent by in vain.
+    pub(super) tried: Vec<Flow>,
+    /// Branches of those.
+    pub(super) former: Vec<String>,
 }
 
 /// 2xx that waits for its ACK.
@@ -153,7 +164,9 @@ impl Protocol for UserAgent {
         order: &Say,
         now: Time,
     ) -> Vec<Outgoing> {
-        if let Some(until) = dialog.quiet_until.filter(|until| *until > now)
+        // Another edge, whose clock may be another one, has drawn the end of the pause.
+        let quiet = dialog.quiet_until.map(|until| until.min(now + LONGEST_PAUSE));
+        if let Some(until) = quiet.filter(|until| *until > now)
             && put_off(dialog, &order.signal)
         {
             dialog.local_offer_by = Some(until + GLARE_LOST);

@@ -32,7 +32,9 @@ impl Timeout {
     /// Returns a name of this timeout in the present state of the dialog, the same at every edge.
     #[must_use]
     pub fn label(self, dialog: &Dialog) -> String {
-        format!("{self:?} {} {}", dialog.local_cseq, dialog.remote_cseq)
+        // Each attempt of an INVITE may fail by itself.
+        let attempt = if dialog.state == State::Outgoing { dialog.flow.as_str() } else { "" };
+        format!("{self:?} {} {} {attempt}", dialog.local_cseq, dialog.remote_cseq)
     }
 }
 

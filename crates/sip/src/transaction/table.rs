@@ -213,15 +213,15 @@ impl<F: Clone, U: Clone> Table<F, U> {
         }
     }
 
-    /// Ends the unanswered requests whose flows cannot be sent to. Returns their keys and users.
-    pub fn fail(&mut self, unreachable: impl Fn(&F) -> bool) -> Vec<(Key, U)> {
+    /// Ends the unanswered requests whose flows cannot be sent to. Returns them with their keys and users.
+    pub fn fail(&mut self, unreachable: impl Fn(&F) -> bool) -> Vec<(Key, Message, U)> {
         let lost = |(key, e): (&Key, &Entry<F, U>)| {
-            let (_, user) = e.client.as_ref()?;
+            let (request, user) = e.client.as_ref()?;
             let waits = e.machine.state() == State::Calling && unreachable(&e.flow);
-            waits.then(|| (key.clone(), user.clone()))
+            waits.then(|| (key.clone(), request.clone(), user.clone()))
         };
-        let lost: Vec<(Key, U)> = self.entries.iter().filter_map(lost).collect();
-        for (key, _) in &lost {
+        let lost: Vec<(Key, Message, U)> = self.entries.iter().filter_map(lost).collect();
+        for (key, ..) in &lost {
             self.entries.remove(key);
         }
         self.sweep();

@@ -22,13 +22,17 @@ pub struct Bench {
     pub refusals: Vec<Refusal>,
     /// Trunks and sources of refused requests.
     pub refused: Vec<(String, String)>,
+    /// Trunks and next hops that are not theirs.
+    pub foreign: Vec<(String, String)>,
 }
 
 pub fn trunk(flow: Flow) -> Trunk {
     Trunk {
         name: "pbx".into(),
-        targets: vec![Target { host: "192.0.2.9".into(), flow, addresses: vec![] }],
+        targets: vec![Target::new("192.0.2.9", vec![flow])],
         sources: vec![("192.0.2.0".parse().unwrap(), 24)],
+        networks: vec![],
+        certified: false,
         roaming: false,
         credentials: None,
         inbound: None,
@@ -41,6 +45,7 @@ pub fn bench(name: &str) -> Bench {
         instance: name.into(),
         advertise: "192.0.2.1:5060".into(),
         address: "192.0.2.1".parse().unwrap(),
+        listeners: vec![],
         trunks: vec![trunk(flow)],
         max_legs: 100,
         limits: vec![],
@@ -57,6 +62,7 @@ pub fn bench(name: &str) -> Bench {
         hands: vec![],
         refusals: vec![],
         refused: vec![],
+        foreign: vec![],
     }
 }
 
@@ -73,6 +79,7 @@ impl Bench {
                 Output::Forward(ticket, edge, handover) => self.hands.push((ticket, edge, handover)),
                 Output::Refused(refusal) => self.refusals.push(refusal),
                 Output::RefusedSource(trunk, source) => self.refused.push((trunk, source.to_string())),
+                Output::ForeignHop(trunk, host) => self.foreign.push((trunk, host)),
             }
         }
     }

@@ -40,6 +40,7 @@ impl Edge {
             // The same INVITE again by another transaction: never two calls of one id.
             return ua.refuse(message, flow, 482, "Loop Detected", &[], now);
         }
+        ua.tell_foreign_hop(&dialog);
         self.legs.open(leg, dialog, arrival, now);
     }
 }
