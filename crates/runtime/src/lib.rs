@@ -7,6 +7,7 @@ pub mod clock;
 pub mod config;
 pub mod descriptors;
 pub mod drain;
+pub mod metrics;
 pub mod service;
 pub mod telemetry;
 pub mod trace;

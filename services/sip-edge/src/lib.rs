@@ -33,7 +33,8 @@ use tracing::info;
 const BURST: usize = 256;
 /// Interval of heartbeat and drain checks.
 const BEAT: Duration = Duration::from_secs(1);
-const TRACING: Tracing = Tracing { adopt: runtime::trace::adopt, parent_of: runtime::trace::parent_of };
+const TRACING: Tracing =
+    Tracing { adopt: runtime::trace::adopt, parent_of: runtime::trace::parent_of, service: "sip-edge" };
 
 /// Input from sockets and the resolver.
 #[derive(Debug)]
@@ -58,6 +59,7 @@ enum Input {
 /// A listen address that is not served or cannot be bound: names the key and the remedy. No link to the bus.
 pub async fn run(config: Config, bus: Bus, drain: Drain) -> Result<()> {
     let instance = config.instance("sip-edge");
+    counters::begin();
     let (ways, mut arrivals) = screen::ways();
     let listeners = config.sip.listeners()?;
     let udp = udp::Sockets::bind(&listeners, config.sip.reuse_port, &ways)?;
