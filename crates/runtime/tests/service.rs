@@ -316,7 +316,7 @@ fn testkit_get(at: SocketAddr, path: &str) -> String {
     answer
 }
 
-/// Whoever holds connections open holds a bounded number of them, and not for long; a body has its limit.
+/// Connections are held open in a bounded number, and not for long; a body has its limit.
 #[test]
 fn f7_connections_and_bodies_are_bounded() {
     if let Ok(role) = std::env::var(ROLE) {

@@ -100,7 +100,7 @@ async fn four_services_in_one_process_are_told_apart() {
     assert!(spans.iter().all(|span| span.trace == hear.trace && span.name != "frame"), "{spans:#?}");
 }
 
-/// What a shared crate does for an edge is the edge's, in one process too.
+/// Spans of a shared crate are those of the edge that it works for, in one process too.
 #[tokio::test(flavor = "multi_thread")]
 async fn a20_a_span_names_the_service_that_it_is_of_its_kind_and_its_outcome() {
     let collector = Collector::start();

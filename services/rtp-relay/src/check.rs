@@ -1,4 +1,4 @@
-//! What a relay of a configuration would refuse to start with, on this host.
+//! Faults that a relay of a configuration would refuse to start with, on this host.
 
 use crate::{advertised, certificate, cores, library, ports};
 use anyhow::{Context, Result, ensure};

@@ -1,4 +1,4 @@
-//! Who may ask the admin API: by name of the host, by origin, by token; and a line of the log for every change.
+//! Guard of the admin API: who may ask it, by name of the host, by origin, by token; and a line of the log for every change.
 //!
 //! One rule: a web page is nobody. It can make a browser ask 127.0.0.1, so a request names the host that it is for (RFC 9110 §7.2), and
 //! one with an `Origin` (RFC 6454 §7) must come from that very host.

@@ -128,7 +128,7 @@ pub struct AdminConfig {
     /// Names by which the admin API is reached, beside addresses and `localhost`; a request for another host is refused
     #[schemars(example = ["gw.example.net"], inner(regex(pattern = form::DOMAIN)))]
     pub hosts: Vec<String>,
-    /// Who may use the admin API, by bearer token; none: whoever reaches it
+    /// Users of the admin API, by bearer token; none: whoever reaches it
     #[schemars(example = Vec::<String>::new())]
     pub user: Option<Vec<AdminUserConfig>>,
 }

@@ -1,4 +1,4 @@
-//! What Linux tells of this process, under the names that every Prometheus client uses. Read when somebody asks.
+//! Figures of this process from Linux, under the names that every Prometheus client uses. Read when somebody asks.
 
 use super::text::{head, sample};
 use rustix::process::{Resource, getrlimit};

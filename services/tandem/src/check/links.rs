@@ -16,7 +16,7 @@ const DEADLINE: Duration = Duration::from_secs(8);
 /// Most difference of two clocks: requests on the bus say until when they are of use (docs/operating.md).
 const SKEW_MS: u64 = 2_000;
 
-/// What became of a question.
+/// Outcome of a question.
 enum Found {
     Fine,
     /// An answer that is a refusal: the configuration is wrong, here or there.

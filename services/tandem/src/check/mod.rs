@@ -18,7 +18,7 @@ use std::io::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
 
-/// What was found.
+/// Everything that was found.
 #[derive(Default)]
 struct Report {
     places: Places,
@@ -26,9 +26,9 @@ struct Report {
     faults: Vec<Fault>,
     /// Faults of those who do not answer.
     unreachable: Vec<Fault>,
-    /// What works, and may not for long.
+    /// Faults of what works, and may not for long.
     warnings: Vec<Fault>,
-    /// What cannot be seen from here.
+    /// Things that cannot be seen from here.
     untested: Vec<String>,
 }
 
