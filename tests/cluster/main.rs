@@ -11,6 +11,7 @@
 
 mod deaths;
 mod many;
+mod metrics;
 mod parties;
 mod relays;
 mod rig;

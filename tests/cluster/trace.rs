@@ -36,6 +36,14 @@ fn a_call_is_one_trace_with_spans_of_all_four_services() {
     for span in &call {
         assert!(is_known(&spans, span), "its parent was told too: {span:#?}");
     }
+    // A20: whoever asks is a client, whoever serves a server.
+    let kind = |name: &str| call.iter().find(|span| span.name == name).map(|span| span.kind.as_str());
+    assert_eq!((kind("edge hears offer"), kind("hear offer")), (Some("CLIENT"), Some("SERVER")));
+    assert_eq!((kind("say offer"), kind("edge says offer")), (Some("CLIENT"), Some("SERVER")));
+    assert_eq!((kind("connect"), kind("relay.connect")), (Some("CLIENT"), Some("SERVER")));
+    let ending = call.iter().find(|span| span.name == "edge hears end").unwrap();
+    assert_eq!(ending.attributes["call.reason"], "Normal");
+    assert_ne!(ending.status.0, "ERROR", "hanging up is no failure");
     // The legs in their own protocols' words.
     let has = |key: &str| call.iter().any(|span| span.attributes.get(key).is_some_and(|v| !v.is_empty()));
     assert!(has("leg.id") && has("sip.call_id") && has("jingle.sid"), "{call:#?}");

@@ -3,8 +3,8 @@
 use crate::chart::{VALUES, kind, name, named, render, root};
 use crate::pod::{NAME, Pod};
 use runtime::Config;
-use runtime::config::Srtp;
 use runtime::config::load::load;
+use runtime::config::{Role, Srtp};
 use yaml::Value;
 
 /// Loads a pod's configuration as its container would: files mounted, environment set.
@@ -12,6 +12,7 @@ fn load_as(objects: &[Value], deployment: &Value) -> Config {
     let pod = Pod::of(objects, deployment, "10.1.2.3", |name, key| match (name, key) {
         ("tandem-nats", _) => "nats://user:word@nats:4222".to_owned(),
         ("tandem-redis", _) => "redis://:word@redis:6379".to_owned(),
+        ("tandem-admin", user) => format!("0123456789012-{user}\n"),
         (name, key) => format!("{key} of {name}\n"),
     });
     let config = load(Some(&pod.config), pod.environment);
@@ -66,6 +67,9 @@ fn values_arrive_in_the_configuration() {
     assert_eq!(edge.alias[1].jid, "\"odd <name>\"@example.net");
     assert_eq!((edge.call.ring_s, edge.call.drain_s), (45, 35));
     assert_eq!(edge.admin.listen.to_string(), "127.0.0.1:8080");
+    assert_eq!(edge.admin.health.unwrap().to_string(), "10.1.2.3:8081", "it is on the node's network");
+    assert!(edge.admin.user.is_none());
+    assert_eq!(edge.call.hold_music.as_deref(), Some("hold.wav"));
     assert!(edge.cluster.dtls_certificate_file.is_some());
 
     let relay = loaded("full", &[], "voice-tandem-rtp-relay-a");
@@ -80,6 +84,19 @@ fn values_arrive_in_the_configuration() {
         (relay.relay.region.as_str(), relay.relay.labels.as_slice()),
         ("north", &["video".to_owned()][..])
     );
+    let admin = loaded("full", &[], "voice-tandem-orchestrator").admin;
+    assert_eq!(
+        (admin.listen.to_string(), admin.health.unwrap().to_string()),
+        ("0.0.0.0:8080".into(), "0.0.0.0:8081".into())
+    );
+    let users = admin.user.unwrap();
+    assert_eq!((users[0].name.as_str(), users[0].role), ("eye", Role::View));
+    assert_eq!((users[1].name.as_str(), users[1].role), ("hand", Role::Operate));
+    assert_eq!(users[1].token.as_deref(), Some("0123456789012-hand"));
+    assert!(admin.hosts.contains(&"voice-tandem-orchestrator.calls.svc".to_owned()));
+    assert!(admin.hosts.contains(&"gw-admin.example.net".to_owned()));
+    let south = loaded("full", &[], "voice-tandem-rtp-relay-south").relay;
+    assert_eq!((south.region.as_str(), south.labels.len(), south.threads), ("south", 2, 2));
     let orchestrator = loaded("full", &[], "voice-tandem-orchestrator").orchestrator;
     assert_eq!(
         (orchestrator.region.as_str(), orchestrator.labels.as_slice()),
@@ -105,6 +122,12 @@ const SET: &[&str] = &[
     "cluster.secret_file",
     "cluster.dtls_certificate_file",
     "admin.listen",
+    "admin.health",
+    "admin.hosts",
+    "admin.user.name",
+    "admin.user.role",
+    "admin.user.token",
+    "admin.user.token_file",
     "sip.listen",
     "xmpp.component.secret",
     "xmpp.component.secret_file",

@@ -195,11 +195,16 @@ fn every_pod_is_confined_probed_and_drained() {
                     assert!(request <= quantity(limit), "{}: {what}", name(deployment));
                 }
             }
-            // On the node's network nobody else may reach the admin port, and no two pods fit beside each other.
+            // Nobody else reaches the admin API without a token; probes and Prometheus reach health, on the node's network too.
             let host = at(pod, "hostNetwork").as_bool().unwrap_or(false);
             let admin = environment(container, "TANDEM_ADMIN__LISTEN");
-            assert_eq!(admin.starts_with("127.0.0.1:"), host, "{}: {admin}", name(deployment));
-            assert_eq!(text(container, "livenessProbe.httpGet.host") == "127.0.0.1", host);
+            let users = *values == "full" && name(deployment) == "voice-tandem-orchestrator";
+            assert_eq!(admin.starts_with("127.0.0.1:"), !users, "{}: {admin}", name(deployment));
+            let health = environment(container, "TANDEM_ADMIN__HEALTH");
+            assert_eq!(health.starts_with("$(POD_IP):"), host, "{}: {health}", name(deployment));
+            assert_eq!(health.starts_with("0.0.0.0:"), !host, "{}: {health}", name(deployment));
+            assert!(at(container, "livenessProbe.httpGet.host").is_null(), "the pod's own address");
+            // No two pods fit beside each other there.
             let surge = at(deployment, "spec.strategy.rollingUpdate.maxSurge").as_u64();
             assert_eq!(surge, Some(u64::from(!host)));
         }
@@ -271,6 +276,27 @@ fn a_pool_of_relays_has_its_own_address_and_nodes() {
     assert!(at(budget, "spec.selector.matchLabels").get("tandem/pool").is_none(), "one budget for all pools");
 }
 
+/// Prometheus finds every pod at its own address, those on the nodes' network too; pools have what makes them differ.
+#[test]
+fn a18_relays_are_scraped_and_pools_differ() {
+    let objects = render("full", &[]);
+    let monitor = kind(&objects, "PodMonitor")[0];
+    let scraped = text(monitor, "spec.podMetricsEndpoints.0.port");
+    for deployment in deployments(&objects) {
+        let port = list(container(deployment), "ports").iter().find(|port| text(port, "name") == scraped);
+        let port = at(port.unwrap(), "containerPort").as_u64().unwrap();
+        let health = environment(container(deployment), "TANDEM_ADMIN__HEALTH");
+        assert!(health.ends_with(&format!(":{port}")) && !health.starts_with("127."), "{health}");
+    }
+    let south = named(&objects, "Deployment", "voice-tandem-rtp-relay-south");
+    assert_eq!(at(south, "spec.replicas").as_u64(), Some(3));
+    assert_eq!(environment(container(south), "TANDEM_RELAY__REGION"), "south");
+    assert_eq!(environment(container(south), "TANDEM_RELAY__LABELS"), r#"["video","sound"]"#);
+    assert_eq!(environment(container(south), "TANDEM_RELAY__THREADS"), "2");
+    let other = named(&objects, "Deployment", "voice-tandem-rtp-relay-a");
+    assert_eq!(environment(container(other), "TANDEM_RELAY__THREADS"), "");
+}
+
 /// Pods that strangers meet are not given what they do not need.
 #[test]
 fn a_relay_holds_no_password_of_an_xmpp_server() {
@@ -283,6 +309,9 @@ fn a_relay_holds_no_password_of_an_xmpp_server() {
     };
     assert_eq!(paths("voice-tandem-rtp-relay-a"), ["cluster", "dtls"].map(String::from).into());
     assert!(paths("voice-tandem-xmpp-edge").contains("component-1"));
+    // Tokens of the admin API are the orchestrators' alone.
+    assert!(paths("voice-tandem-orchestrator").contains("admin-1"));
+    assert!(!paths("voice-tandem-xmpp-edge").contains("admin-0"));
 }
 
 /// Another configuration starts new pods; the same one does not.

@@ -40,7 +40,9 @@ fn the_services_of_the_chart_come_up_and_go() {
         format!("rtpRelay.controlPort={}", ports::one()),
         format!("sipEdge.port={}", ports::one()),
     ];
-    sets.extend(TIERS.iter().map(|(_, values)| format!("{values}.adminPort={}", ports::one())));
+    for port in ["adminPort", "healthPort"] {
+        sets.extend(TIERS.iter().map(|(_, values)| format!("{values}.{port}={}", ports::one())));
+    }
     let sets: Vec<&str> = sets.iter().map(String::as_str).collect();
     let objects = render("minimal", &sets);
 

@@ -13,6 +13,7 @@ use opentelemetry_proto::tonic::collector::trace::v1::{
     ExportTraceServiceRequest, ExportTraceServiceResponse,
 };
 use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value::Value};
+use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -38,6 +39,10 @@ pub struct Span {
     pub id: String,
     /// Id of the parent; empty = a root.
     pub parent: String,
+    /// Kind: `SERVER`, `CLIENT`, `INTERNAL`.
+    pub kind: String,
+    /// Status: `UNSET`, `OK`, `ERROR`, with its words.
+    pub status: (String, String),
     /// Attributes as text.
     pub attributes: BTreeMap<String, String>,
 }
@@ -114,6 +119,11 @@ impl TraceService for Taker {
                 kept.push(Span {
                     service: of("service.name"),
                     instance: of("service.instance.id"),
+                    kind: SpanKind::try_from(span.kind)
+                        .map_or_else(|_| String::new(), |kind| kind.as_str_name().replace("SPAN_KIND_", "")),
+                    status: span.status.map_or_else(Default::default, |status| {
+                        (status.code().as_str_name().replace("STATUS_CODE_", ""), status.message)
+                    }),
                     name: span.name,
                     trace: hex(&span.trace_id),
                     id: hex(&span.span_id),

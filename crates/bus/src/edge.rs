@@ -6,12 +6,13 @@
 mod deliver;
 mod orders;
 
-use crate::{Bus, BusError, Inbox, Message, Request};
+use crate::{Bus, BusError, Inbox, Message, Request, trace};
 pub use ::edge::Name;
 use orders::Orders;
 use proto::wire::WireFormat;
 use signal::{
-    AnySignal, Ask, EffectId, LegRef, Order, Reason, RecordId, Said, VERDICT_MS, Verdict, subjects,
+    AnySignal, Ask, EffectId, End, LegRef, Order, Reason, RecordId, Said, Signal, VERDICT_MS, Verdict,
+    subjects,
 };
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -43,6 +44,8 @@ pub struct Tracing {
     pub adopt: fn(&Span, &str),
     /// Returns the traceparent of a span.
     pub parent_of: fn(&Span) -> String,
+    /// Service that the spans are of: `sip-edge`.
+    pub service: &'static str,
 }
 
 /// Message from the orchestrators.
@@ -147,7 +150,16 @@ impl EdgeClient {
             leg.id = leg.leg.0,
             sip.call_id = tracing::field::Empty,
             jingle.sid = tracing::field::Empty,
+            service = self.tracing.service,
+            otel.kind = "client",
+            otel.status_code = tracing::field::Empty,
+            otel.status_description = tracing::field::Empty,
+            call.reason = tracing::field::Empty,
+            sip.status = tracing::field::Empty,
         );
+        if let Ask::Heard(heard) = &ask {
+            heard.signals.iter().filter_map(end_of).for_each(|end| trace::ended(&span, end));
+        }
         match name {
             Name::CallId("") | Name::Sid("") => {}
             Name::CallId(call_id) => drop(span.record("sip.call_id", call_id)),
@@ -162,6 +174,11 @@ impl EdgeClient {
         let message = Message { trace: (self.tracing.parent_of)(&span), payload: ask.encode() };
         let asking = async move {
             let verdict = request_verdict(&bus, message, opens).await;
+            match &verdict {
+                Verdict::Refused(end) => trace::ended(&Span::current(), end),
+                Verdict::Unavailable => trace::failed(&Span::current(), "no orchestrator commits it"),
+                _ => {}
+            }
             let _ = sender.send(Arrival::Verdict(ticket, leg, verdict)).await;
             drop(permit);
         };
@@ -203,13 +220,19 @@ impl EdgeClient {
             Arrival::Order(order, request) => {
                 let leg = order.state().leg;
                 self.remember_trace(leg, &order.state().trace);
-                let adopt = self.tracing.adopt;
+                let Tracing { adopt, service, .. } = self.tracing;
                 let span = |request: &Request| {
                     let span = info_span!(
                         "edge.say",
                         otel.name = format!("edge says {}", order.name()),
                         call.id = %leg.record,
                         leg.id = leg.leg.0,
+                        service,
+                        otel.kind = "server",
+                        otel.status_code = tracing::field::Empty,
+                        otel.status_description = tracing::field::Empty,
+                        call.reason = tracing::field::Empty,
+                        sip.status = tracing::field::Empty,
                     );
                     adopt(&span, &request.message.trace);
                     span
@@ -224,6 +247,7 @@ impl EdgeClient {
     /// Answers all requests that wait for an order.
     pub fn said(&mut self, said: &Said) {
         let Some((requests, span)) = self.orders.finish(said.id) else { return };
+        said.failed.iter().for_each(|end| trace::ended(&span, end));
         let octets = said.encode();
         let answering = async move {
             for request in requests {
@@ -247,6 +271,11 @@ impl EdgeClient {
         self.traces.insert(leg.record, trace.to_owned());
         self.trace_order.push_back(leg.record);
     }
+}
+
+/// Returns the end that a signal tells of.
+fn end_of(signal: &Signal) -> Option<&End> {
+    if let Signal::End(end) = signal { Some(end) } else { None }
 }
 
 /// Answers an order about a kind of record, or in a vocabulary, that no edge serves.

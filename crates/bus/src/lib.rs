@@ -9,6 +9,7 @@ pub mod edge;
 mod local;
 pub mod member;
 mod nats;
+pub mod trace;
 
 pub use nats::NatsConfig;
 

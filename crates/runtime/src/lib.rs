@@ -7,6 +7,7 @@ pub mod clock;
 pub mod config;
 pub mod descriptors;
 pub mod drain;
+pub mod metrics;
 pub mod refusals;
 pub mod seal;
 pub mod service;

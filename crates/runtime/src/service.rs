@@ -1,7 +1,7 @@
 //! The life of a service process: configuration, telemetry, admin port, then its own work, then a drain.
 
-use crate::config::load::{Fault, load};
-use crate::{Config, Drain, admin, descriptors, telemetry};
+use crate::config::load::{Fault, examine};
+use crate::{Config, Drain, admin, descriptors, metrics, telemetry};
 use anyhow::{Context, Result, anyhow};
 use clap::{CommandFactory, FromArgMatches, Parser};
 use std::path::PathBuf;
@@ -26,7 +26,7 @@ pub fn main<W: Future<Output = Result<()>> + Send + 'static>(
     match read(arguments.config.as_deref()) {
         Ok(config) => run(kind, config, work),
         Err(faults) => {
-            faults.iter().for_each(|fault| eprintln!("tandem-{kind}: {fault}"));
+            faults.iter().for_each(|fault| eprintln!("tandem-{kind}: {}", fault.line()));
             ExitCode::FAILURE
         }
     }
@@ -43,9 +43,11 @@ fn arguments(kind: &str) -> Arguments {
 /// # Errors
 /// Every [`Fault`].
 pub fn read(path: Option<&std::path::Path>) -> Result<Config, Vec<Fault>> {
-    let config = load(path, std::env::vars()).map_err(|fault| vec![fault])?;
-    let faults = config.check();
-    if faults.is_empty() { Ok(config) } else { Err(faults) }
+    let examined = examine(path, std::env::vars());
+    match examined.config {
+        Some(config) if examined.faults.is_empty() => Ok(config),
+        _ => Err(examined.faults),
+    }
 }
 
 /// Runs `work` with telemetry, admin port and signals around it. The exit code tells whether it ended well.
@@ -99,9 +101,10 @@ async fn around<W: Future<Output = Result<()>> + Send + 'static>(
     let instance = config.instance(kind);
     let telemetry = telemetry::start(&config, kind)?;
     std::panic::set_hook(Box::new(panicked));
-    admin::collect_metrics();
+    metrics::collect();
+    build_info(kind);
     let drain = Drain::default();
-    let serving = tokio::spawn(admin::bind(config.admin.listen, drain.clone()).await?);
+    let serving = tokio::spawn(admin::bind(&config.admin, drain.clone()).await?);
     let signals = tokio::spawn(signals(drain.clone(), Duration::from_secs(config.call.drain_s)));
     tracing::info!(instance, version = env!("CARGO_PKG_VERSION"), "tandem-{kind} starts");
     // A task of its own: to wake the outermost future, a runtime of one thread looks at its sockets and timers each time.
@@ -113,6 +116,12 @@ async fn around<W: Future<Output = Result<()>> + Send + 'static>(
     // Its flush blocks: not on a thread of the runtime.
     let _ = tokio::task::spawn_blocking(move || drop(telemetry)).await;
     outcome
+}
+
+/// Tells what runs, as a metric.
+fn build_info(kind: &str) {
+    let labels = [("service", kind), ("version", env!("CARGO_PKG_VERSION"))];
+    metrics::gauge("tandem_build_info", "1 for the service and version that runs", &labels).set(1.0);
 }
 
 /// A panic is a line of the log like any other fault.

@@ -23,6 +23,12 @@ pub fn parent_of(span: &Span) -> String {
     }
 }
 
+/// Marks a span as failed. The span has the fields `otel.status_code` and `otel.status_description`.
+pub fn failed(span: &Span, why: &str) {
+    span.record("otel.status_code", "ERROR");
+    span.record("otel.status_description", why);
+}
+
 fn parse(text: &str) -> Option<SpanContext> {
     let mut parts = text.split('-');
     let (version, trace, span, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);

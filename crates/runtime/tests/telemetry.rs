@@ -100,6 +100,33 @@ async fn four_services_in_one_process_are_told_apart() {
     assert!(spans.iter().all(|span| span.trace == hear.trace && span.name != "frame"), "{spans:#?}");
 }
 
+/// Spans of a shared crate are those of the edge that it works for, in one process too.
+#[tokio::test(flavor = "multi_thread")]
+async fn a20_a_span_names_the_service_that_it_is_of_its_kind_and_its_outcome() {
+    let collector = Collector::start();
+    traced(config(&collector.endpoint()), "serve", || {
+        let hears = info_span!(
+            target: "tandem_bus::edge",
+            "edge.hear",
+            service = "sip-edge",
+            otel.kind = "client",
+            otel.status_code = tracing::field::Empty,
+            otel.status_description = tracing::field::Empty,
+        );
+        // The context is asked for before the outcome is known.
+        assert!(!trace::parent_of(&hears).is_empty());
+        trace::failed(&hears, "no orchestrator commits it");
+        drop(info_span!(target: "tandem_bus::edge", "edge.say", service = "xmpp-edge", otel.kind = "server"));
+    })
+    .await;
+    let spans = collector.wait_for(|spans| spans.len() >= 2).await;
+    let (hears, says) = (named(&spans, "edge.hear"), named(&spans, "edge.say"));
+    assert_eq!((&hears.service[..], &says.service[..]), ("tandem-sip-edge", "tandem-xmpp-edge"));
+    assert_eq!((&hears.kind[..], &says.kind[..]), ("CLIENT", "SERVER"));
+    assert_eq!(hears.status, ("ERROR".to_owned(), "no orchestrator commits it".to_owned()));
+    assert_ne!(says.status.0, "ERROR");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_share_of_the_calls_is_traced() {
     let collector = Collector::start();

@@ -60,6 +60,12 @@ const WANTED: &[Wanted] = &[
         false,
     ),
     wanted(
+        "prometheus",
+        &["sh", "-c", "command -v promtool"],
+        "promtool reads what the services tell Prometheus",
+        false,
+    ),
+    wanted(
         "nats-server",
         &["nats-server", "--version"],
         "the bus's contract tests run on a real NATS",

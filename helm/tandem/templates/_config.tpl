@@ -50,11 +50,76 @@ dtls_certificate_file = "/run/secrets/tandem/dtls"
 {{- include "tandem.keys" $config.telemetry }}
 {{- end -}}
 
-{{- define "tandem.relayConfig" -}}
-{{- $range := splitList "-" .Values.config.relay.ports -}}
-{{- if ge (first $range | int) (last $range | int) }}
-{{- fail (printf "config.relay.ports: %s is no range; write first-last, as 30000-34999" .Values.config.relay.ports) }}
+{{/* Refuses media ports that are no range, or that others are given on a node. */}}
+{{- define "tandem.mediaPorts" -}}
+{{- $ports := .Values.config.relay.ports -}}
+{{- $range := splitList "-" $ports -}}
+{{- $first := first $range | trim | int -}}
+{{- $last := last $range | trim | int -}}
+{{- if or (ge $first $last) (lt $first 1024) }}
+{{- fail (printf "config.relay.ports: %s is no range; write first-last, as 40000-49999, not below 1024" $ports) }}
 {{- end }}
+{{- $threads := int (default 1 .Values.config.relay.threads) }}
+{{- if lt (add1 (sub $last $first)) (mul 6 $threads) }}
+{{- fail (printf "config.relay.ports: %s is too small for %d threads; give at least 6 ports a thread" $ports $threads) }}
+{{- end }}
+{{- if .Values.rtpRelay.hostNetwork }}
+{{- if and (le $first 32767) (ge $last 30000) }}
+{{- fail (printf "config.relay.ports: %s meets 30000-32767, which Kubernetes gives to Services on the nodes; write 40000-49999" $ports) }}
+{{- end }}
+{{- $sip := int .Values.sipEdge.port }}
+{{- if and .Values.sipEdge.hostNetwork (le $first $sip) (ge $last $sip) }}
+{{- fail (printf "config.relay.ports: %s holds sipEdge.port %d, and both are on the nodes' network; give media a range of its own" $ports $sip) }}
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{/* Refuses what services would refuse to start with. */}}
+{{- define "tandem.callFaults" -}}
+{{- $config := .Values.config -}}
+{{- $of := dict "component" (list) "name" (list) "domain" (list) "number" (list) -}}
+{{- range $config.xmpp.component }}{{ $_ := set $of "component" (append $of.component .domain) }}{{ end }}
+{{- range $config.trunk }}
+{{- $_ := set $of "name" (append $of.name .name) }}
+{{- $_ := set $of "domain" (append $of.domain .domain) }}
+{{- end }}
+{{- range $config.alias }}{{ $_ := set $of "number" (append $of.number .number) }}{{ end }}
+{{- include "tandem.once" (dict "of" "config.xmpp.component domain" "members" $of.component) }}
+{{- include "tandem.once" (dict "of" "config.trunk name" "members" $of.name) }}
+{{- include "tandem.once" (dict "of" "config.trunk domain" "members" $of.domain) }}
+{{- include "tandem.once" (dict "of" "config.alias number" "members" $of.number) }}
+{{- include "tandem.once" (dict "of" "config.sip.domains" "members" $config.sip.domains) }}
+{{- if and (dig "call" "hold_music" "" (merge (dict) $config)) (not $config.relay.sounds) }}
+{{- fail "config.call.hold_music: it is a file of config.relay.sounds, which is absent; name that directory, and give rtpRelay.soundsVolume" }}
+{{- end }}
+{{- if and $config.relay.sounds (empty .Values.rtpRelay.soundsVolume) }}
+{{- fail (printf "config.relay.sounds: %s is not in the image; give rtpRelay.soundsVolume, as {configMap: {name: sounds}}" $config.relay.sounds) }}
+{{- end }}
+{{- if and (dig "call" "hold_music" "" (merge (dict) $config)) (eq (toString $config.relay.transcode_threads) "0") }}
+{{- fail "config.relay.transcode_threads: 0, while config.call.hold_music is given: nothing would play it; write at least 1" }}
+{{- end }}
+{{- if regexMatch "^\\[?[0-9A-Fa-f]*:[0-9A-Fa-f:.]*\\]?$" $config.sip.advertise }}
+{{- fail (printf "config.sip.advertise: %s is an address of IPv6, and the edges listen on IPv4; give a name or an IPv4 address" $config.sip.advertise) }}
+{{- end }}
+{{- end -}}
+
+{{/* The users of the admin API, who ask orchestrators. */}}
+{{- define "tandem.adminConfig" -}}
+{{- $names := list -}}
+{{- range .Values.admin.users }}{{ $names = append $names .name }}{{ end -}}
+{{- include "tandem.once" (dict "of" "admin.users" "members" $names) }}
+[admin]
+hosts = {{ toJson (concat .hosts .Values.admin.hosts) }}
+{{- range $index, $user := .Values.admin.users }}
+
+[[admin.user]]
+{{- include "tandem.keys" (omit $user "existingSecret") }}
+token_file = "/run/secrets/tandem/admin-{{ $index }}"
+{{- end }}
+{{- end -}}
+
+{{- define "tandem.relayConfig" -}}
+{{- include "tandem.mediaPorts" . }}
 {{- include "tandem.sharedConfig" . }}
 
 [relay]
@@ -74,6 +139,7 @@ dtls_certificate_file = "/run/secrets/tandem/dtls"
 {{- fail (printf "config.trunk %s: callers is absent and the component %s has no users: nobody may call through it; name XMPP domains, \"*\" for every one, or [] for a trunk that only calls in" .name .domain) }}
 {{- end }}
 {{- end }}
+{{- include "tandem.callFaults" . }}
 {{- include "tandem.sharedConfig" . }}
 
 [sip]
@@ -82,6 +148,11 @@ listen = ["udp://0.0.0.0:{{ .Values.sipEdge.port }}", "tcp://0.0.0.0:{{ .Values.
 
 [call]
 {{- include "tandem.keys" $config.call }}
+{{- with $config.relay.sounds }}
+
+[relay]
+sounds = {{ include "tandem.value" . }}
+{{- end }}
 
 [orchestrator]
 {{- include "tandem.keys" $config.orchestrator }}

@@ -33,3 +33,23 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
 {{ default "default" .Values.serviceAccount.name }}
 {{- end -}}
 {{- end -}}
+
+{{/* Refuses a list with a member twice. Takes {of, members}. */}}
+{{- define "tandem.once" -}}
+{{- $seen := dict -}}
+{{- range .members }}
+{{- $name := lower (toString .) }}
+{{- if hasKey $seen $name }}{{ fail (printf "%s: %s stands twice; keep one" $.of .) }}{{ end }}
+{{- $_ := set $seen $name true }}
+{{- end }}
+{{- end -}}
+
+{{/* Refuses ports of which two are the same. Takes {of, ports: {key, port}}. */}}
+{{- define "tandem.portsApart" -}}
+{{- $seen := dict -}}
+{{- range .ports }}
+{{- $port := toString (int .port) }}
+{{- if hasKey $seen $port }}{{ fail (printf "%s: port %s is %s and %s; give each its own" $.of $port (get $seen $port) .key) }}{{ end }}
+{{- $_ := set $seen $port .key }}
+{{- end }}
+{{- end -}}

@@ -17,6 +17,9 @@ advertise}: what differs between tiers is in the file of each tier.
 {{- if lt (int $values.terminationGracePeriodSeconds) (int (add $values.preStopSeconds 10)) }}
 {{- fail (printf "%s: terminationGracePeriodSeconds %d leaves no time after preStopSeconds %d; at least 10 s more are needed" .tier (int $values.terminationGracePeriodSeconds) (int $values.preStopSeconds)) }}
 {{- end }}
+{{- $ports := list (dict "key" "healthPort" "port" $values.healthPort) (dict "key" "adminPort" "port" $values.adminPort) }}
+{{- range .ports }}{{ if eq .protocol "TCP" }}{{ $ports = append $ports (dict "key" .name "port" .containerPort) }}{{ end }}{{ end }}
+{{- include "tandem.portsApart" (dict "of" .tier "ports" $ports) }}
 {{- $labels := dict "root" $root "tier" .tier "pool" .pool -}}
 apiVersion: apps/v1
 kind: Deployment
@@ -114,8 +117,11 @@ spec:
               valueFrom: {fieldRef: {fieldPath: metadata.name}}
             - name: POD_IP
               valueFrom: {fieldRef: {fieldPath: status.podIP}}
+            # The admin API is the pod's own, unless users with tokens ask it; whoever scrapes and probes finds health beside it.
             - name: TANDEM_ADMIN__LISTEN
-              value: "{{ ternary "127.0.0.1" "0.0.0.0" $host }}:{{ $values.adminPort }}"
+              value: "{{ ternary "0.0.0.0" "127.0.0.1" (and (not (empty .adminUsers)) (not $host)) }}:{{ $values.adminPort }}"
+            - name: TANDEM_ADMIN__HEALTH
+              value: "{{ ternary "$(POD_IP)" "0.0.0.0" $host }}:{{ $values.healthPort }}"
             - name: TANDEM_CALL__DRAIN_S
               value: {{ sub $values.terminationGracePeriodSeconds (add $values.preStopSeconds 5) | quote }}
             {{- range $variable, $secret := dict "TANDEM_BUS__URL" $root.Values.secrets.bus "TANDEM_STORE__URL" $root.Values.secrets.store }}
@@ -127,26 +133,27 @@ spec:
             {{- with .environment }}
             {{- toYaml . | nindent 12 }}
             {{- end }}
-            {{- with $values.extraEnv }}
-            {{- toYaml . | nindent 12 }}
+            {{- range concat $values.extraEnv (default list .extraEnv) }}
+            {{- toYaml (list .) | nindent 12 }}
             {{- end }}
           ports:
+            - {name: health, containerPort: {{ $values.healthPort }}, protocol: TCP}
             - {name: admin, containerPort: {{ $values.adminPort }}, protocol: TCP}
             {{- range .ports }}
             - {{ toJson . }}
             {{- end }}
           livenessProbe:
-            httpGet: {path: /healthz, port: admin{{ if $host }}, host: 127.0.0.1{{ end }}}
+            httpGet: {path: /healthz, port: health}
             periodSeconds: 10
             timeoutSeconds: 3
             failureThreshold: 3
           readinessProbe:
-            httpGet: {path: /readyz, port: admin{{ if $host }}, host: 127.0.0.1{{ end }}}
+            httpGet: {path: /readyz, port: health}
             periodSeconds: 2
             timeoutSeconds: 2
             failureThreshold: 2
           startupProbe:
-            httpGet: {path: /healthz, port: admin{{ if $host }}, host: 127.0.0.1{{ end }}}
+            httpGet: {path: /healthz, port: health}
             periodSeconds: 1
             failureThreshold: 60
           {{- if $values.preStopSeconds }}
@@ -164,7 +171,14 @@ spec:
           volumeMounts:
             - {name: config, mountPath: /etc/tandem, readOnly: true}
             - {name: secrets, mountPath: /run/secrets/tandem, readOnly: true}
+            {{- if .sounds }}
+            - {name: sounds, mountPath: {{ .sounds | quote }}, readOnly: true}
+            {{- end }}
       volumes:
+        {{- if .sounds }}
+        - name: sounds
+          {{- toYaml $values.soundsVolume | nindent 10 }}
+        {{- end }}
         - name: config
           configMap:
             name: {{ include "tandem.fullname" $root }}-{{ .tier }}
@@ -175,6 +189,9 @@ spec:
               {{- include "tandem.secretItem" (dict "from" $root.Values.secrets.cluster "path" "cluster") | nindent 14 }}
               {{- with $root.Values.secrets.dtls }}
               {{- include "tandem.secretItem" (dict "from" . "path" "dtls") | nindent 14 }}
+              {{- end }}
+              {{- range $index, $user := .adminUsers }}
+              {{- include "tandem.secretItem" (dict "from" $user.existingSecret "path" (printf "admin-%d" $index)) | nindent 14 }}
               {{- end }}
               {{- if ne .tier "rtp-relay" }}
               {{- range $index, $component := $root.Values.config.xmpp.component }}

@@ -311,16 +311,25 @@ pub(crate) fn denied(denial: &Denial) -> Status {
 
 /// A span of the call's own trace around an order, from its check to its reply.
 fn span(order: &Asked) -> Span {
+    /// Makes the span of an order; one of no leg leaves that field out.
+    macro_rules! of {
+        ($name:literal, $order:expr $(, $field:ident . $rest:ident = $value:expr)?) => {
+            tracing::info_span!(
+                $name,
+                call.id = %$order.session,
+                $($field.$rest = $value,)?
+                otel.kind = "server",
+                otel.status_code = tracing::field::Empty,
+                otel.status_description = tracing::field::Empty,
+            )
+        };
+    }
     let (span, trace) = match order {
-        Asked::Allocate(a) => (tracing::info_span!("relay.allocate", call.id = %a.session), &a.trace),
-        Asked::Connect(c) => {
-            (tracing::info_span!("relay.connect", call.id = %c.session, leg.id = c.leg), &c.trace)
-        }
-        Asked::Bridge(b) => (tracing::info_span!("relay.bridge", call.id = %b.session), &b.trace),
-        Asked::Update(u) => {
-            (tracing::info_span!("relay.update", call.id = %u.session, leg.id = u.leg), &u.trace)
-        }
-        Asked::Release(r) => (tracing::info_span!("relay.release", call.id = %r.session), &r.trace),
+        Asked::Allocate(a) => (of!("relay.allocate", a), &a.trace),
+        Asked::Connect(c) => (of!("relay.connect", c, leg.id = c.leg), &c.trace),
+        Asked::Bridge(b) => (of!("relay.bridge", b), &b.trace),
+        Asked::Update(u) => (of!("relay.update", u, leg.id = u.leg), &u.trace),
+        Asked::Release(r) => (of!("relay.release", r), &r.trace),
         Asked::Statistics(_) => return Span::none(),
     };
     runtime::trace::adopt(&span, trace);
@@ -330,6 +339,7 @@ fn span(order: &Asked) -> Span {
 /// Logs a failure in its call's own trace.
 fn fail(id: u64, span: &Span, status: &Status) -> v1::Reply {
     span.in_scope(|| tracing::warn!(code = ?status.code(), "{}", status.message()));
+    runtime::trace::failed(span, status.message());
     refused(id, status)
 }
 

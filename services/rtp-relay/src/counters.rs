@@ -2,8 +2,9 @@
 
 use crate::control::Member;
 use crate::load::Load;
-use metrics::{Counter, Gauge, counter, gauge};
+use metrics::{Counter, Gauge};
 use relay::session::{Histograms, Scale};
+use runtime::metrics::{Tally, counter, gauge, tally};
 
 /// Handles of all metrics.
 pub(crate) struct Counters {
@@ -16,25 +17,31 @@ pub(crate) struct Counters {
     histograms: [Histogram; 4],
 }
 
-/// Histogram in Prometheus' own form, since the media threads count into buckets themselves.
+/// Histogram whose buckets the media threads count themselves.
 struct Histogram {
     /// One of the scale's units in the unit of the metric.
     unit: f64,
-    buckets: Vec<Counter>,
-    count: Counter,
-    sum: Gauge,
+    tally: Tally,
 }
 
 impl Counters {
     /// Looks up all handles.
     pub(crate) fn new() -> Counters {
         Counters {
-            sessions: gauge!("tandem_relay_sessions"),
-            forwarded: counter!("tandem_relay_packets_forwarded_total"),
-            dropped: counter!("tandem_relay_packets_dropped_total"),
-            packets: gauge!("tandem_relay_packets_per_second"),
-            busiest: gauge!("tandem_relay_busiest_thread"),
-            transcoded: gauge!("tandem_relay_transcoded_streams"),
+            sessions: gauge("tandem_relay_sessions", "Sessions that the relay holds", &[]),
+            forwarded: counter("tandem_relay_packets_forwarded_total", "Media packets forwarded", &[]),
+            dropped: counter("tandem_relay_packets_dropped_total", "Media packets refused", &[]),
+            packets: gauge("tandem_relay_packets_per_second", "Packets that the relay forwards now", &[]),
+            busiest: gauge(
+                "tandem_relay_busiest_thread",
+                "Share of its core that the busiest media thread uses, 0 to 1",
+                &[],
+            ),
+            transcoded: gauge(
+                "tandem_relay_transcoded_streams",
+                "Directions of calls that are transcoded",
+                &[],
+            ),
             histograms: Scale::ALL.map(Histogram::new),
         }
     }
@@ -57,29 +64,25 @@ impl Counters {
 
 impl Histogram {
     fn new(scale: Scale) -> Histogram {
-        let (name, unit) = match scale {
-            Scale::Loss => ("tandem_relay_loss_ratio", 1e6),
-            Scale::Jitter => ("tandem_relay_jitter_seconds", 1e6),
-            Scale::RoundTrip => ("tandem_relay_round_trip_seconds", 1e6),
-            Scale::Mos => ("tandem_relay_mos", 1e2),
+        let (name, help, unit) = match scale {
+            Scale::Loss => {
+                ("tandem_relay_loss_ratio", "Lost of what should have come, each second of a stream", 1e6)
+            }
+            Scale::Jitter => {
+                ("tandem_relay_jitter_seconds", "Jitter (RFC 3550 A.8), each second of a stream", 1e6)
+            }
+            Scale::RoundTrip => (
+                "tandem_relay_round_trip_seconds",
+                "To the peer and back, as its RTCP tells, each second",
+                1e6,
+            ),
+            Scale::Mos => ("tandem_relay_mos", "Mean opinion score of sound (ITU-T G.107), each second", 1e2),
         };
-        let bounds = scale.bounds().map(|bound| (bound as f64 / unit).to_string());
-        let bounds = bounds.into_iter().chain(["+Inf".to_owned()]);
-        Histogram {
-            unit,
-            buckets: bounds.map(|bound| counter!(format!("{name}_bucket"), "le" => bound)).collect(),
-            count: counter!(format!("{name}_count")),
-            sum: gauge!(format!("{name}_sum")),
-        }
+        let bounds: Vec<f64> = scale.bounds().iter().map(|bound| *bound as f64 / unit).collect();
+        Histogram { unit, tally: tally(name, help, &bounds) }
     }
 
     fn update(&self, counts: &[u64], sum: u64) {
-        let mut below = 0;
-        for (count, bucket) in counts.iter().zip(&self.buckets) {
-            below += count;
-            bucket.absolute(below);
-        }
-        self.count.absolute(below);
-        self.sum.set(sum as f64 / self.unit);
+        self.tally.set(counts, sum as f64 / self.unit);
     }
 }

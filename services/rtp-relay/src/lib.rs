@@ -4,6 +4,7 @@
 //! only, and both meet at a bounded queue. Start at [`run`], then [`thread`] (the packet path) and its [`poll_interval`], then
 //! [`control`] (the API) and [`load`] (what orchestrators are told).
 
+mod check;
 pub mod command;
 pub mod control;
 pub mod convert;
@@ -25,6 +26,7 @@ mod udp;
 
 use anyhow::{Context, bail};
 use bus::directory::{Announcer, InstanceInfo, announce_every, asked_to_drain};
+pub use check::check;
 use command::worker_handle;
 use control::{Member, Service};
 use futures::Stream;

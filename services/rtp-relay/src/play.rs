@@ -13,11 +13,19 @@ impl Service {
     /// # Errors
     /// The end is not there or speaks no codec of ours, there is no such sound, no thread has room.
     pub(crate) async fn play_traced(&self, request: v1::PlayRequest) -> Result<v1::PlayReply, Status> {
-        let span = tracing::info_span!("relay.play", call.id = %request.session, leg.id = request.leg);
+        let span = tracing::info_span!(
+            "relay.play",
+            call.id = %request.session,
+            leg.id = request.leg,
+            otel.kind = "server",
+            otel.status_code = tracing::field::Empty,
+            otel.status_description = tracing::field::Empty,
+        );
         runtime::trace::adopt(&span, &request.trace);
         let done = self.played(request).instrument(span.clone()).await;
         if let Err(status) = &done {
             span.in_scope(|| tracing::warn!(code = ?status.code(), "{}", status.message()));
+            runtime::trace::failed(&span, status.message());
         }
         done
     }

@@ -9,7 +9,7 @@ use crate::runner::{Loaded, Runner, Step};
 use crate::view::{CallView, EndView};
 use anyhow::Result;
 use session::call::{Admission, Call, Event, MediaEvent, RelaySession};
-use signal::{End, Heard, LegId, LegRef, Reason, RecordId, Verdict};
+use signal::{End, Heard, LegId, LegRef, Reason, RecordId, Signal, Verdict};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc};
@@ -83,9 +83,25 @@ impl Calls {
             otel.name = format!("hear {}", signals.join(" ")),
             call.id = %heard.leg.record,
             leg.id = heard.leg.leg.0,
+            otel.kind = "server",
+            otel.status_code = tracing::field::Empty,
+            otel.status_description = tracing::field::Empty,
+            call.reason = tracing::field::Empty,
+            sip.status = tracing::field::Empty,
         );
         runtime::trace::adopt(&span, trace);
-        self.hear(heard, span.clone()).instrument(span).await.unwrap_or_else(|error| {
+        for signal in &heard.signals {
+            if let Signal::End(end) = signal {
+                bus::trace::ended(&span, end);
+            }
+        }
+        let verdict = self.hear(heard, span.clone()).instrument(span.clone()).await;
+        match &verdict {
+            Ok(Verdict::Refused(end)) => bus::trace::ended(&span, end),
+            Err(error) => bus::trace::failed(&span, &error.to_string()),
+            Ok(_) => {}
+        }
+        verdict.unwrap_or_else(|error| {
             error!(%error, "an event could not be committed");
             Verdict::Unavailable
         })
@@ -107,7 +123,7 @@ impl Calls {
                 // Whoever asks again, or another orchestrator, may have placed it before.
                 placed => {
                     let known = self.0.records.commit(call, &queue, |loaded| admit(loaded, &heard)).await?;
-                    known.or_else(|| placed.refusal(call))
+                    known.or_else(|| placed.refusal(call, &self.0.gather, &heard))
                 }
             };
         }
@@ -115,7 +131,7 @@ impl Calls {
     }
 
     async fn place(&self, heard: Heard, span: Span, queue: &QueueHandle<Call>) -> Result<Placed> {
-        let (id, event) = (heard.leg.record, heard.event);
+        let (id, event, opening) = (heard.leg.record, heard.event, heard.opening.clone());
         let trace = runtime::trace::parent_of(&span);
         let verdict = Verdict::Committed { revision: heard.base + 1, trace: trace.clone() };
         let mut maybe_allocated = vec![];
@@ -134,7 +150,7 @@ impl Calls {
             Err(end) => Placed::Refused(end),
             Ok((call, effects)) => match self.0.records.runner().create(id, call, effects, now).await {
                 Ok(Ok(loaded)) => {
-                    metrics::counter!("tandem_calls_placed_total").increment(1);
+                    opening.iter().for_each(|opening| self.0.gather.lines().of(opening).placed.increment(1));
                     self.0.records.enqueue(queue, loaded);
                     return Ok(Placed::Here(verdict));
                 }
@@ -327,10 +343,10 @@ enum Placed {
 
 impl Placed {
     /// Returns the verdict on a call that is not taken.
-    fn refusal(self, call: RecordId) -> Option<Verdict> {
+    fn refusal(self, call: RecordId, gather: &Gather, heard: &Heard) -> Option<Verdict> {
         let Placed::Refused(end) = self else { return None };
         debug!(call.id = %call, reason = ?end.reason, "the call is not taken");
-        metrics::counter!("tandem_calls_refused_total", "reason" => format!("{:?}", end.reason)).increment(1);
+        heard.opening.iter().for_each(|opening| gather.lines().of(opening).refused(end.reason));
         Some(Verdict::Refused(end))
     }
 }

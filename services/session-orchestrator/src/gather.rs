@@ -1,5 +1,6 @@
 //! Gathers before the decision all that placing a call needs: where it goes, and a relay session.
 
+use crate::counters::Lines;
 use crate::relays::{AllocationRequest, LegRequest, Relays};
 use crate::users::{Users, bare_jid};
 use address::{Alias, Component, DialRules, Plan, Trunk};
@@ -12,6 +13,7 @@ use session::user::Settings;
 use signal::{End, Heard, Opening, Party, Protocol, Reason, Signal};
 use std::collections::{HashMap, HashSet};
 use std::net::Ipv6Addr;
+use std::sync::Arc;
 use tracing::warn;
 
 /// Knows who is reached how.
@@ -28,6 +30,7 @@ pub struct Gather {
     unheard_ms: u64,
     policy: Policy,
     users: Users,
+    lines: Arc<Lines>,
 }
 
 impl Gather {
@@ -66,7 +69,14 @@ impl Gather {
         let ring_ms = config.call.ring_s.saturating_mul(1_000);
         let unheard_ms = config.call.unheard_s.saturating_mul(1_000);
         let policy = Policy { transcode: true, music: config.call.hold_music.clone(), ..Policy::default() };
-        Ok(Gather { plan, ipv6, trunks, media_networks, ring_ms, unheard_ms, policy, users })
+        let lines = Arc::new(Lines::new(config));
+        Ok(Gather { plan, ipv6, trunks, media_networks, ring_ms, unheard_ms, policy, users, lines })
+    }
+
+    /// Returns the metrics of calls.
+    #[must_use]
+    pub fn lines(&self) -> &Arc<Lines> {
+        &self.lines
     }
 
     /// Everything that placing the call of `heard` needs. `maybe_allocated`: see [`Relays::allocate`].

@@ -5,6 +5,8 @@
 
 pub mod admin;
 pub mod calls;
+mod census;
+mod counters;
 mod farewell;
 mod gather;
 mod perform;
@@ -64,6 +66,7 @@ pub async fn run(config: Config, bus: Bus, store: Store, dial: Dial, drain: Drai
     let performer =
         perform::Performer::new(bus.clone(), gather.clone(), relays.clone(), known, me.clone(), lost, now);
     let trunks = Arc::new(config.trunk.clone());
+    let lines = gather.lines().clone();
     let records = records::Records::new(runner, performer, now);
     let calls = Calls::new(records, gather, relays.clone(), relocated);
     let seen = instances.clone();
@@ -87,6 +90,7 @@ pub async fn run(config: Config, bus: Bus, store: Store, dial: Dial, drain: Drai
     let deadlines = tokio::spawn(serve::poll_deadlines(calls.records().clone(), serve::POLL, drain.clone()));
     let user_deadlines =
         tokio::spawn(serve::poll_deadlines(users.records().clone(), serve::POLL_USERS, drain.clone()));
+    let counting = tokio::spawn(census::run(calls.runner().clone(), lines, here_name.clone(), drain.clone()));
     let monitoring = tokio::spawn(relay_monitor::watch(calls.clone(), relays, here_name));
     let drain_time = Duration::from_secs(config.call.drain_s);
     let relieved = others.relieve(drain.clone(), drain_time);
@@ -100,7 +104,7 @@ pub async fn run(config: Config, bus: Bus, store: Store, dial: Dial, drain: Drai
         }
     })
     .await;
-    for task in [deadlines, user_deadlines, monitoring] {
+    for task in [deadlines, user_deadlines, monitoring, counting] {
         task.abort();
     }
     here.leave().await;

@@ -13,7 +13,7 @@ use bus::{Bus, BusError, Message};
 use media::LocalEnd;
 use proto::v1::EndStatistics;
 use proto::wire::WireFormat;
-use session::call::{Call, Connect, Effect, Event, Fact, Lane, RelaySession, Renewal};
+use session::call::{CALLER, Call, Connect, Effect, Event, Fact, Lane, RelaySession, Renewal};
 use session::{Entry, StoredEffect};
 use signal::media::Ice;
 use signal::{
@@ -23,7 +23,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
-use tracing::{Instrument, info_span, warn};
+use tracing::{Instrument, Span, info_span, warn};
 
 /// How long an edge may take to say something.
 const SAY: Duration = Duration::from_secs(2);
@@ -138,9 +138,14 @@ impl Performer {
                 Effect::Say { leg, count, signal, opening } => {
                     let Some(state) = state(leg) else { continue };
                     let opens = matches!(signal, Signal::Offer(_));
+                    let rings = matches!(signal, Signal::Ringing | Signal::Progress(_));
+                    let tells = leg == CALLER && (rings || matches!(signal, Signal::Answer(_)));
                     let order = Say { id, state, count, signal, opening };
                     match self.tell(call, order.into()).await {
                         Some(said) => {
+                            if tells {
+                                self.gather.lines().told(call, count, rings, (self.now)());
+                            }
                             if let (Some(dialog), Some(mut state)) = (said.dialog.clone(), call.state(leg)) {
                                 (state.dialog, state.revision) = (dialog, said.base + 1);
                                 state.edge.clone_from(&said.edge);
@@ -185,6 +190,11 @@ impl Performer {
             call.id = %call.id,
             leg.id = state.leg.leg.0,
             signal = order.name(),
+            otel.kind = "client",
+            otel.status_code = tracing::field::Empty,
+            otel.status_description = tracing::field::Empty,
+            call.reason = tracing::field::Empty,
+            sip.status = tracing::field::Empty,
         );
         runtime::trace::adopt(&span, &call.trace);
         let message = Message { trace: runtime::trace::parent_of(&span), payload: order.encode() };
@@ -220,12 +230,16 @@ impl Performer {
                 }
                 match answer {
                     Ok(octets) => match Said::decode(&octets) {
-                        Ok(said) => return Some(said),
+                        Ok(said) => {
+                            said.failed.iter().for_each(|end| bus::trace::ended(&Span::current(), end));
+                            return Some(said);
+                        }
                         Err(error) => warn!(%error, "an edge answered nonsense"),
                     },
                     Err(error) => warn!(%error, signal = order.name(), "no edge takes an order"),
                 }
             }
+            bus::trace::failed(&Span::current(), "no edge takes the order");
             None
         }
         .instrument(span)
@@ -247,7 +261,14 @@ impl Performer {
         effect: &Effect,
         performed: &mut Outcome,
     ) -> bool {
-        let span = info_span!("call.media", otel.name = effect.name(), call.id = %call.id);
+        let span = info_span!(
+            "call.media",
+            otel.name = effect.name(),
+            call.id = %call.id,
+            otel.kind = "client",
+            otel.status_code = tracing::field::Empty,
+            otel.status_description = tracing::field::Empty,
+        );
         runtime::trace::adopt(&span, &call.trace);
         let trace = runtime::trace::parent_of(&span);
         async {
@@ -320,6 +341,9 @@ impl Performer {
                     | Effect::Allocate { .. }
                     | Effect::Bridge { .. }
             );
+            if let Err(failure) = &outcome {
+                bus::trace::failed(&Span::current(), &format!("{failure:?}"));
+            }
             match outcome {
                 Ok(()) => true,
                 // The session is gone with its relay; another may go on with it.
@@ -386,7 +410,7 @@ impl Performer {
         let message = Message { trace: call.trace.clone(), payload: payload.into() };
         match self.bus.publish(subjects::FACTS, message).await {
             Ok(()) => {
-                count(fact);
+                self.gather.lines().count(call, fact);
                 true
             }
             Err(error) => {
@@ -408,19 +432,6 @@ impl Performer {
         let message = Message { trace: call.trace.clone(), payload: json.to_string().into() };
         if let Err(error) = self.bus.publish(subjects::FACTS, message).await {
             warn!(%error, "the last figures of a call are not published");
-        }
-    }
-}
-
-/// Facts as metrics; performed again they count twice, as rarely as an orchestrator dies.
-fn count(fact: &Fact) {
-    match fact {
-        Fact::Placed { .. } => {}
-        Fact::Transferred { .. } => metrics::counter!("tandem_calls_transferred_total").increment(1),
-        Fact::Answered => metrics::counter!("tandem_calls_answered_total").increment(1),
-        Fact::Ended { end, .. } => {
-            metrics::counter!("tandem_calls_ended_total", "reason" => format!("{:?}", end.reason))
-                .increment(1);
         }
     }
 }

@@ -34,6 +34,7 @@ use serving::Serving;
 use signal::{Protocol, Secret, Time, subjects};
 use sip::edge::{ConnectionId, Edge, Flow, Limits, Output, Target, Transport};
 use sip::message::ReadError;
+use std::net::SocketAddr;
 use std::time::Duration;
 pub use tls::Tls;
 use tracing::{info, warn};
@@ -43,7 +44,8 @@ use trunks::Trunks;
 const BURST: usize = 256;
 /// Interval of heartbeat and drain checks.
 const BEAT: Duration = Duration::from_secs(1);
-const TRACING: Tracing = Tracing { adopt: runtime::trace::adopt, parent_of: runtime::trace::parent_of };
+const TRACING: Tracing =
+    Tracing { adopt: runtime::trace::adopt, parent_of: runtime::trace::parent_of, service: "sip-edge" };
 
 /// Input from sockets and the resolver.
 #[derive(Debug)]
@@ -72,6 +74,7 @@ enum Input {
 /// A listen address that is not served or cannot be bound: names the key and the remedy. No link to the bus.
 pub async fn run(config: Config, bus: Bus, drain: Drain) -> Result<()> {
     let instance = config.instance("sip-edge");
+    counters::begin();
     let (ways, mut arrivals) = screen::ways();
     let listeners = config.sip.listeners()?;
     let locals = Locals::new(&config.sip, &listeners);
@@ -223,27 +226,18 @@ fn handle_input(edge: &mut Edge, tcp: &mut tcp::Connections, input: Input) {
     }
 }
 
-/// Returns a line, with key, value and remedy, for each trunk whose host cannot be found now. It waits for DNS, in a runtime of its own.
-#[must_use]
-pub fn unknown_trunks(config: &Config) -> Vec<String> {
-    let look_up = async {
-        let names = match Names::new(config.sip.nameservers.as_deref().unwrap_or_default()) {
-            Ok(names) => names,
-            Err(error) => return vec![format!("[sip] nameservers: {error:#}; name DNS servers")],
-        };
-        let mut unknown = vec![];
-        for trunk in &config.trunk {
-            let Ok(hop) = trunk.next_hop() else { continue };
-            if let Err(error) = names.locate(&hop).await {
-                unknown.push(format!("[[trunk]] uri: \"{}\": {error}; name a host that is known", trunk.uri));
-            }
-        }
-        unknown
+/// Looks a trunk's host up, as an edge does: its addresses in the order in which they are tried.
+///
+/// # Errors
+/// The host is not known, or the name servers are none.
+pub async fn locate(config: &Config, trunk: &TrunkConfig) -> Result<Vec<(Transport, SocketAddr)>> {
+    let names = Names::new(config.sip.nameservers.as_deref().unwrap_or_default())?;
+    let found = names.locate(&trunk.next_hop()?).await?;
+    let of = |service: &dns::Reached| {
+        let transport = service.transport;
+        service.addresses.iter().map(|address| (transport, *address)).collect::<Vec<_>>()
     };
-    match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime.block_on(look_up),
-        Err(error) => vec![format!("[[trunk]] uri: {error}; nothing was looked up")],
-    }
+    Ok(found.services.iter().flat_map(of).collect())
 }
 
 fn now() -> Time {

@@ -1,6 +1,7 @@
 //! `tandem`: everything in one process, and the operator's command line.
 
 mod check;
+mod exit;
 mod operator;
 mod serve;
 
@@ -12,7 +13,7 @@ use std::process::ExitCode;
 static ALLOCATOR: runtime::Allocator = runtime::ALLOCATOR;
 
 #[derive(Parser)]
-#[command(name = "tandem", about = "A gateway between SIP and XMPP", version)]
+#[command(name = "tandem", about = "A gateway between SIP and XMPP", version, after_help = exit::HELP)]
 struct Arguments {
     #[command(subcommand)]
     task: Task,
@@ -22,8 +23,14 @@ struct Arguments {
 enum Task {
     /// All four services in one process
     Serve(Configured),
-    /// Find what would go wrong: one line per fault, exit code 1
-    Check(Configured),
+    /// Find what would go wrong, before anybody calls: one line per fault
+    Check {
+        #[command(flatten)]
+        configured: Configured,
+        /// As JSON, for scripts
+        #[arg(long)]
+        json: bool,
+    },
     #[command(flatten)]
     Operator(operator::Task),
 }
@@ -38,7 +45,7 @@ struct Configured {
 fn main() -> ExitCode {
     match Arguments::parse().task {
         Task::Serve(configured) => serve::main(configured.config.as_deref()),
-        Task::Check(configured) => check::main(configured.config.as_deref()),
+        Task::Check { configured, json } => check::main(configured.config.as_deref(), json),
         Task::Operator(task) => operator::main(task),
     }
 }

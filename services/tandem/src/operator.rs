@@ -1,10 +1,13 @@
 //! Commands to a running system, over the admin API of any of its orchestrators (or of `tandem serve`).
 
+use crate::exit;
 use clap::{Args, Subcommand};
 use serde_json::Value;
 use std::io::Write as _;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
+use ureq::http::{Method, Request};
 
 const DEADLINE: Duration = Duration::from_secs(5);
 
@@ -51,9 +54,25 @@ pub struct Asked {
     /// Address of the admin port
     #[arg(long, env = "TANDEM_ADMIN", default_value = "http://127.0.0.1:8080")]
     admin: String,
+    /// File with the bearer token of an [[admin.user]]
+    #[arg(long, env = "TANDEM_ADMIN_TOKEN_FILE", value_name = "FILE")]
+    token_file: Option<PathBuf>,
     /// As JSON, for scripts
     #[arg(long)]
     json: bool,
+}
+
+/// Why there is no answer, and the exit code that tells it.
+#[derive(Debug)]
+struct Failure {
+    code: u8,
+    text: String,
+}
+
+impl Failure {
+    fn unreachable(text: String) -> Failure {
+        Failure { code: exit::UNREACHABLE, text }
+    }
 }
 
 /// Asks and shows.
@@ -64,20 +83,18 @@ pub fn main(task: Task) -> ExitCode {
             get(asked, &format!("/calls/{id}")).map(|answer| show(asked, &answer, call))
         }
         Task::Call { id, hang_up: true, asked } => {
-            let url = format!("{}/calls/{id}", asked.admin);
-            answer(asked, agent().delete(&url).call()).map(|_| format!("{id} is ended"))
+            let path = format!("/calls/{id}");
+            ask(asked, Method::DELETE, &path, None).map(|_| format!("{id} is ended"))
         }
         Task::Transfer { id, leg, to, asked } => {
-            let url = format!("{}/calls/{id}/transfer", asked.admin);
-            let wish = serde_json::json!({ "leg": leg, "to": to }).to_string();
-            let sent = agent().post(&url).header("content-type", "application/json").send(wish);
-            answer(asked, sent).map(|_| format!("{to} is called"))
+            let (path, wish) = (format!("/calls/{id}/transfer"), serde_json::json!({ "leg": leg, "to": to }));
+            ask(asked, Method::POST, &path, Some(wish)).map(|_| format!("{to} is called"))
         }
         Task::Trunks(asked) => get(asked, "/trunks").map(|answer| show(asked, &answer, trunks)),
         Task::Instances(asked) => get(asked, "/instances").map(|answer| show(asked, &answer, instances)),
         Task::Drain { instance, asked } => {
-            let url = format!("{}/instances/{instance}/drain", asked.admin);
-            answer(asked, agent().post(&url).send_empty()).map(|_| format!("{instance} takes nothing new"))
+            let path = format!("/instances/{instance}/drain");
+            ask(asked, Method::POST, &path, None).map(|_| format!("{instance} takes nothing new"))
         }
     };
     match outcome {
@@ -86,9 +103,9 @@ pub fn main(task: Task) -> ExitCode {
             let _ = writeln!(std::io::stdout(), "{text}");
             ExitCode::SUCCESS
         }
-        Err(error) => {
-            eprintln!("tandem: {error}");
-            ExitCode::FAILURE
+        Err(failure) => {
+            eprintln!("tandem: {}", failure.text);
+            ExitCode::from(failure.code)
         }
     }
 }
@@ -98,25 +115,58 @@ fn agent() -> ureq::Agent {
     config.build().into()
 }
 
-fn get(asked: &Asked, path: &str) -> Result<Value, String> {
-    answer(asked, agent().get(format!("{}{path}", asked.admin)).call())
+fn get(asked: &Asked, path: &str) -> Result<Value, Failure> {
+    ask(asked, Method::GET, path, None)
+}
+
+/// Asks the admin API, with the token if there is one.
+fn ask(asked: &Asked, method: Method, path: &str, body: Option<Value>) -> Result<Value, Failure> {
+    let mut request = Request::builder().method(method).uri(format!("{}{path}", asked.admin));
+    if let Some(file) = &asked.token_file {
+        let token = std::fs::read_to_string(file).map_err(|error| Failure {
+            code: exit::USAGE,
+            text: format!("--token-file: {} cannot be read: {error}; name a readable file", file.display()),
+        })?;
+        request = request.header("authorization", format!("Bearer {}", token.trim()));
+    }
+    if body.is_some() {
+        request = request.header("content-type", "application/json");
+    }
+    let sent = match body {
+        Some(body) => request.body(body.to_string()).map(|request| agent().run(request)),
+        None => request.body(()).map(|request| agent().run(request)),
+    };
+    let sent = sent.map_err(|error| Failure {
+        code: exit::USAGE,
+        text: format!("--admin: \"{}\": {error}; write it as http://127.0.0.1:8080", asked.admin),
+    })?;
+    answer(asked, sent)
 }
 
 fn answer(
     asked: &Asked,
     response: Result<ureq::http::Response<ureq::Body>, ureq::Error>,
-) -> Result<Value, String> {
+) -> Result<Value, Failure> {
     let mut response = response.map_err(|error| {
-        format!(
+        Failure::unreachable(format!(
             "no answer from {}: {error}; name the admin port of an orchestrator with --admin",
             asked.admin
-        )
+        ))
     })?;
-    let text = response.body_mut().read_to_string().map_err(|error| error.to_string())?;
-    let json: Value = serde_json::from_str(&text)
-        .map_err(|_| format!("{} is no admin port of an orchestrator; name one with --admin", asked.admin))?;
+    let status = response.status().as_u16();
+    let text =
+        response.body_mut().read_to_string().map_err(|error| Failure::unreachable(error.to_string()))?;
+    let json: Value = serde_json::from_str(&text).map_err(|_| {
+        Failure::unreachable(format!(
+            "{} is no admin port of an orchestrator; name one with --admin",
+            asked.admin
+        ))
+    })?;
     match json.get("error").and_then(Value::as_str) {
-        Some(error) => Err(error.to_owned()),
+        Some(error) => {
+            let code = if status == 404 { exit::NOT_FOUND } else { exit::FAULT };
+            Err(Failure { code, text: error.to_owned() })
+        }
         None => Ok(json),
     }
 }

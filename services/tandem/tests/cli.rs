@@ -23,6 +23,12 @@ fn text(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
+/// Lines of `check` that tell of faults.
+fn faults(output: &Output) -> Vec<String> {
+    let told = |line: &&str| !line.starts_with("warning: ") && !line.starts_with("not tested: ");
+    text(output).lines().filter(told).map(str::to_owned).collect()
+}
+
 fn file(content: &str) -> tempfile::NamedTempFile {
     let mut file = tempfile::NamedTempFile::new().unwrap();
     file.write_all(content.as_bytes()).unwrap();
@@ -59,9 +65,11 @@ fn check_names_every_fault_in_one_line() {
     let faulty = file("[sip]\nlisten = [\"5060\"]\n[relay]\nports = \"9\"\n");
     let output = tandem(&["check", "--config", faulty.path().to_str().unwrap()]);
     assert_eq!(output.status.code(), Some(1));
-    let lines: Vec<String> = text(&output).lines().map(str::to_owned).collect();
+    let lines: Vec<String> =
+        faults(&output).into_iter().filter(|line| !line.starts_with("[admin] listen: ")).collect();
     assert_eq!(lines.len(), 2, "{lines:?}");
     assert!(lines[0].starts_with("[sip] listen: ") && lines[1].starts_with("[relay] ports: "), "{lines:?}");
+    assert!(lines[0].ends_with(":2)") && lines[1].ends_with(":4)"), "file and line: {lines:?}");
 
     let unknown = file("[sip]\nlissten = []\n");
     let output = tandem(&["check", "--config", unknown.path().to_str().unwrap()]);
@@ -114,7 +122,7 @@ fn check_tries_ports_and_the_xmpp_server() {
     let config = file(&content);
     let output = tandem(&["check", "--config", config.path().to_str().unwrap()]);
     let said = text(&output);
-    assert_eq!((output.status.code(), said.lines().count()), (Some(1), 4), "{said}");
+    assert_eq!((output.status.code(), faults(&output).len()), (Some(1), 4), "{said}");
     for key in ["[sip] listen", "[admin] listen", "[[trunk]] uri", "[[xmpp.component]] server"] {
         assert!(said.lines().any(|line| line.starts_with(key)), "{key} in {said}");
     }
@@ -178,17 +186,17 @@ fn operators_see_what_runs_and_scripts_get_json() {
     let json: Value = serde_json::from_str(&ask(&["instances", "--json"]).1).unwrap();
     assert_eq!(json["instances"].as_array().unwrap().len(), 4);
     let (code, said) = ask(&["call", "nobody"]);
-    assert_eq!((code, said.as_str()), (Some(1), "tandem: not a call id: see `tandem calls`\n"));
+    assert_eq!((code, said.as_str()), (Some(3), "tandem: not a call id: see `tandem calls`\n"));
     settings_of_users(&admin);
     let (code, said) = ask(&["transfer", "nobody", "0", "sip:2702@gw.example"]);
-    assert!(code == Some(1) && said.contains("not a call id"), "{said}");
+    assert!(code == Some(3) && said.contains("not a call id"), "{said}");
     let unknown = "a4dqobyha4dqobyh";
     let (code, said) = ask(&["transfer", unknown, "0", "sip:2702@gw.example"]);
-    assert!(code == Some(1) && said.contains("no such call"), "{said}");
+    assert!(code == Some(3) && said.contains("no such call"), "{said}");
     let (code, said) = ask(&["transfer", unknown, "0", "a b"]);
     assert!(code == Some(1) && said.contains("no address"), "{said}");
     let (code, said) = ask(&["drain", "nobody"]);
-    assert_eq!((code, said.as_str()), (Some(1), "tandem: no such instance: see `tandem instances`\n"));
+    assert_eq!((code, said.as_str()), (Some(3), "tandem: no such instance: see `tandem instances`\n"));
     let relay =
         json["instances"].as_array().unwrap().iter().find(|card| card["kind"] == "rtp-relay").unwrap();
     // It goes, as it was told, and it alone.
@@ -204,6 +212,7 @@ fn operators_see_what_runs_and_scripts_get_json() {
     assert!(gateway.program().running());
     let nowhere = tandem(&["calls", "--admin", "http://127.0.0.1:1"]);
     assert!(text(&nowhere).contains("name the admin port of an orchestrator with --admin"));
+    assert_eq!(nowhere.status.code(), Some(4));
     let checked = tandem(&["check", "--config", gateway.config().to_str().unwrap()]);
     assert!(text(&checked).contains("Address already in use"), "{}", text(&checked));
     // Nobody else decides here: with the orchestrator the process goes, in good order.
@@ -211,6 +220,37 @@ fn operators_see_what_runs_and_scripts_get_json() {
     assert_eq!(ask(&["drain", decides.unwrap()["instance"].as_str().unwrap()]).0, Some(0));
     let status = gateway.program().finish(Duration::from_secs(15)).unwrap();
     assert!(status.success(), "{status}");
+}
+
+/// The tool shows its token; a look is no change, and neither is one without it.
+#[test]
+fn f7_the_tool_shows_its_token() {
+    let server = Prosody::start(&["rosa"]).unwrap();
+    let (eye, hand) = (file("eye-0123456789abcdef\n"), file("hand-0123456789abcdef\n"));
+    let user = |name: &str, role: &str, token: &tempfile::NamedTempFile| {
+        format!("\n[[admin.user]]\nname = \"{name}\"\nrole = \"{role}\"\ntoken_file = {:?}\n", token.path())
+    };
+    let more = user("eye", "view", &eye) + &user("hand", "operate", &hand);
+    let gateway = Gateway::start(&server, &gateway::Options { more, ..Default::default() }).unwrap();
+    let admin = format!("http://{}", gateway.admin);
+    let ask = |arguments: &[&str]| {
+        let output = tandem(&[arguments, &["--admin", &admin]].concat());
+        (output.status.code(), text(&output))
+    };
+    let (code, said) = ask(&["calls"]);
+    assert!(code == Some(1) && said.contains("--token-file"), "{code:?} {said}");
+    let path = |token: &tempfile::NamedTempFile| token.path().to_str().unwrap().to_owned();
+    assert_eq!(ask(&["calls", "--token-file", &path(&eye)]), (Some(0), "none\n".into()));
+    let json: Value =
+        serde_json::from_str(&ask(&["instances", "--json", "--token-file", &path(&eye)]).1).unwrap();
+    let relay =
+        json["instances"].as_array().unwrap().iter().find(|card| card["kind"] == "rtp-relay").unwrap();
+    let relay = relay["instance"].as_str().unwrap();
+    let (code, said) = ask(&["drain", relay, "--token-file", &path(&eye)]);
+    assert!(code == Some(1) && said.contains("role = \"operate\""), "{code:?} {said}");
+    assert_eq!(ask(&["drain", relay, "--token-file", &path(&hand)]).0, Some(0));
+    let (code, said) = ask(&["calls", "--token-file", "no-such-token"]);
+    assert!(code == Some(2) && said.contains("no-such-token"), "{code:?} {said}");
 }
 
 /// Settings are written, read back, and refused by key, over the admin port.

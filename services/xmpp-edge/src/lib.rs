@@ -17,6 +17,7 @@ use bus::directory::{InstanceInfo, LINKS};
 use bus::edge::{EdgeClient, Served, Tracing};
 use bus::member::Member;
 use lease::Lease;
+pub use link::log_in;
 use link::{LinkEvent, OtherEdges};
 use minidom::Element;
 use runtime::config::ComponentConfig;
@@ -42,7 +43,8 @@ const MAX_LEGS: usize = 100_000;
 const PRESUME_RINGING: u64 = 3_000;
 /// Calls at once of a caller, unless the configuration says otherwise.
 const CALLS_PER_CALLER: u32 = 10;
-const TRACING: Tracing = Tracing { adopt: runtime::trace::adopt, parent_of: runtime::trace::parent_of };
+const TRACING: Tracing =
+    Tracing { adopt: runtime::trace::adopt, parent_of: runtime::trace::parent_of, service: "xmpp-edge" };
 
 /// Runs one XMPP edge until the drain says stop, or the edge has drained and nothing needs it any more.
 ///
@@ -52,6 +54,7 @@ pub async fn run(config: Config, bus: Bus, drain: Drain) -> Result<()> {
     let instance = config.instance("xmpp-edge");
     let components = &config.xmpp.component;
     ensure!(!components.is_empty(), "[[xmpp.component]]: absent; name the domain, server and secret of one");
+    counters::begin(components.iter().map(|component| component.domain.as_str()));
     let client = EdgeClient::open(bus.clone(), TRACING);
     let own_subject = subjects::edge(&instance);
     let own_orders = client.serve(&own_subject, "edge").await.context("cannot serve the orchestrators")?;
@@ -166,6 +169,7 @@ impl Shell {
             LinkEvent::Up(domain, sender) => self.link_up(domain, sender).await,
             LinkEvent::Down(domain, still_ours) => {
                 self.links.remove(&domain);
+                counters::link_up(&domain).set(0.0);
                 self.edge.linked(&domain.to_lowercase(), false, now());
                 if !still_ours {
                     self.ours.remove(&domain);
@@ -187,6 +191,7 @@ impl Shell {
         match self.client.serve(&subjects::say(Protocol::Xmpp, &domain), "link").await {
             Ok(served) => {
                 self.links.insert(domain.clone(), Link { sender, _served: served });
+                counters::link_up(&domain).set(1.0);
                 self.edge.linked(&domain.to_lowercase(), true, now());
             }
             // Dropping the sender ends the link; the next one tries again.

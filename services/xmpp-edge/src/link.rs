@@ -215,6 +215,22 @@ async fn connected(
     }
 }
 
+/// Links a component for a moment, to see that the server takes it. One that is linked already is as good: the server has
+/// looked at the secret first.
+///
+/// # Errors
+/// Why the server does not take it, in words for the operator.
+pub async fn log_in(component: &ComponentConfig) -> Result<()> {
+    let connecting = timeout(CONNECT, TcpStream::connect(&component.server));
+    let mut stream = connecting.await.context("no connection in time")?.context("no connection")?;
+    let linked = timeout(CONNECT, handshake(&mut stream, &mut Reader::new(), component)).await;
+    match linked.context("no answer to the handshake in time")? {
+        Ok(_) => Ok(()),
+        Err(error) if error.downcast_ref::<Refusal>().is_some_and(|refusal| refusal.conflict) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
 /// Writes a stanza as text; one that is no XML is left out rather than losing the link.
 fn written(stanza: &Element) -> String {
     xmpp::writer::write(stanza).unwrap_or_else(|| {

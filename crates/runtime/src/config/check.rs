@@ -23,6 +23,7 @@ impl Config {
         self.check_relay(&mut faults);
         faults.extend(self.relay.check_families());
         faults.extend(self.relay.denied().err());
+        self.check_reach(&mut faults);
         // A value that was told of above is told of once.
         for fault in self.check_values() {
             let same = |told: &Fault| told.key == fault.key && told.trouble.starts_with(&fault.trouble);
@@ -193,6 +194,13 @@ impl Config {
                 "give each trunk a component domain of its own",
             ));
         }
+        for alias in self.alias.iter().filter(|alias| dials_emergency(&alias.number)) {
+            faults.push(Fault::new(
+                "[[alias]] number",
+                format!("\"{}\" is an emergency number", alias.number),
+                "give the user another number",
+            ));
+        }
         for twice in repeated(self.alias.iter().map(|alias| alias.number.as_str())) {
             faults.push(Fault::new("[[alias]] number", format!("\"{twice}\" stands twice"), "keep one"));
         }
@@ -236,6 +244,11 @@ fn halves(
         )),
         _ => None,
     }
+}
+
+/// Returns true for a number that nobody may have.
+fn dials_emergency(number: &str) -> bool {
+    address::plain_number(number).is_some_and(|number| address::is_emergency(&number))
 }
 
 /// Texts that occur more than once, regardless of case.
@@ -287,7 +300,7 @@ impl RelayConfig {
             Fault::new(
                 "[relay] ports",
                 format!("\"{}\"", self.ports),
-                "write first-last, as 30000-34999, not below 1024",
+                "write first-last, as 40000-49999, not below 1024",
             )
         })
     }

@@ -10,6 +10,20 @@ macro_rules! port {
     };
 }
 
+/// An octet of an IPv4 address.
+macro_rules! octet {
+    () => {
+        "(25[0-5]|2[0-4][0-9]|1?[0-9]?[0-9])"
+    };
+}
+
+/// A level of the log, or `module=level`.
+macro_rules! directive {
+    () => {
+        "([^=, ]+=)?([oO][fF][fF]|[eE][rR][rR][oO][rR]|[wW][aA][rR][nN]|[iI][nN][fF][oO]|[dD][eE][bB][uU][gG]|[tT][rR][aA][cC][eE])"
+    };
+}
+
 /// A domain or the name of a host.
 pub const DOMAIN: &str = "^[^@/: \t]+$";
 /// A name or address of a host, without port.
@@ -20,21 +34,33 @@ pub const HOST_PORT: &str = concat!("^[^@/ \t]+:", port!(), "$");
 pub const NATS: &str = "^ *(nats|tls)://[^ ,]+( *, *(nats|tls)://[^ ,]+)* *$";
 /// URL of a Redis server.
 pub const REDIS: &str = "^redis://[^ ,]+$";
+/// A filter of the log: levels, alone or after a module, between commas.
+pub const LOG: &str = concat!("^", directive!(), "( *, *", directive!(), ")*$");
 /// URL of an OTLP collector, without TLS.
 pub const HTTP: &str = "^http://[^ ]+$";
 /// An address or a network.
-pub const NETWORK: &str = "^[0-9A-Fa-f.:]+(/[0-9]{1,3})?$";
+pub const NETWORK: &str = concat!(
+    "^((",
+    octet!(),
+    "[.]){3}",
+    octet!(),
+    "(/(3[0-2]|[12]?[0-9]))?|[0-9A-Fa-f]{0,4}(:[0-9A-Fa-f]{0,4}){1,7}(:(",
+    octet!(),
+    "[.]){3}",
+    octet!(),
+    ")?(/(12[0-8]|1[01][0-9]|[1-9]?[0-9]))?)$"
+);
 /// An XMPP domain, or `*`.
 pub const CALLER: &str = "^([*]|[^@/:* \t]+)$";
 /// First signs of numbers.
 pub const PREFIX: &str = "^[+]?[0-9*#]+$";
-/// A number that can be dialled.
-pub const NUMBER: &str = "[0-9]";
+/// A number that can be dialled: digits, `*` and `#` with visual separators (RFC 3966 §5.1.1), a leading + in international form.
+pub const NUMBER: &str = "^[-. ()]*[+]?[-. ()]*[0-9*#][-. ()0-9*#]*$";
 /// URI of a trunk, by a transport that is built.
 pub const TRUNK_URI: &str = "^sips?:[^;?]+(;(lr|transport=([uU][dD][pP]|[tT][cC][pP]|[tT][lL][sS])))*$";
 /// A bare JID.
 pub const JID: &str = "^[^@]+@[^@/: \t]+$";
 /// `first-last`.
-pub const PORTS: &str = "^ *[0-9]{4,5} *- *[0-9]{4,5} *$";
+pub const PORTS: &str = concat!("^ *", port!(), " *- *", port!(), " *$");
 /// Name of a file, without directories.
 pub const FILE: &str = "^[A-Za-z0-9_-][A-Za-z0-9._-]*$";

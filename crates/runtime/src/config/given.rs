@@ -1,6 +1,6 @@
 //! Values as they were given: written in the file, or said by the environment, whose text takes the form that its key wants.
 
-use serde::de::value::{MapDeserializer, SeqDeserializer};
+use serde::de::value::MapDeserializer;
 use serde::de::{self, DeserializeSeed, Deserializer, IntoDeserializer, MapAccess, SeqAccess, Visitor};
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -17,6 +17,8 @@ pub(super) enum Given {
     Section(BTreeMap<String, Given>),
     /// A list, or sections that repeat.
     List(Vec<Given>),
+    /// A member of a list that did not fit and is passed over.
+    Gone,
 }
 
 /// Why a value does not fit, and at which key.
@@ -119,7 +121,11 @@ impl<'de> Deserializer<'de> for Given {
                 Err(de::Error::custom("a scalar is expected here"))
             }
             Given::Section(table) => visitor.visit_map(Keys(MapDeserializer::new(table.into_iter()), None)),
-            Given::List(list) => visitor.visit_seq(Places(SeqDeserializer::new(list.into_iter()), 0)),
+            Given::List(list) => {
+                let members = list.into_iter().enumerate();
+                visitor.visit_seq(Members(members.filter(|(_, member)| !matches!(member, Given::Gone))))
+            }
+            Given::Gone => Err(de::Error::custom("nothing stands here")),
         }
     }
 
@@ -240,15 +246,14 @@ impl<'de, K: DeserializeSeed<'de>> DeserializeSeed<'de> for Noting<'_, K> {
     }
 }
 
-/// Counts the places for the error.
-struct Places<I: Iterator<Item = Given>>(SeqDeserializer<I, Misfit>, usize);
+/// Members of a list with their numbers, for the error.
+struct Members<I: Iterator<Item = (usize, Given)>>(I);
 
-impl<'de, I: Iterator<Item = Given>> SeqAccess<'de> for Places<I> {
+impl<'de, I: Iterator<Item = (usize, Given)>> SeqAccess<'de> for Members<I> {
     type Error = Misfit;
 
     fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, Misfit> {
-        let place = self.1;
-        self.1 += 1;
-        self.0.next_element_seed(seed).map_err(|misfit| misfit.at(&place.to_string()))
+        let Some((place, member)) = self.0.next() else { return Ok(None) };
+        seed.deserialize(member).map(Some).map_err(|misfit| misfit.at(&place.to_string()))
     }
 }

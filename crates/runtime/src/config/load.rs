@@ -2,6 +2,8 @@
 
 use super::Config;
 use super::given::{Given, Misfit, Why};
+pub use super::place::Places;
+use super::place::line;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -17,12 +19,23 @@ pub struct Fault {
     pub trouble: String,
     /// Instruction that mends it.
     pub remedy: String,
+    /// File and line, or variable, that gave the value.
+    pub place: Option<String>,
 }
 
 impl Fault {
-    /// Makes a fault.
+    /// Makes a fault of a key.
     pub fn new(key: &str, trouble: impl Into<String>, remedy: impl Into<String>) -> Fault {
-        Fault { key: key.into(), trouble: trouble.into(), remedy: remedy.into() }
+        Fault { key: key.into(), trouble: trouble.into(), remedy: remedy.into(), place: None }
+    }
+
+    /// Returns the fault in one line, with its place.
+    #[must_use]
+    pub fn line(&self) -> String {
+        match &self.place {
+            Some(place) => format!("{self} ({place})"),
+            None => self.to_string(),
+        }
     }
 }
 
@@ -34,19 +47,12 @@ pub fn load(
     path: Option<&Path>,
     environment: impl IntoIterator<Item = (String, String)>,
 ) -> Result<Config, Fault> {
-    let text = match path {
-        None => String::new(),
-        Some(path) => std::fs::read_to_string(path).map_err(|error| {
-            Fault::new(
-                "--config",
-                format!("{} cannot be read: {error}", path.display()),
-                "name a readable TOML file; docs/tandem.toml shows every key",
-            )
-        })?,
-    };
-    let mut config = read(&text, environment)?;
-    config.read_secrets()?;
-    Ok(config)
+    let text = text_of(path)?;
+    let mut reading = Reading::new(&text, "");
+    reading.variables(environment);
+    let (mut config, _) = reading.config();
+    reading.faults.extend(config.iter_mut().flat_map(Config::read_secrets));
+    reading.first(config)
 }
 
 /// [`load`] from text, secrets in files left alone.
@@ -54,27 +60,165 @@ pub fn load(
 /// # Errors
 /// The first [`Fault`] met.
 pub fn read(text: &str, environment: impl IntoIterator<Item = (String, String)>) -> Result<Config, Fault> {
-    let table: Table = toml::from_str(text).map_err(|error| {
-        let line =
-            error.span().map_or(0, |span| text[..span.start.min(text.len())].matches('\n').count() + 1);
-        Fault::new(&format!("line {line}"), error.message().to_owned(), "write it as TOML")
-    })?;
-    let mut given = Given::from(table);
-    let mut variables: Vec<(String, String)> =
-        environment.into_iter().filter(|(name, _)| concerns_us(name)).collect();
-    // TRUNK__2 comes before TRUNK__10.
-    variables.sort_by(|a, b| (a.0.len(), &a.0).cmp(&(b.0.len(), &b.0)));
-    for (name, text) in variables {
-        let path = name.trim_start_matches(PREFIX).to_lowercase();
-        set(&mut given, &path.split("__").collect::<Vec<_>>(), text).ok_or_else(|| {
-            Fault::new(
-                &name,
-                "it names no place in the configuration",
-                "write TANDEM_SECTION__KEY, as TANDEM_SIP__LISTEN, and number lists from 0, as TANDEM_TRUNK__0__URI",
-            )
-        })?;
+    let mut reading = Reading::new(text, "");
+    reading.variables(environment);
+    let (config, _) = reading.config();
+    reading.first(config)
+}
+
+/// Everything that can be said of a configuration.
+#[derive(Debug, Default)]
+pub struct Examined {
+    /// The configuration; what could not be read is as if it were absent.
+    pub config: Option<Config>,
+    /// Every fault that a start would refuse, with its place.
+    pub faults: Vec<Fault>,
+    /// Places of all values.
+    pub places: Places,
+}
+
+/// Reads as [`load`] does, and tells every fault.
+pub fn examine(path: Option<&Path>, environment: impl IntoIterator<Item = (String, String)>) -> Examined {
+    let text = match text_of(path) {
+        Ok(text) => text,
+        Err(fault) => return Examined { faults: vec![fault], ..Examined::default() },
+    };
+    let file = path.map(|path| path.display().to_string()).unwrap_or_default();
+    let mut reading = Reading::new(&text, &file);
+    let said = reading.variables(environment);
+    if path.is_none() && said == 0 {
+        let remedy = "name a file, or set TANDEM_SECTION__KEY; docs/tandem.toml shows every key";
+        let fault = Fault::new("--config", "absent, and no variable sets a key: nobody is served", remedy);
+        return Examined { faults: vec![fault], ..Examined::default() };
     }
-    Config::deserialize(given).map_err(refused)
+    let (config, lost) = reading.config();
+    let config = config.map(|mut config| {
+        reading.faults.extend(config.read_secrets());
+        // A member that could not be read is missed by others that name it.
+        let follows =
+            |fault: &Fault| lost && matches!(&fault.key[..], "[[trunk]] domain" | "[[trunk]] callers");
+        reading.faults.extend(config.check().into_iter().filter(|fault| !follows(fault)));
+        config
+    });
+    let places = reading.places;
+    let faults = reading.faults.into_iter().map(|fault| places.locate(fault)).collect();
+    Examined { config, faults, places }
+}
+
+fn text_of(path: Option<&Path>) -> Result<String, Fault> {
+    let Some(path) = path else { return Ok(String::new()) };
+    std::fs::read_to_string(path).map_err(|error| {
+        Fault::new(
+            "--config",
+            format!("{} cannot be read: {error}", path.display()),
+            "name a readable TOML file; docs/tandem.toml shows every key",
+        )
+    })
+}
+
+/// Most faults of single values that are told at once.
+const MOST: usize = 100;
+
+/// Configuration that is being read.
+struct Reading {
+    given: Given,
+    places: Places,
+    faults: Vec<Fault>,
+    /// True if the text is no TOML: nothing else can be said of it.
+    spoiled: bool,
+}
+
+impl Reading {
+    fn new(text: &str, file: &str) -> Reading {
+        let (table, faults) = match toml::from_str::<Table>(text) {
+            Ok(table) => (table, vec![]),
+            Err(error) => {
+                let line = error.span().map_or(0, |span| line(text, span.start));
+                let mut fault =
+                    Fault::new(&format!("line {line}"), error.message().to_owned(), "write it as TOML");
+                fault.place = Some(format!("{file}:{line}"));
+                (Table::new(), vec![fault])
+            }
+        };
+        let spoiled = !faults.is_empty();
+        Reading { given: Given::from(table), places: Places::of(text, file), faults, spoiled }
+    }
+
+    /// Lets variables override what is written; returns their number.
+    fn variables(&mut self, environment: impl IntoIterator<Item = (String, String)>) -> usize {
+        let mut variables: Vec<(String, String)> =
+            environment.into_iter().filter(|(name, _)| concerns_us(name)).collect();
+        // TRUNK__2 comes before TRUNK__10.
+        variables.sort_by(|a, b| (a.0.len(), &a.0).cmp(&(b.0.len(), &b.0)));
+        let number = variables.len();
+        for (name, text) in variables {
+            let path = name.trim_start_matches(PREFIX).to_lowercase();
+            let steps: Vec<&str> = path.split("__").collect();
+            self.places.said(&steps.join("."), &name, &text);
+            if set(&mut self.given, &steps, text).is_none() {
+                self.faults.push(Fault::new(
+                    &name,
+                    "it names no place in the configuration",
+                    "write TANDEM_SECTION__KEY, as TANDEM_SIP__LISTEN, and number lists from 0, as TANDEM_TRUNK__0__URI",
+                ));
+            }
+        }
+        number
+    }
+
+    /// Returns the configuration without the values that do not fit, and true if a member of a list is missing for that.
+    fn config(&mut self) -> (Option<Config>, bool) {
+        let mut lost = false;
+        for _ in 0..MOST {
+            if self.spoiled {
+                break;
+            }
+            match Config::deserialize(self.given.clone()) {
+                Ok(config) => return (Some(config), lost),
+                Err(misfit) => {
+                    let mut path: Vec<String> = misfit.path.iter().rev().cloned().collect();
+                    if let Why::Unknown { key, .. } = &misfit.why {
+                        path.push(key.clone());
+                    }
+                    let place = self.places.at(&path.join("."));
+                    self.faults.push(Fault { place, ..refused(misfit) });
+                    match remove(&mut self.given, &path) {
+                        Some(member) => lost |= member,
+                        None => break,
+                    }
+                }
+            }
+        }
+        (None, lost)
+    }
+
+    fn first(&mut self, config: Option<Config>) -> Result<Config, Fault> {
+        let fault = (!self.faults.is_empty()).then(|| self.faults.swap_remove(0));
+        let unread = || Fault::new("configuration", "it cannot be read", "docs/tandem.toml shows every key");
+        match (fault, config) {
+            (None, Some(config)) => Ok(config),
+            (fault, _) => Err(fault.unwrap_or_else(unread)),
+        }
+    }
+}
+
+/// Takes the value at a path away; true: it was a member of a list. `None`: there is no such value.
+fn remove(at: &mut Given, path: &[String]) -> Option<bool> {
+    let (step, rest) = path.split_first()?;
+    match (at, rest) {
+        (Given::Section(section), []) => section.remove(step).map(|_| false),
+        (Given::Section(section), rest) => remove(section.get_mut(step)?, rest),
+        (Given::List(list), rest) => {
+            let place = step.parse::<usize>().ok().filter(|place| *place < list.len())?;
+            if rest.is_empty() {
+                // Others keep their numbers, by which they are found in the file.
+                list[place] = Given::Gone;
+                return Some(true);
+            }
+            remove(&mut list[place], rest)
+        }
+        _ => None,
+    }
 }
 
 const PREFIX: &str = "TANDEM_";
@@ -89,8 +233,8 @@ fn concerns_us(name: &str) -> bool {
         || path.starts_with("PORT_")
         || path.contains("_SERVICE_PORT_")
         || ends.iter().any(|end| path.ends_with(end));
-    // TANDEM_CONFIG and TANDEM_ADMIN are read by the command line.
-    path != "CONFIG" && path != "ADMIN" && (path.contains("__") || !of_a_service)
+    // These are read by the command line.
+    !["CONFIG", "ADMIN", "ADMIN_TOKEN_FILE"].contains(&path) && (path.contains("__") || !of_a_service)
 }
 
 /// Sets the place that `path` names: sections by name, members of lists by number; the next free number adds one.
@@ -110,7 +254,7 @@ fn set(at: &mut Given, path: &[&str], text: String) -> Option<()> {
             }
             list.get_mut(place)?
         }
-        Given::Written(_) | Given::Said(_) => return None,
+        Given::Written(_) | Given::Said(_) | Given::Gone => return None,
     };
     set(next, rest, text)
 }
@@ -170,18 +314,24 @@ fn distance(a: &str, b: &str) -> usize {
 }
 
 impl Config {
-    /// Secrets given as files take their place.
-    fn read_secrets(&mut self) -> Result<(), Fault> {
-        take("[cluster] secret", &mut self.cluster.secret, self.cluster.secret_file.as_deref())?;
+    /// Puts secrets that are given as files in their place; returns what is wrong with them.
+    fn read_secrets(&mut self) -> Vec<Fault> {
+        let mut faults = vec![];
+        let mut note = |outcome: Result<(), Fault>| faults.extend(outcome.err());
+        note(take("[cluster] secret", &mut self.cluster.secret, self.cluster.secret_file.as_deref()));
         for component in &mut self.xmpp.component {
-            take("[[xmpp.component]] secret", &mut component.secret, component.secret_file.as_deref())?;
+            let file = component.secret_file.as_deref();
+            note(take("[[xmpp.component]] secret", &mut component.secret, file));
         }
         for trunk in &mut self.trunk {
-            take("[[trunk]] password", &mut trunk.password, trunk.password_file.as_deref())?;
+            note(take("[[trunk]] password", &mut trunk.password, trunk.password_file.as_deref()));
             let file = trunk.inbound_password_file.as_deref();
-            take("[[trunk]] inbound_password", &mut trunk.inbound_password, file)?;
+            note(take("[[trunk]] inbound_password", &mut trunk.inbound_password, file));
         }
-        Ok(())
+        for user in self.admin.user.iter_mut().flatten() {
+            note(take("[[admin.user]] token", &mut user.token, user.token_file.as_deref()));
+        }
+        faults
     }
 }
 

@@ -6,6 +6,8 @@ mod check;
 mod form;
 mod given;
 pub mod load;
+mod place;
+mod reach;
 mod schema;
 
 pub use address::transport::{Listener, NextHop, Transport};
@@ -108,7 +110,7 @@ pub struct TelemetryConfig {
     #[schemars(example = 1.0, range(min = 0, max = 1))]
     pub sample: Option<f64>,
     /// Log filter: a level, or levels by module as in `info,tandem_sip_edge=debug`; default: `info`
-    #[schemars(example = &"info", length(min = 1))]
+    #[schemars(example = &"info", regex(pattern = form::LOG))]
     pub log: Option<String>,
     /// Logs as JSON lines
     pub json: bool,
@@ -118,13 +120,52 @@ pub struct TelemetryConfig {
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct AdminConfig {
-    /// Address and port of `/healthz`, `/readyz`, `/metrics`, and of what `tandem calls` and its like ask
+    /// Address and port of the admin API, which `tandem calls` and its like ask; one that others reach wants an `[[admin.user]]`
     pub listen: SocketAddr,
+    /// Address and port of `/healthz`, `/readyz` and `/metrics` for probes and Prometheus, who need no token; default: `listen` alone
+    #[schemars(example = "0.0.0.0:8081")]
+    pub health: Option<SocketAddr>,
+    /// Names by which the admin API is reached, beside addresses and `localhost`; a request for another host is refused
+    #[schemars(example = ["gw.example.net"], inner(regex(pattern = form::DOMAIN)))]
+    pub hosts: Vec<String>,
+    /// Users of the admin API, by bearer token; none: whoever reaches it
+    #[schemars(example = Vec::<String>::new())]
+    pub user: Option<Vec<AdminUserConfig>>,
+}
+
+/// A user of the admin API.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AdminUserConfig {
+    /// Name, which the log tells with every change
+    #[schemars(example = &"ops", length(min = 1))]
+    pub name: String,
+    /// Role of the user
+    #[serde(default)]
+    pub role: Role,
+    /// Bearer token of the user (RFC 6750), at least 16 letters and digits
+    #[schemars(example = "…")]
+    pub token: Option<String>,
+    /// The token in a file
+    #[schemars(example = "/run/secrets/admin-ops")]
+    pub token_file: Option<String>,
+}
+
+/// Role of a user of the admin API.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// Sees calls, trunks, instances, settings and metrics
+    #[default]
+    View,
+    /// Changes them, too
+    Operate,
 }
 
 impl Default for AdminConfig {
     fn default() -> AdminConfig {
-        AdminConfig { listen: SocketAddr::from(([127, 0, 0, 1], 8080)) }
+        let listen = SocketAddr::from(([127, 0, 0, 1], 8080));
+        AdminConfig { listen, health: None, hosts: vec![], user: None }
     }
 }
 
@@ -162,7 +203,7 @@ pub struct SipConfig {
     /// Several edges of one host share the port (`SO_REUSEPORT`)
     pub reuse_port: bool,
     /// Legs held at once; further calls are refused with 503
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 10_000_000))]
     pub max_legs: usize,
 }
 
@@ -342,14 +383,15 @@ pub struct RelayConfig {
     /// Address for peers that speak IPv6, beside an `advertise` of IPv4; `listen` is `::` then
     #[schemars(example = "2001:db8::7")]
     pub advertise6: Option<Ipv6Addr>,
-    /// UDP ports for media, first-last, not below 1024; a call takes up to 4
+    /// UDP ports for media, first-last, not below 1024; a call takes up to 4. Kubernetes gives 30000-32767 to Services; those that the
+    /// system gives to other programs are reserved by `net.ipv4.ip_local_reserved_ports`
     #[schemars(regex(pattern = form::PORTS))]
     pub ports: String,
     /// Address and port of the control API in the cluster; default: a free port of `listen`
     #[schemars(example = "10.0.0.7:9090")]
     pub control: Option<SocketAddr>,
     /// Media threads
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 256))]
     pub threads: usize,
     /// Each media thread stays on a core of its own: for whole cores
     pub pin: bool,
@@ -365,7 +407,7 @@ pub struct RelayConfig {
     #[schemars(inner(length(min = 1)))]
     pub labels: Vec<String>,
     /// Seconds of silence after which an end is reported, and its call ended
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 86_400))]
     pub media_timeout_s: u64,
     /// Seconds without RTP and RTCP after which a call with a phone ends, held or not
     #[schemars(range(min = 1))]
@@ -375,7 +417,7 @@ pub struct RelayConfig {
     #[schemars(example = ["127.0.0.0/8", "169.254.0.0/16", "10.96.0.0/12"], inner(regex(pattern = form::NETWORK)))]
     pub deny: Option<Vec<String>>,
     /// Threads that turn one codec into another where none is shared, and play, 0: none; default: half the cores, at least one
-    #[schemars(example = 1)]
+    #[schemars(example = 1, range(min = 0, max = 256))]
     pub transcode_threads: Option<usize>,
     /// Effort of Opus while there is time for it
     #[schemars(range(max = 10))]
@@ -391,7 +433,7 @@ impl Default for RelayConfig {
             listen: IpAddr::from([127, 0, 0, 1]),
             advertise: None,
             advertise6: None,
-            ports: "30000-34999".into(),
+            ports: "40000-49999".into(),
             control: None,
             threads: 1,
             pin: false,
@@ -434,12 +476,13 @@ pub struct OrchestratorConfig {
 #[serde(deny_unknown_fields, default)]
 pub struct CallConfig {
     /// Seconds that a call may ring
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 86_400))]
     pub ring_s: u64,
     /// Seconds for which an XMPP user is called of whom no device says that it rings; then 480
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 86_400))]
     pub unheard_s: u64,
-    /// Seconds for which a service that is told to go serves what it has
+    /// Seconds for which a service that is told to go serves what it has, 0: it goes at once
+    #[schemars(range(min = 0, max = 604_800))]
     pub drain_s: u64,
     /// Sound that a held party hears: a file of the `sounds` of `[relay]`
     #[schemars(example = "hold.wav", regex(pattern = form::FILE))]

@@ -1,4 +1,4 @@
-//! One tracer for each service, chosen by the module that a span comes from.
+//! One tracer for each service, chosen by the span's attribute `service`, or by the module that it comes from.
 
 use anyhow::Result;
 use opentelemetry::Context;
@@ -38,9 +38,16 @@ impl Tracers {
     }
 
     fn of(&self, builder: &SpanBuilder) -> &SdkTracer {
-        let attributes = builder.attributes.iter().flatten();
-        let target = attributes.filter(|a| a.key.as_str() == "target").map(|a| a.value.as_str()).next();
+        let attribute = |key: &str| {
+            let mut attributes = builder.attributes.iter().flatten();
+            attributes.find(|a| a.key.as_str() == key).map(|a| a.value.as_str())
+        };
+        // What a shared crate does for a service is the service's.
+        let named = attribute("service");
+        let named = SERVICES.iter().find(|(_, service)| named.as_deref() == Some(service));
+        let target = attribute("target");
         let root = target.as_deref().map_or("", |target| target.split("::").next().unwrap_or(target));
+        let root = named.map_or(root, |(root, _)| root);
         self.services.iter().find(|(service, _)| *service == root).map_or(&self.other, |(_, tracer)| tracer)
     }
 }

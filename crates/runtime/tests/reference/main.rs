@@ -81,6 +81,8 @@ fn examples_have_the_form_of_their_keys() {
          tls://address:5061 to [sip] listen, or leave it out",
             "[relay] advertise6: \"2001:db8::7\" beside listen \"127.0.0.1\"; write listen = \"::\" and an IPv4 address in advertise, or, for \
          IPv6 alone, that address in advertise",
+            "[[admin.user]] token: too short, or with other signs, for ops; write at least 16 random letters and digits, or name a token_file \
+         that holds them",
         ]
     );
 }

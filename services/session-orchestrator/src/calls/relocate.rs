@@ -1,6 +1,7 @@
 //! A call goes on at another relay: what its relay has left is given to another, then the call decides.
 
 use super::Calls;
+use crate::counters;
 use crate::relays::{AllocationRequest, LegRequest};
 use crate::runner::{Loaded, Step};
 use anyhow::Result;
@@ -34,8 +35,21 @@ impl Calls {
     /// # Errors
     /// The store does not answer.
     pub async fn relocate(&self, call: RecordId, from: &RelaySession, alive: bool) -> Result<Relocation> {
-        let span = info_span!("call.move", call.id = %call, relay = from.instance);
-        self.try_relocate(call, from, alive, &span).instrument(span.clone()).await
+        let span = info_span!(
+            "call.move",
+            call.id = %call,
+            relay = from.instance,
+            otel.status_code = tracing::field::Empty,
+            otel.status_description = tracing::field::Empty,
+        );
+        let outcome = self.try_relocate(call, from, alive, &span).instrument(span.clone()).await;
+        match &outcome {
+            Ok(Relocation::NoRelay | Relocation::Nothing) | Err(_) => {
+                bus::trace::failed(&span, "the call goes on nowhere");
+            }
+            Ok(Relocation::Moved | Relocation::Elsewhere) => {}
+        }
+        outcome
     }
 
     async fn try_relocate(
@@ -79,8 +93,7 @@ impl Calls {
             }
         };
         if self.0.records.commit(call, &queue, step).await? == Some(true) {
-            metrics::counter!("tandem_calls_moved_total", "relay" => if alive { "drained" } else { "lost" })
-                .increment(1);
+            if alive { &counters::MOVED_DRAINED } else { &counters::MOVED_LOST }.increment(1);
             return Ok(Relocation::Moved);
         }
         // Another orchestrator was faster, or the call has ended: unless it is the same relay's, the session is not needed.

@@ -1,0 +1,275 @@
+//! Metrics of calls, by line: a trunk, its component domain, and the direction as the trunk sees it.
+//!
+//! One rule: the lines are those of the configuration, and every series of them is there from the start, so that the first call of a
+//! kind is an increase as any other. Start at [`Lines`].
+
+use metrics::{Counter, Gauge, Histogram};
+use runtime::Config;
+use runtime::metrics::{TALKS, WAITS, counter, gauge, histogram};
+use session::call::{CALLER, Call, Fact};
+use signal::{Opening, Protocol, Reason, RecordId, Time};
+use std::collections::{HashMap, VecDeque};
+use std::sync::{LazyLock, Mutex, PoisonError};
+
+/// All reasons, by their number.
+const REASONS: [Reason; 24] = [
+    Reason::Normal,
+    Reason::Cancelled,
+    Reason::AnsweredElsewhere,
+    Reason::Busy,
+    Reason::Declined,
+    Reason::NoAnswer,
+    Reason::Offline,
+    Reason::NotFound,
+    Reason::Gone,
+    Reason::Timeout,
+    Reason::Forbidden,
+    Reason::IncompatibleMedia,
+    Reason::UnsupportedMedia,
+    Reason::UnsupportedTransport,
+    Reason::Security,
+    Reason::MediaFailed,
+    Reason::Connectivity,
+    Reason::Unavailable,
+    Reason::Loop,
+    Reason::Glare,
+    Reason::Expired,
+    Reason::BadRequest,
+    Reason::NotImplemented,
+    Reason::General,
+];
+/// Calls whose ringing is remembered until their answer.
+const MAX_RINGING: usize = 8_192;
+
+fn moved(relay: &str) -> Counter {
+    counter(
+        "tandem_calls_moved_total",
+        "Calls that went on at another relay, by what became of theirs",
+        &[("relay", relay)],
+    )
+}
+
+/// Calls whose relay was lost.
+pub(crate) static MOVED_LOST: LazyLock<Counter> = LazyLock::new(|| moved("lost"));
+/// Calls whose relay drains.
+pub(crate) static MOVED_DRAINED: LazyLock<Counter> = LazyLock::new(|| moved("drained"));
+
+/// Calls of one trunk in one direction.
+pub(crate) struct Line {
+    pub(crate) placed: Counter,
+    answered: Counter,
+    transferred: Counter,
+    active: Gauge,
+    refused: Vec<Counter>,
+    ended: Vec<Counter>,
+    setup: Histogram,
+    ring: Histogram,
+    talk: Histogram,
+}
+
+impl Line {
+    fn new(trunk: &str, domain: &str, direction: &str) -> Line {
+        let labels = [("trunk", trunk), ("domain", domain), ("direction", direction)];
+        let by_reason = |name: &str, help: &str| -> Vec<Counter> {
+            let of = |reason: &Reason| {
+                let reason = format!("{reason:?}");
+                let labels = [labels.as_slice(), &[("reason", reason.as_str())]].concat();
+                counter(name, help, &labels)
+            };
+            REASONS.iter().map(of).collect()
+        };
+        Line {
+            placed: counter("tandem_calls_placed_total", "Calls that were taken", &labels),
+            answered: counter("tandem_calls_answered_total", "Calls that were answered", &labels),
+            transferred: counter(
+                "tandem_calls_transferred_total",
+                "Legs that took the place of another",
+                &labels,
+            ),
+            active: gauge(
+                "tandem_calls_active",
+                "Calls that go on, in the whole installation; one orchestrator tells it, others tell 0",
+                &labels,
+            ),
+            refused: by_reason("tandem_calls_refused_total", "Calls that were not taken"),
+            ended: by_reason(
+                "tandem_calls_ended_total",
+                "Calls that ended, by the reason of the first leg to end",
+            ),
+            setup: histogram(
+                "tandem_call_setup_seconds",
+                "From the request of a call until its caller hears that it rings (RFC 6076 session request delay)",
+                WAITS,
+                &labels,
+            ),
+            ring: histogram(
+                "tandem_call_ring_seconds",
+                "From the ringing of a call to its answer, where one orchestrator performed both",
+                WAITS,
+                &labels,
+            ),
+            talk: histogram(
+                "tandem_call_talk_seconds",
+                "From the answer of a call to its end",
+                TALKS,
+                &labels,
+            ),
+        }
+    }
+
+    /// Counts a call that was not taken.
+    pub(crate) fn refused(&self, reason: Reason) {
+        count(&self.refused, reason);
+    }
+}
+
+fn count(counters: &[Counter], reason: Reason) {
+    // A reason that has no counter yet is a general one.
+    let counter = counters.get(reason as usize).or_else(|| counters.last());
+    counter.into_iter().for_each(|counter| counter.increment(1));
+}
+
+/// Lines by the link of the leg that opens a call: the name of a trunk, or a component domain.
+pub struct Lines {
+    trunks: HashMap<String, Line>,
+    domains: HashMap<String, Line>,
+    /// Calls of no trunk.
+    other: Line,
+    ringing: Mutex<Ringing>,
+}
+
+/// Times at which calls began to ring, oldest first.
+#[derive(Default)]
+struct Ringing {
+    since: HashMap<RecordId, Time>,
+    order: VecDeque<RecordId>,
+}
+
+impl Ringing {
+    fn begins(&mut self, call: RecordId, now: Time) {
+        if self.since.contains_key(&call) {
+            return;
+        }
+        self.since.insert(call, now);
+        self.order.push_back(call);
+        while self.order.len() > MAX_RINGING
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.since.remove(&oldest);
+        }
+    }
+}
+
+impl Lines {
+    /// Makes the metrics of all lines of a configuration.
+    #[must_use]
+    pub fn new(config: &Config) -> Lines {
+        let (mut trunks, mut domains) = (HashMap::new(), HashMap::new());
+        for trunk in &config.trunk {
+            let domain = trunk.domain.to_lowercase();
+            trunks.insert(trunk.name.clone(), Line::new(&trunk.name, &domain, "inbound"));
+            domains.insert(domain.clone(), Line::new(&trunk.name, &domain, "outbound"));
+        }
+        LazyLock::force(&MOVED_LOST);
+        LazyLock::force(&MOVED_DRAINED);
+        Lines { trunks, domains, other: Line::new("", "", ""), ringing: Mutex::default() }
+    }
+
+    /// Returns the line of a call by the opening of its caller's leg.
+    pub(crate) fn of(&self, opening: &Opening) -> &Line {
+        let line = match opening.from.protocol {
+            Protocol::Sip => self.trunks.get(&opening.link),
+            Protocol::Xmpp => self.domains.get(&opening.link.to_lowercase()),
+        };
+        line.unwrap_or(&self.other)
+    }
+
+    /// Returns the line of a call, or of one that nobody opened.
+    pub(crate) fn of_call(&self, call: &Call) -> &Line {
+        call.leg(CALLER).map_or(&self.other, |leg| self.of(&leg.opening))
+    }
+
+    /// Notes that the caller was told of ringing, or of the answer without it, as the `count`th signal.
+    pub(crate) fn told(&self, call: &Call, count: u32, rings: bool, now: Time) {
+        // The ringing of a target in an established call is none of its caller's.
+        if rings && call.answered.is_some() {
+            return;
+        }
+        if count == 0 {
+            self.of_call(call).setup.record(seconds(now.since(call.placed)));
+        }
+        if rings {
+            self.ringing.lock().unwrap_or_else(PoisonError::into_inner).begins(call.id, now);
+        }
+    }
+
+    /// Counts a fact; performed again it counts twice, as rarely as an orchestrator dies.
+    pub(crate) fn count(&self, call: &Call, fact: &Fact) {
+        let line = self.of_call(call);
+        match fact {
+            Fact::Placed { .. } => {}
+            Fact::Transferred { .. } => line.transferred.increment(1),
+            Fact::Answered => {
+                line.answered.increment(1);
+                if let (Some(since), Some(answered)) = (self.rang(call), call.answered) {
+                    line.ring.record(seconds(answered.since(since)));
+                }
+            }
+            Fact::Ended { end, talked_ms } => {
+                self.rang(call);
+                count(&line.ended, end.reason);
+                talked_ms.iter().for_each(|ms| line.talk.record(seconds(*ms)));
+            }
+        }
+    }
+
+    /// Returns when a call began to ring, and forgets it.
+    fn rang(&self, call: &Call) -> Option<Time> {
+        self.ringing.lock().unwrap_or_else(PoisonError::into_inner).since.remove(&call.id)
+    }
+
+    /// Tells the number of calls that go on, by line; none for a line that is not among them.
+    pub(crate) fn tell_active(&self, calls: &[Opening]) {
+        let all = self.trunks.values().chain(self.domains.values()).chain([&self.other]);
+        let mut numbers: HashMap<*const Line, u32> =
+            all.clone().map(|line| (std::ptr::from_ref(line), 0)).collect();
+        for opening in calls {
+            *numbers.entry(std::ptr::from_ref(self.of(opening))).or_default() += 1;
+        }
+        for line in all {
+            line.active.set(f64::from(numbers.get(&std::ptr::from_ref(line)).copied().unwrap_or(0)));
+        }
+    }
+}
+
+fn seconds(ms: u64) -> f64 {
+    ms as f64 / 1e3
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reason_has_its_counter() {
+        for (number, reason) in REASONS.into_iter().enumerate() {
+            assert_eq!(reason as usize, number, "{reason:?}");
+        }
+    }
+
+    #[test]
+    fn ringing_is_remembered_within_bounds() {
+        let mut ringing = Ringing::default();
+        let id = |n: u32| {
+            let mut octets = [0; 10];
+            octets[..4].copy_from_slice(&n.to_be_bytes());
+            RecordId::call(octets)
+        };
+        for n in 0..2 * MAX_RINGING as u32 {
+            ringing.begins(id(n), Time(n.into()));
+        }
+        assert_eq!((ringing.since.len(), ringing.order.len()), (MAX_RINGING, MAX_RINGING));
+        ringing.begins(id(2 * MAX_RINGING as u32 - 1), Time(0));
+        assert_ne!(ringing.since[&id(2 * MAX_RINGING as u32 - 1)], Time(0), "the first one counts");
+    }
+}

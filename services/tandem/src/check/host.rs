@@ -1,0 +1,105 @@
+//! Faults of this host: ports, descriptors, files, dates.
+
+use super::{Report, certificate};
+use runtime::Config;
+use runtime::config::{Fault, Transport};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::time::Duration;
+
+pub(super) fn check(config: &Config, report: &mut Report) {
+    ports(config, report);
+    descriptors(config, report);
+    ephemeral(config, report);
+    for line in rtp_relay::check(config) {
+        report.start_fault(&line);
+    }
+    if let Err(error) = sip_edge::Tls::new(config) {
+        report.start_fault(&format!("{error:#}"));
+    }
+    if let Some(file) = &config.cluster.dtls_certificate_file {
+        certificate::check(file, report);
+    }
+    if config.xmpp.component.is_empty() {
+        let trouble = "absent: no XMPP domain is served";
+        let remedy = "name the domain, server and secret of one";
+        report.warning(Fault::new("[[xmpp.component]]", trouble, remedy));
+    }
+}
+
+fn ports(config: &Config, report: &mut Report) {
+    let mut taken = |key: &str, address: String, error: std::io::Error| {
+        report.fault(Fault::new(key, format!("\"{address}\": {error}"), "free it or name another address"));
+    };
+    for listener in config.sip.listeners().unwrap_or_default() {
+        let bound = match listener.transport {
+            Transport::Udp => UdpSocket::bind(listener.address).map(drop),
+            _ => TcpListener::bind(listener.address).map(drop),
+        };
+        if let (Err(error), false) = (bound, config.sip.reuse_port) {
+            taken("[sip] listen", listener.to_string(), error);
+        }
+    }
+    let admin = [("[admin] listen", Some(config.admin.listen)), ("[admin] health", config.admin.health)];
+    for (key, listen) in admin.into_iter().chain([("[relay] control", config.relay.control)]) {
+        if let Some((listen, Err(error))) = listen.map(|listen| (listen, TcpListener::bind(listen))) {
+            taken(key, listen.to_string(), error);
+        }
+    }
+    if let Err(error) = UdpSocket::bind(SocketAddr::new(config.relay.listen, 0)) {
+        report.fault(Fault::new(
+            "[relay] listen",
+            format!("\"{}\": {error}", config.relay.listen),
+            "name an address of this machine",
+        ));
+    }
+}
+
+fn descriptors(config: &Config, report: &mut Report) {
+    let (limit, needed) = (runtime::descriptors::raise(), runtime::descriptors::needed(config));
+    if limit < needed {
+        report.fault(Fault::new(
+            "open files",
+            format!(
+                "{limit} are allowed and {needed} may be needed for the ports of [relay] and connections"
+            ),
+            "raise LimitNOFILE of the unit, or `ulimit -Hn`",
+        ));
+    }
+}
+
+/// Returns true if a gateway answers at the admin port of this configuration.
+pub(super) fn gateway_runs(config: &Config) -> bool {
+    let agent = ureq::Agent::config_builder().timeout_global(Some(Duration::from_secs(1))).build();
+    let url = format!("http://{}/healthz", config.admin.listen);
+    let answer =
+        ureq::Agent::from(agent).get(url).call().and_then(|mut answer| answer.body_mut().read_to_string());
+    answer.is_ok_and(|text| text.trim() == "ok")
+}
+
+/// Warns of media ports that the system may give to other programs.
+fn ephemeral(config: &Config, report: &mut Report) {
+    let (Ok((first, last)), Some((from, to))) = (config.relay.port_range(), given_away()) else { return };
+    let reserved = ranges("/proc/sys/net/ipv4/ip_local_reserved_ports", ',', '-');
+    let kept = |port: u16| reserved.iter().any(|(first, last)| (*first..=*last).contains(&port));
+    if (first.max(from)..=last.min(to)).any(|port| !kept(port)) {
+        report.warning(Fault::new(
+            "[relay] ports",
+            format!("\"{}\" meets {from}-{to}, which the system gives to other programs", config.relay.ports),
+            format!("reserve them: sysctl -w net.ipv4.ip_local_reserved_ports={first}-{last}"),
+        ));
+    }
+}
+
+/// Returns the range of ports for programs that ask for any (ip(7)).
+fn given_away() -> Option<(u16, u16)> {
+    ranges("/proc/sys/net/ipv4/ip_local_port_range", '\n', '\t').into_iter().next()
+}
+
+fn ranges(file: &str, between: char, within: char) -> Vec<(u16, u16)> {
+    let text = std::fs::read_to_string(file).unwrap_or_default();
+    let range = |text: &str| {
+        let (first, last) = text.trim().split_once(within).unwrap_or((text.trim(), text.trim()));
+        Some((first.trim().parse().ok()?, last.trim().parse().ok()?))
+    };
+    text.split(between).filter_map(range).collect()
+}
