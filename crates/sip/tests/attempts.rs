@@ -254,6 +254,7 @@ fn listening(listeners: &[Local], flows: Vec<Flow>) -> Bench {
         listeners: listeners.to_vec(),
         trunks: vec![trunk],
         max_legs: 100,
+        limits: vec![],
     };
     b.edge = tandem_sip::edge::Edge::new(config, Secret::new(b"test"));
     b

@@ -140,6 +140,7 @@ mod tests {
             listeners: locals.all(),
             trunks: vec![],
             max_legs: 1,
+            limits: vec![],
         };
         let (name, address) = config.local(&flow);
         Some((name, address.to_string(), flow.listen))
