@@ -22,6 +22,7 @@ use signal::{
 };
 use std::net::SocketAddr;
 use std::time::Duration;
+use tokio::io::AsyncReadExt;
 use tokio::net::UdpSocket;
 use tokio::time::Instant;
 
@@ -151,6 +152,26 @@ async fn b5_g8_a_closed_port_ends_the_attempt_at_once() {
     let heard = edge.heard(SOON).await;
     let [Signal::End(end)] = &heard.signals[..] else { panic!("{:?}", heard.signals) };
     assert_eq!(end.reason, Reason::Connectivity);
+}
+
+/// The first server refuses the connection: the second has the call at once.
+#[tokio::test]
+async fn b3_a_refused_connection_moves_on() {
+    let server = NameServer::start().await;
+    let pbx = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = pbx.local_addr().unwrap().port();
+    server.naptr("pbx.test.example", (10, 0), "SIP+D2T", "_sip._tcp.sbc.test.example");
+    server.srv("_sip._tcp.sbc.test.example", (10, 0), free(), "a.test.example");
+    server.srv("_sip._tcp.sbc.test.example", (20, 0), port, "a.test.example");
+    server.address("a.test.example", "127.0.0.1");
+    let mut edge = Edge::start(&server, vec![trunk("pbx", "sip:pbx.test.example".into())]).await;
+    assert!(edge.call("pbx", "one").await);
+    let began = Instant::now();
+    assert_eq!(edge.heard(SOON).await.signals, []);
+    let (mut stream, _) = tokio::time::timeout(SOON, pbx.accept()).await.expect("nobody connects").unwrap();
+    let mut buffer = [0; 4_096];
+    let length = tokio::time::timeout(SOON, stream.read(&mut buffer)).await.expect("silence").unwrap();
+    assert!(buffer[..length].starts_with(b"INVITE ") && began.elapsed() < SOON, "{:?}", began.elapsed());
 }
 
 /// The host has addresses in both families, and the edge listens in one.
