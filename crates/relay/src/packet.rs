@@ -181,9 +181,9 @@ pub(crate) fn leap(clock: u32, elapsed_ms: u64) -> u16 {
 pub enum Continuity {
     /// That relay keeps to the numbering of the state as long as it sends: a packet has the same number from either.
     Exact,
-    /// It may have numbered otherwise since, and the stream is in the clear: a number used twice is a packet lost.
+    /// The numbering may have changed since, and the stream is in the clear: a number used twice is a packet lost.
     Clear,
-    /// It may have numbered otherwise since, and the stream is encrypted: no number may be used twice (RFC 3711 §9.1).
+    /// The numbering may have changed since, and the stream is encrypted: no number may be used twice (RFC 3711 §9.1).
     Unknown,
 }
 

@@ -30,7 +30,7 @@ struct Channel {
     contexts: Option<(Context, Context)>,
     /// Where DTLS last came from.
     reply: Option<SocketAddr>,
-    /// It failed or was closed: only another description begins it anew.
+    /// True after it failed or was closed: only another description begins it anew.
     over: bool,
 }
 

@@ -72,7 +72,7 @@ pub(super) struct Endpoint {
     pub since: Option<Time>,
     /// The first packet that was refused since the last that was not.
     pub refusal: Option<Refused>,
-    /// It was told that it hears nothing of what is sent.
+    /// True after [`Endpoint::deaf`] was told.
     pub told_deaf: bool,
     /// Transcodes the sound that comes in here.
     pub stream: Option<Box<Source>>,

@@ -161,7 +161,7 @@ pub enum Event {
     /// The other side needs a keyframe, and this endpoint's peer takes no RTCP that requests one: it is to be
     /// asked by signalling (RFC 5168).
     KeyframeWanted,
-    /// What its peer sends is refused, and nothing else comes: told once of an endpoint.
+    /// Media of its peer is refused, and nothing else comes: told once of an endpoint.
     Deaf(Deaf),
 }
 
@@ -179,11 +179,11 @@ pub struct Deaf {
 /// Why media is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Why {
-    /// It comes from an address that may not send here.
+    /// Comes from an address that may not send here.
     Source,
     /// Its payload type was not agreed.
     PayloadType(u8),
-    /// It does not open with the keys that were agreed, or there are none yet.
+    /// Does not open with the keys that were agreed, or there are none yet.
     Key,
     /// Its description names an address that nothing is sent to.
     Denied,

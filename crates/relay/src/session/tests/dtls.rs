@@ -51,7 +51,7 @@ impl Phones {
         phones
     }
 
-    /// What side `side` is told of the other.
+    /// Description of the other side that side `side` is told.
     fn facts(&self, side: usize, setup: Setup) -> Remote {
         let fingerprints = vec![self.workers[1 - side].host.certificate.fingerprint()];
         let there = address(1 - side, self.port(1 - side, true));
