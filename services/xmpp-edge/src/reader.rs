@@ -36,8 +36,15 @@ pub struct Reader {
     declared: NamespaceResolver,
 }
 
+impl Default for Reader {
+    fn default() -> Reader {
+        Reader::new()
+    }
+}
+
 impl Reader {
     /// Creates the reader of a new stream.
+    #[must_use]
     pub fn new() -> Reader {
         Reader { framer: Framer::new(), declared: NamespaceResolver::default() }
     }
