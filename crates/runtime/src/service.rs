@@ -2,7 +2,7 @@
 
 use crate::config::load::{Fault, load};
 use crate::{Config, Drain, admin, descriptors, telemetry};
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result};
 use clap::{CommandFactory, FromArgMatches, Parser};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -144,16 +144,4 @@ async fn signals(drain: Drain, grace: Duration) -> Result<()> {
     let _ = tokio::time::timeout(grace, next()).await;
     drain.stop();
     Ok(())
-}
-
-/// Error of a service of a cluster that is started without a bus.
-///
-/// # Errors
-/// Always, when `[bus]` is absent.
-pub fn needs_bus(config: &Config) -> Result<&str> {
-    config.bus.as_ref().map(|bus| bus.url.as_str()).ok_or_else(|| {
-        anyhow!(
-            "[bus] url: absent; name a NATS server, or run `tandem serve` to have everything in one process"
-        )
-    })
 }

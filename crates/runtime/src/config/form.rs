@@ -18,8 +18,8 @@ pub const HOST: &str = "^[^@/ \t]+$";
 pub const HOST_PORT: &str = concat!("^[^@/ \t]+:", port!(), "$");
 /// URLs of NATS servers between commas.
 pub const NATS: &str = "^ *(nats|tls)://[^ ,]+( *, *(nats|tls)://[^ ,]+)* *$";
-/// URL of a Redis server.
-pub const REDIS: &str = "^redis://[^ ,]+$";
+/// URL of Redis: a server, a master that Sentinels name, or a cluster.
+pub const REDIS: &str = "^rediss?(://[^ ,]+|[+](sentinel|cluster)://[^ ]+)$";
 /// URL of an OTLP collector, without TLS.
 pub const HTTP: &str = "^http://[^ ]+$";
 /// An address or a network.

@@ -20,7 +20,7 @@ pub struct Fault {
 }
 
 impl Fault {
-    pub(super) fn new(key: &str, trouble: impl Into<String>, remedy: impl Into<String>) -> Fault {
+    pub(crate) fn new(key: &str, trouble: impl Into<String>, remedy: impl Into<String>) -> Fault {
         Fault { key: key.into(), trouble: trouble.into(), remedy: remedy.into() }
     }
 }
@@ -115,7 +115,7 @@ fn set(at: &mut Given, path: &[&str], text: String) -> Option<()> {
 }
 
 /// Keys whose values are shown to nobody: URLs hold passwords.
-pub(super) const SECRET: &[&str] = &["secret", "password", "token", "url"];
+pub(super) const SECRET: &[&str] = &["secret", "password", "sentinel_password", "token", "url"];
 
 /// A value that does not fit, in our words: an unknown key gets the nearest known name.
 fn refused(misfit: Misfit) -> Fault {
@@ -172,6 +172,15 @@ impl Config {
     /// Secrets given as files take their place.
     fn read_secrets(&mut self) -> Result<(), Fault> {
         take("[cluster] secret", &mut self.cluster.secret, self.cluster.secret_file.as_deref())?;
+        if let Some(bus) = &mut self.bus {
+            take("[bus] password", &mut bus.password, bus.password_file.as_deref())?;
+            take("[bus] token", &mut bus.token, bus.token_file.as_deref())?;
+        }
+        if let Some(store) = &mut self.store {
+            take("[store] password", &mut store.password, store.password_file.as_deref())?;
+            let file = store.sentinel_password_file.as_deref();
+            take("[store] sentinel_password", &mut store.sentinel_password, file)?;
+        }
         for component in &mut self.xmpp.component {
             take("[[xmpp.component]] secret", &mut component.secret, component.secret_file.as_deref())?;
         }

@@ -75,7 +75,9 @@ fn examples_have_the_form_of_their_keys() {
     assert_eq!(
         config.check().iter().map(ToString::to_string).collect::<Vec<_>>(),
         [
-            "[cluster] secret: too short; write at least 16 random characters, the same on every instance",
+            "[bus] username: credentials are in token too; keep one kind of credentials",
+            "[store] url: it is not over TLS, while certificates are given; write rediss for redis, or leave the certificates out",
+            "[cluster] secret: too short; write at least 32 random characters, as `openssl rand -hex 32` gives them, the same on every instance",
             "[relay] advertise6: \"2001:db8::7\" beside listen \"127.0.0.1\"; write listen = \"::\" and an IPv4 address in advertise, or, for \
          IPv6 alone, that address in advertise",
         ]
