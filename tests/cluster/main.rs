@@ -10,6 +10,7 @@
 )]
 
 mod deaths;
+mod links;
 mod many;
 mod parties;
 mod relays;
