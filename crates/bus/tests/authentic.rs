@@ -108,7 +108,7 @@ async fn f6_a_forged_ask_is_not_answered_and_a_forged_answer_is_not_believed() {
 static CLOCK: AtomicU64 = AtomicU64::new(0);
 static SENT: Mutex<Option<HeaderMap>> = Mutex::new(None);
 
-/// What was recorded is of no use on another subject, with another payload, or later.
+/// A recorded message is of no use on another subject, with another payload, or later.
 #[tokio::test(flavor = "multi_thread")]
 async fn f6_a_recorded_message_is_of_no_use_elsewhere_or_later() {
     let server = Nats::with(ports::one(), "").unwrap();

@@ -177,7 +177,7 @@ async fn a3_the_master_is_the_one_that_sentinels_name() {
     panic!("nobody takes over: {last:?}");
 }
 
-/// Whatever a server answers while it comes up, the connection is made in the end.
+/// The connection is made in the end, whatever a server answers meanwhile.
 #[tokio::test]
 async fn a3_a_password_that_changes_and_changes_back_is_lived_through() {
     let port = ports::one();

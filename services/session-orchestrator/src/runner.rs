@@ -241,7 +241,7 @@ fn read<M: Machine>(record: &store::Record) -> Result<Loaded<M>> {
 /// Reason for which a record cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unreadable {
-    /// It is of a newer version: another instance reads it, or this one after its upgrade.
+    /// A newer version: another instance reads it, or this one after its upgrade.
     Newer,
     /// Nobody reads it: it is broken, too old, or not ours.
     Broken,

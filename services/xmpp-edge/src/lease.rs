@@ -14,7 +14,7 @@ const RENEW: Duration = Duration::from_millis(500);
 /// Longest wait for the answer to a claim.
 const ANSWER: Duration = Duration::from_millis(450);
 
-/// Who has a lease, as far as this edge knows.
+/// Holder of a lease, as far as this edge knows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Standing {
     /// This edge.

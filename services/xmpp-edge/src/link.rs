@@ -148,7 +148,7 @@ pub async fn keep_linked(
     }
 }
 
-/// What is told while nobody decides which edge holds the link: without that there could be two.
+/// Words for the time in which nobody decides which edge holds the link: without that there could be two.
 fn undecided(cause: &str) -> String {
     format!("nobody decides which edge holds the link: {cause}")
 }

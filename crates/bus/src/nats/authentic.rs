@@ -33,11 +33,11 @@ fn counter(reason: &'static str) -> Counter {
 /// Reason for which a message is dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Refusal {
-    /// It carries no HMAC.
+    /// There is no HMAC.
     Unsigned,
     /// The HMAC is of another secret, subject, time or payload.
     Forged,
-    /// It is older than the window, or of a time to come.
+    /// Older than the window, or of a time to come.
     Old,
 }
 
