@@ -25,7 +25,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("tandem-edge", &["tandem-signal"]),
     ("tandem-xmpp", &["tandem-signal", "tandem-address", "tandem-media", "tandem-edge"]),
     ("tandem-proto", &["tandem-signal"]),
-    ("tandem-runtime", &["tandem-address", "tandem-edge", "tandem-signal"]),
+    ("tandem-runtime", &["tandem-address", "tandem-edge", "tandem-signal", "tandem-bus", "tandem-store"]),
     ("tandem-sip-edge", &["tandem-signal", "tandem-sip", "tandem-bus", "tandem-proto", "tandem-runtime"]),
     ("tandem-xmpp-edge", &["tandem-signal", "tandem-xmpp", "tandem-bus", "tandem-proto", "tandem-runtime"]),
     (

@@ -19,7 +19,7 @@ use tokio::runtime::Runtime;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
 
-const SECRET: &str = "a secret of these relays alone";
+const SECRET: &str = "a secret of these relays, and of no others";
 /// Media ports of one relay.
 const PORTS: u16 = 40;
 
@@ -79,7 +79,8 @@ impl Relays {
                 runtime.block_on(endpoint.connect()).ok().map(Some)
             });
             let Some(Some(channel)) = client else { return Err(program.failure("does not come up")) };
-            let pass = AuthToken::new(&Secret::new(SECRET.as_bytes()));
+            let secret = Secret::new(SECRET.as_bytes());
+            let pass = AuthToken::new(&secret, &format!("rtp-relay-{number}"), runtime::clock::now_ms);
             relays.push((program, RelayClient::with_interceptor(channel, pass)));
         }
         Ok(Relays { relays, told, runtime, _nats: nats, _directory: directory })
@@ -181,7 +182,8 @@ fn lock(of: &Mutex<Told>) -> MutexGuard<'_, Told> {
 
 /// Keeps what the relays tell.
 async fn keep(url: String, told: Kept) -> Result<()> {
-    let config = NatsConfig { url, name: "keeper".into(), now: runtime::clock::now_ms };
+    let secret = Secret::new(SECRET.as_bytes());
+    let config = NatsConfig::new(&url, "keeper", &secret, runtime::clock::now_ms);
     let bus = Bus::nats(&config).await?;
     let mut states = bus.serve(subjects::RELAY_STATE, "orchestrators").await?;
     let mut pictures = bus.subscribe(subjects::RELAY_KEYFRAME).await?;

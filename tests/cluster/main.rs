@@ -10,6 +10,7 @@
 )]
 
 mod deaths;
+mod links;
 mod many;
 mod metrics;
 mod parties;

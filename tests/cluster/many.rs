@@ -172,7 +172,8 @@ impl Stage {
         let mut cluster = Cluster::without_edges(2).unwrap();
         let parties = Parties::start(count);
         let url = cluster.servers().0.url();
-        let config = NatsConfig { url, name: "edges".into(), now: runtime::clock::now_ms };
+        let secret = signal::Secret::new(testkit::cluster::SECRET.as_bytes());
+        let config = NatsConfig::new(&url, "edges", &secret, runtime::clock::now_ms);
         let edges = runtime.block_on(async {
             let clients = parties
                 .clients

@@ -13,6 +13,7 @@ fn load_as(objects: &[Value], deployment: &Value) -> Config {
         ("tandem-nats", _) => "nats://user:word@nats:4222".to_owned(),
         ("tandem-redis", _) => "redis://:word@redis:6379".to_owned(),
         ("tandem-admin", user) => format!("0123456789012-{user}\n"),
+        (name, "secret") => format!("secret of {name}, as it is there\n"),
         (name, key) => format!("{key} of {name}\n"),
     });
     let config = load(Some(&pod.config), pod.environment);
@@ -35,7 +36,7 @@ fn every_pod_can_read_its_configuration() {
             let config = load_as(&objects, deployment);
             assert_eq!(config.instance.as_deref(), Some(NAME));
             assert!(config.bus.is_some() && config.store.is_some());
-            assert_eq!(config.cluster.secret.as_deref(), Some("secret of tandem-cluster"));
+            assert_eq!(config.cluster.secret.as_deref(), Some("secret of tandem-cluster, as it is there"));
         }
     }
 }

@@ -308,7 +308,7 @@ async fn request_verdict(bus: &Bus, message: Message, opens: bool) -> Verdict {
                     warn!(%error, "no orchestrator answers");
                 }
                 match error {
-                    BusError::Timeout => !opens || tries < OPENING_TRIES,
+                    BusError::Timeout | BusError::Unauthentic => !opens || tries < OPENING_TRIES,
                     BusError::NoResponder | BusError::Full | BusError::Link(_) => !opens,
                     BusError::TooLarge => false,
                 }

@@ -11,7 +11,7 @@ pub mod member;
 mod nats;
 pub mod trace;
 
-pub use nats::NatsConfig;
+pub use nats::{Cause, ConnectError, Login, NatsConfig, Tls};
 
 use bytes::Bytes;
 use std::sync::Arc;
@@ -49,6 +49,9 @@ pub enum BusError {
     /// No connection to the bus.
     #[error("no link to the bus: {0}")]
     Link(String),
+    /// The answer is not signed with the cluster's secret; the request may or may not have been served.
+    #[error("the answer is not of this cluster")]
+    Unauthentic,
 }
 
 /// Request to be answered. The requester of one that is dropped gets [`BusError::Timeout`].
@@ -92,12 +95,31 @@ impl Bus {
         Bus(Inner::Local(Arc::default()))
     }
 
-    /// Connects to NATS.
+    /// Connects to NATS and authenticates. The connection is made again by itself when it is lost later.
     ///
     /// # Errors
-    /// [`BusError::Link`] when no server of the list can be reached.
-    pub async fn nats(config: &NatsConfig) -> Result<Bus, BusError> {
+    /// [`ConnectError`] with the cause when no server of the list takes us.
+    pub async fn nats(config: &NatsConfig) -> Result<Bus, ConnectError> {
         Ok(Bus(Inner::Nats(nats::Nats::connect(config).await?)))
+    }
+
+    /// Returns the cause for which there is no connection; `None` = there is one.
+    #[must_use]
+    pub fn trouble(&self) -> Option<String> {
+        match &self.0 {
+            Inner::Local(_) => None,
+            Inner::Nats(nats) => nats.trouble(),
+        }
+    }
+
+    /// Returns the number of messages and answers that were dropped because they are not signed with the cluster's secret, or are old.
+    /// Within a process nothing is signed.
+    #[must_use]
+    pub fn refused(&self) -> u64 {
+        match &self.0 {
+            Inner::Local(_) => 0,
+            Inner::Nats(nats) => nats.refused(),
+        }
     }
 
     /// Sends a request to one member of the group that serves `subject` and waits for its answer.

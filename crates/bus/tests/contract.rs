@@ -11,7 +11,7 @@
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use tandem_bus::directory::{Directory, InstanceInfo, announce, ask_to_drain, asked_to_drain};
-use tandem_bus::{Bus, BusError, Inbox, MAX_PAYLOAD, Message, NatsConfig, QUEUE, Request};
+use tandem_bus::{Bus, BusError, Cause, Inbox, MAX_PAYLOAD, Message, NatsConfig, QUEUE, Request};
 
 /// NATS server on a free port, killed at the end of the test.
 struct Server(Child, u16);
@@ -38,13 +38,22 @@ impl Server {
     }
 
     fn config(&self) -> NatsConfig {
-        NatsConfig { url: format!("nats://127.0.0.1:{}", self.1), name: "contract".into(), now: now_ms }
+        config(self.1)
     }
 
     fn signal(&self, name: &str) {
         let pid = self.0.id().to_string();
         assert!(Command::new("kill").args([name, &pid]).status().unwrap().success());
     }
+}
+
+fn config(port: u16) -> NatsConfig {
+    NatsConfig::new(
+        &format!("nats://127.0.0.1:{port}"),
+        "contract",
+        &signal::Secret::new(b"contract"),
+        now_ms,
+    )
 }
 
 fn spawn(arguments: &[&str]) -> Child {
@@ -433,6 +442,6 @@ async fn what_a_stalled_server_held_back_is_not_served() {
 #[tokio::test]
 async fn no_server_is_told() {
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let config = NatsConfig { url: format!("nats://127.0.0.1:{port}"), name: "nobody".into(), now: now_ms };
-    assert!(matches!(Bus::nats(&config).await, Err(BusError::Link(_))));
+    let failed = Bus::nats(&config(port)).await.unwrap_err();
+    assert_eq!((failed.servers, failed.cause), (format!("nats://127.0.0.1:{port}"), Cause::Refused));
 }

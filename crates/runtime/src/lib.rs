@@ -1,4 +1,4 @@
-//! Runtime of every service: configuration, telemetry, clock, admin port, drain.
+//! Runtime of every service: configuration, telemetry, clock, admin port, links, drain.
 //!
 //! One rule: nothing here knows what a call is. Start at [`config::Config`] and [`drain::Drain`].
 
@@ -7,6 +7,7 @@ pub mod clock;
 pub mod config;
 pub mod descriptors;
 pub mod drain;
+pub mod links;
 pub mod metrics;
 pub mod refusals;
 pub mod seal;

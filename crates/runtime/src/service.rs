@@ -154,15 +154,3 @@ async fn signals(drain: Drain, grace: Duration) -> Result<()> {
     drain.stop();
     Ok(())
 }
-
-/// Error of a service of a cluster that is started without a bus.
-///
-/// # Errors
-/// Always, when `[bus]` is absent.
-pub fn needs_bus(config: &Config) -> Result<&str> {
-    config.bus.as_ref().map(|bus| bus.url.as_str()).ok_or_else(|| {
-        anyhow!(
-            "[bus] url: absent; name a NATS server, or run `tandem serve` to have everything in one process"
-        )
-    })
-}

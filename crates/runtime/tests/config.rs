@@ -320,6 +320,85 @@ fn what_cannot_work_is_named_with_its_remedy() {
 }
 
 #[test]
+fn f11_a_cluster_secret_that_can_be_guessed_is_refused() {
+    for (secret, trouble) in [
+        ("0123456789abcdef", "too short"),
+        ("abababababababababababababababababab", "easy to guess"),
+        ("CHANGEME-CHANGEME-CHANGEME-0123456789", "easy to guess"),
+    ] {
+        let found = faults(&format!("[cluster]\nsecret = \"{secret}\""));
+        assert!(
+            found[0].starts_with(&format!("[cluster] secret: {trouble}; write at least 32")),
+            "{found:?}"
+        );
+        assert!(!found[0].contains(secret), "no secret in a fault");
+    }
+    assert!(faults("[cluster]\nsecret = \"one secret for the whole cluster\"").is_empty());
+}
+
+/// A configuration with these lines in `[bus]` and `[store]`.
+fn linked(bus: &str, store: &str) -> String {
+    format!(
+        "[bus]\nurl = \"nats://n\"\n{bus}\n[store]\nurl = \"redis://r\"\n{store}\n[cluster]\nsecret = \"0123456789abcdef0123456789abcdef\"\n"
+    )
+}
+
+#[test]
+fn a2_a3_credentials_come_from_files_and_are_of_one_kind() {
+    use tandem_runtime::links::{nats, redis};
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let (password, seed) = (file("password", "s3cret\n"), file("seed", "SUSEED\n"));
+    let load = |text: &str| load(Some(std::path::Path::new(&file("tandem.toml", text))), []).unwrap();
+    let text = linked(
+        &format!("username = \"rosa\"\npassword_file = {password:?}\nca_file = \"/ca\""),
+        &format!("username = \"rosa\"\npassword_file = {password:?}\nsentinel_password_file = {password:?}"),
+    );
+    let config = load(&text);
+    assert_eq!(config.check(), []);
+    let bus = nats(&config, "sip-edge").unwrap();
+    assert!(bus.login == bus::Login::Password("rosa".into(), "s3cret".into()));
+    assert_eq!(bus.tls.ca.as_deref(), Some(std::path::Path::new("/ca")));
+    let store = redis(&config).unwrap();
+    let user = store::Login { user: Some("rosa".into()), password: Some("s3cret".into()) };
+    assert!(store.login == user && store.sentinel_login.password.as_deref() == Some("s3cret"));
+    let config = load(&linked(&format!("nkey_file = {seed:?}"), ""));
+    assert!(nats(&config, "sip-edge").unwrap().login == bus::Login::Nkey("SUSEED\n".into()));
+    let config = load(&linked("nkey_file = \"/nowhere\"", ""));
+    let gone = nats(&config, "sip-edge").unwrap_err().to_string();
+    assert!(gone.starts_with("[bus] nkey_file: /nowhere cannot be read"), "{gone}");
+
+    for (bus, store, start) in [
+        (
+            "token = \"t\"\ncredentials_file = \"/c\"",
+            "",
+            "[bus] token: credentials are in credentials_file too",
+        ),
+        ("username = \"u\"", "", "[bus] password: absent, while [bus] username is there"),
+        ("certificate_file = \"/c\"", "", "[bus] key_file: absent"),
+        ("", "username = \"u\"", "[store] password: absent, while [store] username is there"),
+        ("", "sentinel_username = \"u\"", "[store] sentinel_password: absent"),
+        ("", "key_file = \"/k\"", "[store] certificate_file: absent"),
+        ("", "ca_file = \"/c\"", "[store] url: it is not over TLS"),
+    ] {
+        let found = faults(&linked(bus, store));
+        assert!(matches!(&found[..], [fault] if fault.starts_with(start)), "{bus} {store}: {found:?}");
+    }
+    for url in ["rediss://r", "redis+sentinel://a:1,b:2/m/0", "rediss+cluster://a,b"] {
+        let found = faults(&linked("", "").replace("redis://r", url));
+        assert!(found.is_empty(), "{url}: {found:?}");
+    }
+    for url in ["redis://a,b", "redis+ring://a", "valkey://a"] {
+        let found = faults(&linked("", "").replace("redis://r", url));
+        assert!(found[0].starts_with("[store] url"), "{url}: {found:?}");
+    }
+}
+
+#[test]
 fn a_secret_is_made_where_none_is_needed() {
     let (mut one, mut two) = (Config::default(), Config::default());
     one.generate_secret().unwrap();

@@ -27,16 +27,32 @@ impl Secret {
         Secret(Hmac::new_from_slice(key).unwrap_or_else(|_| Hmac::new(&Default::default())))
     }
 
+    /// Returns the secret of one use, which follows from this one: whoever has it knows nothing of the others.
+    #[must_use]
+    pub fn for_use(&self, name: &str) -> Secret {
+        Secret::new(&self.derive("use", &[name.as_bytes()]))
+    }
+
     /// Derives 32 octets from the key, the label and the parts: deterministic with the key, unguessable without. Edges take all ids from
     /// here that they would otherwise draw at random.
     #[must_use]
     pub fn derive(&self, label: &str, parts: &[&[u8]]) -> [u8; 32] {
+        self.mac(label, parts).finalize().into_bytes().into()
+    }
+
+    /// Returns true if `proof` is what [`Secret::derive`] gives for the label and the parts; takes the same time wherever they differ.
+    #[must_use]
+    pub fn proves(&self, label: &str, parts: &[&[u8]], proof: &[u8; 32]) -> bool {
+        self.mac(label, parts).verify_slice(proof).is_ok()
+    }
+
+    fn mac(&self, label: &str, parts: &[&[u8]]) -> Hmac<Sha256> {
         let mut mac = self.0.clone();
         for part in std::iter::once(label.as_bytes()).chain(parts.iter().copied()) {
             mac.update(&(part.len() as u64).to_be_bytes());
             mac.update(part);
         }
-        mac.finalize().into_bytes().into()
+        mac
     }
 
     /// Derives a base32 text of `chars` characters (at most 51, five bits each), as [`Secret::derive`] does.

@@ -7,7 +7,7 @@
 mod memory;
 mod redis;
 
-pub use self::redis::RedisConfig;
+pub use self::redis::{Cause, ConnectError, Login, RedisConfig, Tls};
 
 use bytes::Bytes;
 use std::collections::BTreeMap;
@@ -65,7 +65,7 @@ pub enum StoreError {
     /// No connection, or no answer in time. Callers retry later and refuse new work meanwhile.
     #[error("the store is unavailable: {0}")]
     Unavailable(String),
-    /// Answer of an unexpected type or form.
+    /// Answer of an unexpected type or form: what stands there was not stored by us.
     #[error("the store answered nonsense: {0}")]
     Protocol(String),
 }
@@ -105,11 +105,12 @@ impl Store {
         Store(Inner::Memory(Arc::default()), Arc::default())
     }
 
-    /// Connects to Redis.
+    /// Connects to Redis, authenticates, and runs a script that changes nothing. The connection is made again by itself when it is lost
+    /// later.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] when no connection can be made.
-    pub async fn redis(config: &RedisConfig) -> Result<Store, StoreError> {
+    /// [`ConnectError`] with the cause.
+    pub async fn redis(config: &RedisConfig) -> Result<Store, ConnectError> {
         Ok(Store(Inner::Redis(redis::Redis::connect(config).await?), Arc::default()))
     }
 
@@ -171,6 +172,14 @@ impl Store {
         limit: usize,
     ) -> Result<Vec<String>, StoreError> {
         either!(self, store => store.due(kind, now, lease_ms, limit))
+    }
+
+    /// Moves the deadline of a record, if it has one: for a record that cannot be read, and so not be saved.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store does not answer.
+    pub async fn postpone(&self, key: &Key, deadline: u64) -> Result<(), StoreError> {
+        either!(self, store => store.postpone(key, deadline))
     }
 
     /// Stores values of a group beside the records, without versions: the last write counts. Deletes the values of `gone`. The whole

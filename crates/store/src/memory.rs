@@ -82,6 +82,18 @@ impl Memory {
         taken.into_iter().map(|(_, id)| id).collect()
     }
 
+    pub fn postpone(&self, key: &Key, deadline: u64) {
+        let mut state = self.state();
+        let Some(entry) = state.records.get_mut(key) else { return };
+        let Some(before) = entry.deadline.replace(deadline) else {
+            entry.deadline = None;
+            return;
+        };
+        let index = state.due.entry(key.kind).or_default();
+        index.remove(&(before, key.id.clone()));
+        index.insert((deadline, key.id.clone()));
+    }
+
     pub fn keep(
         &self,
         group: &str,

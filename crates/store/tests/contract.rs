@@ -10,7 +10,7 @@
 
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
-use tandem_store::{Key, NewRecord, RedisConfig, SHARDS, Saved, Store, StoreError};
+use tandem_store::{Cause, Key, NewRecord, RedisConfig, SHARDS, Saved, Store, StoreError};
 
 /// Redis server on a free port, killed at the end of the test.
 struct Server {
@@ -49,7 +49,7 @@ impl Server {
     }
 
     fn config(&self) -> RedisConfig {
-        RedisConfig { url: format!("redis://127.0.0.1:{}", self.port), timeout: Duration::from_secs(2) }
+        RedisConfig::new(&format!("redis://127.0.0.1:{}", self.port), Duration::from_secs(2))
     }
 
     fn kill(&mut self) {
@@ -132,6 +132,13 @@ async fn holds(store: Store) {
     assert!(store.due("call", 240, 50, 10).await.unwrap().is_empty());
     assert_eq!(store.due("call", 250, 50, 10).await.unwrap(), ["a"]);
     assert!(store.due("chat", 9_999, 50, 10).await.unwrap().is_empty(), "another kind");
+
+    // A deadline is moved without a save, and none is made.
+    store.postpone(&key("a"), 300).await.unwrap();
+    store.postpone(&key("bin"), 300).await.unwrap();
+    store.postpone(&key("nobody"), 300).await.unwrap();
+    assert!(store.due("call", 299, 50, 10).await.unwrap().is_empty());
+    assert_eq!(store.due("call", 300, 50, 10).await.unwrap(), ["a"]);
 
     // A save with an empty outbox clears the stored one and replaces a deadline that a lease has moved.
     let cleared = NewRecord { outbox: bytes::Bytes::new(), ..new("two", Some(400)) };
@@ -260,9 +267,8 @@ async fn deadlines_of_all_shards_are_looked_at_together() {
 #[tokio::test]
 async fn no_redis_is_told_at_once_and_names_the_fault() {
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let config =
-        RedisConfig { url: format!("redis://127.0.0.1:{port}"), timeout: Duration::from_millis(200) };
-    assert!(matches!(Store::redis(&config).await, Err(StoreError::Unavailable(_))));
+    let config = RedisConfig::new(&format!("redis://127.0.0.1:{port}"), Duration::from_millis(200));
+    assert_eq!(Store::redis(&config).await.err().map(|error| error.cause), Some(Cause::Refused));
 }
 
 /// Redis Cluster hashes the part between the braces: all keys of one record lie in one slot.

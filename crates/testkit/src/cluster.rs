@@ -23,8 +23,8 @@ const MEDIA_PORTS: u16 = 200;
 pub const DOMAIN: &str = "sip.example.net";
 /// Media ports of one relay there: for some hundred calls.
 const MANY_PORTS: u16 = 1_000;
-/// Settings that all instances share.
-const SECRET: &str = "one secret for the whole cluster";
+/// Secret that all instances share.
+pub const SECRET: &str = "one secret for the whole cluster";
 
 /// One instance.
 pub struct Instance {

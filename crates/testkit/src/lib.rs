@@ -8,6 +8,7 @@
 //! Nothing here is a mock: [`Prosody`], [`Baresip`], [`Sipp`], [`Redis`] and [`Nats`] are the distribution's programs,
 //! [`Phone`] is our test program on other people's XMPP, ICE, DTLS and SRTP. Start at [`Program`].
 
+pub mod authority;
 pub mod baresip;
 pub mod clock;
 pub mod cluster;
@@ -24,8 +25,10 @@ pub mod program;
 pub mod prosody;
 pub mod servers;
 pub mod sipp;
+pub mod stores;
 pub mod tone;
 
+pub use authority::Authority;
 pub use baresip::Baresip;
 pub use cluster::Cluster;
 pub use gateway::Gateway;

@@ -4,6 +4,7 @@ use crate::clock::poll;
 use crate::{Program, ports};
 use anyhow::Result;
 use std::net::{Ipv4Addr, TcpStream};
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 use tempfile::TempDir;
@@ -22,20 +23,19 @@ impl Redis {
     /// # Errors
     /// The server is not installed or does not come up.
     pub fn start() -> Result<Redis> {
-        let directory = TempDir::with_prefix("tandem-redis-")?;
         let port = ports::one();
+        Redis::with(port, &["--port", &port.to_string()])
+    }
+
+    /// Starts one with these arguments, that takes connections at `port`.
+    ///
+    /// # Errors
+    /// The server is not installed or does not come up.
+    pub fn with(port: u16, arguments: &[&str]) -> Result<Redis> {
+        let directory = TempDir::with_prefix("tandem-redis-")?;
         let mut command = Command::new("redis-server");
-        command.args([
-            "--port",
-            &port.to_string(),
-            "--bind",
-            "127.0.0.1",
-            "--save",
-            "",
-            "--appendonly",
-            "no",
-        ]);
-        command.arg("--dir").arg(directory.path());
+        command.args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir"]);
+        command.arg(directory.path()).args(arguments);
         let program = listening("Redis", command, port)?;
         Ok(Redis { program, _directory: directory, port })
     }
@@ -66,14 +66,28 @@ impl Nats {
     /// # Errors
     /// The server is not installed or does not come up.
     pub fn start() -> Result<Nats> {
+        let lines = |directory: &Path| format!("jetstream {{ store_dir: {:?} }}", directory.join("store"));
+        Nats::launch(ports::one(), lines)
+    }
+
+    /// Starts one on this port with lines of configuration, without JetStream.
+    ///
+    /// # Errors
+    /// The server is not installed or does not come up.
+    pub fn with(port: u16, lines: &str) -> Result<Nats> {
+        Nats::launch(port, |_| lines.to_owned())
+    }
+
+    fn launch(port: u16, lines: impl Fn(&Path) -> String) -> Result<Nats> {
         let directory = TempDir::with_prefix("tandem-nats-")?;
-        let port = ports::one();
+        let file = directory.path().join("nats.conf");
+        let lines = lines(directory.path());
+        std::fs::write(&file, format!("listen: \"127.0.0.1:{port}\"\n{lines}\n"))?;
         // Debian puts it into sbin, which is not on everybody's path.
         let known = ["/usr/sbin/nats-server", "/usr/local/bin/nats-server"];
-        let found = known.into_iter().find(|path| std::path::Path::new(path).exists());
+        let found = known.into_iter().find(|path| Path::new(path).exists());
         let mut command = Command::new(found.unwrap_or("nats-server"));
-        command.args(["--addr", "127.0.0.1", "--port", &port.to_string(), "--jetstream", "--store_dir"]);
-        command.arg(directory.path());
+        command.arg("--config").arg(&file);
         let program = listening("NATS", command, port)?;
         Ok(Nats { program, _directory: directory, port })
     }
@@ -91,7 +105,7 @@ impl Nats {
 }
 
 /// Starts a program and waits until it takes connections.
-fn listening(name: &str, command: Command, port: u16) -> Result<Program> {
+pub(crate) fn listening(name: &str, command: Command, port: u16) -> Result<Program> {
     let mut program = Program::start(name, command)?;
     let up = poll(Duration::from_secs(20), || {
         let connected = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok();

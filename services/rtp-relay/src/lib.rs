@@ -285,7 +285,10 @@ fn serve(
             return Ok((tokio::spawn(local::serve(service, server, quit)), "local".into()));
         }
         Control::Pipe(listener) => (None, Some(listener)),
-        Control::Tcp => (Some(AuthToken::new(&Secret::new(&config.secret()))), None),
+        Control::Tcp => {
+            let (secret, instance) = (Secret::new(&config.secret()), config.instance("rtp-relay"));
+            (Some(AuthToken::new(&secret, &instance, runtime::clock::now_ms)), None)
+        }
     };
     let check = move |request: Request<()>| match &pass {
         Some(pass) => pass.check(request),

@@ -8,9 +8,10 @@ static ALLOCATOR: runtime::Allocator = runtime::ALLOCATOR;
 
 fn main() -> ExitCode {
     runtime::service::main("rtp-relay", async |config, drain| {
-        let url = runtime::service::needs_bus(&config)?.to_owned();
-        let (name, now) = (config.instance("rtp-relay"), runtime::clock::now_ms);
-        let bus = bus::Bus::nats(&bus::NatsConfig { url, name, now }).await?;
-        run(config, bus, Control::Tcp, drain).await
+        runtime::admin::ready("rtp-relay", Some("it starts"));
+        match runtime::links::open_bus(&config, "rtp-relay", &drain).await? {
+            Some(bus) => run(config, bus, Control::Tcp, drain).await,
+            None => Ok(()),
+        }
     })
 }

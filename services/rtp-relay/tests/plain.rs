@@ -290,7 +290,14 @@ async fn it_is_in_the_directory_and_its_control_port_answers_over_tcp() {
         let mut stranger = proto::v1::relay_client::RelayClient::new(channel.clone());
         let refused = stranger.statistics(StatisticsRequest::default()).await.unwrap_err();
         assert_eq!(refused.code(), Code::Unauthenticated);
-        let pass = proto::auth::AuthToken::new(&signal::Secret::new(b"a secret of these tests"));
+        let secret = signal::Secret::new(b"a secret of these tests");
+        let pass = |instance| proto::auth::AuthToken::new(&secret, instance, runtime::clock::now_ms);
+        // One that another relay was shown opens nothing here (F6).
+        let mut other =
+            proto::v1::relay_client::RelayClient::with_interceptor(channel.clone(), pass("relay-2"));
+        let refused = other.statistics(StatisticsRequest::default()).await.unwrap_err();
+        assert_eq!(refused.code(), Code::Unauthenticated);
+        let pass = pass("relay-1");
         proto::v1::relay_client::RelayClient::with_interceptor(channel, pass)
     };
     let request = AllocateRequest::of_two("c", 1);

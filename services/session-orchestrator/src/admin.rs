@@ -56,7 +56,8 @@ struct Limit {
 
 async fn list(State(state): State<AdminState>, Query(limit): Query<Limit>) -> Response {
     match state.calls.list(limit.limit.unwrap_or(MOST).min(MOST)).await {
-        Ok(calls) => Json(json!({ "calls": calls })).into_response(),
+        // Those that cannot be read are left out, and said to be there.
+        Ok((calls, unreadable)) => Json(json!({ "calls": calls, "unreadable": unreadable })).into_response(),
         Err(error) => unavailable(&error),
     }
 }
@@ -117,10 +118,17 @@ async fn trunks(State(state): State<AdminState>) -> Response {
 }
 
 async fn instances(State(state): State<AdminState>) -> Response {
-    Json(json!({ "instances": state.instances.list() })).into_response()
+    match state.bus.trouble() {
+        None => Json(json!({ "instances": state.instances.list() })).into_response(),
+        // Nobody is heard of then, whoever lives.
+        Some(cause) => unavailable(&anyhow::anyhow!("[bus] url: {cause}")),
+    }
 }
 
 async fn drain(State(state): State<AdminState>, Path(name): Path<String>) -> Response {
+    if let Some(cause) = state.bus.trouble() {
+        return unavailable(&anyhow::anyhow!("[bus] url: {cause}"));
+    }
     if state.instances.find(&name).is_none() {
         return unknown("no such instance: see `tandem instances`");
     }

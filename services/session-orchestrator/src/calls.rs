@@ -5,7 +5,7 @@ use crate::perform::Performer;
 use crate::queue::QueueHandle;
 use crate::records::Records;
 use crate::relays::{Failure, Relays};
-use crate::runner::{Loaded, Runner, Step};
+use crate::runner::{Loaded, Runner, Step, Unreadable};
 use crate::view::{CallView, EndView};
 use anyhow::Result;
 use session::call::{Admission, Call, Event, MediaEvent, RelaySession};
@@ -244,18 +244,26 @@ impl Calls {
         Ok(self.0.records.commit(call, &queue, step).await?.is_some())
     }
 
-    /// Calls as operators see them, at most `limit`; those that ended in the last minute are still among them.
+    /// Calls as operators see them, at most `limit`, and the number of records that cannot be read; those that ended in the last minute
+    /// are still among them.
     ///
     /// # Errors
     /// The store does not answer.
-    pub async fn list(&self, limit: usize) -> Result<Vec<CallView>> {
-        let mut views = vec![];
+    pub async fn list(&self, limit: usize) -> Result<(Vec<CallView>, usize)> {
+        let (mut views, mut unreadable) = (vec![], 0);
         for id in self.0.records.runner().store().list("call", limit).await? {
-            let Some(id) = RecordId::parse(&id) else { continue };
-            views.extend(self.load(id).await?.map(|call| CallView::of(&call)));
+            let Some(id) = RecordId::parse(&id) else {
+                unreadable += 1;
+                continue;
+            };
+            match self.load(id).await {
+                Ok(call) => views.extend(call.map(|call| CallView::of(&call))),
+                Err(error) if Unreadable::of(&error).is_some() => unreadable += 1,
+                Err(error) => return Err(error),
+            }
         }
         views.sort_by_key(|view| view.placed_ms);
-        Ok(views)
+        Ok((views, unreadable))
     }
 
     /// Relays that carry calls, by the records of at most `limit` calls.
@@ -266,7 +274,10 @@ impl Calls {
         let mut relays: Vec<RelaySession> = vec![];
         for id in self.0.records.runner().store().list("call", limit).await? {
             let Some(id) = RecordId::parse(&id) else { continue };
-            let call = self.load(id).await?.filter(|call| call.ended.is_none());
+            let call = match self.load(id).await {
+                Err(error) if Unreadable::of(&error).is_some() => continue,
+                loaded => loaded?.filter(|call| call.ended.is_none()),
+            };
             let relay = call.and_then(|call| call.relay);
             relays.extend(relay.filter(|relay| !relays.contains(relay)));
         }

@@ -43,13 +43,12 @@ const LOST: usize = 4_096;
 /// The bus or the configuration does not allow it to start, or the bus is gone.
 pub async fn run(config: Config, bus: Bus, store: Store, dial: Dial, drain: Drain) -> Result<()> {
     let instances = Arc::new(Directory::watch(&bus, "*").await.context("cannot watch the instances")?);
-    let pass = proto::auth::AuthToken::new(&signal::Secret::new(&config.secret()));
+    let secret = signal::Secret::new(&config.secret());
     let wanted = relays::Wanted {
         region: config.orchestrator.region.clone(),
         labels: config.orchestrator.labels.clone(),
     };
-    let relays = relays::Relays::new(instances.clone(), dial, pass, wanted);
-    let secret = signal::Secret::new(&config.secret());
+    let relays = relays::Relays::new(instances.clone(), dial, secret.clone(), wanted);
     // In memory nobody else reads them.
     let runner = match config.store {
         None => runner::Runner::new(store),

@@ -7,16 +7,19 @@
 
 pub use crate::queue::Performed;
 use crate::queue::{Deferral, QueueHandle, Queues};
-use crate::runner::{Loaded, Runner, Step, expired};
+use crate::runner::{Loaded, Runner, Step, Unreadable, expired};
 use anyhow::Result;
 use session::{Entry, Machine, StoredEffect};
 use signal::{RecordId, Time};
 use std::sync::Arc;
 use std::time::Duration;
-use tracing::error;
+use tracing::{debug, error};
 
 /// An effect that cannot be performed, such as a fact that the bus does not take, keeps a finished record for this long.
 const OUTBOX_MS: u64 = 3_600_000;
+
+/// A due record that nobody can read is looked at again after this.
+const UNREADABLE_MS: u64 = 6 * 3_600_000;
 
 /// Outcomes of effects from which nothing follows wait this long for the next event to be saved with them.
 pub const DEFER_MS: u64 = 100;
@@ -183,7 +186,11 @@ impl<M: Machine, P: Perform<M>> Records<M, P> {
         let _held = queue.commit.lock().await;
         self.flush(&queue).await?;
         let now = self.now();
-        let Some(loaded) = self.0.runner.load::<M>(id).await? else {
+        let loaded = match self.0.runner.load::<M>(id).await {
+            Ok(loaded) => loaded,
+            Err(error) => return self.put_off(id, error).await,
+        };
+        let Some(loaded) = loaded else {
             // It vanished by itself and left its deadline behind.
             self.0.runner.forget::<M>(id, 0).await?;
             return Ok(());
@@ -199,6 +206,23 @@ impl<M: Machine, P: Perform<M>> Records<M, P> {
             self.commit(id, &queue, step).await?;
         }
         Ok(())
+    }
+
+    /// Leaves a due record that cannot be read to whoever can, or puts it off if nobody can. Any other error is given back.
+    async fn put_off(&self, id: RecordId, error: anyhow::Error) -> Result<()> {
+        match Unreadable::of(&error) {
+            None => Err(error),
+            Some(Unreadable::Newer) => {
+                // Due again in a moment, for an instance that has been upgraded.
+                debug!(%error, record = %id, "a due record is of a newer version");
+                Ok(())
+            }
+            Some(Unreadable::Broken) => {
+                self.0.runner.postpone::<M>(id, self.now() + UNREADABLE_MS).await?;
+                error!(%error, record = %id, "a due record cannot be read: it is put off by six hours");
+                Ok(())
+            }
+        }
     }
 
     /// Performs what waits in one queue and commits what came of it, until nothing waits.

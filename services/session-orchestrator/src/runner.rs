@@ -6,10 +6,12 @@
 use crate::recent::Recent;
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
+use metrics::Counter;
 use runtime::seal::{self, Content, Sealer};
 use session::{Machine, Outbox};
+use signal::stored::StoredError;
 use signal::{EffectId, RecordId, Secret, Time, stored};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use store::{Key, NewRecord, Record, Saved, Store, StoreError};
 
@@ -17,6 +19,8 @@ use store::{Key, NewRecord, Record, Saved, Store, StoreError};
 pub const REDRIVE_MS: u64 = 2_000;
 /// Compare-and-set attempts before the asker is told to come again.
 const TRIES: usize = 16;
+
+static UNREADABLE: LazyLock<Counter> = LazyLock::new(|| metrics::counter!("tandem_records_unreadable_total"));
 
 /// A record as loaded.
 #[derive(Clone)]
@@ -224,6 +228,14 @@ impl Runner {
         self.store.delete(&key::<M>(id), version).await
     }
 
+    /// Moves the deadline of a record that cannot be read.
+    ///
+    /// # Errors
+    /// The store does not answer.
+    pub async fn postpone<M: Machine>(&self, id: RecordId, deadline: Time) -> Result<(), StoreError> {
+        self.store.postpone(&key::<M>(id), deadline.0).await
+    }
+
     async fn save<M: Machine>(
         &self,
         id: RecordId,
@@ -286,6 +298,30 @@ fn read<M: Machine>(record: &store::Record) -> Result<Loaded<M>> {
     let machine = stored::decode(&record.body)?;
     let outbox = if record.outbox.is_empty() { Outbox::default() } else { stored::decode(&record.outbox)? };
     Ok(Loaded { machine, version: record.version, outbox })
+}
+
+/// Reason for which a record cannot be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unreadable {
+    /// A newer version: another instance reads it, or this one after its upgrade.
+    Newer,
+    /// Nobody reads it: it is broken, too old, or not ours.
+    Broken,
+}
+
+impl Unreadable {
+    /// Returns the reason, if an error says that a record cannot be read. It is counted.
+    #[must_use]
+    pub fn of(error: &anyhow::Error) -> Option<Unreadable> {
+        let unreadable = match (error.downcast_ref::<StoredError>(), error.downcast_ref::<StoreError>()) {
+            (Some(StoredError::Newer { .. }), _) => Unreadable::Newer,
+            (Some(_), _) | (_, Some(StoreError::Protocol(_))) => Unreadable::Broken,
+            _ if error.is::<seal::Unreadable>() => Unreadable::Broken,
+            _ => return None,
+        };
+        UNREADABLE.increment(1);
+        Some(unreadable)
+    }
 }
 
 /// Has the machine's own deadline passed?

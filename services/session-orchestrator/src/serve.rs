@@ -9,6 +9,7 @@ use proto::v1::relay_event::Event as Seen;
 use proto::v1::{RelayEvent, RelayState};
 use proto::wire::WireFormat;
 use runtime::Drain;
+use runtime::links::Outage;
 use serde::{Deserialize, Serialize};
 use session::Machine;
 use session::call::MediaEvent;
@@ -35,6 +36,9 @@ const TAKE_MS: u64 = 2_000;
 /// Due records taken at once, a shard.
 const TAKE: usize = 64;
 
+/// Outage of the store, which all polls of deadlines meet.
+static STORE: Outage = Outage::new();
+
 /// Serves the subjects of the orchestrators until it is relieved or the drain says stop, and what has come by then.
 ///
 /// # Errors
@@ -50,6 +54,7 @@ pub async fn serve(
     let mut states = bus.serve(subjects::RELAY_STATE, GROUP).await.context("cannot keep for the relays")?;
     let mut claims = bus.serve(subjects::CLAIM, GROUP).await.context("cannot serve claims")?;
     bus.flush().await.context("the bus does not take our subscriptions")?;
+    runtime::admin::ready("orchestrator", None);
     let at_once = Arc::new(Semaphore::new(AT_ONCE));
     let relief = tokio::sync::Notify::new();
     let serving = async {
@@ -171,9 +176,13 @@ struct Claim {
     release: bool,
 }
 
+/// Answer to a claim.
 #[derive(Debug, Serialize)]
-struct Claimed {
-    granted: bool,
+#[serde(rename_all = "lowercase")]
+enum Claimed {
+    Granted(bool),
+    /// Cause for which nobody can decide now: the holder keeps what it has until its time is over.
+    Undecided(String),
 }
 
 async fn claim(store: &Store, request: Request) {
@@ -187,13 +196,11 @@ async fn claim(store: &Store, request: Request) {
             Ok(false)
         }
     };
-    // A claim that cannot be decided is not answered: the holder keeps what it has until its time is over.
-    match granted {
-        Ok(granted) => {
-            answer(request, serde_json::to_vec(&Claimed { granted }).unwrap_or_default().into()).await;
-        }
-        Err(error) => warn!(%error, "a claim could not be decided"),
-    }
+    let claimed = match granted {
+        Ok(granted) => Claimed::Granted(granted),
+        Err(error) => Claimed::Undecided(error.to_string()),
+    };
+    answer(request, serde_json::to_vec(&claimed).unwrap_or_default().into()).await;
 }
 
 async fn answer(request: Request, octets: bytes::Bytes) {
@@ -220,10 +227,11 @@ pub async fn poll_deadlines<M: Machine, P: Perform<M>>(
         }
         let due = records.runner().store().due(kind.name(), runtime::clock::now_ms(), TAKE_MS, TAKE).await;
         runtime::admin::ready("store", due.as_ref().err().map(ToString::to_string).as_deref());
-        let due = due.unwrap_or_else(|error| {
-            warn!(%error, kind = kind.name(), "deadlines cannot be polled");
-            vec![]
-        });
+        match &due {
+            Ok(_) => STORE.over("store"),
+            Err(error) => STORE.tell(&format!("[store] url: {error}"), runtime::clock::instant()),
+        }
+        let due = due.unwrap_or_default();
         for id in due.iter().filter_map(|hash| RecordId::of_hash(kind, hash)) {
             let Ok(permit) = at_once.clone().acquire_owned().await else { return };
             let records = records.clone();

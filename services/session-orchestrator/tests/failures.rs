@@ -12,7 +12,7 @@ mod common;
 use common::{CALL, World, described, heard, invite};
 use session::call::{Call, Effect, Event};
 use session::{Machine, Outbox};
-use signal::{Ask, End, Reason, Signal, Time, Verdict, stored};
+use signal::{Ask, End, Reason, RecordId, Signal, Time, Verdict, stored};
 use std::time::Duration;
 use store::{Key, NewRecord, RedisConfig, Store};
 use testkit::Redis;
@@ -24,7 +24,7 @@ const CONTINUE: i32 = 18;
 /// Edges, relays and an orchestrator with a store that can be made to stand still.
 async fn world() -> (World, Redis) {
     let redis = Redis::start().unwrap();
-    let config = RedisConfig { url: redis.url(), timeout: Duration::from_millis(500) };
+    let config = RedisConfig::new(&redis.url(), Duration::from_millis(500));
     let store = Store::redis(&config).await.unwrap();
     // From now on it knows the script.
     store.save(&Key { kind: "test", id: "first".into() }, 0, &NewRecord::default()).await.unwrap();
@@ -121,6 +121,53 @@ async fn a_deadline_without_a_record_is_forgotten() {
     let _one = world.orchestrator().await;
     let later = runtime::clock::now_ms() + 60_000;
     assert!(world.store.due("call", later, 1, 10).await.unwrap().is_empty());
+}
+
+/// F10: a record that nobody can read hides no other call, and is looked at again after hours.
+#[tokio::test(flavor = "multi_thread")]
+async fn f10_an_unreadable_record_is_skipped_and_put_off() {
+    let (world, redis) = world().await;
+    let _edges = world.edges().await;
+    let now = runtime::clock::now_ms();
+    let (broken, newer) = (RecordId::call([11; 10]), RecordId::call([12; 10]));
+    for (id, body) in [(broken, &b"nonsense"[..]), (newer, &[0x19, 0xff, 0xff, 0x80])] {
+        let record = NewRecord { body: body.to_vec().into(), deadline: Some(now), ..NewRecord::default() };
+        world.store.save(&Key { kind: "call", id: id.to_string() }, 0, &record).await.unwrap();
+    }
+    // And a value of another type under a name of ours.
+    let foreign = Key { kind: "call", id: RecordId::call([13; 10]).to_string() };
+    command(&redis, &format!("SET {} x", foreign.record_name()));
+    command(&redis, &format!("ZADD {} {now} {}", Key::index_name("call", foreign.shard()), foreign.id));
+    let _one = world.orchestrator().await;
+    world.ask(Ask::Heard(invite("sip:2700@gw.example"))).await;
+    world.until(|w| w.said() == [(1, "offer")]).await;
+
+    let admin = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    tokio::spawn(runtime::admin::bind(admin, runtime::Drain::default()).await.unwrap());
+    let (status, body) =
+        tokio::task::spawn_blocking(move || testkit::http::get(admin, "/calls")).await.unwrap().unwrap();
+    let shown: serde_json::Value = serde_json::from_str(&body).unwrap();
+    assert_eq!((status, shown["calls"].as_array().unwrap().len()), (200, 1), "{body}");
+    assert_eq!(shown["unreadable"], 3, "{body}");
+
+    // Those that nobody reads are put off by hours; one of a newer version is left to whoever has been upgraded.
+    let due_in = async |hours: u64| {
+        let due = world.store.due("call", now + hours * 3_600_000, 0, 100).await.unwrap();
+        [broken, newer].map(|id| due.contains(&id.to_string())).into_iter().chain([due.contains(&foreign.id)])
+    };
+    tokio::time::sleep(Duration::from_millis(700)).await;
+    assert_eq!(due_in(5).await.collect::<Vec<_>>(), [false, true, false]);
+    assert_eq!(due_in(7).await.collect::<Vec<_>>(), [true, true, true]);
+}
+
+/// Has Redis do something.
+fn command(redis: &Redis, words: &str) {
+    use std::io::{Read, Write};
+    let mut link = std::net::TcpStream::connect(("127.0.0.1", redis.port)).unwrap();
+    link.write_all(format!("{words}\r\nQUIT\r\n").as_bytes()).unwrap();
+    let mut text = String::new();
+    link.read_to_string(&mut text).unwrap();
+    assert!(!text.starts_with('-'), "{text}");
 }
 
 /// How often Redis was asked for this.

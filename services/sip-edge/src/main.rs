@@ -7,9 +7,10 @@ static ALLOCATOR: runtime::Allocator = runtime::ALLOCATOR;
 
 fn main() -> ExitCode {
     runtime::service::main("sip-edge", async |config, drain| {
-        let url = runtime::service::needs_bus(&config)?.to_owned();
-        let (name, now) = (config.instance("sip-edge"), runtime::clock::now_ms);
-        let bus = bus::Bus::nats(&bus::NatsConfig { url, name, now }).await?;
-        tandem_sip_edge::run(config, bus, drain).await
+        runtime::admin::ready("sip", Some("it starts"));
+        match runtime::links::open_bus(&config, "sip-edge", &drain).await? {
+            Some(bus) => tandem_sip_edge::run(config, bus, drain).await,
+            None => Ok(()),
+        }
     })
 }

@@ -1,15 +1,15 @@
 //! `tandem serve`: the four services in one process, over the embedded bus and store, or over NATS and Redis where configured.
 
 use anyhow::Result;
-use bus::{Bus, NatsConfig};
+use bus::Bus;
 use orchestrator::Dial;
 use rtp_relay::Control;
 use runtime::service::{read, run};
-use runtime::{Config, Drain};
+use runtime::{Config, Drain, links};
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
-use store::{RedisConfig, Store};
+use store::Store;
 use tokio::task::JoinSet;
 
 /// Runs until it is told to stop.
@@ -24,20 +24,19 @@ pub fn main(path: Option<&Path>) -> ExitCode {
 }
 
 async fn serve(config: Config, drain: Drain) -> Result<()> {
+    let edges: &[&str] = if config.xmpp.component.is_empty() { &["sip"] } else { &["sip", "xmpp-edge"] };
+    for part in [&["rtp-relay", "orchestrator"][..], edges].concat() {
+        runtime::admin::ready(part, Some("it starts"));
+    }
     let bus = match &config.bus {
-        Some(bus) => {
-            let (url, name) = (bus.url.clone(), config.instance("tandem"));
-            Bus::nats(&NatsConfig { url, name, now: runtime::clock::now_ms }).await?
-        }
-        None => Bus::in_process(),
+        Some(_) => links::open_bus(&config, "tandem", &drain).await?,
+        None => Some(Bus::in_process()),
     };
     let store = match &config.store {
-        Some(redis) => {
-            let timeout = Duration::from_millis(redis.timeout_ms);
-            Store::redis(&RedisConfig { url: redis.url.clone(), timeout }).await?
-        }
-        None => Store::in_memory(),
+        Some(_) => links::open_store(&config, &drain).await?,
+        None => Some(Store::in_memory()),
     };
+    let (Some(bus), Some(store)) = (bus, store) else { return Ok(()) };
     let (client, server) = proto::local::local();
     // Each service is an instance of its own, whatever the process is called.
     let named = |kind: &str| {

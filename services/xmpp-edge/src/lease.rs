@@ -1,13 +1,12 @@
 //! Lease of a component domain: one of all edges holds the domain's link. Orchestrators keep the lease in the store.
 
-use bus::{Bus, Message};
+use bus::{Bus, BusError, Message};
 use serde_json::json;
 use signal::subjects;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
-use tracing::debug;
 
 /// Time after which a lease that is not renewed is free.
 const TTL: Duration = Duration::from_millis(2_000);
@@ -15,9 +14,20 @@ const RENEW: Duration = Duration::from_millis(500);
 /// Longest wait for the answer to a claim.
 const ANSWER: Duration = Duration::from_millis(450);
 
+/// Holder of a lease, as far as this edge knows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// This edge.
+    Ours,
+    /// Another edge.
+    Another,
+    /// Nobody decides on it, for this cause.
+    Undecided(String),
+}
+
 /// Claim to a lease.
 pub struct Lease {
-    held: watch::Receiver<bool>,
+    standing: watch::Receiver<Standing>,
     releases: mpsc::Sender<Duration>,
     task: JoinHandle<()>,
 }
@@ -25,7 +35,7 @@ pub struct Lease {
 impl Lease {
     /// Claims the lease of `domain` for `instance` until dropped.
     pub fn claim(bus: Bus, domain: &str, instance: &str) -> Lease {
-        let (sender, held) = watch::channel(false);
+        let (sender, standing) = watch::channel(Standing::Undecided("it has just been asked for".into()));
         let (releases, mut releasing) = mpsc::channel::<Duration>(1);
         let (domain, instance) = (domain.to_owned(), instance.to_owned());
         let claim = json!({ "name": domain, "holder": instance, "ttl_ms": TTL.as_millis() as u64 });
@@ -36,7 +46,7 @@ impl Lease {
                 tokio::select! {
                     biased;
                     Some(pause_claims) = releasing.recv() => {
-                        if sender.send_replace(false) {
+                        if sender.send_replace(Standing::Another) == Standing::Ours {
                             release(&bus, &domain, &instance).await;
                         }
                         tokio::time::sleep(pause_claims).await;
@@ -46,45 +56,60 @@ impl Lease {
                     () = tokio::time::sleep(pause) => pause = RENEW,
                 }
                 let asked = Instant::now();
-                match bus
-                    .request(subjects::CLAIM, message.clone(), ANSWER)
-                    .await
-                    .map(|octets| granted(&octets))
-                {
+                let decided = match bus.request(subjects::CLAIM, message.clone(), ANSWER).await {
+                    Ok(octets) => decision(&octets),
+                    Err(BusError::Link(cause)) => Err(cause),
+                    Err(error) => Err(format!("no orchestrator decides: {error}")),
+                };
+                let news = match decided {
                     Ok(true) => {
                         renewed = asked;
-                        sender.send_replace(true);
+                        Standing::Ours
                     }
-                    Ok(false) => {
-                        sender.send_replace(false);
+                    Ok(false) => Standing::Another,
+                    // Given up before it expires there, counting the time to the next answer: two links of one domain would be
+                    // worse than none.
+                    Err(_)
+                        if *sender.borrow() == Standing::Ours && renewed.elapsed() + RENEW + ANSWER < TTL =>
+                    {
+                        continue;
                     }
-                    Err(error) => {
-                        debug!(%error, "nobody decides on the lease");
-                        // Given up before it expires there, counting the time to the next answer: two links of one domain
-                        // would be worse than none.
-                        if renewed.elapsed() + RENEW + ANSWER >= TTL {
-                            sender.send_replace(false);
-                        }
-                    }
-                }
+                    Err(cause) => Standing::Undecided(cause),
+                };
+                sender.send_if_modified(|standing| {
+                    let changes = *standing != news;
+                    *standing = news;
+                    changes
+                });
             }
         });
-        Lease { held, releases, task }
+        Lease { standing, releases, task }
     }
 
     /// Returns true if the lease is ours now.
     pub fn held(&self) -> bool {
-        *self.held.borrow()
+        *self.standing.borrow() == Standing::Ours
+    }
+
+    /// Returns who has the lease now.
+    pub fn standing(&self) -> Standing {
+        self.standing.borrow().clone()
+    }
+
+    /// Waits until somebody else has the lease than `known`, or for another cause nobody.
+    pub async fn changed_from(&self, known: &Standing) {
+        self.until(|now| now != known).await;
     }
 
     /// Waits until the lease is ours.
+    #[cfg(test)]
     pub async fn granted(&self) {
-        self.until(true).await;
+        self.until(|now| *now == Standing::Ours).await;
     }
 
     /// Waits until the lease is no longer ours.
     pub async fn lost(&self) {
-        self.until(false).await;
+        self.until(|now| *now != Standing::Ours).await;
     }
 
     /// Releases the lease and does not claim it for `pause`, so that another edge may have it.
@@ -94,9 +119,9 @@ impl Lease {
         self.lost().await;
     }
 
-    async fn until(&self, held: bool) {
+    async fn until(&self, holds: impl FnMut(&Standing) -> bool) {
         // The task lives as long as `self`.
-        let _ = self.held.clone().wait_for(|now| *now == held).await;
+        let _ = self.standing.clone().wait_for(holds).await;
     }
 }
 
@@ -113,8 +138,14 @@ pub async fn release(bus: &Bus, domain: &str, instance: &str) {
     let _ = bus.request(subjects::CLAIM, message, ANSWER).await;
 }
 
-fn granted(octets: &[u8]) -> bool {
-    serde_json::from_slice::<serde_json::Value>(octets).is_ok_and(|answer| answer["granted"] == json!(true))
+/// Reads whether the lease is granted, or why nobody decides.
+fn decision(octets: &[u8]) -> Result<bool, String> {
+    let answer: serde_json::Value = serde_json::from_slice(octets).unwrap_or_default();
+    match (answer["granted"].as_bool(), answer["undecided"].as_str()) {
+        (Some(granted), _) => Ok(granted),
+        (None, Some(cause)) => Err(cause.to_owned()),
+        (None, None) => Err("an orchestrator answered nonsense".to_owned()),
+    }
 }
 
 #[cfg(test)]
@@ -134,5 +165,33 @@ mod tests {
         lease.granted().await;
         let lost = tokio::time::timeout(2 * TTL, lease.lost()).await;
         assert!(lost.is_ok() && granted.elapsed() < TTL, "{:?}", granted.elapsed());
+    }
+
+    /// With the store away nobody else has the lease: the cause is told, and the lease kept until its time is over.
+    #[tokio::test]
+    async fn a10_a_lease_that_nobody_decides_on_is_not_another_edges() {
+        let bus = Bus::in_process();
+        let mut claims = bus.serve(subjects::CLAIM, "orchestrators").await.unwrap();
+        let lease = Lease::claim(bus.clone(), "sip.example.net", "edge");
+        let mut answer = async |text: &'static str| claims.next().await.unwrap().reply(text).await.unwrap();
+        answer(r#"{"undecided":"the store is away"}"#).await;
+        let known = Standing::Undecided("the store is away".into());
+        let wait = async |standing: &Standing| {
+            while lease.standing() != *standing {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(TTL, wait(&known)).await.unwrap();
+        answer(r#"{"granted":false}"#).await;
+        tokio::time::timeout(TTL, wait(&Standing::Another)).await.unwrap();
+        answer(r#"{"granted":true}"#).await;
+        lease.granted().await;
+        answer(r#"{"undecided":"the store is away"}"#).await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        assert!(lease.held(), "it lasts a little longer");
+        drop(claims);
+        tokio::time::timeout(2 * TTL, lease.lost()).await.unwrap();
+        let Standing::Undecided(cause) = lease.standing() else { panic!("{:?}", lease.standing()) };
+        assert!(cause.contains("no orchestrator decides"), "{cause}");
     }
 }

@@ -76,6 +76,7 @@ pub async fn run(config: Config, bus: Bus, drain: Drain) -> Result<()> {
     let ordered = drain.clone();
     let member = Member::join(&bus, info, move || ordered.drain()).await;
     let member = member.context("cannot see the other edges")?;
+    runtime::admin::ready("xmpp-edge", None);
     info!(instance, "the XMPP edge runs");
 
     let edge = edge(&config, instance.clone());

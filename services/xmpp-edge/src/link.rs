@@ -1,7 +1,7 @@
 //! Component link (XEP-0114): claimed, connected, kept alive, and connected again when lost.
 
 use crate::counters;
-use crate::lease::Lease;
+use crate::lease::{Lease, Standing};
 use crate::reader::{Reader, StreamEvent};
 use anyhow::{Context, Result, bail, ensure};
 use minidom::Element;
@@ -85,21 +85,29 @@ pub async fn keep_linked(
                 () = async { lease.release_for(2 * POLL).await; tokio::time::sleep(POLL).await } => {}
             }
         }
-        if !lease.held() {
-            // Another edge holds the link, as it should.
-            runtime::admin::ready(&part, None);
+        let standing = lease.standing();
+        if standing != Standing::Ours {
+            match &standing {
+                Standing::Undecided(cause) => runtime::admin::ready(&part, Some(&undecided(cause))),
+                // Another edge holds the link, as it should.
+                _ => runtime::admin::ready(&part, None),
+            }
             tokio::select! {
                 () = drain.stopping() => return,
-                () = handed_over(&mut others) => continue,
-                () = lease.granted() => {}
+                () = handed_over(&mut others) => {}
+                () = lease.changed_from(&standing) => {}
             }
+            continue;
         }
         runtime::admin::ready(&part, Some("no link to the XMPP server"));
         let (began, mut linked) = (Instant::now(), false);
         let outcome = tokio::select! {
             () = drain.stopping() => return,
             () = lease.lost() => {
-                warn!(domain, "another edge holds the lease of the link");
+                match lease.standing() {
+                    Standing::Undecided(cause) => warn!(domain, "the link is given up: {}", undecided(&cause)),
+                    _ => warn!(domain, "another edge holds the lease of the link"),
+                }
                 Ok(())
             }
             () = handed_over(&mut others) => {
@@ -138,6 +146,11 @@ pub async fn keep_linked(
             () = tokio::time::sleep(jittered(pause / 2)) => {}
         }
     }
+}
+
+/// Words for the time in which nobody decides which edge holds the link: without that there could be two.
+fn undecided(cause: &str) -> String {
+    format!("nobody decides which edge holds the link: {cause}")
 }
 
 /// Waits until another edge shall take over.

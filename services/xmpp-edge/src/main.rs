@@ -7,9 +7,10 @@ static ALLOCATOR: runtime::Allocator = runtime::ALLOCATOR;
 
 fn main() -> ExitCode {
     runtime::service::main("xmpp-edge", async |config, drain| {
-        let url = runtime::service::needs_bus(&config)?.to_owned();
-        let (name, now) = (config.instance("xmpp-edge"), runtime::clock::now_ms);
-        let bus = bus::Bus::nats(&bus::NatsConfig { url, name, now }).await?;
-        tandem_xmpp_edge::run(config, bus, drain).await
+        runtime::admin::ready("xmpp-edge", Some("it starts"));
+        match runtime::links::open_bus(&config, "xmpp-edge", &drain).await? {
+            Some(bus) => tandem_xmpp_edge::run(config, bus, drain).await,
+            None => Ok(()),
+        }
     })
 }

@@ -64,9 +64,9 @@ impl Control {
     ///
     /// # Errors
     /// Nobody answers there.
-    pub fn connect(way: Way, at: SocketAddr, secret: &str) -> Result<Control> {
+    pub fn connect(way: Way, at: SocketAddr, secret: &str, instance: &str) -> Result<Control> {
         Ok(match way {
-            Way::Grpc => Control::Grpc(Box::new(grpc::Stream::connect(at, secret)?)),
+            Way::Grpc => Control::Grpc(Box::new(grpc::Stream::connect(at, secret, instance)?)),
             Way::Ng => Control::Ng(ng::Ng::connect(at)?),
         })
     }

@@ -11,15 +11,15 @@ use std::sync::mpsc;
 ///
 /// # Errors
 /// The bus cannot be reached.
-pub fn start(url: &str) -> Result<()> {
+pub fn start(url: &str, secret: &str) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let config = NatsConfig { url: url.into(), name: "load".into(), now: now_ms };
+    let config = NatsConfig::new(url, "load", &signal::Secret::new(secret.as_bytes()), now_ms);
     let (tell, told) = mpsc::channel();
     std::thread::spawn(move || {
         runtime.block_on(async {
             let served = match Bus::nats(&config).await {
-                Ok(bus) => bus.serve(subjects::RELAY_STATE, "load").await,
-                Err(error) => Err(error),
+                Ok(bus) => bus.serve(subjects::RELAY_STATE, "load").await.map_err(anyhow::Error::from),
+                Err(error) => Err(error.into()),
             };
             let mut states = match served {
                 Ok(states) => states,

@@ -63,6 +63,9 @@ struct Arguments {
     /// [cluster] secret, for our own control API
     #[arg(long, default_value = "")]
     secret: String,
+    /// Name of our relay's instance
+    #[arg(long, default_value = "rtp-relay")]
+    instance: String,
     /// NATS of our relay, whose states are kept for it
     #[arg(long)]
     bus: Option<String>,
@@ -108,9 +111,10 @@ fn run(arguments: &Arguments) -> Result<serde_json::Value> {
         bail!("--pid {pid}: no such process");
     }
     if let Some(bus) = &arguments.bus {
-        keeper::start(bus)?;
+        keeper::start(bus, secret)?;
     }
-    let mut control = Control::connect(*way, *control, secret).context("the control of the relay")?;
+    let control = Control::connect(*way, *control, secret, &arguments.instance);
+    let mut control = control.context("the control of the relay")?;
     match arguments.task {
         Task::Play => {
             let plan = play::Plan {

@@ -1,15 +1,28 @@
 //! Faults of a configuration that can be read, found without touching the network.
 
 use super::load::Fault;
-use super::{Config, RelayConfig, SipConfig, TrunkConfig};
+use super::{BusConfig, Config, RelayConfig, SipConfig, StoreConfig, TrunkConfig};
 use address::transport::{Listener, NextHop, TransportError};
 use std::collections::HashSet;
 use std::net::{IpAddr, Ipv6Addr};
 
-/// Shortest cluster secret, characters.
-const SECRET: usize = 16;
 /// Shortest password that calls of a trunk show, characters.
 const INBOUND: usize = 12;
+/// Shortest cluster secret, octets: keys of 256 bits follow from it.
+const SECRET: usize = 32;
+/// Fewest different octets of a cluster secret.
+const VARIETY: usize = 8;
+/// Words that stand where a secret has not been written yet.
+const PLACEHOLDERS: &[&str] = &[
+    "changeme",
+    "change-me",
+    "change_me",
+    "change this",
+    "replace-me",
+    "replaceme",
+    "your-secret",
+    "placeholder",
+];
 
 impl Config {
     /// Everything that is wrong; empty = nothing.
@@ -48,20 +61,17 @@ impl Config {
             )),
             _ => {}
         }
+        faults.extend(self.bus.iter().flat_map(BusConfig::check));
+        faults.extend(self.store.iter().flat_map(StoreConfig::check));
         let secret = self.cluster.secret.as_deref();
-        if self.bus.is_some() && secret.is_none() {
-            faults.push(Fault::new(
-                "[cluster] secret",
-                "absent, while [bus] is there",
-                "write the same random text of at least 16 characters on every instance",
-            ));
-        } else if secret.is_some_and(|secret| secret.len() < SECRET) {
-            faults.push(Fault::new(
-                "[cluster] secret",
-                "too short",
-                "write at least 16 random characters, the same on every instance",
-            ));
-        }
+        const REMEDY: &str = "write at least 32 random characters, as `openssl rand -hex 32` gives them, the same on every instance";
+        let trouble = match secret {
+            None if self.bus.is_some() => "absent, while [bus] is there",
+            Some(secret) if secret.len() < SECRET => "too short",
+            Some(secret) if is_weak(secret) => "easy to guess",
+            _ => return,
+        };
+        faults.push(Fault::new("[cluster] secret", trouble, REMEDY));
     }
 
     fn check_sip(&self, faults: &mut Vec<Fault>) {
@@ -249,6 +259,13 @@ fn halves(
 /// Returns true for a number that nobody may have.
 fn dials_emergency(number: &str) -> bool {
     address::plain_number(number).is_some_and(|number| address::is_emergency(&number))
+}
+
+/// Returns true if a secret of enough octets is none all the same.
+fn is_weak(secret: &str) -> bool {
+    let lower = secret.to_lowercase();
+    let different: HashSet<u8> = secret.bytes().collect();
+    different.len() < VARIETY || PLACEHOLDERS.iter().any(|word| lower.contains(word))
 }
 
 /// Texts that occur more than once, regardless of case.

@@ -32,8 +32,8 @@ pub const HOST: &str = "^[^@/ \t]+$";
 pub const HOST_PORT: &str = concat!("^[^@/ \t]+:", port!(), "$");
 /// URLs of NATS servers between commas.
 pub const NATS: &str = "^ *(nats|tls)://[^ ,]+( *, *(nats|tls)://[^ ,]+)* *$";
-/// URL of a Redis server.
-pub const REDIS: &str = "^redis://[^ ,]+$";
+/// URL of Redis: a server, a master that Sentinels name, or a cluster.
+pub const REDIS: &str = "^rediss?(://[^ ,]+|[+](sentinel|cluster)://[^ ]+)$";
 /// A filter of the log: levels, alone or after a module, between commas.
 pub const LOG: &str = concat!("^", directive!(), "( *, *", directive!(), ")*$");
 /// URL of an OTLP collector, without TLS.

@@ -260,7 +260,8 @@ fn set(at: &mut Given, path: &[&str], text: String) -> Option<()> {
 }
 
 /// Keys whose values are shown to nobody: URLs hold passwords.
-pub(super) const SECRET: &[&str] = &["secret", "password", "inbound_password", "token", "url"];
+pub(super) const SECRET: &[&str] =
+    &["secret", "password", "inbound_password", "sentinel_password", "token", "url"];
 
 /// A value that does not fit, in our words: an unknown key gets the nearest known name.
 fn refused(misfit: Misfit) -> Fault {
@@ -319,6 +320,15 @@ impl Config {
         let mut faults = vec![];
         let mut note = |outcome: Result<(), Fault>| faults.extend(outcome.err());
         note(take("[cluster] secret", &mut self.cluster.secret, self.cluster.secret_file.as_deref()));
+        if let Some(bus) = &mut self.bus {
+            note(take("[bus] password", &mut bus.password, bus.password_file.as_deref()));
+            note(take("[bus] token", &mut bus.token, bus.token_file.as_deref()));
+        }
+        if let Some(store) = &mut self.store {
+            note(take("[store] password", &mut store.password, store.password_file.as_deref()));
+            let file = store.sentinel_password_file.as_deref();
+            note(take("[store] sentinel_password", &mut store.sentinel_password, file));
+        }
         for component in &mut self.xmpp.component {
             let file = component.secret_file.as_deref();
             note(take("[[xmpp.component]] secret", &mut component.secret, file));

@@ -5,12 +5,14 @@
 mod check;
 mod form;
 mod given;
+mod links;
 pub mod load;
 mod place;
 mod reach;
 mod schema;
 
 pub use address::transport::{Listener, NextHop, Transport};
+pub use links::{BusConfig, StoreConfig};
 pub use load::Fault;
 
 use schemars::JsonSchema;
@@ -57,38 +59,12 @@ pub struct Config {
     pub call: CallConfig,
 }
 
-/// NATS.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct BusConfig {
-    /// Servers, separated by commas; `user:password@` where needed
-    #[schemars(example = "nats://127.0.0.1:4222", regex(pattern = form::NATS))]
-    pub url: String,
-}
-
-/// Redis.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct StoreConfig {
-    /// Server; `:password@` where needed
-    #[schemars(example = "redis://127.0.0.1:6379", regex(pattern = form::REDIS))]
-    pub url: String,
-    /// Milliseconds after which a store that has not answered counts as away
-    #[serde(default = "store_timeout")]
-    #[schemars(range(min = 1))]
-    pub timeout_ms: u64,
-}
-
-fn store_timeout() -> u64 {
-    2_000
-}
-
 /// Secrets that all instances of one installation share.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ClusterConfig {
-    /// Key of the ids (tags, resources, sids) that carry a call, 16 characters or more, the same on every instance; required with
-    /// `[bus]`, made anew at each start without
+    /// Key of the ids (tags, resources, sids) that carry a call, and of what instances say to each other: 32 octets or more, the same
+    /// on every instance; required with `[bus]`, made anew at each start without
     #[schemars(example = "…")]
     pub secret: Option<String>,
     /// The secret in a file

@@ -75,7 +75,9 @@ fn examples_have_the_form_of_their_keys() {
     assert_eq!(
         config.check().iter().map(ToString::to_string).collect::<Vec<_>>(),
         [
-            "[cluster] secret: too short; write at least 16 random characters, the same on every instance",
+            "[bus] username: credentials are in token too; keep one kind of credentials",
+            "[store] url: it is not over TLS, while certificates are given; write rediss for redis, or leave the certificates out",
+            "[cluster] secret: too short; write at least 32 random characters, as `openssl rand -hex 32` gives them, the same on every instance",
             "[[trunk]] inbound_password: too short for pbx; write at least 12 random characters: whoever guesses them calls through the trunk",
             "[[trunk]] tls_client_name: \"sbc.carrier.example\" of pbx, while [sip] listen has no tls://: it could not call in; add \
          tls://address:5061 to [sip] listen, or leave it out",

@@ -72,7 +72,7 @@ impl System {
         write!(
             config,
             r#"[cluster]
-secret = "a secret of the load test alone"
+secret = "a secret of the load test, and of nothing else"
 [telemetry]
 log = "warn"
 [sip]

@@ -266,13 +266,12 @@ mod tests {
     async fn nobody_at_the_other_end_is_told_within_the_deadline() {
         let (dialer, listener) = pipe();
         drop(listener);
-        let pass = proto::auth::AuthToken::new(&signal::Secret::new(b"secret"));
-        let client = RelayClient::new(GrpcClient::with_interceptor(dialer.channel(), pass));
+        let pass = proto::auth::AuthToken::new(&signal::Secret::new(b"secret"), "relay", || 0);
+        let client = RelayClient::new(GrpcClient::with_interceptor(dialer.channel(), pass.clone()));
         for _ in 0..2 {
             assert_eq!(client.ask(release()).await.unwrap_err().code(), Code::Unavailable);
         }
         let (dialer, _silent) = pipe();
-        let pass = proto::auth::AuthToken::new(&signal::Secret::new(b"secret"));
         let client = RelayClient::new(GrpcClient::with_interceptor(dialer.channel(), pass));
         assert_eq!(client.ask(release()).await.unwrap_err().code(), Code::DeadlineExceeded);
     }

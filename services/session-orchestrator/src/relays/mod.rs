@@ -23,7 +23,7 @@ use proto::v1::{
 };
 use session::call::{Allocation, Connect, RelaySession};
 use signal::media::Ice;
-use signal::{EffectId, LegId, Reason, RecordId, Tone};
+use signal::{EffectId, LegId, Reason, RecordId, Secret, Tone};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -68,7 +68,7 @@ pub enum Failure {
 pub struct Relays {
     directory: Arc<Directory>,
     dial: Dial,
-    pass: AuthToken,
+    secret: Secret,
     wanted: Arc<Wanted>,
     clients: Arc<Mutex<HashMap<String, RelayClient>>>,
     /// Relays that are known to be gone, though the directory shows them for a while: by when they were started.
@@ -98,11 +98,11 @@ pub struct LegRequest {
 impl Relays {
     /// Those that announce themselves in the directory.
     #[must_use]
-    pub fn new(directory: Arc<Directory>, dial: Dial, pass: AuthToken, wanted: Wanted) -> Relays {
+    pub fn new(directory: Arc<Directory>, dial: Dial, secret: Secret, wanted: Wanted) -> Relays {
         Relays {
             directory,
             dial,
-            pass,
+            secret,
             wanted: Arc::new(wanted),
             clients: Arc::default(),
             dead: Arc::default(),
@@ -488,7 +488,8 @@ impl Relays {
         if let Some(client) = clients.get(&session.instance) {
             return Some(client.clone());
         }
-        let over = |channel| RelayClient::new(GrpcClient::with_interceptor(channel, self.pass.clone()));
+        let pass = AuthToken::new(&self.secret, &session.instance, runtime::clock::now_ms);
+        let over = |channel| RelayClient::new(GrpcClient::with_interceptor(channel, pass));
         let client = match &self.dial {
             Dial::Local(client) => RelayClient::local(client.clone()),
             Dial::Pipe(dialer) => over(dialer.channel()),

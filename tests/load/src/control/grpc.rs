@@ -29,9 +29,10 @@ pub struct Stream {
 }
 
 impl Stream {
-    pub fn connect(at: SocketAddr, secret: &str) -> Result<Stream> {
+    pub fn connect(at: SocketAddr, secret: &str, instance: &str) -> Result<Stream> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let pass = AuthToken::new(&signal::Secret::new(secret.as_bytes()));
+        let secret = signal::Secret::new(secret.as_bytes());
+        let pass = AuthToken::new(&secret, instance, crate::now_ms);
         let (outward, messages) = mpsc::channel::<v1::Orders>(64);
         let messages = futures::stream::unfold(messages, |mut messages| async move {
             messages.recv().await.map(|message| (message, messages))

@@ -11,7 +11,7 @@ use testkit::clock::poll;
 use testkit::{Nats, Program, ports};
 
 /// `[cluster] secret` of our relay.
-pub const SECRET: &str = "a secret of the bench alone";
+pub const SECRET: &str = "a secret of the bench, and of nothing else";
 /// The priority of this session, as the kernel shares the cores.
 const GROUP: &str = "/proc/self/autogroup";
 /// Ports that a relay gets beyond those of its calls.
@@ -216,6 +216,8 @@ impl Engine {
         std::fs::write(&file, config)?;
         let mut command = self.on(core, "tandem-rtp-relay");
         let admin = SocketAddr::from((Ipv4Addr::LOCALHOST, ports::one()));
+        // The name that `tandem-load` shows its pass for.
+        command.env("TANDEM_INSTANCE", "rtp-relay");
         command.env("TANDEM_ADMIN__LISTEN", admin.to_string()).arg("--config").arg(file);
         let mut program = Program::start("tandem-rtp-relay", command)?;
         let up = poll(Duration::from_secs(20), || {

@@ -1,20 +1,27 @@
 //! Bus on NATS: core request/reply and publish, no JetStream.
 //!
 //! One rule: nothing is sent late. A client without connection would queue messages and send them after it has reconnected; so it is
-//! given none then, and each request carries its time of expiry.
+//! given none then, and each request carries its time of expiry. Every message is signed ([`authentic`]).
 
-use crate::{BusError, Message, QUEUE, Reply, Request};
+mod authentic;
+mod connect;
+mod link;
+
+pub use connect::{Cause, ConnectError, Login, NatsConfig, Tls};
+
+use crate::{BusError, Message, Reply, Request};
 use async_nats::client::RequestErrorKind;
 use async_nats::connection::State;
-use async_nats::{Client, ConnectOptions, Event, HeaderMap, Subject};
+use async_nats::{Client, HeaderMap, Subject};
+use authentic::{Authenticator, expires_ms};
 use bytes::Bytes;
 use futures::StreamExt;
+use link::Link;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::timeout;
 
 const TRACEPARENT: &str = "traceparent";
-/// Header with a request's time of expiry, ms since the Unix epoch.
-const EXPIRES: &str = "tandem-until";
 /// Tolerance for the time of expiry, ms: the clocks of two hosts differ by less.
 pub const SKEW_MS: u64 = 2_000;
 /// Time after which handing a message to the client fails: a connected client takes it sooner.
@@ -22,21 +29,12 @@ const SEND_TIMEOUT: Duration = Duration::from_secs(1);
 /// Subject that is never served.
 const UNSERVED: &str = "tandem.nobody";
 
-/// Address of NATS and name of this client.
-#[derive(Clone, Debug)]
-pub struct NatsConfig {
-    /// URLs, `nats://a:4222,nats://b:4222`: the client connects to the next one when a connection is lost.
-    pub url: String,
-    /// Name of the connection in the server's monitoring.
-    pub name: String,
-    /// Clock, ms since the Unix epoch.
-    pub now: fn() -> u64,
-}
-
 #[derive(Clone, Debug)]
 pub(crate) struct Nats {
     client: Client,
     now: fn() -> u64,
+    link: Arc<Link>,
+    authenticator: Arc<Authenticator>,
 }
 
 /// Reply subject of a request, with its time of expiry.
@@ -57,7 +55,9 @@ impl Responder {
     }
 
     pub async fn reply(self, payload: Bytes) -> Result<(), BusError> {
-        self.nats.send(self.nats.client.publish(self.subject, payload)).await
+        let mut headers = HeaderMap::new();
+        self.nats.authenticator.sign(&mut headers, &self.subject, None, &payload);
+        self.nats.send(self.nats.client.publish_with_headers(self.subject, headers, payload)).await
     }
 }
 
@@ -82,7 +82,7 @@ impl Subscription {
     pub async fn request(&mut self) -> Option<Request> {
         loop {
             let message = self.next().await?;
-            let expires_ms = header(&message, EXPIRES).and_then(|text| text.parse().ok());
+            let expires_ms = expires_ms(&message);
             // A message without reply subject is no request.
             let Some(subject) = message.reply.clone() else { continue };
             let responder = Responder { nats: self.nats.clone(), subject, expires_ms };
@@ -90,42 +90,58 @@ impl Subscription {
         }
     }
 
+    /// Returns the next message of this cluster.
     async fn next(&mut self) -> Option<async_nats::Message> {
-        if self.closing {
-            // What has arrived before is still returned; a request on the wire at this moment may run into its deadline.
-            // A client that does not take the command is told again next time.
-            self.closing = !matches!(timeout(SEND_TIMEOUT, self.stream.drain()).await, Ok(Ok(())));
-            // Sends the UNSUB now, not with the next message.
-            let client = self.nats.client.clone();
-            tokio::spawn(async move { client.flush().await });
+        loop {
+            if self.closing {
+                // What has arrived before is still returned; a request on the wire at this moment may run into its deadline.
+                // A client that does not take the command is told again next time.
+                self.closing = !matches!(timeout(SEND_TIMEOUT, self.stream.drain()).await, Ok(Ok(())));
+                // Sends the UNSUB now, not with the next message.
+                let client = self.nats.client.clone();
+                tokio::spawn(async move { client.flush().await });
+            }
+            let message = self.stream.next().await?;
+            if self.nats.authenticator.admits(&message) {
+                return Some(message);
+            }
         }
-        self.stream.next().await
     }
 }
 
 impl Nats {
-    pub async fn connect(config: &NatsConfig) -> Result<Nats, BusError> {
-        let servers: Vec<String> = config.url.split(',').map(|s| s.trim().to_owned()).collect();
-        let options = ConnectOptions::new()
-            .name(&config.name)
-            .subscription_capacity(QUEUE)
-            .event_callback(|event| async move {
-                if let Event::SlowConsumer(_) = event {
-                    tracing::warn!("an inbox is full; a message is dropped");
-                }
-            })
-            .connection_timeout(Duration::from_secs(2))
-            .ping_interval(Duration::from_secs(5))
-            .reconnect_delay_callback(|attempt| Duration::from_millis((attempt as u64 * 50).min(500)));
-        let client = options.connect(servers).await.map_err(link_error)?;
-        Ok(Nats { client, now: config.now })
+    pub async fn connect(config: &NatsConfig) -> Result<Nats, ConnectError> {
+        let link = Arc::new(Link::new(connect::without_login(&config.url), config.report));
+        let client = connect::connect(config, link.clone()).await?;
+        let authenticator = Arc::new(Authenticator::new(&config.secret, config.now));
+        let nats = Nats { client, now: config.now, link, authenticator };
+        // A server that takes a client of TLS 1.3 without its certificate says so only now.
+        match nats.flush().await {
+            Ok(()) => Ok(nats),
+            Err(error) => {
+                let cause = Cause::Other(nats.trouble().unwrap_or_else(|| error.to_string()));
+                Err(ConnectError { servers: connect::without_login(&config.url), cause })
+            }
+        }
+    }
+
+    /// Returns the cause for which there is no connection.
+    pub fn trouble(&self) -> Option<String> {
+        match self.client.connection_state() {
+            State::Connected => None,
+            State::Pending | State::Disconnected => {
+                Some(self.link.trouble().unwrap_or_else(|| "the server is away".into()))
+            }
+        }
+    }
+
+    /// Returns the number of messages that were dropped because they are not of this cluster and moment.
+    pub fn refused(&self) -> u64 {
+        self.authenticator.refused()
     }
 
     fn ensure_connected(&self) -> Result<(), BusError> {
-        match self.client.connection_state() {
-            State::Connected => Ok(()),
-            State::Pending | State::Disconnected => Err(BusError::Link("the server is away".into())),
-        }
+        self.trouble().map_or(Ok(()), |cause| Err(BusError::Link(cause)))
     }
 
     /// Hands a message to the client; fails if there is no connection.
@@ -139,14 +155,25 @@ impl Nats {
     }
 
     pub async fn request(&self, subject: &str, message: Message, limit: Duration) -> Result<Bytes, BusError> {
+        let answer = self.ask(subject, message, limit).await?;
+        if self.authenticator.admits(&answer) { Ok(answer.payload) } else { Err(BusError::Unauthentic) }
+    }
+
+    async fn ask(
+        &self,
+        subject: &str,
+        message: Message,
+        limit: Duration,
+    ) -> Result<async_nats::Message, BusError> {
         self.ensure_connected()?;
         let mut headers = headers(&message.trace);
         let limit_ms = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
-        headers.insert(EXPIRES, (self.now)().saturating_add(limit_ms).to_string());
+        let expires_ms = (self.now)().saturating_add(limit_ms);
+        self.authenticator.sign(&mut headers, subject, Some(expires_ms), &message.payload);
         let request = async_nats::Request::new().payload(message.payload).headers(headers).timeout(None);
         match timeout(limit, self.client.send_request(subject.to_owned(), request)).await {
             Err(_) => Err(BusError::Timeout),
-            Ok(Ok(answer)) => Ok(answer.payload),
+            Ok(Ok(answer)) => Ok(answer),
             Ok(Err(error)) => Err(match error.kind() {
                 RequestErrorKind::NoResponders => BusError::NoResponder,
                 RequestErrorKind::TimedOut => BusError::Timeout,
@@ -161,13 +188,9 @@ impl Nats {
     }
 
     pub async fn publish(&self, subject: &str, message: Message) -> Result<(), BusError> {
-        let subject = subject.to_owned();
-        if message.trace.is_empty() {
-            self.send(self.client.publish(subject, message.payload)).await
-        } else {
-            let headers = headers(&message.trace);
-            self.send(self.client.publish_with_headers(subject, headers, message.payload)).await
-        }
+        let mut headers = headers(&message.trace);
+        self.authenticator.sign(&mut headers, subject, None, &message.payload);
+        self.send(self.client.publish_with_headers(subject.to_owned(), headers, message.payload)).await
     }
 
     pub async fn subscribe(&self, pattern: &str) -> Result<Subscription, BusError> {
@@ -178,7 +201,7 @@ impl Nats {
     /// Waits until the server has processed everything before. The client's own flush only empties its buffer; the server answers a
     /// request to a subject without server, and processes a connection in order, subscriptions included.
     pub async fn flush(&self) -> Result<(), BusError> {
-        match self.request(UNSERVED, Message::default(), Duration::from_secs(2)).await {
+        match self.ask(UNSERVED, Message::default(), Duration::from_secs(2)).await {
             Ok(_) | Err(BusError::NoResponder) => Ok(()),
             Err(error) => Err(error),
         }
@@ -203,10 +226,7 @@ fn headers(trace: &str) -> HeaderMap {
     headers
 }
 
-fn header(message: &async_nats::Message, name: &str) -> Option<String> {
-    message.headers.as_ref()?.get(name).map(ToString::to_string)
-}
-
 fn read(message: async_nats::Message) -> Message {
-    Message { trace: header(&message, TRACEPARENT).unwrap_or_default(), payload: message.payload }
+    let trace = message.headers.as_ref().and_then(|headers| headers.get(TRACEPARENT));
+    Message { trace: trace.map(ToString::to_string).unwrap_or_default(), payload: message.payload }
 }
