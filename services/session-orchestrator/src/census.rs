@@ -12,7 +12,7 @@ use tracing::debug;
 /// Lease of who counts; no component domain has such a name.
 const LEASE: &str = "census/calls";
 /// Pause between two counts; longer where one takes long, so that counting costs a twentieth of a core at most.
-const PAUSE: Duration = Duration::from_secs(5);
+const PAUSE: Duration = Duration::from_secs(10);
 const SHARE: u32 = 20;
 /// Most calls counted.
 const MOST: usize = 100_000;

@@ -1,7 +1,8 @@
 //! Screening by source, before anything is parsed: trunks have their own way into the edge, strangers another one with a budget.
 //!
-//! One rule: no number of strangers' messages delays a message of a trunk. A stranger is an address that no trunk names; phones of a
-//! roaming trunk and hosts beyond a trunk's proxy are served as such, within the budget. Start at [`Ways`].
+//! One rule: no number of strangers' messages delays a message of a trunk. A stranger is an address that no trunk names, without a
+//! trunk's certificate; phones of a roaming trunk and hosts beyond a trunk's proxy are served as such, within the budget. Start at
+//! [`Ways`].
 
 use crate::Input;
 use crate::counters;

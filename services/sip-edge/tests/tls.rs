@@ -456,6 +456,34 @@ async fn a_handshake_has_a_deadline() {
     assert!(matches!(closed, Ok(Ok(0) | Err(_))), "it stays open");
 }
 
+/// Strangers have a hundred handshakes a second; a trunk's address has its own while they use those up.
+#[tokio::test]
+async fn strangers_have_few_handshakes() {
+    let ca = Authority::new();
+    ca.issue("own", &[dns("gw.example.net")], false);
+    let config = TrunkConfig {
+        uri: "sips:127.0.0.1:9".into(),
+        sources: vec!["127.0.0.1".into()],
+        ..TrunkConfig::default()
+    };
+    let edge = Edge::start(&ca, config).await;
+    let (mut strangers, began) = (vec![], tokio::time::Instant::now());
+    for _ in 0..150 {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+        strangers.push(socket.connect(([127, 0, 0, 1], edge.port).into()).await.unwrap());
+    }
+    // A machine that takes longer than the second for this shows nothing.
+    let slow = began.elapsed() > Duration::from_millis(900);
+    connected(&ca, &edge, None).await.unwrap();
+    let mut closed = 0;
+    for stranger in &mut strangers {
+        let read = tokio::time::timeout(Duration::from_millis(5), stranger.read(&mut [0; 8])).await;
+        closed += usize::from(matches!(read, Ok(Ok(0) | Err(_))));
+    }
+    assert!(closed == 50 || slow, "{closed}");
+}
+
 /// A file that cannot be used is told with its key and a remedy, and no line of it is shown.
 #[test]
 fn a_fault_names_the_key_and_the_file() {

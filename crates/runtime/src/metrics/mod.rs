@@ -64,7 +64,6 @@ enum Cell {
 }
 
 /// Returns the handle of a counter, which is there from now on.
-#[must_use]
 pub fn counter(name: &str, help: &str, labels: &[Label<'_>]) -> Counter {
     match series(name, Kind::Counter, Some(help), &[], labels) {
         Some(Cell::Number(number)) => Counter::from_arc(number),
@@ -73,7 +72,6 @@ pub fn counter(name: &str, help: &str, labels: &[Label<'_>]) -> Counter {
 }
 
 /// Returns the handle of a gauge, which is there from now on.
-#[must_use]
 pub fn gauge(name: &str, help: &str, labels: &[Label<'_>]) -> Gauge {
     match series(name, Kind::Gauge, Some(help), &[], labels) {
         Some(Cell::Number(number)) => Gauge::from_arc(number),
@@ -82,7 +80,6 @@ pub fn gauge(name: &str, help: &str, labels: &[Label<'_>]) -> Gauge {
 }
 
 /// Returns the handle of a histogram with these upper bounds, which is there from now on.
-#[must_use]
 pub fn histogram(name: &str, help: &str, bounds: &[f64], labels: &[Label<'_>]) -> Histogram {
     match series(name, Kind::Histogram, Some(help), bounds, labels) {
         Some(Cell::Buckets(buckets)) => Histogram::from_arc(buckets),
