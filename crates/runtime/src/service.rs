@@ -2,7 +2,7 @@
 
 use crate::config::load::{Fault, examine};
 use crate::{Config, Drain, admin, descriptors, metrics, telemetry};
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result};
 use clap::{CommandFactory, FromArgMatches, Parser};
 use std::path::PathBuf;
 use std::process::ExitCode;
