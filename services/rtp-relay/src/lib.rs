@@ -156,7 +156,9 @@ pub async fn run(config: Config, bus: bus::Bus, control: Control, drain: Drain) 
     let service = Service {
         members: members.into(),
         fingerprint: Arc::new(certificate.fingerprint()),
-        sealer: Arc::new(Sealer::start(&secret, Content::RelayState).context("no random octets of the kernel")?),
+        sealer: Arc::new(
+            Sealer::start(&secret, Content::RelayState).context("no random octets of the kernel")?,
+        ),
         secret: Arc::new(secret.clone()),
         drain: drain.clone(),
         max_busy: config.relay.max_load.saturating_mul(10),

@@ -57,7 +57,7 @@ impl Others {
 /// Ends the calls that stand, on both sides.
 pub async fn end_calls(calls: &Calls) {
     let standing = match calls.list(MOST).await {
-        Ok(views) => views.into_iter().filter(|view| view.ended_ms.is_none()).map(|view| view.id),
+        Ok((views, _)) => views.into_iter().filter(|view| view.ended_ms.is_none()).map(|view| view.id),
         Err(error) => return error!(%error, "calls that still stand cannot be listed, and are left"),
     };
     let mut waiting = standing.filter_map(|id| RecordId::parse(&id)).peekable();

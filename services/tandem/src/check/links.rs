@@ -1,12 +1,13 @@
 //! Faults of those whom the services talk to: each is asked as the services ask, all at the same time.
 
 use super::{Report, host, options, redis_clock};
-use bus::{Bus, NatsConfig};
+use bus::Bus;
 use runtime::Config;
 use runtime::config::{ComponentConfig, Fault, Transport, TrunkConfig};
+use runtime::links;
 use std::net::SocketAddr;
 use std::time::Duration;
-use store::{RedisConfig, Store};
+use store::Store;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -38,11 +39,11 @@ pub(super) fn check(config: &Config, report: &mut Report) {
     }
     let found = runtime.block_on(async {
         let mut asking = JoinSet::new();
-        if let Some(bus) = &config.bus {
-            asking.spawn(nats(bus.url.clone()));
+        if config.bus.is_some() {
+            asking.spawn(nats(config.clone()));
         }
         if let Some(store) = &config.store {
-            asking.spawn(redis(store.url.clone(), store.timeout_ms));
+            asking.spawn(redis(config.clone()));
             asking.spawn(clocks(store.url.clone()));
         }
         // A server may take the link from the gateway that has it, and give it to us.
@@ -51,7 +52,11 @@ pub(super) fn check(config: &Config, report: &mut Report) {
         }
         let from = config.sip.listeners().unwrap_or_default();
         for trunk in &config.trunk {
-            asking.spawn(sip(config.clone(), trunk.clone(), from.iter().map(|listener| listener.address).collect()));
+            asking.spawn(sip(
+                config.clone(),
+                trunk.clone(),
+                from.iter().map(|listener| listener.address).collect(),
+            ));
         }
         if let Some(endpoint) = &config.telemetry.otlp {
             asking.spawn(collector(endpoint.clone()));
@@ -78,39 +83,45 @@ fn bare(url: &str) -> String {
     url.split(',').map(|url| one(url.trim())).collect::<Vec<_>>().join(",")
 }
 
-/// Tells a refusal from silence by the words of the server.
-fn refused(error: &str) -> bool {
-    let error = error.to_lowercase();
-    ["auth", "wrongpass", "noperm", "password", "user", "certificate"].iter().any(|word| error.contains(word))
-}
-
-fn link(key: &str, url: &str, error: &str, remedies: (&str, &str)) -> Found {
-    let trouble = format!("\"{}\": {error}", bare(url));
-    if refused(error) {
-        Found::Fault(Fault::new(key, trouble, remedies.0))
-    } else {
-        Found::Unreachable(Fault::new(key, trouble, remedies.1))
+/// Returns what a connection came to: the fault of one that was answered is one of the configuration.
+fn reached<T>(connected: Result<T, (Fault, bool)>) -> Found {
+    match connected {
+        Ok(_) => Found::Fine,
+        Err((fault, true)) => Found::Unreachable(fault),
+        Err((fault, false)) => Found::Fault(fault),
     }
 }
 
-async fn nats(url: String) -> Found {
-    let remedies = ("write the credentials that NATS knows", "is NATS running there?");
-    let config = NatsConfig { url: url.clone(), name: "tandem-check".into(), now: runtime::clock::now_ms };
-    match timeout(DEADLINE, Bus::nats(&config)).await {
-        Ok(Ok(_)) => Found::Fine,
-        Ok(Err(error)) => link("[bus] url", &url, &error.to_string(), remedies),
-        Err(_) => link("[bus] url", &url, "no answer in time", remedies),
+async fn nats(config: Config) -> Found {
+    let silence =
+        || Fault::new("[bus] url", "no answer in time", "is NATS running there, and is the way to it open?");
+    let nats = match links::nats(&config, "check") {
+        Ok(nats) => nats,
+        Err(error) => return Found::Fault(Fault::new("[bus]", format!("{error:#}"), "name a readable file")),
+    };
+    let away = |error: &bus::ConnectError| matches!(error.cause, bus::Cause::Refused | bus::Cause::Timeout);
+    match timeout(DEADLINE, Bus::nats(&nats)).await {
+        Ok(outcome) => reached(outcome.map_err(|error| (links::bus_fault(&error), away(&error)))),
+        Err(_) => Found::Unreachable(silence()),
     }
 }
 
-async fn redis(url: String, timeout_ms: u64) -> Found {
-    let remedies = ("write the credentials that Redis knows", "is Redis running there?");
-    let config = RedisConfig { url: url.clone(), timeout: Duration::from_millis(timeout_ms) };
-    let asked = timeout(DEADLINE, async { Store::redis(&config).await?.list("call", 1).await }).await;
-    match asked {
+async fn redis(config: Config) -> Found {
+    let silence = || {
+        Fault::new("[store] url", "no answer in time", "is Redis running there, and is the way to it open?")
+    };
+    let Ok(redis) = links::redis(&config) else { return Found::Fine };
+    let away =
+        |error: &store::ConnectError| matches!(error.cause, store::Cause::Refused | store::Cause::Timeout);
+    let store = match timeout(DEADLINE, Store::redis(&redis)).await {
+        Ok(Ok(store)) => store,
+        Ok(Err(error)) => return reached::<()>(Err((links::store_fault(&error), away(&error)))),
+        Err(_) => return Found::Unreachable(silence()),
+    };
+    match timeout(DEADLINE, store.list("call", 1)).await {
         Ok(Ok(_)) => Found::Fine,
-        Ok(Err(error)) => link("[store] url", &url, &error.to_string(), remedies),
-        Err(_) => link("[store] url", &url, "no answer in time", remedies),
+        Ok(Err(error)) => Found::Fault(Fault::new("[store]", error.to_string(), "see the log of the server")),
+        Err(_) => Found::Unreachable(silence()),
     }
 }
 
@@ -168,7 +179,10 @@ async fn sip(config: Config, trunk: TrunkConfig, listens: Vec<SocketAddr>) -> Fo
         return Found::Unreachable(Fault::new("[[trunk]] uri", trouble, "ask the name servers for it"));
     };
     if transport == Transport::Tls {
-        return Found::Untested(format!("[[trunk]] uri: \"{}\": its certificate is seen by a call alone", trunk.uri));
+        return Found::Untested(format!(
+            "[[trunk]] uri: \"{}\": its certificate is seen by a call alone",
+            trunk.uri
+        ));
     }
     match timeout(DEADLINE, options::ask(transport, peer, &listens)).await {
         Ok(Ok(_)) => Found::Fine,
@@ -203,13 +217,11 @@ async fn collector(endpoint: String) -> Found {
 
 #[cfg(test)]
 mod tests {
-    use super::{bare, refused};
+    use super::bare;
 
     #[test]
     fn no_password_is_shown() {
         assert_eq!(bare("nats://u:p@a:4222, nats://b:4222"), "nats://a:4222,nats://b:4222");
         assert_eq!(bare("redis://:p@ss@r:6379/2"), "redis://r:6379/2");
-        assert!(refused("authorization violation") && refused("WRONGPASS invalid username-password pair"));
-        assert!(!refused("Connection refused (os error 111)"));
     }
 }
