@@ -142,7 +142,7 @@ fn what_breaks_a_bound_is_refused_by_the_name_of_its_field() {
             let candidates = v1::Candidates { contents };
             say.signal.as_mut().unwrap().signal = Some(v1::signal::Signal::Candidates(candidates));
         }),
-        ("Signal.refused", |say| say.signal.as_mut().unwrap().signal = Some(v1::signal::Signal::Refused(25))),
+        ("Signal.refused", |say| say.signal.as_mut().unwrap().signal = Some(v1::signal::Signal::Refused(99))),
         ("End.sip", |say| {
             let end = v1::End { reason: 1, sip: Some(70_000), text: None };
             say.signal.as_mut().unwrap().signal = Some(v1::signal::Signal::End(end));

@@ -56,7 +56,7 @@ const REFUSED: &[(&str, &[&str])] = &[
     ("config.relay.ports=\"40000\"", &["/config/relay/ports"]),
     ("config.trunk=[{\"name\":\"a\",\"uri\":\"pbx:5060\",\"domain\":\"b\"}]", &["/config/trunk/0/uri"]),
     (
-        "config.trunk=[{\"name\":\"a\",\"uri\":\"sip:pbx;transport=tls\",\"domain\":\"b\"}]",
+        "config.trunk=[{\"name\":\"a\",\"uri\":\"sip:pbx;transport=ws\",\"domain\":\"b\"}]",
         &["/config/trunk/0/uri"],
     ),
     ("config.bus.url=\"http://nats:4222\"", &["/config/bus/url"]),

@@ -9,7 +9,6 @@ use crate::dialog::{Dialog, OfferIn2xx, PUT_OFF, State};
 use crate::message::{Message, Start};
 use crate::reason;
 use crate::validate::{ALLOW, SUPPORTED};
-use address::{Number, display_name};
 use media::sdp::SdpError;
 use signal::{End, Media, Reason, Signal};
 
@@ -85,17 +84,7 @@ fn not_acceptable(dialog: &Dialog, request: &Message, fault: Option<&SdpError>) 
 
 fn end(message: &Message, fallback: Reason) -> End {
     let reasons: Vec<&str> = message.list("Reason");
-    let text = forwarded(message);
-    End { text, ..reason::end(fallback, message.code(), &reasons) }
-}
-
-/// Returns words about a redirection, which is not followed: the caller may.
-fn forwarded(message: &Message) -> Option<String> {
-    let code = message.code().filter(|code| (301..400).contains(code))?;
-    let to = message.contact()?.uri;
-    let number = Number::of(&to).map(|number| number.dialled()).or_else(|| to.sip()?.user.clone());
-    let to = display_name(&number.unwrap_or_else(|| to.to_string()))?;
-    Some(if code == 301 { format!("Moved to {to}") } else { format!("Forwarded to {to}") })
+    reason::end(fallback, message.code(), &reasons)
 }
 
 /// Makes a response to `request` with our tag and, if the method asks for it, our Contact.

@@ -56,25 +56,6 @@ fn f2_a_caller_has_so_many_calls() {
     }
 }
 
-/// A redirection is not followed, and the caller is told where to.
-#[test]
-fn c5_a_redirection_is_told() {
-    for (code, contact, told) in [
-        (302, "<sip:+4930123@192.0.2.9;user=phone>", Some("Forwarded to +4930123")),
-        (301, "<sip:anna@192.0.2.9>", Some("Moved to anna")),
-        (302, "<sip:192.0.2.9>", Some("Forwarded to sip:192.0.2.9")),
-        (410, "<sip:2041@192.0.2.9>", None),
-    ] {
-        let mut b = bench("one");
-        called(&mut b);
-        let invite = b.sent.pop().unwrap();
-        b.hear(answer(&invite, code, "").replace("<sip:2041@192.0.2.9>\r\n", &format!("{contact}\r\n")));
-        let (_, heard) = b.heard();
-        let [Signal::End(end)] = &heard.signals[..] else { panic!("{heard:?}") };
-        assert_eq!((end.reason, end.text.as_deref()), (Reason::Gone, told), "{code}");
-    }
-}
-
 #[test]
 fn a9_a_refusal_is_told_with_its_link_source_and_cause() {
     let told = |b: &mut Bench| {

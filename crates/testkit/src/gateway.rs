@@ -169,6 +169,7 @@ domain = "{COMPONENT}"
 server = "127.0.0.1:{}"
 secret = "{SECRET}"
 users = "{DOMAIN}"
+max_calls_per_caller = 1000
 
 [relay]
 listen = "{}"

@@ -7,6 +7,7 @@
     reason = "a test says what is wrong by failing"
 )]
 
+use bus::directory::{InstanceInfo, announce};
 use bus::{Bus, BusError, Message};
 use proto::pipe::pipe;
 use runtime::{Config, Drain};
@@ -31,11 +32,21 @@ async fn what_was_asked_before_the_drain_is_answered() {
     while bus.request(subjects::CLAIM, claim(0), wait).await == Err(BusError::NoResponder) {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
+    // Another one takes over.
+    let kind = "orchestrator".to_owned();
+    let _other = announce(&bus, InstanceInfo { kind, instance: "other".into(), ..InstanceInfo::default() });
+    tokio::time::sleep(Duration::from_millis(100)).await;
     // All are in its inbox before it looks again.
     let asking = futures::future::join_all((0..100).map(|n| bus.request(subjects::CLAIM, claim(n), wait)));
     let (answers, ()) = futures::future::join(asking, async { drain.drain() }).await;
     let lost = answers.iter().filter(|answer| answer.is_err()).count();
     assert_eq!(lost, 0, "of {}", answers.len());
+    for _ in 0..100 {
+        if bus.request(subjects::CLAIM, claim(0), wait).await == Err(BusError::NoResponder) {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
     assert_eq!(bus.request(subjects::CLAIM, claim(0), wait).await, Err(BusError::NoResponder));
     tokio::time::timeout(wait, running).await.unwrap().unwrap().unwrap();
 }

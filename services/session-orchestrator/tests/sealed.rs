@@ -43,7 +43,7 @@ async fn f11_a_record_is_read_with_the_cluster_s_secret_alone() {
     assert!(format!("{error:#}").contains("[cluster] secret"), "{error:#}");
 }
 
-/// Whoever can write to the store can lose records, but not make one, nor take one for another.
+/// Somebody who can write to the store can lose records, but not make one, nor take one for another.
 #[tokio::test]
 async fn f11_a_record_that_somebody_else_wrote_is_not_taken() {
     let store = Store::in_memory();

@@ -139,7 +139,7 @@ fn a12_check_logs_in_where_the_services_will() {
     let told = faults(&said);
     assert_eq!((output.status.code(), told.len()), (Some(1), 4), "{said}");
     for (key, line) in
-        [("[bus] url", 2), ("[store] url", 4), ("[[xmpp.component]] secret", 16), ("[[trunk]] uri", 20)]
+        [("[bus]", 1), ("[store]", 3), ("[[xmpp.component]] secret", 16), ("[[trunk]] uri", 20)]
     {
         let found = told.iter().any(|fault| fault.starts_with(key) && fault.ends_with(&format!(":{line})")));
         assert!(found, "{key} at line {line}: {said}");

@@ -36,9 +36,16 @@ pub(super) fn hear(call: &mut Call, from: LegId, signal: Signal, now: Time, effe
             }
         }
         Signal::Refer { .. } => call.say(from, Signal::Refused(Reason::NotImplemented), effects),
-        Signal::Redirect(_) => end::left(call, from, Reason::Gone.into(), effects),
+        Signal::Redirect(to) => end::left(call, from, redirected(&to), effects),
         Signal::End(end) => end::left(call, from, end, effects),
     }
+}
+
+/// Returns the end of a leg that names another address: it is not followed, and the other party is told.
+pub(super) fn redirected(to: &str) -> End {
+    let user = to.split_once(':').map_or(to, |(_, rest)| rest).split([';', '?', '@']).next();
+    let text = user.filter(|user| !user.is_empty()).map(|user| format!("Forwarded to {user}"));
+    End { text, ..Reason::Gone.into() }
 }
 
 /// Returns the content, by its end at the relay, in which the peer of a leg takes keys as telephone-event (RFC 4733).
@@ -394,4 +401,21 @@ pub(super) fn connects(call: &Call, id: LegId) -> Vec<Connect> {
         });
     }
     connects
+}
+
+#[cfg(test)]
+mod tests {
+    use super::redirected;
+
+    #[test]
+    fn c5_a_redirection_is_told() {
+        for (to, told) in [
+            ("sip:+4930123@192.0.2.9;user=phone", Some("Forwarded to +4930123")),
+            ("tel:+4930123;phone-context=x", Some("Forwarded to +4930123")),
+            ("xmpp:rosa@example.net", Some("Forwarded to rosa")),
+            ("", None),
+        ] {
+            assert_eq!(redirected(to).text.as_deref(), told, "{to}");
+        }
+    }
 }
