@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// Time after which every instance that lives has announced itself, with its links.
-const COMPLETE: Duration = Duration::from_millis(2_500);
+const COMPLETE: Duration = Duration::from_secs(5);
 
 /// Instances without which no call is served.
 pub struct Serving {

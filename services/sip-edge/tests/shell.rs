@@ -134,9 +134,9 @@ fn others(bus: &Bus, links: &str) -> [bus::directory::Announcer; 2] {
     })
 }
 
-/// Returns true once pings are answered so, within five seconds.
+/// Returns true once pings are answered so, within eight seconds.
 async fn pinged(phone: &Phone, code: &str) -> bool {
-    for number in 0..25 {
+    for number in 0..40 {
         phone.send(&request("OPTIONS", "UDP", &format!("{code}-{number}"))).await;
         if phone.hear().await.starts_with(&format!("SIP/2.0 {code} ")) {
             return true;
