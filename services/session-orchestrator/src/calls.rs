@@ -36,6 +36,9 @@ const RELEASE_TRIES: usize = 6;
 /// Calls whose relay sessions are being given back at once; those of others end by themselves.
 const RELEASING: usize = 1_024;
 
+/// Most records that are looked at for one that stands.
+const STANDING: usize = 1_000;
+
 impl Calls {
     /// Puts the parts together. Calls that come by `lost` have lost their relay session and are relocated, or end.
     #[must_use]
@@ -264,6 +267,17 @@ impl Calls {
         }
         views.sort_by_key(|view| view.placed_ms);
         Ok((views, unreadable))
+    }
+
+    /// Returns true if a call goes on, or if the store does not tell.
+    pub async fn stand(&self) -> bool {
+        let Ok(ids) = self.0.records.runner().store().list("call", STANDING).await else { return true };
+        for id in ids.iter().filter_map(|id| RecordId::parse(id)) {
+            if self.load(id).await.is_ok_and(|call| call.is_some_and(|call| call.ended.is_none())) {
+                return true;
+            }
+        }
+        false
     }
 
     /// Relays that carry calls, by the records of at most `limit` calls.

@@ -39,13 +39,18 @@ impl Others {
         list.iter().any(|other| other.kind == "orchestrator" && other.instance != self.me && !other.draining)
     }
 
-    /// Waits until this orchestrator drains and another one decides, or the last call of its drain has come.
-    pub fn relieve(&self, drain: Drain, drain_time: Duration) -> impl Future<Output = ()> + Send + use<> {
+    /// Waits until this orchestrator drains and another one decides, no call stands, or the last call of its drain has come.
+    pub fn relieve(
+        &self,
+        calls: Calls,
+        drain: Drain,
+        drain_time: Duration,
+    ) -> impl Future<Output = ()> + Send + use<> {
         let others = self.clone();
         async move {
             drain.draining().await;
             let alone = async {
-                while !others.decide() {
+                while !others.decide() && calls.stand().await {
                     tokio::time::sleep(LOOK).await;
                 }
             };

@@ -92,7 +92,7 @@ pub async fn run(config: Config, bus: Bus, store: Store, dial: Dial, drain: Drai
     let counting = tokio::spawn(census::run(calls.runner().clone(), lines, here_name.clone(), drain.clone()));
     let monitoring = tokio::spawn(relay_monitor::watch(calls.clone(), relays, here_name));
     let drain_time = Duration::from_secs(config.call.drain_s);
-    let relieved = others.relieve(drain.clone(), drain_time);
+    let relieved = others.relieve(calls.clone(), drain.clone(), drain_time);
     let served = serve::serve(bus, calls.clone(), drain.clone(), relieved).await;
     if !others.decide() {
         farewell::end_calls(&calls).await;
