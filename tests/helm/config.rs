@@ -5,6 +5,7 @@ use crate::pod::{NAME, Pod};
 use runtime::Config;
 use runtime::config::load::load;
 use runtime::config::{Role, Srtp};
+use tandem_tests::chart::NOT_MOUNTED;
 use yaml::Value;
 
 /// Loads a pod's configuration as its container would: files mounted, environment set.
@@ -139,29 +140,6 @@ const SET: &[&str] = &[
     "relay.advertise6",
     "relay.control",
     "call.drain_s",
-];
-
-/// Keys of which the chart mounts no file yet: credentials stand in the URLs, which are in Secrets.
-const NOT_MOUNTED: &[&str] = &[
-    "bus.username",
-    "bus.password",
-    "bus.password_file",
-    "bus.token",
-    "bus.token_file",
-    "bus.nkey_file",
-    "bus.credentials_file",
-    "bus.ca_file",
-    "bus.certificate_file",
-    "bus.key_file",
-    "store.username",
-    "store.password",
-    "store.password_file",
-    "store.sentinel_username",
-    "store.sentinel_password",
-    "store.sentinel_password_file",
-    "store.ca_file",
-    "store.certificate_file",
-    "store.key_file",
 ];
 
 /// A key that is documented and can be set neither by values nor by the chart would be lost to users of the chart.

@@ -225,29 +225,12 @@ pub fn store_fault(error: &store::ConnectError) -> Fault {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::Write;
-    use std::sync::Arc;
-
-    #[derive(Clone, Default)]
-    struct Lines(Arc<Mutex<Vec<u8>>>);
-
-    impl Write for Lines {
-        fn write(&mut self, octets: &[u8]) -> std::io::Result<usize> {
-            self.0.lock().unwrap().write(octets)
-        }
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
+    use crate::telemetry::lines;
 
     #[test]
     fn a10_an_outage_is_told_once_and_when_it_is_over() {
-        let lines = Lines::default();
-        let writer = lines.clone();
-        let subscriber =
-            tracing_subscriber::fmt().with_writer(move || writer.clone()).with_ansi(false).finish();
         let (outage, start) = (Outage::new(), clock::instant());
-        tracing::subscriber::with_default(subscriber, || {
+        let text = lines(|| {
             outage.over("store");
             for quarter in 0..4 * 61 {
                 outage.tell("[store] url: refused", start + Duration::from_millis(250 * quarter));
@@ -256,7 +239,6 @@ mod tests {
             outage.over("store");
             outage.over("store");
         });
-        let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
         assert_eq!(text.matches("WARN").count(), 3, "{text}");
         assert_eq!(text.matches("the store is there again").count(), 1, "{text}");
     }

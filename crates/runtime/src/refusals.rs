@@ -1,5 +1,6 @@
 //! Refusals of an edge made visible: a counter by link and status, a span, and a log line a minute for each of these.
 
+use crate::metrics::counter;
 use edge::Refusal;
 use metrics::Counter;
 use std::collections::HashMap;
@@ -68,8 +69,10 @@ impl Refusals {
         }
         let protocol = self.protocol;
         let told = self.pairs.entry(pair).or_insert_with_key(|(link, status)| Told {
-            counter: metrics::counter!(
-                "tandem_refused_total", "protocol" => protocol, "link" => link.clone(), "status" => status.clone()
+            counter: counter(
+                "tandem_refused_total",
+                "Messages of peers that were refused, by trunk or component domain and by the status of the answer",
+                &[("protocol", protocol), ("link", link.as_str()), ("status", status.as_str())],
             ),
             line: None,
             silent: 0,

@@ -84,6 +84,37 @@ pub enum Reason {
     Congestion,
 }
 
+impl Reason {
+    /// All reasons, each at the place of its number.
+    pub const ALL: [Reason; 25] = [
+        Reason::Normal,
+        Reason::Cancelled,
+        Reason::AnsweredElsewhere,
+        Reason::Busy,
+        Reason::Declined,
+        Reason::NoAnswer,
+        Reason::Offline,
+        Reason::NotFound,
+        Reason::Gone,
+        Reason::Timeout,
+        Reason::Forbidden,
+        Reason::IncompatibleMedia,
+        Reason::UnsupportedMedia,
+        Reason::UnsupportedTransport,
+        Reason::Security,
+        Reason::MediaFailed,
+        Reason::Connectivity,
+        Reason::Unavailable,
+        Reason::Loop,
+        Reason::Glare,
+        Reason::Expired,
+        Reason::BadRequest,
+        Reason::NotImplemented,
+        Reason::General,
+        Reason::Congestion,
+    ];
+}
+
 /// End of a leg: a [`Reason`] with the code and text of the peer.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct End {
@@ -101,5 +132,18 @@ pub struct End {
 impl From<Reason> for End {
     fn from(reason: Reason) -> End {
         End { reason, sip: None, text: None }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Reason;
+
+    #[test]
+    fn every_reason_is_at_its_place() {
+        for (number, reason) in Reason::ALL.into_iter().enumerate() {
+            assert_eq!(reason as usize, number, "{reason:?}");
+        }
+        assert_eq!(Reason::ALL.last(), Some(&Reason::Congestion), "the one that was added last");
     }
 }

@@ -10,6 +10,7 @@ use crate::view::{CallView, EndView};
 use anyhow::Result;
 use session::call::{Admission, Call, Event, MediaEvent, RelaySession};
 use signal::{End, Heard, LegId, LegRef, Reason, RecordId, Signal, Verdict};
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc};
@@ -36,8 +37,10 @@ const RELEASE_TRIES: usize = 6;
 /// Calls whose relay sessions are being given back at once; those of others end by themselves.
 const RELEASING: usize = 1_024;
 
-/// Most records that are looked at for one that stands.
-const STANDING: usize = 1_000;
+/// Most records that are looked at for calls that go on.
+const MOST: usize = 100_000;
+/// Records after which other work has its turn.
+const TURN: usize = 16;
 
 impl Calls {
     /// Puts the parts together. Calls that come by `lost` have lost their relay session and are relocated, or end.
@@ -254,48 +257,49 @@ impl Calls {
     /// The store does not answer.
     pub async fn list(&self, limit: usize) -> Result<(Vec<CallView>, usize)> {
         let (mut views, mut unreadable) = (vec![], 0);
-        for id in self.0.records.runner().store().list("call", limit).await? {
-            let Some(id) = RecordId::parse(&id) else {
-                unreadable += 1;
-                continue;
-            };
-            match self.load(id).await {
-                Ok(call) => views.extend(call.map(|call| CallView::of(&call))),
-                Err(error) if Unreadable::of(&error).is_some() => unreadable += 1,
-                Err(error) => return Err(error),
-            }
-        }
+        let see = |call: Option<Call>| {
+            unreadable += usize::from(call.is_none());
+            views.extend(call.map(|call| CallView::of(&call)));
+            ControlFlow::Continue(())
+        };
+        self.each(limit, see).await?;
         views.sort_by_key(|view| view.placed_ms);
         Ok((views, unreadable))
     }
 
-    /// Returns true if a call goes on, or if the store does not tell.
-    pub async fn stand(&self) -> bool {
-        let Ok(ids) = self.0.records.runner().store().list("call", STANDING).await else { return true };
-        for id in ids.iter().filter_map(|id| RecordId::parse(id)) {
-            if self.load(id).await.is_ok_and(|call| call.is_some_and(|call| call.ended.is_none())) {
-                return true;
-            }
-        }
-        false
-    }
-
-    /// Relays that carry calls, by the records of at most `limit` calls.
+    /// Shows the calls that go on to `see`, until it has seen enough.
     ///
     /// # Errors
     /// The store does not answer.
-    pub async fn relays(&self, limit: usize) -> Result<Vec<RelaySession>> {
-        let mut relays: Vec<RelaySession> = vec![];
-        for id in self.0.records.runner().store().list("call", limit).await? {
-            let Some(id) = RecordId::parse(&id) else { continue };
-            let call = match self.load(id).await {
-                Err(error) if Unreadable::of(&error).is_some() => continue,
-                loaded => loaded?.filter(|call| call.ended.is_none()),
+    pub async fn standing(&self, mut see: impl FnMut(Call) -> ControlFlow<()>) -> Result<()> {
+        let standing = |call: Option<Call>| match call.filter(|call| call.ended.is_none()) {
+            Some(call) => see(call),
+            None => ControlFlow::Continue(()),
+        };
+        self.each(MOST, standing).await
+    }
+
+    /// Shows the records of calls to `see`, at most `limit`, until it has seen enough. One that cannot be read is `None`.
+    async fn each(&self, limit: usize, mut see: impl FnMut(Option<Call>) -> ControlFlow<()>) -> Result<()> {
+        let ids = self.0.records.runner().store().list("call", limit).await?;
+        for (number, id) in ids.iter().enumerate() {
+            let shown = match RecordId::parse(id) {
+                None => see(None),
+                Some(id) => match self.load(id).await {
+                    Ok(None) => continue,
+                    Ok(call) => see(call),
+                    Err(error) if Unreadable::of(&error).is_some() => see(None),
+                    Err(error) => return Err(error),
+                },
             };
-            let relay = call.and_then(|call| call.relay);
-            relays.extend(relay.filter(|relay| !relays.contains(relay)));
+            if shown.is_break() {
+                break;
+            }
+            if number % TURN == TURN - 1 {
+                tokio::task::yield_now().await;
+            }
         }
-        Ok(relays)
+        Ok(())
     }
 
     /// One call as operators see it, with what its relay tells of the media.

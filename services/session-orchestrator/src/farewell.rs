@@ -4,9 +4,12 @@
 //! client that nobody serves any more, so it is ended while edges and relays are still there.
 
 use crate::calls::Calls;
+use crate::counters::ENDED_BY_DRAIN;
 use bus::directory::Directory;
 use runtime::Drain;
-use signal::{Reason, RecordId};
+use session::call::Call;
+use signal::Reason;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 use tracing::{error, info};
@@ -17,8 +20,7 @@ const LAST_CALL: Duration = Duration::from_secs(4);
 const ENDING: Duration = Duration::from_secs(4);
 /// Pause between two looks for another orchestrator.
 const LOOK: Duration = Duration::from_millis(250);
-/// Most calls that are ended, and most at once.
-const MOST: usize = 100_000;
+/// Most calls that are given their end at once.
 const AT_ONCE: usize = 64;
 
 /// Orchestrators besides this one.
@@ -50,7 +52,7 @@ impl Others {
         async move {
             drain.draining().await;
             let alone = async {
-                while !others.decide() && calls.stand().await {
+                while !others.decide() && stand(&calls).await {
                     tokio::time::sleep(LOOK).await;
                 }
             };
@@ -59,17 +61,30 @@ impl Others {
     }
 }
 
+/// Returns true if a call goes on, or if the store does not tell.
+async fn stand(calls: &Calls) -> bool {
+    let mut found = false;
+    let see = |_| {
+        found = true;
+        ControlFlow::Break(())
+    };
+    calls.standing(see).await.is_err() || found
+}
+
 /// Ends the calls that stand, on both sides.
 pub async fn end_calls(calls: &Calls) {
-    let standing = match calls.list(MOST).await {
-        Ok((views, _)) => views.into_iter().filter(|view| view.ended_ms.is_none()).map(|view| view.id),
-        Err(error) => return error!(%error, "calls that still stand cannot be listed, and are left"),
+    let mut standing = vec![];
+    let see = |call: Call| {
+        standing.push(call.id);
+        ControlFlow::Continue(())
     };
-    let mut waiting = standing.filter_map(|id| RecordId::parse(&id)).peekable();
-    if waiting.peek().is_none() {
+    if let Err(error) = calls.standing(see).await {
+        return error!(%error, "calls that still stand cannot be listed, and are left");
+    }
+    if standing.is_empty() {
         return;
     }
-    let mut ended = 0;
+    let (mut waiting, mut ended) = (standing.into_iter(), 0);
     let ending = async {
         let mut running = tokio::task::JoinSet::new();
         loop {
@@ -86,6 +101,6 @@ pub async fn end_calls(calls: &Calls) {
         }
     };
     let in_time = tokio::time::timeout(ENDING, ending).await.is_ok();
-    metrics::counter!("tandem_calls_ended_by_drain_total").increment(ended as u64);
+    ENDED_BY_DRAIN.increment(ended as u64);
     info!(calls = ended, in_time, "calls that still stood at the end of the drain were ended");
 }

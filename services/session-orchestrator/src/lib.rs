@@ -89,7 +89,7 @@ pub async fn run(config: Config, bus: Bus, store: Store, dial: Dial, drain: Drai
     let deadlines = tokio::spawn(serve::poll_deadlines(calls.records().clone(), serve::POLL, drain.clone()));
     let user_deadlines =
         tokio::spawn(serve::poll_deadlines(users.records().clone(), serve::POLL_USERS, drain.clone()));
-    let counting = tokio::spawn(census::run(calls.runner().clone(), lines, here_name.clone(), drain.clone()));
+    let counting = tokio::spawn(census::run(calls.clone(), lines, here_name.clone(), drain.clone()));
     let monitoring = tokio::spawn(relay_monitor::watch(calls.clone(), relays, here_name));
     let drain_time = Duration::from_secs(config.call.drain_s);
     let relieved = others.relieve(calls.clone(), drain.clone(), drain_time);

@@ -7,9 +7,10 @@
 use crate::calls::{Calls, Relocation};
 use crate::relays::{Relays, session};
 use bus::directory::InstanceInfo;
-use session::call::RelaySession;
+use session::call::{Call, RelaySession};
 use signal::{EventId, RecordId};
 use std::collections::{HashMap, HashSet};
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc};
@@ -28,8 +29,7 @@ const ANSWER: Duration = Duration::from_millis(300);
 const AT_ONCE: usize = 64;
 /// Lease of an orchestrator that has begun to move a call, ms.
 const LEASE_MS: u64 = 2_000;
-/// Most records that are read for the relays of standing calls at the start, and the pause before that is tried again.
-const RECORDS: usize = 100_000;
+/// Pause before it is tried again to read the relays of standing calls.
 const AGAIN: Duration = Duration::from_secs(2);
 /// Between two rounds over the calls of a relay.
 const ROUND: Duration = Duration::from_millis(500);
@@ -124,13 +124,15 @@ pub async fn watch(calls: Calls, relays: Relays, instance: String) {
 async fn find_recorded(calls: Calls, tell: mpsc::Sender<Found>) {
     // Those that live have announced themselves by then.
     tokio::time::sleep(SILENT).await;
-    let relays = loop {
-        match calls.relays(RECORDS).await {
-            Ok(relays) => break relays,
-            Err(error) => warn!(%error, "the relays of standing calls cannot be read yet"),
-        }
-        tokio::time::sleep(AGAIN).await;
+    let mut relays: Vec<RelaySession> = vec![];
+    let mut see = |call: Call| {
+        relays.extend(call.relay.filter(|relay| !relays.contains(relay)));
+        ControlFlow::Continue(())
     };
+    while let Err(error) = calls.standing(&mut see).await {
+        warn!(%error, "the relays of standing calls cannot be read yet");
+        tokio::time::sleep(AGAIN).await;
+    }
     for RelaySession { instance, address, started_ms } in relays {
         let card = InstanceInfo {
             kind: "rtp-relay".into(),

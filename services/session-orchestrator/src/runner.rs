@@ -3,15 +3,15 @@
 //! A lost compare-and-set loads and decides again, which is safe since deciding is pure. Effects are stored with the record
 //! (outbox) under an id and performed after; whoever finds them there later performs them again, which is harmless.
 
+use crate::counters::UNREADABLE;
 use crate::recent::Recent;
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
-use metrics::Counter;
 use runtime::seal::{self, Content, Sealer};
 use session::{Machine, Outbox};
 use signal::stored::StoredError;
 use signal::{EffectId, RecordId, Secret, Time, stored};
-use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use store::{Key, NewRecord, Record, Saved, Store, StoreError};
 
@@ -19,8 +19,6 @@ use store::{Key, NewRecord, Record, Saved, Store, StoreError};
 pub const REDRIVE_MS: u64 = 2_000;
 /// Compare-and-set attempts before the asker is told to come again.
 const TRIES: usize = 16;
-
-static UNREADABLE: LazyLock<Counter> = LazyLock::new(|| metrics::counter!("tandem_records_unreadable_total"));
 
 /// A record as loaded.
 #[derive(Clone)]
@@ -303,7 +301,7 @@ fn read<M: Machine>(record: &store::Record) -> Result<Loaded<M>> {
 /// Reason for which a record cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unreadable {
-    /// A newer version: another instance reads it, or this one after its upgrade.
+    /// Of a newer version, or sealed with another secret: another instance reads it, or this one once it is as the others.
     Newer,
     /// Nobody reads it: it is broken, too old, or not ours.
     Broken,
@@ -316,8 +314,10 @@ impl Unreadable {
         let unreadable = match (error.downcast_ref::<StoredError>(), error.downcast_ref::<StoreError>()) {
             (Some(StoredError::Newer { .. }), _) => Unreadable::Newer,
             (Some(_), _) | (_, Some(StoreError::Protocol(_))) => Unreadable::Broken,
-            _ if error.is::<seal::Unreadable>() => Unreadable::Broken,
-            _ => return None,
+            _ => match error.downcast_ref::<seal::Unreadable>()? {
+                seal::Unreadable::Secret => Unreadable::Newer,
+                seal::Unreadable::Format | seal::Unreadable::Forged => Unreadable::Broken,
+            },
         };
         UNREADABLE.increment(1);
         Some(unreadable)

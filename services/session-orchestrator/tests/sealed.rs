@@ -5,7 +5,7 @@ use bytes::Bytes;
 use session::user::{Settings, User};
 use signal::{RecordId, Secret, Time};
 use store::{Key, NewRecord, Store};
-use tandem_orchestrator::runner::{Loaded, Runner, Vault};
+use tandem_orchestrator::runner::{Loaded, Runner, Unreadable, Vault};
 
 const NOW: Time = Time(1_795_385_000_000);
 
@@ -41,6 +41,8 @@ async fn f11_a_record_is_read_with_the_cluster_s_secret_alone() {
     assert_eq!(loaded.version, 1);
     let error = runner(&store, b"theirs").load::<User>(id).await.err().unwrap();
     assert!(format!("{error:#}").contains("[cluster] secret"), "{error:#}");
+    // An instance with a wrong secret must not put off the calls of the others.
+    assert_eq!(Unreadable::of(&error), Some(Unreadable::Newer));
 }
 
 /// Somebody who can write to the store can lose records, but not make one, nor take one for another.
@@ -56,6 +58,7 @@ async fn f11_a_record_that_somebody_else_wrote_is_not_taken() {
     for forged in [of_otto.body, made.body, Bytes::from_static(b"nonsense")] {
         let version = store.load(&key(rosa)).await.unwrap().unwrap().version;
         store.save(&key(rosa), version, &NewRecord { body: forged, ..NewRecord::default() }).await.unwrap();
-        assert!(runner(&store, b"ours").load::<User>(rosa).await.is_err());
+        let error = runner(&store, b"ours").load::<User>(rosa).await.err().unwrap();
+        assert_eq!(Unreadable::of(&error), Some(Unreadable::Broken));
     }
 }

@@ -8,7 +8,6 @@ mod dns;
 mod forwarding;
 mod icmp;
 mod local;
-mod refused;
 mod screen;
 mod serving;
 mod tcp;
@@ -25,16 +24,15 @@ use bytes::Bytes;
 use dns::Names;
 use forwarding::{Event, Forwarding};
 use local::Locals;
-use refused::RefusedSources;
 use runtime::config::TrunkConfig;
 use runtime::drain::Stage;
 use runtime::refusals::Refusals;
 use runtime::{Config, Drain};
 use serving::Serving;
 use signal::{Protocol, Secret, Time, subjects};
-use sip::edge::{ConnectionId, Edge, Flow, Limits, Output, Target, Transport};
+use sip::edge::{ConnectionId, Edge, Flow, Limits, Output, Refusal, Target, Transport};
 use sip::message::ReadError;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 pub use tls::Tls;
 use tracing::{info, warn};
@@ -96,7 +94,7 @@ pub async fn run(config: Config, bus: Bus, drain: Drain) -> Result<()> {
         limits: config.trunk.iter().map(limits).collect(),
     };
     let mut edge = Edge::new(edge, Secret::new(&config.secret()));
-    let (mut refused, mut refusals) = (RefusedSources::default(), Refusals::new("sip"));
+    let mut refusals = Refusals::new("sip");
 
     let mut client = EdgeClient::open(bus.clone(), TRACING);
     let _own =
@@ -177,7 +175,9 @@ pub async fn run(config: Config, bus: Bus, drain: Drain) -> Result<()> {
                 Output::Said(said) => client.said(&said),
                 Output::Forward(ticket, to, handover) => forwarding.forward(ticket, &to, &handover),
                 Output::Refused(refusal) => refusals.tell(&refusal, now().0),
-                Output::RefusedSource(trunk, source) => refused.tell(&trunk, source, now()),
+                Output::RefusedSource(trunk, source) => {
+                    refusals.tell(&refused_source(trunk, source), now().0)
+                }
                 Output::ForeignHop(trunk, host) => warn!(
                     trunk,
                     host,
@@ -192,6 +192,19 @@ pub async fn run(config: Config, bus: Bus, drain: Drain) -> Result<()> {
     member.leave().await;
     info!(instance, "the SIP edge leaves");
     Ok(())
+}
+
+/// Returns the refusal of a request that its source alone makes a stranger's.
+fn refused_source(trunk: String, source: IpAddr) -> Refusal {
+    Refusal {
+        link: trunk,
+        peer: source.to_string(),
+        message: "request within a call".to_owned(),
+        status: "source".to_owned(),
+        cause: "it came from an address that is not the trunk's: if the trunk sends from there, add it to [[trunk]] sources; if its \
+                phones change networks, set [[trunk]] roaming"
+            .to_owned(),
+    }
 }
 
 /// Returns the limits of a trunk.

@@ -21,8 +21,6 @@ const QUEUE: usize = 4_096;
 const STRANGERS: usize = 256;
 /// Number of strangers' messages that are read a second.
 const RATE: u32 = 500;
-/// Time that one of them takes from the budget.
-const COST: Duration = Duration::from_nanos(1_000_000_000 / RATE as u64);
 /// Budget of a quiet second.
 const FULL: Duration = Duration::from_secs(1);
 
@@ -48,7 +46,7 @@ pub fn ways() -> (Ways, Arrivals) {
     let (trunks, of_trunks) = mpsc::channel(QUEUE);
     let (strangers, of_strangers) = mpsc::channel(STRANGERS);
     let ways = Ways { trunks, strangers, known: Arc::default() };
-    (ways, Arrivals { trunks: of_trunks, strangers: of_strangers, budget: Budget::new(Instant::now()) })
+    (ways, Arrivals { trunks: of_trunks, strangers: of_strangers, budget: Budget::new(RATE, Instant::now()) })
 }
 
 impl Ways {
@@ -78,9 +76,14 @@ impl Ways {
         flow.trunk.is_some() || self.knows(flow.peer.ip())
     }
 
-    /// Hands over a datagram; copies and keeps nothing of one that finds no room. Returns false once the edge is gone.
-    pub fn datagram(&self, flow: Flow, octets: &[u8]) -> bool {
-        match self.of(&flow).try_reserve() {
+    /// Hands over a datagram; copies and keeps nothing of one that finds no room. `local` is asked for our address towards a trunk.
+    /// Returns false once the edge is gone.
+    pub fn datagram(&self, flow: Flow, octets: &[u8], local: impl FnOnce() -> Option<IpAddr>) -> bool {
+        let known = self.knows(flow.peer.ip());
+        // Only trunks call in, and only their calls name an address of ours.
+        let flow = Flow { local: known.then(local).flatten(), ..flow };
+        let way = if known { &self.trunks } else { &self.strangers };
+        match way.try_reserve() {
             Ok(room) => room.send(Input::Message(flow, Bytes::copy_from_slice(octets))),
             Err(mpsc::error::TrySendError::Full(())) => counters::MESSAGES_DROPPED.increment(1),
             Err(mpsc::error::TrySendError::Closed(())) => return false,
@@ -137,25 +140,29 @@ impl Arrivals {
     }
 }
 
-/// Budget for strangers' messages (a token bucket, in time): empty at the moment that `paid` tells, or full a second after it.
+/// Budget for what strangers may have done (a token bucket, in time): empty at the moment that `paid` tells, or full a second after
+/// it.
 #[derive(Debug)]
-struct Budget {
+pub(crate) struct Budget {
+    /// Time that one of them takes from the budget.
+    cost: Duration,
     paid: Instant,
 }
 
 impl Budget {
-    fn new(now: Instant) -> Budget {
-        Budget { paid: now.checked_sub(FULL).unwrap_or(now) }
+    /// Makes a full budget of so many a second.
+    pub(crate) fn new(rate: u32, now: Instant) -> Budget {
+        Budget { cost: FULL / rate, paid: now.checked_sub(FULL).unwrap_or(now) }
     }
 
-    /// Returns the time until a message may be read.
-    fn wait(&self, now: Instant) -> Duration {
-        (self.paid + COST).saturating_duration_since(now)
+    /// Returns the time until the next one may be had.
+    pub(crate) fn wait(&self, now: Instant) -> Duration {
+        (self.paid + self.cost).saturating_duration_since(now)
     }
 
-    fn take(&mut self, now: Instant) {
+    pub(crate) fn take(&mut self, now: Instant) {
         let earliest = now.checked_sub(FULL).unwrap_or(now);
-        self.paid = self.paid.max(earliest) + COST;
+        self.paid = self.paid.max(earliest) + self.cost;
     }
 }
 
@@ -194,9 +201,9 @@ mod tests {
         let (ways, mut arrivals) = ways();
         ways.set_trunks(&[trunk()]);
         for _ in 0..10_000 {
-            assert!(ways.datagram(flow(STRANGER), b"OPTIONS"));
+            assert!(ways.datagram(flow(STRANGER), b"OPTIONS", || None));
         }
-        assert!(ways.datagram(flow(TRUNK), b"INVITE"));
+        assert!(ways.datagram(flow(TRUNK), b"INVITE", || None));
         assert!(is_of(&arrivals.next().await, TRUNK));
         let mut read = 0;
         while let Some(input) = arrivals.try_next() {
@@ -215,7 +222,7 @@ mod tests {
         let mut read = 0;
         while began.elapsed() < Duration::from_secs(3) {
             while ways.strangers.capacity() > 0 {
-                ways.datagram(flow(STRANGER), b"OPTIONS");
+                ways.datagram(flow(STRANGER), b"OPTIONS", || None);
             }
             let _ = tokio::time::timeout(Duration::from_secs(1), arrivals.next()).await.unwrap();
             read += 1;
@@ -223,7 +230,7 @@ mod tests {
         let most = 4 * RATE;
         assert!((most - 5..=most + 5).contains(&read), "{read} in three seconds and the burst before them");
         // One of a trunk needs no budget.
-        assert!(ways.datagram(flow(TRUNK), b"INVITE"));
+        assert!(ways.datagram(flow(TRUNK), b"INVITE", || None));
         assert!(is_of(&arrivals.try_next().unwrap(), TRUNK));
     }
 
@@ -231,6 +238,8 @@ mod tests {
     async fn an_edge_that_is_gone_is_told() {
         let (ways, arrivals) = ways();
         drop(arrivals);
-        assert!(!ways.datagram(flow(TRUNK), b"BYE") && !ways.message(flow(STRANGER), Bytes::new()).await);
+        assert!(
+            !ways.datagram(flow(TRUNK), b"BYE", || None) && !ways.message(flow(STRANGER), Bytes::new()).await
+        );
     }
 }

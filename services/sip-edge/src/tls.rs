@@ -3,6 +3,7 @@
 //! One rule: a name decides, never an address. A server must prove the trunk's name before anything is sent to it; a client that shows
 //! a certificate of a trunk is that trunk. Changed files are read again; those that cannot be used leave the old ones in use.
 
+use crate::screen::Budget;
 use anyhow::{Context, Result};
 use runtime::Config;
 use runtime::config::{Fault, SipConfig, Transport};
@@ -20,7 +21,6 @@ use tracing::{error, info};
 const LOOK: Duration = Duration::from_secs(5);
 /// Most handshakes of strangers in a second: they cost as much as hundreds of messages, and the edge has other work.
 const STRANGERS: u32 = 100;
-const SECOND: Duration = Duration::from_secs(1);
 /// Keys of the configuration.
 const CERTIFICATE: &str = "[sip] tls_certificate_file";
 const KEY: &str = "[sip] tls_key_file";
@@ -34,8 +34,8 @@ struct Shared {
     config: SipConfig,
     trunks: Vec<Names>,
     current: RwLock<Current>,
-    /// Begin of the present second, and handshakes of strangers in it.
-    strangers: Mutex<(Instant, u32)>,
+    /// Budget for handshakes of strangers.
+    strangers: Mutex<Budget>,
 }
 
 /// Names of a trunk, in lower case.
@@ -78,19 +78,19 @@ impl Tls {
             return Ok(None);
         }
         let current = read(&config.sip, &trunks)?;
-        let (current, strangers) = (RwLock::new(current), Mutex::new((Instant::now(), 0)));
+        let (current, strangers) = (RwLock::new(current), Mutex::new(Budget::new(STRANGERS, Instant::now())));
         Ok(Some(Tls(Arc::new(Shared { config: config.sip.clone(), trunks, current, strangers }))))
     }
 
     /// Returns true if a stranger may have a handshake now, and counts it.
     pub(crate) fn has_room_for_stranger(&self) -> bool {
         let mut strangers = self.0.strangers.lock().unwrap_or_else(PoisonError::into_inner);
-        let (begin, count) = &mut *strangers;
-        if begin.elapsed() >= SECOND {
-            (*begin, *count) = (Instant::now(), 0);
+        let now = Instant::now();
+        let room = strangers.wait(now).is_zero();
+        if room {
+            strangers.take(now);
         }
-        *count += 1;
-        *count <= STRANGERS
+        room
     }
 
     /// Reads changed files again, for ever.

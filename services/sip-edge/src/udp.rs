@@ -171,9 +171,7 @@ async fn read(socket: Arc<UdpSocket>, ways: Ways, mut ways_out: WaysOut) {
             match socket.try_recv_from(&mut buffer) {
                 Ok((length, peer)) => {
                     let flow = Flow { listen: ways_out.place, ..Flow::udp(peer) };
-                    // Only trunks call in, and only their calls name an address of ours.
-                    let local = ways.knows(flow.peer.ip()).then(|| ways_out.towards(flow.peer)).flatten();
-                    if !ways.datagram(Flow { local, ..flow }, &buffer[..length]) {
+                    if !ways.datagram(flow, &buffer[..length], || ways_out.towards(flow.peer)) {
                         return;
                     }
                 }

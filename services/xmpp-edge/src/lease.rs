@@ -176,11 +176,7 @@ mod tests {
         let mut answer = async |text: &'static str| claims.next().await.unwrap().reply(text).await.unwrap();
         answer(r#"{"undecided":"the store is away"}"#).await;
         let known = Standing::Undecided("the store is away".into());
-        let wait = async |standing: &Standing| {
-            while lease.standing() != *standing {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        };
+        let wait = async |standing: &Standing| lease.until(|now| now == standing).await;
         tokio::time::timeout(TTL, wait(&known)).await.unwrap();
         answer(r#"{"granted":false}"#).await;
         tokio::time::timeout(TTL, wait(&Standing::Another)).await.unwrap();

@@ -3,8 +3,13 @@
 //! One rule: telemetry never harms the service. A collector that is away costs spans and one warning a minute, no call.
 //! Each service is named by itself in traces, also when all four share a process. Start at [`start`].
 
+#[cfg(test)]
+mod lines;
 mod rate_limit;
 mod tracers;
+
+#[cfg(test)]
+pub(crate) use lines::lines;
 
 use crate::Config;
 use crate::config::TelemetryConfig;

@@ -65,35 +65,17 @@ impl<E: SpanExporter> SpanExporter for RateLimited<E> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::Write;
-    use std::sync::Arc;
-
-    #[derive(Clone, Default)]
-    struct Lines(Arc<Mutex<Vec<u8>>>);
-
-    impl Write for Lines {
-        fn write(&mut self, octets: &[u8]) -> std::io::Result<usize> {
-            self.0.lock().unwrap().write(octets)
-        }
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
+    use crate::telemetry::lines;
 
     #[test]
     fn a_collector_that_is_away_is_told_of_once_a_minute() {
-        let lines = Lines::default();
-        let writer = lines.clone();
-        let subscriber =
-            tracing_subscriber::fmt().with_writer(move || writer.clone()).with_ansi(false).finish();
         let limited = RateLimited::new((), "http://c:4317");
         let start = clock::instant();
-        tracing::subscriber::with_default(subscriber, || {
+        let text = lines(|| {
             for second in 0..120 {
                 limited.failed(5, &"refused", start + Duration::from_secs(second));
             }
         });
-        let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
         let said: Vec<&str> = text.lines().collect();
         assert_eq!(said.len(), 2, "{text}");
         assert!(said[0].contains("lost=5 ") && said[0].contains("http://c:4317"), "{text}");

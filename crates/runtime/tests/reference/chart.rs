@@ -1,31 +1,13 @@
 //! The chart's `config` values: the keys of the configuration, less what the chart sets itself, more what only a chart has.
 
 use serde_json::{Value, json};
+use tandem_tests::chart::NOT_MOUNTED;
 
 /// Keys that follow from the pod or come from Secrets: values may not set them.
 const SET_BY_THE_CHART: &[&str] = &[
     "instance",
     "cluster",
     "admin",
-    "bus.username",
-    "bus.password",
-    "bus.password_file",
-    "bus.token",
-    "bus.token_file",
-    "bus.nkey_file",
-    "bus.credentials_file",
-    "bus.ca_file",
-    "bus.certificate_file",
-    "bus.key_file",
-    "store.username",
-    "store.password",
-    "store.password_file",
-    "store.sentinel_username",
-    "store.sentinel_password",
-    "store.sentinel_password_file",
-    "store.ca_file",
-    "store.certificate_file",
-    "store.key_file",
     "sip.listen",
     "xmpp.component.secret",
     "xmpp.component.secret_file",
@@ -43,7 +25,7 @@ const DROPPED: &[&str] = &["$schema", "title", "default", "examples", "format"];
 
 /// The schema of the chart's `config` from that of the configuration.
 pub fn schema(mut config: Value) -> Value {
-    for path in SET_BY_THE_CHART {
+    for path in SET_BY_THE_CHART.iter().chain(NOT_MOUNTED) {
         remove(&mut config, path);
     }
     plain(&mut config);

@@ -8,6 +8,9 @@ use super::{Effects, end, relocation, settle};
 use signal::media::{Kind, Trickle};
 use signal::{End, LegId, Media, Reason, Signal, Time};
 
+/// Most characters that are told of the address of a redirection.
+const MAX_FORWARDED: usize = 64;
+
 /// Decides on a signal of one leg.
 pub(super) fn hear(call: &mut Call, from: LegId, signal: Signal, now: Time, effects: &mut Effects) {
     // A BYE that crossed ours, a late ringing: the edge has answered it, nobody else needs to know.
@@ -43,8 +46,12 @@ pub(super) fn hear(call: &mut Call, from: LegId, signal: Signal, now: Time, effe
 
 /// Returns the end of a leg that names another address: it is not followed, and the other party is told.
 pub(super) fn redirected(to: &str) -> End {
-    let user = to.split_once(':').map_or(to, |(_, rest)| rest).split([';', '?', '@']).next();
-    let text = user.filter(|user| !user.is_empty()).map(|user| format!("Forwarded to {user}"));
+    let user =
+        to.split_once(':').map_or(to, |(_, rest)| rest).split([';', '?', '@']).next().unwrap_or_default();
+    // A number or a name, and no room for tricks.
+    let plain = |c: &char| c.is_alphanumeric() || "+-._*#".contains(*c);
+    let user: String = user.chars().filter(plain).take(MAX_FORWARDED).collect();
+    let text = (!user.is_empty()).then(|| format!("Forwarded to {user}"));
     End { text, ..Reason::Gone.into() }
 }
 
@@ -413,6 +420,7 @@ mod tests {
             ("sip:+4930123@192.0.2.9;user=phone", Some("Forwarded to +4930123")),
             ("tel:+4930123;phone-context=x", Some("Forwarded to +4930123")),
             ("xmpp:rosa@example.net", Some("Forwarded to rosa")),
+            ("sip:ro\u{202e}sa\r\n@example.net", Some("Forwarded to rosa")),
             ("", None),
         ] {
             assert_eq!(redirected(to).text.as_deref(), told, "{to}");
