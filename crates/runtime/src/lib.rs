@@ -3,6 +3,7 @@
 //! One rule: nothing here knows what a call is. Start at [`config::Config`] and [`drain::Drain`].
 
 pub mod admin;
+pub mod alarm;
 pub mod clock;
 pub mod config;
 pub mod descriptors;

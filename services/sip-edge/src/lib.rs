@@ -24,6 +24,7 @@ use bytes::Bytes;
 use dns::Names;
 use forwarding::{Event, Forwarding};
 use local::Locals;
+use runtime::alarm::Alarm;
 use runtime::config::TrunkConfig;
 use runtime::drain::Stage;
 use runtime::refusals::Refusals;
@@ -119,12 +120,14 @@ pub async fn run(config: Config, bus: Bus, drain: Drain) -> Result<()> {
     info!(instance, listen = ?config.sip.listen, "the SIP edge listens");
 
     let serving = Serving::watch(&bus).await.context("cannot see the other services")?;
-    let mut beat = tokio::time::interval(BEAT);
+    let (mut beat, mut timer) = (tokio::time::interval(BEAT), Alarm::default());
     loop {
-        let wait = edge.deadline().map_or(BEAT, |at| Duration::from_millis(at.since(now())));
+        if let Some(at) = edge.deadline() {
+            timer.set(Duration::from_millis(at.since(now())));
+        }
         tokio::select! {
             () = drain.stopping() => break,
-            () = tokio::time::sleep(wait) => edge.tick(now()),
+            () = timer.ring() => edge.tick(now()),
             input = arrivals.next() => handle_input(&mut edge, &mut tcp, input),
             inbound = client.next() => EdgeClient::deliver(inbound, &mut edge, now()),
             event = forwarding.next() => match event {

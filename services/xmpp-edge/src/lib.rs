@@ -20,6 +20,7 @@ use lease::Lease;
 pub use link::log_in;
 use link::{LinkEvent, OtherEdges};
 use minidom::Element;
+use runtime::alarm::Alarm;
 use runtime::config::ComponentConfig;
 use runtime::drain::Stage;
 use runtime::refusals::Refusals;
@@ -92,12 +93,14 @@ pub async fn run(config: Config, bus: Bus, drain: Drain) -> Result<()> {
         own_orders,
         drain_beats: 0,
     };
-    let mut beat = tokio::time::interval(BEAT);
+    let (mut beat, mut timer) = (tokio::time::interval(BEAT), Alarm::default());
     loop {
-        let wait = shell.edge.deadline().map_or(BEAT, |at| Duration::from_millis(at.since(now())));
+        if let Some(at) = shell.edge.deadline() {
+            timer.set(Duration::from_millis(at.since(now())));
+        }
         tokio::select! {
             () = drain.stopping() => break,
-            () = tokio::time::sleep(wait) => shell.edge.tick(now()),
+            () = timer.ring() => shell.edge.tick(now()),
             Some(event) = events_of_links.recv() => shell.handle_link(event).await,
             inbound = shell.client.next() => EdgeClient::deliver(inbound, &mut shell.edge, now()),
             _ = beat.tick() => {
