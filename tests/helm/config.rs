@@ -1,11 +1,10 @@
 //! The configuration that a pod would find, read by the code that its service reads it with.
 
-use crate::chart::{VALUES, kind, name, named, render, root};
+use crate::chart::{VALUES, kind, list, name, named, render, root, text};
 use crate::pod::{NAME, Pod};
 use runtime::Config;
 use runtime::config::load::load;
 use runtime::config::{Role, Srtp};
-use tandem_tests::chart::NOT_MOUNTED;
 use yaml::Value;
 
 /// Loads a pod's configuration as its container would: files mounted, environment set.
@@ -51,7 +50,7 @@ fn values_arrive_in_the_configuration() {
     assert_eq!(edge.telemetry.otlp.as_deref(), Some("http://collector.tracing.svc:4317"));
     assert_eq!(edge.telemetry.sample, Some(0.25));
     assert!(edge.telemetry.json);
-    assert_eq!(edge.sip.listen, ["udp://0.0.0.0:5070", "tcp://0.0.0.0:5070"]);
+    assert_eq!(edge.sip.listen, ["udp://0.0.0.0:5070", "tcp://0.0.0.0:5070", "tls://0.0.0.0:5071"]);
     assert_eq!(edge.sip.advertise.as_deref(), Some("gw.example.net"));
     assert_eq!(edge.sip.domains, ["im.example.net", "im.example.org"]);
     assert_eq!(edge.sip.max_legs, 20_000);
@@ -66,6 +65,8 @@ fn values_arrive_in_the_configuration() {
     assert_eq!((&edge.trunk[0].username, &edge.trunk[0].password), (&None, &None));
     assert_eq!(edge.trunk[1].username.as_deref(), Some("2000"));
     assert_eq!(edge.trunk[1].password.as_deref(), Some("carrier of tandem-trunks"));
+    assert_eq!(edge.trunk[1].inbound_username.as_deref(), Some("carrier"));
+    assert_eq!(edge.trunk[1].inbound_password.as_deref(), Some("carrier-inbound of tandem-trunks"));
     assert_eq!(edge.alias[1].jid, "\"odd <name>\"@example.net");
     assert_eq!((edge.call.ring_s, edge.call.drain_s), (45, 35));
     assert_eq!(edge.admin.listen.to_string(), "127.0.0.1:8080");
@@ -117,6 +118,42 @@ fn values_arrive_in_the_configuration() {
     assert_eq!(relay.relay.advertise, None, "the pod's own address is what callers reach");
 }
 
+/// Every file that a pod's configuration names is there, but for those of SIP over TLS, which only the SIP edge reads.
+#[test]
+fn files_from_secrets_are_mounted() {
+    let objects = render("full", &[]);
+    let all = ["bus-ca", "bus-certificate", "bus-key"];
+    for (tier, more) in [
+        ("sip-edge", &["sip-tls_certificate", "sip-tls_key", "trunk-1-inbound_password"][..]),
+        ("xmpp-edge", &["trunk-1-inbound_password"]),
+        ("orchestrator", &["trunk-1-inbound_password"]),
+        ("rtp-relay-a", &[]),
+    ] {
+        let deployment = named(&objects, "Deployment", &format!("voice-tandem-{tier}"));
+        let sources =
+            list(deployment, "spec.template.spec.volumes").iter().flat_map(|v| list(v, "projected.sources"));
+        let files: Vec<&str> =
+            sources.flat_map(|source| list(source, "secret.items")).map(|item| text(item, "path")).collect();
+        for file in ["sip-", "trunk-1-inbound", "bus-"] {
+            let seen = files.iter().filter(|path| path.starts_with(file)).count();
+            let wanted = all.iter().chain(more).filter(|path| path.starts_with(file)).count();
+            assert_eq!(seen, wanted, "{tier}: {file} of {files:?}");
+        }
+        assert!(all.iter().chain(more).all(|file| files.contains(file)), "{tier}: {files:?}");
+        let bus = load_as(&objects, deployment).bus.unwrap();
+        assert!(bus.ca_file.is_some_and(|file| file.ends_with("/bus-ca")) && bus.key_file.is_some());
+    }
+    let sets = [
+        r#"config.store.username="tandem""#,
+        r#"config.store.secretFiles.password_file={"name": "links", "key": "word"}"#,
+    ];
+    let store = loaded("minimal", &sets, "voice-tandem-orchestrator").store.unwrap();
+    assert_eq!(
+        (store.username.as_deref(), store.password.as_deref()),
+        (Some("tandem"), Some("word of links"))
+    );
+}
+
 /// Keys that the chart sets itself, so that values may not.
 const SET: &[&str] = &[
     "instance",
@@ -135,6 +172,11 @@ const SET: &[&str] = &[
     "xmpp.component.secret_file",
     "trunk.password",
     "trunk.password_file",
+    "trunk.inbound_password",
+    "bus.password",
+    "bus.token",
+    "store.password",
+    "store.sentinel_password",
     "relay.listen",
     "relay.advertise",
     "relay.advertise6",
@@ -167,10 +209,14 @@ fn every_documented_key_can_be_set() {
             let mut at = &schema["properties"]["config"];
             for part in path.split('.') {
                 at = if at["items"].is_object() { &at["items"] } else { at };
-                at = &at["properties"][part];
+                let table = &at["properties"];
+                at = if table[part].is_null() {
+                    &table["secretFiles"]["properties"][part]
+                } else {
+                    &table[part]
+                };
             }
-            let elsewhere = SET.contains(&path.as_str()) || NOT_MOUNTED.contains(&path.as_str());
-            if at.is_null() != elsewhere {
+            if at.is_null() != SET.contains(&path.as_str()) {
                 lost.push(path);
             }
         }

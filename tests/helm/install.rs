@@ -97,6 +97,21 @@ fn the_page_makes_a_certificate_of_the_right_kind() {
 }
 
 #[test]
+fn the_certificate_of_the_page_opens_a_port() {
+    let ports = |values: &str| {
+        let objects = followed(values);
+        let service =
+            kind(&objects, "Service").into_iter().find(|s| text(s, "metadata.name").ends_with("sip-edge"));
+        list(service.unwrap(), "spec.ports")
+            .iter()
+            .filter_map(|port| at(port, "port").as_u64())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(ports("{}"), [5060, 5060]);
+    assert_eq!(ports(&blocks("yaml tls")[0]), [5060, 5060, 5061]);
+}
+
+#[test]
 fn the_pools_of_the_page_are_rendered() {
     let objects = followed(&blocks("yaml pools")[0]);
     let relays =

@@ -307,7 +307,8 @@ fn a_relay_holds_no_password_of_an_xmpp_server() {
         let sources = volumes.iter().flat_map(|volume| list(volume, "projected.sources"));
         sources.flat_map(|s| list(s, "secret.items")).map(|item| text(item, "path").to_owned()).collect()
     };
-    assert_eq!(paths("voice-tandem-rtp-relay-a"), ["cluster", "dtls"].map(String::from).into());
+    let of_relay = ["cluster", "dtls", "bus-ca", "bus-certificate", "bus-key"];
+    assert_eq!(paths("voice-tandem-rtp-relay-a"), of_relay.map(String::from).into());
     assert!(paths("voice-tandem-xmpp-edge").contains("component-1"));
     // Tokens of the admin API are the orchestrators' alone.
     assert!(paths("voice-tandem-orchestrator").contains("admin-1"));

@@ -1,7 +1,6 @@
 //! Workspace-wide tests; see architecture §10. This library holds what several of them stand on: [`orchestrator`] decides,
 //! [`gateway`] puts the edges around it, [`play`] plays flows on that.
 
-pub mod chart;
 pub mod collector;
 pub mod gateway;
 pub mod orchestrator;

@@ -1,6 +1,6 @@
 {{/*
-The configuration file of a tier. One rule: nothing secret goes in; components and trunks read theirs from files, NATS and
-Redis URLs with credentials come by the environment.
+The configuration file of a tier. One rule: nothing secret goes in; what is secret is read from files, but NATS and Redis URLs with
+credentials, which come by the environment.
 */}}
 
 {{/* A TOML value. JSON's strings and lists of strings are TOML too; numbers come from YAML as floats. */}}
@@ -12,12 +12,24 @@ Redis URLs with credentials come by the environment.
 {{- end -}}
 {{- end -}}
 
+{{/* "true" if the SIP edges listen for TLS: they have a certificate. */}}
+{{- define "tandem.sipTls" -}}
+{{- if dig "secretFiles" "tls_certificate_file" "name" "" (merge (dict) .Values.config.sip) }}true{{ end -}}
+{{- end -}}
+
 {{/* The keys of a table, one a line; tables within are left to the caller. */}}
 {{- define "tandem.keys" -}}
 {{- range $key, $value := . }}
 {{- if not (or (kindIs "map" $value) (kindIs "invalid" $value)) }}
 {{ $key }} = {{ include "tandem.value" $value }}
 {{- end }}
+{{- end }}
+{{- end -}}
+
+{{/* Keys that name files, each a key of a Secret. Takes {of, files}. */}}
+{{- define "tandem.secretFiles" -}}
+{{- range $key, $from := .files }}
+{{ $key }} = "/run/secrets/tandem/{{ $.of }}-{{ $key | trimSuffix "_file" }}"
 {{- end }}
 {{- end -}}
 
@@ -35,10 +47,12 @@ Redis URLs with credentials come by the environment.
 {{- with $config.bus }}
 [bus]
 {{- include "tandem.keys" . }}
+{{- include "tandem.secretFiles" (dict "of" "bus" "files" .secretFiles) }}
 {{ end -}}
 {{- with $config.store }}
 [store]
 {{- include "tandem.keys" . }}
+{{- include "tandem.secretFiles" (dict "of" "store" "files" .secretFiles) }}
 {{ end }}
 [cluster]
 secret_file = "/run/secrets/tandem/cluster"
@@ -143,8 +157,10 @@ token_file = "/run/secrets/tandem/admin-{{ $index }}"
 {{- include "tandem.sharedConfig" . }}
 
 [sip]
-listen = ["udp://0.0.0.0:{{ .Values.sipEdge.port }}", "tcp://0.0.0.0:{{ .Values.sipEdge.port }}"]
+listen = ["udp://0.0.0.0:{{ .Values.sipEdge.port }}", "tcp://0.0.0.0:{{ .Values.sipEdge.port }}"
+{{- if include "tandem.sipTls" . }}, "tls://0.0.0.0:{{ .Values.sipEdge.tlsPort }}"{{ end }}]
 {{- include "tandem.keys" $config.sip }}
+{{- include "tandem.secretFiles" (dict "of" "sip" "files" $config.sip.secretFiles) }}
 
 [call]
 {{- include "tandem.keys" $config.call }}
@@ -169,6 +185,7 @@ secret_file = "/run/secrets/tandem/component-{{ $index }}"
 {{- if $trunk.existingSecret }}
 password_file = "/run/secrets/tandem/trunk-{{ $index }}"
 {{- end }}
+{{- include "tandem.secretFiles" (dict "of" (printf "trunk-%d" $index) "files" $trunk.secretFiles) }}
 {{- end }}
 {{- range $config.alias }}
 

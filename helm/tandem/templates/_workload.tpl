@@ -10,6 +10,13 @@ advertise}: what differs between tiers is in the file of each tier.
       - {key: {{ .from.key | quote }}, path: {{ .path }}}
 {{- end -}}
 
+{{/* Files of the keys that "tandem.secretFiles" writes. Takes {of, files}. */}}
+{{- define "tandem.secretFileItems" -}}
+{{- range $key, $from := .files }}
+{{ include "tandem.secretItem" (dict "from" $from "path" (printf "%s-%s" $.of ($key | trimSuffix "_file"))) }}
+{{- end }}
+{{- end -}}
+
 {{- define "tandem.deployment" -}}
 {{- $root := .root -}}
 {{- $values := .values -}}
@@ -190,6 +197,11 @@ spec:
               {{- with $root.Values.secrets.dtls }}
               {{- include "tandem.secretItem" (dict "from" . "path" "dtls") | nindent 14 }}
               {{- end }}
+              {{- range $section := list "bus" "store" (ternary "sip" "" (eq .tier "sip-edge")) }}
+              {{- with include "tandem.secretFileItems" (dict "of" $section "files" (dig $section "secretFiles" (dict) (merge (dict) $root.Values.config))) }}
+              {{- . | trim | nindent 14 }}
+              {{- end }}
+              {{- end }}
               {{- range $index, $user := .adminUsers }}
               {{- include "tandem.secretItem" (dict "from" $user.existingSecret "path" (printf "admin-%d" $index)) | nindent 14 }}
               {{- end }}
@@ -200,6 +212,9 @@ spec:
               {{- range $index, $trunk := $root.Values.config.trunk }}
               {{- with $trunk.existingSecret }}
               {{- include "tandem.secretItem" (dict "from" . "path" (printf "trunk-%d" $index)) | nindent 14 }}
+              {{- end }}
+              {{- with include "tandem.secretFileItems" (dict "of" (printf "trunk-%d" $index) "files" $trunk.secretFiles) }}
+              {{- . | trim | nindent 14 }}
               {{- end }}
               {{- end }}
               {{- end }}

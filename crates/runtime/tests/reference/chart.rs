@@ -1,7 +1,6 @@
 //! The chart's `config` values: the keys of the configuration, less what the chart sets itself, more what only a chart has.
 
-use serde_json::{Value, json};
-use tandem_tests::chart::NOT_MOUNTED;
+use serde_json::{Map, Value, json};
 
 /// Keys that follow from the pod or come from Secrets: values may not set them.
 const SET_BY_THE_CHART: &[&str] = &[
@@ -13,6 +12,11 @@ const SET_BY_THE_CHART: &[&str] = &[
     "xmpp.component.secret_file",
     "trunk.password",
     "trunk.password_file",
+    "trunk.inbound_password",
+    "bus.password",
+    "bus.token",
+    "store.password",
+    "store.sentinel_password",
     "relay.listen",
     "relay.advertise",
     "relay.advertise6",
@@ -20,15 +24,23 @@ const SET_BY_THE_CHART: &[&str] = &[
     "call.drain_s",
 ];
 
+/// Tables whose keys that end in `_file` are given as `secretFiles`: keys of Secrets, which the chart mounts.
+const WITH_FILES: &[&str] = &["bus", "store", "sip", "trunk"];
+
 /// Words of the configuration's schema that say nothing to Helm.
 const DROPPED: &[&str] = &["$schema", "title", "default", "examples", "format"];
 
 /// The schema of the chart's `config` from that of the configuration.
 pub fn schema(mut config: Value) -> Value {
-    for path in SET_BY_THE_CHART.iter().chain(NOT_MOUNTED) {
+    for path in SET_BY_THE_CHART {
         remove(&mut config, path);
     }
     plain(&mut config);
+    for table in WITH_FILES {
+        let table = &mut config["properties"][table];
+        let table = if table["items"].is_object() { &mut table["items"] } else { table };
+        mount_files(table["properties"].as_object_mut().unwrap());
+    }
     merge(&mut config, more());
     config
 }
@@ -67,11 +79,33 @@ fn more() -> Value {
             },
             "trunk": { "items": {
                 "properties": { "existingSecret": secret },
-                "dependentRequired": { "username": ["existingSecret"], "existingSecret": ["username"] },
+                "dependentRequired": {
+                    "username": ["existingSecret"],
+                    "existingSecret": ["username"],
+                    "inbound_username": ["secretFiles"],
+                },
             } },
             "relay": { "required": ["ports"], "properties": { "sounds": { "pattern": "^/" } } },
         },
     })
+}
+
+/// Puts the keys that name files into one, `secretFiles`.
+fn mount_files(properties: &mut Map<String, Value>) {
+    let keys: Vec<String> = properties.keys().filter(|key| key.ends_with("_file")).cloned().collect();
+    let mut files = Map::new();
+    for key in keys {
+        let mut file = properties.remove(&key).unwrap();
+        let words = file["description"].take();
+        files.insert(key, json!({ "$ref": "#/$defs/secret", "description": words }));
+    }
+    let files = json!({
+        "type": "object",
+        "description": "Files, each with the key of a Secret that holds it",
+        "additionalProperties": false,
+        "properties": files,
+    });
+    properties.insert("secretFiles".into(), files);
 }
 
 fn remove(schema: &mut Value, path: &str) {
