@@ -83,6 +83,7 @@ domain = "{COMPONENT}"
 server = "127.0.0.1:{}"
 secret = "{SECRET}"
 users = "{DOMAIN}"
+max_calls_per_caller = 100000
 [[trunk]]
 name = "load"
 uri = "sip:{trunk};transport=udp"
