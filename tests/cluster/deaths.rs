@@ -59,6 +59,26 @@ fn a_call_is_ended_past_a_sip_edge_that_fell_silent() {
     rig.released();
 }
 
+/// The store comes back empty while both talk, and so does what orchestrators remember of it. Whoever hangs up ends the call for the other
+/// too, and no relay keeps its session.
+#[test]
+fn a6_a_call_that_the_store_has_lost_is_ended_on_both_sides() {
+    let mut rig = Rig::with("", 2);
+    for desk_ends in [true, false] {
+        rig.desk_calls();
+        rig.cluster.servers().1.empty().unwrap();
+        rig.sound();
+        if desk_ends {
+            rig.desk.hang_up().unwrap();
+            rig.see("the end at rosa", |rig| rig.rosa.expect("ended", PROMPT).map(drop));
+        } else {
+            rig.rosa.hang_up().unwrap();
+            rig.see("the end at the desk", |rig| rig.desk.expect("CALL_CLOSED", PROMPT).map(drop));
+        }
+        rig.released();
+    }
+}
+
 /// Kills an orchestrator and this edge while both talk; the sound of neither stops for more than 100 ms.
 fn kill(rig: &mut Rig, edge: &str) {
     rig.rosa.order(&serde_json::json!({ "do": "gap" })).unwrap();

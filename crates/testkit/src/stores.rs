@@ -127,6 +127,18 @@ impl RedisCluster {
     }
 }
 
+impl Redis {
+    /// Deletes everything that the server holds.
+    ///
+    /// # Errors
+    /// The server does not say that it did.
+    pub fn empty(&self) -> Result<()> {
+        let answer = asked(self.port, &["flushall"]);
+        ensure!(answer.trim() == "OK", "{answer}");
+        Ok(())
+    }
+}
+
 /// Answer of a server to a command, as `redis-cli` prints it; empty if there is none.
 fn asked(port: u16, words: &[&str]) -> String {
     let mut command = Command::new("redis-cli");

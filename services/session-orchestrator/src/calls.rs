@@ -1,6 +1,7 @@
 //! Calls: what edges, relays and deadlines bring, committed and then performed.
 
 use crate::gather::Gather;
+use crate::orphans::Orphans;
 use crate::perform::Performer;
 use crate::queue::QueueHandle;
 use crate::records::Records;
@@ -8,7 +9,7 @@ use crate::relays::{Failure, Relays};
 use crate::runner::{Loaded, Runner, Step, Unreadable};
 use crate::view::{CallView, EndView};
 use anyhow::Result;
-use session::call::{Admission, Call, Event, MediaEvent, RelaySession};
+use session::call::{Admission, CALLER, Call, Event, MediaEvent, RelaySession};
 use signal::{End, Heard, LegId, LegRef, Reason, RecordId, Signal, Verdict};
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -28,6 +29,7 @@ struct Inner {
     records: Records<Call, Performer>,
     gather: Arc<Gather>,
     relays: Relays,
+    orphans: Orphans,
     releasing: Arc<Semaphore>,
 }
 
@@ -49,10 +51,11 @@ impl Calls {
         records: Records<Call, Performer>,
         gather: Arc<Gather>,
         relays: Relays,
+        orphans: Orphans,
         mut lost: mpsc::Receiver<(RecordId, RelaySession)>,
     ) -> Calls {
         let releasing = Arc::new(Semaphore::new(RELEASING));
-        let calls = Calls(Arc::new(Inner { records, gather, relays, releasing }));
+        let calls = Calls(Arc::new(Inner { records, gather, relays, orphans, releasing }));
         let weak = Arc::downgrade(&calls.0);
         tokio::spawn(async move {
             while let Some((call, from)) = lost.recv().await {
@@ -101,8 +104,17 @@ impl Calls {
                 bus::trace::ended(&span, end);
             }
         }
+        let (leg, base) = (heard.leg, heard.base);
+        let end = heard.signals.iter().find_map(|signal| match signal {
+            Signal::End(end) => Some(end.clone()),
+            _ => None,
+        });
         let verdict = self.hear(heard, span.clone()).instrument(span.clone()).await;
         match &verdict {
+            // It was committed before.
+            Ok(Verdict::Gone) if base > 0 => {
+                self.0.orphans.end(leg.record, Some(leg.leg), end.unwrap_or(Reason::Unavailable.into()));
+            }
             Ok(Verdict::Refused(end)) => bus::trace::ended(&span, end),
             Err(error) => bus::trace::failed(&span, &error.to_string()),
             Ok(_) => {}
@@ -227,7 +239,13 @@ impl Calls {
     pub async fn recall(&self, leg: LegRef) -> Verdict {
         match self.load(leg.record).await {
             Ok(Some(call)) => call.state(leg.leg).map_or(Verdict::Gone, Verdict::Leg),
-            Ok(None) => Verdict::Gone,
+            Ok(None) => {
+                // A message that may open a call is asked about too: as leg 0.
+                if leg.leg != CALLER {
+                    self.0.orphans.end(leg.record, Some(leg.leg), Reason::Unavailable.into());
+                }
+                Verdict::Gone
+            }
             Err(error) => {
                 error!(%error, "a leg could not be recalled");
                 Verdict::Unavailable
@@ -247,7 +265,11 @@ impl Calls {
             Some(session) if session.instance != relay => Step::Leave(()),
             _ => Step::Decide { events: vec![Event::Media(leg, event)], done: vec![], answer: () },
         };
-        Ok(self.0.records.commit(call, &queue, step).await?.is_some())
+        let known = self.0.records.commit(call, &queue, step).await?.is_some();
+        if !known {
+            self.0.orphans.end(call, None, Reason::MediaFailed.into());
+        }
+        Ok(known)
     }
 
     /// Calls as operators see them, at most `limit`, and the number of records that cannot be read; those that ended in the last minute

@@ -35,6 +35,14 @@ pub(crate) static ENDED_BY_DRAIN: LazyLock<Counter> = LazyLock::new(|| {
         &[],
     )
 });
+/// Legs of calls that the store has lost.
+pub(crate) static ORPHANED: LazyLock<Counter> = LazyLock::new(|| {
+    counter(
+        "tandem_legs_orphaned_total",
+        "Legs that an edge still held of a call that no record knows, and that were ended: the store has lost calls",
+        &[],
+    )
+});
 /// Records that could not be read.
 pub(crate) static UNREADABLE: LazyLock<Counter> = LazyLock::new(|| {
     counter(

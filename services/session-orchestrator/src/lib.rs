@@ -9,6 +9,7 @@ mod census;
 mod counters;
 mod farewell;
 mod gather;
+mod orphans;
 mod perform;
 pub mod queue;
 mod recent;
@@ -67,7 +68,8 @@ pub async fn run(config: Config, bus: Bus, store: Store, dial: Dial, drain: Drai
     let trunks = Arc::new(config.trunk.clone());
     let lines = gather.lines().clone();
     let records = records::Records::new(runner, performer, now);
-    let calls = Calls::new(records, gather, relays.clone(), relocated);
+    let orphans = orphans::Orphans::new(bus.clone(), instances.clone(), relays.clone());
+    let calls = Calls::new(records, gather, relays.clone(), orphans, relocated);
     let seen = instances.clone();
     let state = admin::AdminState {
         calls: calls.clone(),
