@@ -1,7 +1,10 @@
-//! `cargo xtask release`: the gateway's binaries as they are shipped, compiled with a profile of calls and packets (decision 86).
+//! `cargo xtask release`: the gateway's binaries as they are shipped, compiled and arranged with a profile of calls and packets
+//! (decisions 86 and 103).
 //!
-//! Three steps: a build that counts which branches are taken; calls and packets through it; the build that uses the counts. A step
-//! whose result is newer than its sources is passed over. Start at [`build`].
+//! Four steps: a build that counts which branches are taken; calls and packets through it; the build that uses the counts; and the
+//! order of its code by further calls (`layout.rs`). A step whose result is newer than its sources is passed over. Start at [`build`].
+
+mod layout;
 
 use crate::bench;
 use crate::steps::{self, succeeds};
@@ -17,7 +20,7 @@ pub const BINARIES: [&str; 5] =
 /// Program that plays packets at the relay, while they are counted and by `bench relay`.
 pub const LOAD: &str = "tandem-load";
 
-/// The gateway's binaries as they are shipped: a profile-guided build, about 25 minutes on two cores
+/// The gateway's binaries as they are shipped: a profile-guided build, about half an hour on two cores
 #[derive(clap::Args, Clone, Debug)]
 pub struct Release {
     /// Directory that the binaries are copied to, without symbols; docker/Dockerfile takes them from this one
@@ -54,20 +57,23 @@ pub fn build() -> Result<PathBuf> {
     let (counts, profile) = (target.join("counts"), target.join("calls.profdata"));
     // Of the same profile in Cargo.toml, although it is linked for nothing: symbols are named after that, and counts after symbols.
     let counting = rust.cargo(
-        "release 1/3, a build that counts",
+        "release 1/4, a build that counts",
         &target.join("counting"),
         &format!("-Cprofile-generate={}", counts.display()),
     )?;
     if !is_newer(&profile, &counting) {
-        eprintln!("==> release 2/3, calls and packets that are counted: about two minutes");
+        eprintln!("==> release 2/4, calls and packets that are counted: about two minutes");
         count(&rust, &counting, &counts, &profile)?;
     }
-    rust.cargo(
-        "release 3/3, the build that uses the counts",
-        &target,
-        // Code that was never run has no counts, and is compiled as it would be without.
-        &format!("-Cprofile-use={} -Cllvm-args=-pgo-warn-missing-function=0", profile.display()),
-    )
+    // Code that was never run has no counts, and is compiled as it would be without.
+    let flags = format!("-Cprofile-use={} -Cllvm-args=-pgo-warn-missing-function=0", profile.display());
+    let flags = if layout::SERVES { [&flags, layout::FLAGS].join(" ") } else { flags };
+    let built = rust.cargo("release 3/4, the build that uses the counts", &target, &flags)?;
+    if layout::SERVES {
+        return layout::arrange(&built, &target);
+    }
+    eprintln!("==> release 4/4 is passed over: code is arranged on x86-64 alone");
+    Ok(built)
 }
 
 /// Plays calls and packets at binaries that count, and merges what they counted.
