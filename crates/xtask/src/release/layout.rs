@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 
 /// Flags of the compiler by which BOLT may move functions.
 pub const FLAGS: &str = "-Clink-arg=-Wl,--emit-relocs";
-/// Whether BOLT can count branches on this machine (BOLT 16: x86-64 alone).
+/// True where BOLT can count branches (BOLT 16: on x86-64 alone).
 pub const SERVES: bool = cfg!(target_arch = "x86_64");
 
 /// Arranges the code of these binaries by the calls and packets that are played at them, and returns the directory of the new ones.
