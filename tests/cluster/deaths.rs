@@ -59,8 +59,7 @@ fn a_call_is_ended_past_a_sip_edge_that_fell_silent() {
     rig.released();
 }
 
-/// The store comes back empty while both talk, and so does what orchestrators remember of it. Whoever hangs up ends the call for the other
-/// too, and no relay keeps its session.
+/// The store loses everything while both talk. Whoever hangs up ends the call for the other too, and no relay keeps its session.
 #[test]
 fn a6_a_call_that_the_store_has_lost_is_ended_on_both_sides() {
     let mut rig = Rig::with("", 2);
