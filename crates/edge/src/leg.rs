@@ -45,6 +45,11 @@ impl<T: PartialEq> Timers<T> {
         self.0.retain(|(_, known)| known != timer);
     }
 
+    /// Stops the timers for which `keep` is false.
+    pub fn retain(&mut self, mut keep: impl FnMut(&T) -> bool) {
+        self.0.retain(|(_, timer)| keep(timer));
+    }
+
     pub(crate) fn next(&self) -> Option<Time> {
         self.0.iter().map(|(at, _)| *at).min()
     }

@@ -73,11 +73,12 @@ impl<P: Protocol> Legs<P> {
     pub(crate) fn reschedule(&mut self, id: LegRef, renew: bool, now: Time) {
         let Some(leg) = self.held.0.get_mut(&id) else { return };
         let lifetime = leg.state.as_ref().map_or(RECALLED, |state| self.protocol.lifetime(state));
+        let expires = (now + lifetime).whole_second();
         if leg.state.as_ref().is_some_and(P::is_over) {
             self.admission.release(id);
         }
         // A timer is no sign of life, but it may have ended the leg.
-        leg.expires = if renew { now + lifetime } else { leg.expires.min(now + lifetime) };
+        leg.expires = if renew { expires } else { leg.expires.min(expires) };
         // What is due by now has had its turn.
         let at = leg.next_deadline().max(now + 1);
         if leg.deadline != Some(at) {

@@ -12,6 +12,12 @@ impl Time {
     pub fn since(self, earlier: Time) -> u64 {
         self.0.saturating_sub(earlier.0)
     }
+
+    /// Returns the next whole second: what may as well come later comes together, and wakes its thread once.
+    #[must_use]
+    pub fn whole_second(self) -> Time {
+        Time(self.0.div_ceil(1_000).saturating_mul(1_000))
+    }
 }
 
 impl Add<u64> for Time {

@@ -21,8 +21,9 @@ const OUTBOX_MS: u64 = 3_600_000;
 /// A due record that nobody can read is looked at again after this.
 const UNREADABLE_MS: u64 = 6 * 3_600_000;
 
-/// Outcomes of effects from which nothing follows wait this long for the next event to be saved with them.
-pub const DEFER_MS: u64 = 100;
+/// Outcomes of effects from which nothing follows wait this long for the next event to be saved with them. Tokio's timer wakes the thread twice
+/// for what is more than 64 ms away.
+pub const DEFER_MS: u64 = 60;
 
 /// Performs the effects of one kind of record.
 pub trait Perform<M: Machine>: Send + Sync + 'static {

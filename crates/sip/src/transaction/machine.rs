@@ -191,11 +191,7 @@ impl Machine {
     /// Handles the timers that are due.
     pub fn tick(&mut self, now: Time) -> Acts {
         if self.end.is_some_and(|end| end <= now) {
-            let unanswered = match self.kind {
-                Kind::InviteClient | Kind::Client => matches!(self.state, State::Calling | State::Proceeding),
-                Kind::InviteServer => self.state == State::Completed,
-                Kind::Server => false,
-            };
+            let unanswered = self.times_out();
             (self.state, self.again, self.end) = (State::Terminated, None, None);
             return if unanswered { smallvec![Act::TimedOut] } else { Acts::new() };
         }
@@ -209,6 +205,16 @@ impl Machine {
         };
         self.again = Some((now + next, next));
         smallvec![Act::Send]
+    }
+
+    /// Returns true if the user is told when the state ends. Else the end is that of a wait for repetitions (timers D, I, J, K, L, M).
+    #[must_use]
+    pub fn times_out(&self) -> bool {
+        match self.kind {
+            Kind::InviteClient | Kind::Client => matches!(self.state, State::Calling | State::Proceeding),
+            Kind::InviteServer => self.state == State::Completed,
+            Kind::Server => false,
+        }
     }
 
     fn repeat(&mut self, now: Time, interval: u64) {

@@ -278,6 +278,7 @@ impl<F: Clone, U: Clone> Table<F, U> {
             self.merged.remove(&merge);
         }
         self.sweep();
+        self.drop_stale();
     }
 
     /// Removes skipped timers once they outweigh the live ones.
@@ -290,11 +291,23 @@ impl<F: Clone, U: Clone> Table<F, U> {
 
     fn arm(&mut self, key: &Key) {
         let Some(entry) = self.entries.get_mut(key) else { return };
-        let due = entry.machine.deadline();
+        // Nobody minds if a wait for repetitions is a little longer, and those of a second end together.
+        let waits = !entry.machine.times_out();
+        let due = entry.machine.deadline().map(|at| if waits { at.whole_second() } else { at });
         if let Some(at) = due.filter(|_| due != entry.due) {
             self.timers.push(Reverse((at, key.clone())));
         }
         entry.due = due;
+        self.drop_stale();
+    }
+
+    /// Drops timers from the front that have moved: nobody is woken for them.
+    fn drop_stale(&mut self) {
+        while let Some(Reverse((at, key))) = self.timers.peek()
+            && self.entries.get(key).is_none_or(|entry| entry.due != Some(*at))
+        {
+            self.timers.pop();
+        }
     }
 }
 

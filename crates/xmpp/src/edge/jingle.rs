@@ -211,6 +211,7 @@ impl Protocol for Jingle {
         if session.state == State::Proposed && !proposed {
             leg.timers.set(Event::RingCaller, hearing.now + RING_CALLER);
         }
+        stop_idle_timers(leg, session);
         if hearing.acknowledged {
             outcome.send_now.retain(|stanza| !is_reply(stanza));
             outcome.send_after_commit.retain(|stanza| !is_reply(stanza));
@@ -260,6 +261,7 @@ impl Protocol for Jingle {
             }
             needed
         });
+        stop_idle_timers(leg, session);
         true
     }
 
@@ -329,6 +331,19 @@ impl Protocol for Jingle {
             }
         }
     }
+}
+
+/// Stops the timers from which nothing can come any more: most calls go on before they are due, and nobody is woken for them.
+fn stop_idle_timers(leg: &mut LegMut<'_, Jingle>, session: &Session) {
+    let waits_for_ringing = session.remote_ringing.is_none();
+    leg.timers.retain(|timer| match timer {
+        Event::Accept(sid) => session.state == State::Outgoing && session.sid == *sid,
+        Event::PresumeRinging => {
+            waits_for_ringing && matches!(session.state, State::Proposing | State::Outgoing)
+        }
+        Event::RingCaller => session.state == State::Proposed,
+        Event::Reply(_) | Event::DeferredOffer | Event::TieBreakLost => true,
+    });
 }
 
 fn hear_event(session: &mut Session, event: &Event, id: &str) -> Outcome {
