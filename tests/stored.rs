@@ -149,6 +149,17 @@ fn calls_of_today_are_read_back_whole() {
     }
 }
 
+/// The time of ringing outlives the orchestrator that told of it.
+#[test]
+fn a19_the_time_of_ringing_is_in_the_record() {
+    let calls = records().into_iter().map(|(call, _)| call);
+    let rang: Vec<Call> = calls.filter(|call| call.rang.is_some() && call.answered.is_some()).collect();
+    assert!(!rang.is_empty());
+    for call in rang {
+        assert!(Some(call.placed) <= call.rang && call.rang <= call.answered, "{} {:?}", call.id, call.rang);
+    }
+}
+
 /// A call record as a later version may have it: one more field in legs and in the call, another one gone.
 #[derive(Debug, PartialEq, Encode, Decode)]
 struct LaterCall {

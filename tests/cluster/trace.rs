@@ -25,6 +25,7 @@ fn a_call_is_one_trace_with_spans_of_all_four_services() {
         services(&of(spans, &id)).len() == SERVICES.len()
             && ended("edge hears end")
             && ended("edge says end")
+            && ended("call")
             && of(spans, &id).iter().all(|span| is_known(spans, span))
     }));
     let call = of(&spans, &call);
@@ -32,7 +33,17 @@ fn a_call_is_one_trace_with_spans_of_all_four_services() {
     assert_eq!(traces.len(), 1, "one call, one trace: {call:#?}");
     let roots: Vec<&&Span> = call.iter().filter(|span| span.parent.is_empty()).collect();
     assert_eq!(roots.len(), 1, "{roots:#?}");
-    assert_eq!(roots[0].service, "tandem-sip-edge", "the INVITE began it");
+    let root = roots[0];
+    assert_eq!((&root.name[..], &root.service[..]), ("call", "tandem-orchestrator"));
+    for (key, value) in [("trunk", "desk"), ("direction", "inbound"), ("call.reason", "Normal")] {
+        assert_eq!(root.attributes[key], value, "{root:#?}");
+    }
+    let part = |name: &str| call.iter().find(|span| span.name == name && span.parent == root.id);
+    let (ring, talk) = (part("ring").unwrap(), part("talk").unwrap());
+    assert!(ring.nanoseconds + talk.nanoseconds <= root.nanoseconds && talk.nanoseconds > 0, "{call:#?}");
+    assert!(talk.attributes.contains_key("codec.caller") && talk.attributes.contains_key("codec.callee"));
+    let first = part("edge hears offer").expect("the INVITE began it");
+    assert_eq!(first.service, "tandem-sip-edge");
     for span in &call {
         assert!(is_known(&spans, span), "its parent was told too: {span:#?}");
     }

@@ -163,3 +163,38 @@ fn a9_a_refused_call_is_logged_and_counted() {
     let counted = metrics.lines().find(counted).unwrap_or_else(|| panic!("{metrics}"));
     assert!(counted.contains("protocol=\"sip\"") && counted.ends_with(" 1"), "{counted}");
 }
+
+/// `debug` shows messages and stanzas as they go, without keys, and nothing of the libraries; JSON lines name service and instance.
+#[test]
+fn a20_debug_shows_messages_and_stanzas_without_secrets() {
+    let more = "\n[telemetry]\nlog = \"debug\"\njson = true\n".to_owned();
+    let options = gateway::Options { more, srtp: "optional".into(), ..Default::default() };
+    let desk = baresip::Options { codecs: "pcmu".into(), ..Default::default() };
+    let mut rig = Rig::with(desk, phone::Options::default(), options);
+    rig.rosa_calls(true);
+    rig.talk("PCMU");
+    rig.rosa_hangs_up();
+    let log = rig.gateway.program().log().clone();
+    let lines: Vec<serde_json::Value> =
+        log.since(0).iter().filter_map(|line| serde_json::from_str(&line.text).ok()).collect();
+    let shown = |service: &str, field: &str, text: &str| {
+        lines.iter().any(|line| {
+            let told = line["fields"][field].as_str().is_some_and(|message| message.contains(text));
+            told && line["service"] == service
+                && line["instance"].as_str().is_some_and(|name| !name.is_empty())
+        })
+    };
+    for (service, field, text) in [
+        ("sip-edge", "sip", "INVITE sip:"),
+        ("sip-edge", "sip", "SIP/2.0 200 OK"),
+        ("sip-edge", "sip", "inline:…"),
+        ("xmpp-edge", "stanza", "urn:xmpp:jingle-message:0"),
+        ("xmpp-edge", "stanza", "pwd='…'"),
+    ] {
+        assert!(shown(service, field, text), "{service} {text}: {:#}", rig.gateway.failure("was there"));
+    }
+    let text: String = lines.iter().map(serde_json::Value::to_string).collect();
+    for secret in ["inline:", "pwd='", "ice-pwd:"] {
+        assert!(text.split(secret).skip(1).all(|rest| rest.starts_with('…')), "{secret}");
+    }
+}

@@ -43,6 +43,8 @@ pub struct Span {
     pub kind: String,
     /// Status: `UNSET`, `OK`, `ERROR`, with its words.
     pub status: (String, String),
+    /// Nanoseconds from its begin to its end.
+    pub nanoseconds: u64,
     /// Attributes as text.
     pub attributes: BTreeMap<String, String>,
 }
@@ -128,6 +130,7 @@ impl TraceService for Taker {
                     trace: hex(&span.trace_id),
                     id: hex(&span.span_id),
                     parent: hex(&span.parent_span_id),
+                    nanoseconds: span.end_time_unix_nano.saturating_sub(span.start_time_unix_nano),
                     attributes: texts(span.attributes),
                 });
             }

@@ -44,6 +44,8 @@ pub struct Tracing {
     pub adopt: fn(&Span, &str),
     /// Returns the traceparent of a span.
     pub parent_of: fn(&Span) -> String,
+    /// Returns the traceparent of the root span of a new call.
+    pub root: fn() -> String,
     /// Service that the spans are of: `sip-edge`.
     pub service: &'static str,
 }
@@ -165,12 +167,14 @@ impl EdgeClient {
             Name::CallId(call_id) => drop(span.record("sip.call_id", call_id)),
             Name::Sid(sid) => drop(span.record("jingle.sid", sid)),
         }
-        if let Some(trace) = self.traces.get(&leg.record) {
-            (self.tracing.adopt)(&span, trace);
+        let opens = matches!(&ask, Ask::Heard(heard) if heard.opening.is_some());
+        match self.traces.get(&leg.record) {
+            Some(trace) => (self.tracing.adopt)(&span, trace),
+            None if opens => (self.tracing.adopt)(&span, &(self.tracing.root)()),
+            None => {}
         }
         let Ok(permit) = self.asks.clone().try_acquire_owned() else { return Err(Verdict::Unavailable) };
         let (bus, sender) = (self.bus.clone(), self.sender.clone());
-        let opens = matches!(&ask, Ask::Heard(heard) if heard.opening.is_some());
         let message = Message { trace: (self.tracing.parent_of)(&span), payload: ask.encode() };
         let asking = async move {
             let verdict = request_verdict(&bus, message, opens).await;

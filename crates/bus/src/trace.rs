@@ -17,9 +17,15 @@ pub fn ended(span: &Span, end: &End) {
     if let Some(status) = end.sip {
         span.record("sip.status", status);
     }
-    if is_failure(end.reason) {
-        failed(span, end.text.as_deref().unwrap_or(&reason));
+    if let Some(why) = failure(end) {
+        failed(span, &why);
     }
+}
+
+/// Returns the cause of an end that none of the parties chose.
+#[must_use]
+pub fn failure(end: &End) -> Option<String> {
+    is_failure(end.reason).then(|| end.text.clone().unwrap_or_else(|| format!("{:?}", end.reason)))
 }
 
 /// Returns true for an end that none of the parties chose.

@@ -21,7 +21,10 @@ const SOON: Duration = Duration::from_secs(5);
 const LEG: LegRef = LegRef { record: RecordId::call([7; 10]), leg: LegId(0) };
 
 fn client(bus: &Bus) -> EdgeClient {
-    EdgeClient::open(bus.clone(), Tracing { adopt: |_, _| {}, parent_of: |_| String::new(), service: "edge" })
+    EdgeClient::open(
+        bus.clone(),
+        Tracing { adopt: |_, _| {}, parent_of: |_| String::new(), root: String::new, service: "edge" },
+    )
 }
 
 fn heard(signal: Signal, opening: Option<Opening>) -> Ask {

@@ -9,6 +9,7 @@ pub mod config;
 pub mod descriptors;
 pub mod drain;
 pub mod links;
+pub mod masked;
 pub mod metrics;
 pub mod refusals;
 pub mod seal;
@@ -19,6 +20,7 @@ pub mod trace;
 
 pub use config::Config;
 pub use drain::Drain;
+pub use masked::Masked;
 /// Allocator of every binary (decision 81).
 pub use tikv_jemallocator::Jemalloc as Allocator;
 

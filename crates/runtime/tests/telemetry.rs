@@ -7,8 +7,9 @@
     reason = "a test says what is wrong by failing"
 )]
 
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 use tandem_runtime::config::Config;
+use tandem_runtime::trace::Period;
 use tandem_runtime::{clock, telemetry, trace};
 use tandem_tests::collector::{Collector, Span};
 use tracing::info_span;
@@ -125,6 +126,81 @@ async fn a20_a_span_names_the_service_that_it_is_of_its_kind_and_its_outcome() {
     assert_eq!((&hears.kind[..], &says.kind[..]), ("CLIENT", "SERVER"));
     assert_eq!(hears.status, ("ERROR".to_owned(), "no orchestrator commits it".to_owned()));
     assert_ne!(says.status.0, "ERROR");
+}
+
+fn period(name: &'static str, from: u64, to: u64) -> Period {
+    let at = |s| UNIX_EPOCH + Duration::from_secs(1_700_000_000 + s);
+    let attributes = vec![("service", "orchestrator".to_owned()), ("call.id", "c1".to_owned())];
+    Period { name, from: at(from), to: at(to), attributes, failure: None }
+}
+
+/// The first span of a call stands below a root that is told when the call is over, by another process.
+#[tokio::test(flavor = "multi_thread")]
+async fn a20_a_call_has_a_root_span_with_ring_and_talk() {
+    let collector = Collector::start();
+    let first = std::sync::Arc::new(std::sync::Mutex::new(String::new()));
+    let heard = first.clone();
+    traced(config(&collector.endpoint()), "sip-edge", move || {
+        let span = info_span!(target: "tandem_sip_edge", "edge hears offer");
+        trace::adopt(&span, &trace::root());
+        *heard.lock().unwrap() = trace::parent_of(&span);
+    })
+    .await;
+    traced(config(&collector.endpoint()), "serve", move || {
+        let parts = vec![period("ring", 1, 4), period("talk", 4, 64)];
+        trace::tell(&first.lock().unwrap(), period("call", 0, 64), parts);
+    })
+    .await;
+    let spans = collector.wait_for(|spans| spans.len() >= 4).await;
+    let call = named(&spans, "call");
+    assert_eq!((&call.parent[..], &call.service[..]), ("", "tandem-orchestrator"));
+    for name in ["edge hears offer", "ring", "talk"] {
+        let span = named(&spans, name);
+        assert_eq!((&span.trace, &span.parent), (&call.trace, &call.id), "{name}");
+    }
+    let seconds = |name: &str| named(&spans, name).nanoseconds / 1_000_000_000;
+    assert_eq!(["call", "ring", "talk"].map(seconds), [64, 3, 60]);
+    assert_eq!(call.attributes["call.id"], "c1");
+}
+
+/// All services answer alike whether a call is traced; of one that is not, a failure is told.
+#[tokio::test(flavor = "multi_thread")]
+async fn a20_a_share_is_of_whole_calls_and_failures_are_always_told() {
+    let collector = Collector::start();
+    let few = || {
+        let mut few = config(&collector.endpoint());
+        few.telemetry.sample = Some(0.25);
+        few
+    };
+    let roots: Vec<String> = (0..200).map(|_| trace::root()).collect();
+    let calls = roots.clone();
+    traced(few(), "sip-edge", move || {
+        for root in &calls {
+            trace::adopt(&info_span!(target: "tandem_sip_edge", "heard"), root);
+        }
+        drop(info_span!(target: "tandem_sip_edge", "refused"));
+    })
+    .await;
+    traced(few(), "orchestrator", move || {
+        for (number, root) in roots.iter().enumerate() {
+            let mut call = period("call", 0, 9);
+            call.failure = (number == 0).then(|| "nobody answers".to_owned());
+            trace::tell(root, call, vec![period("ring", 1, 9)]);
+        }
+    })
+    .await;
+    let spans = collector.wait_for(|spans| spans.iter().any(|span| span.name == "ring")).await;
+    let traces = |name: &str| -> std::collections::BTreeSet<&str> {
+        spans.iter().filter(|span| span.name == name).map(|span| span.trace.as_str()).collect()
+    };
+    let (heard, calls) = (traces("heard"), traces("call"));
+    assert!((20..90).contains(&heard.len()), "{}", heard.len());
+    assert!(heard.is_subset(&calls) && calls.len() <= heard.len() + 1, "{heard:?} {calls:?}");
+    assert_eq!(traces("ring"), calls);
+    let failed: Vec<&Span> = spans.iter().filter(|span| span.status.0 == "ERROR").collect();
+    assert_eq!(failed.len(), 1, "{failed:?}");
+    assert_eq!((&failed[0].name[..], &failed[0].status.1[..]), ("call", "nobody answers"));
+    assert_eq!(traces("refused").len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,12 +7,9 @@ use metrics::{Counter, Gauge, Histogram};
 use runtime::Config;
 use runtime::metrics::{TALKS, WAITS, counter, gauge, histogram};
 use session::call::{CALLER, Call, Fact};
-use signal::{Opening, Protocol, Reason, RecordId, Time};
-use std::collections::{HashMap, VecDeque};
-use std::sync::{LazyLock, Mutex, PoisonError};
-
-/// Calls whose ringing is remembered until their answer.
-const MAX_RINGING: usize = 8_192;
+use signal::{Opening, Protocol, Reason, Time};
+use std::collections::HashMap;
+use std::sync::LazyLock;
 
 fn moved(relay: &str) -> Counter {
     counter(
@@ -54,6 +51,9 @@ pub(crate) static UNREADABLE: LazyLock<Counter> = LazyLock::new(|| {
 
 /// Calls of one trunk in one direction.
 pub(crate) struct Line {
+    pub(crate) trunk: String,
+    pub(crate) domain: String,
+    pub(crate) direction: &'static str,
     pub(crate) placed: Counter,
     answered: Counter,
     transferred: Counter,
@@ -66,7 +66,7 @@ pub(crate) struct Line {
 }
 
 impl Line {
-    fn new(trunk: &str, domain: &str, direction: &str) -> Line {
+    fn new(trunk: &str, domain: &str, direction: &'static str) -> Line {
         let labels = [("trunk", trunk), ("domain", domain), ("direction", direction)];
         let by_reason = |name: &str, help: &str| -> Vec<Counter> {
             let of = |reason: &Reason| {
@@ -77,6 +77,9 @@ impl Line {
             Reason::ALL.iter().map(of).collect()
         };
         Line {
+            trunk: trunk.to_owned(),
+            domain: domain.to_owned(),
+            direction,
             placed: counter("tandem_calls_placed_total", "Calls that were taken", &labels),
             answered: counter("tandem_calls_answered_total", "Calls that were answered", &labels),
             transferred: counter(
@@ -102,7 +105,7 @@ impl Line {
             ),
             ring: histogram(
                 "tandem_call_ring_seconds",
-                "From the ringing of a call to its answer, where one orchestrator performed both",
+                "From the ringing of a call to its answer",
                 WAITS,
                 &labels,
             ),
@@ -133,29 +136,6 @@ pub struct Lines {
     domains: HashMap<String, Line>,
     /// Calls of no trunk.
     other: Line,
-    ringing: Mutex<Ringing>,
-}
-
-/// Times at which calls began to ring, oldest first.
-#[derive(Default)]
-struct Ringing {
-    since: HashMap<RecordId, Time>,
-    order: VecDeque<RecordId>,
-}
-
-impl Ringing {
-    fn begins(&mut self, call: RecordId, now: Time) {
-        if self.since.contains_key(&call) {
-            return;
-        }
-        self.since.insert(call, now);
-        self.order.push_back(call);
-        while self.order.len() > MAX_RINGING
-            && let Some(oldest) = self.order.pop_front()
-        {
-            self.since.remove(&oldest);
-        }
-    }
 }
 
 impl Lines {
@@ -171,7 +151,7 @@ impl Lines {
         for counter in [&MOVED_LOST, &MOVED_DRAINED, &ENDED_BY_DRAIN, &UNREADABLE] {
             LazyLock::force(counter);
         }
-        Lines { trunks, domains, other: Line::new("", "", ""), ringing: Mutex::default() }
+        Lines { trunks, domains, other: Line::new("", "", "") }
     }
 
     /// Returns the line of a call by the opening of its caller's leg.
@@ -197,9 +177,6 @@ impl Lines {
         if count == 0 {
             self.of_call(call).setup.record(seconds(now.since(call.placed)));
         }
-        if rings {
-            self.ringing.lock().unwrap_or_else(PoisonError::into_inner).begins(call.id, now);
-        }
     }
 
     /// Counts a fact; performed again it counts twice, as rarely as an orchestrator dies.
@@ -210,21 +187,15 @@ impl Lines {
             Fact::Transferred { .. } => line.transferred.increment(1),
             Fact::Answered => {
                 line.answered.increment(1);
-                if let (Some(since), Some(answered)) = (self.rang(call), call.answered) {
-                    line.ring.record(seconds(answered.since(since)));
+                if let (Some(rang), Some(answered)) = (call.rang, call.answered) {
+                    line.ring.record(seconds(answered.since(rang)));
                 }
             }
             Fact::Ended { end, talked_ms } => {
-                self.rang(call);
                 count(&line.ended, end.reason);
                 talked_ms.iter().for_each(|ms| line.talk.record(seconds(*ms)));
             }
         }
-    }
-
-    /// Returns when a call began to ring, and forgets it.
-    fn rang(&self, call: &Call) -> Option<Time> {
-        self.ringing.lock().unwrap_or_else(PoisonError::into_inner).since.remove(&call.id)
     }
 
     /// Tells the number of calls that go on, by line; none for a line that is not among them.
@@ -243,25 +214,4 @@ impl Lines {
 
 fn seconds(ms: u64) -> f64 {
     ms as f64 / 1e3
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ringing_is_remembered_within_bounds() {
-        let mut ringing = Ringing::default();
-        let id = |n: u32| {
-            let mut octets = [0; 10];
-            octets[..4].copy_from_slice(&n.to_be_bytes());
-            RecordId::call(octets)
-        };
-        for n in 0..2 * MAX_RINGING as u32 {
-            ringing.begins(id(n), Time(n.into()));
-        }
-        assert_eq!((ringing.since.len(), ringing.order.len()), (MAX_RINGING, MAX_RINGING));
-        ringing.begins(id(2 * MAX_RINGING as u32 - 1), Time(0));
-        assert_ne!(ringing.since[&id(2 * MAX_RINGING as u32 - 1)], Time(0), "the first one counts");
-    }
 }

@@ -18,6 +18,7 @@ mod relay_monitor;
 mod relays;
 pub mod runner;
 mod serve;
+mod spans;
 pub mod users;
 pub mod view;
 

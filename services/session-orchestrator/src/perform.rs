@@ -7,6 +7,7 @@ use crate::gather::Gather;
 use crate::records::{Perform, Performed};
 use crate::relays::{Failure, LegRequest, Relays};
 use crate::runner::Loaded;
+use crate::spans;
 use crate::view::EndView;
 use bus::directory::Directory;
 use bus::{Bus, BusError, Message};
@@ -411,6 +412,9 @@ impl Performer {
         match self.bus.publish(subjects::FACTS, message).await {
             Ok(()) => {
                 self.gather.lines().count(call, fact);
+                if let Fact::Ended { end, .. } = fact {
+                    spans::tell(call, self.gather.lines().of_call(call), end);
+                }
                 true
             }
             Err(error) => {

@@ -346,6 +346,7 @@ mod tests {
             end: None,
             answer_by: None,
             deadline: None,
+            rang: None,
         }
     }
 

@@ -28,7 +28,7 @@ use runtime::alarm::Alarm;
 use runtime::config::TrunkConfig;
 use runtime::drain::Stage;
 use runtime::refusals::Refusals;
-use runtime::{Config, Drain};
+use runtime::{Config, Drain, Masked};
 use serving::Serving;
 use signal::{Protocol, Secret, Time, subjects};
 use sip::edge::{ConnectionId, Edge, Flow, Limits, Output, Refusal, Target, Transport};
@@ -36,15 +36,19 @@ use sip::message::ReadError;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 pub use tls::Tls;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 use trunks::Trunks;
 
 /// Most inputs of each kind handled at once.
 const BURST: usize = 256;
 /// Interval of heartbeat and drain checks.
 const BEAT: Duration = Duration::from_secs(1);
-const TRACING: Tracing =
-    Tracing { adopt: runtime::trace::adopt, parent_of: runtime::trace::parent_of, service: "sip-edge" };
+const TRACING: Tracing = Tracing {
+    adopt: runtime::trace::adopt,
+    parent_of: runtime::trace::parent_of,
+    root: runtime::trace::root,
+    service: "sip-edge",
+};
 
 /// Input from sockets and the resolver.
 #[derive(Debug)]
@@ -160,20 +164,23 @@ pub async fn run(config: Config, bus: Bus, drain: Drain) -> Result<()> {
         client.deliver_arrived(&mut edge, now());
         while let Some(output) = edge.poll() {
             match output {
-                Output::Send(flow, octets) => match flow.transport {
-                    Transport::Udp => {
-                        for peer in udp.send(flow, &octets) {
-                            edge.unreachable(Flow::udp(peer), now());
+                Output::Send(flow, octets) => {
+                    debug!(peer = %flow.peer, transport = ?flow.transport, sip = %Masked(&octets), "sent");
+                    match flow.transport {
+                        Transport::Udp => {
+                            for peer in udp.send(flow, &octets) {
+                                edge.unreachable(Flow::udp(peer), now());
+                            }
                         }
-                    }
-                    Transport::Tcp | Transport::Tls => {
-                        if !tcp.send(flow, octets) {
-                            edge.unreachable(flow, now());
+                        Transport::Tcp | Transport::Tls => {
+                            if !tcp.send(flow, octets) {
+                                edge.unreachable(flow, now());
+                            }
                         }
+                        // No listener and no trunk has such a flow; another instance's may.
+                        Transport::Ws | Transport::Wss => edge.unreachable(flow, now()),
                     }
-                    // No listener and no trunk has such a flow; another instance's may.
-                    Transport::Ws | Transport::Wss => edge.unreachable(flow, now()),
-                },
+                }
                 Output::Ask(ticket, ask) => client.ask_for(&mut edge, ticket, ask, now()),
                 Output::Said(said) => client.said(&said),
                 Output::Forward(ticket, to, handover) => forwarding.forward(ticket, &to, &handover),
@@ -224,10 +231,12 @@ fn handle_input(edge: &mut Edge, tcp: &mut tcp::Connections, input: Input) {
     match input {
         Input::Message(flow, octets) => {
             counters::MESSAGES_IN.increment(1);
+            debug!(peer = %flow.peer, transport = ?flow.transport, sip = %Masked(&octets), "received");
             edge.receive(&octets, flow, now());
         }
         Input::Broken(flow, error, octets) => {
             counters::MESSAGES_IN.increment(1);
+            debug!(peer = %flow.peer, transport = ?flow.transport, sip = %Masked(&octets), "received, spoiled");
             edge.receive_broken(error, &octets, flow, now());
         }
         Input::Opened(connection) => tcp.opened(connection),

@@ -24,12 +24,12 @@ use runtime::alarm::Alarm;
 use runtime::config::ComponentConfig;
 use runtime::drain::Stage;
 use runtime::refusals::Refusals;
-use runtime::{Config, Drain};
+use runtime::{Config, Drain, Masked};
 use signal::{Protocol, Secret, Time, subjects};
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 use xmpp::edge::{Component, Edge, Limits, Output};
 
 /// Most stanzas that wait for the edge; beyond that the link waits, and TCP makes the server wait.
@@ -44,8 +44,12 @@ const MAX_LEGS: usize = 100_000;
 const PRESUME_RINGING: u64 = 3_000;
 /// Calls at once of a caller, unless the configuration says otherwise.
 const CALLS_PER_CALLER: u32 = 10;
-const TRACING: Tracing =
-    Tracing { adopt: runtime::trace::adopt, parent_of: runtime::trace::parent_of, service: "xmpp-edge" };
+const TRACING: Tracing = Tracing {
+    adopt: runtime::trace::adopt,
+    parent_of: runtime::trace::parent_of,
+    root: runtime::trace::root,
+    service: "xmpp-edge",
+};
 
 /// Runs one XMPP edge until the drain says stop, or the edge has drained and nothing needs it any more.
 ///
@@ -168,6 +172,7 @@ impl Shell {
         match event {
             LinkEvent::Stanza(stanza) => {
                 counters::STANZAS_IN.increment(1);
+                debug!(stanza = %Masked(text(&stanza).as_bytes()), "received");
                 self.edge.receive(&stanza, now());
             }
             LinkEvent::Up(domain, sender) => self.link_up(domain, sender).await,
@@ -234,9 +239,15 @@ impl Shell {
     }
 }
 
+/// Returns a stanza as text, for the log.
+fn text(stanza: &Element) -> String {
+    xmpp::writer::write(stanza).unwrap_or_default()
+}
+
 /// Sends a stanza on the link of the domain of its `from`.
 fn send(links: &HashMap<String, Link>, stanza: Element) {
     counters::STANZAS_OUT.increment(1);
+    debug!(stanza = %Masked(text(&stanza).as_bytes()), "sent");
     let from = stanza.attr("from").unwrap_or_default();
     let bare = from.split('/').next().unwrap_or(from);
     let domain = bare.rsplit('@').next().unwrap_or(bare).to_owned();

@@ -85,10 +85,11 @@ pub struct TelemetryConfig {
     /// Share of the calls that are traced; default: 1
     #[schemars(example = 1.0, range(min = 0, max = 1))]
     pub sample: Option<f64>,
-    /// Log filter: a level, or levels by module as in `info,tandem_sip_edge=debug`; default: `info`
+    /// Log filter: a level of Tandem's own modules, where `debug` shows SIP messages and stanzas without their secrets, or levels by
+    /// module as in `info,tandem_sip_edge=debug`; default: `info`
     #[schemars(example = &"info", regex(pattern = form::LOG))]
     pub log: Option<String>,
-    /// Logs as JSON lines
+    /// Logs as JSON lines, each with its service and instance, and `trace_id` within a call that is traced
     pub json: bool,
 }
 

@@ -3,9 +3,12 @@
 //! One rule: telemetry never harms the service. A collector that is away costs spans and one warning a minute, no call.
 //! Each service is named by itself in traces, also when all four share a process. Start at [`start`].
 
+mod filter;
+mod json;
 #[cfg(test)]
 mod lines;
 mod rate_limit;
+pub(crate) mod roots;
 mod tracers;
 
 #[cfg(test)]
@@ -14,18 +17,20 @@ pub(crate) use lines::lines;
 use crate::Config;
 use crate::config::TelemetryConfig;
 use anyhow::{Context, Result};
+use json::JsonLine;
 use opentelemetry::KeyValue;
 use opentelemetry_otlp::{SpanExporter, WithExportConfig};
 use opentelemetry_sdk::Resource;
-use opentelemetry_sdk::trace::{
-    BatchConfigBuilder, BatchSpanProcessor, Sampler, SdkTracerProvider, SpanLimits,
-};
+use opentelemetry_sdk::trace::{BatchConfigBuilder, BatchSpanProcessor, SdkTracerProvider, SpanLimits};
 use rate_limit::RateLimited;
+use roots::{Ids, Roots, Share};
 use std::time::Duration;
 use tracers::Tracers;
 use tracing::Dispatch;
+use tracing_subscriber::Layer;
+use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::fmt::format::JsonFields;
 use tracing_subscriber::layer::SubscriberExt;
-use tracing_subscriber::{EnvFilter, Layer};
 
 /// Spans that may wait for the collector, for each service; further ones are dropped.
 const QUEUE: usize = 8_192;
@@ -67,16 +72,20 @@ pub fn start(config: &Config, kind: &str) -> Result<Telemetry> {
 /// As [`start`].
 pub fn build(config: &Config, kind: &str) -> Result<(Dispatch, Telemetry)> {
     let settings = &config.telemetry;
-    let filter = settings.log.as_deref().unwrap_or("info");
-    let logs = EnvFilter::try_new(filter).with_context(|| {
-        format!("[telemetry] log: \"{filter}\" is no filter; write info, or debug,tandem_sip_edge=trace")
-    })?;
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false);
-    let lines = if settings.json { lines.json().boxed() } else { lines.with_ansi(false).boxed() };
+    let filter = filter::filter(settings.log.as_deref().unwrap_or("info"))?;
     let tracers = settings.otlp.as_deref().map(|endpoint| {
         Tracers::new(kind, |service| provider(settings, endpoint, service, &config.instance(service)))
     });
     let (tracers, providers) = tracers.transpose()?.unzip();
+    let roots = tracers.clone().map(Roots::new);
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let lines = if settings.json {
+        let dispatch = roots.as_ref().map(Roots::dispatch).unwrap_or_default();
+        let line = JsonLine::new(config, kind, dispatch);
+        lines.fmt_fields(JsonFields::new()).event_format(line).boxed()
+    } else {
+        lines.with_target(false).with_ansi(false).boxed()
+    };
     // Spans of ours are traced; the libraries' own (HTTP/2 frames and the like) are nobody's call.
     let ours =
         tracing_subscriber::filter::filter_fn(|meta| meta.is_span() && meta.target().starts_with("tandem"));
@@ -87,7 +96,10 @@ pub fn build(config: &Config, kind: &str) -> Result<(Dispatch, Telemetry)> {
             .with_threads(false)
             .with_filter(ours)
     });
-    let dispatch = tracing_subscriber::registry().with(lines.with_filter(logs)).with(traces).into();
+    // It hears nothing, and so must not make anything worth telling.
+    let roots = roots.map(|roots| roots.with_filter(LevelFilter::OFF));
+    let dispatch =
+        tracing_subscriber::registry().with(lines.with_filter(filter)).with(traces).with(roots).into();
     Ok((dispatch, Telemetry(providers.unwrap_or_default())))
 }
 
@@ -110,11 +122,10 @@ fn provider(
         BatchConfigBuilder::default().with_max_queue_size(QUEUE).with_scheduled_delay(DELAY).build();
     let processor =
         BatchSpanProcessor::builder(RateLimited::new(exporter, endpoint)).with_batch_config(batches).build();
-    let share = Sampler::TraceIdRatioBased(settings.sample.unwrap_or(1.0));
     Ok(SdkTracerProvider::builder()
         .with_resource(resource)
-        // Whoever opened the call decides for all services.
-        .with_sampler(Sampler::ParentBased(Box::new(share)))
+        .with_id_generator(Ids::default())
+        .with_sampler(Share::new(settings.sample.unwrap_or(1.0)))
         .with_span_limits(SpanLimits { max_attributes_per_span: 32, ..SpanLimits::default() })
         .with_span_processor(processor)
         .build())

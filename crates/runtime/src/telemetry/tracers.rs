@@ -6,15 +6,21 @@ use opentelemetry::trace::{SpanBuilder, Tracer, TracerProvider};
 use opentelemetry_sdk::trace::{SdkTracer, SdkTracerProvider, Span};
 
 /// The services by the name of their crate's root module.
-const SERVICES: &[(&str, &str)] = &[
+pub(super) const SERVICES: &[(&str, &str)] = &[
     ("tandem_sip_edge", "sip-edge"),
     ("tandem_xmpp_edge", "xmpp-edge"),
     ("tandem_orchestrator", "orchestrator"),
     ("tandem_rtp_relay", "rtp-relay"),
 ];
 
+/// Returns the service that a module belongs to.
+pub(super) fn service_of(target: &str) -> Option<&'static str> {
+    let root = target.split("::").next().unwrap_or(target);
+    SERVICES.iter().find(|(module, _)| *module == root).map(|(_, service)| *service)
+}
+
 /// Gives every span the tracer of its service.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Tracers {
     services: Vec<(&'static str, SdkTracer)>,
     other: SdkTracer,
@@ -29,9 +35,9 @@ impl Tracers {
         let mut providers = vec![provider(kind)?];
         let mut services = vec![];
         let alone = SERVICES.iter().any(|(_, service)| *service == kind);
-        for (root, service) in SERVICES.iter().filter(|_| !alone) {
+        for (_, service) in SERVICES.iter().filter(|_| !alone) {
             let provider = provider(service)?;
-            services.push((*root, provider.tracer("tandem")));
+            services.push((*service, provider.tracer("tandem")));
             providers.push(provider);
         }
         Ok((Tracers { services, other: providers[0].tracer("tandem") }, providers))
@@ -43,12 +49,10 @@ impl Tracers {
             attributes.find(|a| a.key.as_str() == key).map(|a| a.value.as_str())
         };
         // What a shared crate does for a service is the service's.
-        let named = attribute("service");
-        let named = SERVICES.iter().find(|(_, service)| named.as_deref() == Some(service));
-        let target = attribute("target");
-        let root = target.as_deref().map_or("", |target| target.split("::").next().unwrap_or(target));
-        let root = named.map_or(root, |(root, _)| root);
-        self.services.iter().find(|(service, _)| *service == root).map_or(&self.other, |(_, tracer)| tracer)
+        let service = attribute("service");
+        let service = service.as_deref().or_else(|| service_of(attribute("target").as_deref()?));
+        let of = self.services.iter().find(|(name, _)| Some(*name) == service);
+        of.map_or(&self.other, |(_, tracer)| tracer)
     }
 }
 

@@ -24,8 +24,8 @@ pub(super) fn hear(call: &mut Call, from: LegId, signal: Signal, now: Time, effe
         // A second offer of an open call is an update by another name.
         Signal::Offer(media) | Signal::Update(media) => update(call, from, peer, media, now, effects),
         // Progress without a description tells that the call goes on, not that anybody heard it (R-CALL-12).
-        Signal::Progress(None) => ringing(call, from, peer, false, effects),
-        Signal::Ringing | Signal::Progress(Some(_)) => ringing(call, from, peer, true, effects),
+        Signal::Progress(None) => ringing(call, from, peer, false, now, effects),
+        Signal::Ringing | Signal::Progress(Some(_)) => ringing(call, from, peer, true, now, effects),
         Signal::Answer(media) => answer(call, from, peer, media, now, effects),
         Signal::Updated(media) => updated(call, from, peer, media, now, effects),
         Signal::Refused(reason) => refused(call, from, peer, reason, now, effects),
@@ -84,7 +84,7 @@ pub(super) fn candidates(call: &Call, from: LegId, trickles: Vec<Trickle>, effec
     }
 }
 
-fn ringing(call: &mut Call, from: LegId, peer: LegId, heard: bool, effects: &mut Effects) {
+fn ringing(call: &mut Call, from: LegId, peer: LegId, heard: bool, now: Time, effects: &mut Effects) {
     let Some(leg) = call.leg_mut(from).filter(|leg| leg.phase == Phase::Calling && leg.role != Role::Caller)
     else {
         return;
@@ -95,6 +95,7 @@ fn ringing(call: &mut Call, from: LegId, peer: LegId, heard: bool, effects: &mut
     // Once per call, however many devices ring (R-CALL-8).
     if let Some(leg) = call.leg_mut(peer).filter(|leg| leg.phase == Phase::Calling) {
         leg.phase = Phase::Ringing;
+        call.rang.get_or_insert(now);
         call.say(peer, Signal::Ringing, effects);
     }
 }

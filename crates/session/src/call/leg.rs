@@ -287,7 +287,8 @@ impl Leg {
     }
 
     /// Returns offer and answer of the last completed exchange, by either side.
-    pub(super) fn agreed(&self) -> Option<(&Media, &Media)> {
+    #[must_use]
+    pub fn agreed(&self) -> Option<(&Media, &Media)> {
         let (mut remote, mut local) = (self.remote_description.as_ref(), self.local_description.as_ref());
         match self.signaling {
             Signaling::HaveRemoteOffer => remote = self.rollback.as_ref(),

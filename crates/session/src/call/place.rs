@@ -55,6 +55,7 @@ pub(super) fn place(placement: Placement, now: Time, effects: &mut Effects) -> R
         end: None,
         answer_by: None,
         deadline: None,
+        rang: None,
     };
     effects.push(Effect::Record(Fact::Placed {
         from: route.opening.from.address.clone(),

@@ -58,6 +58,9 @@ pub struct Call {
     /// Time of the next decision without an event.
     #[n(14)]
     pub deadline: Option<Time>,
+    /// Time at which the caller was first told of ringing.
+    #[n(15)]
+    pub rang: Option<Time>,
 }
 
 /// Fields of version 3 that have moved to the callee's leg.
@@ -72,7 +75,7 @@ struct Version3 {
 impl Stored for Call {
     const NAME: &'static str = "a call record";
     // Versions 1 and 2 were positional and never released.
-    const VERSION: u16 = 4;
+    const VERSION: u16 = 5;
     const OLDEST: u16 = 3;
 
     fn upgrade(mut self, version: u16, octets: &mut Decoder<'_>) -> Result<Call, Error> {
