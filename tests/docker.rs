@@ -40,7 +40,7 @@ fn stages() -> BTreeMap<String, String> {
 #[test]
 fn every_service_is_a_target_with_its_binary() {
     let (text, stages) = (read("docker/Dockerfile"), stages());
-    for service in SERVICES.iter().chain(&["tandem"]) {
+    for service in SERVICES.iter().chain(&["tandem", "probe"]) {
         assert_eq!(stages.get(*service).map(String::as_str), Some("runtime"), "{service}");
         let binary = if *service == "tandem" { "tandem".to_owned() } else { format!("tandem-{service}") };
         let stage = text.split(&format!(" AS {service}\n")).nth(1).unwrap().split("\nFROM").next().unwrap();

@@ -52,6 +52,19 @@ fn the_page_installs_all_four_tiers() {
 }
 
 #[test]
+fn the_page_says_how_calls_are_tried() {
+    let objects = followed(&blocks("yaml probe")[0]);
+    let test = kind(&objects, "Pod");
+    assert_eq!(test.len(), 1);
+    let arguments: Vec<_> =
+        list(test[0], "spec.containers.0.args").iter().filter_map(yaml::Value::as_str).collect();
+    assert_eq!(arguments[0], "--gateway=tandem-sip-edge:5060");
+    // The trunk leads to the Service of the probe.
+    let service = kind(&objects, "Service").into_iter().find(|s| text(s, "metadata.name") == "tandem-probe");
+    assert!(service.is_some() && blocks("yaml probe")[0].contains("uri: sip:tandem-probe.voice.svc:5080"));
+}
+
+#[test]
 fn the_page_makes_the_secrets_that_the_pods_want() {
     let page = std::fs::read_to_string(root().join("docs/install.md")).unwrap();
     let mut made = BTreeSet::new();

@@ -1,7 +1,7 @@
 //! The rendered chart at work: the real services with the files and environment of their pods, among a real NATS, Redis and
 //! Prosody. What Kubernetes would add (scheduling, Services) is not here.
 
-use crate::chart::{TIERS, at, list, name, named, render, text};
+use crate::chart::{TIERS, at, kind, list, name, named, render, text};
 use crate::pod::Pod;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::Command;
@@ -28,6 +28,7 @@ fn the_services_of_the_chart_come_up_and_go() {
         (Prosody::start(&["rosa"]).unwrap(), Nats::start().unwrap(), Redis::start().unwrap());
     // Not where Kubernetes has the ports of Services.
     let media = std::iter::repeat_with(|| ports::block(200)).find(|first| *first < 29_800).unwrap();
+    let phone = ports::one();
     let mut sets = vec![
         format!("config.bus.url=\"{}\"", nats.url()),
         format!(
@@ -35,7 +36,16 @@ fn the_services_of_the_chart_come_up_and_go() {
              \"existingSecret\":{{\"name\":\"tandem-xmpp\",\"key\":\"word\"}}}}]",
             prosody.component_port
         ),
-        "config.trunk=[]".to_owned(),
+        format!(
+            "config.trunk=[{{\"name\":\"probe\",\"uri\":\"sip:127.0.0.1:{phone}\",\"domain\":\"{COMPONENT}\",\
+             \"sources\":[\"127.0.0.1/32\"]}}]"
+        ),
+        format!(
+            "probe={{\"enabled\":true,\"port\":{phone},\"jid\":\"rosa@{DOMAIN}\",\"server\":\"127.0.0.1:{}\",\
+             \"existingSecret\":{{\"name\":\"tandem-probe\",\"key\":\"password\"}},\
+             \"callUri\":\"sip:rosa@im.example.net\",\"callJid\":\"2041@{COMPONENT}\"}}",
+            prosody.port
+        ),
         format!("config.relay.ports=\"{media}-{}\"", media + 199),
         format!("config.store.url=\"{}\"", redis.url()),
         format!("rtpRelay.controlPort={}", ports::one()),
@@ -78,6 +88,20 @@ fn the_services_of_the_chart_come_up_and_go() {
             assert_eq!(passed, Some(true), "{name} {kind}: {answer:?} {:#}", program.failure("is not ready"));
         }
     }
+    // `helm test`, which passes if calls do.
+    let test = kind(&objects, "Pod").into_iter().find(|pod| name(pod) == "voice-tandem-probe").unwrap();
+    assert_eq!(at(test, "metadata.annotations").get("helm.sh/hook").and_then(Value::as_str), Some("test"));
+    let mut probe = Command::new(testkit::gateway::binary_of("tandem-probe").unwrap());
+    for argument in list(test, "spec.containers.0.args") {
+        let argument = argument.as_str().unwrap().replace("$(POD_IP)", "127.0.0.1");
+        probe.arg(argument.replace("=voice-tandem-sip-edge:", "=localhost:"));
+    }
+    // The server of the test has no certificate.
+    let called =
+        probe.arg("--plain").env("TANDEM_PROBE_PASSWORD", Prosody::password("rosa")).output().unwrap();
+    let said = String::from_utf8_lossy(&called.stdout);
+    assert!(called.status.success(), "{said}{}", String::from_utf8_lossy(&called.stderr));
+    assert!(said.ends_with("worked\n"), "{said}");
     // Told to go, each goes by itself, well, and within what the chart gives it.
     for (name, program, _, pod) in pods.iter_mut().rev() {
         let given: u64 = pod.environment["TANDEM_CALL__DRAIN_S"].parse().unwrap();

@@ -20,6 +20,9 @@ pub const BINARIES: [&str; 5] =
 /// Program that plays packets at the relay, while they are counted and by `bench relay`.
 pub const LOAD: &str = "tandem-load";
 
+/// Program that calls through a running gateway: shipped as it is compiled.
+pub const PROBE: &str = "tandem-probe";
+
 /// The gateway's binaries as they are shipped: a profile-guided build, about half an hour on two cores
 #[derive(clap::Args, Clone, Debug)]
 pub struct Release {
@@ -36,13 +39,14 @@ impl Release {
     pub fn run(&self) -> Result<()> {
         let built = build()?;
         std::fs::create_dir_all(&self.out).with_context(|| format!("--out {}", self.out.display()))?;
-        for name in BINARIES {
+        let shipped: Vec<&str> = BINARIES.into_iter().chain([PROBE]).collect();
+        for name in &shipped {
             let copy = self.out.join(name);
             let stripped = Command::new("strip").arg("-o").arg(&copy).arg(built.join(name)).status();
             let stripped = stripped.context("cannot start strip: apt-get install binutils")?;
             ensure!(stripped.success(), "{} cannot be written", copy.display());
         }
-        println!("{}: {}", self.out.display(), BINARIES.join(" "));
+        println!("{}: {}", self.out.display(), shipped.join(" "));
         Ok(())
     }
 }
@@ -60,6 +64,7 @@ pub fn build() -> Result<PathBuf> {
         "release 1/4, a build that counts",
         &target.join("counting"),
         &format!("-Cprofile-generate={}", counts.display()),
+        &[LOAD],
     )?;
     if !is_newer(&profile, &counting) {
         eprintln!("==> release 2/4, calls and packets that are counted: about two minutes");
@@ -68,7 +73,7 @@ pub fn build() -> Result<PathBuf> {
     // Code that was never run has no counts, and is compiled as it would be without.
     let flags = format!("-Cprofile-use={} -Cllvm-args=-pgo-warn-missing-function=0", profile.display());
     let flags = if layout::SERVES { [&flags, layout::FLAGS].join(" ") } else { flags };
-    let built = rust.cargo("release 3/4, the build that uses the counts", &target, &flags)?;
+    let built = rust.cargo("release 3/4, the build that uses the counts", &target, &flags, &[LOAD, PROBE])?;
     if layout::SERVES {
         return layout::arrange(&built, &target);
     }
@@ -139,12 +144,13 @@ impl Rust {
         Ok(Rust { host: host.to_owned(), profdata })
     }
 
-    /// Builds all programs with these flags, and returns their directory. Build scripts and macros are built without.
-    fn cargo(&self, name: &str, target: &Path, flags: &str) -> Result<PathBuf> {
+    /// Builds the gateway's binaries and other programs with these flags, and returns their directory. Build scripts and macros are built
+    /// without.
+    fn cargo(&self, name: &str, target: &Path, flags: &str, others: &[&str]) -> Result<PathBuf> {
         let flags = [std::env::var("RUSTFLAGS").unwrap_or_default(), flags.to_owned()].join(" ");
         let mut cargo = Command::new("cargo");
         cargo.args(["build", "--release", "--locked", "--target", &self.host, "--target-dir"]).arg(target);
-        BINARIES.iter().chain([&LOAD]).for_each(|package| {
+        BINARIES.iter().chain(others).for_each(|package| {
             cargo.args(["--package", package]);
         });
         cargo.env("RUSTFLAGS", flags.trim());
@@ -161,7 +167,7 @@ mod tests {
     fn the_images_take_what_is_built() {
         let file = std::fs::read_to_string(testkit::root().join("docker/Dockerfile")).unwrap();
         assert!(file.contains("COPY target/image/ /out/"), "the default of --out");
-        for name in BINARIES {
+        for name in BINARIES.iter().chain([&PROBE]) {
             assert!(file.contains(&format!("COPY --from=binaries /out/{name} ")), "{name}");
         }
     }

@@ -53,9 +53,9 @@ enum Caller {
 #[derive(Parser)]
 #[command(name = "tandem-probe", version)]
 struct Arguments {
-    /// Address where the gateway takes SIP over UDP
-    #[arg(long, value_name = "IP:PORT")]
-    gateway: SocketAddr,
+    /// Address or name where the gateway takes SIP over UDP
+    #[arg(long, value_name = "HOST:PORT")]
+    gateway: String,
     /// Address of the probe's phone: that of a trunk of the gateway (its `uri` for calls to it, one of its `sources` for calls from it)
     #[arg(long, value_name = "IP:PORT")]
     listen: SocketAddr,
@@ -164,14 +164,14 @@ async fn ready(
     account: &Account,
     report: &mut Report,
 ) -> Result<(Phone, Client), Failed> {
-    let gateway = arguments.gateway;
+    let gateway = &arguments.gateway;
     let late = Fault::unreachable(
         format!("nobody answers OPTIONS at {gateway} over UDP"),
         "look at --gateway, [sip] listen, and at firewalls between",
     );
     let phone = report
         .step("gateway", REACH, late, async {
-            let mut phone = Phone::open(arguments.listen, gateway, &arguments.number()).await?;
+            let mut phone = Phone::open(arguments.listen, address(gateway).await?, &arguments.number()).await?;
             phone.options(&format!("sip:{gateway}")).await?;
             loop {
                 match phone.next().await? {
@@ -197,6 +197,16 @@ async fn ready(
     Ok((phone, client))
 }
 
+/// Looks the gateway up: its first address of IPv4, which is all that rsip reads.
+async fn address(gateway: &str) -> Result<SocketAddr, Fault> {
+    let remedy = "write --gateway as address:port or name:port, of IPv4";
+    let found = tokio::net::lookup_host(gateway).await;
+    let found =
+        found.map_err(|error| Fault::unreachable(format!("{gateway} is not found: {error}"), remedy))?;
+    let mut found = found.filter(SocketAddr::is_ipv4);
+    found.next().ok_or_else(|| Fault::unreachable(format!("{gateway} has no address of IPv4"), remedy))
+}
+
 impl Arguments {
     /// Returns the number of the phone: that by which the account calls it, so that it can call back.
     fn number(&self) -> String {
@@ -205,11 +215,14 @@ impl Arguments {
     }
 
     fn plan(&self) -> Result<Plan, String> {
-        if !self.gateway.is_ipv4() || !self.listen.is_ipv4() {
+        if !self.listen.is_ipv4() {
             return Err(format!(
-                "--gateway {} --listen {}: the probe speaks SIP over IPv4; rsip reads no IPv6",
-                self.gateway, self.listen
+                "--listen {}: the probe speaks SIP over IPv4; rsip reads no IPv6",
+                self.listen
             ));
+        }
+        if self.gateway.rsplit_once(':').is_none_or(|(_, port)| port.parse::<u16>().is_err()) {
+            return Err(format!("--gateway {}: no port; write address:port or name:port", self.gateway));
         }
         let codecs = |key: &str, names: &[String], allowed: &dyn Fn(Codec) -> bool| {
             let codec = |name: &String| {

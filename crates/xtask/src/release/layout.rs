@@ -2,7 +2,7 @@
 //!
 //! One rule: the code is that of the compiler, and only its place changes. Start at [`arrange`].
 
-use super::{BINARIES, LOAD, is_newer};
+use super::{BINARIES, LOAD, PROBE, is_newer};
 use crate::bench;
 use anyhow::{Context, Result, ensure};
 use std::fs::File;
@@ -20,7 +20,7 @@ pub const SERVES: bool = cfg!(target_arch = "x86_64");
 /// One line: what is missing or went wrong.
 pub fn arrange(built: &Path, target: &Path) -> Result<PathBuf> {
     let arranged = target.join("arranged");
-    if BINARIES.iter().chain([&LOAD]).all(|name| is_newer(&arranged.join(name), built)) {
+    if BINARIES.iter().chain([&LOAD, &PROBE]).all(|name| is_newer(&arranged.join(name), built)) {
         return Ok(arranged);
     }
     let bolt = Bolt::find(Path::new("/usr/lib"))?;
@@ -47,7 +47,9 @@ pub fn arrange(built: &Path, target: &Path) -> Result<PathBuf> {
         let arguments: Vec<&str> = order.into_iter().chain(["-split-eh", "-use-gnu-stack", &data]).collect();
         bolt.rewrite(&built.join(name), &arranged.join(name), &arguments)?;
     }
-    std::fs::copy(built.join(LOAD), arranged.join(LOAD)).context(LOAD)?;
+    for name in [LOAD, PROBE] {
+        std::fs::copy(built.join(name), arranged.join(name)).context(name)?;
+    }
     Ok(arranged)
 }
 
