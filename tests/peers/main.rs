@@ -13,6 +13,7 @@
 mod calls;
 mod endings;
 mod many;
+mod mutated;
 mod rig;
 mod secure;
 mod tls;

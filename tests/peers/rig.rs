@@ -18,7 +18,7 @@ pub struct Rig {
     pub desk: Baresip,
     pub rosa: Phone,
     pub gateway: Gateway,
-    _server: Prosody,
+    pub server: Prosody,
 }
 
 impl Rig {
@@ -27,7 +27,7 @@ impl Rig {
     }
 
     pub fn with(desk: baresip::Options, rosa: phone::Options, gateway: gateway::Options) -> Rig {
-        let server = Prosody::start(&["rosa"]).unwrap();
+        let server = Prosody::start(&["rosa", "mallory"]).unwrap();
         let sip_port = ports::one();
         let transport = match (&gateway.tls, desk.tcp) {
             (Some(_), _) => "tls",
@@ -46,7 +46,7 @@ impl Rig {
         };
         let gateway = Gateway::start(&server, &options).unwrap();
         let rosa = Phone::start(&server, "rosa", &phone::Options { tone: ROSA_TONE, ..rosa }).unwrap();
-        Rig { desk, rosa, gateway, _server: server }
+        Rig { desk, rosa, gateway, server }
     }
 
     /// The desk phone calls, rosa answers; both are in the call.

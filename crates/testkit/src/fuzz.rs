@@ -17,10 +17,19 @@ const LONGEST: usize = 8_192;
 /// Files that a corpus has at least.
 const FEWEST: usize = 4;
 
-struct Random(u64);
+/// Source of changes that a seed repeats.
+#[derive(Clone, Debug)]
+pub struct Random(u64);
 
 impl Random {
-    fn below(&mut self, bound: usize) -> usize {
+    /// Begins with a seed, which is not 0.
+    #[must_use]
+    pub fn new(seed: u64) -> Random {
+        Random(seed.max(1))
+    }
+
+    /// Returns a number below the bound; 0 where there is none.
+    pub fn below(&mut self, bound: usize) -> usize {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
@@ -28,7 +37,7 @@ impl Random {
     }
 
     /// Returns one of the corpus, changed in a few places, cut, or with a piece of another in it.
-    fn change(&mut self, corpus: &[Vec<u8>]) -> Vec<u8> {
+    pub fn change(&mut self, corpus: &[Vec<u8>]) -> Vec<u8> {
         let mut octets = corpus.get(self.below(corpus.len())).cloned().unwrap_or_default();
         for _ in 0..1 + self.below(6) {
             let at = self.below(octets.len() + 1);
@@ -94,7 +103,7 @@ fn over(name: &str, target: Target, corpus: &[File], rounds: u64) {
         guarded(&file.display().to_string(), octets, target);
     }
     let corpus: Vec<Vec<u8>> = corpus.iter().map(|(_, octets)| octets.clone()).collect();
-    let mut random = Random(0x9e37_79b9_7f4a_7c15);
+    let mut random = Random::new(0x9e37_79b9_7f4a_7c15);
     for round in 0..rounds {
         let octets = random.change(&corpus);
         guarded(&format!("{name}, round {round}"), &octets, target);

@@ -2,7 +2,7 @@
 """A Jingle phone without a face: commands come as JSON lines on standard input, events go out on standard output.
 
 Commands: {"do": "call", "to": JID, "mode": "jmi"|"direct"}, accept, reject [reason], hangup [reason], hold, unhold, mute,
-unmute, dtmf DIGITS, stats, gap (the longest time between packets since it was last asked), ping TO, quit; each may name a "sid", else the newest call is meant. Every event has "event" and "t" (Unix
+unmute, dtmf DIGITS, stats, gap (the longest time between packets since it was last asked), ping TO, raw XML, quit; each may name a "sid", else the newest call is meant. Every event has "event" and "t" (Unix
 time in seconds). It is a test program: its XMPP is slixmpp's, its ICE, DTLS, SRTP and codecs are aiortc's; what lies
 between (jingle.py, call.py) is its own and shares nothing with the gateway that it tests.
 """
@@ -215,6 +215,8 @@ class Phone(ClientXMPP):
             return call.propose() if jmi else await call.initiate()
         if word == "quit":
             return await self.leave()
+        if word == "raw":
+            return self.send_raw(order["xml"])
         if word == "ping":
             return self.report("pong", error=await self.iq(JID(order["to"]), ET.Element("{urn:xmpp:ping}ping")))
         sid = order.get("sid") or next(reversed(self.calls), None)
