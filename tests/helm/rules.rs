@@ -123,9 +123,13 @@ fn references_lead_somewhere() {
             }
         }
         for service in kind(&objects, "Service") {
-            let deployment = named(&objects, "Deployment", name(service));
+            let container = if name(service).ends_with("-probe") {
+                at(named(&objects, "Pod", name(service)), "spec.containers.0")
+            } else {
+                container(named(&objects, "Deployment", name(service)))
+            };
             for port in list(service, "spec.ports") {
-                let target = list(container(deployment), "ports")
+                let target = list(container, "ports")
                     .iter()
                     .find(|p| text(p, "name") == text(port, "targetPort"))
                     .unwrap_or_else(|| panic!("{}: no port {:?}", name(service), at(port, "targetPort")));
