@@ -10,6 +10,7 @@ pub mod descriptors;
 pub mod drain;
 pub mod links;
 pub mod metrics;
+pub mod places;
 pub mod refusals;
 pub mod seal;
 pub mod service;

@@ -3,11 +3,13 @@
 //! One rule: telemetry never harms the service. A collector that is away costs spans and one warning a minute, no call.
 //! Each service is named by itself in traces, also when all four share a process. Start at [`start`].
 
+mod collector;
 #[cfg(test)]
 mod lines;
 mod rate_limit;
 mod tracers;
 
+pub use collector::{Collector, Unreached};
 #[cfg(test)]
 pub(crate) use lines::lines;
 
@@ -15,7 +17,6 @@ use crate::Config;
 use crate::config::TelemetryConfig;
 use anyhow::{Context, Result};
 use opentelemetry::KeyValue;
-use opentelemetry_otlp::{SpanExporter, WithExportConfig};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::{
     BatchConfigBuilder, BatchSpanProcessor, Sampler, SdkTracerProvider, SpanLimits,
@@ -73,8 +74,8 @@ pub fn build(config: &Config, kind: &str) -> Result<(Dispatch, Telemetry)> {
     })?;
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false);
     let lines = if settings.json { lines.json().boxed() } else { lines.with_ansi(false).boxed() };
-    let tracers = settings.otlp.as_deref().map(|endpoint| {
-        Tracers::new(kind, |service| provider(settings, endpoint, service, &config.instance(service)))
+    let tracers = Collector::new(settings)?.map(|collector| {
+        Tracers::new(kind, |service| provider(settings, &collector, service, &config.instance(service)))
     });
     let (tracers, providers) = tracers.transpose()?.unzip();
     // Spans of ours are traced; the libraries' own (HTTP/2 frames and the like) are nobody's call.
@@ -93,14 +94,11 @@ pub fn build(config: &Config, kind: &str) -> Result<(Dispatch, Telemetry)> {
 
 fn provider(
     settings: &TelemetryConfig,
-    endpoint: &str,
+    collector: &Collector,
     service: &str,
     instance: &str,
 ) -> Result<SdkTracerProvider> {
-    let exporter = SpanExporter::builder().with_tonic().with_endpoint(endpoint).with_timeout(TIMEOUT).build();
-    let exporter = exporter.with_context(|| {
-        format!("[telemetry] otlp: \"{endpoint}\" is no endpoint; write http://host:4317")
-    })?;
+    let exporter = RateLimited::new(collector.exporter()?, collector.url());
     let resource = Resource::builder()
         .with_service_name(format!("tandem-{service}"))
         .with_attribute(KeyValue::new("service.instance.id", instance.to_owned()))
@@ -108,8 +106,7 @@ fn provider(
         .build();
     let batches =
         BatchConfigBuilder::default().with_max_queue_size(QUEUE).with_scheduled_delay(DELAY).build();
-    let processor =
-        BatchSpanProcessor::builder(RateLimited::new(exporter, endpoint)).with_batch_config(batches).build();
+    let processor = BatchSpanProcessor::builder(exporter).with_batch_config(batches).build();
     let share = Sampler::TraceIdRatioBased(settings.sample.unwrap_or(1.0));
     Ok(SdkTracerProvider::builder()
         .with_resource(resource)
