@@ -365,6 +365,43 @@ fn what_cannot_work_is_named_with_its_remedy() {
     assert!(!shown.contains("\"short\""), "no secret in a fault");
 }
 
+/// What goes through a network in the clear works, and is a warning.
+#[test]
+fn secrets_in_the_clear_are_warned_of() {
+    let warnings = |text: &str| -> Vec<String> {
+        with(text).unwrap().warnings().iter().map(ToString::to_string).collect()
+    };
+    let header = "[[telemetry.otlp_header]]\nname = \"a\"\nvalue = \"v\"\n";
+    let control = "[bus]\nurl = \"nats://n:4222\"\n[relay]\ncontrol = \"10.0.0.7:9090\"\n";
+    for (text, begins) in [
+        (
+            format!("[telemetry]\notlp = \"http://c:4317\"\n{header}"),
+            "[telemetry] otlp: \"http://c:4317\" is in the clear",
+        ),
+        (
+            "[admin]\nlisten = \"10.0.0.7:8080\"".to_owned(),
+            "[admin] certificate_file: absent, while others reach listen \"10.0.0.7:8080\": tokens",
+        ),
+        (
+            control.to_owned(),
+            "[cluster] ca_file: absent: orders to [relay] control \"10.0.0.7:9090\" go in the clear",
+        ),
+    ] {
+        let told = warnings(&text);
+        assert!(told.len() == 1 && told[0].starts_with(begins), "{text}: {told:?}");
+    }
+    for text in [
+        format!("[telemetry]\notlp = \"https://c:4317\"\n{header}"),
+        format!("[telemetry]\notlp = \"http://[::1]:4317\"\n{header}"),
+        "[telemetry]\notlp = \"http://c:4317\"".to_owned(),
+        "[admin]\nlisten = \"10.0.0.7:8080\"\ncertificate_file = \"c\"".to_owned(),
+        format!("[cluster]\nca_file = \"ca\"\n{control}"),
+        "[relay]\ncontrol = \"10.0.0.7:9090\"\n".to_owned(),
+    ] {
+        assert_eq!(warnings(&text), [""; 0], "{text}");
+    }
+}
+
 #[test]
 fn f11_a_cluster_secret_that_can_be_guessed_is_refused() {
     for (secret, trouble) in [

@@ -48,6 +48,20 @@ impl AdminConfig {
         faults
     }
 
+    /// Warning of tokens that go through a network in the clear.
+    fn warning(&self) -> Option<Fault> {
+        if self.listen.ip().is_loopback() || self.certificate_file.is_some() {
+            return None;
+        }
+        let trouble =
+            format!("absent, while others reach listen \"{}\": tokens go in the clear", self.listen);
+        Some(Fault::new(
+            "[admin] certificate_file",
+            trouble,
+            "give it a certificate, or keep that network to operators",
+        ))
+    }
+
     /// Returns the faults of users, and of an admin API that strangers reach without a token.
     pub(crate) fn check_users(&self) -> Vec<Fault> {
         let mut faults = self.check_tls();
@@ -155,10 +169,27 @@ impl Config {
         }
     }
 
-    /// Faults of ranges that work, until somebody else is given one of their ports.
+    /// Warning of orders with keys of media that go through a network in the clear.
+    fn warn_of_control(&self) -> Option<Fault> {
+        let control = self.relay.control.filter(|control| !control.ip().is_loopback())?;
+        if self.bus.is_none() || self.cluster.ca_file.is_some() {
+            return None;
+        }
+        let trouble = format!(
+            "absent: orders to [relay] control \"{control}\" go in the clear, keys of media with them"
+        );
+        Some(Fault::new(
+            "[cluster] ca_file",
+            trouble,
+            "give orchestrators and relays certificates, or keep that network to them",
+        ))
+    }
+
+    /// Faults of ranges that work, until somebody else is given one of their ports; and secrets that go in the clear.
     #[must_use]
     pub fn warnings(&self) -> Vec<Fault> {
-        let mut warnings: Vec<Fault> = self.telemetry.warning().into_iter().collect();
+        let clear = [self.telemetry.warning(), self.admin.warning(), self.warn_of_control()];
+        let mut warnings: Vec<Fault> = clear.into_iter().flatten().collect();
         let Ok((first, last)) = self.relay.port_range() else { return warnings };
         let (from, to) = NODE_PORTS;
         if first <= to && from <= last {
