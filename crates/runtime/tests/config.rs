@@ -365,7 +365,7 @@ fn what_cannot_work_is_named_with_its_remedy() {
     assert!(!shown.contains("\"short\""), "no secret in a fault");
 }
 
-/// What goes through a network in the clear works, and is a warning.
+/// Secrets that go through a network in the clear are no faults.
 #[test]
 fn secrets_in_the_clear_are_warned_of() {
     let warnings = |text: &str| -> Vec<String> {

@@ -6,7 +6,7 @@ use super::load::Fault;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// What `server` begins with where it is over TLS.
+/// Begin of `server` where it is over TLS.
 const TLS: &str = "tls://";
 
 /// The XMPP edge.
