@@ -1,8 +1,8 @@
 //! Authentication between instances of one installation on gRPC: a bearer token that follows from the cluster's secret, for one instance
 //! and one minute.
 //!
-//! Keeps out callers that reach a control port without the secret. The token is sent in clear: whoever listens, or has it shown, can use
-//! it at this instance for a minute, and nowhere else.
+//! Keeps out callers that reach a control port without the secret. Without certificates of the installation the token is sent in clear: whoever
+//! listens, or has it shown, can use it at this instance for a minute, and nowhere else.
 
 use signal::Secret;
 use tonic::metadata::{Ascii, MetadataValue};

@@ -50,16 +50,16 @@ impl Listener {
     }
 }
 
-/// Connection of a [`Dialer`].
+/// Connection that carries gRPC: of a [`Dialer`], or any other.
 #[derive(Debug)]
-pub struct Pipe(DuplexStream);
+pub struct Pipe<S = DuplexStream>(pub S);
 
-impl Connected for Pipe {
+impl<S> Connected for Pipe<S> {
     type ConnectInfo = ();
     fn connect_info(&self) {}
 }
 
-impl AsyncRead for Pipe {
+impl<S: AsyncRead + Unpin> AsyncRead for Pipe<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -69,7 +69,7 @@ impl AsyncRead for Pipe {
     }
 }
 
-impl AsyncWrite for Pipe {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Pipe<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.0).poll_write(cx, buf)
     }

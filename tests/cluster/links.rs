@@ -1,10 +1,11 @@
 //! NATS and Redis that are absent, go and come back; and somebody at NATS who is none of us.
 
+use crate::rig::Rig;
 use std::io::{Read, Write};
 use std::net::SocketAddr;
 use std::time::Duration;
 use testkit::clock::poll;
-use testkit::{Cluster, Nats, Prosody, Redis, gateway, http};
+use testkit::{Authority, Cluster, Nats, Prosody, Redis, gateway, http};
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -109,6 +110,31 @@ fn a8_services_wait_for_nats_and_redis() {
     missing(&mut cluster, &[kind], "bus", "is NATS running there?");
     cluster.drain(&names[0]).unwrap();
     cluster.ended(&names[0], Duration::from_secs(5)).unwrap();
+}
+
+/// A call by relays that speak TLS alone; the one that carries it dies, and it goes on at the other.
+#[test]
+fn f6_with_certificates_relays_are_commanded_over_tls_alone() {
+    let authority = Authority::new().unwrap();
+    let mut rig = Rig::certified(&authority, 2);
+    let call = rig.desk_calls();
+    let relay = rig.relay(&call);
+    let instances = rig.cluster.instances().iter_mut();
+    for instance in instances.filter(|instance| instance.kind == "rtp-relay") {
+        let lines = instance.program().log().since(0);
+        let up = lines.iter().find(|line| line.text.contains("relay is up")).unwrap();
+        let control = up.text.split("control=").nth(1).unwrap().split(' ').next().unwrap();
+        // Who speaks HTTP/2 in the clear is cut off, without a frame in answer.
+        let mut stream = std::net::TcpStream::connect(control.trim_matches('"')).unwrap();
+        stream.set_read_timeout(Some(SOON)).unwrap();
+        stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").unwrap();
+        let mut answer = vec![];
+        let _ = stream.read_to_end(&mut answer);
+        assert!(answer.is_empty() || answer[0] == 21, "an alert of TLS at most: {answer:?}");
+    }
+    rig.cluster.kill(&relay).unwrap();
+    rig.see("moved", |rig| rig.moved(&call, &relay));
+    rig.see("heard again", |rig| rig.heard_within(Duration::from_secs(3)));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use serde_json::Value;
 use std::net::SocketAddr;
 use std::time::Duration;
-use testkit::{Baresip, Cluster, Gateway, Phone, Prosody, baresip, gateway, phone, ports};
+use testkit::{Authority, Baresip, Cluster, Gateway, Phone, Prosody, baresip, gateway, phone, ports};
 
 /// How long anything may take that should come at once.
 pub const SOON: Duration = Duration::from_secs(20);
@@ -45,6 +45,18 @@ impl Rig {
     pub fn secure(each: usize) -> Rig {
         let options = gateway::Options { srtp: "required".into(), ..Default::default() };
         Rig::speaking("srtp-mand", options, each)
+    }
+
+    /// Instances have certificates of an authority.
+    pub fn certified(authority: &Authority, each: usize) -> Rig {
+        let own = authority.sign("instance", &["rtp-relay"]).unwrap();
+        let cluster = format!(
+            "ca_file = {:?}\ncertificate_file = {:?}\nkey_file = {:?}",
+            authority.certificate(),
+            own.certificate,
+            own.key
+        );
+        Rig::speaking("", gateway::Options { cluster, ..Default::default() }, each)
     }
 
     fn speaking(encryption: &str, options: gateway::Options, each: usize) -> Rig {

@@ -47,7 +47,9 @@ fn values_arrive_in_the_configuration() {
     assert_eq!(edge.bus.as_ref().unwrap().url, "nats://user:word@nats:4222");
     assert_eq!(edge.store.as_ref().unwrap().url, "redis://:word@redis:6379");
     assert_eq!(edge.store.as_ref().unwrap().timeout_ms, 1_500);
-    assert_eq!(edge.telemetry.otlp.as_deref(), Some("http://collector.tracing.svc:4317"));
+    assert_eq!(edge.telemetry.otlp.as_deref(), Some("https://collector.tracing.svc:4317"));
+    let headers = edge.telemetry.otlp_header.as_ref().unwrap();
+    assert_eq!((headers[1].name.as_str(), headers[1].value.as_deref()), ("x-tenant", Some("tenant of otlp")));
     assert_eq!(edge.telemetry.sample, Some(0.25));
     assert!(edge.telemetry.json);
     assert_eq!(edge.sip.listen, ["udp://0.0.0.0:5070", "tcp://0.0.0.0:5070", "tls://0.0.0.0:5071"]);
@@ -56,6 +58,8 @@ fn values_arrive_in_the_configuration() {
     assert_eq!(edge.sip.max_legs, 20_000);
     assert_eq!(edge.xmpp.component[1].secret.as_deref(), Some("sip.example.org of tandem-xmpp"));
     assert_eq!(edge.xmpp.component[1].users, None);
+    assert_eq!(edge.xmpp.component[1].tls_name(), ("[[xmpp.component]] tls_name", "example.org"));
+    assert!(edge.xmpp.component[1].ca_file.is_some());
     assert_eq!(edge.trunk[0].networks().unwrap().len(), 2);
     assert_eq!(edge.trunk[1].uri, "sip:carrier.example.org;transport=tcp");
     assert_eq!(edge.trunk[0].callers, None);
@@ -74,6 +78,7 @@ fn values_arrive_in_the_configuration() {
     assert!(edge.admin.user.is_none());
     assert_eq!(edge.call.hold_music.as_deref(), Some("hold.wav"));
     assert!(edge.cluster.dtls_certificate_file.is_some());
+    assert_eq!(edge.cluster.tls_name(), "relay.voice.example.net");
 
     let relay = loaded("full", &[], "voice-tandem-rtp-relay-a");
     assert_eq!(relay.relay.listen.to_string(), "10.1.2.3");
@@ -96,6 +101,8 @@ fn values_arrive_in_the_configuration() {
     assert_eq!((users[0].name.as_str(), users[0].role), ("eye", Role::View));
     assert_eq!((users[1].name.as_str(), users[1].role), ("hand", Role::Operate));
     assert_eq!(users[1].token.as_deref(), Some("0123456789012-hand"));
+    assert_eq!((&users[2].token, users[2].certificate_name.as_deref()), (&None, Some("desk.example.net")));
+    assert!(admin.certificate_file.is_some_and(|file| file.ends_with("/admin-tls-certificate")));
     assert!(admin.hosts.contains(&"voice-tandem-orchestrator.calls.svc".to_owned()));
     assert!(admin.hosts.contains(&"gw-admin.example.net".to_owned()));
     let south = loaded("full", &[], "voice-tandem-rtp-relay-south").relay;
@@ -118,23 +125,44 @@ fn values_arrive_in_the_configuration() {
     assert_eq!(relay.relay.advertise, None, "the pod's own address is what callers reach");
 }
 
-/// Every file that a pod's configuration names is there, but for those of SIP over TLS, which only the SIP edge reads.
+/// Every file that a pod's configuration names is there, but for those of TLS that the pod has no use for: of SIP, and between
+/// orchestrators and relays.
 #[test]
 fn files_from_secrets_are_mounted() {
     let objects = render("full", &[]);
-    let all = ["bus-ca", "bus-certificate", "bus-key"];
+    let all = ["bus-ca", "bus-certificate", "bus-key", "telemetry-otlp_ca", "otlp-header-0", "otlp-header-1"];
     for (tier, more) in [
         ("sip-edge", &["sip-tls_certificate", "sip-tls_key", "trunk-1-inbound_password"][..]),
-        ("xmpp-edge", &["trunk-1-inbound_password"]),
-        ("orchestrator", &["trunk-1-inbound_password"]),
-        ("rtp-relay-a", &[]),
+        ("xmpp-edge", &["trunk-1-inbound_password", "component-1-ca"]),
+        (
+            "orchestrator",
+            &[
+                "trunk-1-inbound_password",
+                "cluster-ca",
+                "cluster-certificate",
+                "cluster-key",
+                "admin-tls-certificate",
+                "admin-tls-key",
+                "admin-tls-client_ca",
+            ],
+        ),
+        ("rtp-relay-a", &["cluster-ca", "cluster-certificate", "cluster-key"]),
     ] {
         let deployment = named(&objects, "Deployment", &format!("voice-tandem-{tier}"));
         let sources =
             list(deployment, "spec.template.spec.volumes").iter().flat_map(|v| list(v, "projected.sources"));
         let files: Vec<&str> =
             sources.flat_map(|source| list(source, "secret.items")).map(|item| text(item, "path")).collect();
-        for file in ["sip-", "trunk-1-inbound", "bus-"] {
+        for file in [
+            "sip-",
+            "trunk-1-inbound",
+            "bus-",
+            "cluster-",
+            "telemetry-",
+            "otlp-",
+            "component-1-",
+            "admin-tls-",
+        ] {
             let seen = files.iter().filter(|path| path.starts_with(file)).count();
             let wanted = all.iter().chain(more).filter(|path| path.starts_with(file)).count();
             assert_eq!(seen, wanted, "{tier}: {file} of {files:?}");
@@ -160,13 +188,19 @@ const SET: &[&str] = &[
     "cluster.secret",
     "cluster.secret_file",
     "cluster.dtls_certificate_file",
+    "telemetry.otlp_header.value",
+    "telemetry.otlp_header.value_file",
     "admin.listen",
     "admin.health",
     "admin.hosts",
+    "admin.certificate_file",
+    "admin.key_file",
+    "admin.client_ca_file",
     "admin.user.name",
     "admin.user.role",
     "admin.user.token",
     "admin.user.token_file",
+    "admin.user.certificate_name",
     "sip.listen",
     "xmpp.component.secret",
     "xmpp.component.secret_file",

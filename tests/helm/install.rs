@@ -109,6 +109,37 @@ fn the_page_makes_a_certificate_of_the_right_kind() {
     assert!(key.status.success(), "no key in it: {}", words(&key));
 }
 
+/// Certificates of orchestrators and relays: made as the page says they have the name of a relay, and reach both.
+#[test]
+fn the_certificates_of_the_cluster_are_mounted_where_they_are_used() {
+    let place = tempfile::tempdir().unwrap();
+    for block in blocks("sh") {
+        let made = Command::new("sh").args(["-ec", &block]).current_dir(place.path()).output().unwrap();
+        assert!(made.status.success(), "{}", words(&made));
+    }
+    let mut verify = Command::new("openssl");
+    verify.args(["verify", "-CAfile", "ca.crt", "-verify_hostname", "rtp-relay", "tls.crt"]);
+    let verified = verify.current_dir(place.path()).output().unwrap();
+    assert!(verified.status.success(), "{}", words(&verified));
+    let at = |name: &str| Some(place.path().join(name).to_str().unwrap().to_owned());
+    let mut config = runtime::Config::default();
+    (config.cluster.ca_file, config.cluster.certificate_file) = (at("ca.crt"), at("tls.crt"));
+    config.cluster.key_file = at("tls.key");
+    assert!(runtime::tls::control_listener(&config).unwrap().is_some());
+    assert!(runtime::tls::control_link(&config).unwrap().is_some());
+
+    let objects = followed(&blocks("yaml cluster")[0]);
+    for deployment in kind(&objects, "Deployment") {
+        let sources =
+            list(deployment, "spec.template.spec.volumes").iter().flat_map(|v| list(v, "projected.sources"));
+        let mounted = sources.filter(|source| text(source, "secret.name") == "tandem-tls").count();
+        let uses = ["orchestrator", "rtp-relay"]
+            .iter()
+            .any(|tier| text(deployment, "metadata.name").ends_with(tier));
+        assert_eq!(mounted, if uses { 3 } else { 0 }, "{}", text(deployment, "metadata.name"));
+    }
+}
+
 #[test]
 fn the_certificate_of_the_page_opens_a_port() {
     let ports = |values: &str| {

@@ -180,6 +180,10 @@ const REFUSED_BY_PODS: &[(&[&str], &[&str])] = &[
         ],
         &["/admin/users/0/role"],
     ),
+    (
+        &["admin.users=[{\"name\":\"a\",\"certificate_name\":\"a.example.net\"}]"],
+        &["admin.users a: certificate_name is looked at by nobody; give admin.secretFiles.client_ca_file"],
+    ),
 ];
 
 /// A limit or a time of zero would refuse or end every call.

@@ -320,7 +320,19 @@ fn a_relay_holds_no_password_of_an_xmpp_server() {
         let sources = volumes.iter().flat_map(|volume| list(volume, "projected.sources"));
         sources.flat_map(|s| list(s, "secret.items")).map(|item| text(item, "path").to_owned()).collect()
     };
-    let of_relay = ["cluster", "dtls", "bus-ca", "bus-certificate", "bus-key"];
+    let of_relay = [
+        "cluster",
+        "cluster-ca",
+        "cluster-certificate",
+        "cluster-key",
+        "dtls",
+        "bus-ca",
+        "bus-certificate",
+        "bus-key",
+        "telemetry-otlp_ca",
+        "otlp-header-0",
+        "otlp-header-1",
+    ];
     assert_eq!(paths("voice-tandem-rtp-relay-a"), of_relay.map(String::from).into());
     assert!(paths("voice-tandem-xmpp-edge").contains("component-1"));
     // Tokens of the admin API are the orchestrators' alone.

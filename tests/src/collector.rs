@@ -16,9 +16,11 @@ use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value::Value};
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tonic::transport::server::TcpIncoming;
+use tonic::transport::server::{Router, TcpIncoming};
+use tonic::transport::{Certificate, Identity, Server, ServerTlsConfig};
 use tonic::{Request, Response, Status};
 
 /// Spans that are kept; a test that makes more is wrong.
@@ -52,6 +54,7 @@ pub struct Span {
 /// Listens on a free port of 127.0.0.1 until dropped.
 #[derive(Debug)]
 pub struct Collector {
+    scheme: &'static str,
     address: SocketAddr,
     spans: Arc<Mutex<Vec<Span>>>,
     task: tokio::task::JoinHandle<()>,
@@ -61,19 +64,39 @@ impl Collector {
     /// Starts one; within a tokio runtime.
     #[must_use]
     pub fn start() -> Collector {
+        Collector::with("http", |service| Server::builder().add_service(TraceServiceServer::new(service)))
+    }
+
+    /// Starts one over TLS, of PEM files: it demands a certificate of the authority that signed its own, and this header.
+    #[must_use]
+    pub fn secure(own: (&Path, &Path), authority: &Path, header: (&'static str, &'static str)) -> Collector {
+        let read = |file: &Path| std::fs::read(file).expect("a PEM file");
+        let tls = ServerTlsConfig::new()
+            .identity(Identity::from_pem(read(own.0), read(own.1)))
+            .client_ca_root(Certificate::from_pem(read(authority)));
+        Collector::with("https", move |service| {
+            let demands = move |request: Request<()>| match request.metadata().get(header.0) {
+                Some(value) if value == header.1 => Ok(request),
+                _ => Err(Status::unauthenticated("the header is another")),
+            };
+            let service = TraceServiceServer::with_interceptor(service, demands);
+            Server::builder().tls_config(tls).expect("TLS").add_service(service)
+        })
+    }
+
+    fn with(scheme: &'static str, router: impl FnOnce(Taker) -> Router) -> Collector {
         let incoming = TcpIncoming::bind(([127, 0, 0, 1], 0).into()).expect("a free port");
         let address = incoming.local_addr().expect("a bound port");
         let spans = Arc::<Mutex<Vec<Span>>>::default();
-        let service = TraceServiceServer::new(Taker(spans.clone()));
-        let serving = tonic::transport::Server::builder().add_service(service).serve_with_incoming(incoming);
+        let serving = router(Taker(spans.clone())).serve_with_incoming(incoming);
         let task = tokio::spawn(async move { serving.await.expect("the collector serves") });
-        Collector { address, spans, task }
+        Collector { scheme, address, spans, task }
     }
 
     /// For `[telemetry] otlp`.
     #[must_use]
     pub fn endpoint(&self) -> String {
-        format!("http://{}", self.address)
+        format!("{}://{}", self.scheme, self.address)
     }
 
     /// Returns the spans that have come so far.

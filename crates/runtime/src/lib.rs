@@ -11,6 +11,7 @@ pub mod drain;
 pub mod links;
 pub mod masked;
 pub mod metrics;
+pub mod places;
 pub mod refusals;
 pub mod seal;
 pub mod service;

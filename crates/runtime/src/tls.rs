@@ -2,9 +2,19 @@
 //! files.
 //!
 //! One rule: a fault names the key, the file and the remedy, and no key ever reaches a fault or a log. Start at [`identity`] for a
-//! listener's own certificate, [`roots`] for whom to trust, [`server`] and [`client`] for both together.
+//! listener's own certificate, [`roots`] for whom to trust, [`server`] and [`client`] for both together; [`TlsLink`] is a whole link to
+//! a server, [`greet`] the handshakes of a listener.
 
-use crate::config::Fault;
+mod greet;
+mod link;
+mod reread;
+
+pub use greet::{Greeted, greet};
+pub use link::TlsLink;
+pub use reread::Reread;
+
+use crate::Config;
+use crate::config::{AdminConfig, Fault, TlsFiles};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{verify_server_cert_signed_by_trust_anchor, verify_server_name};
 use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
@@ -82,21 +92,35 @@ fn unreadable(key: &str, file: &str, error: &pem::Error) -> Fault {
     }
 }
 
+/// Reads the certificates of those who vouch for others: of a PEM file, else those that the system trusts.
+///
+/// # Errors
+/// A [`Fault`]: a file that cannot be read or has no certificate, or a system that trusts nobody.
+pub fn authorities(key: &str, file: Option<&str>) -> Result<Vec<CertificateDer<'static>>, Fault> {
+    if let Some(file) = file {
+        return certificates(key, file);
+    }
+    let found = rustls_native_certs::load_native_certs().certs;
+    if found.is_empty() {
+        let remedy = "install the system's certificates (ca-certificates), or name a file";
+        return Err(Fault::new(key, "absent, and the system trusts no authority", remedy));
+    }
+    Ok(found)
+}
+
 /// Reads those who vouch for others: of a PEM file, else those that the system trusts.
 ///
 /// # Errors
 /// A [`Fault`]: a file that cannot be read or has no certificate of an authority, or a system that trusts nobody.
 pub fn roots(key: &str, file: Option<&str>) -> Result<RootCertStore, Fault> {
     let mut roots = RootCertStore::empty();
+    let certificates = authorities(key, file)?;
     let Some(file) = file else {
-        let (found, _) = roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        if found == 0 {
-            let remedy = "install the system's certificates (ca-certificates), or name a file";
-            return Err(Fault::new(key, "absent, and the system trusts no authority", remedy));
-        }
+        // A system may have some that this library has no use for.
+        roots.add_parsable_certificates(certificates);
         return Ok(roots);
     };
-    for certificate in certificates(key, file)? {
+    for certificate in certificates {
         roots.add(certificate).map_err(|error| {
             let remedy = "write the certificates of the authorities alone";
             Fault::new(key, format!("{file} holds a certificate that cannot be used: {error}"), remedy)
@@ -114,17 +138,30 @@ pub fn server(
     identity: Arc<CertifiedKey>,
     clients: Option<RootCertStore>,
 ) -> Result<Arc<ServerConfig>, Error> {
+    server_of(identity, clients, Clients::Everybody).map(Arc::new)
+}
+
+fn server_of(
+    identity: Arc<CertifiedKey>,
+    trusted: Option<RootCertStore>,
+    clients: Clients,
+) -> Result<ServerConfig, Error> {
     let builder = ServerConfig::builder_with_provider(provider()).with_safe_default_protocol_versions()?;
-    let builder = match clients.filter(|roots| !roots.is_empty()) {
+    let trusted = trusted.filter(|roots| clients == Clients::WithCertificate || !roots.is_empty());
+    let builder = match trusted {
         None => builder.with_no_client_auth(),
         Some(roots) => {
             let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider());
+            let verifier = match clients {
+                Clients::Everybody => verifier.allow_unauthenticated(),
+                Clients::WithCertificate => verifier,
+            };
             // Which authorities are trusted is nobody's business, and fills a ClientHello's answer with all the system's.
-            let verifier = verifier.allow_unauthenticated().clear_root_hint_subjects().build();
+            let verifier = verifier.clear_root_hint_subjects().build();
             builder.with_client_cert_verifier(verifier.map_err(|error| Error::General(error.to_string()))?)
         }
     };
-    Ok(Arc::new(builder.with_cert_resolver(Arc::new(SingleCertAndKey::from(identity)))))
+    Ok(builder.with_cert_resolver(Arc::new(SingleCertAndKey::from(identity))))
 }
 
 /// Makes what a link to a server needs: whom to trust, which names its certificate may have, and our own identity for servers that
@@ -147,6 +184,113 @@ pub fn client(
     Ok(Arc::new(config))
 }
 
+/// Makes what a link to a server needs whose certificate must have the name that is connected to (RFC 9525), and our own identity for
+/// servers that ask for one.
+///
+/// # Errors
+/// Roots that cannot be used.
+fn client_of(roots: RootCertStore, identity: Option<Arc<CertifiedKey>>) -> Result<ClientConfig, Error> {
+    let builder = ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions()?;
+    let builder = builder.with_root_certificates(roots);
+    Ok(match identity {
+        Some(identity) => builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(identity))),
+        None => builder.with_no_client_auth(),
+    })
+}
+
+/// Reads the certificate of a section and its key, if it names them.
+fn identity_of(files: &TlsFiles) -> Result<Option<Arc<CertifiedKey>>, Fault> {
+    match (&files.certificate.file, &files.key.file) {
+        (Some(certificate), Some(key)) => {
+            identity((&files.certificate.key, certificate), (&files.key.key, key)).map(Some)
+        }
+        _ => files.half().map_or(Ok(None), Err),
+    }
+}
+
+/// Protocol of gRPC (RFC 9113 §3.2).
+pub const HTTP2: &[u8] = b"h2";
+
+/// Lets a side say what it speaks (RFC 7301).
+fn alpn(mut config: ClientConfig, protocol: Option<&[u8]>) -> ClientConfig {
+    config.alpn_protocols = protocol.into_iter().map(<[u8]>::to_vec).collect();
+    config
+}
+
+/// Which clients a listener takes, by their certificates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Clients {
+    /// Everybody; those who show a certificate of a trusted authority have its names, if such authorities are named.
+    Everybody,
+    /// Those alone who show one.
+    WithCertificate,
+}
+
+/// Reads what a listener needs: the files of a section, whose authorities vouch for clients.
+///
+/// # Errors
+/// A [`Fault`] with key, value and remedy.
+pub fn listener(
+    section: &'static str,
+    files: &TlsFiles,
+    clients: Clients,
+    protocol: &'static [u8],
+) -> Result<Reread<Arc<ServerConfig>>, Fault> {
+    let read = {
+        let files = files.clone();
+        move || {
+            let own = identity_of(&files)?.ok_or_else(|| {
+                let remedy = "name the PEM file of our certificate, and its key";
+                Fault::new(&files.certificate.key, "absent", remedy)
+            })?;
+            let file = files.ca.file.as_deref();
+            let trusted = match (file, clients) {
+                (None, Clients::Everybody) => None,
+                _ => Some(roots(&files.ca.key, file)?),
+            };
+            let config = server_of(own, trusted, clients)
+                .map_err(|error| Fault::new(&files.ca.key, error.to_string(), "name other authorities"));
+            config.map(|mut config| {
+                config.alpn_protocols = vec![protocol.to_vec()];
+                Arc::new(config)
+            })
+        }
+    };
+    Reread::new(section, files.paths(), read)
+}
+
+/// Reads what the admin API needs, if it is over TLS: users may show certificates of its authorities.
+///
+/// # Errors
+/// A [`Fault`] with key, value and remedy.
+pub fn admin_listener(config: &AdminConfig) -> Result<Option<Reread<Arc<ServerConfig>>>, Fault> {
+    let files = config.tls_files();
+    files.any().then(|| listener("[admin]", &files, Clients::Everybody, b"http/1.1")).transpose()
+}
+
+/// Section of the certificates of orchestrators and relays.
+const CLUSTER: &str = "[cluster]";
+
+/// Reads what the control API of a relay needs, if the installation has certificates: orchestrators show one of its authority.
+///
+/// # Errors
+/// A [`Fault`] with key, value and remedy.
+pub fn control_listener(config: &Config) -> Result<Option<Reread<Arc<ServerConfig>>>, Fault> {
+    let files = config.cluster.tls_files();
+    let listener = || listener(CLUSTER, &files, Clients::WithCertificate, HTTP2);
+    files.any().then(listener).transpose()
+}
+
+/// Reads what an orchestrator's links to relays need, if the installation has certificates.
+///
+/// # Errors
+/// A [`Fault`] with key, value and remedy.
+pub fn control_link(config: &Config) -> Result<Option<TlsLink>, Fault> {
+    let files = config.cluster.tls_files();
+    let name = ("[cluster] tls_name", config.cluster.tls_name());
+    files.any().then(|| TlsLink::new(CLUSTER, &files, name, Some(HTTP2))).transpose()
+}
+
 /// Returns the names of a certificate's owner as a SIP peer (RFC 5922 §7.1): its `sip:` URIs that name a domain alone, and without any
 /// of those its DNS names; in lower case.
 #[must_use]
@@ -162,6 +306,14 @@ pub fn domains(certificate: &CertificateDer<'_>) -> Vec<String> {
         return uris;
     }
     parsed.valid_dns_names().map(str::to_ascii_lowercase).collect()
+}
+
+/// Returns the names of a certificate's owner: its DNS names in lower case, and its URIs.
+#[must_use]
+pub fn names(certificate: &CertificateDer<'_>) -> Vec<String> {
+    let Ok(parsed) = webpki::EndEntityCert::try_from(certificate) else { return vec![] };
+    let names = parsed.valid_dns_names().map(str::to_ascii_lowercase);
+    names.chain(parsed.valid_uri_names().map(str::to_owned)).collect()
 }
 
 /// Verifier of servers by chain, time and name (RFC 5922 §7.2: names are compared whole, a `*` stands for itself alone).

@@ -27,7 +27,9 @@ fn the_sample_has_no_fault_and_its_comments_are_keys() {
     assert_eq!(faults(SAMPLE), [""; 0]);
     // Every key that stands in a comment is known too.
     let sections = |line: &str| {
-        ["# [bus]", "# [store]", "# [[admin.user]]"].iter().any(|section| line.starts_with(section))
+        ["# [bus]", "# [store]", "# [[telemetry.otlp_header]]", "# [[admin.user]]"]
+            .iter()
+            .any(|section| line.starts_with(section))
     };
     let uncommented: String = SAMPLE
         .lines()
@@ -227,7 +229,39 @@ fn what_cannot_work_is_named_with_its_remedy() {
             "[sip]\nlisten = [\"sctp://127.0.0.1:5060\"]",
             "[sip] listen: \"sctp://127.0.0.1:5060\": sctp is no transport; write udp://",
         ),
-        ("[telemetry]\notlp = \"https://c:4317\"", "[telemetry] otlp: \"https://c:4317\""),
+        ("[telemetry]\notlp = \"ftp://c:4317\"", "[telemetry] otlp: \"ftp://c:4317\""),
+        (
+            "[telemetry]\notlp = \"http://c:4317\"\notlp_ca_file = \"ca\"",
+            "[telemetry] otlp: it is not over TLS, while certificates are given; write https://",
+        ),
+        (
+            "[telemetry]\notlp = \"https://c\"\notlp_key_file = \"k\"",
+            "[telemetry] otlp_certificate_file: absent, while [telemetry] otlp_key_file is there",
+        ),
+        (
+            "[[telemetry.otlp_header]]\nname = \"authorization\"",
+            "[[telemetry.otlp_header]] value: absent for authorization; write what the collector wants",
+        ),
+        (
+            "[[telemetry.otlp_header]]\nname = \"Key\"\nvalue = \"v\"",
+            "[[telemetry.otlp_header]] name: \"Key\"; write it as \"authorization\"",
+        ),
+        (
+            "[[telemetry.otlp_header]]\nname = \"x-bin\"\nvalue = \"v\"",
+            "[[telemetry.otlp_header]] name: \"x-bin\" is a name of gRPC's own",
+        ),
+        (
+            "[cluster]\ncertificate_file = \"c\"\nkey_file = \"k\"",
+            "[cluster] ca_file: absent, while a certificate or key is there; name the PEM file of the authority",
+        ),
+        (
+            "[cluster]\nca_file = \"ca\"",
+            "[cluster] certificate_file: absent, while [cluster] ca_file is there; name",
+        ),
+        (
+            "[cluster]\nca_file = \"ca\"\ncertificate_file = \"c\"",
+            "[cluster] key_file: absent, while [cluster] certificate_file is there",
+        ),
         ("[telemetry]\nsample = 1.5", "[telemetry] sample: 1.5"),
         ("[relay]\nports = \"9-1\"", "[relay] ports: \"9-1\""),
         ("[relay]\ntranscode_complexity = 11", "[relay] transcode_complexity: 11"),
@@ -240,6 +274,18 @@ fn what_cannot_work_is_named_with_its_remedy() {
         (
             "[[xmpp.component]]\ndomain = \"a\"\nserver = \"x:70000\"\nsecret = \"s\"",
             "[[xmpp.component]] server: \"x:70000\"; write it as \"127.0.0.1:5347\": Component port",
+        ),
+        (
+            "[[xmpp.component]]\ndomain = \"a\"\nserver = \"ssl://x:1\"\nsecret = \"s\"",
+            "[[xmpp.component]] server: \"ssl://x:1\"; write it as",
+        ),
+        (
+            "[[xmpp.component]]\ndomain = \"a\"\nserver = \"x:1\"\nsecret = \"s\"\nca_file = \"ca\"",
+            "[[xmpp.component]] server: \"x:1\" is not over TLS, while certificates or tls_name are given; write tls://",
+        ),
+        (
+            "[[xmpp.component]]\ndomain = \"a\"\nserver = \"tls://x:1\"\nsecret = \"s\"\ncertificate_file = \"c\"",
+            "[[xmpp.component]] key_file: absent, while [[xmpp.component]] certificate_file is there",
         ),
         ("[call]\nhold_music = \"../x\"", "[call] hold_music: \"../x\""),
         ("[call]\nhold_music = \"x.wav\"", "[relay] sounds: absent, while [call] hold_music is \"x.wav\""),
@@ -317,6 +363,43 @@ fn what_cannot_work_is_named_with_its_remedy() {
     assert!(guarded.contains("[bus] url") && !guarded.contains("hunter2"), "{guarded}");
     let shown = format!("{:?}", faults("[cluster]\nsecret = \"short\""));
     assert!(!shown.contains("\"short\""), "no secret in a fault");
+}
+
+/// Secrets that go through a network in the clear are no faults.
+#[test]
+fn secrets_in_the_clear_are_warned_of() {
+    let warnings = |text: &str| -> Vec<String> {
+        with(text).unwrap().warnings().iter().map(ToString::to_string).collect()
+    };
+    let header = "[[telemetry.otlp_header]]\nname = \"a\"\nvalue = \"v\"\n";
+    let control = "[bus]\nurl = \"nats://n:4222\"\n[relay]\ncontrol = \"10.0.0.7:9090\"\n";
+    for (text, begins) in [
+        (
+            format!("[telemetry]\notlp = \"http://c:4317\"\n{header}"),
+            "[telemetry] otlp: \"http://c:4317\" is in the clear",
+        ),
+        (
+            "[admin]\nlisten = \"10.0.0.7:8080\"".to_owned(),
+            "[admin] certificate_file: absent, while others reach listen \"10.0.0.7:8080\": tokens",
+        ),
+        (
+            control.to_owned(),
+            "[cluster] ca_file: absent: orders to [relay] control \"10.0.0.7:9090\" go in the clear",
+        ),
+    ] {
+        let told = warnings(&text);
+        assert!(told.len() == 1 && told[0].starts_with(begins), "{text}: {told:?}");
+    }
+    for text in [
+        format!("[telemetry]\notlp = \"https://c:4317\"\n{header}"),
+        format!("[telemetry]\notlp = \"http://[::1]:4317\"\n{header}"),
+        "[telemetry]\notlp = \"http://c:4317\"".to_owned(),
+        "[admin]\nlisten = \"10.0.0.7:8080\"\ncertificate_file = \"c\"".to_owned(),
+        format!("[cluster]\nca_file = \"ca\"\n{control}"),
+        "[relay]\ncontrol = \"10.0.0.7:9090\"\n".to_owned(),
+    ] {
+        assert_eq!(warnings(&text), [""; 0], "{text}");
+    }
 }
 
 #[test]

@@ -7,11 +7,14 @@
     reason = "a test says what is wrong by failing"
 )]
 
+use std::path::Path;
 use std::time::{Duration, UNIX_EPOCH};
 use tandem_runtime::config::Config;
+use tandem_runtime::config::load::load;
 use tandem_runtime::trace::Period;
 use tandem_runtime::{clock, telemetry, trace};
 use tandem_tests::collector::{Collector, Span};
+use testkit::Authority;
 use tracing::info_span;
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
@@ -242,11 +245,71 @@ async fn a_collector_that_is_away_keeps_nobody() {
     }
 }
 
+/// A collector that wants TLS, a certificate and a header: spans come from who has all of them, and from nobody else.
+#[tokio::test(flavor = "multi_thread")]
+async fn spans_go_over_tls_with_our_certificate_and_headers() {
+    const SECRET: &str = "Bearer 0123456789abcdef";
+    let (ours, theirs) = (Authority::new().unwrap(), Authority::new().unwrap());
+    let server = ours.sign("collector", &["127.0.0.1"]).unwrap();
+    let own = ours.sign("gateway", &["gateway"]).unwrap();
+    let header = ("authorization", SECRET);
+    let collector = Collector::secure((&server.certificate, &server.key), &ours.certificate(), header);
+    let word = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(word.path(), format!("{SECRET}\n")).unwrap();
+    let text = |path: &Path| Some(path.to_str().unwrap().to_owned());
+    let file = format!(
+        "instance = \"one\"\n[telemetry]\notlp = \"{}\"\n[[telemetry.otlp_header]]\nname = \"authorization\"\nvalue_file = {:?}\n",
+        collector.endpoint(),
+        word.path()
+    );
+    let path = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(path.path(), file).unwrap();
+    let mut config = load(Some(path.path()), []).unwrap();
+    config.telemetry.otlp_ca_file = text(&ours.certificate());
+    config.telemetry.otlp_certificate_file = text(&own.certificate);
+    config.telemetry.otlp_key_file = text(&own.key);
+    assert_eq!(config.check(), []);
+    assert!(!format!("{config:?}").contains("0123456789"), "{config:?}");
+
+    let with = |change: fn(&mut Config)| {
+        let mut config = config.clone();
+        change(&mut config);
+        config
+    };
+    let mut others = with(|_| {});
+    others.telemetry.otlp_ca_file = text(&theirs.certificate());
+    let refused = [
+        with(|config| config.telemetry.otlp_header = None),
+        with(|config| config.telemetry.otlp_header.as_mut().unwrap()[0].value = Some("Bearer other".into())),
+        with(|config| {
+            (config.telemetry.otlp_certificate_file, config.telemetry.otlp_key_file) = (None, None);
+        }),
+        with(|config| {
+            config.telemetry.otlp = config.telemetry.otlp.take().map(|url| url.replace("https", "http"));
+        }),
+        with(|config| {
+            config.telemetry.otlp =
+                config.telemetry.otlp.take().map(|url| url.replace("127.0.0.1", "localhost"));
+        }),
+        others,
+    ];
+    for config in refused {
+        traced(config, "sip-edge", || drop(info_span!(target: "tandem_sip_edge", "refused"))).await;
+    }
+    traced(config, "sip-edge", || drop(info_span!(target: "tandem_sip_edge", "taken"))).await;
+    let spans = collector.wait_for(|spans| !spans.is_empty()).await;
+    assert_eq!(spans.iter().map(|span| span.name.as_str()).collect::<Vec<_>>(), ["taken"]);
+}
+
 #[tokio::test]
 async fn an_endpoint_or_filter_that_cannot_be_read_names_key_and_remedy() {
     let fault = |config: &Config| format!("{:#}", telemetry::build(config, "sip-edge").unwrap_err());
     let endpoint = fault(&config("not an endpoint"));
     assert!(endpoint.contains("[telemetry] otlp") && endpoint.contains("http://host:4317"), "{endpoint}");
+    let mut unreadable = config("https://collector:4317");
+    unreadable.telemetry.otlp_ca_file = Some("/nowhere/ca.pem".into());
+    let file = fault(&unreadable);
+    assert!(file.contains("[telemetry] otlp_ca_file: /nowhere/ca.pem cannot be read"), "{file}");
     let mut filtered = Config::default();
     filtered.telemetry.log = Some("tandem=loud".into());
     let filter = fault(&filtered);

@@ -49,8 +49,21 @@ impl Authority {
     /// # Errors
     /// No key can be made, or no file written.
     pub fn sign(&self, file: &str, names: &[&str]) -> Result<Identity> {
-        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-        let mut params = CertificateParams::new(names)?;
+        self.write(file, CertificateParams::new(texts(names))?)
+    }
+
+    /// The same, valid from the begin of one year to that of another.
+    ///
+    /// # Errors
+    /// As [`Authority::sign`].
+    pub fn sign_for(&self, file: &str, names: &[&str], (first, last): (i32, i32)) -> Result<Identity> {
+        let mut params = CertificateParams::new(texts(names))?;
+        params.not_before = rcgen::date_time_ymd(first, 1, 1);
+        params.not_after = rcgen::date_time_ymd(last, 1, 1);
+        self.write(file, params)
+    }
+
+    fn write(&self, file: &str, mut params: CertificateParams) -> Result<Identity> {
         params.distinguished_name = named(file);
         params.extended_key_usages =
             vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
@@ -62,6 +75,10 @@ impl Authority {
         std::fs::write(&identity.key, key.serialize_pem())?;
         Ok(identity)
     }
+}
+
+fn texts(names: &[&str]) -> Vec<String> {
+    names.iter().map(|name| (*name).to_owned()).collect()
 }
 
 fn named(name: &str) -> DistinguishedName {

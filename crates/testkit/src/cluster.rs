@@ -68,6 +68,7 @@ impl Cluster {
     pub fn start(server: &Prosody, options: &Options, each: usize) -> Result<Cluster> {
         let sip = here(options.sip_port);
         let config = gateway::configuration(server, options, sip, here(0), 40_000)?;
+        let config = format!("{}\n\n{config}", options.cluster);
         let mut cluster = Cluster::empty(&config, sip, MEDIA_PORTS)?;
         for (kind, _) in SERVICES {
             for _ in 0..each {
@@ -85,7 +86,7 @@ impl Cluster {
     pub fn without_edges(orchestrators: usize) -> Result<Cluster> {
         let (sip, admin) = (here(0), here(0));
         let config = format!(
-            "[admin]\nlisten = \"{admin}\"\n\n[sip]\nlisten = [\"udp://{sip}\"]\ndomains = [\"im.example.net\"]\n\n\
+            "\n[admin]\nlisten = \"{admin}\"\n\n[sip]\nlisten = [\"udp://{sip}\"]\ndomains = [\"im.example.net\"]\n\n\
              [[xmpp.component]]\ndomain = \"{DOMAIN}\"\nserver = \"127.0.0.1:1\"\nsecret = \"{SECRET}\"\n\
              users = \"example.net\"\n\n[relay]\nlisten = \"127.0.0.1\"\n\n[[trunk]]\nname = \"desk\"\n\
              uri = \"sip:127.0.0.1:9\"\ndomain = \"{DOMAIN}\"\nsources = [\"127.0.0.1/32\"]\n\n[[alias]]\n\
@@ -104,7 +105,7 @@ impl Cluster {
         let directory = TempDir::with_prefix("tandem-cluster-")?;
         let (nats, redis) = (Nats::start()?, Redis::start()?);
         let shared = format!(
-            "[bus]\nurl = \"{}\"\n\n[store]\nurl = \"{}\"\n\n[cluster]\nsecret = \"{SECRET}\"\n\n",
+            "[bus]\nurl = \"{}\"\n\n[store]\nurl = \"{}\"\n\n[cluster]\nsecret = \"{SECRET}\"\n",
             nats.url(),
             redis.url()
         );

@@ -43,6 +43,8 @@ pub struct Options {
     pub music: Option<PathBuf>,
     /// Lines for the end of the file: whole sections.
     pub more: String,
+    /// Lines of `[cluster]`, for the gateway as services of their own.
+    pub cluster: String,
 }
 
 /// Port and PEM files of SIP over TLS.

@@ -1,9 +1,10 @@
 //! An XMPP server: Prosody with its own configuration and data, users on one domain, components beside it.
 
+use crate::authority::Identity;
 use crate::{Program, ports};
 use anyhow::{Context, Result, ensure};
 use std::fmt::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 use tempfile::TempDir;
@@ -26,7 +27,7 @@ pub struct Prosody {
 }
 
 /// Settings of a server.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Options {
     /// Users of [`DOMAIN`]; a user's password is [`Prosody::password`].
     pub users: Vec<String>,
@@ -36,6 +37,19 @@ pub struct Options {
     pub port: u16,
     /// Offers STARTTLS with a certificate that it makes itself: other people's clients insist on that.
     pub tls: bool,
+    /// Takes components over TLS, too.
+    pub component_tls: Option<ComponentTls>,
+}
+
+/// TLS for components, from the first octet (mod_net_multiplex).
+#[derive(Clone, Debug)]
+pub struct ComponentTls {
+    /// Port.
+    pub port: u16,
+    /// Certificate of the server, and its key.
+    pub own: Identity,
+    /// Authority of which components must show a certificate.
+    pub clients: Option<PathBuf>,
 }
 
 impl Prosody {
@@ -45,7 +59,7 @@ impl Prosody {
     /// Prosody is not installed or does not come up.
     pub fn start(users: &[&str]) -> Result<Prosody> {
         let users = users.iter().map(|user| (*user).to_owned()).collect();
-        Prosody::with(&Options { users, components: vec![COMPONENT.to_owned()], port: 0, tls: false })
+        Prosody::with(&Options { users, components: vec![COMPONENT.to_owned()], ..Options::default() })
     }
 
     /// Starts it as told.
@@ -135,6 +149,20 @@ fn certificate(directory: &Path) -> Result<()> {
     Ok(())
 }
 
+fn component_tls(tls: &ComponentTls) -> String {
+    let clients = tls.clients.as_ref().map_or_else(String::new, |authority| {
+        let demands = "verify = { \"peer\", \"fail_if_no_peer_cert\" }";
+        format!(", cafile = \"{}\", {demands}", authority.display())
+    });
+    format!(
+        "ssl_ports = {{ {} }}\nssl_interfaces = {{ \"127.0.0.1\" }}\n\
+         ssl_ssl = {{ certificate = \"{}\", key = \"{}\"{clients} }}",
+        tls.port,
+        tls.own.certificate.display(),
+        tls.own.key.display()
+    )
+}
+
 fn configuration(directory: &Path, port: u16, component_port: u16, options: &Options) -> Result<String> {
     let at = directory.display();
     let tls = if options.tls {
@@ -144,6 +172,8 @@ fn configuration(directory: &Path, port: u16, component_port: u16, options: &Opt
     } else {
         "modules_disabled = { \"s2s\", \"tls\" }".to_owned()
     };
+    let multiplex = if options.component_tls.is_some() { ", \"net_multiplex\"" } else { "" };
+    let components = options.component_tls.as_ref().map(component_tls).unwrap_or_default();
     let mut out = format!(
         r#"run_as_root = true -- harmless where it is not root; needed in containers
 pidfile = "{at}/prosody.pid"
@@ -153,8 +183,9 @@ interfaces = {{ "127.0.0.1" }}
 component_interfaces = {{ "127.0.0.1" }}
 c2s_ports = {{ {port} }}
 component_ports = {{ {component_port} }}
-modules_enabled = {{ "roster", "saslauth", "disco", "carbons", "ping", "offline", "smacks", "posix", "tls" }}
+modules_enabled = {{ "roster", "saslauth", "disco", "carbons", "ping", "offline", "smacks", "posix", "tls"{multiplex} }}
 {tls}
+{components}
 -- Loopback only: a client may come without TLS, and with many calls at once.
 c2s_require_encryption = false
 allow_unencrypted_plain_auth = true

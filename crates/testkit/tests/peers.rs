@@ -139,7 +139,8 @@ fn the_scenarios_of_sipp_fit_together() {
 fn the_xmpp_server_offers_tls_when_told_to() {
     use std::io::{Read, Write};
     let (users, components) = (vec!["rosa".to_owned()], vec![prosody::COMPONENT.to_owned()]);
-    let server = Prosody::with(&prosody::Options { users, components, port: 0, tls: true }).unwrap();
+    let server =
+        Prosody::with(&prosody::Options { users, components, tls: true, ..Default::default() }).unwrap();
     let mut stream = std::net::TcpStream::connect(("127.0.0.1", server.port)).unwrap();
     stream.set_read_timeout(Some(SOON)).unwrap();
     let hello = "<stream:stream to='example.net' version='1.0' xmlns='jabber:client' \

@@ -59,9 +59,20 @@ secret_file = "/run/secrets/tandem/cluster"
 {{- if .Values.secrets.dtls.name }}
 dtls_certificate_file = "/run/secrets/tandem/dtls"
 {{- end }}
+{{- with $config.cluster }}
+{{- include "tandem.keys" . }}
+{{- include "tandem.secretFiles" (dict "of" "cluster" "files" .secretFiles) }}
+{{- end }}
 
 [telemetry]
-{{- include "tandem.keys" $config.telemetry }}
+{{- include "tandem.keys" (omit $config.telemetry "otlp_header") }}
+{{- include "tandem.secretFiles" (dict "of" "telemetry" "files" $config.telemetry.secretFiles) }}
+{{- range $index, $header := $config.telemetry.otlp_header }}
+
+[[telemetry.otlp_header]]
+{{- include "tandem.keys" (omit $header "existingSecret") }}
+value_file = "/run/secrets/tandem/otlp-header-{{ $index }}"
+{{- end }}
 {{- end -}}
 
 {{/* Refuses media ports that are no range, or that others are given on a node. */}}
@@ -124,11 +135,17 @@ dtls_certificate_file = "/run/secrets/tandem/dtls"
 {{- include "tandem.once" (dict "of" "admin.users" "members" $names) }}
 [admin]
 hosts = {{ toJson (concat .hosts .Values.admin.hosts) }}
+{{- include "tandem.secretFiles" (dict "of" "admin-tls" "files" .Values.admin.secretFiles) }}
 {{- range $index, $user := .Values.admin.users }}
 
 [[admin.user]]
+{{- if and $user.certificate_name (not (dig "secretFiles" "client_ca_file" "name" "" (merge (dict) $.Values.admin))) }}
+{{- fail (printf "admin.users %s: certificate_name is looked at by nobody; give admin.secretFiles.client_ca_file" $user.name) }}
+{{- end }}
 {{- include "tandem.keys" (omit $user "existingSecret") }}
+{{- if $user.existingSecret }}
 token_file = "/run/secrets/tandem/admin-{{ $index }}"
+{{- end }}
 {{- end }}
 {{- end -}}
 
@@ -177,6 +194,7 @@ sounds = {{ include "tandem.value" . }}
 [[xmpp.component]]
 {{- include "tandem.keys" (omit $component "existingSecret") }}
 secret_file = "/run/secrets/tandem/component-{{ $index }}"
+{{- include "tandem.secretFiles" (dict "of" (printf "component-%d" $index) "files" $component.secretFiles) }}
 {{- end }}
 {{- range $index, $trunk := $config.trunk }}
 

@@ -197,17 +197,28 @@ spec:
               {{- with $root.Values.secrets.dtls }}
               {{- include "tandem.secretItem" (dict "from" . "path" "dtls") | nindent 14 }}
               {{- end }}
-              {{- range $section := list "bus" "store" (ternary "sip" "" (eq .tier "sip-edge")) }}
+              {{- range $section := list "bus" "store" "telemetry" (ternary "sip" "" (eq .tier "sip-edge")) (ternary "cluster" "" (has .tier (list "orchestrator" "rtp-relay"))) }}
               {{- with include "tandem.secretFileItems" (dict "of" $section "files" (dig $section "secretFiles" (dict) (merge (dict) $root.Values.config))) }}
               {{- . | trim | nindent 14 }}
               {{- end }}
               {{- end }}
+              {{- range $index, $header := $root.Values.config.telemetry.otlp_header }}
+              {{- include "tandem.secretItem" (dict "from" $header.existingSecret "path" (printf "otlp-header-%d" $index)) | nindent 14 }}
+              {{- end }}
               {{- range $index, $user := .adminUsers }}
-              {{- include "tandem.secretItem" (dict "from" $user.existingSecret "path" (printf "admin-%d" $index)) | nindent 14 }}
+              {{- with $user.existingSecret }}
+              {{- include "tandem.secretItem" (dict "from" . "path" (printf "admin-%d" $index)) | nindent 14 }}
+              {{- end }}
+              {{- end }}
+              {{- with include "tandem.secretFileItems" (dict "of" "admin-tls" "files" (ternary $root.Values.admin.secretFiles (dict) (eq .tier "orchestrator"))) }}
+              {{- . | trim | nindent 14 }}
               {{- end }}
               {{- if ne .tier "rtp-relay" }}
               {{- range $index, $component := $root.Values.config.xmpp.component }}
               {{- include "tandem.secretItem" (dict "from" $component.existingSecret "path" (printf "component-%d" $index)) | nindent 14 }}
+              {{- with include "tandem.secretFileItems" (dict "of" (printf "component-%d" $index) "files" (ternary $component.secretFiles (dict) (eq $.tier "xmpp-edge"))) }}
+              {{- . | trim | nindent 14 }}
+              {{- end }}
               {{- end }}
               {{- range $index, $trunk := $root.Values.config.trunk }}
               {{- with $trunk.existingSecret }}

@@ -37,13 +37,17 @@ use relay::network::{Denied, Network};
 use relay::session::Limits;
 use runtime::config::RelayConfig;
 use runtime::drain::Stage;
+use runtime::places::{Place, Places};
 use runtime::seal::{Content, Sealer};
+use runtime::tls::{Greeted, greet};
 use runtime::{Config, Drain};
 use signal::Secret;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio_rustls::server::TlsStream;
 use tonic::Request;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
@@ -54,6 +58,9 @@ const REPORTS: usize = 1_024;
 const STATES: usize = 256;
 /// Control calls of one connection at a time.
 const CALLS: usize = 256;
+/// Most handshakes of the control API at a time, of all addresses and of one: whoever stalls them keeps no orchestrator out.
+const HANDSHAKES: usize = 256;
+const HANDSHAKES_OF_ONE: usize = 16;
 /// How often the state of the relay is looked at and told.
 const BEAT: Duration = Duration::from_secs(1);
 /// A transcoded call costs as much as so many that are passed on.
@@ -306,12 +313,13 @@ fn serve(
     };
     Ok(match pipe {
         None => {
+            let tls = runtime::tls::control_listener(config)?;
             let config = &config.relay;
             let listen = config.control.unwrap_or(SocketAddr::new(config.listen, 0));
-            let incoming = TcpIncoming::bind(listen).with_context(|| {
+            let listener = bound(listen).with_context(|| {
                 format!("[relay] control: \"{listen}\" cannot be bound; set it to a free address:port of this host")
             })?;
-            let mut address = incoming.local_addr()?;
+            let mut address = listener.local_addr()?;
             if address.ip().is_unspecified() {
                 address.set_ip(if config.listen.is_unspecified() {
                     advertised(config)?
@@ -319,14 +327,30 @@ fn serve(
                     config.listen
                 });
             }
-            let serving = router.serve_with_incoming_shutdown(incoming.with_nodelay(Some(true)), quit);
-            (tokio::spawn(end_of(serving)), address.to_string())
+            let serving = match tls {
+                None => {
+                    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+                    tokio::spawn(end_of(router.serve_with_incoming_shutdown(incoming, quit)))
+                }
+                Some(tls) => {
+                    let places = Places::new(HANDSHAKES, HANDSHAKES_OF_ONE);
+                    let greeted = greet(listener, tls, "[relay] control", move |peer| places.take(peer.ip()));
+                    tokio::spawn(end_of(router.serve_with_incoming_shutdown(secured(greeted), quit)))
+                }
+            };
+            (serving, address.to_string())
         }
         Some(listener) => {
             let serving = router.serve_with_incoming_shutdown(connections(listener), quit);
             (tokio::spawn(end_of(serving)), "pipe".into())
         }
     })
+}
+
+fn bound(listen: SocketAddr) -> std::io::Result<TcpListener> {
+    let listener = std::net::TcpListener::bind(listen)?;
+    listener.set_nonblocking(true)?;
+    TcpListener::from_std(listener)
 }
 
 async fn end_of(serving: impl Future<Output = Result<(), tonic::transport::Error>>) {
@@ -338,6 +362,16 @@ async fn end_of(serving: impl Future<Output = Result<(), tonic::transport::Error
 fn connections(listener: proto::pipe::Listener) -> impl Stream<Item = std::io::Result<proto::pipe::Pipe>> {
     futures::stream::unfold(listener, |mut listener| async move {
         listener.accept().await.map(|pipe| (Ok(pipe), listener))
+    })
+}
+
+/// Connections over TLS; each gives its place back, which only its handshake needs.
+fn secured(
+    greeted: mpsc::Receiver<Greeted<Place>>,
+) -> impl Stream<Item = std::io::Result<proto::pipe::Pipe<TlsStream<TcpStream>>>> {
+    futures::stream::unfold(greeted, |mut greeted| async move {
+        let Greeted { stream, .. } = greeted.recv().await?;
+        Some((Ok(proto::pipe::Pipe(stream)), greeted))
     })
 }
 

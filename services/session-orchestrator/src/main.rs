@@ -14,7 +14,8 @@ fn main() -> ExitCode {
         }
         let Some(bus) = links::open_bus(&config, "orchestrator", &drain).await? else { return Ok(()) };
         let Some(store) = links::open_store(&config, &drain).await? else { return Ok(()) };
+        let dial = Dial::Tcp(runtime::tls::control_link(&config)?);
         tokio::spawn(drained(bus.clone(), config.instance("orchestrator"), drain.clone()));
-        run(config, bus, store, Dial::Tcp, drain).await
+        run(config, bus, store, dial, drain).await
     })
 }

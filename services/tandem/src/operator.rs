@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 use ureq::http::{Method, Request};
+use ureq::tls::{Certificate, ClientCert, PrivateKey, RootCerts, TlsConfig, TlsProvider};
 
 const DEADLINE: Duration = Duration::from_secs(5);
 
@@ -57,6 +58,15 @@ pub struct Asked {
     /// File with the bearer token of an [[admin.user]]
     #[arg(long, env = "TANDEM_ADMIN_TOKEN_FILE", value_name = "FILE")]
     token_file: Option<PathBuf>,
+    /// PEM file with the authority of the admin port's certificate, for https; default: those of the system
+    #[arg(long, env = "TANDEM_ADMIN_CA_FILE", value_name = "FILE")]
+    ca_file: Option<PathBuf>,
+    /// PEM file with the certificate of an [[admin.user]], for https
+    #[arg(long, env = "TANDEM_ADMIN_CERTIFICATE_FILE", value_name = "FILE", requires = "key_file")]
+    certificate_file: Option<PathBuf>,
+    /// PEM file with its key
+    #[arg(long, env = "TANDEM_ADMIN_KEY_FILE", value_name = "FILE", requires = "certificate_file")]
+    key_file: Option<PathBuf>,
     /// As JSON, for scripts
     #[arg(long)]
     json: bool,
@@ -110,9 +120,40 @@ pub fn main(task: Task) -> ExitCode {
     }
 }
 
-fn agent() -> ureq::Agent {
-    let config = ureq::Agent::config_builder().timeout_global(Some(DEADLINE)).http_status_as_error(false);
-    config.build().into()
+fn agent(asked: &Asked) -> Result<ureq::Agent, Failure> {
+    let mut config = ureq::Agent::config_builder().timeout_global(Some(DEADLINE)).http_status_as_error(false);
+    if asked.admin.starts_with("https://") {
+        config = config.tls_config(tls(asked)?);
+    }
+    Ok(config.build().into())
+}
+
+/// Reads whom to trust, and the certificate to show.
+fn tls(asked: &Asked) -> Result<TlsConfig, Failure> {
+    let usage = |text: String| Failure { code: exit::USAGE, text };
+    let file = asked.ca_file.as_ref().map(|file| file.display().to_string());
+    let authorities = runtime::tls::authorities("--ca-file", file.as_deref());
+    let authorities = authorities.map_err(|fault| usage(fault.to_string()))?;
+    let authorities: Vec<Certificate<'static>> =
+        authorities.iter().map(|authority| Certificate::from_der(authority).to_owned()).collect();
+    let mut own = None;
+    if let (Some(certificate), Some(key)) = (&asked.certificate_file, &asked.key_file) {
+        let file = certificate.display().to_string();
+        let chain = runtime::tls::authorities("--certificate-file", Some(&file));
+        let chain = chain.map_err(|fault| usage(fault.to_string()))?;
+        let chain: Vec<Certificate<'static>> =
+            chain.iter().map(|one| Certificate::from_der(one).to_owned()).collect();
+        let unusable = |why: &str| {
+            usage(format!("--key-file: {} {why}; name a readable file with a key in PEM", key.display()))
+        };
+        let pem = std::fs::read(key).map_err(|error| unusable(&format!("cannot be read: {error}")))?;
+        let key = PrivateKey::from_pem(&pem).map_err(|_| unusable("holds no key"))?;
+        own = Some(ClientCert::new_with_certs(&chain, key));
+    }
+    let config = TlsConfig::builder()
+        .provider(TlsProvider::Rustls)
+        .root_certs(RootCerts::new_with_certs(&authorities));
+    Ok(config.client_cert(own).unversioned_rustls_crypto_provider(runtime::tls::provider()).build())
 }
 
 fn get(asked: &Asked, path: &str) -> Result<Value, Failure> {
@@ -132,9 +173,10 @@ fn ask(asked: &Asked, method: Method, path: &str, body: Option<Value>) -> Result
     if body.is_some() {
         request = request.header("content-type", "application/json");
     }
+    let agent = agent(asked)?;
     let sent = match body {
-        Some(body) => request.body(body.to_string()).map(|request| agent().run(request)),
-        None => request.body(()).map(|request| agent().run(request)),
+        Some(body) => request.body(body.to_string()).map(|request| agent.run(request)),
+        None => request.body(()).map(|request| agent.run(request)),
     };
     let sent = sent.map_err(|error| Failure {
         code: exit::USAGE,
@@ -148,10 +190,13 @@ fn answer(
     response: Result<ureq::http::Response<ureq::Body>, ureq::Error>,
 ) -> Result<Value, Failure> {
     let mut response = response.map_err(|error| {
-        Failure::unreachable(format!(
-            "no answer from {}: {error}; name the admin port of an orchestrator with --admin",
-            asked.admin
-        ))
+        let remedy = match is_of_tls(&error) {
+            true => {
+                "name the authority of its certificate with --ca-file, and the host as it stands in there"
+            }
+            false => "name the admin port of an orchestrator with --admin",
+        };
+        Failure::unreachable(format!("no answer from {}: {error}; {remedy}", asked.admin))
     })?;
     let status = response.status().as_u16();
     let text =
@@ -168,6 +213,15 @@ fn answer(
             Err(Failure { code, text: error.to_owned() })
         }
         None => Ok(json),
+    }
+}
+
+/// Returns true if the other side speaks no TLS, or its certificate is not taken.
+fn is_of_tls(error: &ureq::Error) -> bool {
+    match error {
+        ureq::Error::Io(error) => error.kind() == std::io::ErrorKind::InvalidData,
+        ureq::Error::Rustls(_) | ureq::Error::Tls(_) => true,
+        _ => false,
     }
 }
 

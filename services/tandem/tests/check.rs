@@ -13,7 +13,7 @@ use std::process::{Command, Output};
 use std::time::Duration;
 use testkit::clock::poll;
 use testkit::prosody::SECRET;
-use testkit::{Program, Prosody, ports};
+use testkit::{Authority, Program, Prosody, ports};
 
 fn check(config: &str, more: &[&str]) -> Output {
     let file = tempfile::NamedTempFile::new().unwrap();
@@ -215,6 +215,71 @@ fn a12_files_and_dates_are_looked_at() {
     assert_eq!(output.status.code(), Some(1), "{said}");
     for key in ["[cluster] dtls_certificate_file: ", "[relay] sounds: ", "[call] hold_music: "] {
         assert!(faults(&said).iter().any(|fault| fault.starts_with(key)), "{key} in {said}");
+    }
+}
+
+/// Certificates between orchestrators and relays: what a start refuses, and dates.
+#[test]
+fn a12_certificates_of_the_cluster_are_looked_at() {
+    let (ours, theirs) = (Authority::new().unwrap(), Authority::new().unwrap());
+    let expired = ours.sign_for("expired", &["rtp-relay"], (2020, 2021)).unwrap();
+    let (own, other) = (ours.sign("own", &["rtp-relay"]).unwrap(), theirs.sign("other", &["x"]).unwrap());
+    let first = ports::block(40);
+    let said = |certificate: &std::path::Path, key: &std::path::Path| {
+        let file = format!(
+            "[admin]\nlisten = \"127.0.0.1:{}\"\n[sip]\nlisten = [\"udp://127.0.0.1:{}\"]\n[cluster]\n\
+             ca_file = {:?}\ncertificate_file = {certificate:?}\nkey_file = {key:?}\n[relay]\nports = \"{first}-{}\"\n",
+            ports::one(),
+            ports::one(),
+            ours.certificate(),
+            first + 39
+        );
+        let output = check(&file, &[]);
+        (output.status.code(), text(&output))
+    };
+    let (code, fine) = said(&own.certificate, &own.key);
+    assert!(code == Some(0) && !fine.contains("[cluster]"), "{fine}");
+    let (code, old) = said(&expired.certificate, &expired.key);
+    assert!(
+        code == Some(1) && old.contains("[cluster] certificate_file: ") && old.contains("expired"),
+        "{old}"
+    );
+    let (code, mixed) = said(&own.certificate, &other.key);
+    let wanted = format!("[cluster] key_file: {} is not the key of the certificate", other.key.display());
+    assert!(code == Some(1) && faults(&mixed).iter().any(|fault| fault.starts_with(&wanted)), "{mixed}");
+}
+
+/// A collector over TLS: who signed its certificate is looked at.
+#[test]
+fn a12_a_collector_with_another_certificate_is_told_of() {
+    let (ours, theirs) = (Authority::new().unwrap(), Authority::new().unwrap());
+    let own = ours.sign("collector", &["localhost"]).unwrap();
+    let (port, first) = (ports::one(), ports::block(40));
+    let mut openssl = Command::new("openssl");
+    openssl.args(["s_server", "-accept", &port.to_string(), "-alpn", "h2", "-www"]);
+    openssl.arg("-cert").arg(&own.certificate).arg("-key").arg(&own.key);
+    let _server = server("openssl", &mut openssl, port);
+    let said = |authority: &Authority, host: &str| {
+        let file = format!(
+            "[admin]\nlisten = \"127.0.0.1:{}\"\n[sip]\nlisten = [\"udp://127.0.0.1:{}\"]\n[telemetry]\n\
+             otlp = \"https://{host}:{port}\"\notlp_ca_file = {:?}\n[relay]\nports = \"{first}-{}\"\n",
+            ports::one(),
+            ports::one(),
+            authority.certificate(),
+            first + 39
+        );
+        let output = check(&file, &[]);
+        (output.status.code(), text(&output))
+    };
+    let (code, fine) = said(&ours, "localhost");
+    assert!(code == Some(0) && !fine.contains("[telemetry]"), "{fine}");
+    for (authority, host) in [(&theirs, "localhost"), (&ours, "127.0.0.1")] {
+        let (code, refused) = said(authority, host);
+        let wanted = format!("[telemetry] otlp_ca_file: no TLS with {host}:{port}: invalid peer certificate");
+        assert!(
+            code == Some(1) && faults(&refused).iter().any(|fault| fault.starts_with(&wanted)),
+            "{refused}"
+        );
     }
 }
 

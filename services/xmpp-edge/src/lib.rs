@@ -8,6 +8,7 @@ mod framer;
 mod lease;
 mod link;
 pub mod reader;
+mod server;
 mod tag;
 mod tree;
 
@@ -25,6 +26,7 @@ use runtime::config::ComponentConfig;
 use runtime::drain::Stage;
 use runtime::refusals::Refusals;
 use runtime::{Config, Drain, Masked};
+use server::Server;
 use signal::{Protocol, Secret, Time, subjects};
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
@@ -59,6 +61,7 @@ pub async fn run(config: Config, bus: Bus, drain: Drain) -> Result<()> {
     let instance = config.instance("xmpp-edge");
     let components = &config.xmpp.component;
     ensure!(!components.is_empty(), "[[xmpp.component]]: absent; name the domain, server and secret of one");
+    let servers = components.iter().map(Server::new).collect::<Result<Vec<_>, _>>()?;
     counters::begin(components.iter().map(|component| component.domain.as_str()));
     let client = EdgeClient::open(bus.clone(), TRACING);
     let own_subject = subjects::edge(&instance);
@@ -66,10 +69,10 @@ pub async fn run(config: Config, bus: Bus, drain: Drain) -> Result<()> {
     let (others, links) = (watch::Sender::new(OtherEdges::default()), mpsc::channel(QUEUE));
     let (events, mut events_of_links) = links;
     let mut link_tasks = tokio::task::JoinSet::new();
-    for component in components {
+    for (component, server) in components.iter().zip(servers) {
         let lease = Lease::claim(bus.clone(), &component.domain, &instance);
         let (events, drain, others) = (events.clone(), drain.clone(), others.subscribe());
-        link_tasks.spawn(link::keep_linked(component.clone(), lease, events, drain, others));
+        link_tasks.spawn(link::keep_linked(component.clone(), server, lease, events, drain, others));
     }
     let info = InstanceInfo {
         kind: "xmpp-edge".into(),

@@ -3,19 +3,19 @@
 use crate::counters;
 use crate::lease::{Lease, Standing};
 use crate::reader::{Reader, StreamEvent};
+use crate::server::Server;
 use anyhow::{Context, Result, bail, ensure};
 use minidom::Element;
 use runtime::Drain;
 use runtime::config::ComponentConfig;
 use sha1::{Digest, Sha1};
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, timeout};
 use tracing::{debug, info, warn};
 
-const CONNECT: Duration = Duration::from_secs(5);
+const LOG_IN: Duration = Duration::from_secs(5);
 const HANDSHAKE: Duration = Duration::from_secs(10);
 const WRITE: Duration = Duration::from_secs(10);
 /// Silence after which the server is pinged.
@@ -69,6 +69,7 @@ struct Refusal {
 /// Keeps the link of one domain for as long as this edge holds its lease.
 pub async fn keep_linked(
     component: ComponentConfig,
+    server: Server,
     lease: Lease,
     events: mpsc::Sender<LinkEvent>,
     drain: Drain,
@@ -114,7 +115,7 @@ pub async fn keep_linked(
                 info!(domain, "another edge takes over the link");
                 Ok(())
             }
-            outcome = connected(&component, &events, &part, &mut linked) => outcome,
+            outcome = connected(&component, &server, &events, &part, &mut linked) => outcome,
         };
         let ours = lease.held() && !others.borrow().take_over;
         let _ = events.send(LinkEvent::Down(domain.clone(), ours)).await;
@@ -170,16 +171,12 @@ fn jittered(pause: Duration) -> Duration {
 /// One connection from the first octet to the last.
 async fn connected(
     component: &ComponentConfig,
+    server: &Server,
     events: &mpsc::Sender<LinkEvent>,
     part: &str,
     linked: &mut bool,
 ) -> Result<()> {
-    let connecting = timeout(CONNECT, TcpStream::connect(&component.server));
-    let mut stream = connecting
-        .await
-        .context("no connection in time; is [[xmpp.component]] server right?")?
-        .context("no connection; does the XMPP server listen for components there?")?;
-    stream.set_nodelay(true)?;
+    let mut stream = server.connect().await?;
     let mut reader = Reader::new();
     let mut early = timeout(HANDSHAKE, handshake(&mut stream, &mut reader, component))
         .await
@@ -190,7 +187,7 @@ async fn connected(
     let (sender, mut outgoing) = mpsc::channel::<Element>(QUEUE);
     events.send(LinkEvent::Up(component.domain.clone(), sender)).await?;
 
-    let (mut from, mut to) = stream.into_split();
+    let (mut from, mut to) = tokio::io::split(stream);
     let mut buffer = vec![0; 32 * 1024];
     let (mut heard, mut asked) = (Instant::now(), false);
     loop {
@@ -234,9 +231,8 @@ async fn connected(
 /// # Errors
 /// Why the server does not take it, in words for the operator.
 pub async fn log_in(component: &ComponentConfig) -> Result<()> {
-    let connecting = timeout(CONNECT, TcpStream::connect(&component.server));
-    let mut stream = connecting.await.context("no connection in time")?.context("no connection")?;
-    let linked = timeout(CONNECT, handshake(&mut stream, &mut Reader::new(), component)).await;
+    let mut stream = Server::new(component)?.connect().await?;
+    let linked = timeout(LOG_IN, handshake(&mut stream, &mut Reader::new(), component)).await;
     match linked.context("no answer to the handshake in time")? {
         Ok(_) => Ok(()),
         Err(error) if error.downcast_ref::<Refusal>().is_some_and(|refusal| refusal.conflict) => Ok(()),
@@ -253,13 +249,17 @@ fn written(stanza: &Element) -> String {
 }
 
 async fn write(to: &mut (impl AsyncWriteExt + Unpin), octets: &[u8]) -> Result<()> {
-    timeout(WRITE, to.write_all(octets)).await.context("the XMPP server takes nothing any more")??;
+    let writing = async {
+        to.write_all(octets).await?;
+        to.flush().await
+    };
+    timeout(WRITE, writing).await.context("the XMPP server takes nothing any more")??;
     Ok(())
 }
 
 /// Sends stream header and handshake (XEP-0114 §3); returns the events that followed in the same read.
 async fn handshake(
-    stream: &mut TcpStream,
+    stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
     reader: &mut Reader,
     component: &ComponentConfig,
 ) -> Result<Vec<StreamEvent>> {
@@ -268,7 +268,7 @@ async fn handshake(
         "<?xml version='1.0'?><stream:stream xmlns='jabber:component:accept' \
          xmlns:stream='http://etherx.jabber.org/streams' to='{domain}'>"
     );
-    stream.write_all(header.as_bytes()).await?;
+    write(stream, header.as_bytes()).await?;
     let mut buffer = [0; 4_096];
     let mut proven = false;
     loop {
@@ -281,7 +281,7 @@ async fn handshake(
                     let secret = component.secret.as_deref().unwrap_or_default();
                     let digest = Sha1::digest(format!("{id}{secret}"));
                     let proof: String = digest.iter().map(|octet| format!("{octet:02x}")).collect();
-                    stream.write_all(format!("<handshake>{proof}</handshake>").as_bytes()).await?;
+                    write(stream, format!("<handshake>{proof}</handshake>").as_bytes()).await?;
                     proven = true;
                 }
                 StreamEvent::Stanza(element) if element.name() == "handshake" && proven => {
@@ -344,7 +344,7 @@ fn is_own_ping(stanza: &Element, domain: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tokio::net::TcpListener;
+    use tokio::net::{TcpListener, TcpStream};
 
     async fn linked() -> (mpsc::Receiver<LinkEvent>, tokio::task::JoinHandle<Result<()>>, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -357,7 +357,8 @@ mod tests {
             ..ComponentConfig::default()
         };
         let (sender, events) = mpsc::channel(8);
-        let link = tokio::spawn(async move { connected(&component, &sender, "test", &mut false).await });
+        let at = Server::new(&component).unwrap();
+        let link = tokio::spawn(async move { connected(&component, &at, &sender, "test", &mut false).await });
         let (mut server, _) = listener.accept().await.unwrap();
         let welcome = "<stream:stream xmlns='jabber:component:accept' xmlns:stream='http://etherx.jabber.org/streams' id='1'><handshake/>";
         server.write_all(welcome.as_bytes()).await.unwrap();

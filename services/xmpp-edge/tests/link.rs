@@ -16,8 +16,8 @@ use sha1::{Digest, Sha1};
 use signal::{Ask, Verdict, subjects};
 use std::time::Duration;
 use store::Store;
-use testkit::Prosody;
-use testkit::prosody::{COMPONENT, Options, SECRET};
+use testkit::prosody::{COMPONENT, ComponentTls, Options, SECRET};
+use testkit::{Authority, Prosody};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
@@ -183,7 +183,68 @@ fn draining(
 
 fn prosody() -> Prosody {
     let components = vec![COMPONENT.to_owned(), STRANGER.to_owned()];
-    Prosody::with(&Options { users: vec![], components, port: 0, tls: false }).unwrap()
+    Prosody::with(&Options { users: vec![], components, ..Options::default() }).unwrap()
+}
+
+/// Over TLS server and component show each other certificates, and nothing else is a link.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_over_tls_proves_who_is_who() {
+    let (ours, theirs) = (Authority::new().unwrap(), Authority::new().unwrap());
+    let port = testkit::ports::one();
+    let component_tls = ComponentTls {
+        port,
+        own: ours.sign("server", &["example.net"]).unwrap(),
+        clients: Some(ours.certificate()),
+    };
+    let components = vec![COMPONENT.to_owned(), STRANGER.to_owned()];
+    let options = Options { components, component_tls: Some(component_tls), ..Options::default() };
+    let (server, bus) = (Prosody::with(&options).unwrap(), Bus::in_process());
+    let own = ours.sign("gateway", &["gateway"]).unwrap();
+    let text = |path: &std::path::Path| Some(path.to_str().unwrap().to_owned());
+    let mut config = config(port, "one", SECRET);
+    let component = &mut config.xmpp.component[0];
+    component.server = format!("tls://127.0.0.1:{port}");
+    component.tls_name = Some("example.net".into());
+    component.ca_file = text(&ours.certificate());
+    (component.certificate_file, component.key_file) = (text(&own.certificate), text(&own.key));
+    let component = component.clone();
+    assert_eq!(config.check(), []);
+
+    let _decider = decider(&bus).await;
+    let running = tokio::spawn({
+        let bus = bus.clone();
+        async move { tandem_xmpp_edge::run(config, bus, Drain::default()).await }
+    });
+    let mut stranger = Stranger::link(&server).await;
+    stranger.served("secure").await;
+    // Some hundred records of TLS each way.
+    let large = format!("<body>{}</body>", "x".repeat(200 * 1024));
+    stranger
+        .send(&format!("<iq type='set' id='l' from='{STRANGER}' to='2041@{COMPONENT}'>{large}</iq>"))
+        .await;
+    let answer = stranger.until("id='l'", "</iq>").await;
+    assert!(answer.contains("type='error'"), "{answer}");
+    running.abort();
+
+    let refused = async |change: &dyn Fn(&mut ComponentConfig)| {
+        let mut component = component.clone();
+        change(&mut component);
+        format!("{:#}", tandem_xmpp_edge::log_in(&component).await.unwrap_err())
+    };
+    let other = refused(&|component| component.ca_file = text(&theirs.certificate())).await;
+    let key = format!("[[xmpp.component]] ca_file: no TLS with 127.0.0.1:{port}: invalid peer certificate");
+    assert!(other.starts_with(&key) && other.contains("the name example.net"), "{other}");
+    let nameless = refused(&|component| component.tls_name = None).await;
+    assert!(nameless.starts_with(&key) && nameless.contains("the name 127.0.0.1"), "{nameless}");
+    let unknown = refused(&|component| {
+        (component.certificate_file, component.key_file) = (None, None);
+    });
+    assert!(!unknown.await.contains("ca_file"), "our certificate is asked for, not the server's looked at");
+    let clear = |component: &mut ComponentConfig| component.server = format!("127.0.0.1:{port}");
+    refused(&clear).await;
+    let plain = server.component_port;
+    refused(&|component| component.server = format!("tls://127.0.0.1:{plain}")).await;
+    tandem_xmpp_edge::log_in(&component).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,16 +1,21 @@
 //! Connections of the admin port: so many, so many of one address, and none that stands still.
 
-use axum::serve::Listener;
-use std::collections::HashMap;
+use crate::places::{Place, Places};
+use crate::tls::{self, Greeted, Reread, greet};
+use axum::extract::connect_info::Connected;
+use axum::serve::{IncomingStream, Listener};
+use rustls::ServerConfig;
 use std::io::{Error, ErrorKind, Result};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
 use tokio::time::{Instant, Sleep, sleep};
+use tokio_rustls::server::TlsStream;
 
 /// Most connections of all addresses, and of one: whoever fills them keeps nobody else out.
 const MAX: usize = 256;
@@ -28,25 +33,79 @@ pub(super) struct Limited {
     places: Places,
 }
 
-/// Number of connections of each address.
-type Places = Arc<Mutex<HashMap<IpAddr, usize>>>;
-
 impl Limited {
     pub(super) fn new(listener: TcpListener) -> Limited {
-        Limited { listener, places: Places::default() }
+        Limited { listener, places: Places::new(MAX, MAX_OF_ONE) }
+    }
+}
+
+/// The same over TLS: connections come once their handshakes are done.
+#[derive(Debug)]
+pub(super) struct Secured {
+    greeted: mpsc::Receiver<Greeted<Place>>,
+    address: SocketAddr,
+}
+
+impl Secured {
+    pub(super) fn new(
+        listener: TcpListener,
+        tls: Reread<Arc<ServerConfig>>,
+        key: &'static str,
+    ) -> Result<Secured> {
+        let (address, places) = (listener.local_addr()?, Places::new(MAX, MAX_OF_ONE));
+        Ok(Secured { greeted: greet(listener, tls, key, move |peer| places.take(peer.ip())), address })
+    }
+}
+
+impl Listener for Secured {
+    type Io = Timed<TlsStream<TcpStream>>;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Timed<TlsStream<TcpStream>>, SocketAddr) {
+        match self.greeted.recv().await {
+            Some(Greeted { stream, peer, guard }) => (Timed::new(stream, guard), peer),
+            // Whoever greets does so for as long as this listener is there.
+            None => std::future::pending().await,
+        }
+    }
+
+    fn local_addr(&self) -> Result<SocketAddr> {
+        Ok(self.address)
+    }
+}
+
+/// Client of a connection.
+#[derive(Clone, Debug)]
+pub(super) struct Caller {
+    /// Its address.
+    pub(super) peer: SocketAddr,
+    /// Names of the certificate that it showed.
+    pub(super) names: Arc<[String]>,
+}
+
+impl Connected<IncomingStream<'_, Limited>> for Caller {
+    fn connect_info(stream: IncomingStream<'_, Limited>) -> Caller {
+        Caller { peer: *stream.remote_addr(), names: Arc::default() }
+    }
+}
+
+impl Connected<IncomingStream<'_, Secured>> for Caller {
+    fn connect_info(stream: IncomingStream<'_, Secured>) -> Caller {
+        let shown = stream.io().stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
+        Caller { peer: *stream.remote_addr(), names: shown.map(tls::names).unwrap_or_default().into() }
     }
 }
 
 impl Listener for Limited {
-    type Io = Timed;
+    type Io = Timed<TcpStream>;
     type Addr = SocketAddr;
 
-    async fn accept(&mut self) -> (Timed, SocketAddr) {
+    async fn accept(&mut self) -> (Timed<TcpStream>, SocketAddr) {
         loop {
             match self.listener.accept().await {
                 Ok((stream, peer)) => {
-                    if let Some(place) = Place::take(&self.places, peer.ip()) {
-                        return (Timed { stream, until: Box::pin(sleep(PATIENCE)), _place: place }, peer);
+                    if let Some(place) = self.places.take(peer.ip()) {
+                        return (Timed::new(stream, place), peer);
                     }
                 }
                 Err(error) => {
@@ -62,44 +121,19 @@ impl Listener for Limited {
     }
 }
 
-/// Place of a connection among those of its address.
-#[derive(Debug)]
-struct Place(Places, IpAddr);
-
-impl Place {
-    fn take(places: &Places, address: IpAddr) -> Option<Place> {
-        let mut taken = places.lock().unwrap_or_else(PoisonError::into_inner);
-        let all: usize = taken.values().sum();
-        let of_one = taken.get(&address).copied().unwrap_or(0);
-        if all >= MAX || of_one >= MAX_OF_ONE {
-            return None;
-        }
-        taken.insert(address, of_one + 1);
-        Some(Place(places.clone(), address))
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut taken = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(number) = taken.get_mut(&self.1) {
-            *number = number.saturating_sub(1);
-            if *number == 0 {
-                taken.remove(&self.1);
-            }
-        }
-    }
-}
-
 /// Connection that ends once nothing was answered for too long: neither a trickle of octets nor silence keeps it.
 #[derive(Debug)]
-pub(super) struct Timed {
-    stream: TcpStream,
+pub(super) struct Timed<S> {
+    stream: S,
     until: Pin<Box<Sleep>>,
     _place: Place,
 }
 
-impl Timed {
+impl<S> Timed<S> {
+    fn new(stream: S, place: Place) -> Timed<S> {
+        Timed { stream, until: Box::pin(sleep(PATIENCE)), _place: place }
+    }
+
     fn is_late(&mut self, context: &mut Context<'_>) -> bool {
         self.until.as_mut().poll(context).is_ready()
     }
@@ -115,7 +149,7 @@ impl Timed {
     }
 }
 
-impl AsyncRead for Timed {
+impl<S: AsyncRead + Unpin> AsyncRead for Timed<S> {
     fn poll_read(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -129,7 +163,7 @@ impl AsyncRead for Timed {
     }
 }
 
-impl AsyncWrite for Timed {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Timed<S> {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, octets: &[u8]) -> Poll<Result<usize>> {
         let this = self.get_mut();
         let written = Pin::new(&mut this.stream).poll_write(context, octets);
@@ -152,23 +186,5 @@ impl AsyncWrite for Timed {
     }
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<()>> {
         Pin::new(&mut self.get_mut().stream).poll_shutdown(context)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn f7_one_address_takes_no_place_of_another() {
-        let places = Places::default();
-        let (one, other) = (IpAddr::from([192, 0, 2, 1]), IpAddr::from([192, 0, 2, 2]));
-        let mut taken: Vec<Place> = (0..MAX_OF_ONE).map(|_| Place::take(&places, one).unwrap()).collect();
-        assert!(Place::take(&places, one).is_none());
-        assert!(Place::take(&places, other).is_some());
-        taken.pop();
-        assert!(Place::take(&places, one).is_some());
-        drop(taken);
-        assert!(places.lock().unwrap().is_empty());
     }
 }

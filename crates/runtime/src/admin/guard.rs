@@ -1,8 +1,9 @@
-//! Guard of the admin API: who may ask it, by name of the host, by origin, by token; and a line of the log for every change.
+//! Guard of the admin API: who may ask it, by name of the host, by origin, by token or certificate; and a line of the log for every change.
 //!
 //! One rule: a web page is nobody. It can make a browser ask 127.0.0.1, so a request names the host that it is for (RFC 9110 §7.2), and
 //! one with an `Origin` (RFC 6454 §7) must come from that very host.
 
+use super::connections::Caller;
 use crate::config::{AdminConfig, Role};
 use anyhow::Result;
 use axum::Json;
@@ -11,7 +12,7 @@ use axum::http::{HeaderMap, Method, StatusCode, header, uri::Authority};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -30,7 +31,9 @@ pub(super) struct Guard {
 struct User {
     name: String,
     role: Role,
-    token: String,
+    token: Option<String>,
+    /// Name of the certificate.
+    certificate: Option<String>,
 }
 
 impl std::fmt::Debug for User {
@@ -50,15 +53,31 @@ impl Guard {
             return Err(fault.into());
         }
         for user in config.user.iter().flatten() {
-            let token = user.token.clone().unwrap_or_default();
-            users.push(User { name: user.name.clone(), role: user.role, token });
+            // DNS names have no case, and URIs of people are written in lower case.
+            let certificate = user.certificate_name.as_ref().map(|name| match name.contains(':') {
+                true => name.clone(),
+                false => name.to_ascii_lowercase(),
+            });
+            users.push(User {
+                name: user.name.clone(),
+                role: user.role,
+                token: user.token.clone(),
+                certificate,
+            });
         }
         let hosts = config.hosts.iter().map(|host| host.to_lowercase()).collect();
         Ok(Arc::new(Guard { users, hosts }))
     }
 
-    /// Returns the name of the user who may do this; without users it is anybody.
-    fn admit(&self, headers: &HeaderMap, uri_host: Option<&str>, method: &Method) -> Result<&str, Refusal> {
+    /// Returns the name of the user who may do this; without users it is anybody. `shown` are the names of the certificate that was
+    /// shown; who shows a token is the user of that token.
+    fn admit(
+        &self,
+        headers: &HeaderMap,
+        shown: &[String],
+        uri_host: Option<&str>,
+        method: &Method,
+    ) -> Result<&str, Refusal> {
         let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
         let host = host.ok_or(Refusal::Host("none".to_owned()))?;
         let authority: Authority = host.parse().map_err(|_| Refusal::Host(format!("{host:?}")))?;
@@ -77,10 +96,17 @@ impl Guard {
         if self.users.is_empty() {
             return Ok("anybody");
         }
-        let user = bearer(headers).and_then(|token| {
-            // All are compared: the time tells nothing of their order.
-            self.users.iter().filter(|user| equal(&user.token, token)).fold(None, |_, user| Some(user))
-        });
+        let user = match headers.get(header::AUTHORIZATION) {
+            Some(_) => bearer(headers).and_then(|token| {
+                // All are compared: the time tells nothing of their order.
+                let has = |user: &&User| user.token.as_ref().is_some_and(|known| equal(known, token));
+                self.users.iter().filter(has).fold(None, |_, user| Some(user))
+            }),
+            None => self
+                .users
+                .iter()
+                .find(|user| user.certificate.as_ref().is_some_and(|name| shown.contains(name))),
+        };
         match user {
             None => Err(Refusal::Token),
             Some(user) if user.role == Role::View && is_change(method) => {
@@ -101,12 +127,13 @@ impl Guard {
 /// Lets a request pass, and tells of a change that it makes.
 pub(super) async fn pass(
     State(guard): State<Arc<Guard>>,
-    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    ConnectInfo(caller): ConnectInfo<Caller>,
     request: Request,
     next: Next,
 ) -> Response {
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-    let user = match guard.admit(request.headers(), request.uri().host(), &method) {
+    let peer = caller.peer;
+    let user = match guard.admit(request.headers(), &caller.names, request.uri().host(), &method) {
         Ok(user) => user.to_owned(),
         Err(refusal) => {
             if is_told() {
@@ -170,10 +197,12 @@ impl Refusal {
             }
             Refusal::Origin(origin) => format!("Origin: {origin} is another place; web pages are not served"),
             Refusal::Token => {
-                "Authorization: no known token; give that of an [[admin.user]] (tandem --token-file)".into()
+                "Authorization: no known token; give that of an [[admin.user]] (tandem --token-file), or over TLS its certificate \
+                 (--certificate-file)"
+                    .into()
             }
             Refusal::Role(name) => {
-                format!("{name} may only look; use the token of a user with role = \"operate\"")
+                format!("{name} may only look; use the token or certificate of a user with role = \"operate\"")
             }
         }
     }
@@ -201,7 +230,8 @@ mod tests {
         let user = |(name, role): &(&str, Role)| User {
             name: (*name).to_owned(),
             role: *role,
-            token: format!("token-of-{name}-0123"),
+            token: Some(format!("token-of-{name}-0123")),
+            certificate: Some(format!("{name}.example.net")),
         };
         Guard { users: users.iter().map(user).collect(), hosts: vec!["gw.example.net".to_owned()] }
     }
@@ -209,7 +239,7 @@ mod tests {
     fn admit(guard: &Guard, method: &Method, headers: &[(&'static str, &str)]) -> Result<String, Refusal> {
         let headers: HeaderMap =
             headers.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect();
-        guard.admit(&headers, None, method).map(str::to_owned)
+        guard.admit(&headers, &[], None, method).map(str::to_owned)
     }
 
     #[test]
@@ -225,7 +255,7 @@ mod tests {
         assert!(matches!(admit(&guard, &Method::GET, &[]), Err(Refusal::Host(_))));
         let headers: HeaderMap = [(header::HOST, "127.0.0.1".parse().unwrap())].into_iter().collect();
         assert!(
-            guard.admit(&headers, Some("evil.example"), &Method::GET).is_err(),
+            guard.admit(&headers, &[], Some("evil.example"), &Method::GET).is_err(),
             "the absolute form counts, too"
         );
     }
@@ -256,5 +286,24 @@ mod tests {
             assert_eq!(by(token, &Method::GET), Err(Refusal::Token), "{token}");
         }
         assert_eq!(admit(&guard, &Method::GET, &[("host", "127.0.0.1")]), Err(Refusal::Token));
+    }
+
+    #[test]
+    fn f7_a_certificate_names_a_user_and_a_token_goes_before() {
+        let guard = guard(&[("eye", Role::View), ("hand", Role::Operate)]);
+        let by = |name: &str, token: Option<&str>, method: &Method| {
+            let mut headers: HeaderMap = [(header::HOST, "127.0.0.1".parse().unwrap())].into_iter().collect();
+            headers.extend(token.map(|token| (header::AUTHORIZATION, token.parse().unwrap())));
+            guard.admit(&headers, &[name.to_owned()], None, method).map(str::to_owned)
+        };
+        assert_eq!(by("eye.example.net", None, &Method::GET).as_deref(), Ok("eye"));
+        assert_eq!(by("eye.example.net", None, &Method::POST), Err(Refusal::Role("eye".into())));
+        assert_eq!(by("hand.example.net", None, &Method::POST).as_deref(), Ok("hand"));
+        for name in ["example.net", "x.hand.example.net", "hand", ""] {
+            assert_eq!(by(name, None, &Method::GET), Err(Refusal::Token), "{name}");
+        }
+        let token = Some("Bearer token-of-eye-0123");
+        assert_eq!(by("hand.example.net", token, &Method::POST), Err(Refusal::Role("eye".into())));
+        assert_eq!(by("hand.example.net", Some("Bearer x"), &Method::GET), Err(Refusal::Token));
     }
 }

@@ -9,19 +9,23 @@ mod guard;
 use crate::config::AdminConfig;
 use crate::drain::{Drain, Stage};
 use crate::metrics;
+use crate::tls::{Reread, admin_listener};
 use anyhow::{Context, Result};
+use axum::extract::connect_info::Connected;
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use axum::serve::ListenerExt;
+use axum::serve::{IncomingStream, Listener};
 use axum::{Json, Router};
-use connections::Limited;
+use connections::{Caller, Limited, Secured};
 use guard::Guard;
+use rustls::ServerConfig;
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::{PoisonError, RwLock};
+use std::pin::Pin;
+use std::sync::{Arc, PoisonError, RwLock};
 
 /// Most octets of the body of a request.
 const MAX_BODY: usize = 64 * 1024;
@@ -58,7 +62,7 @@ pub fn mount(routes: Router) {
 /// Listens; the returned future serves until the drain says stop.
 ///
 /// # Errors
-/// An address cannot be bound, or a token cannot be read: names the key and the remedy.
+/// An address cannot be bound, or a file cannot be used: names the key and the remedy.
 pub async fn bind(config: &AdminConfig, drain: Drain) -> Result<impl Future<Output = ()> + use<>> {
     let guard = Guard::new(config)?;
     let api = Router::new()
@@ -68,11 +72,12 @@ pub async fn bind(config: &AdminConfig, drain: Drain) -> Result<impl Future<Outp
         .with_state(drain.clone())
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(axum::middleware::from_fn_with_state(guard, guard::pass));
-    let serving = serve("[admin] listen", config.listen, health(&drain).merge(api), drain.clone()).await?;
+    let (routes, tls) = (health(&drain).merge(api), admin_listener(config)?);
+    let serving = serve("[admin] listen", config.listen, tls, routes, drain.clone()).await?;
     let watching = match config.health {
         Some(listen) => {
             let routes = health(&drain).route("/metrics", get(scrape).with_state(drain.clone()));
-            Some(serve("[admin] health", listen, routes, drain).await?)
+            Some(serve("[admin] health", listen, None, routes, drain).await?)
         }
         None => None,
     };
@@ -91,23 +96,32 @@ fn health(drain: &Drain) -> Router {
 }
 
 async fn serve(
-    key: &str,
+    key: &'static str,
     listen: SocketAddr,
+    tls: Option<Reread<Arc<ServerConfig>>>,
     routes: Router,
     drain: Drain,
-) -> Result<impl Future<Output = ()> + use<>> {
+) -> Result<Serving> {
     let listener = tokio::net::TcpListener::bind(listen).await;
     let listener = listener
         .with_context(|| format!("{key}: {listen} cannot be bound; free it or name another address"))?;
-    // An own address for every request: what `tap_io` gives.
-    let listener = Limited::new(listener).tap_io(|_| {});
-    let routes = routes.into_make_service_with_connect_info::<SocketAddr>();
-    Ok(async move {
-        let stop = async move { drain.stopping().await };
-        if let Err(error) = axum::serve(listener, routes).with_graceful_shutdown(stop).await {
-            tracing::error!(%error, "the admin port is gone");
-        }
+    Ok(match tls {
+        None => Box::pin(serve_at(Limited::new(listener), routes, drain)),
+        Some(tls) => Box::pin(serve_at(Secured::new(listener, tls, key)?, routes, drain)),
     })
+}
+
+type Serving = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+async fn serve_at<L: Listener<Addr = SocketAddr>>(listener: L, routes: Router, drain: Drain)
+where
+    Caller: for<'a> Connected<IncomingStream<'a, L>>,
+{
+    let routes = routes.into_make_service_with_connect_info::<Caller>();
+    let stop = async move { drain.stopping().await };
+    if let Err(error) = axum::serve(listener, routes).with_graceful_shutdown(stop).await {
+        tracing::error!(%error, "the admin port is gone");
+    }
 }
 
 async fn readyz(State(drain): State<Drain>) -> Response {

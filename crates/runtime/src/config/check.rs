@@ -1,7 +1,7 @@
 //! Faults of a configuration that can be read, found without touching the network.
 
 use super::load::Fault;
-use super::{BusConfig, Config, RelayConfig, SipConfig, StoreConfig, TrunkConfig};
+use super::{BusConfig, ClusterConfig, Config, RelayConfig, SipConfig, StoreConfig, TlsFiles, TrunkConfig};
 use address::transport::{Listener, NextHop, TransportError};
 use std::collections::HashSet;
 use std::net::{IpAddr, Ipv6Addr};
@@ -63,6 +63,8 @@ impl Config {
         }
         faults.extend(self.bus.iter().flat_map(BusConfig::check));
         faults.extend(self.store.iter().flat_map(StoreConfig::check));
+        faults.extend(self.cluster.check_tls());
+        faults.extend(self.telemetry.check());
         let secret = self.cluster.secret.as_deref();
         const REMEDY: &str = "write at least 32 random characters, as `openssl rand -hex 32` gives them, the same on every instance";
         let trouble = match secret {
@@ -135,6 +137,7 @@ impl Config {
                     "keep one",
                 ));
             }
+            faults.extend(component.check());
             if component.secret.is_none() {
                 faults.push(Fault::new(
                     "[[xmpp.component]] secret",
@@ -234,6 +237,28 @@ impl Config {
     }
 }
 
+impl ClusterConfig {
+    /// Orchestrators and relays show each other certificates: all files are there, or none.
+    fn check_tls(&self) -> Option<Fault> {
+        let files = self.tls_files();
+        if files.any() && files.ca.file.is_none() {
+            return Some(Fault::new(
+                &files.ca.key,
+                "absent, while a certificate or key is there",
+                "name the PEM file of the authority that signs certificates of this installation",
+            ));
+        }
+        if files.ca.file.is_some() && files.certificate.file.is_none() {
+            return Some(Fault::new(
+                &files.certificate.key,
+                "absent, while [cluster] ca_file is there",
+                "name the PEM file of our certificate, and its key in key_file, or leave all three out",
+            ));
+        }
+        files.half()
+    }
+}
+
 /// Returns the fault of credentials of which one half is there.
 fn halves(
     prefix: &str,
@@ -295,6 +320,12 @@ fn with_error(value: &str, error: &TransportError) -> String {
 }
 
 impl SipConfig {
+    /// Files of TLS.
+    #[must_use]
+    pub fn tls_files(&self) -> TlsFiles {
+        TlsFiles::new("[sip] tls_", &self.tls_ca_file, &self.tls_certificate_file, &self.tls_key_file)
+    }
+
     /// Reads the addresses to listen at.
     ///
     /// # Errors

@@ -28,16 +28,18 @@ macro_rules! directive {
 pub const DOMAIN: &str = "^[^@/: \t]+$";
 /// A name or address of a host, without port.
 pub const HOST: &str = "^[^@/ \t]+$";
-/// `host:port`.
-pub const HOST_PORT: &str = concat!("^[^@/ \t]+:", port!(), "$");
+/// `host:port`, or `tls://host:port`.
+pub const SERVER: &str = concat!("^(tls://)?[^@/ \t]+:", port!(), "$");
 /// URLs of NATS servers between commas.
 pub const NATS: &str = "^ *(nats|tls)://[^ ,]+( *, *(nats|tls)://[^ ,]+)* *$";
 /// URL of Redis: a server, a master that Sentinels name, or a cluster.
 pub const REDIS: &str = "^rediss?(://[^ ,]+|[+](sentinel|cluster)://[^ ]+)$";
 /// A filter of the log: levels, alone or after a module, between commas.
 pub const LOG: &str = concat!("^", directive!(), "( *, *", directive!(), ")*$");
-/// URL of an OTLP collector, without TLS.
-pub const HTTP: &str = "^http://[^ ]+$";
+/// URL of an OTLP collector.
+pub const HTTP: &str = "^https?://[^ ]+$";
+/// Name of a header, as HTTP/2 has it.
+pub const HEADER: &str = "^[a-z0-9_.-]+$";
 /// An address or a network.
 pub const NETWORK: &str = concat!(
     "^((",

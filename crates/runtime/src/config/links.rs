@@ -1,5 +1,6 @@
 //! Keys of the links to NATS and Redis, and their faults.
 
+use super::files::{TlsFiles, pair};
 use super::form;
 use super::load::Fault;
 use schemars::JsonSchema;
@@ -109,6 +110,12 @@ impl Default for StoreConfig {
 }
 
 impl BusConfig {
+    /// Files of TLS.
+    #[must_use]
+    pub fn tls_files(&self) -> TlsFiles {
+        TlsFiles::new("[bus] ", &self.ca_file, &self.certificate_file, &self.key_file)
+    }
+
     /// Faults of keys that do not go together.
     pub(super) fn check(&self) -> Vec<Fault> {
         let mut faults = vec![];
@@ -140,6 +147,12 @@ impl BusConfig {
 }
 
 impl StoreConfig {
+    /// Files of TLS.
+    #[must_use]
+    pub fn tls_files(&self) -> TlsFiles {
+        TlsFiles::new("[store] ", &self.ca_file, &self.certificate_file, &self.key_file)
+    }
+
     /// Faults of keys that do not go together.
     pub(super) fn check(&self) -> Vec<Fault> {
         let mut faults = vec![];
@@ -171,18 +184,4 @@ impl StoreConfig {
         }
         faults
     }
-}
-
-/// Fault of two keys of which one is there alone.
-fn pair(first: &str, is_first: bool, second: &str, is_second: bool) -> Option<Fault> {
-    let (here, absent) = match (is_first, is_second) {
-        (true, false) => (first, second),
-        (false, true) => (second, first),
-        _ => return None,
-    };
-    Some(Fault::new(
-        absent,
-        format!("absent, while {here} is there"),
-        format!("write both, or leave {here} out"),
-    ))
 }

@@ -234,8 +234,12 @@ fn concerns_us(name: &str) -> bool {
         || path.contains("_SERVICE_PORT_")
         || ends.iter().any(|end| path.ends_with(end));
     // These are read by the command line.
-    !["CONFIG", "ADMIN", "ADMIN_TOKEN_FILE"].contains(&path) && (path.contains("__") || !of_a_service)
+    !COMMAND_LINE.contains(&path) && (path.contains("__") || !of_a_service)
 }
+
+/// Variables of the command line, without their prefix.
+const COMMAND_LINE: &[&str] =
+    &["CONFIG", "ADMIN", "ADMIN_TOKEN_FILE", "ADMIN_CA_FILE", "ADMIN_CERTIFICATE_FILE", "ADMIN_KEY_FILE"];
 
 /// Sets the place that `path` names: sections by name, members of lists by number; the next free number adds one.
 fn set(at: &mut Given, path: &[&str], text: String) -> Option<()> {
@@ -261,7 +265,7 @@ fn set(at: &mut Given, path: &[&str], text: String) -> Option<()> {
 
 /// Keys whose values are shown to nobody: URLs hold passwords.
 pub(super) const SECRET: &[&str] =
-    &["secret", "password", "inbound_password", "sentinel_password", "token", "url"];
+    &["secret", "password", "inbound_password", "sentinel_password", "token", "url", "value"];
 
 /// A value that does not fit, in our words: an unknown key gets the nearest known name.
 fn refused(misfit: Misfit) -> Fault {
@@ -337,6 +341,10 @@ impl Config {
             note(take("[[trunk]] password", &mut trunk.password, trunk.password_file.as_deref()));
             let file = trunk.inbound_password_file.as_deref();
             note(take("[[trunk]] inbound_password", &mut trunk.inbound_password, file));
+        }
+        for header in self.telemetry.otlp_header.iter_mut().flatten() {
+            let file = header.value_file.as_deref();
+            note(take("[[telemetry.otlp_header]] value", &mut header.value, file));
         }
         for user in self.admin.user.iter_mut().flatten() {
             note(take("[[admin.user]] token", &mut user.token, user.token_file.as_deref()));

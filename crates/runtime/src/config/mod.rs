@@ -3,6 +3,7 @@
 //! One rule: a fault names the key, the value and the remedy. Start at [`Config`].
 
 mod check;
+mod files;
 mod form;
 mod given;
 mod links;
@@ -10,10 +11,15 @@ pub mod load;
 mod place;
 mod reach;
 mod schema;
+mod telemetry;
+mod xmpp;
 
 pub use address::transport::{Listener, NextHop, Transport};
+pub use files::{NamedFile, TlsFiles};
 pub use links::{BusConfig, StoreConfig};
 pub use load::Fault;
+pub use telemetry::{HeaderConfig, TelemetryConfig};
+pub use xmpp::{ComponentConfig, XmppConfig};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -73,24 +79,36 @@ pub struct ClusterConfig {
     /// PEM file with the P-256 certificate and key of DTLS, one for all relays; default: it follows from the secret
     #[schemars(example = "/run/secrets/dtls.pem")]
     pub dtls_certificate_file: Option<String>,
+    /// PEM file with the authority that signs the certificates of this installation's orchestrators and relays: with the two keys
+    /// below both talk over TLS alone, each shows its certificate, and files that change are read again; default: in the clear
+    #[schemars(example = "/run/secrets/cluster-ca.pem")]
+    pub ca_file: Option<String>,
+    /// PEM file with our certificate as an orchestrator or relay
+    #[schemars(example = "/run/secrets/cluster.pem")]
+    pub certificate_file: Option<String>,
+    /// PEM file with its key
+    #[schemars(example = "/run/secrets/cluster.key")]
+    pub key_file: Option<String>,
+    /// Name that the certificate of every relay must have, at whatever address it is; default: `rtp-relay`
+    #[schemars(example = "rtp-relay", regex(pattern = form::DOMAIN))]
+    pub tls_name: Option<String>,
 }
 
-/// Traces and logs.
-#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct TelemetryConfig {
-    /// Collector of traces (OTLP over gRPC, without TLS: put one beside the service); absent: logs only
-    #[schemars(example = "http://127.0.0.1:4317", regex(pattern = form::HTTP))]
-    pub otlp: Option<String>,
-    /// Share of the calls that are traced; default: 1
-    #[schemars(example = 1.0, range(min = 0, max = 1))]
-    pub sample: Option<f64>,
-    /// Log filter: a level of Tandem's own modules, where `debug` shows SIP messages and stanzas without their secrets, or levels by
-    /// module as in `info,tandem_sip_edge=debug`; default: `info`
-    #[schemars(example = &"info", regex(pattern = form::LOG))]
-    pub log: Option<String>,
-    /// Logs as JSON lines, each with its service and instance, and `trace_id` within a call that is traced
-    pub json: bool,
+impl ClusterConfig {
+    /// Name of relays unless the configuration has another.
+    const RELAY: &str = "rtp-relay";
+
+    /// Files of TLS between orchestrators and relays.
+    #[must_use]
+    pub fn tls_files(&self) -> TlsFiles {
+        TlsFiles::new("[cluster] ", &self.ca_file, &self.certificate_file, &self.key_file)
+    }
+
+    /// Name that relays prove.
+    #[must_use]
+    pub fn tls_name(&self) -> &str {
+        self.tls_name.as_deref().unwrap_or(Self::RELAY)
+    }
 }
 
 /// Health, metrics and the admin API.
@@ -105,7 +123,16 @@ pub struct AdminConfig {
     /// Names by which the admin API is reached, beside addresses and `localhost`; a request for another host is refused
     #[schemars(example = ["gw.example.net"], inner(regex(pattern = form::DOMAIN)))]
     pub hosts: Vec<String>,
-    /// Users of the admin API, by bearer token; none: whoever reaches it
+    /// PEM file with our certificate, and those that lead to its authority: `listen` is over TLS then; a changed file is read again
+    #[schemars(example = "/run/secrets/admin.pem")]
+    pub certificate_file: Option<String>,
+    /// PEM file with its key
+    #[schemars(example = "/run/secrets/admin.key")]
+    pub key_file: Option<String>,
+    /// PEM file with the authorities that sign certificates of users
+    #[schemars(example = "/run/secrets/admin-users.pem")]
+    pub client_ca_file: Option<String>,
+    /// Users of the admin API, by bearer token or certificate; none: whoever reaches it
     #[schemars(example = Vec::<String>::new())]
     pub user: Option<Vec<AdminUserConfig>>,
 }
@@ -126,6 +153,9 @@ pub struct AdminUserConfig {
     /// The token in a file
     #[schemars(example = "/run/secrets/admin-ops")]
     pub token_file: Option<String>,
+    /// Name of the user's certificate, in place of a token or beside it: a DNS name or URI among its alternative names
+    #[schemars(example = "ops.example.net", length(min = 1))]
+    pub certificate_name: Option<String>,
 }
 
 /// Role of a user of the admin API.
@@ -142,7 +172,15 @@ pub enum Role {
 impl Default for AdminConfig {
     fn default() -> AdminConfig {
         let listen = SocketAddr::from(([127, 0, 0, 1], 8080));
-        AdminConfig { listen, health: None, hosts: vec![], user: None }
+        AdminConfig {
+            listen,
+            health: None,
+            hosts: vec![],
+            certificate_file: None,
+            key_file: None,
+            client_ca_file: None,
+            user: None,
+        }
     }
 }
 
@@ -199,44 +237,6 @@ impl Default for SipConfig {
             max_legs: 100_000,
         }
     }
-}
-
-/// The XMPP edge.
-#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct XmppConfig {
-    /// External components (XEP-0114), one per component domain
-    pub component: Vec<ComponentConfig>,
-}
-
-/// An external component (XEP-0114).
-#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct ComponentConfig {
-    /// Component domain: 2041@sip.example.net reaches the trunk that is bound to sip.example.net
-    #[schemars(example = "sip.example.net", regex(pattern = form::DOMAIN))]
-    pub domain: String,
-    /// Component port of the XMPP server
-    #[schemars(example = "127.0.0.1:5347", regex(pattern = form::HOST_PORT))]
-    pub server: String,
-    /// Password of the component, which the XMPP server knows too
-    #[schemars(example = "the XMPP server knows it too")]
-    pub secret: Option<String>,
-    /// The secret in a file
-    #[schemars(example = "/run/secrets/component")]
-    pub secret_file: Option<String>,
-    /// XMPP domain that the domains of `[sip]` map to
-    #[schemars(example = "example.net", regex(pattern = form::DOMAIN))]
-    pub users: Option<String>,
-    /// Calls at once of this domain, in and out; further ones are refused with 480 or `busy`. Counted by each edge; default: no limit
-    #[schemars(example = 2000, range(min = 1))]
-    pub max_calls: Option<u32>,
-    /// Calls at once of each caller; default: 10
-    #[schemars(example = 10, range(min = 1))]
-    pub max_calls_per_caller: Option<u32>,
-    /// Calls that may begin in a second, twice as many at once; default: no limit
-    #[schemars(example = 20, range(min = 1))]
-    pub max_setup_rate: Option<u32>,
 }
 
 /// A SIP peer.

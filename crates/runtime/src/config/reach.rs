@@ -1,7 +1,7 @@
 //! Faults of addresses: who reaches what, and by which family.
 
 use super::load::Fault;
-use super::{AdminConfig, Config, Listener, Transport};
+use super::{AdminConfig, Config, Listener, NamedFile, TlsFiles, Transport};
 use std::collections::HashSet;
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -14,9 +14,57 @@ const NODE_PORTS: (u16, u16) = (30_000, 32_767);
 const MIN_TOKEN: usize = 16;
 
 impl AdminConfig {
+    /// Files of TLS.
+    #[must_use]
+    pub fn tls_files(&self) -> TlsFiles {
+        let files = TlsFiles::new("[admin] ", &None, &self.certificate_file, &self.key_file);
+        let ca = NamedFile { key: "[admin] client_ca_file".to_owned(), file: self.client_ca_file.clone() };
+        TlsFiles { ca, ..files }
+    }
+
+    /// Returns the faults of files of TLS, and of users known by certificates that nobody looks at.
+    fn check_tls(&self) -> Vec<Fault> {
+        let files = self.tls_files();
+        let mut faults: Vec<Fault> = files.half().into_iter().collect();
+        if self.client_ca_file.is_some() && faults.is_empty() && self.certificate_file.is_none() {
+            let trouble = "absent, while [admin] client_ca_file is there";
+            let remedy = "name the PEM file of our certificate, and its key in key_file";
+            faults.push(Fault::new(&files.certificate.key, trouble, remedy));
+        }
+        let mut names = HashSet::new();
+        for user in self.user.iter().flatten() {
+            let Some(name) = &user.certificate_name else { continue };
+            if !names.insert(name.to_lowercase()) {
+                let trouble = format!("\"{name}\" stands twice");
+                let remedy = "give each user a certificate of another name";
+                faults.push(Fault::new("[[admin.user]] certificate_name", trouble, remedy));
+            }
+            if self.client_ca_file.is_none() {
+                let trouble = format!("absent, while {} has a certificate_name", user.name);
+                let remedy = "name the PEM file of the authority that signs certificates of users";
+                faults.push(Fault::new(&files.ca.key, trouble, remedy));
+            }
+        }
+        faults
+    }
+
+    /// Warning of tokens that go through a network in the clear.
+    fn warning(&self) -> Option<Fault> {
+        if self.listen.ip().is_loopback() || self.certificate_file.is_some() {
+            return None;
+        }
+        let trouble =
+            format!("absent, while others reach listen \"{}\": tokens go in the clear", self.listen);
+        Some(Fault::new(
+            "[admin] certificate_file",
+            trouble,
+            "give it a certificate, or keep that network to operators",
+        ))
+    }
+
     /// Returns the faults of users, and of an admin API that strangers reach without a token.
     pub(crate) fn check_users(&self) -> Vec<Fault> {
-        let mut faults = vec![];
+        let mut faults = self.check_tls();
         let mut names = HashSet::new();
         for user in self.user.iter().flatten() {
             if !names.insert(&user.name) {
@@ -25,9 +73,9 @@ impl AdminConfig {
             }
             let token = user.token.as_deref();
             let remedy = "write at least 16 random letters and digits, or name a token_file that holds them";
-            if token
-                .is_none_or(|token| token.len() < MIN_TOKEN || !token.chars().all(|c| c.is_ascii_graphic()))
-            {
+            let is_weak =
+                |token: &str| token.len() < MIN_TOKEN || !token.chars().all(|c| c.is_ascii_graphic());
+            if token.map_or(user.certificate_name.is_none(), is_weak) {
                 let trouble = if token.is_none() { "absent" } else { "too short, or with other signs," };
                 let trouble = format!("{trouble} for {}", user.name);
                 faults.push(Fault::new("[[admin.user]] token", trouble, remedy));
@@ -37,7 +85,7 @@ impl AdminConfig {
             faults.push(Fault::new(
                 "[admin] user",
                 format!("absent, while others reach listen \"{}\"", self.listen),
-                "name an [[admin.user]] with a token, or listen on 127.0.0.1 and serve probes at [admin] health",
+                "name an [[admin.user]] with a token or certificate, or listen on 127.0.0.1 and serve probes at [admin] health",
             ));
         }
         faults
@@ -121,11 +169,28 @@ impl Config {
         }
     }
 
-    /// Faults of ranges that work, until somebody else is given one of their ports.
+    /// Warning of orders with keys of media that go through a network in the clear.
+    fn warn_of_control(&self) -> Option<Fault> {
+        let control = self.relay.control.filter(|control| !control.ip().is_loopback())?;
+        if self.bus.is_none() || self.cluster.ca_file.is_some() {
+            return None;
+        }
+        let trouble = format!(
+            "absent: orders to [relay] control \"{control}\" go in the clear, keys of media with them"
+        );
+        Some(Fault::new(
+            "[cluster] ca_file",
+            trouble,
+            "give orchestrators and relays certificates, or keep that network to them",
+        ))
+    }
+
+    /// Faults of ranges that work, until somebody else is given one of their ports; and secrets that go in the clear.
     #[must_use]
     pub fn warnings(&self) -> Vec<Fault> {
-        let Ok((first, last)) = self.relay.port_range() else { return vec![] };
-        let mut warnings = vec![];
+        let clear = [self.telemetry.warning(), self.admin.warning(), self.warn_of_control()];
+        let mut warnings: Vec<Fault> = clear.into_iter().flatten().collect();
+        let Ok((first, last)) = self.relay.port_range() else { return warnings };
         let (from, to) = NODE_PORTS;
         if first <= to && from <= last {
             let trouble =

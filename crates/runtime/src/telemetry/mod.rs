@@ -3,6 +3,7 @@
 //! One rule: telemetry never harms the service. A collector that is away costs spans and one warning a minute, no call.
 //! Each service is named by itself in traces, also when all four share a process. Start at [`start`].
 
+mod collector;
 mod filter;
 mod json;
 #[cfg(test)]
@@ -11,6 +12,7 @@ mod rate_limit;
 pub(crate) mod roots;
 mod tracers;
 
+pub use collector::{Collector, Unreached};
 #[cfg(test)]
 pub(crate) use lines::lines;
 
@@ -19,7 +21,6 @@ use crate::config::TelemetryConfig;
 use anyhow::{Context, Result};
 use json::JsonLine;
 use opentelemetry::KeyValue;
-use opentelemetry_otlp::{SpanExporter, WithExportConfig};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::{BatchConfigBuilder, BatchSpanProcessor, SdkTracerProvider, SpanLimits};
 use rate_limit::RateLimited;
@@ -73,8 +74,8 @@ pub fn start(config: &Config, kind: &str) -> Result<Telemetry> {
 pub fn build(config: &Config, kind: &str) -> Result<(Dispatch, Telemetry)> {
     let settings = &config.telemetry;
     let filter = filter::filter(settings.log.as_deref().unwrap_or("info"))?;
-    let tracers = settings.otlp.as_deref().map(|endpoint| {
-        Tracers::new(kind, |service| provider(settings, endpoint, service, &config.instance(service)))
+    let tracers = Collector::new(settings)?.map(|collector| {
+        Tracers::new(kind, |service| provider(settings, &collector, service, &config.instance(service)))
     });
     let (tracers, providers) = tracers.transpose()?.unzip();
     let roots = tracers.clone().map(Roots::new);
@@ -105,14 +106,11 @@ pub fn build(config: &Config, kind: &str) -> Result<(Dispatch, Telemetry)> {
 
 fn provider(
     settings: &TelemetryConfig,
-    endpoint: &str,
+    collector: &Collector,
     service: &str,
     instance: &str,
 ) -> Result<SdkTracerProvider> {
-    let exporter = SpanExporter::builder().with_tonic().with_endpoint(endpoint).with_timeout(TIMEOUT).build();
-    let exporter = exporter.with_context(|| {
-        format!("[telemetry] otlp: \"{endpoint}\" is no endpoint; write http://host:4317")
-    })?;
+    let exporter = RateLimited::new(collector.exporter()?, collector.url());
     let resource = Resource::builder()
         .with_service_name(format!("tandem-{service}"))
         .with_attribute(KeyValue::new("service.instance.id", instance.to_owned()))
@@ -120,8 +118,7 @@ fn provider(
         .build();
     let batches =
         BatchConfigBuilder::default().with_max_queue_size(QUEUE).with_scheduled_delay(DELAY).build();
-    let processor =
-        BatchSpanProcessor::builder(RateLimited::new(exporter, endpoint)).with_batch_config(batches).build();
+    let processor = BatchSpanProcessor::builder(exporter).with_batch_config(batches).build();
     Ok(SdkTracerProvider::builder()
         .with_resource(resource)
         .with_id_generator(Ids::default())

@@ -5,7 +5,11 @@ use serde_json::{Map, Value, json};
 /// Keys that follow from the pod or come from Secrets: values may not set them.
 const SET_BY_THE_CHART: &[&str] = &[
     "instance",
-    "cluster",
+    "cluster.secret",
+    "cluster.secret_file",
+    "cluster.dtls_certificate_file",
+    "telemetry.otlp_header.value",
+    "telemetry.otlp_header.value_file",
     "admin",
     "sip.listen",
     "xmpp.component.secret",
@@ -25,7 +29,7 @@ const SET_BY_THE_CHART: &[&str] = &[
 ];
 
 /// Tables whose keys that end in `_file` are given as `secretFiles`: keys of Secrets, which the chart mounts.
-const WITH_FILES: &[&str] = &["bus", "store", "sip", "trunk"];
+const WITH_FILES: &[&str] = &["bus", "store", "cluster", "telemetry", "sip", "xmpp.component", "trunk"];
 
 /// Words of the configuration's schema that say nothing to Helm.
 const DROPPED: &[&str] = &["$schema", "title", "default", "examples", "format"];
@@ -37,8 +41,10 @@ pub fn schema(mut config: Value) -> Value {
     }
     plain(&mut config);
     for table in WITH_FILES {
-        let table = &mut config["properties"][table];
-        let table = if table["items"].is_object() { &mut table["items"] } else { table };
+        let table = table.split('.').fold(&mut config, |at, name| {
+            let table = &mut at["properties"][name];
+            if table["items"].is_object() { &mut table["items"] } else { table }
+        });
         mount_files(table["properties"].as_object_mut().unwrap());
     }
     merge(&mut config, more());
@@ -66,6 +72,10 @@ fn more() -> Value {
                     "description": "Server; without a password, with one use secrets.store",
                 } },
             },
+            "telemetry": { "properties": { "otlp_header": { "items": {
+                "required": ["name", "existingSecret"],
+                "properties": { "existingSecret": secret },
+            } } } },
             "sip": { "required": ["advertise", "domains"], "properties": { "domains": { "minItems": 1 } } },
             "xmpp": {
                 "required": ["component"],

@@ -77,9 +77,14 @@ fn examples_have_the_form_of_their_keys() {
         [
             "[bus] username: credentials are in token too; keep one kind of credentials",
             "[store] url: it is not over TLS, while certificates are given; write rediss for redis, or leave the certificates out",
+            "[telemetry] otlp: it is not over TLS, while certificates are given; write https://host:4317, or leave the certificates out",
+            "[[telemetry.otlp_header]] value: with other signs than ASCII has for authorization; write what the collector wants to see, or name \
+         a value_file that holds it",
             "[cluster] secret: too short; write at least 32 random characters, as `openssl rand -hex 32` gives them, the same on every instance",
             "[[trunk]] tls_client_name: \"sbc.carrier.example\" of pbx, while [sip] listen has no tls://: it could not call in; add \
          tls://address:5061 to [sip] listen, or leave it out",
+            "[[xmpp.component]] server: \"127.0.0.1:5347\" is not over TLS, while certificates or tls_name are given; write tls://host:port, where \
+         the server takes TLS, or leave them out",
             "[[trunk]] inbound_password: too short for pbx; write at least 12 random characters: whoever guesses them calls through the trunk",
             "[relay] advertise6: \"2001:db8::7\" beside listen \"127.0.0.1\"; write listen = \"::\" and an IPv4 address in advertise, or, for \
          IPv6 alone, that address in advertise",

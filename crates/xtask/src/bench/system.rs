@@ -60,7 +60,7 @@ impl System {
     pub fn start(mode: Mode, binaries: &Path, trunk: SocketAddr) -> Result<System> {
         let directory = TempDir::with_prefix("tandem-bench-")?;
         let components = vec![COMPONENT.to_owned(), DOMAIN.to_owned()];
-        let prosody = Prosody::with(&Options { users: vec![], components, port: 0, tls: false })?;
+        let prosody = Prosody::with(&Options { users: vec![], components, ..Options::default() })?;
         let brokers = if mode == Mode::Four { Some((Nats::start()?, Redis::start()?)) } else { None };
         let here = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let sip = here(ports::one());

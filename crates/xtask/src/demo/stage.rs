@@ -33,6 +33,7 @@ impl Stage {
             components: vec![prosody::COMPONENT.into()],
             port: xmpp_port,
             tls: true,
+            ..prosody::Options::default()
         })?;
         tell(began, "starting baresip, a SIP phone");
         let mut options =

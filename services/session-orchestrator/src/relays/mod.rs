@@ -21,6 +21,7 @@ use proto::v1::{
     AllocateRequest, BridgeRequest, EndStatistics, Key, PlayRequest, ReleaseRequest, StatisticsRequest,
     UpdateRequest,
 };
+use runtime::tls::TlsLink;
 use session::call::{Allocation, Connect, RelaySession};
 use signal::media::Ice;
 use signal::{EffectId, LegId, Reason, RecordId, Secret, Tone};
@@ -38,6 +39,8 @@ const KIND: &str = "rtp-relay";
 const ATTEMPTS: usize = 3;
 /// Lines kept; a cluster has fewer relays than this.
 const MAX_CLIENTS: usize = 1_024;
+/// Time that a connection may take.
+const CONNECT: Duration = Duration::from_secs(1);
 /// A relay whose host is lost is noticed by this, not by its silence.
 const KEEPALIVE: Duration = Duration::from_secs(5);
 
@@ -46,8 +49,8 @@ type Client = GrpcClient<InterceptedService<Channel, AuthToken>>;
 /// How relays are reached.
 #[derive(Clone, Debug)]
 pub enum Dial {
-    /// At the address that each announces.
-    Tcp,
+    /// At the address that each announces: in the clear, or over TLS alone where the installation has certificates.
+    Tcp(Option<TlsLink>),
     /// The one in this process, over gRPC.
     Pipe(Dialer),
     /// The one in this process, without encoding.
@@ -493,15 +496,18 @@ impl Relays {
         let client = match &self.dial {
             Dial::Local(client) => RelayClient::local(client.clone()),
             Dial::Pipe(dialer) => over(dialer.channel()),
-            Dial::Tcp => over(
-                Endpoint::from_shared(format!("http://{}", session.address))
+            Dial::Tcp(tls) => {
+                let endpoint = Endpoint::from_shared(format!("http://{}", session.address))
                     .ok()?
-                    .connect_timeout(Duration::from_secs(1))
+                    .connect_timeout(CONNECT)
                     .http2_keep_alive_interval(KEEPALIVE)
                     .keep_alive_timeout(KEEPALIVE)
-                    .tcp_nodelay(true)
-                    .connect_lazy(),
-            ),
+                    .tcp_nodelay(true);
+                over(match tls {
+                    None => endpoint.connect_lazy(),
+                    Some(link) => link.channel(&endpoint, &session.address),
+                })
+            }
         };
         if clients.len() >= MAX_CLIENTS {
             clients.clear();

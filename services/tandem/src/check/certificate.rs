@@ -6,12 +6,11 @@ use base64::engine::general_purpose::STANDARD;
 use runtime::clock;
 use runtime::config::Fault;
 
-const KEY: &str = "[cluster] dtls_certificate_file";
 /// Time before the end at which it is told.
 const SOON_MS: i64 = 30 * 86_400_000;
 
-/// Tells of a certificate that is not valid now, or not for long. One that cannot be read is told of elsewhere.
-pub(super) fn check(file: &str, report: &mut Report) {
+/// Tells of a certificate of a key that is not valid now, or not for long. One that cannot be read is told of elsewhere.
+pub(super) fn check(key: &str, file: &str, report: &mut Report) {
     let Some((begins, ends)) = std::fs::read_to_string(file).ok().and_then(|pem| validity(&pem)) else {
         return;
     };
@@ -21,13 +20,13 @@ pub(super) fn check(file: &str, report: &mut Report) {
     let remedy = "make a new one, as docs/install.md shows";
     if now < begins {
         let trouble = format!("\"{file}\" is valid in {} days first", days(begins - now) + 1);
-        report.fault(Fault::new(KEY, trouble, "look at the clock of this host, or make a new one"));
+        report.fault(Fault::new(key, trouble, "look at the clock of this host, or make a new one"));
     } else if now >= ends {
         let trouble = format!("\"{file}\" has expired {} days ago", days(now - ends));
-        report.fault(Fault::new(KEY, trouble, remedy));
+        report.fault(Fault::new(key, trouble, remedy));
     } else if ends - now < SOON_MS {
         let trouble = format!("\"{file}\" expires in {} days", days(ends - now));
-        report.warning(Fault::new(KEY, trouble, remedy));
+        report.warning(Fault::new(key, trouble, remedy));
     }
 }
 

@@ -2,9 +2,10 @@
 
 use super::{Report, certificate};
 use runtime::Config;
-use runtime::config::{Fault, Transport};
+use runtime::config::{BusConfig, ComponentConfig, Fault, NamedFile, StoreConfig, Transport};
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::time::Duration;
+use ureq::tls::{TlsConfig, TlsProvider};
 
 pub(super) fn check(config: &Config, report: &mut Report) {
     ports(config, report);
@@ -16,13 +17,37 @@ pub(super) fn check(config: &Config, report: &mut Report) {
     if let Err(error) = sip_edge::Tls::new(config) {
         report.start_fault(&format!("{error:#}"));
     }
-    if let Some(file) = &config.cluster.dtls_certificate_file {
-        certificate::check(file, report);
+    if let Err(fault) = runtime::tls::admin_listener(&config.admin) {
+        report.fault(fault);
     }
+    let control = runtime::tls::control_listener(config).map(drop);
+    if let Err(fault) = control.and_then(|()| runtime::tls::control_link(config).map(drop)) {
+        report.fault(fault);
+    }
+    dates(config, report);
     if config.xmpp.component.is_empty() {
         let trouble = "absent: no XMPP domain is served";
         let remedy = "name the domain, server and secret of one";
         report.warning(Fault::new("[[xmpp.component]]", trouble, remedy));
+    }
+}
+
+/// Looks at the dates of every certificate and authority that a file has.
+fn dates(config: &Config, report: &mut Report) {
+    let mut files = vec![config.cluster.tls_files(), config.telemetry.tls_files()];
+    files.extend(config.bus.as_ref().map(BusConfig::tls_files));
+    files.extend(config.store.as_ref().map(StoreConfig::tls_files));
+    files.extend([config.sip.tls_files(), config.admin.tls_files()]);
+    files.extend(config.xmpp.component.iter().map(ComponentConfig::tls_files));
+    let dtls = NamedFile {
+        key: "[cluster] dtls_certificate_file".to_owned(),
+        file: config.cluster.dtls_certificate_file.clone(),
+    };
+    let named = files.into_iter().flat_map(|files| [files.ca, files.certificate]);
+    for NamedFile { key, file } in named.chain([dtls]) {
+        if let Some(file) = file {
+            certificate::check(&key, &file, report);
+        }
     }
 }
 
@@ -69,8 +94,18 @@ fn descriptors(config: &Config, report: &mut Report) {
 
 /// Returns true if a gateway answers at the admin port of this configuration.
 pub(super) fn gateway_runs(config: &Config) -> bool {
-    let agent = ureq::Agent::config_builder().timeout_global(Some(Duration::from_secs(1))).build();
-    let url = format!("http://{}/healthz", config.admin.listen);
+    let mut agent = ureq::Agent::config_builder().timeout_global(Some(Duration::from_secs(1)));
+    let scheme = match config.admin.certificate_file {
+        Some(_) => {
+            // Nothing is told there and nothing believed: it is there, or it is not.
+            let tls = TlsConfig::builder().provider(TlsProvider::Rustls).disable_verification(true);
+            agent =
+                agent.tls_config(tls.unversioned_rustls_crypto_provider(runtime::tls::provider()).build());
+            "https"
+        }
+        None => "http",
+    };
+    let (agent, url) = (agent.build(), format!("{scheme}://{}/healthz", config.admin.listen));
     let answer =
         ureq::Agent::from(agent).get(url).call().and_then(|mut answer| answer.body_mut().read_to_string());
     answer.is_ok_and(|text| text.trim() == "ok")

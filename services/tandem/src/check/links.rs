@@ -5,10 +5,10 @@ use bus::Bus;
 use runtime::Config;
 use runtime::config::{ComponentConfig, Fault, Transport, TrunkConfig};
 use runtime::links;
+use runtime::telemetry::{Collector, Unreached};
 use std::net::SocketAddr;
 use std::time::Duration;
 use store::Store;
-use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
@@ -58,8 +58,8 @@ pub(super) fn check(config: &Config, report: &mut Report) {
                 from.iter().map(|listener| listener.address).collect(),
             ));
         }
-        if let Some(endpoint) = &config.telemetry.otlp {
-            asking.spawn(collector(endpoint.clone()));
+        if config.telemetry.otlp.is_some() {
+            asking.spawn(collector(config.clone()));
         }
         asking.join_all().await
     });
@@ -199,20 +199,28 @@ fn silent(trunk: &TrunkConfig, peer: SocketAddr, error: &str) -> Found {
     ))
 }
 
-async fn collector(endpoint: String) -> Found {
-    let host = endpoint.trim_start_matches("http://").split('/').next().unwrap_or_default().to_owned();
-    let host = if host.contains(':') { host } else { format!("{host}:4317") };
-    let error = match timeout(DEADLINE, TcpStream::connect(&host)).await {
-        Ok(Ok(_)) => return Found::Fine,
-        Ok(Err(error)) => error.to_string(),
+async fn collector(config: Config) -> Found {
+    let collector = match Collector::new(&config.telemetry) {
+        Ok(Some(collector)) => collector,
+        Ok(None) => return Found::Fine,
+        Err(error) => return Found::Fault(of_line(&format!("{error:#}"), "[telemetry] otlp")),
+    };
+    let error = match timeout(DEADLINE, collector.reach()).await {
+        Ok(Ok(())) => return Found::Fine,
+        Ok(Err(Unreached::Fault(fault))) => return Found::Fault(fault),
+        Ok(Err(Unreached::Away(error))) => error.to_string(),
         Err(_) => "no answer in time".to_owned(),
     };
-    let trouble = format!("\"{endpoint}\": {error}");
-    Found::Unreachable(Fault::new(
-        "[telemetry] otlp",
-        trouble,
-        "is the collector running there? Calls go on without",
-    ))
+    let trouble = format!("\"{}\": {error}", collector.url());
+    let remedy = "is the collector running there? Calls go on without";
+    Found::Unreachable(Fault::new("[telemetry] otlp", trouble, remedy))
+}
+
+/// Reads a fault from its line, `key: trouble; remedy`.
+fn of_line(line: &str, key: &str) -> Fault {
+    let (key, rest) = line.split_once(": ").unwrap_or((key, line));
+    let (trouble, remedy) = rest.rsplit_once("; ").unwrap_or((rest, "see docs/tandem.toml"));
+    Fault::new(key, trouble, remedy)
 }
 
 #[cfg(test)]
