@@ -1,7 +1,7 @@
 //! Faults of a configuration that can be read, found without touching the network.
 
 use super::load::Fault;
-use super::{BusConfig, Config, RelayConfig, SipConfig, StoreConfig, TrunkConfig};
+use super::{BusConfig, Config, RelayConfig, Service, SipConfig, StoreConfig, TrunkConfig};
 use address::transport::{Listener, NextHop, TransportError};
 use std::collections::HashSet;
 use std::net::{IpAddr, Ipv6Addr};
@@ -28,10 +28,19 @@ impl Config {
     /// Everything that is wrong; empty = nothing.
     #[must_use]
     pub fn check(&self) -> Vec<Fault> {
+        self.check_for(Service::All)
+    }
+
+    /// Everything that is wrong for one service, which misses no secret of another.
+    #[must_use]
+    pub(super) fn check_for(&self, service: Service) -> Vec<Fault> {
         let mut faults = vec![];
-        self.check_cluster(&mut faults);
+        self.check_cluster(service, &mut faults);
         self.check_sip(&mut faults);
-        self.check_xmpp(&mut faults);
+        if service.is(Service::SipEdge) {
+            self.check_tls(&mut faults);
+        }
+        self.check_xmpp(service, &mut faults);
         self.check_trunks(&mut faults);
         self.check_relay(&mut faults);
         faults.extend(self.relay.check_families());
@@ -47,9 +56,9 @@ impl Config {
         faults
     }
 
-    fn check_cluster(&self, faults: &mut Vec<Fault>) {
+    fn check_cluster(&self, service: Service, faults: &mut Vec<Fault>) {
         match (&self.bus, &self.store) {
-            (Some(_), None) => faults.push(Fault::new(
+            (Some(_), None) if service.is(Service::Orchestrator) => faults.push(Fault::new(
                 "[store] url",
                 "absent, while [bus] is there: instances must share their store",
                 "name a Redis, or leave [bus] out to run in one process",
@@ -84,7 +93,6 @@ impl Config {
         for listen in &self.sip.listen {
             faults.extend(listener(listen).err());
         }
-        self.check_tls(faults);
         if self.sip.listen.is_empty() {
             faults.push(Fault::new("[sip] listen", "empty", "write at least udp://0.0.0.0:5060"));
         }
@@ -124,7 +132,7 @@ impl Config {
         }
     }
 
-    fn check_xmpp(&self, faults: &mut Vec<Fault>) {
+    fn check_xmpp(&self, service: Service, faults: &mut Vec<Fault>) {
         let mut domains = HashSet::new();
         for component in &self.xmpp.component {
             let domain = &component.domain;
@@ -135,7 +143,7 @@ impl Config {
                     "keep one",
                 ));
             }
-            if component.secret.is_none() {
+            if component.secret.is_none() && service.is(Service::XmppEdge) {
                 faults.push(Fault::new(
                     "[[xmpp.component]] secret",
                     format!("absent for {domain}"),

@@ -10,10 +10,12 @@ pub mod load;
 mod place;
 mod reach;
 mod schema;
+mod secret;
 
 pub use address::transport::{Listener, NextHop, Transport};
 pub use links::{BusConfig, StoreConfig};
 pub use load::Fault;
+pub use secret::Service;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -481,31 +483,9 @@ impl Config {
         })
     }
 
-    /// Generates the cluster's secret where none is given: it is made anew at each start then.
-    ///
-    /// # Errors
-    /// The kernel gives no random octets: a secret that could be guessed is none.
-    pub fn generate_secret(&mut self) -> std::io::Result<()> {
-        if self.cluster.secret.is_none() {
-            self.cluster.secret = Some(random_secret()?);
-        }
-        Ok(())
-    }
-
     /// Key of the ids that carry a call.
     #[must_use]
     pub fn secret(&self) -> Vec<u8> {
         self.cluster.secret.clone().unwrap_or_default().into_bytes()
     }
-}
-
-/// Returns 256 random bits of the kernel, as hexadecimal text.
-fn random_secret() -> std::io::Result<String> {
-    use rustix::rand::{GetRandomFlags, getrandom};
-    let mut octets = [0u8; 32];
-    let mut filled = 0;
-    while filled < octets.len() {
-        filled += getrandom(&mut octets[filled..], GetRandomFlags::empty())?;
-    }
-    Ok(octets.iter().map(|octet| format!("{octet:02x}")).collect())
 }
