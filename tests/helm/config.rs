@@ -65,7 +65,9 @@ fn values_arrive_in_the_configuration() {
     assert_eq!(edge.trunk[0].networks().unwrap().len(), 2);
     assert_eq!(edge.trunk[1].uri, "sip:carrier.example.org;transport=tcp");
     assert_eq!(edge.trunk[0].callers, None);
-    assert_eq!(edge.trunk[1].callers.as_deref(), Some(["example.org".to_owned(), "*".to_owned()].as_slice()));
+    let callers = edge.callers(&edge.trunk[1]).unwrap();
+    assert_eq!(callers, ["example.org", "ann@example.com", "rosa@example.net", "partner.example", "*"]);
+    assert!(edge.trunk[1].emergency().unwrap().contains("110") && edge.trunk[0].country.is_none());
     assert_eq!((edge.trunk[0].roaming, edge.trunk[1].roaming), (false, true));
     assert_eq!((edge.trunk[0].srtp, edge.trunk[1].srtp), (Srtp::Off, Srtp::Required));
     assert_eq!((&edge.trunk[0].username, &edge.trunk[0].password), (&None, &None));

@@ -2,7 +2,7 @@
 
 use crate::escape::{Unmappable, percent_decode};
 use crate::uri::Uri;
-use crate::{DialRules, Number, display_name, is_emergency, jid_local, plain_number, sip_user, unescape};
+use crate::{DialRules, EmergencyNumbers, Number, display_name, jid_local, plain_number, sip_user, unescape};
 use signal::{End, Opening, Party, Protocol, Reason};
 use std::collections::HashMap;
 
@@ -24,14 +24,16 @@ pub struct Trunk {
     pub domain: String,
     /// Host of `[[trunk]] uri`.
     pub host: String,
-    /// XMPP domains whose users may call through the trunk, `[[trunk]] callers`; `*` = every domain, `None` = the component's `users`.
+    /// XMPP users and domains that may call through the trunk, `[[trunk]] callers`; `*` = everybody, `None` = the component's `users`.
     pub callers: Option<Vec<String>>,
     /// Numbers that may be called through the trunk, `[[trunk]] allow` and `deny`.
     pub dial: DialRules,
+    /// Emergency numbers where the trunk leads, `[[trunk]] country` and `emergency`.
+    pub emergency: EmergencyNumbers,
 }
 
-/// Entry of [`Trunk::callers`] for every domain.
-const ANY_DOMAIN: &str = "*";
+/// Entry of [`Trunk::callers`] for everybody.
+const ANYBODY: &str = "*";
 
 /// Telephone number of an XMPP user.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -106,7 +108,7 @@ impl Plan {
             if plan.trunks.iter().any(|t| t.name == trunk.name) {
                 return fault("[[trunk]] name", &trunk.name, "name each trunk differently");
             }
-            trunk.callers = trunk.callers.map(|domains| domains.iter().map(|d| d.to_lowercase()).collect());
+            trunk.callers = trunk.callers.map(|callers| callers.iter().map(|c| c.to_lowercase()).collect());
             plan.trunks.push(trunk);
         }
         for alias in aliases {
@@ -117,7 +119,7 @@ impl Plan {
                     "write digits, with a leading + for a number in international form",
                 );
             };
-            if is_emergency(&number) {
+            if plan.is_emergency(&number) {
                 return fault(
                     "[[alias]] number",
                     &alias.number,
@@ -134,6 +136,12 @@ impl Plan {
             plan.number_of_jid.entry(jid).or_insert(number);
         }
         Ok(plan)
+    }
+
+    /// Returns true for an emergency number of any trunk: it is nobody's alias.
+    fn is_emergency(&self, number: &str) -> bool {
+        let of_trunks = self.trunks.iter().any(|trunk| trunk.emergency.contains(number));
+        of_trunks || (self.trunks.is_empty() && EmergencyNumbers::default().contains(number))
     }
 
     /// Routes a call by the opening of the caller's leg.
@@ -155,7 +163,7 @@ impl Plan {
         let target = Uri::parse(&heard.to.address).ok_or(Reason::NotFound)?;
         let (user, host) = user_host(&target);
         let number = Number::of(&target);
-        if dials_emergency(&String::from_utf8_lossy(&percent_decode(user))) {
+        if dials_emergency(trunk, &String::from_utf8_lossy(&percent_decode(user))) {
             return Err(Reason::Forbidden);
         }
         let callee = match number.as_ref().and_then(|number| self.jid_of(number)) {
@@ -194,7 +202,7 @@ impl Plan {
         if local == "anonymous" {
             return Err(Reason::NotFound);
         }
-        if dials_emergency(&unescape(local)) {
+        if dials_emergency(trunk, &unescape(local)) {
             return Err(Reason::Forbidden);
         }
         // R-SIP-11: a component's own JID as the caller means that a message of this gateway came back.
@@ -204,8 +212,8 @@ impl Plan {
             return Err(Reason::Loop);
         }
         let component = self.components.iter().find(|c| c.domain == trunk.domain).ok_or(Reason::NotFound)?;
-        // Toll fraud: only users of the domains that the trunk names may dial out.
-        if !allows(trunk, component, home) {
+        // Toll fraud: only those whom the trunk names may dial out.
+        if !allows(trunk, component, &caller) {
             return Err(Reason::Forbidden);
         }
         if dialled_number(&unescape(local)).is_some_and(|number| !trunk.dial.permit(&number)) {
@@ -230,7 +238,9 @@ impl Plan {
         let domain = String::from_utf8(percent_decode(&user[at + 3..])).ok()?.to_lowercase();
         let valid = !domain.is_empty() && domain.chars().all(|c| c.is_alphanumeric() || "-.".contains(c));
         let own = self.components.iter().any(|c| c.domain == domain);
-        (valid && !own && allows(trunk, component, &domain)).then(|| (&user[..at], domain))
+        let name = jid_local(&user[..at]).ok()?.to_lowercase();
+        (valid && !own && allows(trunk, component, &format!("{name}@{domain}")))
+            .then(|| (&user[..at], domain))
     }
 
     /// Makes the route: the caller's name is what may be shown of it. Refuses a call without hops left.
@@ -242,17 +252,19 @@ impl Plan {
     }
 }
 
-/// Returns true if users of the domain `home` may call through the trunk.
-fn allows(trunk: &Trunk, component: &Component, home: &str) -> bool {
+/// Returns true if the user of a bare JID may call through the trunk.
+fn allows(trunk: &Trunk, component: &Component, jid: &str) -> bool {
+    let home = jid.rsplit('@').next().unwrap_or_default();
     match &trunk.callers {
-        Some(domains) => domains.iter().any(|d| d == ANY_DOMAIN || d == home),
+        Some(callers) => callers.iter().any(|caller| caller == ANYBODY || caller == home || caller == jid),
         None => !home.is_empty() && home == component.users,
     }
 }
 
-/// Returns true if the decoded user part dials an emergency number, with or without a suffix (`112;x=y`, `112,5`; R-ADDR-13).
-fn dials_emergency(user: &str) -> bool {
-    dialled_number(user).is_some_and(|number| is_emergency(&number))
+/// Returns true if the decoded user part dials an emergency number of the trunk, with or without a suffix (`112;x=y`, `112,5`;
+/// R-ADDR-13).
+fn dials_emergency(trunk: &Trunk, user: &str) -> bool {
+    dialled_number(user).is_some_and(|number| trunk.emergency.contains(&number))
 }
 
 /// Returns the number that a decoded user part dials, without what follows it.

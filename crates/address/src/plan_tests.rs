@@ -7,6 +7,7 @@ fn trunk(callers: Option<&[&str]>) -> Trunk {
         host: "pbx.example".into(),
         callers: callers.map(|domains| domains.iter().map(|d| (*d).to_owned()).collect()),
         dial: DialRules::default(),
+        emergency: EmergencyNumbers::default(),
     }
 }
 
@@ -261,4 +262,62 @@ fn f8_numbers_that_a_trunk_denies_are_not_dialled() {
     for permitted in ["2041", "+4930123456", "nils", "conference#1"] {
         assert!(dial(permitted).is_ok(), "{permitted}");
     }
+}
+
+/// R-ADDR-13: which numbers are, is said by the trunk that a call comes from or goes to.
+#[test]
+fn c13_emergency_numbers_are_those_of_the_trunk() {
+    let plan = |emergency: EmergencyNumbers, number: &str| {
+        let component = Component { domain: "sip.xmpp.example".into(), users: "xmpp.example".into() };
+        let alias = Alias { number: number.into(), jid: "rosa@xmpp.example".into() };
+        Plan::new(vec![], vec![component], vec![Trunk { emergency, ..trunk(None) }], &[alias])
+    };
+    let germany = || EmergencyNumbers::of_country("DE").unwrap();
+    for number in ["110", "112"] {
+        assert_eq!(plan(germany(), number).unwrap_err().key, "[[alias]] number", "{number}");
+    }
+    // A desk with a number that is an emergency number elsewhere is called, both ways.
+    let desk = plan(germany(), "911").unwrap();
+    let route = |plan: &Plan, from: Party, to: Party| {
+        let heard = Opening { from, to, link: "pbx".into(), hops: 70 };
+        plan.route(&heard).map(|route| route.opening.to.address).map_err(|end| end.reason)
+    };
+    let (phone, rosa) = (|| Party::sip("sip:2041@pbx.example"), || Party::xmpp("rosa@xmpp.example/a"));
+    assert_eq!(route(&desk, phone(), Party::sip("sip:911@gw")).as_deref(), Ok("rosa@xmpp.example"));
+    let called = route(&desk, rosa(), Party::xmpp("999@sip.xmpp.example"));
+    assert_eq!(called.as_deref(), Ok("sip:999@pbx.example"));
+    for number in ["110", "112", "1-1-0", "112;x=y", "112,5"] {
+        let to = Party::xmpp(format!("{number}@sip.xmpp.example"));
+        assert_eq!(route(&desk, rosa(), to), Err(Reason::Forbidden), "{number}");
+    }
+    assert_eq!(route(&desk, phone(), Party::sip("tel:112")), Err(Reason::Forbidden));
+    // Numbers of the operator's take the place of a country's.
+    let own = plan(EmergencyNumbers::of(&["0112"]), "112").unwrap();
+    assert_eq!(route(&own, rosa(), Party::xmpp("0112@sip.xmpp.example")), Err(Reason::Forbidden));
+    assert_eq!(route(&own, phone(), Party::sip("sip:112@gw")).as_deref(), Ok("rosa@xmpp.example"));
+    // Nobody said where the trunk leads.
+    for number in ["110", "112", "118", "911", "999", "000"] {
+        assert!(plan(EmergencyNumbers::default(), number).is_err(), "{number}");
+        assert_eq!(from_xmpp(&format!("{number}@sip.xmpp.example")), Err(Reason::Forbidden), "{number}");
+    }
+}
+
+#[test]
+fn f8_a_trunk_serves_the_users_that_it_names() {
+    let only: &[&str] = &["rosa@xmpp.example", "evil.example"];
+    assert_eq!(out(Some(only), "rosa@xmpp.example/x").as_deref(), Ok("sip:2700@im.pbx.example"));
+    assert_eq!(out(Some(only), "hugo@xmpp.example/x"), Err(Reason::Forbidden));
+    assert_eq!(out(Some(only), "rosa@other.example"), Err(Reason::Forbidden));
+    assert!(out(Some(only), "anybody@evil.example").is_ok());
+    assert_eq!(out(Some(&["xmpp.example"]), "rosa@sub.xmpp.example"), Err(Reason::Forbidden));
+    // A guest who may call is called back, and no other one.
+    let plan = Plan { trunks: vec![trunk(Some(&["ann@guest.example"]))], ..plan() };
+    let back = |to: &str| {
+        let (from, to) = (Party::sip("sip:2041@pbx.example"), Party::sip(to));
+        let route = plan.route(&Opening { from, to, link: "pbx".into(), hops: 70 });
+        route.map(|route| route.opening.to.address).map_err(|end| end.reason)
+    };
+    assert_eq!(back("sip:ann%40guest.example@im.pbx.example").as_deref(), Ok("ann@guest.example"));
+    let other = back("sip:bob%40guest.example@im.pbx.example");
+    assert_eq!(other.as_deref(), Ok(r"bob\40guest.example@xmpp.example"));
 }

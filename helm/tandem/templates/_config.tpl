@@ -102,6 +102,16 @@ dtls_certificate_file = "/run/secrets/tandem/dtls"
 {{- $_ := set $of "domain" (append $of.domain .domain) }}
 {{- end }}
 {{- range $config.alias }}{{ $_ := set $of "number" (append $of.number .number) }}{{ end }}
+{{- $groups := list -}}
+{{- range $config.group }}{{ $groups = append $groups .name }}{{ end }}
+{{- include "tandem.once" (dict "of" "config.group name" "members" $groups) }}
+{{- range $trunk := $config.trunk }}
+{{- range $trunk.callers }}
+{{- if and (hasPrefix "@" .) (not (has (trimPrefix "@" .) $groups)) }}
+{{- fail (printf "config.trunk %s: callers names %s, and there is no such config.group; write a group of that name, or name one that is there" $trunk.name .) }}
+{{- end }}
+{{- end }}
+{{- end }}
 {{- include "tandem.once" (dict "of" "config.xmpp.component domain" "members" $of.component) }}
 {{- include "tandem.once" (dict "of" "config.trunk name" "members" $of.name) }}
 {{- include "tandem.once" (dict "of" "config.trunk domain" "members" $of.domain) }}
@@ -201,6 +211,11 @@ password_file = "/run/secrets/tandem/trunk-{{ $index }}"
 {{- else }}
 {{- include "tandem.keys" (omit $trunk "existingSecret" "username" "inbound_username") }}
 {{- end }}
+{{- end }}
+{{- range $config.group }}
+
+[[group]]
+{{- include "tandem.keys" . }}
 {{- end }}
 {{- range $config.alias }}
 

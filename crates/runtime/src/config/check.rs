@@ -192,6 +192,7 @@ impl Config {
                 ));
             }
             self.check_callers(trunk, faults);
+            faults.extend(self.check_groups(trunk));
             faults.extend(halves("", trunk, &trunk.username, &trunk.password));
             faults.extend(halves("inbound_", trunk, &trunk.inbound_username, &trunk.inbound_password));
             if trunk.inbound_password.as_ref().is_some_and(|password| password.len() < INBOUND) {
@@ -204,6 +205,7 @@ impl Config {
             faults.extend(trunk.networks().err());
             faults.extend(trunk.media_networks().err());
             faults.extend(trunk.further_networks().err());
+            faults.extend(trunk.emergency().err());
         }
         for twice in repeated(self.trunk.iter().map(|trunk| trunk.domain.as_str())) {
             faults.push(Fault::new(
@@ -212,12 +214,16 @@ impl Config {
                 "give each trunk a component domain of its own",
             ));
         }
-        for alias in self.alias.iter().filter(|alias| dials_emergency(&alias.number)) {
+        for alias in self.alias.iter().filter(|alias| self.dials_emergency(&alias.number)) {
             faults.push(Fault::new(
                 "[[alias]] number",
                 format!("\"{}\" is an emergency number", alias.number),
                 "give the user another number",
             ));
+        }
+        for twice in repeated(self.group.iter().map(|group| group.name.as_str())) {
+            let remedy = "name each group differently";
+            faults.push(Fault::new("[[group]] name", format!("\"{twice}\" stands twice"), remedy));
         }
         for twice in repeated(self.alias.iter().map(|alias| alias.number.as_str())) {
             faults.push(Fault::new("[[alias]] number", format!("\"{twice}\" stands twice"), "keep one"));
@@ -236,7 +242,7 @@ impl Config {
                     "absent for {}, whose component has no users: nobody may call through it",
                     trunk.name
                 ),
-                "name XMPP domains, \"*\" for every one, or [] for a trunk that only calls in",
+                "name XMPP domains, users or groups, \"*\" for everybody, or [] for a trunk that only calls in",
             ));
         }
     }
@@ -262,11 +268,6 @@ fn halves(
         )),
         _ => None,
     }
-}
-
-/// Returns true for a number that nobody may have.
-fn dials_emergency(number: &str) -> bool {
-    address::plain_number(number).is_some_and(|number| address::is_emergency(&number))
 }
 
 /// Returns true if a secret of enough octets is none all the same.

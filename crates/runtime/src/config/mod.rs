@@ -11,6 +11,7 @@ mod place;
 mod reach;
 mod schema;
 mod secret;
+mod trunk;
 
 pub use address::transport::{Listener, NextHop, Transport};
 pub use links::{BusConfig, StoreConfig};
@@ -51,6 +52,9 @@ pub struct Config {
     pub xmpp: XmppConfig,
     /// SIP peers
     pub trunk: Vec<TrunkConfig>,
+    /// Groups of XMPP users, whom `callers` of trunks name
+    #[schemars(example = Vec::<String>::new())]
+    pub group: Vec<GroupConfig>,
     /// Numbers of XMPP users
     pub alias: Vec<AliasConfig>,
     /// The relay
@@ -273,8 +277,9 @@ pub struct TrunkConfig {
     /// and `networks` alone
     #[serde(default)]
     pub roaming: bool,
-    /// XMPP domains whose users may call through it, `*`: every domain; default: the `users` of its component
-    #[schemars(example = ["example.net"], inner(regex(pattern = form::CALLER)))]
+    /// XMPP domains and users (JIDs) that may call through it, `@name`: the members of a `[[group]]`, `*`: everybody; default: the
+    /// `users` of its component
+    #[schemars(example = ["example.net", "ann@example.org", "@sales"], inner(regex(pattern = form::CALLER)))]
     pub callers: Option<Vec<String>>,
     /// Prefixes of numbers that may be called through it, the longest of `allow` and `deny` decides; a number with `*` or `#` needs
     /// one that has such a sign; default: all that are not denied
@@ -284,6 +289,13 @@ pub struct TrunkConfig {
     /// Prefixes that may not be called; default: premium rates and networks that fraud calls (+1900, 0900, +979, +881 to +883)
     #[schemars(example = ["+1900"], inner(regex(pattern = form::PREFIX)))]
     pub deny: Option<Vec<String>>,
+    /// Country that it leads to (ISO 3166, two letters): its emergency numbers are neither dialled for XMPP users nor mapped to one;
+    /// default: 110, 112, 118, 911, 999 and 000 are not
+    #[schemars(example = &"DE", regex(pattern = address::COUNTRY))]
+    pub country: Option<String>,
+    /// Emergency numbers in place of those of `country`; []: none
+    #[schemars(example = ["110", "112"], inner(regex(pattern = form::DIGITS)))]
+    pub emergency: Option<Vec<String>>,
     /// Calls at once by this trunk, in and out; further ones are refused with 480 or `busy`. Counted by each edge; default: no limit
     #[schemars(example = 100, range(min = 1))]
     pub max_calls: Option<u32>,
@@ -300,6 +312,10 @@ pub struct TrunkConfig {
     /// Encryption of media. An offer of the trunk's that wants keys gets them whatever stands here
     #[serde(default)]
     pub srtp: Srtp,
+    /// A call of its that an XMPP user declines is refused with 603, and nobody else is tried for it then; else with 480, and a PABX may
+    /// try others
+    #[serde(default)]
+    pub use_6xx: bool,
     /// User name that its calls must show (digest: SHA-512-256, SHA-256 or MD5); without `sources` they may come from any address
     #[schemars(example = &"pbx", length(min = 1))]
     pub inbound_username: Option<String>,
@@ -335,6 +351,18 @@ pub enum Srtp {
     Dtls,
     /// RTP/AVP with a=fingerprint and a=crypto beside it is offered (OSRTP, RFC 8643), and any of them is taken
     Osrtp,
+}
+
+/// A group of XMPP users.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct GroupConfig {
+    /// Name, which `callers` write after an `@`
+    #[schemars(example = &"sales", regex(pattern = form::NAME))]
+    pub name: String,
+    /// Its members: users (JIDs) and XMPP domains
+    #[schemars(example = ["rosa@example.net", "example.org"], inner(regex(pattern = form::MEMBER)))]
+    pub members: Vec<String>,
 }
 
 /// A number of an XMPP user.

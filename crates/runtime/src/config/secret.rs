@@ -100,6 +100,7 @@ fn random_secret(mut source: impl FnMut(&mut [u8]) -> io::Result<usize>) -> io::
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::{ComponentConfig, TrunkConfig};
 
     #[test]
     fn a15_without_random_octets_there_is_no_secret() {
@@ -140,11 +141,11 @@ mod tests {
         let mut config = Config::default();
         config.cluster.secret = word();
         config.cluster.dtls_certificate_file = file();
-        config.bus = toml::from_str("url = \"nats://n\"\ntoken = \"word\"").unwrap();
-        config.store = toml::from_str("url = \"redis://r\"\npassword = \"word\"").unwrap();
+        config.bus = Some(toml::from_str("url = \"nats://n\"\ntoken = \"word\"").unwrap());
+        config.store = Some(toml::from_str("url = \"redis://r\"\npassword = \"word\"").unwrap());
         (config.sip.tls_certificate_file, config.sip.tls_key_file) = (file(), file());
-        config.xmpp.component = vec![super::super::ComponentConfig { secret: word(), ..Default::default() }];
-        let trunk = super::super::TrunkConfig {
+        config.xmpp.component = vec![ComponentConfig { secret: word(), ..Default::default() }];
+        let trunk = TrunkConfig {
             username: word(),
             password: word(),
             inbound_username: word(),
