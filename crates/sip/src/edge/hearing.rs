@@ -184,9 +184,11 @@ impl UserAgent {
         now: Time,
     ) {
         if arrival.is_request() {
-            let (code, phrase, _) = match end.reason {
-                Reason::NotFound if !opens => (481, NO_TRANSACTION, 0),
-                other => reason::said(other),
+            let use_6xx = self.trunk_at(arrival.flow).is_some_and(|trunk| trunk.use_6xx);
+            let (code, phrase) = match end.reason {
+                Reason::NotFound if !opens => (481, NO_TRANSACTION),
+                Reason::Declined if use_6xx => reason::DECLINE,
+                other => (reason::said(other).0, reason::said(other).1),
             };
             let retry = (code == 503).then(|| ("Retry-After", "5".to_owned()));
             let why = opens.then(|| ("Reason", reason::header(end.reason)));

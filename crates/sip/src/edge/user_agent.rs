@@ -175,7 +175,8 @@ impl Protocol for UserAgent {
         }
         let branch = self.branch(&[&order.id.to_bytes()]);
         let open = dialog.local_offer_cseq;
-        let outgoing = say(dialog, &order.signal, &branch);
+        let mut outgoing = say(dialog, &order.signal, &branch);
+        self.decline(dialog, &order.signal, &mut outgoing);
         if dialog.local_offer_cseq != open {
             dialog.local_offer_by = Some(now + REINVITE_LOST);
         }
