@@ -54,6 +54,7 @@ impl UserAgent {
                     room &= sent;
                     if let Some(key) = invite {
                         leg.local.invite = Some(key);
+                        leg.local.invited.get_or_insert(now);
                         leg.timers.clear(&Timer::Reinvite);
                         self.limit_attempt(leg, dialog, now);
                     }

@@ -73,6 +73,8 @@ pub(super) struct Local {
     pub(super) last_provisional: Option<(Message, Message)>,
     /// Transaction of our last INVITE.
     pub(super) invite: Option<Key>,
+    /// Time of our first INVITE, until its caller is told that it rings.
+    pub(super) invited: Option<Time>,
     /// Flows that our first INVITE was sent by in vain.
     pub(super) tried: Vec<Flow>,
     /// Branches of those.

@@ -11,7 +11,7 @@ use crate::stanza::{self, JINGLE};
 use crate::writer;
 use ::edge::{Hearing, Held, Input, LegMut, Protocol, Refusal, Reopening};
 use minidom::Element;
-use signal::{End, EventId, LegRef, Opening, Reason, Say, Secret, Signal, Time, Token};
+use signal::{End, EventId, LegRef, Opening, Reason, Say, Secret, Time, Token};
 use std::collections::{HashMap, VecDeque};
 
 /// Time after which an idle leg leaves the cache, ms; the record brings it back.
@@ -20,8 +20,6 @@ const IDLE: u64 = 600_000;
 const IDLE_ACTIVE: u64 = 12 * 3_600_000;
 /// Time that an ended leg is kept, ms, so that late stanzas get their answer (R-CALL-5).
 const TOMBSTONE: u64 = 60_000;
-/// Longest time until a proposing client hears ringing, ms (R-CALL-41: 5 s).
-const RING_CALLER: u64 = 4_500;
 /// Pause before a hold that met an open offer is tried again, ms.
 const DEFERRED: u64 = 1_000;
 /// Most legs indexed between a number of ours and a user.
@@ -60,8 +58,6 @@ pub(super) enum Event {
     Accept(String),
     /// The callee's client did not say that it rings.
     PresumeRinging,
-    /// The caller's client gives up soon unless it hears ringing (R-CALL-41).
-    RingCaller,
     /// A hold or an ICE restart met an open offer and is tried again.
     DeferredOffer,
     /// Both proposed at once, and ours lost.
@@ -75,7 +71,6 @@ impl Event {
             Event::Reply(id) => ("reply", id),
             Event::Accept(sid) => ("accept", sid),
             Event::PresumeRinging => ("presume ringing", ""),
-            Event::RingCaller => ("ring caller", ""),
             Event::DeferredOffer => ("deferred offer", ""),
             Event::TieBreakLost => ("tie-break lost", ""),
         }
@@ -206,11 +201,7 @@ impl Protocol for Jingle {
             leg.timers.clear(&Event::Reply(answered.to_owned()));
             leg.local.pending_iqs.retain(|id| id != answered);
         }
-        let proposed = session.state == State::Proposed;
         let mut outcome = hear(session, stanza, &id, hearing.now);
-        if session.state == State::Proposed && !proposed {
-            leg.timers.set(Event::RingCaller, hearing.now + RING_CALLER);
-        }
         if hearing.acknowledged {
             outcome.send_now.retain(|stanza| !is_reply(stanza));
             outcome.send_after_commit.retain(|stanza| !is_reply(stanza));
@@ -339,10 +330,6 @@ fn hear_event(session: &mut Session, event: &Event, id: &str) -> Outcome {
         Event::Accept(_) => accept_timeout(session, id),
         Event::PresumeRinging => presumed_ringing(session),
         Event::TieBreakLost => tie_break_lost(session, id),
-        Event::RingCaller if session.state == State::Proposed => {
-            Outcome { send_now: say(session, &Signal::Ringing, id), ..Outcome::default() }
-        }
-        Event::RingCaller => Outcome::default(),
         Event::DeferredOffer => {
             Outcome { signals: take_deferred_offer(session).into_iter().collect(), ..Outcome::default() }
         }
