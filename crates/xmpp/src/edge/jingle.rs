@@ -24,6 +24,8 @@ const TOMBSTONE: u64 = 60_000;
 const DEFERRED: u64 = 1_000;
 /// Most legs indexed between a number of ours and a user.
 const MAX_LEGS_OF_PARTIES: usize = 16;
+/// Most pairs of parties of whom another edge has told.
+const MAX_TOLD: usize = 10_000;
 
 /// Links, unanswered stanzas and indexes: everything of an XMPP edge but its legs.
 #[derive(Debug)]
@@ -34,6 +36,8 @@ pub(super) struct Jingle {
     pub(super) pending_iqs: HashMap<String, PendingIq>,
     /// Legs between a number of ours and a user, by their bare JIDs; newest last.
     pub(super) legs_by_parties: HashMap<(String, String), Vec<LegRef>>,
+    /// Legs of standing calls that another edge has served, by the same; they are not held until something comes for them.
+    pub(super) told: HashMap<(String, String), LegRef>,
     pub(super) out: VecDeque<Element>,
     pub(super) refused: VecDeque<Refusal>,
     pub(super) draining: bool,
@@ -107,6 +111,21 @@ impl Jingle {
         }
         legs.push(leg.id);
         leg.local.parties = Some(parties);
+    }
+
+    /// Takes legs of standing calls that another edge has served, each with an address of ours and the user's.
+    pub(super) fn tell_legs(&mut self, legs: impl IntoIterator<Item = (LegRef, String, String)>) {
+        for (leg, us, them) in legs {
+            let parties = (stanza::bare(&us).to_owned(), stanza::bare(&them).to_owned());
+            if self.told.len() < MAX_TOLD || self.told.contains_key(&parties) {
+                self.told.insert(parties, leg);
+            }
+        }
+    }
+
+    /// Returns the leg between a number of ours and a user that another edge has served.
+    pub(super) fn leg_told(&self, us: &str, them: &str) -> Option<LegRef> {
+        self.told.get(&(stanza::bare(us).to_owned(), stanza::bare(them).to_owned())).copied()
     }
 
     /// Returns the legs between a number of ours and a user that are held, the newest first.
