@@ -169,16 +169,14 @@ fn files_from_secrets_are_mounted() {
 #[test]
 fn f11_each_tier_has_its_own_secrets_alone() {
     const SHARED: &[&str] = &["bus-ca", "bus-certificate", "bus-key", "cluster"];
-    let files = [
-        r#"config.store.secretFiles.password_file={"name": "tandem-redis", "key": "password"}"#,
-        r#"config.store.username="tandem""#,
-    ];
+    let files =
+        [r#"config.store.secretFiles.sentinel_password_file={"name": "tandem-redis", "key": "sentinels"}"#];
     let objects = render("full", &files);
     for deployment in kind(&objects, "Deployment") {
         let own: &[&str] = match tier(deployment) {
             "sip-edge" => &["sip-tls_certificate", "sip-tls_key", "trunk-1", "trunk-1-inbound_password"],
             "xmpp-edge" => &["component-0", "component-1"],
-            "orchestrator" => &["admin-0", "admin-1", "store-password"],
+            "orchestrator" => &["admin-0", "admin-1", "store-sentinel_password"],
             "rtp-relay" => &["dtls"],
             other => panic!("{other} is no tier"),
         };

@@ -210,7 +210,7 @@ fn every_target_of_a_trunk_is_of_the_trunk() {
     assert_eq!((b.way(), b.codes()), ("udp://198.51.100.9:5062".into(), vec!["ACK".into()]));
 }
 
-/// Whatever the source: a flood of them fills no table, and calls beside it are served.
+/// A flood of them fills no table, whatever its source, and calls beside it are served.
 #[test]
 fn f5_options_and_refusals_hold_no_state() {
     let mut b = bench("one");

@@ -1,4 +1,4 @@
-//! Who may call through a trunk, and its emergency numbers.
+//! Callers of a trunk, and its emergency numbers.
 
 use super::load::Fault;
 use super::{Config, TrunkConfig};
