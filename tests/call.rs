@@ -40,6 +40,7 @@ fn edge(instance: &str) -> Edge {
         roaming: false,
         credentials: None,
         inbound: None,
+        use_6xx: false,
     };
     let config = Config {
         instance: instance.into(),

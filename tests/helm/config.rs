@@ -3,11 +3,17 @@
 use crate::chart::{VALUES, kind, list, name, named, render, root, text};
 use crate::pod::{NAME, Pod};
 use runtime::Config;
-use runtime::config::load::load;
-use runtime::config::{Role, Srtp};
+use runtime::config::load::{Examined, examine_for};
+use runtime::config::{Role, Service, Srtp};
+use std::collections::BTreeSet;
 use yaml::Value;
 
-/// Loads a pod's configuration as its container would: files mounted, environment set.
+/// Tier of a deployment, as its binary is named.
+fn tier(deployment: &Value) -> &str {
+    text(deployment, "spec.template.spec.containers.0.name")
+}
+
+/// Loads a pod's configuration as the binary of its container would: files mounted, environment set.
 fn load_as(objects: &[Value], deployment: &Value) -> Config {
     let pod = Pod::of(objects, deployment, "10.1.2.3", |name, key| match (name, key) {
         ("tandem-nats", _) => "nats://user:word@nats:4222".to_owned(),
@@ -16,11 +22,11 @@ fn load_as(objects: &[Value], deployment: &Value) -> Config {
         (name, "secret") => format!("secret of {name}, as it is there\n"),
         (name, key) => format!("{key} of {name}\n"),
     });
-    let config = load(Some(&pod.config), pod.environment);
-    let config = config.unwrap_or_else(|fault| panic!("{}: {fault}", name(deployment)));
-    let faults = config.check();
+    let service = Service::of(tier(deployment));
+    assert_ne!(service, Service::All, "{}", name(deployment));
+    let Examined { config, faults, .. } = examine_for(service, Some(&pod.config), pod.environment);
     assert!(faults.is_empty(), "{}: {faults:?}", name(deployment));
-    config
+    config.unwrap()
 }
 
 fn loaded(values: &str, sets: &[&str], deployment: &str) -> Config {
@@ -35,7 +41,8 @@ fn every_pod_can_read_its_configuration() {
         for deployment in kind(&objects, "Deployment") {
             let config = load_as(&objects, deployment);
             assert_eq!(config.instance.as_deref(), Some(NAME));
-            assert!(config.bus.is_some() && config.store.is_some());
+            assert!(config.bus.is_some());
+            assert_eq!(config.store.is_some(), tier(deployment) == "orchestrator");
             assert_eq!(config.cluster.secret.as_deref(), Some("secret of tandem-cluster, as it is there"));
         }
     }
@@ -45,8 +52,6 @@ fn every_pod_can_read_its_configuration() {
 fn values_arrive_in_the_configuration() {
     let edge = loaded("full", &[], "voice-tandem-sip-edge");
     assert_eq!(edge.bus.as_ref().unwrap().url, "nats://user:word@nats:4222");
-    assert_eq!(edge.store.as_ref().unwrap().url, "redis://:word@redis:6379");
-    assert_eq!(edge.store.as_ref().unwrap().timeout_ms, 1_500);
     assert_eq!(edge.telemetry.otlp.as_deref(), Some("https://collector.tracing.svc:4317"));
     let headers = edge.telemetry.otlp_header.as_ref().unwrap();
     assert_eq!((headers[1].name.as_str(), headers[1].value.as_deref()), ("x-tenant", Some("tenant of otlp")));
@@ -56,14 +61,17 @@ fn values_arrive_in_the_configuration() {
     assert_eq!(edge.sip.advertise.as_deref(), Some("gw.example.net"));
     assert_eq!(edge.sip.domains, ["im.example.net", "im.example.org"]);
     assert_eq!(edge.sip.max_legs, 20_000);
-    assert_eq!(edge.xmpp.component[1].secret.as_deref(), Some("sip.example.org of tandem-xmpp"));
-    assert_eq!(edge.xmpp.component[1].users, None);
-    assert_eq!(edge.xmpp.component[1].tls_name(), ("[[xmpp.component]] tls_name", "example.org"));
-    assert!(edge.xmpp.component[1].ca_file.is_some());
+    let xmpp = loaded("full", &[], "voice-tandem-xmpp-edge");
+    assert_eq!(xmpp.xmpp.component[1].secret.as_deref(), Some("sip.example.org of tandem-xmpp"));
+    assert_eq!(xmpp.xmpp.component[1].users, None);
+    assert_eq!(xmpp.xmpp.component[1].tls_name(), ("[[xmpp.component]] tls_name", "example.org"));
+    assert!(xmpp.xmpp.component[1].ca_file.is_some());
     assert_eq!(edge.trunk[0].networks().unwrap().len(), 2);
     assert_eq!(edge.trunk[1].uri, "sip:carrier.example.org;transport=tcp");
     assert_eq!(edge.trunk[0].callers, None);
-    assert_eq!(edge.trunk[1].callers.as_deref(), Some(["example.org".to_owned(), "*".to_owned()].as_slice()));
+    let callers = edge.callers(&edge.trunk[1]).unwrap();
+    assert_eq!(callers, ["example.org", "ann@example.com", "rosa@example.net", "partner.example", "*"]);
+    assert!(edge.trunk[1].emergency().unwrap().contains("110") && edge.trunk[0].country.is_none());
     assert_eq!((edge.trunk[0].roaming, edge.trunk[1].roaming), (false, true));
     assert_eq!((edge.trunk[0].srtp, edge.trunk[1].srtp), (Srtp::Off, Srtp::Required));
     assert_eq!((&edge.trunk[0].username, &edge.trunk[0].password), (&None, &None));
@@ -77,7 +85,6 @@ fn values_arrive_in_the_configuration() {
     assert_eq!(edge.admin.health.unwrap().to_string(), "10.1.2.3:8081", "it is on the node's network");
     assert!(edge.admin.user.is_none());
     assert_eq!(edge.call.hold_music.as_deref(), Some("hold.wav"));
-    assert!(edge.cluster.dtls_certificate_file.is_some());
     assert_eq!(edge.cluster.tls_name(), "relay.voice.example.net");
 
     let relay = loaded("full", &[], "voice-tandem-rtp-relay-a");
@@ -92,7 +99,11 @@ fn values_arrive_in_the_configuration() {
         (relay.relay.region.as_str(), relay.relay.labels.as_slice()),
         ("north", &["video".to_owned()][..])
     );
-    let admin = loaded("full", &[], "voice-tandem-orchestrator").admin;
+    assert!(relay.cluster.dtls_certificate_file.is_some());
+    let orchestrator = loaded("full", &[], "voice-tandem-orchestrator");
+    let store = orchestrator.store.unwrap();
+    assert_eq!((store.url.as_str(), store.timeout_ms), ("redis://:word@redis:6379", 1_500));
+    let admin = orchestrator.admin;
     assert_eq!(
         (admin.listen.to_string(), admin.health.unwrap().to_string()),
         ("0.0.0.0:8080".into(), "0.0.0.0:8081".into())
@@ -133,11 +144,10 @@ fn files_from_secrets_are_mounted() {
     let all = ["bus-ca", "bus-certificate", "bus-key", "telemetry-otlp_ca", "otlp-header-0", "otlp-header-1"];
     for (tier, more) in [
         ("sip-edge", &["sip-tls_certificate", "sip-tls_key", "trunk-1-inbound_password"][..]),
-        ("xmpp-edge", &["trunk-1-inbound_password", "component-1-ca"]),
+        ("xmpp-edge", &["component-1-ca"]),
         (
             "orchestrator",
             &[
-                "trunk-1-inbound_password",
                 "cluster-ca",
                 "cluster-certificate",
                 "cluster-key",
@@ -180,6 +190,66 @@ fn files_from_secrets_are_mounted() {
         (store.username.as_deref(), store.password.as_deref()),
         (Some("tandem"), Some("word of links"))
     );
+}
+
+/// A tier that is taken gives away its own secrets alone: what is mounted is what its configuration names and its binary reads.
+#[test]
+fn f11_each_tier_has_its_own_secrets_alone() {
+    const SHARED: &[&str] = &[
+        "bus-ca",
+        "bus-certificate",
+        "bus-key",
+        "cluster",
+        "telemetry-otlp_ca",
+        "otlp-header-0",
+        "otlp-header-1",
+    ];
+    const CLUSTER: &[&str] = &["cluster-ca", "cluster-certificate", "cluster-key"];
+    const ADMIN: &[&str] = &["admin-tls-certificate", "admin-tls-key", "admin-tls-client_ca"];
+    let files =
+        [r#"config.store.secretFiles.sentinel_password_file={"name": "tandem-redis", "key": "sentinels"}"#];
+    let objects = render("full", &files);
+    for deployment in kind(&objects, "Deployment") {
+        let own: &[&[&str]] = match tier(deployment) {
+            "sip-edge" => &[&["sip-tls_certificate", "sip-tls_key", "trunk-1", "trunk-1-inbound_password"]],
+            "xmpp-edge" => &[&["component-0", "component-1", "component-1-ca"]],
+            "orchestrator" => &[CLUSTER, ADMIN, &["admin-0", "admin-1", "store-sentinel_password"]],
+            "rtp-relay" => &[CLUSTER, &["dtls"]],
+            other => panic!("{other} is no tier"),
+        };
+        let wanted: BTreeSet<&str> = SHARED.iter().chain(own.iter().copied().flatten()).copied().collect();
+        let volumes = list(deployment, "spec.template.spec.volumes");
+        let sources = volumes.iter().flat_map(|volume| list(volume, "projected.sources"));
+        let mounted: BTreeSet<&str> =
+            sources.flat_map(|source| list(source, "secret.items")).map(|item| text(item, "path")).collect();
+        assert_eq!(mounted, wanted, "{}", name(deployment));
+        let map =
+            volumes.iter().map(|volume| text(volume, "configMap.name")).find(|map| !map.is_empty()).unwrap();
+        let file = named(&objects, "ConfigMap", map)["data"]["tandem.toml"].as_str().unwrap();
+        let named: BTreeSet<&str> =
+            file.split("/run/secrets/tandem/").skip(1).map(|rest| rest.split('"').next().unwrap()).collect();
+        assert_eq!(named, wanted, "{}", name(deployment));
+        // URLs with credentials come by the environment.
+        let variables = list(deployment, "spec.template.spec.containers.0.env").iter();
+        let secret: Vec<&str> = variables
+            .filter(|one| !text(one, "valueFrom.secretKeyRef.name").is_empty())
+            .map(|one| text(one, "name"))
+            .collect();
+        let store = tier(deployment) == "orchestrator";
+        assert_eq!(secret.contains(&"TANDEM_STORE__URL"), store, "{}", name(deployment));
+        assert!(secret.contains(&"TANDEM_BUS__URL"), "{}", name(deployment));
+
+        let config = load_as(&objects, deployment);
+        let trunk =
+            config.trunk.iter().any(|trunk| trunk.password.is_some() || trunk.inbound_password.is_some());
+        assert_eq!(trunk, tier(deployment) == "sip-edge");
+        let component = config.xmpp.component.iter().any(|component| component.secret.is_some());
+        assert_eq!(component, tier(deployment) == "xmpp-edge");
+        assert_eq!(config.store.is_some(), store);
+        assert_eq!(config.admin.user.is_some(), store, "tokens are the orchestrators'");
+        assert_eq!(config.cluster.dtls_certificate_file.is_some(), tier(deployment) == "rtp-relay");
+        assert_eq!(config.sip.tls_key_file.is_some(), tier(deployment) == "sip-edge");
+    }
 }
 
 /// Keys that the chart sets itself, so that values may not.

@@ -150,6 +150,22 @@ const REFUSED_BY_PODS: &[(&[&str], &[&str])] = &[
         &["rtpRelay.pools=[{\"name\":\"a\",\"advertise\":\"203.0.113.700\"}]"],
         &["/rtpRelay/pools/0/advertise"],
     ),
+    (
+        &[
+            "config.trunk=[{\"name\":\"t\",\"uri\":\"sip:a\",\"domain\":\"sip.example.net\",\"callers\":[\"@sales\"]}]",
+        ],
+        &["config.trunk t: callers names @sales", "config.group"],
+    ),
+    (
+        &["config.group=[{\"name\":\"s\",\"members\":[]},{\"name\":\"s\",\"members\":[\"a\"]}]"],
+        &["config.group name: s stands twice"],
+    ),
+    (
+        &[
+            "config.trunk=[{\"name\":\"t\",\"uri\":\"sip:a\",\"domain\":\"sip.example.net\",\"country\":\"XX\"}]",
+        ],
+        &["/config/trunk/0/country"],
+    ),
     (&["sipEdge.healthPort=8080"], &["sip-edge: port 8080 is healthPort and adminPort"]),
     (&["rtpRelay.controlPort=8089"], &["rtp-relay: port 8089"]),
     (

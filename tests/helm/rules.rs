@@ -310,36 +310,6 @@ fn a18_relays_are_scraped_and_pools_differ() {
     assert_eq!(environment(container(other), "TANDEM_RELAY__THREADS"), "");
 }
 
-/// Pods that strangers meet are not given what they do not need.
-#[test]
-fn a_relay_holds_no_password_of_an_xmpp_server() {
-    let objects = render("full", &[]);
-    let paths = |deployment: &str| -> BTreeSet<String> {
-        let deployment = named(&objects, "Deployment", deployment);
-        let volumes = list(deployment, "spec.template.spec.volumes");
-        let sources = volumes.iter().flat_map(|volume| list(volume, "projected.sources"));
-        sources.flat_map(|s| list(s, "secret.items")).map(|item| text(item, "path").to_owned()).collect()
-    };
-    let of_relay = [
-        "cluster",
-        "cluster-ca",
-        "cluster-certificate",
-        "cluster-key",
-        "dtls",
-        "bus-ca",
-        "bus-certificate",
-        "bus-key",
-        "telemetry-otlp_ca",
-        "otlp-header-0",
-        "otlp-header-1",
-    ];
-    assert_eq!(paths("voice-tandem-rtp-relay-a"), of_relay.map(String::from).into());
-    assert!(paths("voice-tandem-xmpp-edge").contains("component-1"));
-    // Tokens of the admin API are the orchestrators' alone.
-    assert!(paths("voice-tandem-orchestrator").contains("admin-1"));
-    assert!(!paths("voice-tandem-xmpp-edge").contains("admin-0"));
-}
-
 /// Another configuration starts new pods; the same one does not.
 #[test]
 fn a_changed_configuration_changes_the_pods() {

@@ -7,6 +7,7 @@
 
 mod dial;
 mod display;
+mod emergency;
 mod escape;
 pub mod locate;
 mod name_addr;
@@ -18,6 +19,7 @@ pub mod uri;
 
 pub use dial::DialRules;
 pub use display::{MAX_DISPLAY_NAME, display_name};
+pub use emergency::{COUNTRY, EmergencyNumbers};
 pub use escape::{escape, jid_local, sip_user, unescape};
-pub use number::{Number, is_emergency, plain_number};
+pub use number::{Number, plain_number};
 pub use plan::{Alias, Component, Plan, PlanError, Route, Trunk};

@@ -83,12 +83,6 @@ pub fn plain_number(text: &str) -> Option<String> {
     (!digits.is_empty() && digits.len() <= 32 && digits.chars().all(dialled)).then_some(number)
 }
 
-/// Returns true for emergency numbers. They are neither mapped to a JID nor dialled for one (R-ADDR-13).
-#[must_use]
-pub fn is_emergency(number: &str) -> bool {
-    matches!(number, "110" | "112" | "911" | "999" | "000" | "118")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,6 +1,7 @@
 //! The life of a service process: configuration, telemetry, admin port, then its own work, then a drain.
 
-use crate::config::load::{Fault, examine};
+use crate::config::Service;
+use crate::config::load::{Fault, examine_for};
 use crate::{Config, Drain, admin, descriptors, metrics, telemetry};
 use anyhow::{Context, Result};
 use clap::{CommandFactory, FromArgMatches, Parser};
@@ -23,7 +24,7 @@ pub fn main<W: Future<Output = Result<()>> + Send + 'static>(
     work: impl FnOnce(Config, Drain) -> W,
 ) -> ExitCode {
     let arguments = arguments(kind);
-    match read(arguments.config.as_deref()) {
+    match read(Service::of(kind), arguments.config.as_deref()) {
         Ok(config) => run(kind, config, work),
         Err(faults) => {
             faults.iter().for_each(|fault| eprintln!("tandem-{kind}: {}", fault.line()));
@@ -38,12 +39,12 @@ fn arguments(kind: &str) -> Arguments {
     Arguments::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit())
 }
 
-/// The configuration, if nothing is wrong with it.
+/// The configuration of a service, if nothing is wrong with it.
 ///
 /// # Errors
 /// Every [`Fault`].
-pub fn read(path: Option<&std::path::Path>) -> Result<Config, Vec<Fault>> {
-    let examined = examine(path, std::env::vars());
+pub fn read(service: Service, path: Option<&std::path::Path>) -> Result<Config, Vec<Fault>> {
+    let examined = examine_for(service, path, std::env::vars());
     match examined.config {
         Some(config) if examined.faults.is_empty() => Ok(config),
         _ => Err(examined.faults),

@@ -330,8 +330,19 @@ fn what_cannot_work_is_named_with_its_remedy() {
             "[[trunk]] callers: absent for t, whose component has no users",
         ),
         (
-            "[[trunk]]\nname = \"t\"\nuri = \"sip:x\"\ndomain = \"d\"\ncallers = [\"rosa@example.net\"]",
-            "[[trunk]] callers: \"rosa@example.net\"",
+            "[[trunk]]\nname = \"t\"\nuri = \"sip:x\"\ndomain = \"d\"\ncallers = [\"rosa@example.net/phone\"]",
+            "[[trunk]] callers: \"rosa@example.net/phone\"",
+        ),
+        (
+            "[[trunk]]\nname = \"t\"\nuri = \"sip:x\"\ndomain = \"d\"\ncallers = [\"@\"]",
+            "[[trunk]] callers: \"@\"",
+        ),
+        ("[[group]]\nname = \"s\"\nmembers = [\"@other\"]", "[[group]] members: \"@other\"; write it as"),
+        ("[[group]]\nname = \"s\"\nmembers = [\"*\"]", "[[group]] members: \"*\""),
+        ("[[group]]\nname = \"s t\"\nmembers = []", "[[group]] name: \"s t\""),
+        (
+            "[[group]]\nname = \"s\"\nmembers = []\n[[group]]\nname = \"s\"\nmembers = []",
+            "[[group]] name: \"s\" stands twice; name each",
         ),
         ("[[alias]]\nnumber = \"1\"\njid = \"rosa\"", "[[alias]] jid"),
         ("[[alias]]\nnumber = \"1\"\njid = \"@a\"", "[[alias]] jid"),
@@ -487,4 +498,68 @@ fn a_secret_is_made_where_none_is_needed() {
     one.generate_secret().unwrap();
     two.generate_secret().unwrap();
     assert!(one.secret().len() >= 64 && one.secret() != two.secret());
+}
+
+/// A configuration with one trunk, which has these lines.
+fn one_trunk(lines: &str, more: &str) -> Config {
+    let component =
+        "[[xmpp.component]]\ndomain = \"d\"\nserver = \"x:1\"\nsecret = \"s\"\nusers = \"example.net\"\n";
+    with(&format!("{component}[[trunk]]\nname = \"t\"\nuri = \"sip:x\"\ndomain = \"d\"\n{lines}\n{more}"))
+        .unwrap()
+}
+
+fn told(config: &Config) -> Vec<String> {
+    config.check().iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn f8_callers_are_users_domains_and_groups() {
+    const GROUPS: &str = "[[group]]\nname = \"sales\"\nmembers = [\"rosa@example.net\", \"partner.example\"]\n[[group]]\nname = \"empty\"\nmembers = []\n";
+    let callers = |lines: &str| {
+        let config = one_trunk(lines, GROUPS);
+        assert_eq!(told(&config), [""; 0], "{lines}");
+        config.callers(&config.trunk[0])
+    };
+    assert_eq!(callers(""), None);
+    assert_eq!(callers("callers = [\"@empty\"]"), Some(vec![]), "nobody, not everybody");
+    let all = callers("callers = [\"ann@example.org\", \"@sales\", \"example.com\"]").unwrap();
+    assert_eq!(all, ["ann@example.org", "rosa@example.net", "partner.example", "example.com"]);
+    let missing = told(&one_trunk("callers = [\"@sale\"]", GROUPS));
+    assert_eq!(
+        missing,
+        [
+            "[[trunk]] callers: \"@sale\" of t: there is no such group; write a [[group]] with name = \"sale\" and its members, or name one \
+             that is there"
+        ]
+    );
+}
+
+#[test]
+fn c13_emergency_numbers_follow_from_the_country_or_are_written() {
+    let alias = |number: &str| format!("[[alias]]\nnumber = \"{number}\"\njid = \"r@a\"");
+    for (lines, emergency, plain) in [
+        ("", "911", "111"),
+        ("country = \"DE\"", "110", "911"),
+        ("country = \"NZ\"", "111", "112"),
+        ("country = \"DE\"\nemergency = [\"0112\"]", "0112", "110"),
+    ] {
+        let refused = told(&one_trunk(lines, &alias(emergency)));
+        let fault =
+            format!("[[alias]] number: \"{emergency}\" is an emergency number; give the user another number");
+        assert_eq!(refused, [fault], "{lines}");
+        assert_eq!(told(&one_trunk(lines, &alias(plain))), [""; 0], "{lines}");
+    }
+    assert_eq!(told(&one_trunk("emergency = []", &alias("112"))), [""; 0]);
+    for (lines, fault) in [
+        (
+            "country = \"XX\"",
+            "[[trunk]] country: \"XX\" of t: its emergency numbers are not known; write two capital letters of ISO 3166, as \"DE\", or the \
+             numbers themselves in emergency, as [\"112\"]",
+        ),
+        ("country = \"de\"", "[[trunk]] country: \"de\" of t: its emergency"),
+        ("emergency = [\"112;x\"]", "[[trunk]] emergency: \"112;x\"; write it as"),
+    ] {
+        let found = told(&one_trunk(lines, ""));
+        assert!(matches!(&found[..], [one] if one.starts_with(fault)), "{found:?}");
+    }
 }

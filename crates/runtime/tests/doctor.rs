@@ -8,7 +8,8 @@
 )]
 
 use std::path::Path;
-use tandem_runtime::config::load::{Examined, examine};
+use tandem_runtime::config::Service;
+use tandem_runtime::config::load::{Examined, examine, examine_for};
 
 fn examined(text: &str, environment: &[(&str, &str)]) -> Vec<String> {
     let directory = tempfile::tempdir().unwrap();
@@ -156,4 +157,79 @@ fn a13_limits_and_times_of_zero_are_refused() {
     // What is too large would overflow.
     let faults = examined("[relay]\nmedia_timeout_s = 9223372036854775807\n", &[]);
     has(&faults, "[relay] media_timeout_s: 9223372036854775807;", "tandem.toml:2");
+}
+
+/// Of a file that all services share each reads what it uses: the secrets of others may be files that it cannot see.
+#[test]
+fn f11_a_service_neither_reads_nor_misses_the_secrets_of_others() {
+    const TEXT: &str = r#"
+[bus]
+url = "nats://n:4222"
+
+[store]
+url = "redis://r:6379"
+username = "tandem"
+password_file = "/nowhere/store"
+
+[cluster]
+secret = "0123456789abcdef0123456789abcdef"
+
+[sip]
+listen = ["tls://127.0.0.1:5061"]
+tls_key_file = "/nowhere/sip.key"
+
+[[xmpp.component]]
+domain = "sip.example.net"
+server = "127.0.0.1:5347"
+secret_file = "/nowhere/component"
+users = "example.net"
+
+[[trunk]]
+name = "pbx"
+uri = "sip:pbx.example.net"
+domain = "sip.example.net"
+username = "2000"
+password_file = "/nowhere/trunk"
+inbound_username = "pbx"
+inbound_password_file = "/nowhere/inbound"
+"#;
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("tandem.toml");
+    std::fs::write(&file, TEXT).unwrap();
+    let keys = |service| {
+        let Examined { faults, config, .. } = examine_for(service, Some(&file), []);
+        let mut keys: Vec<String> = faults.into_iter().map(|fault| fault.key).collect();
+        keys.sort();
+        keys.dedup();
+        (keys, config.unwrap())
+    };
+    let of_trunks = [
+        "[[trunk]] inbound_password",
+        "[[trunk]] inbound_password_file",
+        "[[trunk]] password",
+        "[[trunk]] password_file",
+        "[sip] tls_certificate_file",
+    ];
+    let of_component = ["[[xmpp.component]] secret", "[[xmpp.component]] secret_file"];
+    let of_store = ["[store] password", "[store] password_file"];
+    for (service, wanted) in [
+        (Service::SipEdge, of_trunks.to_vec()),
+        (Service::XmppEdge, of_component.to_vec()),
+        (Service::Orchestrator, of_store.to_vec()),
+        (Service::RtpRelay, vec![]),
+    ] {
+        let (keys, config) = keys(service);
+        assert_eq!(keys, wanted, "{service:?}");
+        assert_eq!(config.store.is_some(), service == Service::Orchestrator);
+        assert_eq!(config.trunk[0].username.is_some(), service == Service::SipEdge);
+    }
+    let mut all = [&of_trunks[..], &of_component, &of_store].concat();
+    all.sort_unstable();
+    assert_eq!(keys(Service::All).0, all);
+    // Who has no store of its own needs none.
+    let text = TEXT.replace("[store]", "[telemetry]").replace("url = \"redis://r:6379\"\n", "");
+    let text = text.replace("username = \"tandem\"\npassword_file = \"/nowhere/store\"\n", "");
+    std::fs::write(&file, text).unwrap();
+    assert!(!keys(Service::RtpRelay).0.contains(&"[store] url".to_owned()));
+    assert!(keys(Service::Orchestrator).0.contains(&"[store] url".to_owned()));
 }

@@ -16,6 +16,9 @@ pub const RELAY_KEYFRAME: &str = "tandem.relay.keyframe";
 pub const RELAY_STATE: &str = "tandem.relay.state";
 /// Subject from xmpp-edges to any orchestrator (queue group `orchestrators`): takes or renews the lease of a component domain.
 pub const CLAIM: &str = "tandem.claim";
+/// Subject from xmpp-edges to any orchestrator (queue group `orchestrators`): names the legs of standing calls of a component domain, to an
+/// edge that has come to hold its link.
+pub const LEGS: &str = "tandem.legs";
 /// Subject published by orchestrators: facts of calls for billing and monitoring.
 pub const FACTS: &str = "tandem.facts.call";
 /// Facts of users' settings, published without an answer.

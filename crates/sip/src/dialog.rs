@@ -14,6 +14,9 @@ mod identity;
 
 pub use identity::same_tag;
 
+/// Name of the gateway in its requests, without a version that would help those who look for a weak one (RFC 3261 §20.41).
+const USER_AGENT: &str = "Tandem";
+
 /// State of a leg.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 #[cbor(index_only)]
@@ -248,7 +251,7 @@ impl Dialog {
     /// Makes a request within the dialog (§12.2.1.1) with the next CSeq.
     pub fn request(&mut self, method: &str, branch: &str) -> Message {
         self.local_cseq += 1;
-        self.numbered(method, self.local_cseq, branch)
+        self.numbered(method, self.local_cseq, branch).with("User-Agent", USER_AGENT.to_owned())
     }
     /// Makes the ACK for a 2xx to our INVITE of this CSeq (§13.2.2.4).
     #[must_use]

@@ -5,7 +5,7 @@ use signal::{End, Reason};
 
 /// Status before the answer, phrase, and Q.850 cause of the Reason header, by reason.
 ///
-/// Never 6xx: it would stop the PABX's ring groups (R-CODE-4). 503 takes the whole gateway out of a carrier's rotation (RFC 3261
+/// Never 6xx, unless the trunk wants it: it would stop the PABX's ring groups (R-CODE-4). 503 takes the whole gateway out of a carrier's rotation (RFC 3261
 /// §21.5.4): for what nobody can be served for, never for the trouble of one call (R-CODE-8).
 const SAID: &[(Reason, u16, &str, u8)] = &[
     (Reason::Normal, 480, "Temporarily Unavailable", 16),
@@ -34,6 +34,9 @@ const SAID: &[(Reason, u16, &str, u8)] = &[
     (Reason::General, 500, "Server Internal Error", 41),
     (Reason::Congestion, 480, "Temporarily Unavailable", 34),
 ];
+
+/// Status and phrase in place of those of [`Reason::Declined`], towards a trunk that wants 6xx (`use_6xx`).
+pub const DECLINE: (u16, &str) = (603, "Decline");
 
 /// Returns the status code, reason phrase and Q.850 cause that say this reason.
 #[must_use]

@@ -19,10 +19,7 @@ mod timeout;
 
 pub use challenge::answer_challenge;
 pub use response::release;
-pub use timeout::{Timeout, timeout};
-
-/// Name of the gateway in its INVITEs, without a version that would help those who look for a weak one (RFC 3261 §20.41).
-const USER_AGENT: &str = "Tandem";
+pub use timeout::{Timeout, awaits_ringing, timeout};
 
 /// Outcome of a message or timeout.
 pub type Outcome = ::edge::Outcome<Outgoing>;
@@ -136,12 +133,7 @@ pub fn say(dialog: &mut Dialog, signal: &Signal, branch: &str) -> Vec<Outgoing> 
         (Signal::Offer(media), _) if dialog.state == State::Outgoing && dialog.invite.is_empty() => {
             let body = dialog.describe(media, false);
             dialog.invite_cseq = dialog.local_cseq + 1;
-            let invite = dialog
-                .request("INVITE", branch)
-                .with("Allow", ALLOW.join(", "))
-                .with("Supported", SUPPORTED.join(", "))
-                .with("User-Agent", USER_AGENT)
-                .with_body("application/sdp", body);
+            let invite = invite(dialog, branch, body);
             dialog.invite = invite.write().to_vec();
             vec![Outgoing::Request(invite)]
         }
@@ -214,9 +206,15 @@ pub fn put_off(dialog: &mut Dialog, signal: &Signal) -> bool {
 }
 
 /// Makes the re-INVITE that offers our last description.
+/// Makes an INVITE or re-INVITE, which says what we can (RFC 3261 §13.2.1, §14.1).
+fn invite(dialog: &mut Dialog, branch: &str, body: Vec<u8>) -> Message {
+    let request = dialog.request("INVITE", branch).with("Allow", ALLOW.join(", "));
+    request.with("Supported", SUPPORTED.join(", ")).with_body("application/sdp", body)
+}
+
 fn reinvite(dialog: &mut Dialog, branch: &str) -> Outgoing {
     let body = dialog.last_sdp.clone();
-    let invite = dialog.request("INVITE", branch).with_body("application/sdp", body);
+    let invite = invite(dialog, branch, body);
     dialog.local_offer_cseq = Some(dialog.local_cseq);
     Outgoing::Request(invite)
 }

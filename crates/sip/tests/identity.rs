@@ -51,6 +51,7 @@ fn known(b: &Bench, name: &str, peer: &str) -> Trunk {
         sources: vec![(flow.peer.ip(), 32)],
         credentials: Some(Credentials { username: name.into(), password }),
         inbound: None,
+        use_6xx: false,
         ..trunk(flow)
     }
 }

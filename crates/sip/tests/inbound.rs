@@ -45,7 +45,7 @@ fn shown(response: &Message, place: usize, password: &str) -> String {
 }
 
 #[test]
-fn f5_a_trunk_without_sources_calls_from_anywhere_with_its_password() {
+fn f8_a_trunk_without_sources_calls_from_anywhere_with_its_password() {
     for place in 0..3 {
         let mut b = guarded("one", false);
         from(&mut b, NOWHERE);
@@ -62,7 +62,7 @@ fn f5_a_trunk_without_sources_calls_from_anywhere_with_its_password() {
 }
 
 #[test]
-fn f5_a_wrong_password_opens_nothing_and_is_told() {
+fn f8_a_wrong_password_opens_nothing_and_is_told() {
     let mut b = guarded("one", false);
     from(&mut b, NOWHERE);
     let response = challenge(&mut b);
@@ -76,7 +76,7 @@ fn f5_a_wrong_password_opens_nothing_and_is_told() {
 }
 
 #[test]
-fn f5_a_source_may_have_to_show_credentials_too() {
+fn f8_a_source_may_have_to_show_credentials_too() {
     let mut b = guarded("one", true);
     let response = challenge(&mut b);
     // The right credentials from another address.
@@ -90,7 +90,7 @@ fn f5_a_source_may_have_to_show_credentials_too() {
 }
 
 #[test]
-fn f5_overheard_credentials_open_no_other_call_and_no_later_one() {
+fn f8_overheard_credentials_open_no_other_call_and_no_later_one() {
     let mut b = guarded("one", false);
     from(&mut b, NOWHERE);
     let overheard = shown(&challenge(&mut b), 1, "a long password");

@@ -138,3 +138,40 @@ fn every_method_of_allow_is_served() {
         );
     }
 }
+
+/// R-CODE-4: by default others are tried; a trunk that wants 6xx is told that nobody else is to be. A person reads why, in both.
+#[test]
+fn g10_a_declined_call_is_refused_as_its_trunk_wants_it() {
+    let declined = || Signal::End(Reason::Declined.into());
+    for (use_6xx, code, phrase) in [(false, 480, "Call Declined"), (true, 603, "Decline")] {
+        let mut b = bench("one");
+        let own = trunk(b.flow);
+        b.edge.set_trunks(vec![tandem_sip::edge::Trunk { use_6xx, ..own }]);
+        b.hear(request("INVITE", 1, TO, SDP));
+        let heard = b.commit(1);
+        b.codes();
+        b.say(state(heard.leg, 1, heard.dialog.clone()), 2, declined(), None);
+        let answer = b.sent.remove(0);
+        assert!(answer.write().starts_with(format!("SIP/2.0 {code} {phrase}\r\n").as_bytes()), "{answer:?}");
+        assert_eq!(answer.text("Reason"), Some("Q.850;cause=21"));
+        assert_eq!(answer.text("Warning"), Some("399 tandem \"The call was declined\""));
+        // Declined before it became a call, by the settings of its callee.
+        let mut b = bench("one");
+        let own = trunk(b.flow);
+        b.edge.set_trunks(vec![tandem_sip::edge::Trunk { use_6xx, ..own }]);
+        b.hear(request("INVITE", 1, TO, SDP));
+        b.codes();
+        let (ticket, _) = b.heard();
+        b.verdict(ticket, Verdict::Refused(Reason::Declined.into()));
+        assert_eq!(b.sent.remove(0).code(), Some(code));
+        // What is no decline is never 6xx.
+        let mut b = bench("one");
+        let own = trunk(b.flow);
+        b.edge.set_trunks(vec![tandem_sip::edge::Trunk { use_6xx, ..own }]);
+        b.hear(request("INVITE", 1, TO, SDP));
+        let heard = b.commit(1);
+        b.codes();
+        b.say(state(heard.leg, 1, heard.dialog.clone()), 2, Signal::End(Reason::Offline.into()), None);
+        assert_eq!(b.codes(), ["480"]);
+    }
+}

@@ -209,3 +209,30 @@ fn every_target_of_a_trunk_is_of_the_trunk() {
     assert!(matches!(b.commit(2).signals.as_slice(), [Signal::Answer(_)]));
     assert_eq!((b.way(), b.codes()), ("udp://198.51.100.9:5062".into(), vec!["ACK".into()]));
 }
+
+/// A flood of them fills no table, whatever its source, and calls beside it are served.
+#[test]
+fn f5_options_and_refusals_hold_no_state() {
+    let mut b = bench("one");
+    let own = b.flow;
+    for number in 0..20_000 {
+        b.flow = if number % 2 == 0 { own } else { Flow::udp("203.0.113.66:5060".parse().unwrap()) };
+        let method = if number % 4 < 2 { "OPTIONS" } else { "X" };
+        b.hear(request(method, number + 1, TO, ""));
+        let code = match (number % 2, method) {
+            (1, _) => "403",
+            (_, "OPTIONS") => "200",
+            _ => "501",
+        };
+        assert_eq!(b.codes(), [code], "{number}");
+    }
+    // So does the INVITE of a stranger.
+    b.flow = Flow::udp("203.0.113.66:5060".parse().unwrap());
+    b.hear(request("INVITE", 1, TO, SDP));
+    b.flow = own;
+    assert_eq!(b.codes(), ["403"]);
+    assert_eq!((b.edge.legs(), b.edge.transactions(), b.edge.deadline()), (0, 0, None));
+    assert!(b.asks.is_empty());
+    b.hear(request("INVITE", 3, TO, SDP));
+    assert_eq!(b.codes(), ["100"]);
+}

@@ -167,6 +167,36 @@ fn c13_an_invite_says_whom_it_calls_and_who_calls() {
     }
 }
 
+/// RFC 3261 §13.2.1, §14.1, §20.41: the requests of a call from its INVITE to its BYE.
+#[test]
+fn g11_requests_of_ours_say_whose_they_are_and_what_we_can() {
+    let mut b = bench("one");
+    let invite = call(&mut b, "sip:2041@pbx.example", None);
+    b.hear(answer(&invite, 200, SDP));
+    let heard = commit(&mut b);
+    b.sent.clear();
+    let mut requests = vec![invite];
+    let tone = Signal::Tone(Tone { digit: '5', duration: 100 });
+    for (index, signal) in [(2, Signal::Update(media())), (3, tone), (4, Signal::End(Reason::Normal.into()))]
+    {
+        b.say(state(heard.leg, 0, vec![]), index, signal, None);
+        requests.push(b.sent.pop().unwrap());
+    }
+    let methods: Vec<String> = requests.iter().map(|request| request.method().unwrap()).collect();
+    assert_eq!(methods, ["INVITE", "INVITE", "INFO", "BYE"]);
+    for request in &requests {
+        assert_eq!(request.text("User-Agent"), Some("Tandem"), "{request:?}");
+        assert_eq!(request.text("Contact"), Some("<sip:rosa@192.0.2.1:5060>"), "{request:?}");
+        let invites = request.method().as_deref() == Some("INVITE");
+        assert_eq!(request.text("Supported").is_some(), invites, "{request:?}");
+        assert_eq!(
+            request.text("Allow").is_some_and(|allow| allow.contains("UPDATE")),
+            invites,
+            "{request:?}"
+        );
+    }
+}
+
 #[test]
 fn b1_c13_a_called_number_is_our_contact_without_its_parameters() {
     for (uri, contact) in [

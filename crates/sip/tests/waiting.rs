@@ -293,3 +293,57 @@ fn c9_another_edge_sends_what_was_put_off() {
     commit(&mut b);
     assert_eq!(b.sent[0].write(), offer.write());
 }
+
+/// R-CALL-41: the caller's client hears ringing in time, however slow the phone is, if there is one at all.
+#[test]
+fn g8_a_phone_is_presumed_to_ring_once_it_has_said_something() {
+    // Nothing listens: nothing rings until Timer B.
+    let mut b = bench("one");
+    called(&mut b);
+    b.wait(31_900);
+    assert!(b.asks.is_empty(), "{:?}", b.asks);
+    b.wait(200);
+    assert_eq!(b.commit(2).signals, [Signal::End(Reason::Timeout.into())]);
+
+    // 100 is an answer, and whatever else does not ring.
+    for code in [100, 181, 199] {
+        let mut b = bench("one");
+        called(&mut b);
+        let invite = b.sent.remove(0);
+        b.wait(300);
+        b.hear(answer(&invite, code, ""));
+        b.hear(answer(&invite, code, ""));
+        b.wait(4_199);
+        assert!(b.asks.is_empty(), "{code}: not before the time is up");
+        b.wait(1);
+        assert_eq!(b.commit(2).signals, [Signal::Progress(None)], "{code}");
+        b.hear(answer(&invite, 100, ""));
+        b.wait(1_000);
+        assert!(b.asks.is_empty(), "{code}: once");
+        // A true ringing is still heard as one.
+        b.hear(answer(&invite, 180, ""));
+        assert_eq!(b.commit(3).signals, [Signal::Ringing], "{code}");
+    }
+
+    // A first word that comes late is enough.
+    let mut b = bench("one");
+    called(&mut b);
+    let invite = b.sent.remove(0);
+    b.wait(9_000);
+    assert!(b.asks.is_empty());
+    b.hear(answer(&invite, 100, ""));
+    b.wait(1);
+    assert_eq!(b.commit(2).signals, [Signal::Progress(None)]);
+
+    // What rings, or is over, is presumed nothing of.
+    for code in [180, 486] {
+        let mut b = bench("one");
+        called(&mut b);
+        let invite = b.sent.remove(0);
+        b.hear(answer(&invite, 100, ""));
+        b.hear(answer(&invite, code, ""));
+        b.commit(2);
+        b.wait(10_000);
+        assert!(b.asks.is_empty(), "{code}");
+    }
+}

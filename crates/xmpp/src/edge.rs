@@ -44,6 +44,7 @@ impl Edge {
             secret,
             pending_iqs: HashMap::new(),
             legs_by_parties: HashMap::new(),
+            told: HashMap::new(),
             out: VecDeque::new(),
             refused: VecDeque::new(),
             draining: false,
@@ -60,6 +61,12 @@ impl Edge {
     /// Replaces the limits of calls, by link; calls that stand are counted on.
     pub fn set_limits(&mut self, limits: Vec<(String, Limits)>) {
         self.legs.set_limits(limits);
+    }
+
+    /// Takes the legs of standing calls that another edge has served, each with an address of ours and the user's: what comes for them
+    /// without naming them recalls them.
+    pub fn tell_legs(&mut self, legs: impl IntoIterator<Item = (LegRef, String, String)>) {
+        self.legs.protocol.tell_legs(legs);
     }
 
     /// Takes an order of an orchestrator; yields one [`Output::Said`], unless the leg's queue is full: then the order is given again.

@@ -430,6 +430,7 @@ fn e3_the_same_digit_twice_is_two_digits() {
         assert!(matches!(heard.signals.as_slice(), [Signal::Tone(Tone { digit: '1', .. })]));
         events.push(heard.event);
     }
+    events.sort_by_key(|event| event.0);
     events.dedup();
     assert_eq!(events.len(), 4);
 }
@@ -456,6 +457,28 @@ fn e3_digits_find_the_call_of_another_edge() {
     assert_eq!(digits, ['5', '#']);
     two.hear(&text("eve@example.org/x"));
     assert!(two.asks.is_empty(), "not hers");
+    // Most clients write to no resource: the parties find the call, once the edge knows what stands.
+    let bare = |from: &str| {
+        let text = "type='chat' id='n'";
+        format!("<message xmlns='jabber:client' {text} from='{from}' to='{NUMBER}'><body>7</body></message>")
+    };
+    let mut new = bench();
+    new.hear(&bare(ROSA));
+    assert_eq!(new.kinds(), ["service-unavailable"], "no call is known");
+    new.edge.tell_legs([(leg(), us.clone(), ROSA.to_owned())]);
+    for device in [ROSA, "rosa@example.net/desk"] {
+        new.hear(&bare(device));
+        if device == ROSA {
+            let (ticket, ask) = new.asks.remove(0);
+            assert!(matches!(ask, Ask::Recall(named) if named == leg()));
+            new.verdict(ticket, Verdict::Leg(record.clone()));
+        }
+        let heard = new.commit();
+        assert!(matches!(heard.signals.as_slice(), [Signal::Tone(Tone { digit: '7', .. })]), "{device}");
+        assert_eq!(heard.leg, leg());
+    }
+    new.hear(&bare("eve@example.org/x"));
+    assert!(new.asks.is_empty(), "not hers");
     // Nobody is told that digits were pressed in a call that is over.
     let mut three = bench();
     three.hear(&text(ROSA));

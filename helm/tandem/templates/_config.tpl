@@ -1,6 +1,6 @@
 {{/*
 The configuration file of a tier. One rule: nothing secret goes in; what is secret is read from files, but NATS and Redis URLs with
-credentials, which come by the environment.
+credentials, which come by the environment. A tier names the files of its own secrets alone: others are not mounted there.
 */}}
 
 {{/* A TOML value. JSON's strings and lists of strings are TOML too; numbers come from YAML as floats. */}}
@@ -33,11 +33,13 @@ credentials, which come by the environment.
 {{- end }}
 {{- end -}}
 
+{{/* What every tier reads. Takes {root, tier}. */}}
 {{- define "tandem.sharedConfig" -}}
-{{- $config := .Values.config -}}
+{{- $root := .root -}}
+{{- $config := $root.Values.config -}}
 {{- range $section, $what := dict "bus" "NATS" "store" "Redis" }}
 {{- $plain := dig $section "url" "" (merge (dict) $config) }}
-{{- $secret := dig $section "name" "" (merge (dict) $.Values.secrets) }}
+{{- $secret := dig $section "name" "" (merge (dict) $root.Values.secrets) }}
 {{- if and $plain $secret }}
 {{- fail (printf "config.%s.url and secrets.%s are both given: keep one" $section $section) }}
 {{- else if not (or $plain $secret) }}
@@ -49,19 +51,23 @@ credentials, which come by the environment.
 {{- include "tandem.keys" . }}
 {{- include "tandem.secretFiles" (dict "of" "bus" "files" .secretFiles) }}
 {{ end -}}
+{{- if eq .tier "orchestrator" }}
 {{- with $config.store }}
 [store]
 {{- include "tandem.keys" . }}
 {{- include "tandem.secretFiles" (dict "of" "store" "files" .secretFiles) }}
 {{ end }}
+{{- end }}
 [cluster]
 secret_file = "/run/secrets/tandem/cluster"
-{{- if .Values.secrets.dtls.name }}
+{{- if and (eq .tier "rtp-relay") $root.Values.secrets.dtls.name }}
 dtls_certificate_file = "/run/secrets/tandem/dtls"
 {{- end }}
 {{- with $config.cluster }}
 {{- include "tandem.keys" . }}
+{{- if has $.tier (list "orchestrator" "rtp-relay") }}
 {{- include "tandem.secretFiles" (dict "of" "cluster" "files" .secretFiles) }}
+{{- end }}
 {{- end }}
 
 [telemetry]
@@ -109,6 +115,16 @@ value_file = "/run/secrets/tandem/otlp-header-{{ $index }}"
 {{- $_ := set $of "domain" (append $of.domain .domain) }}
 {{- end }}
 {{- range $config.alias }}{{ $_ := set $of "number" (append $of.number .number) }}{{ end }}
+{{- $groups := list -}}
+{{- range $config.group }}{{ $groups = append $groups .name }}{{ end }}
+{{- include "tandem.once" (dict "of" "config.group name" "members" $groups) }}
+{{- range $trunk := $config.trunk }}
+{{- range $trunk.callers }}
+{{- if and (hasPrefix "@" .) (not (has (trimPrefix "@" .) $groups)) }}
+{{- fail (printf "config.trunk %s: callers names %s, and there is no such config.group; write a group of that name, or name one that is there" $trunk.name .) }}
+{{- end }}
+{{- end }}
+{{- end }}
 {{- include "tandem.once" (dict "of" "config.xmpp.component domain" "members" $of.component) }}
 {{- include "tandem.once" (dict "of" "config.trunk name" "members" $of.name) }}
 {{- include "tandem.once" (dict "of" "config.trunk domain" "members" $of.domain) }}
@@ -151,14 +167,17 @@ token_file = "/run/secrets/tandem/admin-{{ $index }}"
 
 {{- define "tandem.relayConfig" -}}
 {{- include "tandem.mediaPorts" . }}
-{{- include "tandem.sharedConfig" . }}
+{{- include "tandem.sharedConfig" (dict "root" . "tier" "rtp-relay") }}
 
 [relay]
 {{- include "tandem.keys" .Values.config.relay }}
 {{- end -}}
 
+{{/* What the tiers that know of calls read. Takes {root, tier}. */}}
 {{- define "tandem.callConfig" -}}
-{{- $config := .Values.config -}}
+{{- $tier := .tier -}}
+{{- $root := .root -}}
+{{- $config := $root.Values.config -}}
 {{- $domains := list -}}
 {{- $homes := list -}}
 {{- range $config.xmpp.component }}{{ $domains = append $domains .domain }}{{ if .users }}{{ $homes = append $homes .domain }}{{ end }}{{ end -}}
@@ -170,14 +189,16 @@ token_file = "/run/secrets/tandem/admin-{{ $index }}"
 {{- fail (printf "config.trunk %s: callers is absent and the component %s has no users: nobody may call through it; name XMPP domains, \"*\" for every one, or [] for a trunk that only calls in" .name .domain) }}
 {{- end }}
 {{- end }}
-{{- include "tandem.callFaults" . }}
+{{- include "tandem.callFaults" $root }}
 {{- include "tandem.sharedConfig" . }}
 
 [sip]
-listen = ["udp://0.0.0.0:{{ .Values.sipEdge.port }}", "tcp://0.0.0.0:{{ .Values.sipEdge.port }}"
-{{- if include "tandem.sipTls" . }}, "tls://0.0.0.0:{{ .Values.sipEdge.tlsPort }}"{{ end }}]
+listen = ["udp://0.0.0.0:{{ $root.Values.sipEdge.port }}", "tcp://0.0.0.0:{{ $root.Values.sipEdge.port }}"
+{{- if include "tandem.sipTls" $root }}, "tls://0.0.0.0:{{ $root.Values.sipEdge.tlsPort }}"{{ end }}]
 {{- include "tandem.keys" $config.sip }}
+{{- if eq $tier "sip-edge" }}
 {{- include "tandem.secretFiles" (dict "of" "sip" "files" $config.sip.secretFiles) }}
+{{- end }}
 
 [call]
 {{- include "tandem.keys" $config.call }}
@@ -193,17 +214,28 @@ sounds = {{ include "tandem.value" . }}
 
 [[xmpp.component]]
 {{- include "tandem.keys" (omit $component "existingSecret") }}
+{{- if eq $tier "xmpp-edge" }}
 secret_file = "/run/secrets/tandem/component-{{ $index }}"
 {{- include "tandem.secretFiles" (dict "of" (printf "component-%d" $index) "files" $component.secretFiles) }}
+{{- end }}
 {{- end }}
 {{- range $index, $trunk := $config.trunk }}
 
 [[trunk]]
+{{- if eq $tier "sip-edge" }}
 {{- include "tandem.keys" (omit $trunk "existingSecret") }}
 {{- if $trunk.existingSecret }}
 password_file = "/run/secrets/tandem/trunk-{{ $index }}"
 {{- end }}
 {{- include "tandem.secretFiles" (dict "of" (printf "trunk-%d" $index) "files" $trunk.secretFiles) }}
+{{- else }}
+{{- include "tandem.keys" (omit $trunk "existingSecret" "username" "inbound_username") }}
+{{- end }}
+{{- end }}
+{{- range $config.group }}
+
+[[group]]
+{{- include "tandem.keys" . }}
 {{- end }}
 {{- range $config.alias }}
 

@@ -131,7 +131,8 @@ spec:
               value: "{{ ternary "$(POD_IP)" "0.0.0.0" $host }}:{{ $values.healthPort }}"
             - name: TANDEM_CALL__DRAIN_S
               value: {{ sub $values.terminationGracePeriodSeconds (add $values.preStopSeconds 5) | quote }}
-            {{- range $variable, $secret := dict "TANDEM_BUS__URL" $root.Values.secrets.bus "TANDEM_STORE__URL" $root.Values.secrets.store }}
+            {{- $store := ternary $root.Values.secrets.store dict (eq .tier "orchestrator") }}
+            {{- range $variable, $secret := dict "TANDEM_BUS__URL" $root.Values.secrets.bus "TANDEM_STORE__URL" $store }}
             {{- if $secret.name }}
             - name: {{ $variable }}
               valueFrom: {secretKeyRef: {name: {{ $secret.name }}, key: {{ $secret.key | quote }}}}
@@ -194,10 +195,11 @@ spec:
             defaultMode: 0440
             sources:
               {{- include "tandem.secretItem" (dict "from" $root.Values.secrets.cluster "path" "cluster") | nindent 14 }}
-              {{- with $root.Values.secrets.dtls }}
+              {{- /* Each tier has its own secrets alone, as its configuration names them. */}}
+              {{- with ternary $root.Values.secrets.dtls dict (eq .tier "rtp-relay") }}
               {{- include "tandem.secretItem" (dict "from" . "path" "dtls") | nindent 14 }}
               {{- end }}
-              {{- range $section := list "bus" "store" "telemetry" (ternary "sip" "" (eq .tier "sip-edge")) (ternary "cluster" "" (has .tier (list "orchestrator" "rtp-relay"))) }}
+              {{- range $section := concat (list "bus" "telemetry") (get (dict "orchestrator" (list "store" "cluster") "sip-edge" (list "sip") "rtp-relay" (list "cluster")) .tier | default list) }}
               {{- with include "tandem.secretFileItems" (dict "of" $section "files" (dig $section "secretFiles" (dict) (merge (dict) $root.Values.config))) }}
               {{- . | trim | nindent 14 }}
               {{- end }}
@@ -213,13 +215,15 @@ spec:
               {{- with include "tandem.secretFileItems" (dict "of" "admin-tls" "files" (ternary $root.Values.admin.secretFiles (dict) (eq .tier "orchestrator"))) }}
               {{- . | trim | nindent 14 }}
               {{- end }}
-              {{- if ne .tier "rtp-relay" }}
+              {{- if eq .tier "xmpp-edge" }}
               {{- range $index, $component := $root.Values.config.xmpp.component }}
               {{- include "tandem.secretItem" (dict "from" $component.existingSecret "path" (printf "component-%d" $index)) | nindent 14 }}
               {{- with include "tandem.secretFileItems" (dict "of" (printf "component-%d" $index) "files" (ternary $component.secretFiles (dict) (eq $.tier "xmpp-edge"))) }}
               {{- . | trim | nindent 14 }}
               {{- end }}
               {{- end }}
+              {{- end }}
+              {{- if eq .tier "sip-edge" }}
               {{- range $index, $trunk := $root.Values.config.trunk }}
               {{- with $trunk.existingSecret }}
               {{- include "tandem.secretItem" (dict "from" . "path" (printf "trunk-%d" $index)) | nindent 14 }}

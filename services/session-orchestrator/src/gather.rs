@@ -53,8 +53,9 @@ impl Gather {
                 name: trunk.name.clone(),
                 domain: trunk.domain.to_lowercase(),
                 host: NextHop { port: None, ..hop }.to_string(),
-                callers: trunk.callers.clone(),
+                callers: config.callers(trunk),
                 dial: dial_rules(trunk),
+                emergency: trunk.emergency()?,
             });
         }
         let aliases: Vec<Alias> =

@@ -12,8 +12,9 @@ use runtime::Drain;
 use runtime::links::Outage;
 use serde::{Deserialize, Serialize};
 use session::Machine;
-use session::call::MediaEvent;
-use signal::{AnySignal, Ask, LegId, Reason, RecordId, Verdict, subjects};
+use session::call::{Call, Leg, MediaEvent, Phase};
+use signal::{AnySignal, Ask, LegId, Protocol, Reason, RecordId, Verdict, subjects};
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 use store::Store;
@@ -36,6 +37,9 @@ const TAKE_MS: u64 = 2_000;
 /// Due records taken at once, a shard.
 const TAKE: usize = 64;
 
+/// Most legs named at once: an answer must fit a message of the bus.
+const MAX_NAMED: usize = 4_000;
+
 /// Outage of the store, which all polls of deadlines meet.
 static STORE: Outage = Outage::new();
 
@@ -53,6 +57,7 @@ pub async fn serve(
     let mut events = bus.serve(subjects::RELAY_EVENT, GROUP).await.context("cannot serve the relays")?;
     let mut states = bus.serve(subjects::RELAY_STATE, GROUP).await.context("cannot keep for the relays")?;
     let mut claims = bus.serve(subjects::CLAIM, GROUP).await.context("cannot serve claims")?;
+    let mut legs = bus.serve(subjects::LEGS, GROUP).await.context("cannot name legs")?;
     bus.flush().await.context("the bus does not take our subscriptions")?;
     runtime::admin::ready("orchestrator", None);
     let at_once = Arc::new(Semaphore::new(AT_ONCE));
@@ -68,12 +73,14 @@ pub async fn serve(
                     events.close();
                     states.close();
                     claims.close();
+                    legs.close();
                     continue;
                 }
                 Some(request) = asks.next() => Work::Ask(request),
                 Some(request) = events.next() => Work::Event(request),
                 Some(request) = states.next() => Work::State(request),
                 Some(request) = claims.next() => Work::Claim(request),
+                Some(request) = legs.next() => Work::Legs(request),
                 else => break,
             };
             let calls = calls.clone();
@@ -83,6 +90,7 @@ pub async fn serve(
                     Work::Event(request) => event(&calls, request).await,
                     Work::State(request) => state(calls.runner().store(), request).await,
                     Work::Claim(request) => claim(calls.runner().store(), request).await,
+                    Work::Legs(request) => legs_of(&calls, request).await,
                 }
                 drop(permit);
             });
@@ -109,6 +117,7 @@ enum Work {
     Event(Request),
     State(Request),
     Claim(Request),
+    Legs(Request),
 }
 
 async fn ask(calls: &Calls, request: Request) {
@@ -201,6 +210,41 @@ async fn claim(store: &Store, request: Request) {
         Err(error) => Claimed::Undecided(error.to_string()),
     };
     answer(request, serde_json::to_vec(&claimed).unwrap_or_default().into()).await;
+}
+
+/// Question for the legs of a component domain.
+#[derive(Debug, Deserialize)]
+struct Domain {
+    domain: String,
+}
+
+/// Names the legs of standing calls of a component domain, each with its address there and the user's.
+async fn legs_of(calls: &Calls, request: Request) {
+    let Ok(Domain { domain }) = serde_json::from_slice(&request.message.payload) else {
+        warn!("a question for legs that makes no sense");
+        return answer(request, bytes::Bytes::new()).await;
+    };
+    let mut found = vec![];
+    let seen = calls.standing(|call| {
+        found.extend(call.legs.iter().filter_map(|leg| standing_leg(&call, leg, &domain)));
+        if found.len() < MAX_NAMED { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    });
+    match seen.await {
+        Ok(()) => {
+            found.truncate(MAX_NAMED);
+            answer(request, serde_json::to_vec(&found).unwrap_or_default().into()).await;
+        }
+        // Not answered: digits that are typed in those calls are bounced, and nothing else.
+        Err(error) => warn!(%error, domain, "the legs of a component domain cannot be named"),
+    }
+}
+
+/// Returns the record, the number and the addresses of a leg that is up on a component domain: ours and the user's.
+fn standing_leg(call: &Call, leg: &Leg, domain: &str) -> Option<(String, u8, String, String)> {
+    let (us, them) = (&leg.other_party().address, &leg.party().address);
+    let ours = us.split('/').next()?.rsplit('@').next()?.eq_ignore_ascii_case(domain);
+    let up = ours && leg.protocol() == Protocol::Xmpp && leg.phase == Phase::Active;
+    up.then(|| (call.id.to_string(), leg.id.0, us.clone(), them.clone()))
 }
 
 async fn answer(request: Request, octets: bytes::Bytes) {

@@ -221,6 +221,32 @@ async fn a_restart_is_answered_with_the_credentials_of_the_relay() {
     assert_eq!(answers(&world)[1], ("ours2".into(), 1, 2), "asked again, the same answer");
 }
 
+/// An edge that has come to hold a link learns whose calls stand there: those alone that are up, and of that domain.
+#[tokio::test]
+async fn e3_the_legs_of_a_domain_are_named_to_the_edge_that_takes_over() {
+    let world = World::new().await;
+    let _edges = world.edges().await;
+    let _one = world.orchestrator().await;
+    let legs = async |domain: &str| {
+        let payload = serde_json::json!({ "domain": domain }).to_string().into();
+        let message = Message { trace: String::new(), payload };
+        let answer = world.bus.request(subjects::LEGS, message, Duration::from_secs(5)).await.unwrap();
+        serde_json::from_slice::<serde_json::Value>(&answer).unwrap()
+    };
+    world.ask(Ask::Heard(invite("sip:2700@gw.example"))).await;
+    world.until(|w| w.said().len() == 1).await;
+    assert_eq!(legs("sip.example.net").await, serde_json::json!([]), "it only rings");
+    world.ask(Ask::Heard(heard(1, 1, 2, vec![Signal::Answer(described())]))).await;
+    world.until(|w| w.said().contains(&(0, "answer"))).await;
+    let record = heard(1, 0, 0, vec![]).leg.record.to_string();
+    let named = serde_json::json!([[record, 1, "2041@sip.example.net", "rosa@example.net"]]);
+    assert_eq!(legs("SIP.example.net").await, named);
+    assert_eq!(legs("other.example.net").await, serde_json::json!([]));
+    world.ask(Ask::Heard(heard(1, 2, 3, vec![Signal::End(Reason::Normal.into())]))).await;
+    world.until(|w| w.said().contains(&(0, "end"))).await;
+    assert_eq!(legs("sip.example.net").await, serde_json::json!([]), "it is over");
+}
+
 /// R-RTP-14: whichever side falls silent, both hear that the call is over, and why.
 #[tokio::test]
 async fn a_relay_that_hears_nothing_more_ends_the_call() {

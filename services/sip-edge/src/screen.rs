@@ -181,6 +181,7 @@ mod tests {
             roaming: false,
             credentials: None,
             inbound: None,
+            use_6xx: false,
         }
     }
 

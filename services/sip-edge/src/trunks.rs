@@ -86,6 +86,7 @@ fn trunk(config: &TrunkConfig) -> Result<Trunk> {
         roaming: config.roaming,
         credentials: credentials(&config.username, &config.password),
         inbound: credentials(&config.inbound_username, &config.inbound_password),
+        use_6xx: config.use_6xx,
     })
 }
 

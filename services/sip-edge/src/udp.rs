@@ -241,6 +241,7 @@ mod tests {
             roaming: false,
             credentials: None,
             inbound: None,
+            use_6xx: false,
         }
     }
 

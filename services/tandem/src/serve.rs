@@ -4,6 +4,7 @@ use anyhow::Result;
 use bus::Bus;
 use orchestrator::Dial;
 use rtp_relay::Control;
+use runtime::config::Service;
 use runtime::service::{read, run};
 use runtime::{Config, Drain, links};
 use std::path::Path;
@@ -14,7 +15,7 @@ use tokio::task::JoinSet;
 
 /// Runs until it is told to stop.
 pub fn main(path: Option<&Path>) -> ExitCode {
-    match read(path) {
+    match read(Service::All, path) {
         Ok(config) => run("serve", config, serve),
         Err(faults) => {
             faults.iter().for_each(|fault| eprintln!("tandem: {fault}"));

@@ -9,6 +9,7 @@ mod lease;
 mod link;
 pub mod reader;
 mod server;
+mod standing;
 mod tag;
 mod tree;
 
@@ -91,6 +92,8 @@ pub async fn run(config: Config, bus: Bus, drain: Drain) -> Result<()> {
     let own_orders = Some(own_orders);
     let links = HashMap::new();
     let mut shell = Shell {
+        bus: bus.clone(),
+        events,
         edge,
         client,
         refusals: Refusals::new("xmpp"),
@@ -159,6 +162,9 @@ struct Link {
 
 /// Edge with its links and its client of the orchestrators.
 struct Shell {
+    bus: Bus,
+    /// Where events of links go.
+    events: mpsc::Sender<LinkEvent>,
     edge: Edge,
     client: EdgeClient,
     refusals: Refusals,
@@ -179,6 +185,7 @@ impl Shell {
                 self.edge.receive(&stanza, now());
             }
             LinkEvent::Up(domain, sender) => self.link_up(domain, sender).await,
+            LinkEvent::Legs(legs) => self.edge.tell_legs(legs),
             LinkEvent::Down(domain, still_ours) => {
                 self.links.remove(&domain);
                 counters::link_up(&domain).set(0.0);
@@ -205,6 +212,11 @@ impl Shell {
                 self.links.insert(domain.clone(), Link { sender, _served: served });
                 counters::link_up(&domain).set(1.0);
                 self.edge.linked(&domain.to_lowercase(), true, now());
+                let (bus, events) = (self.bus.clone(), self.events.clone());
+                tokio::spawn(async move {
+                    let legs = standing::legs(&bus, &domain).await;
+                    let _ = events.send(LinkEvent::Legs(legs)).await;
+                });
             }
             // Dropping the sender ends the link; the next one tries again.
             Err(error) => warn!(%error, domain, "the bus does not take the link"),

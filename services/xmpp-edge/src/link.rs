@@ -9,6 +9,7 @@ use minidom::Element;
 use runtime::Drain;
 use runtime::config::ComponentConfig;
 use sha1::{Digest, Sha1};
+use signal::LegRef;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{mpsc, watch};
@@ -46,6 +47,8 @@ pub enum LinkEvent {
     Down(String, bool),
     /// A stanza was received.
     Stanza(Element),
+    /// Legs of standing calls of a domain whose link has come to us: each with our address and the user's.
+    Legs(Vec<(LegRef, String, String)>),
 }
 
 /// Other edges, as far as a link is concerned.

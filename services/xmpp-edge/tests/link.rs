@@ -7,19 +7,22 @@
     reason = "a test says what is wrong by failing"
 )]
 
-use bus::Bus;
+use bus::{Bus, Message};
 use proto::pipe::pipe;
 use proto::wire::WireFormat;
 use runtime::config::{ComponentConfig, XmppConfig};
 use runtime::{Config, Drain};
 use sha1::{Digest, Sha1};
-use signal::{Ask, Verdict, subjects};
+use signal::{
+    Ask, EffectId, Heard, LegId, LegRef, LegState, Order, Protocol, RecordId, Say, Signal, Verdict, subjects,
+};
 use std::time::Duration;
 use store::Store;
 use testkit::prosody::{COMPONENT, ComponentTls, Options, SECRET};
 use testkit::{Authority, Prosody};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 /// Somebody else's component, by hand: what it sends is exactly what is written here.
@@ -79,7 +82,7 @@ impl Stranger {
         .await;
     }
 
-    /// Ringing comes by itself after 4.5 s, from whoever serves the call.
+    /// Ringing comes 4.5 s after the call, from whoever serves it.
     async fn rings(&mut self, id: &str) -> bool {
         for _ in 0..4 {
             let answer = self.until(&format!("id='{id}'"), "</message>").await;
@@ -137,15 +140,27 @@ async fn decider(bus: &Bus) -> JoinHandle<anyhow::Result<()>> {
     )
 }
 
-/// In an orchestrator's place: commits whatever it is asked, and grants a lease to one holder at a time.
-async fn agrees(bus: &Bus) {
+/// In an orchestrator's place: commits whatever it is asked, has each call ring in the end, and grants a lease to one holder at a time.
+/// Tells which legs are recalled, none of which it knows.
+async fn agrees(bus: &Bus) -> mpsc::UnboundedReceiver<LegRef> {
+    let (recalls, recalled) = mpsc::unbounded_channel();
     let mut asks = bus.serve(subjects::ASK, "orchestrators").await.unwrap();
     let mut claims = bus.serve(subjects::CLAIM, "orchestrators").await.unwrap();
+    let orders = bus.clone();
     tokio::spawn(async move {
         while let Some(request) = asks.next().await {
             let verdict = match <Ask>::decode(&request.message.payload).unwrap() {
-                Ask::Heard(heard) => Verdict::Committed { revision: heard.base + 1, trace: String::new() },
-                Ask::Recall(_) => Verdict::Gone,
+                Ask::Heard(heard) => {
+                    let revision = heard.base + 1;
+                    if heard.opening.is_some() {
+                        tokio::spawn(ring(orders.clone(), heard, revision));
+                    }
+                    Verdict::Committed { revision, trace: String::new() }
+                }
+                Ask::Recall(leg) => {
+                    let _ = recalls.send(leg);
+                    Verdict::Gone
+                }
             };
             request.reply(verdict.encode()).await.unwrap();
         }
@@ -164,6 +179,23 @@ async fn agrees(bus: &Bus) {
             request.reply(serde_json::json!({ "granted": free }).to_string()).await.unwrap();
         }
     });
+    recalled
+}
+
+/// Orders whoever holds the link to tell the caller that it rings, after 4.5 s.
+async fn ring(bus: Bus, heard: Heard, revision: u32) {
+    tokio::time::sleep(Duration::from_millis(4_500)).await;
+    let state = LegState {
+        leg: heard.leg,
+        revision,
+        dialog: heard.dialog,
+        edge: String::new(),
+        trace: String::new(),
+    };
+    let id = EffectId { record: heard.leg.record, version: 2, index: 0 };
+    let say = Say { id, state, count: 0, signal: Signal::Ringing, opening: None };
+    let message = Message { trace: String::new(), payload: Order::from(say).encode() };
+    bus.request(&subjects::say(Protocol::Xmpp, COMPONENT), message, Duration::from_secs(2)).await.unwrap();
 }
 
 fn edge(server: &Prosody, bus: &Bus, instance: &str) -> JoinHandle<anyhow::Result<()>> {
@@ -374,6 +406,45 @@ async fn an_edge_that_drains_hands_its_link_over() {
     stranger.proposes("second").await;
     assert!(stranger.rings("second").await);
     two.abort();
+}
+
+/// Digits that are typed to a number find the call that stands between the two, though this edge has never served it.
+#[tokio::test(flavor = "multi_thread")]
+async fn e3_an_edge_that_takes_over_knows_whose_calls_stand() {
+    let (server, bus) = (prosody(), Bus::in_process());
+    let mut recalled = agrees(&bus).await;
+    let record = RecordId::call([7; 10]);
+    let mut questions = bus.serve(subjects::LEGS, "orchestrators").await.unwrap();
+    tokio::spawn(async move {
+        while let Some(request) = questions.next().await {
+            let question: serde_json::Value = serde_json::from_slice(&request.message.payload).unwrap();
+            assert_eq!(question["domain"], COMPONENT);
+            let us = format!("2041@{COMPONENT}/resource");
+            let legs = serde_json::json!([[record.to_string(), 1, us, format!("{STRANGER}/elsewhere")]]);
+            request.reply(legs.to_string()).await.unwrap();
+        }
+    });
+    let _edge = edge(&server, &bus, "one");
+    let mut stranger = Stranger::link(&server).await;
+    stranger.served("one").await;
+    let text = |digits: &str| {
+        format!(
+            "<message type='chat' id='{digits}' from='{STRANGER}/x' to='2041@{COMPONENT}'><body>{digits}</body></message>"
+        )
+    };
+    let mut leg = None;
+    for _ in 0..20 {
+        // The link may be up before the answer has come.
+        stranger.send(&text("12#")).await;
+        leg = tokio::time::timeout(Duration::from_millis(300), recalled.recv()).await.ok().flatten();
+        if leg.is_some() {
+            break;
+        }
+    }
+    assert_eq!(leg, Some(LegRef { record, leg: LegId(1) }));
+    // What is no digits is a text.
+    stranger.send(&text("hello")).await;
+    assert!(stranger.until("id='hello'", "</message>").await.contains("service-unavailable"));
 }
 
 /// Alone it refuses new calls, and goes on serving the old ones.

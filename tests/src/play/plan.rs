@@ -18,6 +18,7 @@ pub fn plan() -> Result<address::Plan, Fault> {
         host: "192.0.2.9".into(),
         callers: None,
         dial: address::DialRules::default(),
+        emergency: address::EmergencyNumbers::default(),
     };
     let alias = |number: &str, jid: &str| address::Alias { number: number.into(), jid: jid.into() };
     let aliases = [alias("2700", "rosa@example.net"), alias("2701", "nils@example.net")];

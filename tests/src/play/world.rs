@@ -78,6 +78,7 @@ fn sip_edge(instance: &str, phone: &Phone) -> sip::edge::Edge {
             password: "of the gateway".into(),
         }),
         inbound: None,
+        use_6xx: false,
     };
     let config = sip::edge::Config {
         instance: instance.into(),

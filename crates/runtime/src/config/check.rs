@@ -1,7 +1,9 @@
 //! Faults of a configuration that can be read, found without touching the network.
 
 use super::load::Fault;
-use super::{BusConfig, ClusterConfig, Config, RelayConfig, SipConfig, StoreConfig, TlsFiles, TrunkConfig};
+use super::{
+    BusConfig, ClusterConfig, Config, RelayConfig, Service, SipConfig, StoreConfig, TlsFiles, TrunkConfig,
+};
 use address::transport::{Listener, NextHop, TransportError};
 use std::collections::HashSet;
 use std::net::{IpAddr, Ipv6Addr};
@@ -28,10 +30,19 @@ impl Config {
     /// Everything that is wrong; empty = nothing.
     #[must_use]
     pub fn check(&self) -> Vec<Fault> {
+        self.check_for(Service::All)
+    }
+
+    /// Everything that is wrong for one service, which misses no secret of another.
+    #[must_use]
+    pub(super) fn check_for(&self, service: Service) -> Vec<Fault> {
         let mut faults = vec![];
-        self.check_cluster(&mut faults);
+        self.check_cluster(service, &mut faults);
         self.check_sip(&mut faults);
-        self.check_xmpp(&mut faults);
+        if service.is(Service::SipEdge) {
+            self.check_tls(&mut faults);
+        }
+        self.check_xmpp(service, &mut faults);
         self.check_trunks(&mut faults);
         self.check_relay(&mut faults);
         faults.extend(self.relay.check_families());
@@ -47,9 +58,9 @@ impl Config {
         faults
     }
 
-    fn check_cluster(&self, faults: &mut Vec<Fault>) {
+    fn check_cluster(&self, service: Service, faults: &mut Vec<Fault>) {
         match (&self.bus, &self.store) {
-            (Some(_), None) => faults.push(Fault::new(
+            (Some(_), None) if service.is(Service::Orchestrator) => faults.push(Fault::new(
                 "[store] url",
                 "absent, while [bus] is there: instances must share their store",
                 "name a Redis, or leave [bus] out to run in one process",
@@ -86,7 +97,6 @@ impl Config {
         for listen in &self.sip.listen {
             faults.extend(listener(listen).err());
         }
-        self.check_tls(faults);
         if self.sip.listen.is_empty() {
             faults.push(Fault::new("[sip] listen", "empty", "write at least udp://0.0.0.0:5060"));
         }
@@ -126,7 +136,7 @@ impl Config {
         }
     }
 
-    fn check_xmpp(&self, faults: &mut Vec<Fault>) {
+    fn check_xmpp(&self, service: Service, faults: &mut Vec<Fault>) {
         let mut domains = HashSet::new();
         for component in &self.xmpp.component {
             let domain = &component.domain;
@@ -138,7 +148,7 @@ impl Config {
                 ));
             }
             faults.extend(component.check());
-            if component.secret.is_none() {
+            if component.secret.is_none() && service.is(Service::XmppEdge) {
                 faults.push(Fault::new(
                     "[[xmpp.component]] secret",
                     format!("absent for {domain}"),
@@ -187,6 +197,7 @@ impl Config {
                 ));
             }
             self.check_callers(trunk, faults);
+            faults.extend(self.check_groups(trunk));
             faults.extend(halves("", trunk, &trunk.username, &trunk.password));
             faults.extend(halves("inbound_", trunk, &trunk.inbound_username, &trunk.inbound_password));
             if trunk.inbound_password.as_ref().is_some_and(|password| password.len() < INBOUND) {
@@ -199,6 +210,7 @@ impl Config {
             faults.extend(trunk.networks().err());
             faults.extend(trunk.media_networks().err());
             faults.extend(trunk.further_networks().err());
+            faults.extend(trunk.emergency().err());
         }
         for twice in repeated(self.trunk.iter().map(|trunk| trunk.domain.as_str())) {
             faults.push(Fault::new(
@@ -207,12 +219,16 @@ impl Config {
                 "give each trunk a component domain of its own",
             ));
         }
-        for alias in self.alias.iter().filter(|alias| dials_emergency(&alias.number)) {
+        for alias in self.alias.iter().filter(|alias| self.dials_emergency(&alias.number)) {
             faults.push(Fault::new(
                 "[[alias]] number",
                 format!("\"{}\" is an emergency number", alias.number),
                 "give the user another number",
             ));
+        }
+        for twice in repeated(self.group.iter().map(|group| group.name.as_str())) {
+            let remedy = "name each group differently";
+            faults.push(Fault::new("[[group]] name", format!("\"{twice}\" stands twice"), remedy));
         }
         for twice in repeated(self.alias.iter().map(|alias| alias.number.as_str())) {
             faults.push(Fault::new("[[alias]] number", format!("\"{twice}\" stands twice"), "keep one"));
@@ -231,7 +247,7 @@ impl Config {
                     "absent for {}, whose component has no users: nobody may call through it",
                     trunk.name
                 ),
-                "name XMPP domains, \"*\" for every one, or [] for a trunk that only calls in",
+                "name XMPP domains, users or groups, \"*\" for everybody, or [] for a trunk that only calls in",
             ));
         }
     }
@@ -279,11 +295,6 @@ fn halves(
         )),
         _ => None,
     }
-}
-
-/// Returns true for a number that nobody may have.
-fn dials_emergency(number: &str) -> bool {
-    address::plain_number(number).is_some_and(|number| address::is_emergency(&number))
 }
 
 /// Returns true if a secret of enough octets is none all the same.

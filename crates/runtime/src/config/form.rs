@@ -52,8 +52,14 @@ pub const NETWORK: &str = concat!(
     octet!(),
     ")?(/(12[0-8]|1[01][0-9]|[1-9]?[0-9]))?)$"
 );
-/// An XMPP domain, or `*`.
-pub const CALLER: &str = "^([*]|[^@/:* \t]+)$";
+/// An XMPP domain or a bare JID.
+pub const MEMBER: &str = "^([^@/ \t]+@)?[^@/:* \t]+$";
+/// An XMPP domain, a bare JID, `@` with the name of a group, or `*`.
+pub const CALLER: &str = "^([*]|@[A-Za-z0-9._-]+|([^@/ \t]+@)?[^@/:* \t]+)$";
+/// Name of a group.
+pub const NAME: &str = "^[A-Za-z0-9._-]+$";
+/// Digits that are dialled.
+pub const DIGITS: &str = "^[0-9]+$";
 /// First signs of numbers.
 pub const PREFIX: &str = "^[+]?[0-9*#]+$";
 /// A number that can be dialled: digits, `*` and `#` with visual separators (RFC 3966 §5.1.1), a leading + in international form.

@@ -1,9 +1,9 @@
 //! Reading the configuration: file, then environment, then secrets from files; every fault is one line.
 
-use super::Config;
 use super::given::{Given, Misfit, Why};
 pub use super::place::Places;
 use super::place::line;
+use super::{Config, Service};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -79,6 +79,15 @@ pub struct Examined {
 
 /// Reads as [`load`] does, and tells every fault.
 pub fn examine(path: Option<&Path>, environment: impl IntoIterator<Item = (String, String)>) -> Examined {
+    examine_for(Service::All, path, environment)
+}
+
+/// Reads for one service: secrets of others are neither read nor missed, and stay out of what is returned.
+pub fn examine_for(
+    service: Service,
+    path: Option<&Path>,
+    environment: impl IntoIterator<Item = (String, String)>,
+) -> Examined {
     let text = match text_of(path) {
         Ok(text) => text,
         Err(fault) => return Examined { faults: vec![fault], ..Examined::default() },
@@ -93,11 +102,12 @@ pub fn examine(path: Option<&Path>, environment: impl IntoIterator<Item = (Strin
     }
     let (config, lost) = reading.config();
     let config = config.map(|mut config| {
+        config.keep_to(service);
         reading.faults.extend(config.read_secrets());
         // A member that could not be read is missed by others that name it.
         let follows =
             |fault: &Fault| lost && matches!(&fault.key[..], "[[trunk]] domain" | "[[trunk]] callers");
-        reading.faults.extend(config.check().into_iter().filter(|fault| !follows(fault)));
+        reading.faults.extend(config.check_for(service).into_iter().filter(|fault| !follows(fault)));
         config
     });
     let places = reading.places;

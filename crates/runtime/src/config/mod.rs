@@ -11,13 +11,16 @@ pub mod load;
 mod place;
 mod reach;
 mod schema;
+mod secret;
 mod telemetry;
+mod trunk;
 mod xmpp;
 
 pub use address::transport::{Listener, NextHop, Transport};
 pub use files::{NamedFile, TlsFiles};
 pub use links::{BusConfig, StoreConfig};
 pub use load::Fault;
+pub use secret::Service;
 pub use telemetry::{HeaderConfig, TelemetryConfig};
 pub use xmpp::{ComponentConfig, XmppConfig};
 
@@ -55,6 +58,9 @@ pub struct Config {
     pub xmpp: XmppConfig,
     /// SIP peers
     pub trunk: Vec<TrunkConfig>,
+    /// Groups of XMPP users, whom `callers` of trunks name
+    #[schemars(example = Vec::<String>::new())]
+    pub group: Vec<GroupConfig>,
     /// Numbers of XMPP users
     pub alias: Vec<AliasConfig>,
     /// The relay
@@ -272,8 +278,9 @@ pub struct TrunkConfig {
     /// and `networks` alone
     #[serde(default)]
     pub roaming: bool,
-    /// XMPP domains whose users may call through it, `*`: every domain; default: the `users` of its component
-    #[schemars(example = ["example.net"], inner(regex(pattern = form::CALLER)))]
+    /// XMPP domains and users (JIDs) that may call through it, `@name`: the members of a `[[group]]`, `*`: everybody; default: the
+    /// `users` of its component
+    #[schemars(example = ["example.net", "ann@example.org", "@sales"], inner(regex(pattern = form::CALLER)))]
     pub callers: Option<Vec<String>>,
     /// Prefixes of numbers that may be called through it, the longest of `allow` and `deny` decides; a number with `*` or `#` needs
     /// one that has such a sign; default: all that are not denied
@@ -283,6 +290,13 @@ pub struct TrunkConfig {
     /// Prefixes that may not be called; default: premium rates and networks that fraud calls (+1900, 0900, +979, +881 to +883)
     #[schemars(example = ["+1900"], inner(regex(pattern = form::PREFIX)))]
     pub deny: Option<Vec<String>>,
+    /// Country that it leads to (ISO 3166, two letters): its emergency numbers are neither dialled for XMPP users nor mapped to one;
+    /// default: 110, 112, 118, 911, 999 and 000 are not
+    #[schemars(example = &"DE", regex(pattern = address::COUNTRY))]
+    pub country: Option<String>,
+    /// Emergency numbers in place of those of `country`; []: none
+    #[schemars(example = ["110", "112"], inner(regex(pattern = form::DIGITS)))]
+    pub emergency: Option<Vec<String>>,
     /// Calls at once by this trunk, in and out; further ones are refused with 480 or `busy`. Counted by each edge; default: no limit
     #[schemars(example = 100, range(min = 1))]
     pub max_calls: Option<u32>,
@@ -299,6 +313,10 @@ pub struct TrunkConfig {
     /// Encryption of media. An offer of the trunk's that wants keys gets them whatever stands here
     #[serde(default)]
     pub srtp: Srtp,
+    /// A call of its that an XMPP user declines is refused with 603, and nobody else is tried for it then; else with 480, and a PABX may
+    /// try others
+    #[serde(default)]
+    pub use_6xx: bool,
     /// User name that its calls must show (digest: SHA-512-256, SHA-256 or MD5); without `sources` they may come from any address
     #[schemars(example = &"pbx", length(min = 1))]
     pub inbound_username: Option<String>,
@@ -334,6 +352,18 @@ pub enum Srtp {
     Dtls,
     /// RTP/AVP with a=fingerprint and a=crypto beside it is offered (OSRTP, RFC 8643), and any of them is taken
     Osrtp,
+}
+
+/// A group of XMPP users.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct GroupConfig {
+    /// Name, which `callers` write after an `@`
+    #[schemars(example = &"sales", regex(pattern = form::NAME))]
+    pub name: String,
+    /// Its members: users (JIDs) and XMPP domains
+    #[schemars(example = ["rosa@example.net", "example.org"], inner(regex(pattern = form::MEMBER)))]
+    pub members: Vec<String>,
 }
 
 /// A number of an XMPP user.
@@ -482,31 +512,9 @@ impl Config {
         })
     }
 
-    /// Generates the cluster's secret where none is given: it is made anew at each start then.
-    ///
-    /// # Errors
-    /// The kernel gives no random octets: a secret that could be guessed is none.
-    pub fn generate_secret(&mut self) -> std::io::Result<()> {
-        if self.cluster.secret.is_none() {
-            self.cluster.secret = Some(random_secret()?);
-        }
-        Ok(())
-    }
-
     /// Key of the ids that carry a call.
     #[must_use]
     pub fn secret(&self) -> Vec<u8> {
         self.cluster.secret.clone().unwrap_or_default().into_bytes()
     }
-}
-
-/// Returns 256 random bits of the kernel, as hexadecimal text.
-fn random_secret() -> std::io::Result<String> {
-    use rustix::rand::{GetRandomFlags, getrandom};
-    let mut octets = [0u8; 32];
-    let mut filled = 0;
-    while filled < octets.len() {
-        filled += getrandom(&mut octets[filled..], GetRandomFlags::empty())?;
-    }
-    Ok(octets.iter().map(|octet| format!("{octet:02x}")).collect())
 }

@@ -142,6 +142,8 @@ pub struct Trunk {
     pub credentials: Option<Credentials>,
     /// Credentials that its calls must show; without `sources` they may come from any address.
     pub inbound: Option<Credentials>,
+    /// A call that its callee declines is refused with 603, not with 480.
+    pub use_6xx: bool,
 }
 
 /// Configuration of the edge, from the shell.

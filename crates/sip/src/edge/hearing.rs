@@ -3,13 +3,15 @@
 use super::attempt::Failure;
 use super::method::NO_TRANSACTION;
 use super::open::opening;
-use super::timers::{MAX_EXPIRES, REINVITE, REINVITE_LOST, TIMER_C, Timer};
+use super::timers::{MAX_EXPIRES, REINVITE, REINVITE_LOST, RINGING, TIMER_C, Timer};
 use super::user_agent::{Arrival, TransactionUser, UserAgent};
 use super::{Flow, Output};
 use crate::dialog::{Dialog, State};
 use crate::message::{Message, Start};
 use crate::reason;
-use crate::signal::{Outcome, Outgoing, Timeout, answer_challenge, hear, is_accepted, release, timeout};
+use crate::signal::{
+    Outcome, Outgoing, Timeout, answer_challenge, awaits_ringing, hear, is_accepted, release, timeout,
+};
 use crate::transaction::State as Waiting;
 use ::edge::{Hearing, LegMut};
 use signal::{End, LegRef, Opening, Reason, Signal, Time};
@@ -59,7 +61,12 @@ impl UserAgent {
         }
         if arrival.is_provisional() {
             match dialog.state {
-                State::Outgoing => leg.timers.set(Timer::Final, hearing.now + TIMER_C),
+                State::Outgoing => {
+                    leg.timers.set(Timer::Final, hearing.now + TIMER_C);
+                    if let Some(invited) = leg.local.invited.filter(|_| awaits_ringing(dialog)) {
+                        leg.timers.set(Timer::Ringing, (invited + RINGING).max(hearing.now));
+                    }
+                }
                 State::Active if dialog.local_offer_cseq.is_some() => {
                     leg.timers.set(Timer::Reinvite, hearing.now + REINVITE);
                 }
@@ -184,9 +191,11 @@ impl UserAgent {
         now: Time,
     ) {
         if arrival.is_request() {
-            let (code, phrase, _) = match end.reason {
-                Reason::NotFound if !opens => (481, NO_TRANSACTION, 0),
-                other => reason::said(other),
+            let use_6xx = self.trunk_at(arrival.flow).is_some_and(|trunk| trunk.use_6xx);
+            let (code, phrase) = match end.reason {
+                Reason::NotFound if !opens => (481, NO_TRANSACTION),
+                Reason::Declined if use_6xx => reason::DECLINE,
+                other => (reason::said(other).0, reason::said(other).1),
             };
             let retry = (code == 503).then(|| ("Retry-After", "5".to_owned()));
             let why = opens.then(|| ("Reason", reason::header(end.reason)));

@@ -4,12 +4,13 @@ use super::timers::{REPEAT_PROVISIONAL, Timer};
 use super::user_agent::{Accepted, Arrival, Local, TransactionUser, UserAgent};
 use super::{Flow, Output};
 use crate::dialog::Dialog;
-use crate::message::Message;
+use crate::message::{Message, Start};
+use crate::reason;
 use crate::signal::Outgoing;
 use crate::transaction::{Key, T1, TIMEOUT};
 use ::edge::{LegMut, Refusal};
 use address::transport::Transport;
-use signal::{LegRef, Time};
+use signal::{LegRef, Reason, Signal, Time};
 
 /// Size above which a request does not go by UDP, octets, since the MTU of its path is not known (RFC 3261 §18.1.1).
 const LARGE: usize = 1_300;
@@ -53,6 +54,7 @@ impl UserAgent {
                     room &= sent;
                     if let Some(key) = invite {
                         leg.local.invite = Some(key);
+                        leg.local.invited.get_or_insert(now);
                         leg.timers.clear(&Timer::Reinvite);
                         self.limit_attempt(leg, dialog, now);
                     }
@@ -145,6 +147,23 @@ impl UserAgent {
         self.failed.has_no_tcp(lost.peer, now);
         self.name_transport(&mut request, &flow);
         self.table.send(request, flow, false, TransactionUser::Leg(leg), now).is_some()
+    }
+
+    /// Refuses a call that its callee declines with 603 where its trunk wants that.
+    pub(super) fn decline(&self, dialog: &Dialog, signal: &Signal, outgoing: &mut [Outgoing]) {
+        let declined = matches!(signal, Signal::End(end) if end.reason == Reason::Declined);
+        if !declined || !self.trunk(dialog).is_some_and(|trunk| trunk.use_6xx) {
+            return;
+        }
+        for one in outgoing {
+            if let Outgoing::Respond(invite, response) = one
+                && invite.method().as_deref() == Some("INVITE")
+                && let Start::Response { code, phrase } = &mut response.start
+                && *code == reason::said(Reason::Declined).0
+            {
+                (*code, *phrase) = (reason::DECLINE.0, reason::DECLINE.1.to_owned());
+            }
+        }
     }
 
     /// Sends a response through the transaction of its request, or without if there is none.

@@ -3,7 +3,7 @@
 use super::Output;
 use super::user_agent::UserAgent;
 use crate::dialog::{Dialog, PUT_OFF, State};
-use crate::signal::Timeout;
+use crate::signal::{Timeout, awaits_ringing};
 use crate::transaction::{Key, T2, TIMEOUT};
 use ::edge::LegMut;
 use signal::Time;
@@ -19,6 +19,9 @@ pub(super) const REINVITE: u64 = TIMEOUT;
 pub(super) const REINVITE_LOST: u64 = TIMEOUT + 1_000;
 /// Time after which an offer that waits after a 491 is sent by an edge that did not put it off, ms.
 pub(super) const GLARE_LOST: u64 = 1_000;
+/// Longest time from our INVITE until its caller hears ringing, ms, if the peer has answered at all: with the way from the caller's client
+/// R-CALL-41 has 5 s.
+pub(super) const RINGING: u64 = 4_500;
 /// Longest Expires of an INVITE that is used, ms.
 pub(super) const MAX_EXPIRES: u64 = 3_600_000;
 
@@ -33,6 +36,8 @@ pub(super) enum Timer {
     Expiry,
     /// No final response to our INVITE.
     Final,
+    /// No sign of ringing after our INVITE.
+    Ringing,
     /// No final response to our re-INVITE.
     Reinvite,
     /// Our offer waits for the end of the pause after a 491.
@@ -62,6 +67,13 @@ impl UserAgent {
             }
             Timer::Expiry => is(State::Incoming).then_some(Timeout::Expiry),
             Timer::Final => is(State::Outgoing).then_some(Timeout::Final),
+            Timer::Ringing => {
+                let presumed = dialog.is_none_or(awaits_ringing);
+                if presumed {
+                    leg.local.invited = None;
+                }
+                presumed.then_some(Timeout::Ringing)
+            }
             Timer::Reinvite => {
                 let sent = |dialog: &Dialog| dialog.local_offer_cseq.is_some_and(|cseq| cseq != PUT_OFF);
                 let open = dialog.is_none_or(sent);

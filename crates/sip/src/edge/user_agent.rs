@@ -73,6 +73,8 @@ pub(super) struct Local {
     pub(super) last_provisional: Option<(Message, Message)>,
     /// Transaction of our last INVITE.
     pub(super) invite: Option<Key>,
+    /// Time of our first INVITE, until its caller is told that it rings.
+    pub(super) invited: Option<Time>,
     /// Flows that our first INVITE was sent by in vain.
     pub(super) tried: Vec<Flow>,
     /// Branches of those.
@@ -175,7 +177,8 @@ impl Protocol for UserAgent {
         }
         let branch = self.branch(&[&order.id.to_bytes()]);
         let open = dialog.local_offer_cseq;
-        let outgoing = say(dialog, &order.signal, &branch);
+        let mut outgoing = say(dialog, &order.signal, &branch);
+        self.decline(dialog, &order.signal, &mut outgoing);
         if dialog.local_offer_cseq != open {
             dialog.local_offer_by = Some(now + REINVITE_LOST);
         }

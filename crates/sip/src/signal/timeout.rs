@@ -20,6 +20,8 @@ pub enum Timeout {
     Glare,
     /// Final response to our INVITE after a provisional one (Timer C, interworking §10.1).
     Final,
+    /// Sign of ringing from a peer that has answered our INVITE provisionally (R-CALL-41).
+    Ringing,
     /// ACK to our 2xx (§13.3.1.4).
     Acknowledgement,
     /// Our answer, within the Expires of the peer's INVITE (§13.3.1).
@@ -72,6 +74,10 @@ pub fn timeout(dialog: &mut Dialog, what: Timeout, branch: &str) -> Outcome {
             dialog.state = State::Cancelled;
             outcome.send_now.extend(dialog.cancel().map(Outgoing::Request));
         }
+        // The caller's client gives up soon unless it hears ringing.
+        (Timeout::Ringing, State::Outgoing) if awaits_ringing(dialog) => {
+            outcome.signals.push(Signal::Progress(None));
+        }
         (Timeout::Acknowledgement, State::Active) => return gone(dialog, Reason::Timeout.into(), branch),
         (Timeout::Expiry | Timeout::Decision, State::Incoming) => {
             dialog.state = State::Ended;
@@ -88,4 +94,11 @@ pub fn timeout(dialog: &mut Dialog, what: Timeout, branch: &str) -> Outcome {
         _ => {}
     }
     outcome
+}
+
+/// Returns true if the peer has said that it works on our INVITE (100 counts), and nothing of ringing. One that has said nothing at all may
+/// not be there.
+pub fn awaits_ringing(dialog: &Dialog) -> bool {
+    let early = dialog.state == State::Outgoing && dialog.proceeding;
+    early && !dialog.ringing && dialog.early_sdp.is_empty()
 }

@@ -36,6 +36,7 @@ pub fn trunk(flow: Flow) -> Trunk {
         roaming: false,
         credentials: None,
         inbound: None,
+        use_6xx: false,
     }
 }
 

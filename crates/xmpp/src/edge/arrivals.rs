@@ -65,8 +65,9 @@ impl Edge {
         }
         let (jingle, held) = self.legs.split();
         let between = jingle.leg_between(held, to, from, State::Active).map(|(leg, _)| leg);
-        // The resource of ours names a leg that another edge has served until now.
-        let Some(leg) = between.or_else(|| jingle.leg_of_token(stanza::resource(to)?)) else { return false };
+        // The resource of ours names a leg that another edge has served until now, or its parties do: most clients write to no resource.
+        let named = || jingle.leg_of_token(stanza::resource(to)?);
+        let Some(leg) = between.or_else(named).or_else(|| jingle.leg_told(to, from)) else { return false };
         let mut message = message.clone();
         if message.attr("id").is_none() {
             // The same digit once more is another stanza of the same content.

@@ -11,7 +11,7 @@ use crate::stanza::{self, JINGLE};
 use crate::writer;
 use ::edge::{Hearing, Held, Input, LegMut, Protocol, Refusal, Reopening};
 use minidom::Element;
-use signal::{End, EventId, LegRef, Opening, Reason, Say, Secret, Signal, Time, Token};
+use signal::{End, EventId, LegRef, Opening, Reason, Say, Secret, Time, Token};
 use std::collections::{HashMap, VecDeque};
 
 /// Time after which an idle leg leaves the cache, ms; the record brings it back.
@@ -20,12 +20,12 @@ const IDLE: u64 = 600_000;
 const IDLE_ACTIVE: u64 = 12 * 3_600_000;
 /// Time that an ended leg is kept, ms, so that late stanzas get their answer (R-CALL-5).
 const TOMBSTONE: u64 = 60_000;
-/// Longest time until a proposing client hears ringing, ms (R-CALL-41: 5 s).
-const RING_CALLER: u64 = 4_500;
 /// Pause before a hold that met an open offer is tried again, ms.
 const DEFERRED: u64 = 1_000;
 /// Most legs indexed between a number of ours and a user.
 const MAX_LEGS_OF_PARTIES: usize = 16;
+/// Most pairs of parties of whom another edge has told.
+const MAX_TOLD: usize = 10_000;
 
 /// Links, unanswered stanzas and indexes: everything of an XMPP edge but its legs.
 #[derive(Debug)]
@@ -36,6 +36,8 @@ pub(super) struct Jingle {
     pub(super) pending_iqs: HashMap<String, PendingIq>,
     /// Legs between a number of ours and a user, by their bare JIDs; newest last.
     pub(super) legs_by_parties: HashMap<(String, String), Vec<LegRef>>,
+    /// Legs of standing calls that another edge has served, by the same; they are not held until something comes for them.
+    pub(super) told: HashMap<(String, String), LegRef>,
     pub(super) out: VecDeque<Element>,
     pub(super) refused: VecDeque<Refusal>,
     pub(super) draining: bool,
@@ -60,8 +62,6 @@ pub(super) enum Event {
     Accept(String),
     /// The callee's client did not say that it rings.
     PresumeRinging,
-    /// The caller's client gives up soon unless it hears ringing (R-CALL-41).
-    RingCaller,
     /// A hold or an ICE restart met an open offer and is tried again.
     DeferredOffer,
     /// Both proposed at once, and ours lost.
@@ -75,7 +75,6 @@ impl Event {
             Event::Reply(id) => ("reply", id),
             Event::Accept(sid) => ("accept", sid),
             Event::PresumeRinging => ("presume ringing", ""),
-            Event::RingCaller => ("ring caller", ""),
             Event::DeferredOffer => ("deferred offer", ""),
             Event::TieBreakLost => ("tie-break lost", ""),
         }
@@ -112,6 +111,21 @@ impl Jingle {
         }
         legs.push(leg.id);
         leg.local.parties = Some(parties);
+    }
+
+    /// Takes legs of standing calls that another edge has served, each with an address of ours and the user's.
+    pub(super) fn tell_legs(&mut self, legs: impl IntoIterator<Item = (LegRef, String, String)>) {
+        for (leg, us, them) in legs {
+            let parties = (stanza::bare(&us).to_owned(), stanza::bare(&them).to_owned());
+            if self.told.len() < MAX_TOLD || self.told.contains_key(&parties) {
+                self.told.insert(parties, leg);
+            }
+        }
+    }
+
+    /// Returns the leg between a number of ours and a user that another edge has served.
+    pub(super) fn leg_told(&self, us: &str, them: &str) -> Option<LegRef> {
+        self.told.get(&(stanza::bare(us).to_owned(), stanza::bare(them).to_owned())).copied()
     }
 
     /// Returns the legs between a number of ours and a user that are held, the newest first.
@@ -206,11 +220,7 @@ impl Protocol for Jingle {
             leg.timers.clear(&Event::Reply(answered.to_owned()));
             leg.local.pending_iqs.retain(|id| id != answered);
         }
-        let proposed = session.state == State::Proposed;
         let mut outcome = hear(session, stanza, &id, hearing.now);
-        if session.state == State::Proposed && !proposed {
-            leg.timers.set(Event::RingCaller, hearing.now + RING_CALLER);
-        }
         stop_idle_timers(leg, session);
         if hearing.acknowledged {
             outcome.send_now.retain(|stanza| !is_reply(stanza));
@@ -341,7 +351,6 @@ fn stop_idle_timers(leg: &mut LegMut<'_, Jingle>, session: &Session) {
         Event::PresumeRinging => {
             waits_for_ringing && matches!(session.state, State::Proposing | State::Outgoing)
         }
-        Event::RingCaller => session.state == State::Proposed,
         Event::Reply(_) | Event::DeferredOffer | Event::TieBreakLost => true,
     });
 }
@@ -354,10 +363,6 @@ fn hear_event(session: &mut Session, event: &Event, id: &str) -> Outcome {
         Event::Accept(_) => accept_timeout(session, id),
         Event::PresumeRinging => presumed_ringing(session),
         Event::TieBreakLost => tie_break_lost(session, id),
-        Event::RingCaller if session.state == State::Proposed => {
-            Outcome { send_now: say(session, &Signal::Ringing, id), ..Outcome::default() }
-        }
-        Event::RingCaller => Outcome::default(),
         Event::DeferredOffer => {
             Outcome { signals: take_deferred_offer(session).into_iter().collect(), ..Outcome::default() }
         }

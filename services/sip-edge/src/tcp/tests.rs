@@ -74,6 +74,7 @@ fn trunk() -> Trunk {
         roaming: false,
         credentials: None,
         inbound: None,
+        use_6xx: false,
     }
 }
 
