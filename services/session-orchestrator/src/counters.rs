@@ -9,7 +9,7 @@ use runtime::metrics::{TALKS, WAITS, counter, gauge, histogram};
 use session::call::{CALLER, Call, Fact};
 use signal::{Opening, Protocol, Reason, RecordId, Time};
 use std::collections::{HashMap, VecDeque};
-use std::sync::{LazyLock, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError, RwLock};
 
 /// Calls whose ringing is remembered until their answer.
 const MAX_RINGING: usize = 8_192;
@@ -54,6 +54,8 @@ pub(crate) static UNREADABLE: LazyLock<Counter> = LazyLock::new(|| {
 
 /// Calls of one trunk in one direction.
 pub(crate) struct Line {
+    /// Trunk and domain.
+    of: (String, String),
     pub(crate) placed: Counter,
     answered: Counter,
     transferred: Counter,
@@ -66,8 +68,8 @@ pub(crate) struct Line {
 }
 
 impl Line {
-    fn new(trunk: &str, domain: &str, direction: &str) -> Line {
-        let labels = [("trunk", trunk), ("domain", domain), ("direction", direction)];
+    fn new(of: (String, String), direction: &str) -> Line {
+        let labels = [("trunk", of.0.as_str()), ("domain", of.1.as_str()), ("direction", direction)];
         let by_reason = |name: &str, help: &str| -> Vec<Counter> {
             let of = |reason: &Reason| {
                 let reason = format!("{reason:?}");
@@ -77,6 +79,7 @@ impl Line {
             Reason::ALL.iter().map(of).collect()
         };
         Line {
+            of: of.clone(),
             placed: counter("tandem_calls_placed_total", "Calls that were taken", &labels),
             answered: counter("tandem_calls_answered_total", "Calls that were answered", &labels),
             transferred: counter(
@@ -129,11 +132,17 @@ fn count(counters: &[Counter], reason: Reason) {
 
 /// Lines by the link of the leg that opens a call: the name of a trunk, or a component domain.
 pub struct Lines {
-    trunks: HashMap<String, Line>,
-    domains: HashMap<String, Line>,
+    known: RwLock<Known>,
     /// Calls of no trunk.
-    other: Line,
+    other: Arc<Line>,
     ringing: Mutex<Ringing>,
+}
+
+/// Lines of the configurations that were in force.
+#[derive(Default)]
+struct Known {
+    trunks: HashMap<String, Arc<Line>>,
+    domains: HashMap<String, Arc<Line>>,
 }
 
 /// Times at which calls began to ring, oldest first.
@@ -162,30 +171,47 @@ impl Lines {
     /// Makes the metrics of all lines of a configuration.
     #[must_use]
     pub fn new(config: &Config) -> Lines {
-        let (mut trunks, mut domains) = (HashMap::new(), HashMap::new());
-        for trunk in &config.trunk {
-            let domain = trunk.domain.to_lowercase();
-            trunks.insert(trunk.name.clone(), Line::new(&trunk.name, &domain, "inbound"));
-            domains.insert(domain.clone(), Line::new(&trunk.name, &domain, "outbound"));
-        }
         for counter in [&MOVED_LOST, &MOVED_DRAINED, &ENDED_BY_DRAIN, &UNREADABLE] {
             LazyLock::force(counter);
         }
-        Lines { trunks, domains, other: Line::new("", "", ""), ringing: Mutex::default() }
+        let other = Arc::new(Line::new(Default::default(), ""));
+        let lines = Lines { known: RwLock::default(), other, ringing: Mutex::default() };
+        lines.extend(config);
+        lines
+    }
+
+    /// Makes the metrics of the lines of another configuration; those of lines that are gone stay.
+    pub(crate) fn extend(&self, config: &Config) {
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        let Known { trunks, domains } = &mut *known;
+        for trunk in &config.trunk {
+            let domain = trunk.domain.to_lowercase();
+            for (lines, key, direction) in
+                [(&mut *trunks, &trunk.name, "inbound"), (&mut *domains, &domain, "outbound")]
+            {
+                let of = (trunk.name.clone(), domain.clone());
+                if lines.get(key).is_none_or(|line| line.of != of) {
+                    let former = lines.insert(key.clone(), Arc::new(Line::new(of, direction)));
+                    // Nobody counts its calls any more.
+                    former.iter().for_each(|line| line.active.set(0.0));
+                }
+            }
+        }
     }
 
     /// Returns the line of a call by the opening of its caller's leg.
-    pub(crate) fn of(&self, opening: &Opening) -> &Line {
+    pub(crate) fn of(&self, opening: &Opening) -> Arc<Line> {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
         let line = match opening.from.protocol {
-            Protocol::Sip => self.trunks.get(&opening.link),
-            Protocol::Xmpp => self.domains.get(&opening.link.to_lowercase()),
+            Protocol::Sip => known.trunks.get(&opening.link),
+            Protocol::Xmpp => known.domains.get(&opening.link.to_lowercase()),
         };
-        line.unwrap_or(&self.other)
+        line.unwrap_or(&self.other).clone()
     }
 
     /// Returns the line of a call, or of one that nobody opened.
-    pub(crate) fn of_call(&self, call: &Call) -> &Line {
-        call.leg(CALLER).map_or(&self.other, |leg| self.of(&leg.opening))
+    pub(crate) fn of_call(&self, call: &Call) -> Arc<Line> {
+        call.leg(CALLER).map_or_else(|| self.other.clone(), |leg| self.of(&leg.opening))
     }
 
     /// Notes that the caller was told of ringing, or of the answer without it, as the `count`th signal.
@@ -229,14 +255,13 @@ impl Lines {
 
     /// Tells the number of calls that go on, by line; none for a line that is not among them.
     pub(crate) fn tell_active(&self, calls: &[Opening]) {
-        let all = self.trunks.values().chain(self.domains.values()).chain([&self.other]);
-        let mut numbers: HashMap<*const Line, u32> =
-            all.clone().map(|line| (std::ptr::from_ref(line), 0)).collect();
+        let mut numbers: HashMap<*const Line, u32> = HashMap::new();
         for opening in calls {
-            *numbers.entry(std::ptr::from_ref(self.of(opening))).or_default() += 1;
+            *numbers.entry(Arc::as_ptr(&self.of(opening))).or_default() += 1;
         }
-        for line in all {
-            line.active.set(f64::from(numbers.get(&std::ptr::from_ref(line)).copied().unwrap_or(0)));
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        for line in known.trunks.values().chain(known.domains.values()).chain([&self.other]) {
+            line.active.set(f64::from(numbers.get(&Arc::as_ptr(line)).copied().unwrap_or(0)));
         }
     }
 }

@@ -12,7 +12,7 @@ mod tracers;
 pub(crate) use lines::lines;
 
 use crate::Config;
-use crate::config::TelemetryConfig;
+use crate::config::{Fault, TelemetryConfig};
 use anyhow::{Context, Result};
 use opentelemetry::KeyValue;
 use opentelemetry_otlp::{SpanExporter, WithExportConfig};
@@ -25,7 +25,7 @@ use std::time::Duration;
 use tracers::Tracers;
 use tracing::Dispatch;
 use tracing_subscriber::layer::SubscriberExt;
-use tracing_subscriber::{EnvFilter, Layer};
+use tracing_subscriber::{EnvFilter, Layer, Registry, reload};
 
 /// Spans that may wait for the collector, for each service; further ones are dropped.
 const QUEUE: usize = 8_192;
@@ -36,13 +36,55 @@ const TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Flushes what is left when it is dropped: at most two seconds. It blocks: not on a thread of a runtime.
 #[derive(Debug)]
-pub struct Telemetry(Vec<SdkTracerProvider>);
+pub struct Telemetry {
+    providers: Vec<SdkTracerProvider>,
+    log: LogFilter,
+}
+
+/// Filter of the log, which can be replaced at run time; clones share it.
+#[derive(Clone, Debug)]
+pub struct LogFilter(reload::Handle<EnvFilter, Registry>);
+
+impl LogFilter {
+    /// Replaces the filter by that of a configuration.
+    ///
+    /// # Errors
+    /// It cannot be read: names key and remedy.
+    pub fn set(&self, config: &Config) -> Result<(), Fault> {
+        let gone = |_| Fault::new("[telemetry] log", "it cannot be replaced", "start anew");
+        self.0.reload(filter(&config.telemetry)?).map_err(gone)
+    }
+}
+
+impl Telemetry {
+    /// Returns the filter of the log.
+    #[must_use]
+    pub fn log(&self) -> LogFilter {
+        self.log.clone()
+    }
+}
+
+/// Looks at what telemetry reads of a configuration.
+///
+/// # Errors
+/// A filter that cannot be read: names key and remedy.
+pub fn check(config: &Config) -> Result<(), Fault> {
+    filter(&config.telemetry).map(drop)
+}
+
+fn filter(settings: &TelemetryConfig) -> Result<EnvFilter, Fault> {
+    let filter = settings.log.as_deref().unwrap_or("info");
+    EnvFilter::try_new(filter).map_err(|error| {
+        let trouble = format!("\"{filter}\" is no filter ({error})");
+        Fault::new("[telemetry] log", trouble, "write info, or debug,tandem_sip_edge=trace")
+    })
+}
 
 impl Drop for Telemetry {
     fn drop(&mut self) {
         // At the same time, so that a collector that is away keeps us for one deadline only.
         std::thread::scope(|scope| {
-            for provider in &self.0 {
+            for provider in &self.providers {
                 scope.spawn(move || provider.shutdown_with_timeout(TIMEOUT));
             }
         });
@@ -67,10 +109,7 @@ pub fn start(config: &Config, kind: &str) -> Result<Telemetry> {
 /// As [`start`].
 pub fn build(config: &Config, kind: &str) -> Result<(Dispatch, Telemetry)> {
     let settings = &config.telemetry;
-    let filter = settings.log.as_deref().unwrap_or("info");
-    let logs = EnvFilter::try_new(filter).with_context(|| {
-        format!("[telemetry] log: \"{filter}\" is no filter; write info, or debug,tandem_sip_edge=trace")
-    })?;
+    let (logs, handle) = reload::Layer::new(filter(settings)?);
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false);
     let lines = if settings.json { lines.json().boxed() } else { lines.with_ansi(false).boxed() };
     let tracers = settings.otlp.as_deref().map(|endpoint| {
@@ -88,7 +127,7 @@ pub fn build(config: &Config, kind: &str) -> Result<(Dispatch, Telemetry)> {
             .with_filter(ours)
     });
     let dispatch = tracing_subscriber::registry().with(lines.with_filter(logs)).with(traces).into();
-    Ok((dispatch, Telemetry(providers.unwrap_or_default())))
+    Ok((dispatch, Telemetry { providers: providers.unwrap_or_default(), log: LogFilter(handle) }))
 }
 
 fn provider(
