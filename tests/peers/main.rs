@@ -13,6 +13,7 @@
 mod calls;
 mod endings;
 mod many;
+mod reload;
 mod rig;
 mod secure;
 mod tls;
