@@ -30,7 +30,7 @@ pub(crate) struct Trunks {
     names: Names,
     locals: Locals,
     ways: Ways,
-    /// What is looked for, by trunk.
+    /// URIs that are looked for, by trunk.
     looking: HashMap<String, Looking>,
     first: mpsc::Receiver<()>,
 }

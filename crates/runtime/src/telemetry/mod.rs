@@ -49,7 +49,7 @@ impl LogFilter {
     /// Replaces the filter by that of a configuration.
     ///
     /// # Errors
-    /// It cannot be read: names key and remedy.
+    /// A filter that cannot be read: names key and remedy.
     pub fn set(&self, config: &Config) -> Result<(), Fault> {
         let gone = |_| Fault::new("[telemetry] log", "it cannot be replaced", "start anew");
         self.0.reload(filter(&config.telemetry)?).map_err(gone)
