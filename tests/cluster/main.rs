@@ -15,6 +15,7 @@ mod many;
 mod metrics;
 mod parties;
 mod relays;
+mod reload;
 mod rig;
 mod trace;
 mod transfer;

@@ -105,6 +105,10 @@ fn references_lead_somewhere() {
             for mount in list(container(deployment), "volumeMounts") {
                 assert!(volumes.iter().any(|volume| text(volume, "name") == text(mount, "name")));
                 assert_eq!(at(mount, "readOnly").as_bool(), Some(true));
+                // The file of a pod is that of its Secrets: it is not replaced while the pod lives.
+                if text(mount, "name") == "config" {
+                    assert_eq!(text(mount, "subPath"), "tandem.toml");
+                }
             }
             let ports = list(container(deployment), "ports");
             for probe in ["livenessProbe", "readinessProbe", "startupProbe"] {

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::time::Duration;
-use testkit::{Baresip, Gateway, Phone, Prosody, baresip, gateway, phone, ports};
+use testkit::{Baresip, Gateway, Phone, Prosody, baresip, gateway, phone, ports, prosody};
 
 /// How long anything may take that should come at once.
 pub const SOON: Duration = Duration::from_secs(15);
@@ -12,6 +12,9 @@ pub const PROMPT: Duration = Duration::from_secs(2);
 pub const DESK_TONE: f64 = 700.0;
 /// Tone of rosa's client, Hz.
 pub const ROSA_TONE: f64 = 440.0;
+
+/// Component domain that the server knows beside the first, and the gateway not at the start.
+pub const SECOND: &str = "sip2.example.net";
 
 /// Fields end in this order: phones first, then the gateway, then the server.
 pub struct Rig {
@@ -27,7 +30,11 @@ impl Rig {
     }
 
     pub fn with(desk: baresip::Options, rosa: phone::Options, gateway: gateway::Options) -> Rig {
-        let server = Prosody::start(&["rosa", "mallory"]).unwrap();
+        let components = [prosody::COMPONENT, SECOND].map(str::to_owned).into();
+        let users = ["rosa", "nils", "mallory"].map(str::to_owned).into();
+        let server =
+            Prosody::with(&prosody::Options { users, components, port: 0, tls: false, component_tls: None })
+                .unwrap();
         let sip_port = ports::one();
         let transport = match (&gateway.tls, desk.tcp) {
             (Some(_), _) => "tls",

@@ -103,6 +103,14 @@ impl Bus {
         Ok(Bus(Inner::Nats(nats::Nats::connect(config).await?)))
     }
 
+    /// Replaces a user's password or a token by another one for the connections to come. Any other kind of credentials stays as it was.
+    pub fn set_login(&self, login: Login) {
+        match &self.0 {
+            Inner::Local(_) => {}
+            Inner::Nats(nats) => nats.set_login(login),
+        }
+    }
+
     /// Returns the cause for which there is no connection; `None` = there is one.
     #[must_use]
     pub fn trouble(&self) -> Option<String> {

@@ -159,3 +159,24 @@ async fn a2_tls_with_an_authority_and_a_certificate_of_ours() {
     let missing = cause(&at(&Tls { ca: Some("/nowhere/ca.pem".into()), identity: None })).await;
     assert!(matches!(missing, Cause::File(text) if text.contains("/nowhere/ca.pem")));
 }
+
+/// The password of NATS is changed while a client is connected: it logs in with the new one once it has to.
+#[tokio::test(flavor = "multi_thread")]
+async fn a2_a_password_that_was_replaced_counts_at_the_next_connection() {
+    let port = ports::one();
+    let with_password = |password: &str| format!("authorization {{ user: rosa, password: {password} }}");
+    let server = Nats::with(port, &with_password("one")).unwrap();
+    let login = |password: &str| Login::Password("rosa".into(), password.into());
+    let bus = Bus::nats(&with(&server.url(), login("one"))).await.unwrap();
+    bus.set_login(login("two"));
+    bus.set_login(Login::Nobody);
+    assert_eq!(bus.trouble(), None);
+    drop(server);
+    let _server = Nats::with(port, &with_password("two")).unwrap();
+    let again = async {
+        while bus.trouble().is_some() || bus.flush().await.is_err() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), again).await.expect("it never comes back");
+}

@@ -201,6 +201,11 @@ impl<P: Protocol> Legs<P> {
         self.admission.set(limits);
     }
 
+    /// Replaces the number of legs that may be open when another call comes in; those that are stay.
+    pub fn set_max_legs(&mut self, max_legs: usize) {
+        self.config.max_legs = max_legs;
+    }
+
     /// Handles an event of the protocol's own.
     pub fn handle_event(&mut self, leg: LegRef, event: P::Event, now: Time) {
         self.enqueue(leg, Work::Hear(Commit::new(Input::Event(event))), false, now);

@@ -1,4 +1,4 @@
-//! Runtime of every service: configuration, telemetry, clock, admin port, links, drain.
+//! Runtime of every service: configuration and its reload, telemetry, clock, admin port, links, drain.
 //!
 //! One rule: nothing here knows what a call is. Start at [`config::Config`] and [`drain::Drain`].
 
@@ -13,6 +13,7 @@ pub mod masked;
 pub mod metrics;
 pub mod places;
 pub mod refusals;
+pub mod reload;
 pub mod seal;
 pub mod service;
 pub mod telemetry;
@@ -22,6 +23,7 @@ pub mod trace;
 pub use config::Config;
 pub use drain::Drain;
 pub use masked::Masked;
+pub use reload::Live;
 /// Allocator of every binary (decision 81).
 pub use tikv_jemallocator::Jemalloc as Allocator;
 

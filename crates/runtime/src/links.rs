@@ -4,7 +4,7 @@
 //! remedy, and another one that it is over. Start at [`open_bus`] and [`open_store`].
 
 use crate::config::load::Fault;
-use crate::{Config, Drain, admin, clock};
+use crate::{Config, Drain, Live, admin, clock};
 use anyhow::{Result, anyhow};
 use bus::{Bus, NatsConfig};
 use std::path::PathBuf;
@@ -26,34 +26,64 @@ const ANOTHER_CAUSE: Duration = Duration::from_secs(5);
 ///
 /// # Errors
 /// There is no `[bus]`, or it has a fault that time does not mend: names the key and the remedy.
-pub async fn open_bus(config: &Config, kind: &str, drain: &Drain) -> Result<Option<Bus>> {
-    let nats = &nats(config, kind)?;
+pub async fn open_bus(live: &Live, kind: &str, drain: &Drain) -> Result<Option<Bus>> {
     let attempt = || async move {
-        Bus::nats(nats).await.map_err(|error| {
+        let nats = nats(&live.latest(), kind).map_err(|error| (error, true))?;
+        Bus::nats(&nats).await.map_err(|error| {
             let lasts = matches!(error.cause, bus::Cause::Url(_) | bus::Cause::File(_));
-            (bus_fault(&error), lasts)
+            (anyhow::Error::from(bus_fault(&error)), lasts)
         })
     };
-    open("bus", drain, attempt).await
+    let opened = open("bus", drain, attempt).await?;
+    if let Some(bus) = &opened {
+        // Between the attempt and now there may have been news.
+        let (bus, mut live) = (bus.clone(), live.clone());
+        let renew = move |config: &Config| match login(config) {
+            Ok(login) => bus.set_login(login),
+            Err(error) => tracing::error!(%error, "the bus is logged in to as before"),
+        };
+        renew(&live.latest());
+        tokio::spawn(async move {
+            loop {
+                renew(&*live.changed().await);
+            }
+        });
+    }
+    Ok(opened)
 }
 
 /// Opens the store of the configuration; `None` if the service is told to go before it is there.
 ///
 /// # Errors
 /// There is no `[store]`, or it has a fault that time does not mend: names the key and the remedy.
-pub async fn open_store(config: &Config, drain: &Drain) -> Result<Option<Store>> {
-    let redis = &redis(config)?;
+pub async fn open_store(live: &Live, drain: &Drain) -> Result<Option<Store>> {
     let attempt = || async move {
-        Store::redis(redis).await.map_err(|error| {
+        let redis = redis(&live.latest()).map_err(|error| (error, true))?;
+        Store::redis(&redis).await.map_err(|error| {
             let lasts = matches!(error.cause, store::Cause::Url(_) | store::Cause::File(_));
-            (store_fault(&error), lasts)
+            (anyhow::Error::from(store_fault(&error)), lasts)
         })
     };
-    open("store", drain, attempt).await
+    let opened = open("store", drain, attempt).await?;
+    if let Some(store) = &opened {
+        let (store, mut live) = (store.clone(), live.clone());
+        let renew = move |config: &Config| {
+            if let Ok(redis) = redis(config) {
+                store.set_logins(redis.login, redis.sentinel_login);
+            }
+        };
+        renew(&live.latest());
+        tokio::spawn(async move {
+            loop {
+                renew(&*live.changed().await);
+            }
+        });
+    }
+    Ok(opened)
 }
 
 /// Tries until it succeeds, fails for good, or the service is told to go.
-async fn open<T, F: Future<Output = Result<T, (Fault, bool)>>>(
+async fn open<T, F: Future<Output = Result<T, (anyhow::Error, bool)>>>(
     part: &str,
     drain: &Drain,
     attempt: impl Fn() -> F,
@@ -71,7 +101,7 @@ async fn open<T, F: Future<Output = Result<T, (Fault, bool)>>>(
                 admin::ready(part, None);
                 return Ok(Some(link));
             }
-            Err((fault, true)) => return Err(fault.into()),
+            Err((fault, true)) => return Err(fault),
             Err((fault, false)) => {
                 admin::ready(part, Some(&fault.to_string()));
                 outage.tell(&fault.to_string(), clock::instant());
@@ -125,25 +155,30 @@ pub fn nats(config: &Config, kind: &str) -> Result<NatsConfig> {
             "[bus] url: absent; name a NATS server, or run `tandem serve` to have everything in one process"
         )
     })?;
+    let (ca, identity) = files(&bus.ca_file, &bus.certificate_file, &bus.key_file);
+    let secret = signal::Secret::new(&config.secret());
+    Ok(NatsConfig {
+        login: login(config)?,
+        tls: bus::Tls { ca, identity },
+        report: |trouble| admin::ready("bus", trouble),
+        ..NatsConfig::new(&bus.url, &config.instance(kind), &secret, clock::now_ms)
+    })
+}
+
+/// Returns the credentials for NATS.
+fn login(config: &Config) -> Result<bus::Login, Fault> {
     let read = |key: &str, path: &str| {
         std::fs::read_to_string(path).map_err(|error| {
             Fault::new(key, format!("{path} cannot be read: {error}"), "name a readable file")
         })
     };
-    let login = match (&bus.username, &bus.token, &bus.nkey_file, &bus.credentials_file) {
+    let Some(bus) = &config.bus else { return Ok(bus::Login::Nobody) };
+    Ok(match (&bus.username, &bus.token, &bus.nkey_file, &bus.credentials_file) {
         (Some(user), ..) => bus::Login::Password(user.clone(), bus.password.clone().unwrap_or_default()),
         (_, Some(token), ..) => bus::Login::Token(token.clone()),
         (_, _, Some(path), _) => bus::Login::Nkey(read("[bus] nkey_file", path)?),
         (.., Some(path)) => bus::Login::Credentials(read("[bus] credentials_file", path)?),
         _ => bus::Login::Nobody,
-    };
-    let (ca, identity) = files(&bus.ca_file, &bus.certificate_file, &bus.key_file);
-    let secret = signal::Secret::new(&config.secret());
-    Ok(NatsConfig {
-        login,
-        tls: bus::Tls { ca, identity },
-        report: |trouble| admin::ready("bus", trouble),
-        ..NatsConfig::new(&bus.url, &config.instance(kind), &secret, clock::now_ms)
     })
 }
 

@@ -2,12 +2,14 @@
 
 use crate::config::Service;
 use crate::config::load::{Fault, examine_for};
-use crate::{Config, Drain, admin, descriptors, metrics, telemetry};
+use crate::reload::Reloader;
+use crate::{Config, Drain, Live, admin, descriptors, metrics, telemetry};
 use anyhow::{Context, Result};
 use clap::{CommandFactory, FromArgMatches, Parser};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
 
 #[derive(Parser)]
 #[command(version)]
@@ -18,14 +20,14 @@ struct Arguments {
 }
 
 /// Runs the service of this process: reads `--config`, then gives `work` configuration and drain.
-/// SIGTERM or SIGINT drains; a second one, or `[call] drain_s`, stops.
+/// SIGTERM or SIGINT drains; a second one, or `[call] drain_s`, stops. SIGHUP loads the configuration again.
 pub fn main<W: Future<Output = Result<()>> + Send + 'static>(
     kind: &'static str,
-    work: impl FnOnce(Config, Drain) -> W,
+    work: impl FnOnce(Live, Drain) -> W,
 ) -> ExitCode {
     let arguments = arguments(kind);
     match read(Service::of(kind), arguments.config.as_deref()) {
-        Ok(config) => run(kind, config, work),
+        Ok(config) => run(kind, arguments.config.as_deref(), config, work),
         Err(faults) => {
             faults.iter().for_each(|fault| eprintln!("tandem-{kind}: {}", fault.line()));
             ExitCode::FAILURE
@@ -43,7 +45,7 @@ fn arguments(kind: &str) -> Arguments {
 ///
 /// # Errors
 /// Every [`Fault`].
-pub fn read(service: Service, path: Option<&std::path::Path>) -> Result<Config, Vec<Fault>> {
+pub fn read(service: Service, path: Option<&Path>) -> Result<Config, Vec<Fault>> {
     let examined = examine_for(service, path, std::env::vars());
     match examined.config {
         Some(config) if examined.faults.is_empty() => Ok(config),
@@ -51,12 +53,15 @@ pub fn read(service: Service, path: Option<&std::path::Path>) -> Result<Config, 
     }
 }
 
-/// Runs `work` with telemetry, admin port and signals around it. The exit code tells whether it ended well.
+/// Runs `work` with telemetry, admin port, signals and reloads around it. `path` is the file that the configuration was read from. The
+/// exit code tells whether it ended well.
 pub fn run<W: Future<Output = Result<()>> + Send + 'static>(
     kind: &'static str,
+    path: Option<&Path>,
     mut config: Config,
-    work: impl FnOnce(Config, Drain) -> W,
+    work: impl FnOnce(Live, Drain) -> W,
 ) -> ExitCode {
+    let given = config.cluster.secret.is_some();
     if let Err(error) = config.generate_secret() {
         eprintln!(
             "tandem-{kind}: [cluster] secret: absent, and the kernel gives no random one: {error}; write a secret"
@@ -71,7 +76,7 @@ pub fn run<W: Future<Output = Result<()>> + Send + 'static>(
             return ExitCode::FAILURE;
         }
     };
-    let outcome = runtime.block_on(around(kind, config, work));
+    let outcome = runtime.block_on(around(kind, path.map(Path::to_owned), (config, given), work));
     runtime.shutdown_timeout(Duration::from_secs(1));
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -96,8 +101,9 @@ fn runtime(threads: usize) -> std::io::Result<tokio::runtime::Runtime> {
 
 async fn around<W: Future<Output = Result<()>> + Send + 'static>(
     kind: &'static str,
-    config: Config,
-    work: impl FnOnce(Config, Drain) -> W,
+    path: Option<PathBuf>,
+    (config, has_secret): (Config, bool),
+    work: impl FnOnce(Live, Drain) -> W,
 ) -> Result<()> {
     let instance = config.instance(kind);
     let telemetry = telemetry::start(&config, kind)?;
@@ -105,13 +111,17 @@ async fn around<W: Future<Output = Result<()>> + Send + 'static>(
     metrics::collect();
     build_info(kind);
     let drain = Drain::default();
-    let serving = tokio::spawn(admin::bind(&config.admin, drain.clone()).await?);
-    let signals = tokio::spawn(signals(drain.clone(), Duration::from_secs(config.call.drain_s)));
+    let hangup = signal(SignalKind::hangup()).context("SIGHUP")?;
+    let (reloader, live) = Reloader::new(Service::of(kind), path, config, !has_secret, telemetry.log());
+    let serving = tokio::spawn(admin::bind(live.clone(), drain.clone()).await?);
+    let signals = tokio::spawn(signals(drain.clone(), live.clone()));
+    let reloading = tokio::spawn(reloader.run(hangup));
     tracing::info!(instance, version = env!("CARGO_PKG_VERSION"), "tandem-{kind} starts");
     // A task of its own: to wake the outermost future, a runtime of one thread looks at its sockets and timers each time.
-    let outcome = tokio::spawn(work(config, drain.clone())).await.unwrap_or_else(|error| Err(error.into()));
+    let outcome = tokio::spawn(work(live, drain.clone())).await.unwrap_or_else(|error| Err(error.into()));
     drain.stop();
     signals.abort();
+    reloading.abort();
     let _ = tokio::time::timeout(Duration::from_secs(1), serving).await;
     tracing::info!(instance, "tandem-{kind} ends");
     // Its flush blocks: not on a thread of the runtime.
@@ -134,24 +144,19 @@ fn panicked(panic: &std::panic::PanicHookInfo<'_>) {
     tracing::error!(place, "panic: {said}");
 }
 
-async fn signals(drain: Drain, grace: Duration) -> Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
+async fn signals(drain: Drain, live: Live) -> Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT")?;
-    let mut hangup = signal(SignalKind::hangup()).context("SIGHUP")?;
-    let mut next = async || loop {
+    let mut next = async || {
         tokio::select! {
-            _ = terminate.recv() => break,
-            _ = interrupt.recv() => break,
-            _ = hangup.recv() => {
-                tracing::warn!("SIGHUP: the configuration is read at the start alone; drain and start anew to apply a change");
-            }
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
         }
     };
     next().await;
     tracing::info!("draining: no new calls; a second signal ends at once");
     drain.drain();
-    let _ = tokio::time::timeout(grace, next()).await;
+    let _ = tokio::time::timeout(Duration::from_secs(live.latest().call.drain_s), next()).await;
     drain.stop();
     Ok(())
 }

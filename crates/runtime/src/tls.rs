@@ -1,5 +1,4 @@
-//! TLS for listeners and links: certificates and keys from files, trusted roots, names that a certificate has, and news of changed
-//! files.
+//! TLS for listeners and links: certificates and keys from files, trusted roots, and names that a certificate has.
 //!
 //! One rule: a fault names the key, the file and the remedy, and no key ever reaches a fault or a log. Start at [`identity`] for a
 //! listener's own certificate, [`roots`] for whom to trust, [`server`] and [`client`] for both together; [`TlsLink`] is a whole link to
@@ -26,9 +25,7 @@ use rustls::{
 };
 use rustls_pki_types::pem::{self, PemObject};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::SystemTime;
 
 /// Returns the one library for cryptography.
 #[must_use]
@@ -371,31 +368,4 @@ impl ServerCertVerifier for NameVerifier {
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.provider.signature_verification_algorithms.supported_schemes()
     }
-}
-
-/// Files whose changes are looked for.
-#[derive(Debug, Default)]
-pub struct Watched(Vec<(PathBuf, Option<SystemTime>)>);
-
-impl Watched {
-    /// Notes the present times of files.
-    pub fn new<'a>(files: impl IntoIterator<Item = &'a str>) -> Watched {
-        Watched(files.into_iter().map(|file| (PathBuf::from(file), changed_at(file.as_ref()))).collect())
-    }
-
-    /// Returns true if a file was changed, replaced or made since the last look.
-    pub fn changed(&mut self) -> bool {
-        let mut changed = false;
-        for (file, known) in &mut self.0 {
-            let now = changed_at(file);
-            changed |= now != *known;
-            *known = now;
-        }
-        changed
-    }
-}
-
-/// Returns when a file was changed; a link counts as the file that it leads to, as Kubernetes replaces it.
-fn changed_at(file: &std::path::Path) -> Option<SystemTime> {
-    std::fs::metadata(file).and_then(|metadata| metadata.modified()).ok()
 }

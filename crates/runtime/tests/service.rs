@@ -22,7 +22,7 @@ fn play(role: &str) -> ! {
     let config = load(None, std::env::vars()).unwrap();
     let call = std::env::var("LIFE_CALL").unwrap_or_default();
     let role = role.to_owned();
-    let code = service::run("sip-edge", config, async move |_config, drain| {
+    let code = service::run("sip-edge", None, config, async move |_config, drain| {
         if role == "fails" {
             anyhow::bail!("[sip] listen: taken; free it");
         }
@@ -162,7 +162,7 @@ fn a_drained_service_ends_with_its_last_call() {
     std::fs::write(&call, "").unwrap();
     let (status, said) = service.end();
     assert!(status.success() && said.contains("draining") && said.contains("ends"), "{status} {said}");
-    assert!(said.contains("SIGHUP: the configuration is read at the start alone"), "{said}");
+    assert!(said.contains("SIGHUP: the configuration was loaded again"), "{said}");
 }
 
 #[test]
@@ -304,6 +304,49 @@ fn f7_users_do_what_their_role_allows_and_changes_are_told() {
         assert!(line.contains(word), "{word} in {line}");
     }
     assert!(!said.contains("0123456789abcdef"), "a token in the log: {said}");
+}
+
+/// A Secret that is replaced takes effect by itself, and so does what it took away.
+#[test]
+fn a14_a_token_that_changes_counts_without_a_signal() {
+    if let Ok(role) = std::env::var(ROLE) {
+        play(&role);
+    }
+    let files = tempfile::tempdir().unwrap();
+    let token = files.path().join("token");
+    std::fs::write(&token, "first-0123456789abcdef\n").unwrap();
+    let name = "a14_a_token_that_changes_counts_without_a_signal";
+    let users = [
+        ("TANDEM_ADMIN__USER__0__NAME", "ops"),
+        ("TANDEM_ADMIN__USER__0__TOKEN_FILE", token.to_str().unwrap()),
+    ];
+    let service = start_with(name, "serves", free(), "never", &users);
+    service.eventually("GET /readyz", |answer| answer.starts_with("HTTP/1.1 200"));
+    let by = |token: &str| {
+        let headers = format!("host: {}\r\nauthorization: Bearer {token}\r\n", service.admin);
+        service.ask_as("GET /metrics", &headers, "").unwrap()
+    };
+    assert!(by("first-0123456789abcdef").contains("tandem_config_reloads_total{outcome=\"applied\"} 0"));
+    // One that is too short is none: the one before stays.
+    std::fs::write(&token, "briefly\n").unwrap();
+    let refused = "tandem_config_reloads_total{outcome=\"refused\"} 1";
+    let counted = (0..500).any(|_| {
+        std::thread::sleep(Duration::from_millis(20));
+        by("first-0123456789abcdef").contains(refused)
+    });
+    assert!(counted && by("briefly").starts_with("HTTP/1.1 401"));
+    std::fs::write(&token, "second-0123456789abcdef\n").unwrap();
+    let counts = (0..500).any(|_| {
+        std::thread::sleep(Duration::from_millis(20));
+        by("second-0123456789abcdef").starts_with("HTTP/1.1 200")
+    });
+    assert!(counts && by("first-0123456789abcdef").starts_with("HTTP/1.1 401"));
+    service.signal("TERM");
+    std::thread::sleep(Duration::from_millis(200));
+    service.signal("TERM");
+    let (_, said) = service.end();
+    assert!(said.contains("[[admin.user]] token: too short"), "{said}");
+    assert!(!said.contains("0123456789abcdef") && !said.contains("briefly"), "a token in the log: {said}");
 }
 
 /// The answer of the health port, which nobody names in particular.

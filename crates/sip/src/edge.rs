@@ -27,8 +27,11 @@ mod user_agent;
 pub use ::edge::{Limits, Refusal};
 pub use address::transport::Transport;
 use attempt::Failed;
-pub use config::{Advertised, Config, ConnectionId, Flow, Local, Output, Target, Trunk};
+pub use config::{Advertised, Config, ConnectionId, Flow, Local, Output, Target, Trunk, TrunkId};
 use user_agent::{TransactionUser, UserAgent};
+
+/// Most transactions for each leg.
+const TRANSACTIONS: usize = 4;
 
 /// Edge of the SIP side.
 #[derive(Debug)]
@@ -47,8 +50,9 @@ impl Edge {
             limits: config.limits.clone(),
         };
         let mut ua = UserAgent {
-            table: Table::new(config.max_legs.saturating_mul(4)),
+            table: Table::new(config.max_legs.saturating_mul(TRANSACTIONS)),
             config,
+            former: vec![],
             secret,
             failed: Failed::default(),
             out: VecDeque::new(),
@@ -81,10 +85,21 @@ impl Edge {
         self.legs.protocol.table.len()
     }
 
-    /// Replaces the trunks.
+    /// Returns the trunks.
+    #[must_use]
+    pub fn trunks(&self) -> &[Trunk] {
+        &self.legs.protocol.config.trunks
+    }
+
+    /// Replaces the trunks. One that is gone takes no new calls, and serves those that it has.
     pub fn set_trunks(&mut self, trunks: Vec<Trunk>) {
-        self.legs.protocol.config.trunks = trunks;
-        self.legs.protocol.name_flows();
+        self.legs.protocol.set_trunks(trunks);
+    }
+
+    /// Replaces the number of legs that may be held when another call comes in.
+    pub fn set_max_legs(&mut self, max_legs: usize) {
+        self.legs.set_max_legs(max_legs);
+        self.legs.protocol.table.set_capacity(max_legs.saturating_mul(TRANSACTIONS));
     }
 
     /// Replaces the targets of a trunk, whose name has been looked up again.

@@ -114,6 +114,14 @@ impl Store {
         Ok(Store(Inner::Redis(redis::Redis::connect(config).await?), Arc::default()))
     }
 
+    /// Replaces the credentials, and those for Sentinels, by others for the connections to come.
+    pub fn set_logins(&self, login: Login, sentinel_login: Login) {
+        match &self.0 {
+            Inner::Memory(_) => {}
+            Inner::Redis(redis) => redis.set_logins(login, sentinel_login),
+        }
+    }
+
     /// Loads a record; `None` if there is none.
     ///
     /// # Errors

@@ -199,3 +199,22 @@ async fn a3_a_password_that_changes_and_changes_back_is_lived_through() {
     };
     tokio::time::timeout(Duration::from_secs(10), again).await.expect("it never comes back");
 }
+
+/// The password of Redis is changed while a client is connected: it logs in with the new one once it has to.
+#[tokio::test]
+async fn a3_a_password_that_was_replaced_counts_at_the_next_connection() {
+    let port = ports::one();
+    let own = port.to_string();
+    let mut first = Redis::with(port, &["--port", &own, "--requirepass", "one"]).unwrap();
+    let store = Store::redis(&config(&format!("redis://:one@127.0.0.1:{port}"))).await.unwrap();
+    store.set_logins(Login { user: None, password: Some("two".into()) }, Login::default());
+    assert!(store.load(&key("a")).await.is_ok(), "the connection stands");
+    first.program().kill();
+    let _second = Redis::with(port, &["--port", &own, "--requirepass", "two"]).unwrap();
+    let again = async {
+        while store.load(&key("a")).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), again).await.expect("it never comes back");
+}

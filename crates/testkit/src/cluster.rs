@@ -164,6 +164,12 @@ impl Cluster {
         Ok(())
     }
 
+    /// The configuration file of all instances.
+    #[must_use]
+    pub fn config(&self) -> &Path {
+        &self.path
+    }
+
     /// The living instances.
     pub fn instances(&mut self) -> &mut Vec<Instance> {
         &mut self.instances

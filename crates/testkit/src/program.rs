@@ -155,6 +155,11 @@ impl Program {
         }
     }
 
+    /// Has it load its configuration again (SIGHUP).
+    pub fn reload(&mut self) {
+        self.signal(libc::SIGHUP);
+    }
+
     /// An error that shows the end of its output.
     #[must_use]
     pub fn failure(&self, what: &str) -> anyhow::Error {

@@ -58,6 +58,19 @@ impl Edge {
         self.legs.protocol.draining = true;
     }
 
+    /// Serves further component domains; those that are served already stay as they are. The links of new ones are down until
+    /// [`Edge::linked`] says otherwise.
+    pub fn add_components(&mut self, components: impl IntoIterator<Item = Component>) {
+        let jingle = &mut self.legs.protocol;
+        for component in components {
+            if jingle.serves(&component.domain) {
+                continue;
+            }
+            jingle.links.entry(component.domain.to_ascii_lowercase()).or_default();
+            jingle.config.components.push(component);
+        }
+    }
+
     /// Replaces the limits of calls, by link; calls that stand are counted on.
     pub fn set_limits(&mut self, limits: Vec<(String, Limits)>) {
         self.legs.set_limits(limits);

@@ -5,7 +5,7 @@ mod bench;
 
 use bench::*;
 use signal::*;
-use tandem_xmpp::edge::Limits;
+use tandem_xmpp::edge::{Component, Limits};
 
 const LINK: &str = "sip.example.net";
 const AUDIO: &str = "<description xmlns='urn:xmpp:jingle:apps:rtp:1' media='audio'/>";
@@ -60,4 +60,23 @@ fn a9_a_refusal_is_told_with_its_domain_peer_and_cause() {
     let told = b.refusals.pop().unwrap();
     assert_eq!((told.link.as_str(), told.peer.as_str(), told.message.as_str()), (LINK, ROSA, "propose"));
     assert_eq!((told.status.as_str(), told.cause.as_str()), ("resource-constraint", "Unavailable"));
+}
+
+/// A domain that is added is served like the others; the calls of those go on.
+#[test]
+fn a14_a_domain_is_added_while_calls_go_on() {
+    const SECOND: &str = "two.sip.example.net";
+    let mut b = bench();
+    b.edge.set_limits(vec![(LINK.into(), Limits { calls: Some(1), ..Limits::default() })]);
+    b.jmi(ROSA, NUMBER, "propose", SID, AUDIO);
+    b.jmi(ROSA, "2042@two.sip.example.net", "propose", "s2", AUDIO);
+    assert_eq!(b.asks.len(), 1, "nobody serves it");
+    let more = |domain: &str| Component { domain: domain.into(), video: false };
+    b.edge.add_components([more(LINK), more(SECOND)]);
+    b.edge.set_limits(vec![(LINK.into(), Limits { calls: Some(1), ..Limits::default() })]);
+    b.edge.linked(SECOND, true, b.now);
+    b.jmi(ROSA, "2042@two.sip.example.net", "propose", "s3", AUDIO);
+    assert_eq!(b.asks.len(), 2);
+    b.jmi(ROSA, NUMBER, "propose", "s4", AUDIO);
+    assert_eq!(reason(&b.last("reject")), "busy", "the first call is counted on");
 }

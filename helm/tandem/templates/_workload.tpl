@@ -177,7 +177,8 @@ spec:
             readOnlyRootFilesystem: true
             capabilities: {drop: [ALL]}
           volumeMounts:
-            - {name: config, mountPath: /etc/tandem, readOnly: true}
+            # By itself, it stays what it was when the pod began: files of Secrets that another one names are those of other pods.
+            - {name: config, mountPath: /etc/tandem/tandem.toml, subPath: tandem.toml, readOnly: true}
             - {name: secrets, mountPath: /run/secrets/tandem, readOnly: true}
             {{- if .sounds }}
             - {name: sounds, mountPath: {{ .sounds | quote }}, readOnly: true}

@@ -3,7 +3,9 @@
 use crate::poll::Waker;
 use ::sound::codec::Kind;
 use ::sound::player::Track;
-use relay::session::{BOUNDS, Histograms, Key, LegRequest, Local, Refusal, Remote, Snapshot, Statistics};
+use relay::session::{
+    BOUNDS, Histograms, Key, LegRequest, Limits, Local, Refusal, Remote, Snapshot, Statistics,
+};
 use signal::LegId;
 use signal::media::Ice;
 use std::sync::Arc;
@@ -33,6 +35,8 @@ pub enum Command {
         /// An outcome for each.
         reply: oneshot::Sender<Vec<Outcome>>,
     },
+    /// Other times of the core count from now on.
+    Limits(Limits),
     /// The thread ends.
     Stop,
 }
@@ -273,6 +277,13 @@ pub fn worker_handle() -> std::io::Result<(WorkerHandle, Receiver<Command>, Wake
     Ok((WorkerHandle { queue, waker: waker.clone(), gauges: Arc::default() }, commands, waker))
 }
 
+fn no_answer(refused: TrySendError<Command>) -> NoAnswer {
+    match refused {
+        TrySendError::Full(_) => NoAnswer::Busy,
+        TrySendError::Disconnected(_) => NoAnswer::Lost,
+    }
+}
+
 impl WorkerHandle {
     /// Hands a batch over at once; its outcomes come by the receiver.
     ///
@@ -280,12 +291,19 @@ impl WorkerHandle {
     /// [`NoAnswer`]
     pub fn tell(&self, orders: Vec<Order>) -> Result<oneshot::Receiver<Vec<Outcome>>, NoAnswer> {
         let (reply, outcomes) = oneshot::channel();
-        self.queue.try_send(Command::Execute { orders, reply }).map_err(|refused| match refused {
-            TrySendError::Full(_) => NoAnswer::Busy,
-            TrySendError::Disconnected(_) => NoAnswer::Lost,
-        })?;
+        self.queue.try_send(Command::Execute { orders, reply }).map_err(no_answer)?;
         self.waker.wake();
         Ok(outcomes)
+    }
+
+    /// Has other times of the core count from now on.
+    ///
+    /// # Errors
+    /// [`NoAnswer`]
+    pub fn set_limits(&self, limits: Limits) -> Result<(), NoAnswer> {
+        self.queue.try_send(Command::Limits(limits)).map_err(no_answer)?;
+        self.waker.wake();
+        Ok(())
     }
 
     /// Ends the thread.

@@ -21,6 +21,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 use tonic::{Request, Response, Status, Streaming};
@@ -56,7 +57,7 @@ pub struct Service {
     /// No new sessions once it drains.
     pub drain: runtime::Drain,
     /// Nor on a thread that uses more of its core, thousandths.
-    pub max_busy: u32,
+    pub max_busy: Arc<AtomicU32>,
     /// Streams end when its sender is gone.
     pub open: watch::Receiver<()>,
     /// Threads that transcode and play.
@@ -223,7 +224,7 @@ impl Service {
             return Some(NoRoom::Draining);
         }
         let busy = self.members.get(place)?.handle.gauges.busy();
-        (busy >= self.max_busy).then_some(NoRoom::Busy(busy / 10))
+        (busy >= self.max_busy.load(Ordering::Relaxed)).then_some(NoRoom::Busy(busy / 10))
     }
 
     fn reply(&self, member: &Member, ticket: &Ticket, outcome: Outcome) -> v1::Reply {

@@ -40,10 +40,11 @@ use runtime::drain::Stage;
 use runtime::places::{Place, Places};
 use runtime::seal::{Content, Sealer};
 use runtime::tls::{Greeted, greet};
-use runtime::{Config, Drain};
+use runtime::{Config, Drain, Live};
 use signal::Secret;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -80,11 +81,18 @@ pub enum Control {
     Local(proto::local::LocalServer),
 }
 
-/// Serves until it is told to stop, or drains and no session is left.
+/// Serves until it is told to stop, or drains and no session is left. Another configuration takes effect on how much is taken, and on
+/// when silence is reported.
 ///
 /// # Errors
 /// The operator's faults in one line each; a media thread that died.
-pub async fn run(config: Config, bus: bus::Bus, control: Control, drain: Drain) -> anyhow::Result<()> {
+pub async fn run(
+    config: impl Into<Live>,
+    bus: bus::Bus,
+    control: Control,
+    drain: Drain,
+) -> anyhow::Result<()> {
+    let config: Live = config.into();
     let instance = config.instance("rtp-relay");
     let advertise = advertised(&config.relay)?;
     // ICE names its side of a pair; the kernel picks it where `listen` does not.
@@ -92,14 +100,7 @@ pub async fn run(config: Config, bus: bus::Bus, control: Control, drain: Drain) 
     let threads = config.relay.threads.max(1);
     let secret = Secret::new(&config.secret());
     let certificate = certificate(config.cluster.dtls_certificate_file.as_deref(), &secret)?;
-    let limits = Limits {
-        media_timeout_ms: config.relay.media_timeout_s.max(1) * 1_000,
-        leg_timeout_ms: config.relay.hold_timeout_s.max(1) * 1_000,
-        // A call may ring for long; its session must outlast that.
-        unconnected_ms: Limits::default().unconnected_ms.max((config.call.ring_s + 60) * 1_000),
-        ..Limits::default()
-    };
-
+    let limits = limits(&config);
     let denied = config.relay.denied()?.map_or_else(Denied::default, |networks| {
         Denied::new(networks.into_iter().map(|(address, prefix)| Network::new(address, prefix)).collect())
     });
@@ -160,6 +161,7 @@ pub async fn run(config: Config, bus: bus::Bus, control: Control, drain: Drain) 
     drop((reports, states, dead));
 
     let (closing, open) = watch::channel(());
+    let max_busy = Arc::new(AtomicU32::new(max_busy_of(&config)));
     let service = Service {
         members: members.into(),
         fingerprint: Arc::new(certificate.fingerprint()),
@@ -168,7 +170,7 @@ pub async fn run(config: Config, bus: bus::Bus, control: Control, drain: Drain) 
         ),
         secret: Arc::new(secret.clone()),
         drain: drain.clone(),
-        max_busy: config.relay.max_load.saturating_mul(10),
+        max_busy: max_busy.clone(),
         open,
         sounds: sounds.into(),
         library: Arc::new(library::Library::new(config.relay.sounds.as_deref())?),
@@ -178,6 +180,7 @@ pub async fn run(config: Config, bus: bus::Bus, control: Control, drain: Drain) 
     let reporter = tokio::spawn(report::run(bus.clone(), instance.clone(), told));
     let (quit, quitting) = oneshot::channel::<()>();
     let members = service.members.clone();
+    let reloading = tokio::spawn(reload(config.clone(), members.clone(), max_busy.clone()));
     let (serving, address) = serve(&config, control, service, quitting)?;
     tracing::info!(instance, control = %address, threads, capacity, "relay is up");
     let card = InstanceInfo {
@@ -203,10 +206,11 @@ pub async fn run(config: Config, bus: bus::Bus, control: Control, drain: Drain) 
 
     let ended = tokio::select! {
         () = drain.stopping() => Ok(()),
-        () = report_load(&drain, &members, &announcer, config.relay.max_load) => Ok(()),
+        () = report_load(&drain, &members, &announcer, &max_busy) => Ok(()),
         _ = death.recv() => Err(anyhow::anyhow!("a media thread has died")),
     };
     asked.abort();
+    reloading.abort();
     runtime::admin::forget("rtp-relay");
     announcer.leave().await;
     drop(closing);
@@ -221,6 +225,35 @@ pub async fn run(config: Config, bus: bus::Bus, control: Control, drain: Drain) 
     ended
 }
 
+/// Returns the times of the core.
+fn limits(config: &Config) -> Limits {
+    Limits {
+        media_timeout_ms: config.relay.media_timeout_s.max(1).saturating_mul(1_000),
+        leg_timeout_ms: config.relay.hold_timeout_s.max(1).saturating_mul(1_000),
+        // A call may ring for long; its session must outlast that.
+        unconnected_ms: Limits::default().unconnected_ms.max((config.call.ring_s + 60) * 1_000),
+        ..Limits::default()
+    }
+}
+
+/// Returns the share of its core from which a thread takes nothing new, thousandths.
+fn max_busy_of(config: &Config) -> u32 {
+    config.relay.max_load.saturating_mul(10)
+}
+
+/// Has each further configuration obeyed.
+async fn reload(mut live: Live, members: Arc<[Member]>, max_busy: Arc<AtomicU32>) {
+    loop {
+        let config = live.changed().await;
+        max_busy.store(max_busy_of(&config), Ordering::Relaxed);
+        for member in members.iter() {
+            if let Err(error) = member.handle.set_limits(limits(&config)) {
+                tracing::warn!(%error, "a media thread keeps its time-outs");
+            }
+        }
+    }
+}
+
 /// Tells that a thread has ended, in whatever way.
 struct DeathNotice(mpsc::Sender<()>);
 
@@ -231,7 +264,7 @@ impl Drop for DeathNotice {
 }
 
 /// Tells how the relay stands, until it drains and no session is left.
-async fn report_load(drain: &Drain, members: &[Member], announcer: &Announcer, max_load: u32) {
+async fn report_load(drain: &Drain, members: &[Member], announcer: &Announcer, max_busy: &AtomicU32) {
     let mut empty = 0;
     let mut load = load::Load::default();
     let counters = counters::Counters::new();
@@ -248,7 +281,8 @@ async fn report_load(drain: &Drain, members: &[Member], announcer: &Announcer, m
         announcer.update(|card| {
             // What a transcoded call costs beyond a relayed one; it has two streams.
             (card.load, card.draining) = (sessions + transcoded * (TRANSCODED - 1) / 2, draining);
-            (card.packets, card.busy, card.max_busy) = (load.packets, load.sum.busy, max_load * 10);
+            (card.packets, card.busy) = (load.packets, load.sum.busy);
+            card.max_busy = max_busy.load(Ordering::Relaxed);
         });
         if draining {
             // Looked at twice: a session may have been asked for in the moment before.

@@ -11,7 +11,7 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use bus::Bus;
 use bus::directory::{Directory, ask_to_drain};
-use runtime::config::TrunkConfig;
+use runtime::Live;
 use serde::Deserialize;
 use serde_json::json;
 use session::user::MAX_ADDRESS;
@@ -32,8 +32,8 @@ pub struct AdminState {
     pub instances: Arc<Directory>,
     /// To tell instances to drain.
     pub bus: Bus,
-    /// As configured.
-    pub trunks: Arc<Vec<TrunkConfig>>,
+    /// Configuration in force.
+    pub live: Live,
 }
 
 /// `GET /calls`, `GET` and `DELETE /calls/ID`, `POST /calls/ID/transfer`, `GET /trunks`, `GET`, `PUT` and `DELETE /users/JID`, `GET /instances`, `POST /instances/NAME/drain`.
@@ -111,7 +111,8 @@ async fn transfer(
 }
 
 async fn trunks(State(state): State<AdminState>) -> Response {
-    let trunks = state.trunks.iter().map(|trunk| {
+    let config = state.live.latest();
+    let trunks = config.trunk.iter().map(|trunk| {
         json!({ "name": trunk.name, "uri": trunk.uri, "domain": trunk.domain, "sources": trunk.sources })
     });
     Json(json!({ "trunks": trunks.collect::<Vec<_>>() })).into_response()

@@ -9,7 +9,7 @@ use runtime::metrics::{TALKS, WAITS, counter, gauge, histogram};
 use session::call::{CALLER, Call, Fact};
 use signal::{Opening, Protocol, Reason, Time};
 use std::collections::HashMap;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock, PoisonError, RwLock};
 
 fn moved(relay: &str) -> Counter {
     counter(
@@ -51,8 +51,8 @@ pub(crate) static UNREADABLE: LazyLock<Counter> = LazyLock::new(|| {
 
 /// Calls of one trunk in one direction.
 pub(crate) struct Line {
-    pub(crate) trunk: String,
-    pub(crate) domain: String,
+    /// Trunk and domain.
+    pub(crate) of: (String, String),
     pub(crate) direction: &'static str,
     pub(crate) placed: Counter,
     answered: Counter,
@@ -66,8 +66,8 @@ pub(crate) struct Line {
 }
 
 impl Line {
-    fn new(trunk: &str, domain: &str, direction: &'static str) -> Line {
-        let labels = [("trunk", trunk), ("domain", domain), ("direction", direction)];
+    fn new(of: (String, String), direction: &'static str) -> Line {
+        let labels = [("trunk", of.0.as_str()), ("domain", of.1.as_str()), ("direction", direction)];
         let by_reason = |name: &str, help: &str| -> Vec<Counter> {
             let of = |reason: &Reason| {
                 let reason = format!("{reason:?}");
@@ -77,8 +77,7 @@ impl Line {
             Reason::ALL.iter().map(of).collect()
         };
         Line {
-            trunk: trunk.to_owned(),
-            domain: domain.to_owned(),
+            of: of.clone(),
             direction,
             placed: counter("tandem_calls_placed_total", "Calls that were taken", &labels),
             answered: counter("tandem_calls_answered_total", "Calls that were answered", &labels),
@@ -132,40 +131,63 @@ fn count(counters: &[Counter], reason: Reason) {
 
 /// Lines by the link of the leg that opens a call: the name of a trunk, or a component domain.
 pub struct Lines {
-    trunks: HashMap<String, Line>,
-    domains: HashMap<String, Line>,
+    known: RwLock<Known>,
     /// Calls of no trunk.
-    other: Line,
+    other: Arc<Line>,
+}
+
+/// Lines of the configurations that were in force.
+#[derive(Default)]
+struct Known {
+    trunks: HashMap<String, Arc<Line>>,
+    domains: HashMap<String, Arc<Line>>,
 }
 
 impl Lines {
     /// Makes the metrics of all lines of a configuration.
     #[must_use]
     pub fn new(config: &Config) -> Lines {
-        let (mut trunks, mut domains) = (HashMap::new(), HashMap::new());
-        for trunk in &config.trunk {
-            let domain = trunk.domain.to_lowercase();
-            trunks.insert(trunk.name.clone(), Line::new(&trunk.name, &domain, "inbound"));
-            domains.insert(domain.clone(), Line::new(&trunk.name, &domain, "outbound"));
-        }
         for counter in [&MOVED_LOST, &MOVED_DRAINED, &ENDED_BY_DRAIN, &UNREADABLE] {
             LazyLock::force(counter);
         }
-        Lines { trunks, domains, other: Line::new("", "", "") }
+        let other = Arc::new(Line::new(Default::default(), ""));
+        let lines = Lines { known: RwLock::default(), other };
+        lines.extend(config);
+        lines
+    }
+
+    /// Makes the metrics of the lines of another configuration; those of lines that are gone stay.
+    pub(crate) fn extend(&self, config: &Config) {
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        let Known { trunks, domains } = &mut *known;
+        for trunk in &config.trunk {
+            let domain = trunk.domain.to_lowercase();
+            for (lines, key, direction) in
+                [(&mut *trunks, &trunk.name, "inbound"), (&mut *domains, &domain, "outbound")]
+            {
+                let of = (trunk.name.clone(), domain.clone());
+                if lines.get(key).is_none_or(|line| line.of != of) {
+                    let former = lines.insert(key.clone(), Arc::new(Line::new(of, direction)));
+                    // Nobody counts its calls any more.
+                    former.iter().for_each(|line| line.active.set(0.0));
+                }
+            }
+        }
     }
 
     /// Returns the line of a call by the opening of its caller's leg.
-    pub(crate) fn of(&self, opening: &Opening) -> &Line {
+    pub(crate) fn of(&self, opening: &Opening) -> Arc<Line> {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
         let line = match opening.from.protocol {
-            Protocol::Sip => self.trunks.get(&opening.link),
-            Protocol::Xmpp => self.domains.get(&opening.link.to_lowercase()),
+            Protocol::Sip => known.trunks.get(&opening.link),
+            Protocol::Xmpp => known.domains.get(&opening.link.to_lowercase()),
         };
-        line.unwrap_or(&self.other)
+        line.unwrap_or(&self.other).clone()
     }
 
     /// Returns the line of a call, or of one that nobody opened.
-    pub(crate) fn of_call(&self, call: &Call) -> &Line {
-        call.leg(CALLER).map_or(&self.other, |leg| self.of(&leg.opening))
+    pub(crate) fn of_call(&self, call: &Call) -> Arc<Line> {
+        call.leg(CALLER).map_or_else(|| self.other.clone(), |leg| self.of(&leg.opening))
     }
 
     /// Notes that the caller was told of ringing, or of the answer without it, as the `count`th signal.
@@ -200,14 +222,13 @@ impl Lines {
 
     /// Tells the number of calls that go on, by line; none for a line that is not among them.
     pub(crate) fn tell_active(&self, calls: &[Opening]) {
-        let all = self.trunks.values().chain(self.domains.values()).chain([&self.other]);
-        let mut numbers: HashMap<*const Line, u32> =
-            all.clone().map(|line| (std::ptr::from_ref(line), 0)).collect();
+        let mut numbers: HashMap<*const Line, u32> = HashMap::new();
         for opening in calls {
-            *numbers.entry(std::ptr::from_ref(self.of(opening))).or_default() += 1;
+            *numbers.entry(Arc::as_ptr(&self.of(opening))).or_default() += 1;
         }
-        for line in all {
-            line.active.set(f64::from(numbers.get(&std::ptr::from_ref(line)).copied().unwrap_or(0)));
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        for line in known.trunks.values().chain(known.domains.values()).chain([&self.other]) {
+            line.active.set(f64::from(numbers.get(&Arc::as_ptr(line)).copied().unwrap_or(0)));
         }
     }
 }

@@ -42,12 +42,12 @@ impl Others {
     }
 
     /// Waits until this orchestrator drains and another one decides, no call stands, or the last call of its drain has come.
-    pub fn relieve(
+    pub fn relieve<T: FnOnce() -> Duration + Send + 'static>(
         &self,
         calls: Calls,
         drain: Drain,
-        drain_time: Duration,
-    ) -> impl Future<Output = ()> + Send + use<> {
+        drain_time: T,
+    ) -> impl Future<Output = ()> + Send + use<T> {
         let others = self.clone();
         async move {
             drain.draining().await;
@@ -56,7 +56,7 @@ impl Others {
                     tokio::time::sleep(LOOK).await;
                 }
             };
-            let _ = tokio::time::timeout(drain_time.saturating_sub(LAST_CALL), alone).await;
+            let _ = tokio::time::timeout(drain_time().saturating_sub(LAST_CALL), alone).await;
         }
     }
 }

@@ -4,41 +4,42 @@ use crate::counters::Lines;
 use crate::relays::{AllocationRequest, LegRequest, Relays};
 use crate::users::{Users, bare_jid};
 use address::{Alias, Component, DialRules, Plan, Trunk};
-use anyhow::Result;
 use media::{Policy, Profile};
 use runtime::Config;
-use runtime::config::{NextHop, Srtp, TrunkConfig};
+use runtime::config::{Fault, NextHop, Srtp, TrunkConfig};
 use session::call::{CALLEE, CALLER, MAX_CONTENTS, Placement, RelaySession, Route};
 use session::user::Settings;
 use signal::{End, Heard, Opening, Party, Protocol, Reason, Signal};
 use std::collections::{HashMap, HashSet};
 use std::net::Ipv6Addr;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use tracing::warn;
 
-/// Knows who is reached how.
+/// Knows who is reached how, by the configuration in force.
 pub struct Gather {
+    rules: RwLock<Arc<Rules>>,
+    users: Users,
+    lines: Arc<Lines>,
+}
+
+/// Rules of a configuration.
+#[derive(Clone)]
+struct Rules {
     plan: Plan,
     /// Trunks that are called by IPv6: what is offered them is of it.
     ipv6: HashSet<String>,
     /// How media is spoken with each trunk.
     trunks: HashMap<String, Profile>,
     /// Networks that the media of trunks may come from beside what they describe.
-    media_networks: HashMap<String, Vec<String>>,
+    media_networks: HashMap<String, Arc<[String]>>,
     ring_ms: u64,
     /// Longest wait for a device that rings, ms.
     unheard_ms: u64,
     policy: Policy,
-    users: Users,
-    lines: Arc<Lines>,
 }
 
-impl Gather {
-    /// From the configuration.
-    ///
-    /// # Errors
-    /// A fault of the configuration, with key, value and remedy.
-    pub fn new(config: &Config, users: Users) -> Result<Gather> {
+impl Rules {
+    fn new(config: &Config) -> Result<Rules, Fault> {
         let components = config.xmpp.component.iter().map(|c| Component {
             domain: c.domain.to_lowercase(),
             users: c.users.clone().unwrap_or_default().to_lowercase(),
@@ -60,75 +61,34 @@ impl Gather {
         }
         let aliases: Vec<Alias> =
             config.alias.iter().map(|a| Alias { number: a.number.clone(), jid: a.jid.clone() }).collect();
-        let plan = Plan::new(config.sip.domains.clone(), components.collect(), trunks, &aliases)?;
+        let plan = Plan::new(config.sip.domains.clone(), components.collect(), trunks, &aliases);
+        let plan =
+            plan.map_err(|error| Fault::new(&error.key, format!("\"{}\"", error.value), error.remedy))?;
         let mut media_networks = HashMap::new();
         for trunk in config.trunk.iter().filter(|trunk| !trunk.media_networks.is_empty()) {
             trunk.media_networks()?;
-            media_networks.insert(trunk.name.clone(), trunk.media_networks.clone());
+            media_networks.insert(trunk.name.clone(), trunk.media_networks.clone().into());
         }
         let trunks = config.trunk.iter().map(|trunk| (trunk.name.clone(), spoken(trunk.srtp))).collect();
         let ring_ms = config.call.ring_s.saturating_mul(1_000);
         let unheard_ms = config.call.unheard_s.saturating_mul(1_000);
         let policy = Policy { transcode: true, music: config.call.hold_music.clone(), ..Policy::default() };
-        let lines = Arc::new(Lines::new(config));
-        Ok(Gather { plan, ipv6, trunks, media_networks, ring_ms, unheard_ms, policy, users, lines })
+        Ok(Rules { plan, ipv6, trunks, media_networks, ring_ms, unheard_ms, policy })
     }
 
-    /// Returns the metrics of calls.
-    #[must_use]
-    pub fn lines(&self) -> &Arc<Lines> {
-        &self.lines
-    }
-
-    /// Everything that placing the call of `heard` needs. `maybe_allocated`: see [`Relays::allocate`].
-    ///
-    /// # Errors
-    /// The reason to refuse it with.
-    pub async fn placement(
-        &self,
-        heard: Heard,
-        trace: String,
-        relays: &Relays,
-        maybe_allocated: &mut Vec<RelaySession>,
-    ) -> Result<Placement, End> {
-        let Some(opening) = &heard.opening else { return Err(Reason::BadRequest.into()) };
-        let mut route = self.lead(opening)?;
-        let contents = match heard.signals.first() {
-            Some(Signal::Offer(media)) => media.contents.len().clamp(1, MAX_CONTENTS),
-            _ => return Err(Reason::BadRequest.into()),
-        };
-        let caller = self.profile(opening.from.protocol, &opening.link);
-        let leg = |leg, profile| LegRequest { leg, contents, webrtc: profile == Profile::Webrtc };
-        let legs = vec![leg(CALLER, caller), leg(CALLEE, route.profile)];
-        let request = AllocationRequest { legs, bridge: vec![(CALLER, CALLEE)] };
-        let (allocation, settings) = tokio::join!(
-            relays.allocate(heard.leg.record, &request, &trace, maybe_allocated),
-            self.settings(&route.opening.to),
-        );
-        let allocation = allocation.map_err(End::from)?;
-        route.settings = settings;
-        Ok(Placement { heard, caller, route, policy: self.policy.clone(), allocation, trace })
-    }
-
-    /// Returns where a further leg of a call leads.
-    ///
-    /// # Errors
-    /// The reason to refuse it with.
-    pub async fn route(&self, opening: &Opening) -> Result<Route, End> {
-        let mut route = self.lead(opening)?;
-        route.settings = self.settings(&route.opening.to).await;
-        Ok(route)
-    }
-
-    /// Returns the settings of a callee who is an XMPP user. A call goes on without them rather than not at all.
-    async fn settings(&self, callee: &Party) -> Settings {
-        let Some(jid) = bare_jid(&callee.address).filter(|_| callee.protocol == Protocol::Xmpp) else {
-            return Settings::default();
-        };
-        self.users.settings(&jid).await.unwrap_or_else(|error| {
-            warn!(%error, "the settings of a user cannot be read");
-            Settings::default()
-        })
+    /// Keeps what was known of the media of trunks that are gone.
+    fn after(mut self, old: &Rules) -> Rules {
+        for (name, profile) in &old.trunks {
+            if self.trunks.contains_key(name) {
+                continue;
+            }
+            self.trunks.insert(name.clone(), *profile);
+            self.ipv6.extend(old.ipv6.get(name).cloned());
+            if let Some(networks) = old.media_networks.get(name) {
+                self.media_networks.insert(name.clone(), networks.clone());
+            }
+        }
+        self
     }
 
     /// Returns the route by the plan alone, with default settings of the callee.
@@ -150,18 +110,112 @@ impl Gather {
         })
     }
 
-    /// Returns the networks that media of a leg may come from beside what its peer describes.
-    pub fn media_networks(&self, protocol: Protocol, link: &str) -> &[String] {
-        let networks = self.media_networks.get(link).filter(|_| protocol == Protocol::Sip);
-        networks.map(Vec::as_slice).unwrap_or_default()
-    }
-
-    /// Trunks speak as they are told to; Jingle clients speak nothing but DTLS-SRTP.
+    /// Returns how media is spoken on a leg: trunks speak as they are told to; Jingle clients speak nothing but DTLS-SRTP.
     fn profile(&self, protocol: Protocol, link: &str) -> Profile {
         match protocol {
             Protocol::Sip => self.trunks.get(link).copied().unwrap_or(Profile::Plain),
             Protocol::Xmpp => Profile::Webrtc,
         }
+    }
+}
+
+impl Gather {
+    /// From the configuration.
+    ///
+    /// # Errors
+    /// A fault of the configuration, with key, value and remedy.
+    pub fn new(config: &Config, users: Users) -> Result<Gather, Fault> {
+        let rules = RwLock::new(Arc::new(Rules::new(config)?));
+        Ok(Gather { rules, users, lines: Arc::new(Lines::new(config)) })
+    }
+
+    /// Looks at a configuration as [`Gather::new`] does.
+    ///
+    /// # Errors
+    /// As [`Gather::new`].
+    pub fn check(config: &Config) -> Result<(), Fault> {
+        Rules::new(config).map(drop)
+    }
+
+    /// Takes another configuration for calls that begin from now on. What is known of the media of trunks that are gone stays, for
+    /// calls that go on.
+    ///
+    /// # Errors
+    /// As [`Gather::new`]; nothing has changed then.
+    pub fn replace(&self, config: &Config) -> Result<(), Fault> {
+        let new = Rules::new(config)?.after(&self.rules());
+        self.lines.extend(config);
+        *self.rules.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(new);
+        Ok(())
+    }
+
+    fn rules(&self) -> Arc<Rules> {
+        self.rules.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Returns the metrics of calls.
+    #[must_use]
+    pub fn lines(&self) -> &Arc<Lines> {
+        &self.lines
+    }
+
+    /// Everything that placing the call of `heard` needs. `maybe_allocated`: see [`Relays::allocate`].
+    ///
+    /// # Errors
+    /// The reason to refuse it with.
+    pub async fn placement(
+        &self,
+        heard: Heard,
+        trace: String,
+        relays: &Relays,
+        maybe_allocated: &mut Vec<RelaySession>,
+    ) -> Result<Placement, End> {
+        let Some(opening) = &heard.opening else { return Err(Reason::BadRequest.into()) };
+        let rules = self.rules();
+        let mut route = rules.lead(opening)?;
+        let contents = match heard.signals.first() {
+            Some(Signal::Offer(media)) => media.contents.len().clamp(1, MAX_CONTENTS),
+            _ => return Err(Reason::BadRequest.into()),
+        };
+        let caller = rules.profile(opening.from.protocol, &opening.link);
+        let leg = |leg, profile| LegRequest { leg, contents, webrtc: profile == Profile::Webrtc };
+        let legs = vec![leg(CALLER, caller), leg(CALLEE, route.profile)];
+        let request = AllocationRequest { legs, bridge: vec![(CALLER, CALLEE)] };
+        let (allocation, settings) = tokio::join!(
+            relays.allocate(heard.leg.record, &request, &trace, maybe_allocated),
+            self.settings(&route.opening.to),
+        );
+        let allocation = allocation.map_err(End::from)?;
+        route.settings = settings;
+        Ok(Placement { heard, caller, route, policy: rules.policy.clone(), allocation, trace })
+    }
+
+    /// Returns where a further leg of a call leads.
+    ///
+    /// # Errors
+    /// The reason to refuse it with.
+    pub async fn route(&self, opening: &Opening) -> Result<Route, End> {
+        let mut route = self.rules().lead(opening)?;
+        route.settings = self.settings(&route.opening.to).await;
+        Ok(route)
+    }
+
+    /// Returns the settings of a callee who is an XMPP user. A call goes on without them rather than not at all.
+    async fn settings(&self, callee: &Party) -> Settings {
+        let Some(jid) = bare_jid(&callee.address).filter(|_| callee.protocol == Protocol::Xmpp) else {
+            return Settings::default();
+        };
+        self.users.settings(&jid).await.unwrap_or_else(|error| {
+            warn!(%error, "the settings of a user cannot be read");
+            Settings::default()
+        })
+    }
+
+    /// Returns the networks that media of a leg may come from beside what its peer describes.
+    pub fn media_networks(&self, protocol: Protocol, link: &str) -> Arc<[String]> {
+        let rules = self.rules();
+        let networks = rules.media_networks.get(link).filter(|_| protocol == Protocol::Sip);
+        networks.cloned().unwrap_or_default()
     }
 }
 
@@ -178,5 +232,66 @@ fn spoken(srtp: Srtp) -> Profile {
         Srtp::Required => Profile::Sdes,
         Srtp::Dtls => Profile::Dtls,
         Srtp::Osrtp => Profile::Osrtp,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use runtime::config::load::read;
+
+    const OLD: &str = r#"
+        [[xmpp.component]]
+        domain = "sip.example.net"
+        server = "a:1"
+        users = "example.net"
+        [[trunk]]
+        name = "pbx"
+        uri = "sip:[2001:db8::9]"
+        domain = "sip.example.net"
+        srtp = "required"
+        media_networks = ["203.0.113.0/24"]
+        [[alias]]
+        number = "2700"
+        jid = "rosa@example.net"
+    "#;
+
+    fn rules(text: &str) -> Rules {
+        Rules::new(&read(text, []).unwrap()).unwrap()
+    }
+
+    fn called(rules: &Rules, link: &str, number: &str) -> Result<String, Reason> {
+        let opening = Opening {
+            from: Party::sip("sip:1@pbx"),
+            to: Party::sip(format!("sip:{number}@gw")),
+            link: link.into(),
+            hops: 9,
+        };
+        rules.lead(&opening).map(|route| route.opening.to.address).map_err(|end| end.reason)
+    }
+
+    #[test]
+    fn a14_calls_begin_by_the_new_rules_and_go_on_by_the_old_ones() {
+        let old = rules(OLD);
+        assert_eq!(called(&old, "pbx", "2700").as_deref(), Ok("rosa@example.net"));
+        let text = OLD
+            .replace("\"pbx\"", "\"carrier\"")
+            .replace("required", "off")
+            .replace("2001:db8::9", "::ffff:192.0.2.1");
+        let text =
+            text.replace("2700", "2701").replace("media_networks", "networks") + "[call]\nring_s = 7\n";
+        let new = rules(&text).after(&old);
+        assert_eq!(called(&new, "pbx", "2701"), Err(Reason::Forbidden));
+        assert_eq!(called(&new, "carrier", "2700"), Err(Reason::NotFound));
+        assert_eq!(called(&new, "carrier", "2701").as_deref(), Ok("rosa@example.net"));
+        assert_eq!(new.ring_ms, 7_000);
+        let of = |trunk: &str| (new.profile(Protocol::Sip, trunk), new.media_networks.contains_key(trunk));
+        assert_eq!((of("pbx"), of("carrier")), ((Profile::Sdes, true), (Profile::Plain, false)));
+        assert!(new.ipv6.contains("pbx"));
+        // A trunk that stays is as the new configuration has it.
+        let changed =
+            rules(&OLD.replace("required", "dtls").replace("media_networks", "networks")).after(&old);
+        assert_eq!(changed.profile(Protocol::Sip, "pbx"), Profile::Dtls);
+        assert!(changed.media_networks.is_empty());
     }
 }

@@ -28,7 +28,7 @@ use anyhow::{Context, Result};
 use bus::Bus;
 use bus::directory::{Directory, InstanceInfo, announce, asked_to_drain};
 use calls::Calls;
-use runtime::{Config, Drain};
+use runtime::{Drain, Live};
 use signal::Time;
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,11 +39,12 @@ const FINISH: Duration = Duration::from_secs(5);
 /// Most calls without a relay that wait for their relocation to begin.
 const LOST: usize = 4_096;
 
-/// Runs one orchestrator until the drain says stop.
+/// Runs one orchestrator until the drain says stop. Another configuration takes effect on calls that begin then.
 ///
 /// # Errors
 /// The bus or the configuration does not allow it to start, or the bus is gone.
-pub async fn run(config: Config, bus: Bus, store: Store, dial: Dial, drain: Drain) -> Result<()> {
+pub async fn run(config: impl Into<Live>, bus: Bus, store: Store, dial: Dial, drain: Drain) -> Result<()> {
+    let config: Live = config.into();
     let instances = Arc::new(Directory::watch(&bus, "*").await.context("cannot watch the instances")?);
     let secret = signal::Secret::new(&config.secret());
     let wanted = relays::Wanted {
@@ -62,11 +63,12 @@ pub async fn run(config: Config, bus: Bus, store: Store, dial: Dial, drain: Drai
     let users = records::Records::new(runner.clone(), users::Announcer(bus.clone()), now);
     let users = users::Users::new(users, secret);
     let gather = Arc::new(gather::Gather::new(&config, users.clone())?);
+    config.check_by(gather::Gather::check);
+    let reloading = tokio::spawn(reload(config.clone(), gather.clone()));
     let (lost, relocated) = tokio::sync::mpsc::channel(LOST);
     let (me, known) = (config.instance("orchestrator"), instances.clone());
     let performer =
         perform::Performer::new(bus.clone(), gather.clone(), relays.clone(), known, me.clone(), lost, now);
-    let trunks = Arc::new(config.trunk.clone());
     let lines = gather.lines().clone();
     let records = records::Records::new(runner, performer, now);
     let orphans = orphans::Orphans::new(bus.clone(), instances.clone(), relays.clone());
@@ -77,7 +79,7 @@ pub async fn run(config: Config, bus: Bus, store: Store, dial: Dial, drain: Drai
         users: users.clone(),
         instances: seen,
         bus: bus.clone(),
-        trunks,
+        live: config.clone(),
     };
     runtime::admin::mount(admin::routes(state));
     let card = InstanceInfo {
@@ -94,7 +96,7 @@ pub async fn run(config: Config, bus: Bus, store: Store, dial: Dial, drain: Drai
         tokio::spawn(serve::poll_deadlines(users.records().clone(), serve::POLL_USERS, drain.clone()));
     let counting = tokio::spawn(census::run(calls.clone(), lines, here_name.clone(), drain.clone()));
     let monitoring = tokio::spawn(relay_monitor::watch(calls.clone(), relays, here_name));
-    let drain_time = Duration::from_secs(config.call.drain_s);
+    let drain_time = move || Duration::from_secs(config.latest().call.drain_s);
     let relieved = others.relieve(calls.clone(), drain.clone(), drain_time);
     let served = serve::serve(bus, calls.clone(), drain.clone(), relieved).await;
     if !others.decide() {
@@ -106,11 +108,20 @@ pub async fn run(config: Config, bus: Bus, store: Store, dial: Dial, drain: Drai
         }
     })
     .await;
-    for task in [deadlines, user_deadlines, monitoring, counting] {
+    for task in [deadlines, user_deadlines, monitoring, counting, reloading] {
         task.abort();
     }
     here.leave().await;
     served
+}
+
+/// Has each further configuration obeyed.
+async fn reload(mut live: Live, gather: Arc<gather::Gather>) {
+    loop {
+        if let Err(fault) = gather.replace(&*live.changed().await) {
+            tracing::error!(%fault, "calls are routed as before");
+        }
+    }
 }
 
 /// Waits for `tandem drain INSTANCE`, which arrives by the bus. What it drains is up to the process: one that decides alone

@@ -307,7 +307,8 @@ impl Performer {
                 (Effect::Leave(session), _) => (session, self.relays.leave(session, call.id, &trace).await),
                 (Effect::Connect(connect), Some(session)) => {
                     let told = ice(call, connect.leg, connect.content);
-                    let known = (told, self.networks(call, connect.leg));
+                    let networks = self.networks(call, connect.leg);
+                    let known = (told, &*networks);
                     let outcome = self.relays.connect(session, call.id, connect, known, &trace).await;
                     (session, outcome.map(|ice| performed.renew(call, connect.leg, connect.content, ice)))
                 }
@@ -382,7 +383,7 @@ impl Performer {
     }
 
     /// Returns the networks that media of a leg may come from beside what its peer describes.
-    fn networks(&self, call: &Call, leg: LegId) -> &[String] {
+    fn networks(&self, call: &Call, leg: LegId) -> Arc<[String]> {
         let leg = call.leg(leg);
         leg.map(|leg| self.gather.media_networks(leg.protocol(), &leg.opening.link)).unwrap_or_default()
     }
@@ -398,7 +399,8 @@ impl Performer {
         let mut renewed = vec![];
         for connect in ends {
             let told = ice(call, connect.leg, connect.content);
-            let known = (told, self.networks(call, connect.leg));
+            let networks = self.networks(call, connect.leg);
+            let known = (told, &*networks);
             let ice = self.relays.connect(session, call.id, connect, known, trace).await?;
             renewed.extend(ice.map(|ice| (connect.content, ice)));
         }
@@ -413,7 +415,7 @@ impl Performer {
             Ok(()) => {
                 self.gather.lines().count(call, fact);
                 if let Fact::Ended { end, .. } = fact {
-                    spans::tell(call, self.gather.lines().of_call(call), end);
+                    spans::tell(call, &self.gather.lines().of_call(call), end);
                 }
                 true
             }

@@ -21,8 +21,8 @@ pub(crate) fn tell(call: &Call, line: &Line, end: &End) {
     let mut root = period("call", call.placed, ended);
     root.failure = bus::trace::failure(end);
     root.attributes.extend([
-        ("trunk", line.trunk.clone()),
-        ("domain", line.domain.clone()),
+        ("trunk", line.of.0.clone()),
+        ("domain", line.of.1.clone()),
         ("direction", line.direction.to_owned()),
         ("call.reason", format!("{:?}", end.reason)),
     ]);

@@ -143,8 +143,9 @@ async fn f10_an_unreadable_record_is_skipped_and_put_off() {
     world.until(|w| w.said() == [(1, "offer")]).await;
 
     let admin = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let config = runtime::config::AdminConfig { listen: admin, ..Default::default() };
-    tokio::spawn(runtime::admin::bind(&config, runtime::Drain::default()).await.unwrap());
+    let of_admin = runtime::config::AdminConfig { listen: admin, ..Default::default() };
+    let config = runtime::Config { admin: of_admin, ..Default::default() };
+    tokio::spawn(runtime::admin::bind(config.into(), runtime::Drain::default()).await.unwrap());
     let (status, body) =
         tokio::task::spawn_blocking(move || testkit::http::get(admin, "/calls")).await.unwrap().unwrap();
     let shown: serde_json::Value = serde_json::from_str(&body).unwrap();

@@ -28,15 +28,16 @@ use runtime::alarm::Alarm;
 use runtime::config::TrunkConfig;
 use runtime::drain::Stage;
 use runtime::refusals::Refusals;
-use runtime::{Config, Drain, Masked};
+use runtime::{Config, Drain, Live, Masked};
 use serving::Serving;
 use signal::{Protocol, Secret, Time, subjects};
-use sip::edge::{ConnectionId, Edge, Flow, Limits, Output, Refusal, Target, Transport};
+use sip::edge::{ConnectionId, Edge, Flow, Limits, Output, Refusal, Target, Transport, TrunkId};
 use sip::message::ReadError;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 pub use tls::Tls;
-use tracing::{debug, info, warn};
+use tracing::{debug, error, info, warn};
 use trunks::Trunks;
 
 /// Most inputs of each kind handled at once.
@@ -62,39 +63,46 @@ enum Input {
     /// A connection is gone.
     Closed(ConnectionId),
     /// The peer of a connection has proved by its certificate to be a trunk.
-    Proved(ConnectionId, u16),
+    Proved(ConnectionId, TrunkId),
     /// A connection of ours could not be made.
     Unreachable(ConnectionId, Flow),
     /// A datagram of ours met nobody (ICMP).
     Lost(Flow),
-    /// The name of a trunk has been looked up.
-    Targets(String, Vec<Target>),
+    /// The host of this trunk's URI has been looked up.
+    Targets(String, String, Vec<Target>),
+    /// Another configuration is in force.
+    Config(Arc<Config>),
 }
 
-/// Runs one SIP edge until the drain says stop, or it drains and nothing is left that needs it.
+/// Runs one SIP edge until the drain says stop, or it drains and nothing is left that needs it. Another configuration takes effect on
+/// what begins then, and on trunks; calls go on.
 ///
 /// # Errors
 /// A listen address that is not served or cannot be bound: names the key and the remedy. No link to the bus.
-pub async fn run(config: Config, bus: Bus, drain: Drain) -> Result<()> {
+pub async fn run(config: impl Into<Live>, bus: Bus, drain: Drain) -> Result<()> {
+    let config: Live = config.into();
     let instance = config.instance("sip-edge");
     counters::begin();
     let (ways, mut arrivals) = screen::ways();
     let listeners = config.sip.listeners()?;
     let locals = Locals::new(&config.sip, &listeners);
     let tls = Tls::new(&config)?;
-    let reading = tls.clone().map(|tls| tokio::spawn(tls.keep_reading()));
+    config.check_by(Tls::check);
+    let reloading = tokio::spawn(reload(config.clone(), tls.clone(), ways.clone()));
     let udp = udp::Sockets::bind(&listeners, config.sip.reuse_port, &ways, &locals)?;
-    let mut tcp = tcp::Connections::bind(&listeners, config.sip.reuse_port, &instance, ways.clone(), tls)?;
+    let mut tcp =
+        tcp::Connections::bind(&listeners, config.sip.reuse_port, &instance, ways.clone(), Some(tls))?;
     let names = Names::new(config.sip.nameservers.as_deref().unwrap_or_default())?;
-    let mut trunks = Trunks::start(&config.trunk, &names, &locals, &ways)?;
-    trunks.first().await;
     let (advertise, address) = locals.of_nobody();
+    let listeners = locals.all();
+    let (mut trunks, all) = Trunks::start(&config.trunk, names, locals, ways)?;
+    trunks.first().await;
     let edge = sip::edge::Config {
         instance: instance.clone(),
         advertise: advertise.clone(),
         address,
-        listeners: locals.all(),
-        trunks: trunks.all.clone(),
+        listeners,
+        trunks: all,
         max_legs: config.sip.max_legs,
         limits: config.trunk.iter().map(limits).collect(),
     };
@@ -132,7 +140,7 @@ pub async fn run(config: Config, bus: Bus, drain: Drain) -> Result<()> {
         tokio::select! {
             () = drain.stopping() => break,
             () = timer.ring() => edge.tick(now()),
-            input = arrivals.next() => handle_input(&mut edge, &mut tcp, input),
+            input = arrivals.next() => handle_input(&mut edge, &mut tcp, &mut trunks, input),
             inbound = client.next() => EdgeClient::deliver(inbound, &mut edge, now()),
             event = forwarding.next() => match event {
                 Event::Message(handover) => edge.receive_forwarded(&handover, now()),
@@ -157,7 +165,7 @@ pub async fn run(config: Config, bus: Bus, drain: Drain) -> Result<()> {
         // Everything that waits already is handled too, so that a busy edge sleeps less often.
         for _ in 0..BURST {
             match arrivals.try_next() {
-                Some(input) => handle_input(&mut edge, &mut tcp, input),
+                Some(input) => handle_input(&mut edge, &mut tcp, &mut trunks, input),
                 None => break,
             }
         }
@@ -197,8 +205,7 @@ pub async fn run(config: Config, bus: Bus, drain: Drain) -> Result<()> {
             }
         }
     }
-    trunks.stop();
-    reading.iter().for_each(tokio::task::JoinHandle::abort);
+    reloading.abort();
     member.leave().await;
     info!(instance, "the SIP edge leaves");
     Ok(())
@@ -227,7 +234,23 @@ fn limits(trunk: &TrunkConfig) -> (String, Limits) {
     (trunk.name.clone(), limits)
 }
 
-fn handle_input(edge: &mut Edge, tcp: &mut tcp::Connections, input: Input) {
+/// Hands each further configuration to the edge, once its certificates and trunks count for TLS.
+async fn reload(mut live: Live, tls: Tls, ways: screen::Ways) {
+    loop {
+        let config = live.changed().await;
+        let (read, tls) = (config.clone(), tls.clone());
+        // Reading files takes its time.
+        let replaced = tokio::task::spawn_blocking(move || tls.replace(&read)).await;
+        if let Ok(Err(fault)) = replaced {
+            error!(%fault, "TLS stays as it was");
+        }
+        if !ways.tell(Input::Config(config)).await {
+            return;
+        }
+    }
+}
+
+fn handle_input(edge: &mut Edge, tcp: &mut tcp::Connections, trunks: &mut Trunks, input: Input) {
     match input {
         Input::Message(flow, octets) => {
             counters::MESSAGES_IN.increment(1);
@@ -247,7 +270,14 @@ fn handle_input(edge: &mut Edge, tcp: &mut tcp::Connections, input: Input) {
             edge.unreachable(flow, now());
         }
         Input::Lost(flow) => edge.unreachable(flow, now()),
-        Input::Targets(trunk, targets) => edge.set_targets(&trunk, targets),
+        Input::Targets(trunk, uri, targets) => trunks.found(&trunk, &uri, targets, edge),
+        Input::Config(config) => {
+            if let Err(error) = trunks.replace(&config.trunk, edge) {
+                error!(%error, "the trunks stay as they were");
+            }
+            edge.set_limits(config.trunk.iter().map(limits).collect());
+            edge.set_max_legs(config.sip.max_legs);
+        }
     }
 }
 

@@ -29,6 +29,7 @@ const FULL: Duration = Duration::from_secs(1);
 pub struct Ways {
     trunks: mpsc::Sender<Input>,
     strangers: mpsc::Sender<Input>,
+    /// Trunks without their credentials.
     known: Arc<RwLock<Vec<Trunk>>>,
 }
 
@@ -52,7 +53,9 @@ pub fn ways() -> (Ways, Arrivals) {
 impl Ways {
     /// Sets the trunks whose addresses are known.
     pub fn set_trunks(&self, trunks: &[Trunk]) {
-        *self.known.write().unwrap_or_else(PoisonError::into_inner) = trunks.to_vec();
+        let addresses = |trunk: &Trunk| Trunk { credentials: None, inbound: None, ..trunk.clone() };
+        let known = trunks.iter().map(addresses).collect();
+        *self.known.write().unwrap_or_else(PoisonError::into_inner) = known;
     }
 
     /// Sets the targets of a trunk, whose name has been looked up.

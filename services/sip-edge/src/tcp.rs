@@ -12,7 +12,7 @@ use anyhow::{Context, Result};
 use bytes::Bytes;
 use runtime::config::{Listener, Transport};
 use signal::EventId;
-use sip::edge::{ConnectionId, Flow};
+use sip::edge::{ConnectionId, Flow, TrunkId};
 use socket2::{Domain, Protocol, Socket, Type};
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
@@ -131,7 +131,7 @@ impl Connections {
     }
 
     /// Notes the trunk whose name the peer of a connection has proved by its certificate: it is no stranger any more.
-    pub fn proved(&mut self, id: ConnectionId, trunk: u16) {
+    pub fn proved(&mut self, id: ConnectionId, trunk: TrunkId) {
         if let Some(connection) = self.open.get_mut(&id) {
             connection.flow.trunk = Some(trunk);
             self.forget_stranger(id);

@@ -9,7 +9,8 @@ use crate::screen::Ways;
 use anyhow::Result;
 use runtime::config::{NextHop, TrunkConfig};
 use sip::digest::Credentials;
-use sip::edge::{Flow, Target, Trunk};
+use sip::edge::{Edge, Flow, Target, Trunk};
+use std::collections::HashMap;
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -24,51 +25,101 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// Longest wait for first answers before calls are taken.
 const FIRST: Duration = Duration::from_secs(1);
 
-/// Trunks of the configuration, without targets, and what looks for those.
+/// Trunks of the configuration, and what looks for their targets.
 pub(crate) struct Trunks {
-    pub(crate) all: Vec<Trunk>,
-    looking: Vec<JoinHandle<()>>,
+    names: Names,
+    locals: Locals,
+    ways: Ways,
+    /// URIs that are looked for, by trunk.
+    looking: HashMap<String, Looking>,
     first: mpsc::Receiver<()>,
 }
 
+/// URI whose host is looked up by a task, which ends with it.
+struct Looking {
+    uri: String,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Looking {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
 impl Trunks {
-    /// Reads the trunks, and begins to look for their targets.
+    /// Reads the trunks, and begins to look for their targets. Returns them without.
     ///
     /// # Errors
     /// A fault of the configuration.
     pub(crate) fn start(
         config: &[TrunkConfig],
-        names: &Names,
-        locals: &Locals,
-        ways: &Ways,
-    ) -> Result<Trunks> {
+        names: Names,
+        locals: Locals,
+        ways: Ways,
+    ) -> Result<(Trunks, Vec<Trunk>)> {
         let all = config.iter().map(trunk).collect::<Result<Vec<_>>>()?;
         ways.set_trunks(&all);
         let (found, first) = mpsc::channel(1);
-        let mut looking = vec![];
+        let mut trunks = Trunks { names, locals, ways, looking: HashMap::new(), first };
         for trunk in config {
-            let look = Look {
-                name: trunk.name.clone(),
-                uri: trunk.uri.clone(),
-                hop: trunk.next_hop()?,
-                names: names.clone(),
-                locals: locals.clone(),
-                ways: ways.clone(),
-            };
-            looking.push(tokio::spawn(look.keep(found.clone())));
+            trunks.look(trunk, &found)?;
         }
-        Ok(Trunks { all, looking, first })
+        Ok((trunks, all))
+    }
+
+    /// Looks for the targets of a trunk, and no longer for those that it had by another URI. `first` is dropped after the first answer.
+    fn look(&mut self, trunk: &TrunkConfig, first: &mpsc::Sender<()>) -> Result<()> {
+        let look = Look {
+            name: trunk.name.clone(),
+            uri: trunk.uri.clone(),
+            hop: trunk.next_hop()?,
+            names: self.names.clone(),
+            locals: self.locals.clone(),
+            ways: self.ways.clone(),
+        };
+        let task = tokio::spawn(look.keep(first.clone()));
+        self.looking.insert(trunk.name.clone(), Looking { uri: trunk.uri.clone(), task });
+        Ok(())
+    }
+
+    /// Takes the trunks of another configuration to the edge: one that goes by the URI that it had keeps its targets, and the others
+    /// are looked for.
+    ///
+    /// # Errors
+    /// A fault of the configuration; nothing has changed then.
+    pub(crate) fn replace(&mut self, config: &[TrunkConfig], edge: &mut Edge) -> Result<()> {
+        let mut all = config.iter().map(trunk).collect::<Result<Vec<_>>>()?;
+        let mut others = vec![];
+        for (trunk, config) in all.iter_mut().zip(config) {
+            let known = edge.trunks().iter().find(|known| known.name == trunk.name);
+            match known.filter(|_| self.looks_for(&config.name, &config.uri)) {
+                Some(known) => trunk.targets.clone_from(&known.targets),
+                None => others.push(config),
+            }
+        }
+        self.looking.retain(|name, _| config.iter().any(|trunk| trunk.name == *name));
+        self.ways.set_trunks(&all);
+        edge.set_trunks(all);
+        let (found, _) = mpsc::channel(1);
+        others.into_iter().try_for_each(|trunk| self.look(trunk, &found))
+    }
+
+    /// Tells the edge what was found, unless another URI is looked for by now.
+    pub(crate) fn found(&self, trunk: &str, uri: &str, targets: Vec<Target>, edge: &mut Edge) {
+        if self.looks_for(trunk, uri) {
+            edge.set_targets(trunk, targets);
+        }
+    }
+
+    fn looks_for(&self, trunk: &str, uri: &str) -> bool {
+        self.looking.get(trunk).is_some_and(|looking| looking.uri == uri)
     }
 
     /// Waits for the first answers, not long: calls to a name that is known then are served at once.
     pub(crate) async fn first(&mut self) {
         let all = async { while self.first.recv().await.is_some() {} };
         let _ = tokio::time::timeout(FIRST, all).await;
-    }
-
-    /// Ends the looking.
-    pub(crate) fn stop(&self) {
-        self.looking.iter().for_each(JoinHandle::abort);
     }
 }
 
@@ -142,7 +193,7 @@ impl Look {
             debug!(trunk, targets = ?flows().collect::<Vec<_>>(), "the addresses of a trunk are known");
         }
         self.ways.set_targets(&self.name, targets);
-        self.ways.tell(Input::Targets(self.name.clone(), targets.to_vec())).await;
+        self.ways.tell(Input::Targets(self.name.clone(), self.uri.clone(), targets.to_vec())).await;
     }
 }
 

@@ -13,7 +13,7 @@ use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, PKCS_ECDSA_P256_SHA256, SanType,
 };
 use runtime::config::{SipConfig, TrunkConfig};
-use runtime::{Config, Drain};
+use runtime::{Config, Drain, Live};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
@@ -28,6 +28,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 const INSTANCE: &str = "tls";
@@ -138,6 +139,7 @@ struct Edge {
     bus: Bus,
     asks: Inbox<Request>,
     drain: Drain,
+    news: watch::Sender<Arc<Config>>,
     port: u16,
 }
 
@@ -164,14 +166,15 @@ impl Edge {
         };
         assert_eq!(config.sip.listeners().unwrap().len(), 1);
         let asks = bus.serve(subjects::ASK, "orchestrators").await.unwrap();
-        tokio::spawn(tandem_sip_edge::run(config, bus.clone(), drain.clone()));
+        let (news, live) = Live::new(config);
+        tokio::spawn(tandem_sip_edge::run(live, bus.clone(), drain.clone()));
         for _ in 0..300 {
             if TcpStream::connect(("127.0.0.1", port)).await.is_ok() {
                 break;
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        Edge { bus, asks, drain, port }
+        Edge { bus, asks, drain, news, port }
     }
 
     async fn say(&self, state: LegState, version: u64, signal: Signal) -> signal::Said {
@@ -421,7 +424,7 @@ async fn a_trunk_is_known_by_its_certificate() {
     assert!(hear(&mut stream).await.starts_with("SIP/2.0 100 "));
 }
 
-/// A changed certificate is shown to those who come then; one that cannot be used leaves the old one.
+/// With each configuration that comes to be in force, certificates are read again; one that cannot be used leaves the old one.
 #[tokio::test]
 async fn changed_certificates_are_read_again() {
     let ca = Authority::new();
@@ -433,14 +436,16 @@ async fn changed_certificates_are_read_again() {
         stream.get_ref().1.peer_certificates().unwrap()[0].clone()
     };
     let first = shown().await;
+    let again = || edge.news.send_modify(|_| {});
     std::fs::write(ca.file("own.crt"), "no certificate").unwrap();
-    // Beyond the next look at the files.
-    let until = tokio::time::Instant::now() + Duration::from_secs(6);
+    again();
+    let until = tokio::time::Instant::now() + Duration::from_secs(1);
     while tokio::time::Instant::now() < until {
         assert_eq!(shown().await, first, "what cannot be used is not used");
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
     ca.issue("own", &[dns("gw.example.net"), dns("second.example.net")], false);
+    again();
     let until = tokio::time::Instant::now() + Duration::from_secs(15);
     while shown().await == first {
         assert!(tokio::time::Instant::now() < until, "the old one is still shown");

@@ -6,7 +6,7 @@ use orchestrator::Dial;
 use rtp_relay::Control;
 use runtime::config::Service;
 use runtime::service::{read, run};
-use runtime::{Config, Drain, links};
+use runtime::{Drain, Live, links};
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 /// Runs until it is told to stop.
 pub fn main(path: Option<&Path>) -> ExitCode {
     match read(Service::All, path) {
-        Ok(config) => run("serve", config, serve),
+        Ok(config) => run("serve", path, config, serve),
         Err(faults) => {
             faults.iter().for_each(|fault| eprintln!("tandem: {fault}"));
             ExitCode::FAILURE
@@ -24,7 +24,7 @@ pub fn main(path: Option<&Path>) -> ExitCode {
     }
 }
 
-async fn serve(config: Config, drain: Drain) -> Result<()> {
+async fn serve(config: Live, drain: Drain) -> Result<()> {
     let edges: &[&str] = if config.xmpp.component.is_empty() { &["sip"] } else { &["sip", "xmpp-edge"] };
     for part in [&["rtp-relay", "orchestrator"][..], edges].concat() {
         runtime::admin::ready(part, Some("it starts"));
@@ -40,10 +40,7 @@ async fn serve(config: Config, drain: Drain) -> Result<()> {
     let (Some(bus), Some(store)) = (bus, store) else { return Ok(()) };
     let (client, server) = proto::local::local();
     // Each service is an instance of its own, whatever the process is called.
-    let named = |kind: &str| {
-        let instance = config.instance.as_ref().map(|name| format!("{name}-{kind}"));
-        Config { instance, ..config.clone() }
-    };
+    let named = |kind: &str| config.named(config.instance.as_ref().map(|name| format!("{name}-{kind}")));
     // And each drains by itself: an operator may ask one to go while the others stay.
     let [relaying, deciding, sip, xmpp] = std::array::from_fn::<_, 4, _>(|_| Drain::default());
     let mut services = JoinSet::new();

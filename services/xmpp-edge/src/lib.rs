@@ -26,12 +26,13 @@ use runtime::alarm::Alarm;
 use runtime::config::ComponentConfig;
 use runtime::drain::Stage;
 use runtime::refusals::Refusals;
-use runtime::{Config, Drain, Masked};
+use runtime::{Config, Drain, Live, Masked};
 use server::Server;
 use signal::{Protocol, Secret, Time, subjects};
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
 use tracing::{debug, info, warn};
 use xmpp::edge::{Component, Edge, Limits, Output};
 
@@ -54,27 +55,32 @@ const TRACING: Tracing = Tracing {
     service: "xmpp-edge",
 };
 
-/// Runs one XMPP edge until the drain says stop, or the edge has drained and nothing needs it any more.
+/// Runs one XMPP edge until the drain says stop, or the edge has drained and nothing needs it any more. Another configuration takes
+/// effect on limits, on further components, and on the next login.
 ///
 /// # Errors
 /// No component is configured, or no link to the bus.
-pub async fn run(config: Config, bus: Bus, drain: Drain) -> Result<()> {
+pub async fn run(config: impl Into<Live>, bus: Bus, drain: Drain) -> Result<()> {
+    let mut config: Live = config.into();
     let instance = config.instance("xmpp-edge");
     let components = &config.xmpp.component;
     ensure!(!components.is_empty(), "[[xmpp.component]]: absent; name the domain, server and secret of one");
-    let servers = components.iter().map(Server::new).collect::<Result<Vec<_>, _>>()?;
+    components.iter().try_for_each(|component| Server::new(component).map(drop))?;
     counters::begin(components.iter().map(|component| component.domain.as_str()));
     let client = EdgeClient::open(bus.clone(), TRACING);
     let own_subject = subjects::edge(&instance);
     let own_orders = client.serve(&own_subject, "edge").await.context("cannot serve the orchestrators")?;
-    let (others, links) = (watch::Sender::new(OtherEdges::default()), mpsc::channel(QUEUE));
-    let (events, mut events_of_links) = links;
-    let mut link_tasks = tokio::task::JoinSet::new();
-    for (component, server) in components.iter().zip(servers) {
-        let lease = Lease::claim(bus.clone(), &component.domain, &instance);
-        let (events, drain, others) = (events.clone(), drain.clone(), others.subscribe());
-        link_tasks.spawn(link::keep_linked(component.clone(), server, lease, events, drain, others));
-    }
+    let (events, mut events_of_links) = mpsc::channel(QUEUE);
+    let mut keeper = Keeper {
+        bus: bus.clone(),
+        instance: instance.clone(),
+        events,
+        drain: drain.clone(),
+        others: watch::Sender::new(OtherEdges::default()),
+        components: HashMap::new(),
+        tasks: JoinSet::new(),
+    };
+    components.iter().for_each(|component| keeper.keep(component));
     let info = InstanceInfo {
         kind: "xmpp-edge".into(),
         instance: instance.clone(),
@@ -93,7 +99,7 @@ pub async fn run(config: Config, bus: Bus, drain: Drain) -> Result<()> {
     let links = HashMap::new();
     let mut shell = Shell {
         bus: bus.clone(),
-        events,
+        events: keeper.events.clone(),
         edge,
         client,
         refusals: Refusals::new("xmpp"),
@@ -113,8 +119,13 @@ pub async fn run(config: Config, bus: Bus, drain: Drain) -> Result<()> {
             () = timer.ring() => shell.edge.tick(now()),
             Some(event) = events_of_links.recv() => shell.handle_link(event).await,
             inbound = shell.client.next() => EdgeClient::deliver(inbound, &mut shell.edge, now()),
+            config = config.changed() => {
+                config.xmpp.component.iter().for_each(|component| keeper.keep(component));
+                shell.edge.add_components(config.xmpp.component.iter().map(component));
+                shell.edge.set_limits(config.xmpp.component.iter().map(limits).collect());
+            }
             _ = beat.tick() => {
-                if shell.beat(&member, &others, drain.stage() > Stage::Running) {
+                if shell.beat(&member, &keeper.others, drain.stage() > Stage::Running) {
                     break;
                 }
             }
@@ -122,13 +133,46 @@ pub async fn run(config: Config, bus: Bus, drain: Drain) -> Result<()> {
         shell.client.deliver_arrived(&mut shell.edge, now());
         shell.send_outputs();
     }
-    link_tasks.shutdown().await;
-    for component in components {
-        lease::release(&bus, &component.domain, &instance).await;
+    keeper.tasks.shutdown().await;
+    for domain in keeper.components.keys() {
+        lease::release(&bus, domain, &instance).await;
     }
     member.leave().await;
     info!(instance, "the XMPP edge leaves");
     Ok(())
+}
+
+/// Keeper of the links of all component domains.
+struct Keeper {
+    bus: Bus,
+    instance: String,
+    events: mpsc::Sender<LinkEvent>,
+    drain: Drain,
+    others: watch::Sender<OtherEdges>,
+    /// Components as they are configured now, by domain.
+    components: HashMap<String, watch::Sender<ComponentConfig>>,
+    tasks: JoinSet<()>,
+}
+
+impl Keeper {
+    /// Keeps the link of a component, or has it made by another configuration the next time.
+    fn keep(&mut self, component: &ComponentConfig) {
+        if let Some(known) = self.components.get(&component.domain) {
+            known.send_replace(component.clone());
+            return;
+        }
+        counters::link_up(&component.domain).set(0.0);
+        let lease = Lease::claim(self.bus.clone(), &component.domain, &self.instance);
+        let (sender, receiver) = watch::channel(component.clone());
+        self.components.insert(component.domain.clone(), sender);
+        let (events, drain, others) = (self.events.clone(), self.drain.clone(), self.others.subscribe());
+        self.tasks.spawn(link::keep_linked(receiver, lease, events, drain, others));
+    }
+}
+
+/// Returns a component as the edge has it.
+fn component(component: &ComponentConfig) -> Component {
+    Component { domain: component.domain.to_lowercase(), video: false }
 }
 
 /// Returns the limits of a component domain.
@@ -142,11 +186,9 @@ fn limits(component: &ComponentConfig) -> (String, Limits) {
 }
 
 fn edge(config: &Config, instance: String) -> Edge {
-    let components = config.xmpp.component.iter();
-    let components = components.map(|c| Component { domain: c.domain.to_lowercase(), video: false });
     let config_of_edge = xmpp::edge::Config {
         instance,
-        components: components.collect(),
+        components: config.xmpp.component.iter().map(component).collect(),
         max_legs: MAX_LEGS,
         limits: config.xmpp.component.iter().map(limits).collect(),
         presume_ringing: Some(PRESUME_RINGING),

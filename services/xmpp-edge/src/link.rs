@@ -69,16 +69,15 @@ struct Refusal {
     conflict: bool,
 }
 
-/// Keeps the link of one domain for as long as this edge holds its lease.
+/// Keeps the link of one domain for as long as this edge holds its lease. Server and secret are those of the moment of each login.
 pub async fn keep_linked(
-    component: ComponentConfig,
-    server: Server,
+    mut component: watch::Receiver<ComponentConfig>,
     lease: Lease,
     events: mpsc::Sender<LinkEvent>,
     drain: Drain,
     mut others: watch::Receiver<OtherEdges>,
 ) {
-    let domain = component.domain.clone();
+    let domain = component.borrow().domain.clone();
     let part = format!("xmpp {domain}");
     let (mut pause, mut failed, mut conflict) = (FIRST_PAUSE, 0, None::<Instant>);
     loop {
@@ -105,6 +104,7 @@ pub async fn keep_linked(
         }
         runtime::admin::ready(&part, Some("no link to the XMPP server"));
         let (began, mut linked) = (Instant::now(), false);
+        let present = component.borrow_and_update().clone();
         let outcome = tokio::select! {
             () = drain.stopping() => return,
             () = lease.lost() => {
@@ -118,7 +118,10 @@ pub async fn keep_linked(
                 info!(domain, "another edge takes over the link");
                 Ok(())
             }
-            outcome = connected(&component, &server, &events, &part, &mut linked) => outcome,
+            outcome = async {
+                let server = Server::new(&present)?;
+                connected(&present, &server, &events, &part, &mut linked).await
+            } => outcome,
         };
         let ours = lease.held() && !others.borrow().take_over;
         let _ = events.send(LinkEvent::Down(domain.clone(), ours)).await;
@@ -131,7 +134,7 @@ pub async fn keep_linked(
         if let Err(error) = outcome {
             // Not so for a link that was made and then lost to somebody else: two would throw each other out.
             refused = !linked && error.downcast_ref::<Refusal>().is_some_and(|refusal| refusal.conflict);
-            warn!(domain, server = component.server, "{error:#}");
+            warn!(domain, server = present.server, "{error:#}");
         }
         conflict = if refused { conflict.or_else(|| Some(Instant::now())) } else { None };
         let waits = conflict.is_some_and(|since| since.elapsed() < CONFLICT_PATIENCE);
@@ -148,6 +151,7 @@ pub async fn keep_linked(
         tokio::select! {
             () = drain.stopping() => return,
             () = tokio::time::sleep(jittered(pause / 2)) => {}
+            Ok(()) = component.changed() => pause = FIRST_PAUSE,
         }
     }
 }

@@ -5,13 +5,13 @@
 use super::link::Link;
 use crate::QUEUE;
 use async_nats::rustls;
-use async_nats::{Client, ConnectError as NatsError, ConnectErrorKind, ConnectOptions, ServerAddr};
+use async_nats::{Auth, Client, ConnectError as NatsError, ConnectErrorKind, ConnectOptions, ServerAddr};
 use signal::Secret;
 use std::error::Error;
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 use tokio::time::timeout;
 
@@ -95,6 +95,30 @@ impl Login {
     }
 }
 
+/// Credentials of the next connection: a user's password and a token can be replaced. Clones share them.
+#[derive(Clone, Debug)]
+pub(super) struct Logins(Arc<RwLock<Login>>);
+
+impl Logins {
+    /// Replaces the credentials by others of a kind that can be replaced.
+    pub(super) fn set(&self, login: Login) {
+        if matches!(login, Login::Password(..) | Login::Token(_)) {
+            *self.0.write().unwrap_or_else(PoisonError::into_inner) = login;
+        }
+    }
+
+    /// Returns what the server is shown.
+    fn auth(&self) -> Auth {
+        let mut auth = Auth::new();
+        match self.0.read().unwrap_or_else(PoisonError::into_inner).clone() {
+            Login::Password(user, password) => (auth.username, auth.password) = (Some(user), Some(password)),
+            Login::Token(token) => auth.token = Some(token),
+            Login::Nobody | Login::Nkey(_) | Login::Credentials(_) => {}
+        }
+        auth
+    }
+}
+
 /// Files of certificates, in PEM; they are read again for each connection.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tls {
@@ -143,23 +167,23 @@ pub enum Cause {
     Other(String),
 }
 
-/// Connects, authenticates, and tells `link` of what becomes of the connection.
-pub(super) async fn connect(config: &NatsConfig, link: Arc<Link>) -> Result<Client, ConnectError> {
+/// Connects, authenticates, and tells `link` of what becomes of the connection. Returns the credentials of later connections, too.
+pub(super) async fn connect(config: &NatsConfig, link: Arc<Link>) -> Result<(Client, Logins), ConnectError> {
     let failed = |cause| ConnectError { servers: without_login(&config.url), cause };
     let (servers, in_url) = servers(&config.url).map_err(failed)?;
     let login = if config.login == Login::Nobody { in_url } else { config.login.clone() };
     let named = login.name();
-    let options = with_login(options(config, link), login).map_err(failed)?;
-    let options = with_tls(options, &config.tls).map_err(failed)?;
+    let (options, logins) = with_login(login).map_err(failed)?;
+    let options = with_tls(with_events(options, config, link), &config.tls).map_err(failed)?;
     match timeout(CONNECT_ALL_TIMEOUT, options.connect(servers)).await {
-        Ok(Ok(client)) => Ok(client),
+        Ok(Ok(client)) => Ok((client, logins)),
         Ok(Err(error)) => Err(failed(cause(&error, named))),
         Err(_) => Err(failed(Cause::Timeout)),
     }
 }
 
-fn options(config: &NatsConfig, link: Arc<Link>) -> ConnectOptions {
-    ConnectOptions::new()
+fn with_events(options: ConnectOptions, config: &NatsConfig, link: Arc<Link>) -> ConnectOptions {
+    options
         .name(&config.name)
         .subscription_capacity(QUEUE)
         .event_callback(move |event| {
@@ -171,20 +195,24 @@ fn options(config: &NatsConfig, link: Arc<Link>) -> ConnectOptions {
         .reconnect_delay_callback(|attempt| Duration::from_millis((attempt as u64 * 50).min(500)))
 }
 
-fn with_login(options: ConnectOptions, login: Login) -> Result<ConnectOptions, Cause> {
-    Ok(match login {
-        Login::Nobody => options,
-        Login::Password(user, password) => options.user_and_password(user, password),
-        Login::Token(token) => options.token(token),
+fn with_login(login: Login) -> Result<(ConnectOptions, Logins), Cause> {
+    let logins = Logins(Arc::new(RwLock::new(login.clone())));
+    let options = match login {
+        Login::Nobody => ConnectOptions::new(),
+        Login::Password(..) | Login::Token(_) => {
+            let logins = logins.clone();
+            ConnectOptions::with_auth_callback(move |_| std::future::ready(Ok(logins.auth())))
+        }
         // A seed may stand in a file with comments around it.
         Login::Nkey(text) => {
             let seed = text.lines().map(str::trim).find(|line| line.starts_with('S'));
-            options.nkey(seed.ok_or_else(|| Cause::File("the nkey file holds no seed".into()))?.to_owned())
+            let seed = seed.ok_or_else(|| Cause::File("the nkey file holds no seed".into()))?;
+            ConnectOptions::with_nkey(seed.to_owned())
         }
-        Login::Credentials(text) => options
-            .credentials(&text)
+        Login::Credentials(text) => ConnectOptions::with_credentials(&text)
             .map_err(|_| Cause::File("the credentials file holds no JWT with its seed".into()))?,
-    })
+    };
+    Ok((options, logins))
 }
 
 fn with_tls(mut options: ConnectOptions, tls: &Tls) -> Result<ConnectOptions, Cause> {

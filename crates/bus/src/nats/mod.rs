@@ -15,6 +15,7 @@ use async_nats::connection::State;
 use async_nats::{Client, HeaderMap, Subject};
 use authentic::{Authenticator, expires_ms};
 use bytes::Bytes;
+use connect::Logins;
 use futures::StreamExt;
 use link::Link;
 use std::sync::Arc;
@@ -34,6 +35,7 @@ pub(crate) struct Nats {
     client: Client,
     now: fn() -> u64,
     link: Arc<Link>,
+    logins: Logins,
     authenticator: Arc<Authenticator>,
 }
 
@@ -112,9 +114,9 @@ impl Subscription {
 impl Nats {
     pub async fn connect(config: &NatsConfig) -> Result<Nats, ConnectError> {
         let link = Arc::new(Link::new(connect::without_login(&config.url), config.report));
-        let client = connect::connect(config, link.clone()).await?;
+        let (client, logins) = connect::connect(config, link.clone()).await?;
         let authenticator = Arc::new(Authenticator::new(&config.secret, config.now));
-        let nats = Nats { client, now: config.now, link, authenticator };
+        let nats = Nats { client, now: config.now, link, logins, authenticator };
         // A server that takes a client of TLS 1.3 without its certificate says so only now.
         match nats.flush().await {
             Ok(()) => Ok(nats),
@@ -123,6 +125,11 @@ impl Nats {
                 Err(ConnectError { servers: connect::without_login(&config.url), cause })
             }
         }
+    }
+
+    /// Replaces the credentials of later connections.
+    pub fn set_login(&self, login: Login) {
+        self.logins.set(login);
     }
 
     /// Returns the cause for which there is no connection.

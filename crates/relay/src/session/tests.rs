@@ -310,6 +310,20 @@ fn silence_is_reported_once_and_only_while_something_is_due() {
 }
 
 #[test]
+fn a14_another_time_out_counts_for_sessions_that_are_there() {
+    let mut worker = worker(Limits { media_timeout_ms: 5_000, ..Limits::default() });
+    call(&mut worker);
+    worker.set_limits(Limits { media_timeout_ms: 20_000, ..Limits::default() });
+    let mut reports = vec![];
+    for second in 1..=30 {
+        worker.handle_timeout(Time(second * 1_000));
+        reports.extend(std::iter::from_fn(|| worker.poll_event()).map(|report| (second, report.event)));
+    }
+    reports.retain(|(_, event)| *event == Event::TimedOut);
+    assert!(reports.first().is_some_and(|(second, _)| *second >= 20), "{reports:?}");
+}
+
+#[test]
 fn asked_again_gives_the_same_ends_and_grows() {
     let mut worker = worker(Limits::default());
     allocate(&mut worker, "call", 1);

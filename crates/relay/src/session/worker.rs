@@ -167,6 +167,11 @@ impl Worker {
         }
     }
 
+    /// Replaces the times, for the sessions that are there, too.
+    pub fn set_limits(&mut self, limits: Limits) {
+        self.limits = limits;
+    }
+
     /// Adds an address of the other family, that of the same shared socket: endpoints that are made from now on check from both.
     #[must_use]
     pub fn with_other(mut self, address: SocketAddr) -> Worker {

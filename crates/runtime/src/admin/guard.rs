@@ -13,17 +13,45 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 use tracing::{info, warn};
 
 /// Time that the handling of a request may take.
 pub(super) const DEADLINE: Duration = Duration::from_secs(10);
 
+/// Guard of the configuration in force.
+#[derive(Debug)]
+pub(super) struct Gate(RwLock<Arc<Guard>>);
+
+impl Gate {
+    /// Takes the users.
+    ///
+    /// # Errors
+    /// One has no token, or there is none where others reach the port.
+    pub(super) fn new(config: &AdminConfig) -> Result<Arc<Gate>> {
+        Ok(Arc::new(Gate(RwLock::new(Arc::new(Guard::new(config)?)))))
+    }
+
+    /// Replaces the users, and the names by which they may ask.
+    ///
+    /// # Errors
+    /// As [`Gate::new`]; the users before stay then.
+    pub(super) fn replace(&self, config: &AdminConfig) -> Result<()> {
+        let guard = Arc::new(Guard::new(config)?);
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = guard;
+        Ok(())
+    }
+
+    fn guard(&self) -> Arc<Guard> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
 /// Users, and names by which they may ask.
 #[derive(Debug)]
-pub(super) struct Guard {
+struct Guard {
     users: Vec<User>,
     hosts: Vec<String>,
 }
@@ -43,11 +71,7 @@ impl std::fmt::Debug for User {
 }
 
 impl Guard {
-    /// Takes the users.
-    ///
-    /// # Errors
-    /// One has no token, or there is none where others reach the port.
-    pub(super) fn new(config: &AdminConfig) -> Result<Arc<Guard>> {
+    fn new(config: &AdminConfig) -> Result<Guard> {
         let mut users = vec![];
         if let Some(fault) = config.check_users().into_iter().next() {
             return Err(fault.into());
@@ -66,7 +90,7 @@ impl Guard {
             });
         }
         let hosts = config.hosts.iter().map(|host| host.to_lowercase()).collect();
-        Ok(Arc::new(Guard { users, hosts }))
+        Ok(Guard { users, hosts })
     }
 
     /// Returns the name of the user who may do this; without users it is anybody. `shown` are the names of the certificate that was
@@ -126,14 +150,14 @@ impl Guard {
 
 /// Lets a request pass, and tells of a change that it makes.
 pub(super) async fn pass(
-    State(guard): State<Arc<Guard>>,
+    State(gate): State<Arc<Gate>>,
     ConnectInfo(caller): ConnectInfo<Caller>,
     request: Request,
     next: Next,
 ) -> Response {
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let peer = caller.peer;
-    let user = match guard.admit(request.headers(), &caller.names, request.uri().host(), &method) {
+    let user = match gate.guard().admit(request.headers(), &caller.names, request.uri().host(), &method) {
         Ok(user) => user.to_owned(),
         Err(refusal) => {
             if is_told() {

@@ -6,9 +6,9 @@
 mod connections;
 mod guard;
 
-use crate::config::AdminConfig;
 use crate::drain::{Drain, Stage};
 use crate::metrics;
+use crate::reload::Live;
 use crate::tls::{Reread, admin_listener};
 use anyhow::{Context, Result};
 use axum::extract::connect_info::Connected;
@@ -19,7 +19,7 @@ use axum::routing::{get, post};
 use axum::serve::{IncomingStream, Listener};
 use axum::{Json, Router};
 use connections::{Caller, Limited, Secured};
-use guard::Guard;
+use guard::Gate;
 use rustls::ServerConfig;
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -59,20 +59,21 @@ pub fn mount(routes: Router) {
     *ROUTES.write().unwrap_or_else(PoisonError::into_inner) = Some(routes);
 }
 
-/// Listens; the returned future serves until the drain says stop.
+/// Listens; the returned future serves until the drain says stop, those users that are in force.
 ///
 /// # Errors
 /// An address cannot be bound, or a file cannot be used: names the key and the remedy.
-pub async fn bind(config: &AdminConfig, drain: Drain) -> Result<impl Future<Output = ()> + use<>> {
-    let guard = Guard::new(config)?;
+pub async fn bind(mut live: Live, drain: Drain) -> Result<impl Future<Output = ()>> {
+    let config = live.admin.clone();
+    let gate = Gate::new(&config)?;
     let api = Router::new()
         .route("/metrics", get(scrape))
         .route("/drain", post(begin))
         .fallback(mounted)
         .with_state(drain.clone())
         .layer(DefaultBodyLimit::max(MAX_BODY))
-        .layer(axum::middleware::from_fn_with_state(guard, guard::pass));
-    let (routes, tls) = (health(&drain).merge(api), admin_listener(config)?);
+        .layer(axum::middleware::from_fn_with_state(gate.clone(), guard::pass));
+    let (routes, tls) = (health(&drain).merge(api), admin_listener(&config)?);
     let serving = serve("[admin] listen", config.listen, tls, routes, drain.clone()).await?;
     let watching = match config.health {
         Some(listen) => {
@@ -81,10 +82,23 @@ pub async fn bind(config: &AdminConfig, drain: Drain) -> Result<impl Future<Outp
         }
         None => None,
     };
-    Ok(async move {
+    let served = async move {
         match watching {
             Some(watching) => drop(tokio::join!(serving, watching)),
             None => serving.await,
+        }
+    };
+    let follow = async move {
+        loop {
+            if let Err(error) = gate.replace(&live.changed().await.admin) {
+                tracing::error!(%error, "the users of the admin API stay as they were");
+            }
+        }
+    };
+    Ok(async move {
+        tokio::select! {
+            () = served => {}
+            () = follow => {}
         }
     })
 }

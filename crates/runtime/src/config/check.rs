@@ -35,7 +35,7 @@ impl Config {
 
     /// Everything that is wrong for one service, which misses no secret of another.
     #[must_use]
-    pub(super) fn check_for(&self, service: Service) -> Vec<Fault> {
+    pub(crate) fn check_for(&self, service: Service) -> Vec<Fault> {
         let mut faults = vec![];
         self.check_cluster(service, &mut faults);
         self.check_sip(&mut faults);

@@ -2,6 +2,7 @@
 //!
 //! One rule: a fault names the key, the value and the remedy. Start at [`Config`].
 
+pub mod change;
 mod check;
 mod files;
 mod form;

@@ -1,26 +1,33 @@
 //! Filter of log lines, as an operator writes it.
 
-use anyhow::{Context, Result};
+use crate::config::{Fault, TelemetryConfig};
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::EnvFilter;
 
-/// Reads a filter. A level alone is of Tandem's own modules: HTTP/2 frames and the like say nothing of a call.
+/// Reads the filter of a configuration. A level alone is of Tandem's own modules: HTTP/2 frames and the like say nothing of a call.
 ///
 /// # Errors
-/// The text is neither a level nor levels by module.
-pub(super) fn filter(text: &str) -> Result<EnvFilter> {
-    let text = match text.trim().parse::<LevelFilter>() {
+/// The text is neither a level nor levels by module: names key and remedy.
+pub(super) fn filter(settings: &TelemetryConfig) -> Result<EnvFilter, Fault> {
+    let written = settings.log.as_deref().unwrap_or("info");
+    let text = match written.trim().parse::<LevelFilter>() {
         Ok(level) if level > LevelFilter::INFO => format!("info,tandem={level}"),
-        _ => text.to_owned(),
+        _ => written.to_owned(),
     };
-    EnvFilter::try_new(&text).with_context(|| {
-        format!("[telemetry] log: \"{text}\" is no filter; write info, or debug,tandem_sip_edge=trace")
+    EnvFilter::try_new(text).map_err(|error| {
+        let trouble = format!("\"{written}\" is no filter ({error})");
+        Fault::new("[telemetry] log", trouble, "write info, or debug,tandem_sip_edge=trace")
     })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn of(text: &str) -> Result<EnvFilter, Fault> {
+        filter(&TelemetryConfig { log: Some(text.to_owned()), ..TelemetryConfig::default() })
+    }
+
     use tracing::{Dispatch, debug, info, trace};
     use tracing_subscriber::layer::SubscriberExt;
     use tracing_subscriber::{Layer, Registry};
@@ -36,7 +43,7 @@ mod tests {
                     self.0.lock().unwrap().push(format!("{} {}", meta.target(), meta.level()));
                 }
             }
-            let layer = Seen(seen.clone()).with_filter(filter(text).unwrap());
+            let layer = Seen(seen.clone()).with_filter(of(text).unwrap());
             let dispatch: Dispatch = Registry::default().with(layer).into();
             tracing::dispatcher::with_default(&dispatch, || {
                 debug!(target: "tandem_sip_edge::udp", "a");
@@ -58,7 +65,7 @@ mod tests {
 
     #[test]
     fn levels_by_module_are_taken_as_they_are() {
-        assert_eq!(filter("info,tandem_sip_edge=debug").unwrap().to_string(), "tandem_sip_edge=debug,info");
-        assert!(format!("{:#}", filter("tandem=loud").unwrap_err()).contains("[telemetry] log"));
+        assert_eq!(of("info,tandem_sip_edge=debug").unwrap().to_string(), "tandem_sip_edge=debug,info");
+        assert!(of("tandem=loud").unwrap_err().to_string().contains("[telemetry] log"));
     }
 }

@@ -17,8 +17,9 @@ pub use collector::{Collector, Unreached};
 pub(crate) use lines::lines;
 
 use crate::Config;
-use crate::config::TelemetryConfig;
+use crate::config::{Fault, TelemetryConfig};
 use anyhow::{Context, Result};
+use filter::filter;
 use json::JsonLine;
 use opentelemetry::KeyValue;
 use opentelemetry_sdk::Resource;
@@ -32,6 +33,7 @@ use tracing_subscriber::Layer;
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::format::JsonFields;
 use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::{EnvFilter, Registry, reload};
 
 /// Spans that may wait for the collector, for each service; further ones are dropped.
 const QUEUE: usize = 8_192;
@@ -42,13 +44,47 @@ const TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Flushes what is left when it is dropped: at most two seconds. It blocks: not on a thread of a runtime.
 #[derive(Debug)]
-pub struct Telemetry(Vec<SdkTracerProvider>);
+pub struct Telemetry {
+    providers: Vec<SdkTracerProvider>,
+    log: LogFilter,
+}
+
+/// Filter of the log, which can be replaced at run time; clones share it.
+#[derive(Clone, Debug)]
+pub struct LogFilter(reload::Handle<EnvFilter, Registry>);
+
+impl LogFilter {
+    /// Replaces the filter by that of a configuration.
+    ///
+    /// # Errors
+    /// A filter that cannot be read: names key and remedy.
+    pub fn set(&self, config: &Config) -> Result<(), Fault> {
+        let gone = |_| Fault::new("[telemetry] log", "it cannot be replaced", "start anew");
+        self.0.reload(filter(&config.telemetry)?).map_err(gone)
+    }
+}
+
+impl Telemetry {
+    /// Returns the filter of the log.
+    #[must_use]
+    pub fn log(&self) -> LogFilter {
+        self.log.clone()
+    }
+}
+
+/// Looks at what telemetry reads of a configuration.
+///
+/// # Errors
+/// A filter that cannot be read: names key and remedy.
+pub fn check(config: &Config) -> Result<(), Fault> {
+    filter(&config.telemetry).map(drop)
+}
 
 impl Drop for Telemetry {
     fn drop(&mut self) {
         // At the same time, so that a collector that is away keeps us for one deadline only.
         std::thread::scope(|scope| {
-            for provider in &self.0 {
+            for provider in &self.providers {
                 scope.spawn(move || provider.shutdown_with_timeout(TIMEOUT));
             }
         });
@@ -73,7 +109,7 @@ pub fn start(config: &Config, kind: &str) -> Result<Telemetry> {
 /// As [`start`].
 pub fn build(config: &Config, kind: &str) -> Result<(Dispatch, Telemetry)> {
     let settings = &config.telemetry;
-    let filter = filter::filter(settings.log.as_deref().unwrap_or("info"))?;
+    let (filter, handle) = reload::Layer::new(filter(settings)?);
     let tracers = Collector::new(settings)?.map(|collector| {
         Tracers::new(kind, |service| provider(settings, &collector, service, &config.instance(service)))
     });
@@ -101,7 +137,7 @@ pub fn build(config: &Config, kind: &str) -> Result<(Dispatch, Telemetry)> {
     let roots = roots.map(|roots| roots.with_filter(LevelFilter::OFF));
     let dispatch =
         tracing_subscriber::registry().with(lines.with_filter(filter)).with(traces).with(roots).into();
-    Ok((dispatch, Telemetry(providers.unwrap_or_default())))
+    Ok((dispatch, Telemetry { providers: providers.unwrap_or_default(), log: LogFilter(handle) }))
 }
 
 fn provider(

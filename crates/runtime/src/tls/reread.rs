@@ -1,8 +1,9 @@
 //! Values made of files, made again when the files change.
 
-use super::Watched;
 use crate::clock;
 use crate::config::Fault;
+use crate::reload::Watched;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -49,8 +50,9 @@ impl<T: Clone> Reread<T> {
         read: impl Fn() -> Result<T, Fault> + Send + Sync + 'static,
     ) -> Result<Reread<T>, Fault> {
         // Looked at before they are read: what changes in between is read again.
-        let files = Watched::new(files);
-        let current = Mutex::new(Current { value: read()?, files, looked: clock::instant() });
+        let mut watched = Watched::default();
+        watched.watch(files.into_iter().map(PathBuf::from));
+        let current = Mutex::new(Current { value: read()?, files: watched, looked: clock::instant() });
         Ok(Reread(Arc::new(Shared { section, read: Box::new(read), current })))
     }
 
@@ -65,7 +67,7 @@ impl<T: Clone> Reread<T> {
         let mut current = current.lock().unwrap_or_else(PoisonError::into_inner);
         if now.duration_since(current.looked) >= LOOK {
             current.looked = now;
-            if current.files.changed() {
+            if !current.files.take().is_empty() {
                 match read() {
                     Ok(value) => {
                         current.value = value;

@@ -136,8 +136,12 @@ impl Edge {
     fn request(&mut self, message: Message, flow: Flow, forwarded: bool, now: Time) {
         let ua = &mut self.legs.protocol;
         let leg = message.to().and_then(|to| ua.leg_of(to.tag()));
-        let may_prove = message.method().as_deref() == Some("INVITE") && ua.has_open_trunk();
-        if leg.is_none() && ua.trunk_at(flow).is_none() && !may_prove {
+        let may_go_on = match message.method().as_deref() {
+            Some("INVITE") => ua.has_open_trunk(),
+            Some("ACK" | "CANCEL") => ua.is_gone(flow),
+            _ => false,
+        };
+        if leg.is_none() && ua.trunk_at(flow).is_none() && !may_go_on {
             return ua.refuse_stateless(&message, flow, 403, "Forbidden", &[]);
         }
         if let Err(refusal) = validate::request(&message) {

@@ -5,13 +5,25 @@ use crate::message::Via;
 use ::edge::{Limits, Refusal};
 use address::transport::{self, Transport};
 use bytes::Bytes;
-use signal::{Ask, Handover, Said};
+use signal::{Ask, EventId, Handover, Said};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
 /// Connection of the shell's: TCP, later TLS or WebSocket. Other instances have other ids.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnectionId(pub u64);
+
+/// Id of a trunk, which follows from its name: the same at every instance, wherever the trunk stands in the configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TrunkId(u64);
+
+impl TrunkId {
+    /// Returns the id of the trunk of this name.
+    #[must_use]
+    pub fn of(name: &str) -> TrunkId {
+        TrunkId(EventId::of(&["trunk", name]).0)
+    }
+}
 
 /// Transport and address that a message came from or goes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -25,14 +37,14 @@ pub struct Flow {
     pub listen: u8,
     /// Address of ours that the peer reaches, where the listener has none of its own (a wildcard). Never written down.
     pub local: Option<IpAddr>,
-    /// TLS: place in the configuration of the trunk whose name the peer has proved by its certificate, or must prove.
-    pub trunk: Option<u16>,
+    /// TLS: trunk whose name the peer has proved by its certificate, or must prove.
+    pub trunk: Option<TrunkId>,
     /// Connection that the message came by: answers, and requests to a peer that nobody can connect to, leave by it. A hint
     /// only: it may be closed, or another instance's.
     pub connection: Option<ConnectionId>,
 }
 
-/// Writes `udp://192.0.2.9:5060`, with `#` and the index of the socket or the id of the connection, and `!` and the place of the trunk,
+/// Writes `udp://192.0.2.9:5060`, with `#` and the index of the socket or the id of the connection, and `!` and the id of the trunk,
 /// if any.
 impl fmt::Display for Flow {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -42,7 +54,7 @@ impl fmt::Display for Flow {
             None if self.listen > 0 && !self.transport.is_reliable() => write!(f, "#{}", self.listen)?,
             None => {}
         }
-        self.trunk.iter().try_for_each(|trunk| write!(f, "!{trunk}"))
+        self.trunk.iter().try_for_each(|TrunkId(id)| write!(f, "!{id:x}"))
     }
 }
 
@@ -73,7 +85,7 @@ impl Flow {
         let (transport, rest) = transport::split(text)?;
         let (peer, hint) = rest.split_once('#').map_or((rest, None), |(peer, hint)| (peer, Some(hint)));
         let trunk = match trunk {
-            Some(trunk) => Some(trunk.parse().ok()?),
+            Some(id) => Some(TrunkId(u64::from_str_radix(id, 16).ok()?)),
             None => None,
         };
         let flow = Flow { trunk, ..Flow::new(transport, peer.parse().ok()?) };
@@ -247,6 +259,12 @@ pub enum Output {
 }
 
 impl Trunk {
+    /// Returns its id.
+    #[must_use]
+    pub fn id(&self) -> TrunkId {
+        TrunkId::of(&self.name)
+    }
+
     /// Returns true for an address of the trunk: one of a target's host, or one that its calls come from.
     #[must_use]
     pub fn owns(&self, ip: IpAddr) -> bool {
@@ -269,6 +287,14 @@ impl Trunk {
     #[must_use]
     pub fn is_open(&self) -> bool {
         self.inbound.is_some() && self.sources.is_empty() && !self.certified
+    }
+
+    /// Returns true if its calls come from there.
+    pub(super) fn calls_by(&self, flow: &Flow) -> bool {
+        match self.certified {
+            true => flow.trunk == Some(self.id()),
+            false => self.sends_from(flow.peer.ip()),
+        }
     }
 
     /// Returns true for an address that its INVITEs may come from.

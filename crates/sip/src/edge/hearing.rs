@@ -212,7 +212,7 @@ impl UserAgent {
         let message = &arrival.message;
         let (Some(cseq), Some(call_id)) = (message.cseq(), message.call_id()) else { return };
         let ip = arrival.flow.peer.ip();
-        let trunk = self.config.trunks.iter().any(|trunk| trunk.roaming || trunk.owns(ip));
+        let trunk = self.trunks().any(|trunk| trunk.roaming || trunk.owns(ip));
         if !trunk || !message.code().is_some_and(|c| (200..300).contains(&c)) {
             return;
         }

@@ -61,6 +61,11 @@ impl Edge {
         }
     }
 
+    /// Returns true for a request of a trunk, or of one that is gone: its calls may still end; refuses a stranger's.
+    fn may_end(&mut self, request: &Request) -> bool {
+        self.legs.protocol.is_gone(request.arrival.flow) || self.authorise(request).is_some()
+    }
+
     /// Returns the trunk that a request outside a dialog comes from; refuses a stranger's.
     fn authorise(&mut self, request: &Request) -> Option<String> {
         let trunk = self.legs.protocol.trunk_at(request.arrival.flow).map(|trunk| trunk.name.clone());
@@ -119,12 +124,12 @@ impl Edge {
 impl UserAgent {
     /// Returns the trunk whose calls come from there.
     pub(super) fn trunk_at(&self, flow: Flow) -> Option<&Trunk> {
-        let mut trunks = self.config.trunks.iter().enumerate();
-        let calls = |(place, trunk): &(usize, &Trunk)| match trunk.certified {
-            true => flow.trunk.map(usize::from) == Some(*place),
-            false => trunk.sends_from(flow.peer.ip()),
-        };
-        trunks.find(calls).map(|(_, trunk)| trunk)
+        self.config.trunks.iter().find(|trunk| trunk.calls_by(&flow))
+    }
+
+    /// Returns true if the calls of a trunk that is gone came from there.
+    pub(super) fn is_gone(&self, flow: Flow) -> bool {
+        self.former.iter().any(|trunk| trunk.calls_by(&flow))
     }
 
     /// Returns true if a trunk may call from any address.

@@ -13,23 +13,37 @@ use ::edge::Membership;
 use address::transport::{NextHop, Transport};
 use std::net::{IpAddr, SocketAddr};
 
+/// Most trunks of the past that are kept.
+const FORMER: usize = 1_000;
+
 impl UserAgent {
     /// Returns the trunk of a dialog.
     pub(super) fn trunk(&self, dialog: &Dialog) -> Option<&Trunk> {
-        self.config.trunks.iter().find(|trunk| trunk.name == dialog.link)
+        self.trunks().find(|trunk| trunk.name == dialog.link)
     }
 
-    /// Returns the place of the trunk of a dialog.
-    fn place(&self, dialog: &Dialog) -> Option<u16> {
-        let place = self.config.trunks.iter().position(|trunk| trunk.name == dialog.link)?;
-        u16::try_from(place).ok()
+    /// Iterates over the trunks, and over those of the past that calls may still go on by.
+    pub(super) fn trunks(&self) -> impl Iterator<Item = &Trunk> {
+        self.config.trunks.iter().chain(&self.former)
+    }
+
+    /// Replaces the trunks. Those that are gone serve the calls that they have.
+    pub(super) fn set_trunks(&mut self, trunks: Vec<Trunk>) {
+        let old = std::mem::replace(&mut self.config.trunks, trunks);
+        let current = &self.config.trunks;
+        self.former.extend(old);
+        self.former.retain(|former| !current.iter().any(|trunk| trunk.name == former.name));
+        let over = self.former.len().saturating_sub(FORMER);
+        self.former.drain(..over);
+        self.name_flows();
     }
 
     /// Names the trunk in the flows of TLS to its targets: their peers must prove its name.
     pub(super) fn name_flows(&mut self) {
-        for (place, trunk) in self.config.trunks.iter_mut().enumerate() {
+        for trunk in &mut self.config.trunks {
+            let id = trunk.id();
             for flow in trunk.targets.iter_mut().flat_map(|target| &mut target.flows) {
-                flow.trunk = u16::try_from(place).ok().filter(|_| flow.transport == Transport::Tls);
+                flow.trunk = (flow.transport == Transport::Tls).then_some(id);
             }
         }
     }
@@ -38,7 +52,7 @@ impl UserAgent {
     /// trunk's phones roam; if the trunk has a certificate, by connections that it was shown on.
     pub(super) fn accepts_from(&self, dialog: &Dialog, flow: Flow) -> bool {
         match self.trunk(dialog) {
-            Some(trunk) if trunk.certified => flow.trunk.is_some() && flow.trunk == self.place(dialog),
+            Some(trunk) if trunk.certified => flow.trunk == Some(trunk.id()),
             Some(trunk) if trunk.roaming || trunk.owns(flow.peer.ip()) => true,
             _ => Flow::parse(&dialog.flow).is_some_and(|own| own.peer.ip() == flow.peer.ip()),
         }
@@ -71,7 +85,7 @@ impl UserAgent {
         let fallback =
             Flow::parse(&dialog.fallback_flow).or(Flow::parse(&dialog.flow)).unwrap_or(response_flow);
         let flow = self.route_hop(dialog, request, fallback).unwrap_or(fallback);
-        let trunk = self.place(dialog).filter(|_| flow.transport == Transport::Tls);
+        let trunk = self.trunk(dialog).filter(|_| flow.transport == Transport::Tls).map(Trunk::id);
         let flow = Flow { trunk, ..flow };
         self.name_transport(request, &flow);
         flow

@@ -33,7 +33,7 @@ impl UserAgent {
     /// Returns the flow of requests to a peer that called over TCP and whose Contact and route name no address: nobody
     /// listens at its connection's port, so the trunk's own flow.
     pub(super) fn return_flow(&self, flow: Flow) -> String {
-        let mut targets = self.config.trunks.iter().flat_map(|trunk| trunk.flows().copied());
+        let mut targets = self.trunks().flat_map(|trunk| trunk.flows().copied());
         let same = |to: &Flow| to.transport == flow.transport && to.peer.ip() == flow.peer.ip();
         let known =
             targets.find(|to| flow.transport.is_reliable() && same(to)).filter(|to| !to.reaches(&flow));

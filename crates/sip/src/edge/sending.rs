@@ -120,7 +120,7 @@ impl UserAgent {
     /// Returns the flow of a request that is to leave by `hop`: TCP instead of UDP if it is large and goes to an address of a trunk that
     /// was not found to be without TCP (RFC 3261 §18.1.1).
     fn send_larger(&self, request: &mut Message, hop: Flow, now: Time) -> Flow {
-        let mut flows = self.config.trunks.iter().flat_map(|trunk| trunk.flows());
+        let mut flows = self.trunks().flat_map(|trunk| trunk.flows());
         if hop.transport != Transport::Udp
             || request.write().len() <= LARGE
             || !self.failed.may_have_tcp(hop.peer, now)
@@ -135,8 +135,8 @@ impl UserAgent {
 
     /// Sends a large request by UDP after all, since its peer takes no TCP. Returns false for any other request.
     pub(super) fn send_smaller(&mut self, mut request: Message, lost: Flow, leg: LegRef, now: Time) -> bool {
-        let trunks = self.config.trunks.iter();
-        let udp = trunks
+        let udp = self
+            .trunks()
             .flat_map(|trunk| trunk.flows())
             .find(|flow| flow.transport == Transport::Udp && flow.peer == lost.peer)
             .copied();

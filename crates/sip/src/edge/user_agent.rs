@@ -2,7 +2,7 @@
 
 use super::attempt::Failed;
 use super::timers::{GLARE_LOST, REINVITE_LOST, Timer};
-use super::{Config, Flow, Output};
+use super::{Config, Flow, Output, Trunk};
 use crate::dialog::{Dialog, PUT_OFF, State};
 use crate::message::Message;
 use crate::signal::{Outcome, Outgoing, Timeout, put_off, say};
@@ -22,6 +22,8 @@ const LONGEST_PAUSE: u64 = 4_000;
 #[derive(Debug)]
 pub(super) struct UserAgent {
     pub(super) config: Config,
+    /// Trunks that are gone, whose calls may go on.
+    pub(super) former: Vec<Trunk>,
     pub(super) secret: Secret,
     pub(super) table: Table<Flow, TransactionUser>,
     pub(super) failed: Failed,

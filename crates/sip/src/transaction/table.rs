@@ -75,6 +75,11 @@ impl<F: Clone, U: Clone> Table<F, U> {
         }
     }
 
+    /// Replaces the number of transactions that may be held; those that are stay.
+    pub fn set_capacity(&mut self, limit: usize) {
+        self.limit = limit;
+    }
+
     /// Returns the number of transactions held.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -3,7 +3,7 @@
 //! One rule: whoever needs the connection waits for the same attempt, and an attempt that failed is followed by another one, whatever
 //! it failed of: a server that loads its data, a password that changes, a master that Sentinels have not named yet.
 
-use super::connect::{ConnectError, RedisConfig, connect};
+use super::connect::{ConnectError, Login, RedisConfig, connect};
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared};
 use redis::aio::{ConnectionLike, MultiplexedConnection};
@@ -56,11 +56,12 @@ type Attempt = Shared<BoxFuture<'static, Result<Connection, ConnectError>>>;
 
 /// Keeper of the connection.
 pub(super) struct Keeper {
-    config: RedisConfig,
     state: Mutex<State>,
 }
 
 struct State {
+    /// Configuration of the next attempt.
+    config: RedisConfig,
     attempt: Attempt,
     number: u64,
     pause: Duration,
@@ -70,7 +71,13 @@ impl Keeper {
     /// Makes a keeper that has this connection.
     pub(super) fn new(config: RedisConfig, connection: Connection) -> Keeper {
         let attempt = std::future::ready(Ok(connection)).boxed().shared();
-        Keeper { config, state: Mutex::new(State { attempt, number: 0, pause: Duration::ZERO }) }
+        Keeper { state: Mutex::new(State { config, attempt, number: 0, pause: Duration::ZERO }) }
+    }
+
+    /// Replaces the credentials of later attempts.
+    pub(super) fn set_logins(&self, login: Login, sentinel_login: Login) {
+        let mut state = self.state();
+        (state.config.login, state.config.sentinel_login) = (login, sentinel_login);
     }
 
     /// Returns the connection, and its number for [`Keeper::replace`].
@@ -101,7 +108,7 @@ impl Keeper {
         state.number += 1;
         state.pause =
             if failed { (state.pause * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE) } else { Duration::ZERO };
-        let (config, pause) = (self.config.clone(), state.pause);
+        let (config, pause) = (state.config.clone(), state.pause);
         let attempt = async move {
             tokio::time::sleep(pause).await;
             connect(&config).await
@@ -116,10 +123,12 @@ impl Keeper {
     }
 }
 
-/// Returns true if an error says that the connection is of no use: it broke, hangs, or leads to a server that is no master any more.
+/// Returns true if an error says that the connection is of no use: it broke, hangs, has another password by now, or leads to a server
+/// that is no master any more.
 pub(super) fn is_broken(error: &RedisError) -> bool {
     error.is_unrecoverable_error()
         || error.is_io_error()
-        || error.code() == Some("NOAUTH")
+        || matches!(error.code(), Some("NOAUTH" | "WRONGPASS"))
+        || error.kind() == ErrorKind::AuthenticationFailed
         || error.kind() == ErrorKind::Server(ServerErrorKind::ReadOnly)
 }

@@ -56,6 +56,11 @@ impl Redis {
         }
     }
 
+    /// Replaces the credentials of later connections.
+    pub fn set_logins(&self, login: Login, sentinel_login: Login) {
+        self.keeper.set_logins(login, sentinel_login);
+    }
+
     /// Runs an operation on the connection, and has that replaced if it turns out to be of no use.
     async fn run<T, F: Future<Output = RedisResult<T>>>(
         &self,

@@ -33,6 +33,10 @@ impl Thread {
                         let outcomes = Vec::with_capacity(orders.len());
                         Some(Pending { orders: orders.into_iter(), outcomes, reply })
                     }
+                    Ok(Command::Limits(limits)) => {
+                        self.worker.set_limits(limits);
+                        None
+                    }
                     Ok(Command::Stop) => return true,
                     Err(_) => None,
                 },

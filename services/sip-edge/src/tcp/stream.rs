@@ -7,7 +7,7 @@ use crate::tls::Tls;
 use anyhow::Result;
 use bytes::Bytes;
 use runtime::config::Transport;
-use sip::edge::{ConnectionId, Flow};
+use sip::edge::{ConnectionId, Flow, TrunkId};
 use sip::message::{Framed, Stream};
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -118,7 +118,7 @@ pub(super) async fn connect(
     flow: Flow,
     receiver: mpsc::Receiver<Bytes>,
     ways: Ways,
-    tls: Option<(Tls, u16)>,
+    tls: Option<(Tls, TrunkId)>,
 ) {
     let served = Flow { connection: Some(id), ..flow };
     let error = match open(flow.peer, CONNECT).await {

@@ -12,7 +12,10 @@ impl Edge {
         let Request { arrival, leg } = request;
         let allowed = match leg {
             Some(leg) => !self.refuses(leg, &arrival),
-            None => self.legs.protocol.trunk_at(arrival.flow).is_some(),
+            None => {
+                self.legs.protocol.trunk_at(arrival.flow).is_some()
+                    || self.legs.protocol.is_gone(arrival.flow)
+            }
         };
         if !allowed {
             return;

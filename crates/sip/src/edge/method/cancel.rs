@@ -10,7 +10,7 @@ impl Edge {
             return self.in_dialog(request, now);
         }
         let Some(leg) = self.legs.protocol.calling_leg(&request.arrival.message) else { return };
-        if self.authorise(&request).is_some() && self.begin(&request, now) {
+        if self.may_end(&request) && self.begin(&request, now) {
             self.legs.handle_message(leg, request.arrival, now);
         }
     }
