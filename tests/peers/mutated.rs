@@ -44,7 +44,6 @@ fn goes_on(mut rig: Rig) {
 /// Strangers, who are read as far as their budget goes, and the trunk's own address, which is read first, send messages of the torture tests
 /// with octets changed.
 #[test]
-#[ignore = "a minute: cargo xtask faults"]
 fn f17_changed_sip_messages_disturb_no_call() {
     const MESSAGES: [(&str, usize, usize); 2] = [("127.0.0.66", 150_000, 20), ("127.0.0.1", 50_000, 5)];
     let rig = rig();
@@ -237,7 +236,6 @@ fn stanza(random: &mut Random, number: usize) -> String {
 
 /// A user of the same server sends elements of Jingle in any order, with any attributes.
 #[test]
-#[ignore = "a minute: cargo xtask faults"]
 fn f17_changed_stanzas_disturb_no_call() {
     const STANZAS: usize = 20_000;
     let mut rig = rig();
