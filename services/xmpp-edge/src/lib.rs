@@ -23,7 +23,7 @@ pub use link::log_in;
 use link::{LinkEvent, OtherEdges};
 use minidom::Element;
 use runtime::alarm::Alarm;
-use runtime::config::ComponentConfig;
+use runtime::config::{ComponentConfig, Fault};
 use runtime::drain::Stage;
 use runtime::refusals::Refusals;
 use runtime::{Config, Drain, Live, Masked};
@@ -65,7 +65,8 @@ pub async fn run(config: impl Into<Live>, bus: Bus, drain: Drain) -> Result<()> 
     let instance = config.instance("xmpp-edge");
     let components = &config.xmpp.component;
     ensure!(!components.is_empty(), "[[xmpp.component]]: absent; name the domain, server and secret of one");
-    components.iter().try_for_each(|component| Server::new(component).map(drop))?;
+    check(&config)?;
+    config.check_by(check);
     counters::begin(components.iter().map(|component| component.domain.as_str()));
     let client = EdgeClient::open(bus.clone(), TRACING);
     let own_subject = subjects::edge(&instance);
@@ -140,6 +141,11 @@ pub async fn run(config: impl Into<Live>, bus: Bus, drain: Drain) -> Result<()> 
     member.leave().await;
     info!(instance, "the XMPP edge leaves");
     Ok(())
+}
+
+/// Looks at the files of TLS that component links name.
+fn check(config: &Config) -> Result<(), Fault> {
+    config.xmpp.component.iter().try_for_each(|component| Server::new(component).map(drop))
 }
 
 /// Keeper of the links of all component domains.

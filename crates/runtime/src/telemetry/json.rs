@@ -78,25 +78,12 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::telemetry::lines::Lines;
     use crate::telemetry::roots::Roots;
     use crate::telemetry::tracers::Tracers;
     use opentelemetry_sdk::trace::SdkTracerProvider;
-    use std::io::Write;
-    use std::sync::Mutex;
     use tracing_subscriber::fmt::format::JsonFields;
     use tracing_subscriber::layer::SubscriberExt;
-
-    #[derive(Clone, Default)]
-    struct Buffer(Arc<Mutex<Vec<u8>>>);
-
-    impl Write for Buffer {
-        fn write(&mut self, octets: &[u8]) -> std::io::Result<usize> {
-            self.0.lock().unwrap().write(octets)
-        }
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
 
     #[test]
     fn a20_a_json_line_names_its_service_and_trace() {
@@ -104,8 +91,8 @@ mod tests {
             Tracers::new("serve", |_| Ok(SdkTracerProvider::builder().build())).unwrap();
         let roots = Roots::new(tracers.clone());
         let config = Config { instance: Some("one".into()), ..Config::default() };
-        let buffer = Buffer::default();
-        let writer = buffer.clone();
+        let written = Lines::default();
+        let writer = written.clone();
         let lines = tracing_subscriber::fmt::layer()
             .with_writer(move || writer.clone())
             .fmt_fields(JsonFields::new())
@@ -120,7 +107,7 @@ mod tests {
             tracing::info!(target: "h2", "of no service");
         });
         drop(providers);
-        let text = String::from_utf8(buffer.0.lock().unwrap().clone()).unwrap();
+        let text = written.text();
         let lines: Vec<serde_json::Value> = text
             .lines()
             .map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}")))
