@@ -2,6 +2,7 @@
 
 use crate::rig::{PROMPT, Rig};
 use std::time::Duration;
+use testkit::Redis;
 
 /// Longest silence that a death may cause.
 const GAP: Duration = Duration::from_millis(100);
@@ -76,6 +77,22 @@ fn a6_a_call_that_the_store_has_lost_is_ended_on_both_sides() {
         }
         rig.released();
     }
+}
+
+/// The store dies and comes back empty: the link, which nobody decided on meanwhile, is again where the call's leg is held.
+#[test]
+fn a6_a_call_is_ended_on_both_sides_after_the_store_died_with_everything() {
+    let mut rig = Rig::with("", 2);
+    rig.desk_calls();
+    let port = rig.cluster.servers().1.port;
+    rig.cluster.servers().1.program().kill();
+    std::thread::sleep(Duration::from_secs(3));
+    *rig.cluster.servers().1 = Redis::with(port, &["--port", &port.to_string()]).unwrap();
+    rig.cluster.ready(Duration::from_secs(20)).unwrap();
+    rig.sound();
+    rig.desk.hang_up().unwrap();
+    rig.see("the end at rosa", |rig| rig.rosa.expect("ended", PROMPT).map(drop));
+    rig.released();
 }
 
 /// Kills an orchestrator and this edge while both talk; the sound of neither stops for more than 100 ms.

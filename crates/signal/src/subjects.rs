@@ -30,6 +30,12 @@ pub fn handover(instance: &str) -> String {
     format!("tandem.handover.{}", plain(instance))
 }
 
+/// Returns the subject of a question to the xmpp-edge whose link of the component domain is up; any reply means that there is one.
+#[must_use]
+pub fn link(domain: &str) -> String {
+    format!("tandem.link.{}", plain(domain))
+}
+
 /// Returns the subject of a `Say` to one edge instance.
 #[must_use]
 pub fn edge(instance: &str) -> String {

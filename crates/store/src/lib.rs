@@ -59,6 +59,17 @@ pub enum Saved {
     Conflict(Option<Record>),
 }
 
+/// Claim to a lease.
+#[derive(Clone, Copy, Debug)]
+pub struct Claim<'a> {
+    /// Id of the claimant.
+    pub holder: &'a str,
+    /// Time to live of the lease, ms; 0 asks whether it would be granted.
+    pub ttl_ms: u64,
+    /// The claimant uses what the lease stands for already.
+    pub in_use: bool,
+}
+
 /// Failure of a store operation.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum StoreError {
@@ -221,12 +232,13 @@ impl Store {
         either!(self, store => store.kept_ids(group))
     }
 
-    /// Takes or renews a lease for `ttl_ms`; returns false if another holder has it.
+    /// Takes or renews a lease; returns false if another holder has it. A holder that uses its lease takes it from one that does not:
+    /// a store that has lost everything gives it back to the former holder, whoever claims first.
     ///
     /// # Errors
     /// [`StoreError`] when the store does not answer.
-    pub async fn lease(&self, name: &str, holder: &str, now: u64, ttl_ms: u64) -> Result<bool, StoreError> {
-        either!(self, store => store.lease(name, holder, now, ttl_ms))
+    pub async fn lease(&self, name: &str, claim: &Claim<'_>, now: u64) -> Result<bool, StoreError> {
+        either!(self, store => store.lease(name, claim, now))
     }
 
     /// Ends a lease if `holder` has it.

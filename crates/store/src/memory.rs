@@ -1,6 +1,6 @@
 //! Store in the memory of a single process.
 
-use crate::{Key, NewRecord, Record, Saved};
+use crate::{Claim, Key, NewRecord, Record, Saved};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::time::Instant;
@@ -12,8 +12,14 @@ pub(crate) struct Memory(Mutex<State>);
 struct State {
     records: HashMap<Key, Entry>,
     due: HashMap<&'static str, BTreeSet<(u64, String)>>,
-    leases: HashMap<String, (String, u64)>,
+    leases: HashMap<String, Lease>,
     groups: HashMap<String, Group>,
+}
+
+struct Lease {
+    holder: String,
+    expires: u64,
+    in_use: bool,
 }
 
 struct Group {
@@ -126,18 +132,24 @@ impl Memory {
         group.map(|group| group.values.keys().cloned().collect()).unwrap_or_default()
     }
 
-    pub fn lease(&self, name: &str, holder: &str, now: u64, ttl_ms: u64) -> bool {
+    pub fn lease(&self, name: &str, claim: &Claim<'_>, now: u64) -> bool {
         let mut state = self.state();
-        if state.leases.get(name).is_some_and(|(other, expires)| other != holder && *expires > now) {
+        let anothers = |lease: &Lease| lease.holder != claim.holder && lease.expires > now;
+        if state.leases.get(name).is_some_and(|lease| anothers(lease) && (lease.in_use || !claim.in_use)) {
             return false;
         }
-        state.leases.insert(name.to_owned(), (holder.to_owned(), now + ttl_ms));
+        if claim.ttl_ms == 0 {
+            return true;
+        }
+        let lease =
+            Lease { holder: claim.holder.to_owned(), expires: now + claim.ttl_ms, in_use: claim.in_use };
+        state.leases.insert(name.to_owned(), lease);
         true
     }
 
     pub fn unlease(&self, name: &str, holder: &str) {
         let mut state = self.state();
-        if state.leases.get(name).is_some_and(|(other, _)| other == holder) {
+        if state.leases.get(name).is_some_and(|lease| lease.holder == holder) {
             state.leases.remove(name);
         }
     }

@@ -10,7 +10,7 @@
 
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
-use tandem_store::{Cause, Key, NewRecord, RedisConfig, SHARDS, Saved, Store, StoreError};
+use tandem_store::{Cause, Claim, Key, NewRecord, RedisConfig, SHARDS, Saved, Store, StoreError};
 
 /// Redis server on a free port, killed at the end of the test.
 struct Server {
@@ -176,20 +176,42 @@ async fn holds(store: Store) {
     assert_eq!(won, 1);
 
     // A lease has one holder, which can renew and end it.
-    assert!(store.lease("sip.example", "edge-a", 0, 60_000).await.unwrap());
-    assert!(!store.lease("sip.example", "edge-b", 10, 60_000).await.unwrap());
-    assert!(store.lease("sip.example", "edge-a", 20, 60_000).await.unwrap());
+    let lease = async |name: &str, holder: &str, now, ttl_ms| {
+        store.lease(name, &Claim { holder, ttl_ms, in_use: true }, now).await.unwrap()
+    };
+    assert!(lease("sip.example", "edge-a", 0, 60_000).await);
+    assert!(!lease("sip.example", "edge-b", 10, 60_000).await);
+    assert!(lease("sip.example", "edge-a", 20, 60_000).await);
     store.unlease("sip.example", "edge-b").await.unwrap();
-    assert!(!store.lease("sip.example", "edge-b", 30, 60_000).await.unwrap());
+    assert!(!lease("sip.example", "edge-b", 30, 60_000).await);
     store.unlease("sip.example", "edge-a").await.unwrap();
-    assert!(store.lease("sip.example", "edge-b", 40, 60_000).await.unwrap());
+    assert!(lease("sip.example", "edge-b", 40, 60_000).await);
+
+    // A question changes nothing.
+    assert!(
+        lease("asked.example", "edge-a", 0, 0).await && lease("asked.example", "edge-b", 0, 60_000).await
+    );
+    assert!(!lease("asked.example", "edge-a", 10, 0).await && lease("asked.example", "edge-b", 20, 0).await);
+    assert!(!lease("asked.example", "edge-a", 30, 60_000).await, "it is held on");
+
+    // One that uses it takes it from one that does not; of two that do not the first has it. The first one to use it keeps it.
+    let unused = async |holder: &str, now| {
+        store.lease("lost.example", &Claim { holder, ttl_ms: 60_000, in_use: false }, now).await.unwrap()
+    };
+    assert!(unused("edge-a", 0).await && unused("edge-a", 10).await && !unused("edge-b", 20).await);
+    assert!(lease("lost.example", "edge-b", 30, 60_000).await);
+    assert!(!unused("edge-a", 40).await && !lease("lost.example", "edge-a", 50, 60_000).await);
+    assert!(unused("edge-b", 60).await && lease("lost.example", "edge-a", 70, 60_000).await);
+    assert!(unused("edge-a", 80).await);
+    store.unlease("lost.example", "edge-a").await.unwrap();
+    assert!(unused("edge-b", 90).await);
 
     // A lease that is not renewed expires.
-    assert!(store.lease("brief.example", "edge-a", 1_000, 150).await.unwrap());
-    assert!(!store.lease("brief.example", "edge-b", 1_010, 150).await.unwrap());
+    assert!(lease("brief.example", "edge-a", 1_000, 150).await);
+    assert!(!lease("brief.example", "edge-b", 1_010, 150).await);
     tokio::time::sleep(Duration::from_millis(250)).await;
-    assert!(store.lease("brief.example", "edge-b", 1_250, 60_000).await.unwrap());
-    assert!(!store.lease("brief.example", "edge-a", 1_260, 60_000).await.unwrap());
+    assert!(lease("brief.example", "edge-b", 1_250, 60_000).await);
+    assert!(!lease("brief.example", "edge-a", 1_260, 60_000).await);
 
     // A record expires its time to live after the last save.
     let brief = |deadline| NewRecord { ttl: Some(Duration::from_millis(400)), ..new("brief", deadline) };

@@ -10,7 +10,7 @@
 
 use std::path::PathBuf;
 use std::time::Duration;
-use tandem_store::{Cause, Key, Login, NewRecord, RedisConfig, Saved, Store, StoreError, Tls};
+use tandem_store::{Cause, Claim, Key, Login, NewRecord, RedisConfig, Saved, Store, StoreError, Tls};
 use testkit::stores::{RedisCluster, Sentinels};
 use testkit::{Authority, Redis, ports};
 
@@ -53,8 +53,9 @@ async fn works(store: &Store) {
     store.keep("relay", &[("a".into(), "1".into())], &["b".into()], TIMEOUT).await.unwrap();
     assert_eq!(store.kept("relay", "a").await.unwrap().as_deref(), Some(&b"1"[..]));
     assert_eq!(store.kept_ids("relay").await.unwrap(), ["a"]);
-    assert!(store.lease("sip.example", "edge", 0, 60_000).await.unwrap());
-    assert!(!store.lease("sip.example", "other", 0, 60_000).await.unwrap());
+    let claim = |holder| Claim { holder, ttl_ms: 60_000, in_use: true };
+    assert!(store.lease("sip.example", &claim("edge"), 0).await.unwrap());
+    assert!(!store.lease("sip.example", &claim("other"), 0).await.unwrap());
     store.unlease("sip.example", "edge").await.unwrap();
     assert!(store.delete(&key("call-7"), 1).await.unwrap());
     assert_eq!(store.load(&key("call-7")).await.unwrap(), None);

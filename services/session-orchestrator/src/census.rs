@@ -8,6 +8,7 @@ use signal::Opening;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
+use store::Claim;
 use tracing::debug;
 
 /// Lease of who counts; no component domain has such a name.
@@ -22,7 +23,8 @@ pub(crate) async fn run(calls: Calls, lines: Arc<Lines>, instance: String, drain
     loop {
         let began = clock::instant();
         let ttl = u64::try_from((3 * pause).as_millis()).unwrap_or(u64::MAX);
-        match calls.runner().store().lease(LEASE, &instance, clock::now_ms(), ttl).await {
+        let claim = Claim { holder: &instance, ttl_ms: ttl, in_use: true };
+        match calls.runner().store().lease(LEASE, &claim, clock::now_ms()).await {
             Ok(true) => {
                 if let Some(openings) = count(&calls).await {
                     lines.tell_active(&openings);

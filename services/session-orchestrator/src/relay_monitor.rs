@@ -13,6 +13,7 @@ use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
+use store::Claim;
 use tokio::sync::{Semaphore, mpsc};
 use tracing::{info, warn};
 
@@ -254,7 +255,8 @@ async fn relocate_call(
 ) -> (RecordId, Option<Relocation>) {
     let store = calls.runner().store();
     let lease = format!("move:{call}");
-    match store.lease(&lease, me, runtime::clock::now_ms(), LEASE_MS).await {
+    let claim = Claim { holder: me, ttl_ms: LEASE_MS, in_use: true };
+    match store.lease(&lease, &claim, runtime::clock::now_ms()).await {
         Ok(true) => {}
         Ok(false) => {
             let there = calls.at(call, from).await.unwrap_or(true);

@@ -37,6 +37,8 @@ const TAKE_MS: u64 = 2_000;
 /// Due records taken at once, a shard.
 const TAKE: usize = 64;
 
+/// Longest time to live of a lease.
+const MAX_LEASE_MS: u64 = 60_000;
 /// Most legs named at once: an answer must fit a message of the bus.
 const MAX_NAMED: usize = 4_000;
 
@@ -180,9 +182,16 @@ struct Claim {
     name: String,
     holder: String,
     ttl_ms: u64,
+    /// The claimant has the link of the domain. An edge of an older version does not say.
+    #[serde(default = "yes")]
+    in_use: bool,
     /// Give it back.
     #[serde(default)]
     release: bool,
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// Answer to a claim.
@@ -198,7 +207,9 @@ async fn claim(store: &Store, request: Request) {
     let granted = match serde_json::from_slice::<Claim>(&request.message.payload) {
         Ok(claim) if claim.release => store.unlease(&claim.name, &claim.holder).await.map(|()| true),
         Ok(claim) => {
-            store.lease(&claim.name, &claim.holder, runtime::clock::now_ms(), claim.ttl_ms.min(60_000)).await
+            let ttl_ms = claim.ttl_ms.min(MAX_LEASE_MS);
+            let asked = store::Claim { holder: &claim.holder, ttl_ms, in_use: claim.in_use };
+            store.lease(&claim.name, &asked, runtime::clock::now_ms()).await
         }
         Err(error) => {
             warn!(%error, "a claim that makes no sense");

@@ -13,6 +13,8 @@ const TTL: Duration = Duration::from_millis(2_000);
 const RENEW: Duration = Duration::from_millis(500);
 /// Longest wait for the answer to a claim.
 const ANSWER: Duration = Duration::from_millis(450);
+/// Time to live of a claim that only asks, ms.
+const LOOK_MS: u64 = 0;
 
 /// Holder of a lease, as far as this edge knows.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,7 +29,10 @@ pub enum Standing {
 
 /// Claim to a lease.
 pub struct Lease {
+    bus: Bus,
+    domain: String,
     standing: watch::Receiver<Standing>,
+    in_use: watch::Sender<bool>,
     releases: mpsc::Sender<Duration>,
     task: JoinHandle<()>,
 }
@@ -36,54 +41,30 @@ impl Lease {
     /// Claims the lease of `domain` for `instance` until dropped.
     pub fn claim(bus: Bus, domain: &str, instance: &str) -> Lease {
         let (sender, standing) = watch::channel(Standing::Undecided("it has just been asked for".into()));
-        let (releases, mut releasing) = mpsc::channel::<Duration>(1);
-        let (domain, instance) = (domain.to_owned(), instance.to_owned());
-        let claim = json!({ "name": domain, "holder": instance, "ttl_ms": TTL.as_millis() as u64 });
-        let message = Message { trace: String::new(), payload: claim.to_string().into() };
-        let task = tokio::spawn(async move {
-            let (mut renewed, mut pause) = (Instant::now(), Duration::ZERO);
-            loop {
-                tokio::select! {
-                    biased;
-                    Some(pause_claims) = releasing.recv() => {
-                        if sender.send_replace(Standing::Another) == Standing::Ours {
-                            release(&bus, &domain, &instance).await;
-                        }
-                        tokio::time::sleep(pause_claims).await;
-                        pause = Duration::ZERO;
-                        continue;
-                    }
-                    () = tokio::time::sleep(pause) => pause = RENEW,
-                }
-                let asked = Instant::now();
-                let decided = match bus.request(subjects::CLAIM, message.clone(), ANSWER).await {
-                    Ok(octets) => decision(&octets),
-                    Err(BusError::Link(cause)) => Err(cause),
-                    Err(error) => Err(format!("no orchestrator decides: {error}")),
-                };
-                let news = match decided {
-                    Ok(true) => {
-                        renewed = asked;
-                        Standing::Ours
-                    }
-                    Ok(false) => Standing::Another,
-                    // Given up before it expires there, counting the time to the next answer: two links of one domain would be
-                    // worse than none.
-                    Err(_)
-                        if *sender.borrow() == Standing::Ours && renewed.elapsed() + RENEW + ANSWER < TTL =>
-                    {
-                        continue;
-                    }
-                    Err(cause) => Standing::Undecided(cause),
-                };
-                sender.send_if_modified(|standing| {
-                    let changes = *standing != news;
-                    *standing = news;
-                    changes
-                });
-            }
-        });
-        Lease { standing, releases, task }
+        let (in_use, using) = watch::channel(false);
+        let (releases, releasing) = mpsc::channel::<Duration>(1);
+        let domain = domain.to_owned();
+        let claimant =
+            Claimant { bus: bus.clone(), domain: domain.clone(), instance: instance.to_owned(), told: None };
+        let task = tokio::spawn(claimant.keep(sender, using, releasing));
+        Lease { bus, domain, standing, in_use, releases, task }
+    }
+
+    /// Says whether the link is up here: a lease that is in use is not given to an edge that has no link.
+    pub fn set_in_use(&self, in_use: bool) {
+        self.in_use.send_if_modified(|known| std::mem::replace(known, in_use) != in_use);
+    }
+
+    /// Leaves the lease to an edge whose link is up, if there is one: a server may let a second link throw out the first. Returns true
+    /// if there is.
+    pub async fn leave_to_link(&self) -> bool {
+        let question = Message { trace: String::new(), payload: Vec::new().into() };
+        // One that is gone has left the bus; one that does not answer is as good as gone.
+        let up = self.bus.request(&subjects::link(&self.domain), question, ANSWER).await.is_ok();
+        if up {
+            self.release_for(RENEW + ANSWER).await;
+        }
+        up
     }
 
     /// Returns true if the lease is ours now.
@@ -128,6 +109,115 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         self.task.abort();
+    }
+}
+
+/// Edge that claims the lease of a domain.
+struct Claimant {
+    bus: Bus,
+    domain: String,
+    instance: String,
+    /// Task that tells others that the link is up here.
+    told: Option<JoinHandle<()>>,
+}
+
+impl Drop for Claimant {
+    fn drop(&mut self) {
+        self.tell(false);
+    }
+}
+
+impl Claimant {
+    async fn keep(
+        mut self,
+        sender: watch::Sender<Standing>,
+        mut using: watch::Receiver<bool>,
+        mut releasing: mpsc::Receiver<Duration>,
+    ) {
+        let (mut renewed, mut pause) = (Instant::now(), Duration::ZERO);
+        // The last decision that was against us stands until the next one.
+        let mut anothers = false;
+        loop {
+            tokio::select! {
+                biased;
+                Some(pause_claims) = releasing.recv() => {
+                    self.tell(*using.borrow());
+                    if sender.send_replace(Standing::Another) == Standing::Ours {
+                        release(&self.bus, &self.domain, &self.instance).await;
+                    }
+                    tokio::time::sleep(pause_claims).await;
+                    pause = Duration::ZERO;
+                    continue;
+                }
+                Ok(()) = using.changed() => {}
+                () = tokio::time::sleep(pause) => {}
+            }
+            pause = RENEW;
+            let in_use = *using.borrow_and_update();
+            self.tell(in_use);
+            let asked = Instant::now();
+            if anothers && matches!(*sender.borrow(), Standing::Undecided(_)) {
+                // A store that comes back empty has lost the lease. Its former holder, which has the calls, may claim first.
+                if self.ask(LOOK_MS, false).await.is_ok() {
+                    sender.send_replace(Standing::Another);
+                    pause = RENEW + ANSWER;
+                }
+                continue;
+            }
+            let news = match self.ask(TTL.as_millis() as u64, in_use).await {
+                Ok(true) => {
+                    renewed = asked;
+                    Standing::Ours
+                }
+                Ok(false) => Standing::Another,
+                // Given up before it expires there, counting the time to the next answer: two links of one domain would be
+                // worse than none.
+                Err(_) if *sender.borrow() == Standing::Ours && renewed.elapsed() + RENEW + ANSWER < TTL => {
+                    continue;
+                }
+                Err(cause) => Standing::Undecided(cause),
+            };
+            if !matches!(news, Standing::Undecided(_)) {
+                anothers = news == Standing::Another;
+            }
+            sender.send_if_modified(|standing| {
+                let changes = *standing != news;
+                *standing = news;
+                changes
+            });
+        }
+    }
+
+    /// Answers others who ask whether the link is up, for as long as it is.
+    fn tell(&mut self, up: bool) {
+        match &self.told {
+            None if up => {
+                let (bus, subject) = (self.bus.clone(), subjects::link(&self.domain));
+                self.told = Some(tokio::spawn(async move {
+                    let Ok(mut questions) = bus.serve(&subject, "link").await else { return };
+                    while let Some(question) = questions.next().await {
+                        let _ = question.reply(Vec::new()).await;
+                    }
+                }));
+            }
+            Some(told) if !up || told.is_finished() => {
+                told.abort();
+                self.told = None;
+            }
+            _ => {}
+        }
+    }
+
+    /// Asks for the lease. Returns whether it is granted, or why nobody decides.
+    async fn ask(&self, ttl_ms: u64, in_use: bool) -> Result<bool, String> {
+        let claim =
+            json!({ "name": self.domain, "holder": self.instance, "ttl_ms": ttl_ms, "in_use": in_use });
+        let message = Message { trace: String::new(), payload: claim.to_string().into() };
+        match self.bus.request(subjects::CLAIM, message, ANSWER).await {
+            Ok(octets) => decision(&octets),
+            Err(BusError::Link(cause)) => Err(cause),
+            Err(error) => Err(format!("no orchestrator decides: {error}")),
+        }
     }
 }
 
@@ -189,5 +279,33 @@ mod tests {
         tokio::time::timeout(2 * TTL, lease.lost()).await.unwrap();
         let Standing::Undecided(cause) = lease.standing() else { panic!("{:?}", lease.standing()) };
         assert!(cause.contains("no orchestrator decides"), "{cause}");
+    }
+
+    /// The store comes back and has lost everything: an edge that had no lease leaves its former holder the time to claim.
+    #[tokio::test]
+    async fn a6_a_lease_that_the_store_has_lost_is_left_to_its_former_holder() {
+        let bus = Bus::in_process();
+        let mut claims = bus.serve(subjects::CLAIM, "orchestrators").await.unwrap();
+        let lease = Lease::claim(bus.clone(), "sip.example.net", "edge");
+        let mut answer = async |text: &'static str| {
+            let request = claims.next().await.unwrap();
+            let claim: serde_json::Value = serde_json::from_slice(&request.message.payload).unwrap();
+            request.reply(text).await.unwrap();
+            (claim["ttl_ms"].as_u64().unwrap(), claim["in_use"].as_bool().unwrap())
+        };
+        let whole = TTL.as_millis() as u64;
+        assert_eq!(answer(r#"{"granted":false}"#).await, (whole, false));
+        assert_eq!(answer(r#"{"undecided":"the store is away"}"#).await, (whole, false));
+        assert_eq!(answer(r#"{"undecided":"the store is away"}"#).await, (LOOK_MS, false));
+        assert_eq!(answer(r#"{"granted":true}"#).await, (LOOK_MS, false));
+        let looked = Instant::now();
+        assert!(!lease.held());
+        assert_eq!(answer(r#"{"granted":true}"#).await, (whole, false));
+        lease.granted().await;
+        assert!(looked.elapsed() > RENEW, "the former holder claims at this interval");
+        // A link that is up is told at once.
+        lease.set_in_use(true);
+        assert_eq!(answer(r#"{"granted":true}"#).await, (whole, true));
+        assert!(looked.elapsed() < 3 * RENEW, "{:?}", looked.elapsed());
     }
 }

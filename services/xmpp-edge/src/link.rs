@@ -103,6 +103,10 @@ pub async fn keep_linked(
             continue;
         }
         runtime::admin::ready(&part, Some("no link to the XMPP server"));
+        if lease.leave_to_link().await {
+            info!(domain, "another edge has the link, and goes on with it");
+            continue;
+        }
         let (began, mut linked) = (Instant::now(), false);
         let present = component.borrow_and_update().clone();
         let outcome = tokio::select! {
@@ -120,9 +124,15 @@ pub async fn keep_linked(
             }
             outcome = async {
                 let server = Server::new(&present)?;
-                connected(&present, &server, &events, &part, &mut linked).await
+                let up = || {
+                    runtime::admin::ready(&part, None);
+                    lease.set_in_use(true);
+                    linked = true;
+                };
+                connected(&present, &server, &events, up).await
             } => outcome,
         };
+        lease.set_in_use(false);
         let ours = lease.held() && !others.borrow().take_over;
         let _ = events.send(LinkEvent::Down(domain.clone(), ours)).await;
         if !ours {
@@ -175,13 +185,12 @@ fn jittered(pause: Duration) -> Duration {
     pause + pause.mul_f64(share as f64 / 1_000.0)
 }
 
-/// One connection from the first octet to the last.
+/// Runs one connection from the first octet to the last; calls `up` once it is a link.
 async fn connected(
     component: &ComponentConfig,
     server: &Server,
     events: &mpsc::Sender<LinkEvent>,
-    part: &str,
-    linked: &mut bool,
+    up: impl FnOnce(),
 ) -> Result<()> {
     let mut stream = server.connect().await?;
     let mut reader = Reader::new();
@@ -189,8 +198,7 @@ async fn connected(
         .await
         .context("no answer to the handshake in time")??;
     info!(domain = component.domain, "the component is linked");
-    runtime::admin::ready(part, None);
-    *linked = true;
+    up();
     let (sender, mut outgoing) = mpsc::channel::<Element>(QUEUE);
     events.send(LinkEvent::Up(component.domain.clone(), sender)).await?;
 
@@ -365,7 +373,7 @@ mod tests {
         };
         let (sender, events) = mpsc::channel(8);
         let at = Server::new(&component).unwrap();
-        let link = tokio::spawn(async move { connected(&component, &at, &sender, "test", &mut false).await });
+        let link = tokio::spawn(async move { connected(&component, &at, &sender, || {}).await });
         let (mut server, _) = listener.accept().await.unwrap();
         let welcome = "<stream:stream xmlns='jabber:component:accept' xmlns:stream='http://etherx.jabber.org/streams' id='1'><handshake/>";
         server.write_all(welcome.as_bytes()).await.unwrap();

@@ -5,7 +5,7 @@ mod connection;
 
 pub use connect::{Cause, ConnectError, Login, RedisConfig, Tls};
 
-use crate::{Key, NewRecord, Record, SHARDS, Saved, StoreError};
+use crate::{Claim, Key, NewRecord, Record, SHARDS, Saved, StoreError};
 use bytes::Bytes;
 use connection::{Connection, Keeper, is_broken};
 use redis::cluster_async::ClusterConnection;
@@ -218,9 +218,9 @@ impl Redis {
     }
 
     /// Takes or renews a lease. Redis measures the time to live itself; `now` serves the memory store.
-    pub async fn lease(&self, name: &str, holder: &str, _now: u64, ttl_ms: u64) -> Result<bool, StoreError> {
+    pub async fn lease(&self, name: &str, claim: &Claim<'_>, _now: u64) -> Result<bool, StoreError> {
         let mut call = self.scripts.lease.key(format!("tandem:lease:{name}"));
-        call.arg(holder).arg(ttl_ms);
+        call.arg(claim.holder).arg(claim.ttl_ms).arg(u8::from(claim.in_use));
         self.run(|mut connection| async move { call.invoke_async(&mut connection).await }).await
     }
 
