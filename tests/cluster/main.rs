@@ -17,5 +17,6 @@ mod parties;
 mod relays;
 mod reload;
 mod rig;
+mod services;
 mod trace;
 mod transfer;

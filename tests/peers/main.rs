@@ -17,4 +17,5 @@ mod mutated;
 mod reload;
 mod rig;
 mod secure;
+mod services;
 mod tls;

@@ -110,7 +110,7 @@ impl Gateway {
                         self.xmpp.verdict(ticket, verdict, self.now);
                     }
                     xmpp::edge::Output::Said(said) => self.said(said)?,
-                    xmpp::edge::Output::Refused(_) => {}
+                    xmpp::edge::Output::Refused(_) | xmpp::edge::Output::Serve(..) => {}
                 }
             } else if let Some((id, _)) = self.saying.take() {
                 // The edge has said nothing: the order comes again with the record's deadline.

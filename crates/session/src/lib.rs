@@ -7,6 +7,7 @@
 
 pub mod call;
 mod outbox;
+pub mod service;
 pub mod user;
 
 pub use outbox::{Entry, Outbox, StoredEffect};

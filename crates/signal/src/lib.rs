@@ -13,6 +13,7 @@ mod packed;
 mod party;
 pub mod presence;
 mod reason;
+pub mod service;
 pub mod stored;
 pub mod subjects;
 mod time;

@@ -19,6 +19,8 @@ pub const CLAIM: &str = "tandem.claim";
 /// Subject from xmpp-edges to any orchestrator (queue group `orchestrators`): names the legs of standing calls of a component domain, to an
 /// edge that has come to hold its link.
 pub const LEGS: &str = "tandem.legs";
+/// Subject from xmpp-edges to any orchestrator (queue group `orchestrators`): a request for a phone service ([`crate::service`]).
+pub const SERVICE: &str = "tandem.service";
 /// Subject published by orchestrators: facts of calls for billing and monitoring.
 pub const FACTS: &str = "tandem.facts.call";
 /// Facts of users' settings, published without an answer.

@@ -170,6 +170,22 @@ impl Phone {
         self.order(&json!({"do": "dtmf", "digits": digits}))
     }
 
+    /// Runs an ad-hoc command (XEP-0050) and fills these fields of its form in; the events are `form` and `commanded`.
+    ///
+    /// # Errors
+    /// The phone has gone.
+    pub fn command(&mut self, to: &str, node: &str, fields: &Value) -> Result<()> {
+        self.order(&json!({"do": "command", "to": to, "node": node, "fields": fields}))
+    }
+
+    /// Sends a chat message; the event of an answer is `said`.
+    ///
+    /// # Errors
+    /// The phone has gone.
+    pub fn say(&mut self, to: &str, body: &str) -> Result<()> {
+        self.order(&json!({"do": "say", "to": to, "body": body}))
+    }
+
     /// The next event of this name that was not waited for yet; other events do not matter.
     ///
     /// # Errors

@@ -3,14 +3,16 @@
 //!
 //! One rule: every number gives the same answer, assigned or not (R-XMPP-8); every IQ gets exactly one.
 
+use crate::commands::{self, COMMANDS, FORMS};
 use crate::edge::Component;
 use crate::stanza::{self, COMPONENT, element, with};
 use base64::Engine;
 use minidom::Element;
 use sha1::{Digest, Sha1};
+use signal::service::Command;
 
 const DISCO_INFO: &str = "http://jabber.org/protocol/disco#info";
-const DISCO_ITEMS: &str = "http://jabber.org/protocol/disco#items";
+pub(crate) const DISCO_ITEMS: &str = "http://jabber.org/protocol/disco#items";
 const CAPS: &str = "http://jabber.org/protocol/caps";
 const PING: &str = "urn:xmpp:ping";
 const VERSION: &str = "jabber:iq:version";
@@ -19,7 +21,7 @@ const NODE: &str = "urn:tandem:gateway";
 /// Resource of our users' presence.
 const RESOURCE: &str = "phone";
 
-const GATEWAY: &[&str] = &[DISCO_INFO, DISCO_ITEMS, "jid\\20escaping", PING, VERSION];
+const GATEWAY: &[&str] = &[DISCO_INFO, DISCO_ITEMS, "jid\\20escaping", COMMANDS, PING, VERSION];
 /// Features of a SIP user (interworking §11.4). `urn:ietf:rfc:3264` makes clients put all candidates into one stanza.
 const PHONE: &[&str] = &[
     DISCO_INFO,
@@ -74,6 +76,9 @@ pub fn answer(iq: &Element, component: &Component) -> Element {
     match (kind, payload.name(), namespace.as_str()) {
         ("get", "query", DISCO_INFO) => {
             let node = payload.attr("node");
+            if let Some(command) = node.filter(|_| !user).and_then(commands::of_node) {
+                return command_info(iq, command);
+            }
             let known = user && node == Some(&format!("{NODE}#{}", caps(component)));
             if node.is_some() && !known {
                 return stanza::error(iq, "cancel", "item-not-found", None);
@@ -91,6 +96,14 @@ pub fn answer(iq: &Element, component: &Component) -> Element {
             }
             with(stanza::result(iq), query)
         }
+        ("get", "query", DISCO_ITEMS) if !user && payload.attr("node") == Some(COMMANDS) => {
+            let mut query = element("query", DISCO_ITEMS, &[("node", COMMANDS)]);
+            let language = commands::language(iq, Some(payload));
+            for item in commands::list(to, language) {
+                query.append_child(item);
+            }
+            with(stanza::result(iq), query)
+        }
         // Numbers are never listed.
         ("get", "query", DISCO_ITEMS) => with(stanza::result(iq), Element::bare("query", DISCO_ITEMS)),
         ("get", "ping", PING) => stanza::result(iq),
@@ -103,6 +116,19 @@ pub fn answer(iq: &Element, component: &Component) -> Element {
         }
         _ => stanza::error(iq, "cancel", "service-unavailable", None),
     }
+}
+
+/// Describes a command (XEP-0050 §2.3).
+fn command_info(iq: &Element, command: Command) -> Element {
+    let node = commands::node(command);
+    let mut query = element("query", DISCO_INFO, &[("node", &node)]);
+    let title = command.title(commands::language(iq, iq.children().next()));
+    let identity = [("category", "automation"), ("type", "command-node"), ("name", title)];
+    query.append_child(element("identity", DISCO_INFO, &identity));
+    for feature in [COMMANDS, FORMS] {
+        query.append_child(element("feature", DISCO_INFO, &[("var", feature)]));
+    }
+    with(stanza::result(iq), query)
 }
 
 /// Answers presence: SIP users are always available and accept every subscription, so that clients show their call buttons.
@@ -136,7 +162,7 @@ mod tests {
     use super::*;
 
     fn component() -> Component {
-        Component { domain: "sip.example.net".into(), video: false }
+        Component { domain: "sip.example.net".into(), video: false, users: None }
     }
 
     fn ask(to: &str, kind: &str, payload: Element) -> Element {

@@ -16,6 +16,7 @@ mod link_buffer;
 mod open;
 mod refusing;
 mod sending;
+mod service;
 
 use crate::session::State;
 pub use ::edge::{Limits, Refusal};
@@ -49,6 +50,9 @@ impl Edge {
             refused: VecDeque::new(),
             draining: false,
             unnamed: 0,
+            services: HashMap::new(),
+            requests: VecDeque::new(),
+            tickets: 0,
         };
         Edge { legs: Legs::new(jingle, legs) }
     }
@@ -107,7 +111,8 @@ impl Edge {
     pub fn poll(&mut self) -> Option<Output> {
         let sent = self.legs.protocol.out.pop_front().map(Output::Send);
         let refused = || self.legs.protocol.refused.pop_front().map(Output::Refused);
-        sent.or_else(refused).or_else(|| match self.legs.poll_output()? {
+        let requested = || self.legs.protocol.requests.pop_front();
+        sent.or_else(refused).or_else(requested).or_else(|| match self.legs.poll_output()? {
             ::edge::Output::Ask(ticket, ask) => Some(Output::Ask(ticket, ask)),
             ::edge::Output::Said(said) => Some(Output::Said(said)),
             // Stanzas come to the edge that holds the link, and belong to no other.

@@ -4,6 +4,7 @@
 //! passed over; stanzas of ours have one form. No socket, no clock, no random source: time and entropy are arguments. Start
 //! at [`signal`] for the translation of stanzas, [`session`] for the state of a leg, [`edge`] for the whole.
 
+mod commands;
 pub mod disco;
 pub mod edge;
 pub mod reason;

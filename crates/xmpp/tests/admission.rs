@@ -71,7 +71,7 @@ fn a14_a_domain_is_added_while_calls_go_on() {
     b.jmi(ROSA, NUMBER, "propose", SID, AUDIO);
     b.jmi(ROSA, "2042@two.sip.example.net", "propose", "s2", AUDIO);
     assert_eq!(b.asks.len(), 1, "nobody serves it");
-    let more = |domain: &str| Component { domain: domain.into(), video: false };
+    let more = |domain: &str| Component { domain: domain.into(), video: false, users: None };
     b.edge.add_components([more(LINK), more(SECOND)]);
     b.edge.set_limits(vec![(LINK.into(), Limits { calls: Some(1), ..Limits::default() })]);
     b.edge.linked(SECOND, true, b.now);

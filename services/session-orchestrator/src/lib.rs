@@ -98,7 +98,7 @@ pub async fn run(config: impl Into<Live>, bus: Bus, store: Store, dial: Dial, dr
     let monitoring = tokio::spawn(relay_monitor::watch(calls.clone(), relays, here_name));
     let drain_time = move || Duration::from_secs(config.latest().call.drain_s);
     let relieved = others.relieve(calls.clone(), drain.clone(), drain_time);
-    let served = serve::serve(bus, calls.clone(), drain.clone(), relieved).await;
+    let served = serve::serve(bus, calls.clone(), users.clone(), drain.clone(), relieved).await;
     if !others.decide() {
         farewell::end_calls(&calls).await;
     }

@@ -2,6 +2,7 @@
 
 use crate::calls::Calls;
 use crate::records::{Perform, Records};
+use crate::users::Users;
 use anyhow::{Context, Result};
 use bus::{Bus, Request};
 use prost::Message as _;
@@ -13,7 +14,8 @@ use runtime::links::Outage;
 use serde::{Deserialize, Serialize};
 use session::Machine;
 use session::call::{Call, Leg, MediaEvent, Phase};
-use signal::{AnySignal, Ask, LegId, Protocol, Reason, RecordId, Verdict, subjects};
+use signal::service::{self, Answer};
+use signal::{AnySignal, Ask, LegId, Protocol, Reason, RecordId, Verdict, stored, subjects};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
@@ -52,6 +54,7 @@ static STORE: Outage = Outage::new();
 pub async fn serve(
     bus: Bus,
     calls: Calls,
+    users: Users,
     drain: Drain,
     relieved: impl Future<Output = ()> + Send,
 ) -> Result<()> {
@@ -60,6 +63,7 @@ pub async fn serve(
     let mut states = bus.serve(subjects::RELAY_STATE, GROUP).await.context("cannot keep for the relays")?;
     let mut claims = bus.serve(subjects::CLAIM, GROUP).await.context("cannot serve claims")?;
     let mut legs = bus.serve(subjects::LEGS, GROUP).await.context("cannot name legs")?;
+    let mut services = bus.serve(subjects::SERVICE, GROUP).await.context("cannot serve phone services")?;
     bus.flush().await.context("the bus does not take our subscriptions")?;
     runtime::admin::ready("orchestrator", None);
     let at_once = Arc::new(Semaphore::new(AT_ONCE));
@@ -76,6 +80,7 @@ pub async fn serve(
                     states.close();
                     claims.close();
                     legs.close();
+                    services.close();
                     continue;
                 }
                 Some(request) = asks.next() => Work::Ask(request),
@@ -83,9 +88,10 @@ pub async fn serve(
                 Some(request) = states.next() => Work::State(request),
                 Some(request) = claims.next() => Work::Claim(request),
                 Some(request) = legs.next() => Work::Legs(request),
+                Some(request) = services.next() => Work::Service(request),
                 else => break,
             };
-            let calls = calls.clone();
+            let (calls, users) = (calls.clone(), users.clone());
             tokio::spawn(async move {
                 match work {
                     Work::Ask(request) => ask(&calls, request).await,
@@ -93,6 +99,7 @@ pub async fn serve(
                     Work::State(request) => state(calls.runner().store(), request).await,
                     Work::Claim(request) => claim(calls.runner().store(), request).await,
                     Work::Legs(request) => legs_of(&calls, request).await,
+                    Work::Service(request) => service(&users, request).await,
                 }
                 drop(permit);
             });
@@ -120,6 +127,7 @@ enum Work {
     State(Request),
     Claim(Request),
     Legs(Request),
+    Service(Request),
 }
 
 async fn ask(calls: &Calls, request: Request) {
@@ -174,6 +182,18 @@ async fn state(store: &Store, request: Request) {
         // Not answered: the relay states it again.
         Err(error) => warn!(%error, "what must outlive a relay could not be kept"),
     }
+}
+
+/// Serves a user's request for a phone service.
+async fn service(users: &Users, request: Request) {
+    let given = match stored::decode::<service::Request>(&request.message.payload) {
+        Ok(asked) => users.serve(&asked).await,
+        Err(error) => {
+            warn!(%error, "a request for a phone service that makes no sense");
+            Answer::Unavailable
+        }
+    };
+    answer(request, stored::encode(&given).into()).await;
 }
 
 /// A claim of a lease.

@@ -6,6 +6,7 @@ use anyhow::{Result, bail};
 use bus::{Bus, Message};
 use session::Entry;
 use session::user::{Effect, Event, Fact, MAX_ADDRESS, Settings, User};
+use signal::service::{Answer, Request};
 use signal::{RecordId, Secret, subjects};
 use std::sync::Arc;
 use tracing::warn;
@@ -62,6 +63,22 @@ impl Users {
             }
         }
         bail!("the settings of {jid} are created and cleared by others all the time")
+    }
+
+    /// Answers a user's request for a phone service, and stores the settings that it changes.
+    pub async fn serve(&self, request: &Request) -> Answer {
+        let Some(jid) = bare_jid(&request.user) else { return Answer::Unavailable };
+        let served = async {
+            let (answer, changed) = session::service::serve(&self.settings(&jid).await?, request);
+            if let Some(settings) = changed {
+                self.set(&jid, settings).await?;
+            }
+            anyhow::Ok(answer)
+        };
+        served.await.unwrap_or_else(|error| {
+            warn!(error = format!("{error:#}"), "a user's settings cannot be read or stored now");
+            Answer::Unavailable
+        })
     }
 
     fn id(&self, jid: &str) -> RecordId {

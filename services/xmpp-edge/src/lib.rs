@@ -14,10 +14,10 @@ mod tag;
 mod tree;
 
 use anyhow::{Context, Result, ensure};
-use bus::Bus;
 use bus::directory::{InstanceInfo, LINKS};
 use bus::edge::{EdgeClient, Served, Tracing};
 use bus::member::Member;
+use bus::{Bus, Message};
 use lease::Lease;
 pub use link::log_in;
 use link::{LinkEvent, OtherEdges};
@@ -28,7 +28,8 @@ use runtime::drain::Stage;
 use runtime::refusals::Refusals;
 use runtime::{Config, Drain, Live, Masked};
 use server::Server;
-use signal::{Protocol, Secret, Time, subjects};
+use signal::service::{Answer, Request};
+use signal::{Protocol, Secret, Time, stored, subjects};
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
@@ -42,6 +43,8 @@ const QUEUE: usize = 4_096;
 const BEAT: Duration = Duration::from_secs(1);
 /// Most beats that a draining edge waits for verdicts before it hands over.
 const MAX_BEATS: u32 = 3;
+/// Longest wait for an orchestrator's answer to a request for a phone service.
+const SERVICE_ANSWER: Duration = Duration::from_secs(5);
 /// Most legs held at once.
 const MAX_LEGS: usize = 100_000;
 /// Time after which a silent client of the callee is taken to ring, ms (interworking §2.4).
@@ -178,7 +181,8 @@ impl Keeper {
 
 /// Returns a component as the edge has it.
 fn component(component: &ComponentConfig) -> Component {
-    Component { domain: component.domain.to_lowercase(), video: false }
+    let users = component.users.clone().filter(|users| !users.is_empty());
+    Component { domain: component.domain.to_lowercase(), video: false, users }
 }
 
 /// Returns the limits of a component domain.
@@ -234,6 +238,7 @@ impl Shell {
             }
             LinkEvent::Up(domain, sender) => self.link_up(domain, sender).await,
             LinkEvent::Legs(legs) => self.edge.tell_legs(legs),
+            LinkEvent::Served(ticket, answer) => self.edge.served(ticket, &answer),
             LinkEvent::Down(domain, still_ours) => {
                 self.links.remove(&domain);
                 counters::link_up(&domain).set(0.0);
@@ -290,12 +295,30 @@ impl Shell {
         draining && self.edge.live() == 0 || news.take_over && self.links.is_empty()
     }
 
+    /// Asks the orchestrators for a phone service. The edge bounds the number of those that wait.
+    fn ask_for_service(&self, ticket: u64, request: Request) {
+        let (bus, events) = (self.bus.clone(), self.events.clone());
+        tokio::spawn(async move {
+            let message = Message { trace: String::new(), payload: stored::encode(&request).into() };
+            let answer = match bus.request(subjects::SERVICE, message, SERVICE_ANSWER).await {
+                Ok(octets) => stored::decode(&octets).map_err(|error| error.to_string()),
+                Err(error) => Err(error.to_string()),
+            };
+            let answer = answer.unwrap_or_else(|error| {
+                warn!(error, "no orchestrator serves a user's request");
+                Answer::Unavailable
+            });
+            let _ = events.send(LinkEvent::Served(ticket, answer)).await;
+        });
+    }
+
     fn send_outputs(&mut self) {
         while let Some(output) = self.edge.poll() {
             match output {
                 Output::Send(stanza) => send(&self.links, stanza),
                 Output::Ask(ticket, ask) => self.client.ask_for(&mut self.edge, ticket, ask, now()),
                 Output::Said(said) => self.client.said(&said),
+                Output::Serve(ticket, request) => self.ask_for_service(ticket, request),
                 Output::Refused(refusal) => self.refusals.tell(&refusal, runtime::clock::now_ms()),
             }
         }

@@ -10,6 +10,7 @@ use runtime::Drain;
 use runtime::config::ComponentConfig;
 use sha1::{Digest, Sha1};
 use signal::LegRef;
+use signal::service::Answer;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{mpsc, watch};
@@ -49,6 +50,8 @@ pub enum LinkEvent {
     Stanza(Element),
     /// Legs of standing calls of a domain whose link has come to us: each with our address and the user's.
     Legs(Vec<(LegRef, String, String)>),
+    /// The orchestrators have answered the request for a phone service with this ticket.
+    Served(u64, Answer),
 }
 
 /// Other edges, as far as a link is concerned.

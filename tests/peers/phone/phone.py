@@ -2,7 +2,8 @@
 """A Jingle phone without a face: commands come as JSON lines on standard input, events go out on standard output.
 
 Commands: {"do": "call", "to": JID, "mode": "jmi"|"direct"}, accept, reject [reason], hangup [reason], hold, unhold, mute,
-unmute, dtmf DIGITS, stats, gap (the longest time between packets since it was last asked), ping TO, raw XML, quit; each may name a "sid", else the newest call is meant. Every event has "event" and "t" (Unix
+unmute, dtmf DIGITS, stats, gap (the longest time between packets since it was last asked), ping TO,
+command TO NODE [fields] (an ad-hoc command, with the form filled in), say TO BODY (a chat message), raw XML, quit; each may name a "sid", else the newest call is meant. Every event has "event" and "t" (Unix
 time in seconds). It is a test program: its XMPP is slixmpp's, its ICE, DTLS, SRTP and codecs are aiortc's; what lies
 between (jingle.py, call.py) is its own and shares nothing with the gateway that it tests.
 """
@@ -46,7 +47,8 @@ class Phone(ClientXMPP):
         self.enable_direct_tls = self.enable_starttls = False
         self.enable_plaintext = True
         self["feature_mechanisms"].unencrypted_scram = True
-        self.register_plugin("xep_0030")
+        for plugin in ("xep_0030", "xep_0004", "xep_0050"):
+            self.register_plugin(plugin)
         self.register_plugin("xep_0115")
         self.register_plugin("xep_0199")
         for feature in J.FEATURES:
@@ -94,6 +96,26 @@ class Phone(ClientXMPP):
         except IqTimeout:
             self.report("refused", action=payload.get("action"), condition="no answer")
             return "no answer"
+
+    async def command(self, to, node, fields):
+        """Runs an ad-hoc command by slixmpp's own forms; reports the form as shown, and how the command ended."""
+        try:
+            shown = (await self["xep_0050"].send_command(to, node, timeout=10))["command"]
+            if shown["status"] == "executing":
+                values = shown["form"].get_values()
+                self.report("form", title=shown["form"]["title"], values=values)
+                form = self["xep_0004"].make_form("submit")
+                for name, value in {**values, **(fields or {})}.items():
+                    form.add_field(var=name, value=value)
+                session = shown["sessionid"]
+                sent = self["xep_0050"].send_command(
+                    to, node, action="complete", payload=form, sessionid=session, timeout=10
+                )
+                shown = (await sent)["command"]
+            notes = [list(note) for note in shown["notes"]]
+            self.report("commanded", node=node, status=shown["status"], notes=notes)
+        except (IqError, IqTimeout) as error:
+            self.report("commanded", node=node, status="error", notes=[["error", error.iq["error"]["condition"]]])
 
     def message(self, to, payload):
         message = self.make_message(mto=to, mtype="chat")
@@ -158,6 +180,8 @@ class Phone(ClientXMPP):
             if message["type"] == "error":
                 self.bounced(message)
             return None
+        if message["body"]:
+            self.report("said", peer=str(message["from"]), body=message["body"])
         for child in message.xml:
             if child.tag.startswith(f"{{{J.JMI}}}"):
                 self.on_jmi(child.tag.partition("}")[2], child, message["from"])
@@ -217,6 +241,10 @@ class Phone(ClientXMPP):
             return await self.leave()
         if word == "raw":
             return self.send_raw(order["xml"])
+        if word == "command":
+            return await self.command(JID(order["to"]), order["node"], order.get("fields"))
+        if word == "say":
+            return self.send_message(mto=order["to"], mbody=order["body"], mtype="chat")
         if word == "ping":
             return self.report("pong", error=await self.iq(JID(order["to"]), ET.Element("{urn:xmpp:ping}ping")))
         sid = order.get("sid") or next(reversed(self.calls), None)

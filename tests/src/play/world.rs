@@ -93,7 +93,7 @@ fn sip_edge(instance: &str, phone: &Phone) -> sip::edge::Edge {
 }
 
 fn xmpp_edge(instance: &str, now: Time) -> xmpp::edge::Edge {
-    let component = xmpp::edge::Component { domain: DOMAIN.into(), video: false };
+    let component = xmpp::edge::Component { domain: DOMAIN.into(), video: false, users: None };
     let config = xmpp::edge::Config {
         instance: instance.into(),
         components: vec![component],

@@ -1,8 +1,8 @@
 //! Incoming stanzas: routed to their leg, or answered without one.
 
-use super::Edge;
 use super::jingle::{Event, Jingle};
 use super::open::opening;
+use super::{Edge, service};
 use crate::disco;
 use crate::session::{Session, State};
 use crate::signal::{is_call, proposal};
@@ -32,18 +32,20 @@ impl Edge {
             ("iq", Some("result" | "error")) => self.handle_reply(stanza, now),
             ("iq", Some("set")) => match stanza.children().find(|c| c.is("jingle", JINGLE)) {
                 Some(jingle) => self.jingle(stanza, jingle, now),
-                None => self.legs.protocol.answer_other(stanza),
+                None => match service::command_of(stanza) {
+                    Some(command) => self.legs.protocol.command(stanza, command, now),
+                    None => self.legs.protocol.answer_other(stanza),
+                },
             },
             ("iq", _) => self.legs.protocol.answer_other(stanza),
             ("message", Some("error")) => self.handle_reply(stanza, now),
             ("message", kind) => match proposal::element(stanza) {
                 Some(jmi) => self.jmi(stanza, jmi, now),
-                // Text is not served, and its sender is told.
                 None if self.digits_from_text(stanza, now) => {}
                 None if matches!(kind, None | Some("chat" | "normal"))
                     && stanza.children().any(|c| c.name() == "body") =>
                 {
-                    self.legs.protocol.refuse_text(stanza);
+                    self.legs.protocol.text(stanza);
                 }
                 None => {}
             },

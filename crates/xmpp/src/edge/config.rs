@@ -2,6 +2,7 @@
 
 use ::edge::{Limits, Refusal};
 use minidom::Element;
+use signal::service::Request;
 use signal::{Ask, Said};
 
 /// Domain that we serve as a component (XEP-0114).
@@ -11,6 +12,8 @@ pub struct Component {
     pub domain: String,
     /// Announce video to clients.
     pub video: bool,
+    /// Domain of the users to whom phone services are open; `None`: to nobody.
+    pub users: Option<String>,
 }
 
 /// Configuration of an edge.
@@ -35,6 +38,8 @@ pub enum Output {
     Send(Element),
     /// Ask an orchestrator and bring the answer to [`super::Edge::verdict`]; no answer is `Verdict::Unavailable`.
     Ask(u64, Ask),
+    /// Ask an orchestrator for a phone service and bring the answer to [`super::Edge::served`]; no answer is `Answer::Unavailable`.
+    Serve(u64, Request),
     /// Count a refusal, and log it at a bounded rate.
     Refused(Refusal),
     /// The answer to a [`signal::Say`].

@@ -1,7 +1,8 @@
 //! Jingle as a protocol of the leg core.
 
 use super::link_buffer::{Link, PendingIq};
-use super::{Component, Config};
+use super::service::Waiting;
+use super::{Component, Config, Output};
 use crate::session::{Session, State};
 use crate::signal::{
     Outcome, accept_timeout, hear, presumed_ringing, proposal, reply_timeout, say, take_deferred_offer,
@@ -43,6 +44,11 @@ pub(super) struct Jingle {
     pub(super) draining: bool,
     /// Number of texts without an id so far.
     pub(super) unnamed: u64,
+    /// Stanzas that wait for the answer of a phone service, by ticket.
+    pub(super) services: HashMap<u64, Waiting>,
+    pub(super) requests: VecDeque<Output>,
+    /// Number of requests for phone services so far.
+    pub(super) tickets: u64,
 }
 
 /// State of a leg that ends with this edge.

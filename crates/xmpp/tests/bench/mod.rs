@@ -22,6 +22,7 @@ pub struct Bench {
     pub asks: Vec<(u64, Ask)>,
     pub said: Vec<Said>,
     pub refusals: Vec<Refusal>,
+    pub requests: Vec<(u64, service::Request)>,
     /// IQs of the peers by sender and id: how often each was answered.
     pub questions: BTreeMap<(String, String), usize>,
     ids: u64,
@@ -29,7 +30,8 @@ pub struct Bench {
 }
 
 pub fn bench() -> Bench {
-    let component = Component { domain: "sip.example.net".into(), video: false };
+    let component =
+        Component { domain: "sip.example.net".into(), video: false, users: Some("example.net".into()) };
     let config = Config {
         instance: "one".into(),
         components: vec![component],
@@ -46,6 +48,7 @@ pub fn bench() -> Bench {
         asks: vec![],
         said: vec![],
         refusals: vec![],
+        requests: vec![],
         questions: BTreeMap::new(),
         ids: 0,
         version: 0,
@@ -82,6 +85,7 @@ impl Bench {
                 Output::Ask(ticket, ask) => self.asks.push((ticket, ask)),
                 Output::Said(said) => self.said.push(said),
                 Output::Refused(refusal) => self.refusals.push(refusal),
+                Output::Serve(ticket, request) => self.requests.push((ticket, request)),
             }
         }
     }
