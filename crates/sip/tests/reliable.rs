@@ -225,6 +225,26 @@ fn r_call_23_another_edge_goes_on() {
     assert!(other.asks.is_empty() && other.codes().iter().all(|code| code == "180"));
 }
 
+/// The edge that repeats the 180 is there: it takes the PRACK itself (RFC 3262 §3).
+#[test]
+fn r_call_23_a_prack_goes_to_the_edge_that_repeats() {
+    let mut b = bench("one");
+    let (leg, ringing) = rings(&mut b, SDP, Signal::Ringing);
+    let mut other = bench("two");
+    let acknowledged = prack(2, &ringing, rseq(&ringing), "");
+    other.hear(acknowledged.clone());
+    let (ticket, _) = other.asks.remove(0);
+    other.verdict(ticket, Verdict::Leg(LegState { edge: "one".into(), ..leg.state() }));
+    let (_, edge, handover) = other.hands.remove(0);
+    assert_eq!((edge.as_str(), other.codes().len()), ("one", 0));
+    b.edge.receive_forwarded(&handover, b.now);
+    b.drain();
+    b.commit(leg.revision + 1);
+    assert_eq!(b.codes(), ["200"]);
+    b.wait(40_000);
+    assert!(b.codes().is_empty());
+}
+
 /// Nobody is left who would repeat it: the INVITE is refused all the same.
 #[test]
 fn r_call_23_another_edge_gives_up() {
