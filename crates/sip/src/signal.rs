@@ -250,6 +250,10 @@ pub fn put_off(dialog: &mut Dialog, signal: &Signal) -> bool {
 
 /// Makes an INVITE or re-INVITE, which says what we can (RFC 3261 §13.2.1, §14.1).
 fn invite(dialog: &mut Dialog, branch: &str, body: Vec<u8>) -> Message {
+    // RSeq counts within one transaction (RFC 3262 §3).
+    if let Some(state) = &mut dialog.reliable {
+        state.heard.clear();
+    }
     let request = dialog.request("INVITE", branch).with("Allow", ALLOW.join(", "));
     let request = request.with("Supported", SUPPORTED.join(", "));
     session_timer::ask(dialog, request).with_body("application/sdp", body)

@@ -363,6 +363,33 @@ fn r_call_23_forks_have_numbers_of_their_own() {
     assert_eq!(media.contents[0].transport.address.unwrap().port(), 4_000, "that of its own early dialog");
 }
 
+/// RFC 3262 §3: RSeq begins anew with each INVITE, and the answer to a change may be in a provisional response too.
+#[test]
+fn r_call_23_a_change_is_answered_reliably() {
+    let mut b = bench("one");
+    let (mut leg, invite) = calls(&mut b);
+    b.hear(reliable(&invite, 180, 7, ""));
+    leg.commit(&mut b);
+    b.hear(answer(&invite, 200, SDP));
+    leg.commit(&mut b);
+    b.codes();
+    for cseq in [3, 5] {
+        leg.say(&mut b, Signal::Update(media()));
+        let reinvite = b.sent.pop().unwrap();
+        for number in [50, 50, 52] {
+            b.hear(reliable(&reinvite, 183, number, SDP));
+            if !b.asks.is_empty() {
+                assert!(leg.commit(&mut b).signals.is_empty());
+            }
+        }
+        assert_eq!(rack(&b.sent[0]), (&*format!("50 {cseq} INVITE"), cseq + 1));
+        assert_eq!(b.codes(), ["PRACK"]);
+        b.hear(answer(&reinvite, 200, ""));
+        assert!(matches!(leg.commit(&mut b).signals.as_slice(), [Signal::Updated(_)]));
+        assert_eq!(b.codes(), ["ACK"]);
+    }
+}
+
 /// A response that only names the extension, or has no number, is one like any other.
 #[test]
 fn half_a_reliable_response_is_none() {

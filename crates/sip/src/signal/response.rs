@@ -24,7 +24,8 @@ pub(super) fn hear(dialog: &mut Dialog, message: &Message, code: u16, branch: &s
     }
     let first =
         cseq.number == dialog.invite_cseq && matches!(dialog.state, State::Outgoing | State::Cancelled);
-    let rseq = reliable::rseq(message).filter(|_| first);
+    let change = dialog.local_offer_cseq == Some(cseq.number) && dialog.state == State::Active;
+    let rseq = reliable::rseq(message).filter(|_| first || change);
     let place = rseq.map(|rseq| reliable::place(dialog, message, rseq));
     if place == Some(reliable::Place::OutOfOrder) {
         return outcome;
@@ -34,7 +35,7 @@ pub(super) fn hear(dialog: &mut Dialog, message: &Message, code: u16, branch: &s
     }
     match code {
         100..=199 if place == Some(reliable::Place::Again) => {
-            let rseq = rseq.filter(|_| dialog.state == State::Outgoing);
+            let rseq = rseq.filter(|_| dialog.state != State::Cancelled);
             let prack = rseq.and_then(|rseq| reliable::take_again(dialog, message, rseq, branch));
             outcome.send_now.extend(prack);
         }
@@ -45,7 +46,12 @@ pub(super) fn hear(dialog: &mut Dialog, message: &Message, code: u16, branch: &s
                 outcome.must_commit = true;
             }
         }
-        100..=199 => {}
+        // To our re-INVITE.
+        100..=199 => {
+            let prack = rseq.and_then(|rseq| reliable::take(dialog, message, rseq, branch));
+            outcome.must_commit = prack.is_some();
+            outcome.send_after_commit.extend(prack);
+        }
         200..=299 if first => answered(dialog, message, cseq.number, branch, &mut outcome),
         200..=299 if dialog.local_offer_cseq == Some(cseq.number) => {
             dialog.local_offer_cseq = None;
@@ -57,16 +63,22 @@ pub(super) fn hear(dialog: &mut Dialog, message: &Message, code: u16, branch: &s
             outcome.must_commit = true;
             let ack = acknowledge(dialog, cseq.number, branch);
             outcome.send_after_commit.push(ack);
-            let answer = description(message, dialog);
-            if let Some(Ok(_)) = &answer {
+            let answer = match reliable::answer(dialog, message) {
+                Some(settled) => described(&settled, dialog).ok(),
+                None => description(message, dialog).and_then(Result::ok),
+            };
+            if let Some(state) = &mut dialog.reliable {
+                state.heard.clear();
+            }
+            if answer.is_some() {
                 dialog.sdp_in_force.clear();
             }
             outcome.signals.extend(match answer {
                 // The call has offered nothing: to it, the answer to a refresh is a change like any other.
-                Some(Ok(media)) if refresh => Some(Signal::Update(media)),
-                Some(Ok(media)) => Some(Signal::Updated(media)),
-                _ if refresh => None,
-                _ => Some(Signal::Refused(Reason::IncompatibleMedia)),
+                Some(media) if refresh => Some(Signal::Update(media)),
+                Some(media) => Some(Signal::Updated(media)),
+                None if refresh => None,
+                None => Some(Signal::Refused(Reason::IncompatibleMedia)),
             });
         }
         200..=299 => {
