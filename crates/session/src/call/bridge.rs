@@ -203,10 +203,14 @@ fn answer(call: &mut Call, from: LegId, peer: LegId, media: Media, now: Time, ef
         // The caller has not described itself yet: it is offered what the callee took, and describes itself next.
         None => {
             let ours = media::offer(&media, &hearer.ends, hearer.profile, &call.policy);
+            // An early offer may be on its way to its answer, with the ends of before.
+            let early = hearer.phase == Phase::Ringing && is_asked_early(call, peer);
             if let Some(leg) = call.leg_mut(peer) {
                 (leg.phase, leg.signaling, leg.local_description) =
                     (Phase::Answered, Signaling::HaveLocalOffer, Some(ours.clone()));
-                relocation::drop_notice(leg);
+                if !early {
+                    relocation::drop_notice(leg);
+                }
             }
             call.answer_by = Some(now + DESCRIBE_MS);
             answered(call, now, effects);
