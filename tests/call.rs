@@ -41,6 +41,7 @@ fn edge(instance: &str) -> Edge {
         credentials: None,
         inbound: None,
         use_6xx: false,
+        session_expires: 1_800,
     };
     let config = Config {
         instance: instance.into(),

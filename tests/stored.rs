@@ -22,9 +22,17 @@ use tandem_tests::play::flow::Flow;
 use tandem_tests::play::world::World;
 use xmpp::session::Session;
 
-/// Flows whose records are kept: plain and WebRTC, moved, on hold, with an ICE restart, challenged.
-const FLOWS: &[&str] =
-    &["sip-relay-drains", "sip-hold-with-music", "xmpp-restart", "xmpp-hold", "xmpp-trunk-wants-digest"];
+/// Flows whose records are kept: plain and WebRTC, moved, on hold, with an ICE restart, challenged, with responses that wait for a PRACK,
+/// with an interval that was too short.
+const FLOWS: &[&str] = &[
+    "sip-relay-drains",
+    "sip-hold-with-music",
+    "xmpp-restart",
+    "xmpp-hold",
+    "xmpp-trunk-wants-digest",
+    "sip-100rel-late-offer",
+    "xmpp-session-timer",
+];
 
 fn folder() -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/stored"))

@@ -14,6 +14,7 @@ mod calls;
 mod endings;
 mod many;
 mod mutated;
+mod reliable;
 mod reload;
 mod rig;
 mod secure;

@@ -8,7 +8,7 @@
 //! - somebody looks after every record.
 
 use session::Machine;
-use session::call::{AddressNotice, Call, Effect, Event, Leg, Phase, Role, Signaling};
+use session::call::{AddressNotice, Call, Effect, Event, Leg, Offerer, Phase, Role, Signaling};
 use signal::{EffectId, LegId, Signal};
 use std::collections::{BTreeMap, BTreeSet};
 use tandem_tests::orchestrator::Decision;
@@ -100,9 +100,11 @@ fn fits(before: &Call, leg: LegId, signal: &Signal) {
     let leg = &before.legs[usize::from(leg.0)];
     let fits = match signal {
         Signal::Offer(_) => leg.phase == Phase::Allocating,
-        Signal::Ringing => leg.inbound && leg.phase == Phase::Calling,
+        Signal::Ringing | Signal::Progress(_) => leg.inbound && leg.phase == Phase::Calling,
         Signal::Answer(_) => {
-            leg.inbound && leg.phase.is_early() && leg.signaling == Signaling::HaveRemoteOffer
+            // It may have answered an early offer of ours.
+            let settled = leg.signaling == Signaling::Stable && leg.offerer == Offerer::Local;
+            leg.inbound && leg.phase.is_early() && (leg.signaling == Signaling::HaveRemoteOffer || settled)
         }
         Signal::Update(_) => leg.phase == Phase::Active && leg.signaling == Signaling::Stable,
         _ => !leg.phase.is_over() && !leg.phase.is_unopened(),

@@ -258,13 +258,17 @@ impl Walk {
         Event::Said(leg, self.sides[usize::from(leg.0)].say(id, leg, signal, wake, fails))
     }
 
-    /// An edge wakes a leg, and gives up the update that its peer has not answered.
+    /// An edge wakes a leg, and gives up the update that its peer has not answered. A session that nobody refreshes is over.
     fn wake(&mut self, id: EffectId, leg: LegId, revision: u32) -> Event {
         let side = &mut self.sides[usize::from(leg.0)];
         let open = side.told.iter().position(|signal| matches!(signal, Signal::Update(_)));
         if let Some(open) = open.filter(|_| side.revision == revision) {
             side.told.remove(open);
             self.utter(usize::from(leg.0), Signal::Refused(Reason::Timeout));
+        } else if side.revision == revision && self.random.chance(80) {
+            self.refresh(usize::from(leg.0));
+        } else if side.revision == revision && self.random.chance(10) {
+            self.utter(usize::from(leg.0), Signal::End(Reason::Timeout.into()));
         }
         Event::Said(
             leg,
@@ -292,6 +296,8 @@ impl Walk {
                     Signal::Updated(media)
                 }
             }
+            // An early answer, to our offer in a provisional response.
+            Some(Signal::Progress(Some(_))) if self.random.chance(50) => Signal::Progress(Some(media)),
             Some(Signal::Update(_)) if self.random.chance(80) => Signal::Updated(media),
             Some(Signal::Update(_)) => Signal::Refused(Reason::IncompatibleMedia),
             _ => match self.random.below(40) {
@@ -303,7 +309,9 @@ impl Walk {
                 28..=30 => Signal::Refused(Reason::Glare),
                 31..=33 => Signal::Tone(signal::Tone { digit: '5', duration: 160 }),
                 34..=36 => Signal::Refer { target: "sip:2050@pbx.example".into(), replaces: None },
-                37..=38 => Signal::Progress(None),
+                37 => Signal::Progress(None),
+                38 if self.random.chance(30) => Signal::Progress(Some(media)),
+                38 => return self.refresh(at),
                 _ => Signal::Ringing,
             },
         };
@@ -316,16 +324,28 @@ impl Walk {
         side.rings &= !matches!(signal, Signal::Answer(_));
         // A redirection is an end too: the peer of this leg is elsewhere.
         side.gone |= matches!(signal, Signal::End(_) | Signal::Redirect(_));
+        self.bring(at, vec![signal], None);
+    }
+
+    /// One of both refreshes the session: the call hears nothing, and the edge wants to be woken before it is over.
+    fn refresh(&mut self, at: usize) {
+        let wake = self.now + self.random.below(90_000);
+        self.bring(at, vec![], Some(wake));
+    }
+
+    /// The edge of a side brings an event.
+    fn bring(&mut self, at: usize, signals: Vec<Signal>, wake: Option<signal::Time>) {
+        let side = &self.sides[at];
         let leg = LegId(at as u8);
         let heard = Heard {
             leg: LegRef { record: CALL, leg },
             base: side.revision,
             event: EventId(self.events),
-            signals: vec![signal],
+            signals,
             dialog: vec![leg.0, 2],
             edge: "edge-a".into(),
             opening: None,
-            wake: None,
+            wake,
         };
         self.events += 1;
         if self.random.chance(1) {

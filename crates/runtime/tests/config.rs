@@ -563,3 +563,27 @@ fn c13_emergency_numbers_follow_from_the_country_or_are_written() {
         assert!(matches!(&found[..], [one] if one.starts_with(fault)), "{found:?}");
     }
 }
+
+/// RFC 4028 §5
+#[test]
+fn r_call_24_a_session_interval_is_90_seconds_or_more() {
+    for (lines, interval) in [
+        ("", 1_800),
+        ("session_expires_s = 90", 90),
+        ("session_expires_s = 0", 0),
+        ("session_expires_s = 7200", 7_200),
+    ] {
+        let config = one_trunk(lines, "");
+        assert_eq!(
+            (told(&config), config.trunk[0].session_interval().unwrap()),
+            (vec![], interval),
+            "{lines}"
+        );
+    }
+    assert_eq!(
+        told(&one_trunk("session_expires_s = 89", "")),
+        [
+            "[[trunk]] session_expires_s: 89 of t: RFC 4028 allows no less than 90; write at least 90, 0 for none, or leave it out for 1800"
+        ]
+    );
+}

@@ -44,7 +44,8 @@ pub enum Signal {
     /// 180; JMI ringing, session-info ringing.
     #[n(1)]
     Ringing,
-    /// 183 with a description: early media. 183 without: the call proceeds and the caller shall hear ringing, although no device has
+    /// 183 with a description: early media. To a party that has not described itself it is an offer, which that party may answer in the same
+    /// words before the call is answered (RFC 3262: 18x and PRACK). 183 without: the call proceeds and the caller shall hear ringing, although no device has
     /// reported ringing (some clients never do, interworking §2.4).
     #[n(2)]
     Progress(#[n(0)] Option<Media>),

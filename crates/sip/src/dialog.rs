@@ -11,8 +11,12 @@ use signal::{Media, Stored, Time, stored};
 use std::net::IpAddr;
 
 mod identity;
+pub mod reliable;
+pub mod session_timer;
 
 pub use identity::same_tag;
+use reliable::Reliable;
+use session_timer::SessionTimer;
 
 /// Name of the gateway in its requests, without a version that would help those who look for a weak one (RFC 3261 §20.41).
 const USER_AGENT: &str = "Tandem";
@@ -175,6 +179,15 @@ pub struct Dialog {
     /// Time before which no offer of ours leaves, after a 491 (§14.1).
     #[n(32)]
     pub quiet_until: Option<Time>,
+    /// Reliable provisional responses; `None` = the INVITE has had none and requires none.
+    #[n(33)]
+    pub reliable: Option<Box<Reliable>>,
+    /// Session timer.
+    #[cbor(n(34), default)]
+    pub session_timer: SessionTimer,
+    /// Description of ours that is in force, while `last_sdp` is an offer that is open or was refused; empty = `last_sdp`.
+    #[cbor(n(35), with = "minicbor::bytes", default)]
+    pub sdp_in_force: Vec<u8>,
 }
 
 impl std::fmt::Debug for Dialog {
@@ -188,7 +201,7 @@ impl std::fmt::Debug for Dialog {
 
 impl Stored for Dialog {
     const NAME: &'static str = "a SIP dialog";
-    const VERSION: u16 = 3;
+    const VERSION: u16 = 4;
     const OLDEST: u16 = 1;
 }
 
@@ -248,6 +261,28 @@ impl Dialog {
         }
         self.last_sdp.clone()
     }
+    /// Keeps the description that is in force, before another one is offered.
+    pub(crate) fn keep_in_force(&mut self) {
+        if self.sdp_in_force.is_empty() {
+            self.sdp_in_force.clone_from(&self.last_sdp);
+        }
+    }
+
+    /// Writes the description in force as an offer that changes nothing: byte for byte (R-SDP-8), unless another one was refused since
+    /// (RFC 3264 §8: the o= version rises with whatever is described).
+    pub(crate) fn describe_again(&mut self) -> Vec<u8> {
+        let in_force = std::mem::take(&mut self.sdp_in_force);
+        if !in_force.is_empty()
+            && in_force != self.last_sdp
+            && let Ok((media, _)) = media::sdp::read(&in_force)
+        {
+            let in_use = self.in_use.take();
+            self.describe(&media, false);
+            self.in_use = in_use;
+        }
+        self.last_sdp.clone()
+    }
+
     /// Makes a request within the dialog (§12.2.1.1) with the next CSeq.
     pub fn request(&mut self, method: &str, branch: &str) -> Message {
         self.local_cseq += 1;
@@ -342,7 +377,7 @@ impl Dialog {
         }
         self.route = response.list("Record-Route").into_iter().rev().map(str::to_owned).collect();
     }
-    fn numbered(&self, method: &str, cseq: u32, branch: &str) -> Message {
+    pub(crate) fn numbered(&self, method: &str, cseq: u32, branch: &str) -> Message {
         let way = if self.fallback_flow.is_empty() { &self.flow } else { &self.fallback_flow };
         let transport = transport::split(way).map_or(Transport::Udp, |(transport, _)| transport).via_name();
         let hops = if method == "INVITE" { self.hops } else { 70 };

@@ -20,6 +20,7 @@ mod hearing;
 mod method;
 mod next_hop;
 mod open;
+mod reliable;
 mod sending;
 mod timers;
 mod user_agent;
@@ -202,7 +203,7 @@ impl Edge {
                 Tx::Send(flow, octets) => self.out.push_back(Output::Send(flow, octets)),
                 Tx::TimedOut(key, Some(TransactionUser::Leg(leg))) => {
                     let invite = key.method == "INVITE";
-                    if invite || key.method != "CANCEL" && self.is_active(leg) {
+                    if invite || !matches!(key.method.as_str(), "CANCEL" | "PRACK") && self.is_active(leg) {
                         let what = if invite { Timeout::Response } else { Timeout::Request };
                         self.legs.handle_event(leg, what, now);
                         self.flush_legs();

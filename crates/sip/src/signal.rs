@@ -5,6 +5,7 @@
 //! One rule: both functions are pure in dialog and message. The edge sends what they return: at once, or after the commit
 //! where a message promises something.
 
+use crate::dialog::reliable::EarlyOffer;
 use crate::dialog::{Dialog, OfferIn2xx, PUT_OFF, State};
 use crate::message::{Message, Start};
 use crate::reason;
@@ -13,12 +14,16 @@ use media::sdp::SdpError;
 use signal::{End, Media, Reason, Signal};
 
 mod challenge;
+mod reliable;
 mod request;
 mod response;
+mod session_timer;
 mod timeout;
 
 pub use challenge::answer_challenge;
+pub use reliable::{is_required, rseq};
 pub use response::release;
+pub use session_timer::ask_longer;
 pub use timeout::{Timeout, awaits_ringing, timeout};
 
 /// Outcome of a message or timeout.
@@ -48,8 +53,8 @@ pub enum Outgoing {
 
 /// Reads the description in a message; `Err` if we can serve no line of it: 488, with the line at fault where it is one.
 fn description(message: &Message, dialog: &mut Dialog) -> Option<Result<Media, Option<SdpError>>> {
-    // Ours wait for theirs in responses and in the ACK (RFC 3261 §13.2.1).
-    let answer = message.code().is_some() || message.method().as_deref() == Some("ACK");
+    // Ours wait for theirs in responses, in the ACK (RFC 3261 §13.2.1) and in the PRACK (RFC 3262 §5).
+    let answer = message.code().is_some() || matches!(message.method().as_deref(), Some("ACK" | "PRACK"));
     Some(read(&message.sdp()?, dialog, answer))
 }
 
@@ -139,34 +144,47 @@ pub fn say(dialog: &mut Dialog, signal: &Signal, branch: &str) -> Vec<Outgoing> 
         }
         (Signal::Ringing | Signal::Progress(None), Some(invite)) => {
             dialog.ringing = true;
+            // The first reliable one would have to bring our offer (RFC 3262 §5).
+            let offerless = dialog.reliable.is_some() && invite.sdp().is_none();
+            if offerless && reliable::early_offer(dialog) == EarlyOffer::None {
+                return vec![];
+            }
             let answer = respond(dialog, &invite, 180, "Ringing");
-            vec![Outgoing::Respond(invite, answer)]
+            reliable::provisional(dialog, invite, answer)
+        }
+        // Our offer to a caller that has made none, if it can leave now (interworking §2.8).
+        (Signal::Progress(Some(media)), Some(invite)) if invite.sdp().is_none() => {
+            dialog.ringing = true;
+            let mut answer = respond(dialog, &invite, 180, "Ringing");
+            if reliable::may_offer(dialog) {
+                answer = answer.with_body("application/sdp", dialog.describe(media, false));
+            }
+            reliable::provisional(dialog, invite, answer)
         }
         (Signal::Progress(Some(media)), Some(invite)) => {
             let body = dialog.describe(media, true);
             let answer = respond(dialog, &invite, 183, "Session Progress").with_body("application/sdp", body);
-            vec![Outgoing::Respond(invite, answer)]
+            reliable::provisional(dialog, invite, answer)
         }
-        (Signal::Answer(media), Some(invite)) => {
-            let offered = invite.sdp().is_none();
-            let body = dialog.describe(media, !offered);
-            let cseq = invite.cseq().map_or(0, |c| c.number);
-            dialog.offer_in_2xx = offered.then_some(OfferIn2xx { cseq, first: true });
-            dialog.state = State::Active;
-            let answer = respond(dialog, &invite, 200, "OK")
-                .with("Allow", ALLOW.join(", "))
-                .with("Supported", SUPPORTED.join(", "))
-                .with_body("application/sdp", body);
-            vec![Outgoing::Accept(invite, answer)]
+        (Signal::Answer(media), Some(invite)) => accept(dialog, invite, media).into_iter().collect(),
+        // The call is answered, and our 2xx waits for a PRACK: the offer leaves behind it.
+        (Signal::Update(media), Some(_)) if reliable::must_wait(dialog) => {
+            dialog.keep_in_force();
+            dialog.describe(media, false);
+            dialog.local_offer_cseq = Some(PUT_OFF);
+            vec![]
         }
         (Signal::Update(media) | Signal::Answer(media), None) if dialog.state == State::Active => {
+            dialog.keep_in_force();
             dialog.describe(media, false);
             vec![reinvite(dialog, branch)]
         }
         (Signal::Updated(media), None) if dialog.state == State::Active => {
             let Some(asked) = stored(&std::mem::take(&mut dialog.remote_offer)) else { return vec![] };
             let body = dialog.describe(media, true);
-            let answer = respond(dialog, &asked, 200, "OK").with_body("application/sdp", body);
+            dialog.sdp_in_force.clear();
+            let answer = respond(dialog, &asked, 200, "OK");
+            let answer = session_timer::accept(dialog, &asked, answer).with_body("application/sdp", body);
             let invite = asked.method().as_deref() == Some("INVITE");
             vec![if invite { Outgoing::Accept(asked, answer) } else { Outgoing::Respond(asked, answer) }]
         }
@@ -193,25 +211,55 @@ pub fn say(dialog: &mut Dialog, signal: &Signal, branch: &str) -> Vec<Outgoing> 
     }
 }
 
+/// Makes the 2xx to the INVITE that opened the dialog; `None` while a description in a provisional response waits for its PRACK.
+fn accept(dialog: &mut Dialog, invite: Message, media: &Media) -> Option<Outgoing> {
+    let answer = respond(dialog, &invite, 200, "OK")
+        .with("Allow", ALLOW.join(", "))
+        .with("Supported", SUPPORTED.join(", "));
+    let mut answer = session_timer::accept(dialog, &invite, answer);
+    if reliable::early_offer(dialog) == EarlyOffer::None {
+        let offered = invite.sdp().is_none();
+        let body = dialog.describe(media, !offered);
+        let cseq = invite.cseq().map_or(0, |c| c.number);
+        dialog.offer_in_2xx = offered.then_some(OfferIn2xx { cseq, first: true });
+        answer = answer.with_body("application/sdp", body);
+    }
+    reliable::stop(dialog);
+    if reliable::must_wait(dialog) {
+        if let Some(state) = &mut dialog.reliable {
+            state.accept = answer.write().to_vec();
+        }
+        return None;
+    }
+    dialog.state = State::Active;
+    Some(Outgoing::Accept(invite, answer))
+}
+
 /// Puts an offer of ours off until the pause after a 491 is over: the peer's own may pass it meanwhile (RFC 3261 §14.1).
 /// Returns false if it is no offer within the dialog.
 pub fn put_off(dialog: &mut Dialog, signal: &Signal) -> bool {
     let (Signal::Update(media) | Signal::Answer(media)) = signal else { return false };
     let active = dialog.state == State::Active;
     if active {
+        dialog.keep_in_force();
         dialog.describe(media, false);
         dialog.local_offer_cseq = Some(PUT_OFF);
     }
     active
 }
 
-/// Makes the re-INVITE that offers our last description.
 /// Makes an INVITE or re-INVITE, which says what we can (RFC 3261 §13.2.1, §14.1).
 fn invite(dialog: &mut Dialog, branch: &str, body: Vec<u8>) -> Message {
+    // RSeq counts within one transaction (RFC 3262 §3).
+    if let Some(state) = &mut dialog.reliable {
+        state.heard.clear();
+    }
     let request = dialog.request("INVITE", branch).with("Allow", ALLOW.join(", "));
-    request.with("Supported", SUPPORTED.join(", ")).with_body("application/sdp", body)
+    let request = request.with("Supported", SUPPORTED.join(", "));
+    session_timer::ask(dialog, request).with_body("application/sdp", body)
 }
 
+/// Makes the re-INVITE that offers our last description.
 fn reinvite(dialog: &mut Dialog, branch: &str) -> Outgoing {
     let body = dialog.last_sdp.clone();
     let invite = invite(dialog, branch, body);
@@ -224,6 +272,7 @@ fn say_end(dialog: &mut Dialog, end: &End, open: Option<Message>, branch: &str) 
     match (dialog.state, open) {
         (State::Incoming, Some(invite)) => {
             dialog.state = State::Ended;
+            reliable::stop(dialog);
             let (code, phrase, _) = reason::said(end.reason);
             let mut answer = respond(dialog, &invite, code, phrase).with("Reason", why);
             if code == 503 {

@@ -6,14 +6,13 @@ use crate::message::{CSeq, Message, Start};
 use crate::uri::Uri;
 
 /// Methods that the gateway serves, in the order of its Allow header.
-pub const ALLOW: &[&str] = &["INVITE", "ACK", "BYE", "CANCEL", "OPTIONS", "UPDATE", "INFO"];
+pub const ALLOW: &[&str] = &["INVITE", "ACK", "BYE", "CANCEL", "OPTIONS", "PRACK", "UPDATE", "INFO"];
 /// Methods that exist but are not served: 405 instead of 501.
-const KNOWN: &[&str] = &["REGISTER", "SUBSCRIBE", "NOTIFY", "PUBLISH", "MESSAGE", "REFER", "PRACK"];
+const KNOWN: &[&str] = &["REGISTER", "SUBSCRIBE", "NOTIFY", "PUBLISH", "MESSAGE", "REFER"];
 /// Bodies of INFO that are understood; another is 415.
 pub const INFO_BODIES: &[&str] = &["application/dtmf-relay", "application/dtmf"];
-/// Extensions that a peer may require of us. 100rel and timer may be offered to us (Supported) and are then not used; a peer
-/// that requires them gets 420.
-pub const SUPPORTED: &[&str] = &[];
+/// Extensions that a peer may require of us, and that we offer: RFC 3262, RFC 4028.
+pub const SUPPORTED: &[&str] = &["100rel", "timer"];
 
 /// An answer that refuses a request, with the header it must carry.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -109,7 +108,7 @@ fn content(message: &Message) -> Result<(), Refusal> {
     let Some(kind) = message.text("Content-Type").filter(|_| !message.body.is_empty()) else { return Ok(()) };
     let kind = kind.split(';').next().unwrap_or("").trim().to_ascii_lowercase();
     let served: &[&str] = match message.method().as_deref() {
-        Some("INVITE" | "UPDATE" | "ACK") => {
+        Some("INVITE" | "UPDATE" | "ACK" | "PRACK") => {
             &["application/sdp", "multipart/mixed", "multipart/alternative", "multipart/related"]
         }
         Some("INFO") => INFO_BODIES,

@@ -52,6 +52,7 @@ fn known(b: &Bench, name: &str, peer: &str) -> Trunk {
         credentials: Some(Credentials { username: name.into(), password }),
         inbound: None,
         use_6xx: false,
+        session_expires: 0,
         ..trunk(flow)
     }
 }

@@ -159,7 +159,7 @@ fn c13_an_invite_says_whom_it_calls_and_who_calls() {
         assert_eq!(invite.text("To"), Some(format!("<{aor}>").as_str()), "{to}");
         assert_eq!(invite.text("Contact"), Some("<sip:rosa@192.0.2.1:5060>"));
         assert_eq!(invite.text("User-Agent"), Some("Tandem"));
-        assert_eq!(invite.text("Supported"), Some(""), "no extension (RFC 3261 §20.37)");
+        assert_eq!(invite.text("Supported"), Some("100rel, timer"));
         b.hear(answer(&invite, 200, SDP));
         commit(&mut b);
         let ack = b.sent.pop().unwrap();

@@ -185,6 +185,7 @@ mod tests {
             credentials: None,
             inbound: None,
             use_6xx: false,
+            session_expires: 0,
         }
     }
 

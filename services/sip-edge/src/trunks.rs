@@ -138,6 +138,7 @@ fn trunk(config: &TrunkConfig) -> Result<Trunk> {
         credentials: credentials(&config.username, &config.password),
         inbound: credentials(&config.inbound_username, &config.inbound_password),
         use_6xx: config.use_6xx,
+        session_expires: config.session_interval()?,
     })
 }
 

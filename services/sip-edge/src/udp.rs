@@ -242,6 +242,7 @@ mod tests {
             credentials: None,
             inbound: None,
             use_6xx: false,
+            session_expires: 0,
         }
     }
 

@@ -79,6 +79,7 @@ fn sip_edge(instance: &str, phone: &Phone) -> sip::edge::Edge {
         }),
         inbound: None,
         use_6xx: false,
+        session_expires: 1_800,
     };
     let config = sip::edge::Config {
         instance: instance.into(),
@@ -424,6 +425,7 @@ impl World {
             self.names.learn("branch", via.as_ref().and_then(|v| v.branch()).unwrap_or(""));
             self.names.learn("call-id", message.call_id().filter(|id| *id != "phone-1").unwrap_or(""));
         }
+        self.names.learn("rseq", message.text("RSeq").unwrap_or(""));
         let body = String::from_utf8_lossy(&message.body).into_owned();
         let origin = body.lines().find_map(|l| l.strip_prefix("o=- ")?.split(' ').next());
         self.names.learn("origin", origin.unwrap_or(""));

@@ -198,6 +198,7 @@ impl Config {
             }
             self.check_callers(trunk, faults);
             faults.extend(self.check_groups(trunk));
+            faults.extend(trunk.session_interval().err());
             faults.extend(halves("", trunk, &trunk.username, &trunk.password));
             faults.extend(halves("inbound_", trunk, &trunk.inbound_username, &trunk.inbound_password));
             if trunk.inbound_password.as_ref().is_some_and(|password| password.len() < INBOUND) {

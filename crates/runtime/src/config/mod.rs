@@ -318,6 +318,10 @@ pub struct TrunkConfig {
     /// try others
     #[serde(default)]
     pub use_6xx: bool,
+    /// Seconds after which a call ends whose phone has not confirmed it, asked for in each call (RFC 4028): a phone that is gone is noticed
+    /// within that time; at least 90, 0: it is not asked for, but agreed if the trunk asks; default: 1800
+    #[schemars(example = 900, range(max = 86_400))]
+    pub session_expires_s: Option<u32>,
     /// User name that its calls must show (digest: SHA-512-256, SHA-256 or MD5); without `sources` they may come from any address
     #[schemars(example = &"pbx", length(min = 1))]
     pub inbound_username: Option<String>,

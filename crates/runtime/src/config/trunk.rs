@@ -43,7 +43,29 @@ impl Config {
     }
 }
 
+/// Session interval that calls ask for unless the trunk says another one, s (RFC 4028 §7.1).
+const SESSION_INTERVAL: u32 = 1_800;
+/// Least session interval, s (RFC 4028 §5).
+const MIN_SESSION_INTERVAL: u32 = 90;
+
 impl TrunkConfig {
+    /// Returns the session interval that its calls ask for, s; 0 = none.
+    ///
+    /// # Errors
+    /// A [`Fault`] naming an interval that no peer may take.
+    pub fn session_interval(&self) -> Result<u32, Fault> {
+        match self.session_expires_s.unwrap_or(SESSION_INTERVAL) {
+            short @ 1..MIN_SESSION_INTERVAL => Err(Fault::new(
+                "[[trunk]] session_expires_s",
+                format!("{short} of {}: RFC 4028 allows no less than {MIN_SESSION_INTERVAL}", self.name),
+                format!(
+                    "write at least {MIN_SESSION_INTERVAL}, 0 for none, or leave it out for {SESSION_INTERVAL}"
+                ),
+            )),
+            interval => Ok(interval),
+        }
+    }
+
     /// Returns its emergency numbers.
     ///
     /// # Errors

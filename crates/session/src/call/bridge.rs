@@ -5,6 +5,7 @@ use super::feature::{self, Accepted};
 use super::leg::{Leg, Offerer, Phase, Role, Signaling};
 use super::record::{Call, DESCRIBE_MS};
 use super::{Effects, end, relocation, settle};
+use media::Profile;
 use signal::media::{Kind, Trickle};
 use signal::{End, LegId, Media, Reason, Signal, Time};
 
@@ -25,6 +26,9 @@ pub(super) fn hear(call: &mut Call, from: LegId, signal: Signal, now: Time, effe
         Signal::Offer(media) | Signal::Update(media) => update(call, from, peer, media, now, effects),
         // Progress without a description tells that the call goes on, not that anybody heard it (R-CALL-12).
         Signal::Progress(None) => ringing(call, from, peer, false, now, effects),
+        Signal::Progress(Some(media)) if is_asked_early(call, from) => {
+            answer_early(call, from, peer, media, now, effects);
+        }
         Signal::Ringing | Signal::Progress(Some(_)) => ringing(call, from, peer, true, now, effects),
         Signal::Answer(media) => answer(call, from, peer, media, now, effects),
         Signal::Updated(media) => updated(call, from, peer, media, now, effects),
@@ -95,8 +99,51 @@ fn ringing(call: &mut Call, from: LegId, peer: LegId, heard: bool, now: Time, ef
     // Once per call, however many devices ring (R-CALL-8).
     if let Some(leg) = call.leg_mut(peer).filter(|leg| leg.phase == Phase::Calling) {
         leg.phase = Phase::Ringing;
+        let told = match is_asked_early(call, peer) {
+            true => Signal::Progress(early_offer(call, peer)),
+            false => Signal::Ringing,
+        };
         call.rang.get_or_insert(now);
-        call.say(peer, Signal::Ringing, effects);
+        call.say(peer, told, effects);
+    }
+}
+
+/// Returns true for a caller that has not described itself and may be offered something before the call is answered: no Jingle client may
+/// (R-CALL-37).
+fn is_asked_early(call: &Call, id: LegId) -> bool {
+    let caller = call.leg(id).filter(|leg| leg.role == Role::Caller && leg.inbound && !leg.phase.is_over());
+    caller.is_some_and(|leg| {
+        let described = leg.remote_description.as_ref().is_some_and(Media::is_described);
+        leg.profile != Profile::Webrtc && !described
+    })
+}
+
+/// Returns what a caller is offered before anybody has answered: all that we can.
+fn early_offer(call: &Call, id: LegId) -> Option<Media> {
+    let leg = call.leg(id)?;
+    let wish = leg.remote_description.as_ref()?;
+    Some(media::offer(wish, &leg.ends, leg.profile, &call.policy))
+}
+
+/// Takes the answer of a caller to our early offer, before or after that of the callee.
+fn answer_early(call: &mut Call, from: LegId, peer: LegId, media: Media, now: Time, effects: &mut Effects) {
+    let Some(ours) = early_offer(call, from) else { return };
+    let theirs = call.leg(peer).and_then(Leg::in_use);
+    let policy = call.policy.clone();
+    let Some(leg) = call.leg_mut(from) else { return };
+    leg.local_description = Some(ours);
+    let media = taken(leg, media);
+    let late = leg.phase == Phase::Answered;
+    let fits = theirs.is_none_or(|theirs| !late || media::can_answer(&media, &theirs, &policy));
+    if is_nothing(&media) || is_other(&media) || !fits {
+        return end::everybody(call, Reason::IncompatibleMedia.into(), effects);
+    }
+    (leg.signaling, leg.offerer, leg.remote_description) = (Signaling::Stable, Offerer::Local, Some(media));
+    relocation::postpone_notice(leg, now);
+    if late {
+        leg.phase = Phase::Active;
+        connect(call, from, effects);
+        settle::plan(call, from, now);
     }
 }
 
@@ -120,6 +167,23 @@ fn answer(call: &mut Call, from: LegId, peer: LegId, media: Media, now: Time, ef
         return end::everybody(call, Reason::IncompatibleMedia.into(), effects);
     }
     match hearer.remote_description.clone().filter(Media::is_described) {
+        // It has answered an offer of ours already.
+        Some(theirs) if hearer.offerer == Offerer::Local => {
+            let Some(agreed) = hearer.local_description.clone() else { return };
+            if !media::can_answer(&theirs, &media, &call.policy) {
+                return end::everybody(call, Reason::IncompatibleMedia.into(), effects);
+            }
+            if let Some(leg) = call.leg_mut(peer) {
+                leg.phase = Phase::Active;
+                relocation::postpone_notice(leg, now);
+            }
+            answered(call, now, effects);
+            connect(call, from, effects);
+            connect(call, peer, effects);
+            call.say(peer, Signal::Answer(agreed), effects);
+            settle::plan(call, from, now);
+            settle::plan(call, peer, now);
+        }
         Some(theirs) => {
             let Ok(agreed) = media::answer(&theirs, &media, &hearer.ends, hearer.profile, &call.policy)
             else {
@@ -139,10 +203,14 @@ fn answer(call: &mut Call, from: LegId, peer: LegId, media: Media, now: Time, ef
         // The caller has not described itself yet: it is offered what the callee took, and describes itself next.
         None => {
             let ours = media::offer(&media, &hearer.ends, hearer.profile, &call.policy);
+            // An early offer may be on its way to its answer, with the ends of before.
+            let early = hearer.phase == Phase::Ringing && is_asked_early(call, peer);
             if let Some(leg) = call.leg_mut(peer) {
                 (leg.phase, leg.signaling, leg.local_description) =
                     (Phase::Answered, Signaling::HaveLocalOffer, Some(ours.clone()));
-                relocation::drop_notice(leg);
+                if !early {
+                    relocation::drop_notice(leg);
+                }
             }
             call.answer_by = Some(now + DESCRIBE_MS);
             answered(call, now, effects);

@@ -1,5 +1,6 @@
 //! Arriving messages: responses go to the user of their transaction, requests, once validated, to their method.
 
+use super::hearing::is_asked_again;
 use super::method::Request;
 use super::user_agent::{Arrival, TransactionUser, UserAgent};
 use super::{Edge, Flow};
@@ -77,8 +78,8 @@ impl Edge {
         match ua.table.response(&message, now) {
             Ok(None) => {}
             Ok(Some((key, TransactionUser::Leg(leg)))) => {
-                let challenge = matches!(message.code(), Some(401 | 407));
-                let asked = ua.table.asked(&key).filter(|_| challenge).cloned();
+                let again = message.code().is_some_and(is_asked_again);
+                let asked = ua.table.asked(&key).filter(|_| again).cloned();
                 if key.method == "INVITE" || self.means_something(&message, leg) {
                     let arrival =
                         Arrival { message, flow, no_transaction: false, former: false, asked, forwarded };
@@ -115,12 +116,13 @@ impl Edge {
             || dialog.is_some_and(|dialog| self.legs.protocol.accepts_from(dialog, flow))
     }
 
-    /// Returns true for a response to a request other than INVITE that its leg must hear: a challenge, or a failure while the dialog
-    /// is active.
+    /// Returns true for a response to a request other than INVITE that its leg must hear: a challenge, a failure while the dialog is
+    /// active, the 2xx to a refresh of the session.
     fn means_something(&self, message: &Message, leg: LegRef) -> bool {
         match message.code() {
             Some(401 | 407) => true,
             Some(300..) => self.is_active(leg),
+            Some(200..) => message.method().as_deref() == Some("UPDATE") && self.is_active(leg),
             _ => false,
         }
     }
@@ -151,7 +153,11 @@ impl Edge {
         // The INVITE that an ACK or CANCEL belongs to.
         let belongs = matches!(message.method().as_deref(), Some("ACK" | "CANCEL"));
         let invite = Key::cancelled_by(&message).filter(|_| belongs);
-        let no_transaction = invite.is_some_and(|key| ua.table.state(&key).is_none());
+        let mut no_transaction = invite.is_some_and(|key| ua.table.state(&key).is_none());
+        // The provisional response that a PRACK belongs to is repeated by the edge that has the leg (RFC 3262 §3).
+        if message.method().as_deref() == Some("PRACK") {
+            no_transaction = leg.is_some_and(|leg| !self.legs.held().contains(leg));
+        }
         let arrival = Arrival { message, flow, no_transaction, former: false, asked: None, forwarded };
         self.dispatch(Request::new(arrival, leg), now);
     }

@@ -178,7 +178,7 @@ impl UserAgent {
             header.value = dialog.contact.clone().into();
         }
         dialog.invite = invite.write().to_vec();
-        (dialog.proceeding, dialog.forks) = (false, vec![]);
+        (dialog.proceeding, dialog.forks, dialog.reliable) = (false, vec![], None);
         Some(Outcome {
             send_after_commit: vec![Outgoing::Request(invite)],
             must_commit: true,

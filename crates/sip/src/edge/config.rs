@@ -156,6 +156,8 @@ pub struct Trunk {
     pub inbound: Option<Credentials>,
     /// A call that its callee declines is refused with 603, not with 480.
     pub use_6xx: bool,
+    /// Session interval that its calls ask for, s (RFC 4028); 0 = none.
+    pub session_expires: u32,
 }
 
 /// Configuration of the edge, from the shell.

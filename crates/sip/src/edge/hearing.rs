@@ -3,6 +3,7 @@
 use super::attempt::Failure;
 use super::method::NO_TRANSACTION;
 use super::open::opening;
+use super::reliable::session_timeout;
 use super::timers::{MAX_EXPIRES, REINVITE, REINVITE_LOST, RINGING, TIMER_C, Timer};
 use super::user_agent::{Arrival, TransactionUser, UserAgent};
 use super::{Flow, Output};
@@ -10,7 +11,8 @@ use crate::dialog::{Dialog, State};
 use crate::message::{Message, Start};
 use crate::reason;
 use crate::signal::{
-    Outcome, Outgoing, Timeout, answer_challenge, awaits_ringing, hear, is_accepted, release, timeout,
+    Outcome, Outgoing, Timeout, answer_challenge, ask_longer, awaits_ringing, hear, is_accepted, release,
+    timeout,
 };
 use crate::transaction::State as Waiting;
 use ::edge::{Hearing, LegMut};
@@ -38,6 +40,7 @@ impl UserAgent {
             }
         }
         let (open, active) = (dialog.local_offer_cseq, dialog.state == State::Active);
+        let refresh = dialog.session_timer.refresh_cseq;
         let mut outcome = self.translate(leg.id, dialog, arrival);
         if !active && dialog.state == State::Active {
             self.tell_foreign_hop(dialog);
@@ -48,6 +51,7 @@ impl UserAgent {
         if let Some(number) = open.filter(|_| refused_by_glare(dialog, &arrival.message)) {
             dialog.quiet_until = Some(hearing.now + self.glare_pause(leg.id, dialog, number));
         }
+        self.set_times(dialog, refresh, hearing.now);
         match arrival.message.method().as_deref() {
             Some("ACK") => self.acknowledged(leg.local, leg.id, dialog, arrival.flow, hearing.now),
             // Nobody hangs up twice.
@@ -93,6 +97,11 @@ impl UserAgent {
         {
             return outcome;
         }
+        // The session may have been refreshed at another edge meanwhile.
+        let timer = matches!(what, Timeout::Refresh | Timeout::Session);
+        let what = if timer { session_timeout(dialog, now) } else { Some(what) };
+        let Some(what) = what else { return Outcome::default() };
+        let refresh = dialog.session_timer.refresh_cseq;
         let label = what.label(dialog);
         let branch = self.branch(&[leg.id.to_string().as_bytes(), label.as_bytes()]);
         let outcome = timeout(dialog, what, &branch);
@@ -102,6 +111,11 @@ impl UserAgent {
         if what == Timeout::Reinvite && dialog.local_offer_cseq.is_none() {
             self.cancel_invite(leg, now);
         }
+        if what == Timeout::Refresh && outcome.must_commit {
+            dialog.session_timer.try_again(dialog.session_timer.refresh_cseq.is_some(), now);
+        }
+        let before = refresh.filter(|_| what != Timeout::Refresh);
+        self.set_times(dialog, before, now);
         outcome
     }
 
@@ -142,7 +156,7 @@ impl UserAgent {
         let failure = message.code().filter(|c| *c >= 300 && arrival.no_transaction);
         let ack = failure.and_then(|_| dialog.acknowledge_failure(message));
         let mut outcome =
-            self.answer_challenge(dialog, arrival, &branch).unwrap_or_else(|| hear(dialog, message, &branch));
+            self.ask_again(dialog, arrival, &branch).unwrap_or_else(|| hear(dialog, message, &branch));
         outcome.send_now.extend(ack.map(Outgoing::Direct));
         for signal in &mut outcome.signals {
             seen_from(signal, arrival.flow.peer.ip());
@@ -155,15 +169,10 @@ impl UserAgent {
         outcome
     }
 
-    /// Answers a challenge, if we can.
-    fn answer_challenge(&self, dialog: &mut Dialog, arrival: &Arrival, branch: &str) -> Option<Outcome> {
+    /// Asks again after a challenge, or for a longer session interval, if we can.
+    fn ask_again(&self, dialog: &mut Dialog, arrival: &Arrival, branch: &str) -> Option<Outcome> {
         let message = &arrival.message;
-        if !matches!(message.code(), Some(401 | 407)) {
-            return None;
-        }
-        // Credentials of its own trunk; nobody else sees an answer made with them.
-        let trunk = self.trunk(dialog).filter(|trunk| trunk.owns(arrival.flow.peer.ip()))?;
-        let who = trunk.credentials.as_ref()?;
+        let code = message.code().filter(|code| is_asked_again(*code))?;
         // If its transaction died with another edge, the record has our INVITE.
         let opened = message.cseq().is_some_and(|c| c.method == "INVITE" && c.number == dialog.invite_cseq);
         let asked = match &arrival.asked {
@@ -171,6 +180,12 @@ impl UserAgent {
             None if opened => crate::message::read(&dialog.invite.clone().into()).ok()?,
             None => return None,
         };
+        if code == 422 {
+            return ask_longer(dialog, &asked, message, branch);
+        }
+        // Credentials of its own trunk; nobody else sees an answer made with them.
+        let trunk = self.trunk(dialog).filter(|trunk| trunk.owns(arrival.flow.peer.ip()))?;
+        let who = trunk.credentials.as_ref()?;
         let label = message.text("CSeq").unwrap_or("");
         let cnonce = self.secret.derive_text("cnonce", &[dialog.call_id.as_bytes(), label.as_bytes()], 16);
         answer_challenge(dialog, &asked, message, who, &cnonce, branch)
@@ -223,6 +238,11 @@ impl UserAgent {
             self.send_request(one, name, &dialog, arrival.flow, now);
         }
     }
+}
+
+/// Returns true for a response that may be met by the same request in other words.
+pub(super) fn is_asked_again(code: u16) -> bool {
+    matches!(code, 401 | 407 | 422)
 }
 
 /// Returns true for a 491 that has just closed our offer.

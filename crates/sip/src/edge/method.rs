@@ -55,7 +55,7 @@ impl Edge {
             Some("ACK") => self.ack(request, now),
             Some("CANCEL") => self.cancel(request, now),
             Some("OPTIONS") => self.options(request, now),
-            Some("BYE" | "INFO" | "UPDATE") => self.in_dialog(request, now),
+            Some("BYE" | "INFO" | "PRACK" | "UPDATE") => self.in_dialog(request, now),
             // Validation lets no other through.
             _ => self.reject(&request, 501, "Not Implemented"),
         }

@@ -2,9 +2,11 @@
 
 use super::Flow;
 use super::user_agent::UserAgent;
+use crate::dialog::reliable::Reliable;
+use crate::dialog::session_timer::SessionTimer;
 use crate::dialog::{Dialog, State};
 use crate::message::{Message, Start};
-use crate::signal::branch;
+use crate::signal::{branch, is_required, rseq};
 use crate::uri::{NameAddr, SipUri, Uri, host_port};
 use address::transport::Transport;
 use address::{Number, display_name, sip_user};
@@ -26,6 +28,7 @@ impl UserAgent {
             remote_branch: branch(message),
             invite: message.write().to_vec(),
             fallback_flow: self.return_flow(flow),
+            reliable: is_required(message).then(|| Box::new(self.first_rseq(leg))),
             ..self.dialog(State::Incoming, leg, flow, message.call_id()?.to_owned(), link)
         })
     }
@@ -58,6 +61,17 @@ impl UserAgent {
             other => format!(";transport={other}"),
         };
         format!("<sip:{user}{}{transport}>", self.config.local(flow).0)
+    }
+
+    /// Returns reliable provisional responses of ours that begin with an RSeq from 1 to 2^31 - 1, drawn from the leg (RFC 3262 §3).
+    fn first_rseq(&self, leg: LegRef) -> Reliable {
+        let [a, b, c, d, ..] = self.secret.derive("rseq", &[leg.to_string().as_bytes()]);
+        Reliable { rseq: u32::from_be_bytes([a, b, c, d]) % (i32::MAX as u32 - 1), ..Reliable::default() }
+    }
+
+    /// Returns the session interval that calls of a trunk ask for, s; 0 = none.
+    fn session_interval(&self, link: &str) -> u32 {
+        self.trunks().find(|trunk| trunk.name == link).map_or(0, |trunk| trunk.session_expires)
     }
 
     pub(super) fn dialog(
@@ -104,6 +118,9 @@ impl UserAgent {
             local_offer_by: None,
             in_use: None,
             quiet_until: None,
+            reliable: None,
+            session_timer: SessionTimer { wish: self.session_interval(link), ..SessionTimer::default() },
+            sdp_in_force: vec![],
         }
     }
 
@@ -165,7 +182,12 @@ pub(super) fn event(message: &Message) -> EventId {
     let code = message.code().map_or_else(String::new, |c| c.to_string());
     // Forks answer with one branch and code, but with tags of their own.
     let tag = message.to().and_then(|t| t.tag().map(str::to_owned)).unwrap_or_default();
-    EventId::of(&[&via, message.text("CSeq").unwrap_or(""), &code, message.call_id().unwrap_or(""), &tag])
+    let mut parts =
+        vec![&*via, message.text("CSeq").unwrap_or(""), &code, message.call_id().unwrap_or(""), &tag];
+    // Reliable provisional responses may differ in that alone.
+    let rseq = rseq(message).map(|rseq| rseq.to_string());
+    parts.extend(rseq.as_deref());
+    EventId::of(&parts)
 }
 
 /// Reads caller and callee. The trunk is trusted: its P-Asserted-Identity comes before From (RFC 3325 §9.1), unless the

@@ -1,13 +1,13 @@
 //! Sending: responses and requests of a leg, and refusals without one.
 
-use super::timers::{REPEAT_PROVISIONAL, Timer};
+use super::timers::{REPEAT_PROVISIONAL, REPEAT_RELIABLE, Timer};
 use super::user_agent::{Accepted, Arrival, Local, TransactionUser, UserAgent};
 use super::{Flow, Output};
-use crate::dialog::Dialog;
+use crate::dialog::{Dialog, State};
 use crate::message::{Message, Start};
 use crate::reason;
-use crate::signal::Outgoing;
-use crate::transaction::{Key, T1, TIMEOUT};
+use crate::signal::{Outgoing, rseq};
+use crate::transaction::{CANCEL_GUARD, Key, T1, TIMEOUT};
 use ::edge::{LegMut, Refusal};
 use address::transport::Transport;
 use signal::{LegRef, Reason, Signal, Time};
@@ -33,6 +33,7 @@ impl UserAgent {
             match one {
                 Outgoing::Respond(request, response) => {
                     note_provisional(leg, &request, &response, now);
+                    self.note_reliable(leg, dialog, (&request, &response), now);
                     self.respond(&request, &response, response_flow, now);
                 }
                 Outgoing::Accept(request, response) => {
@@ -50,6 +51,9 @@ impl UserAgent {
                     leg.local.bye = Some(Box::new(bye));
                 }
                 Outgoing::Request(_) | Outgoing::Direct(_) => {
+                    if dialog.state == State::Cancelled && is_cancel(&one) {
+                        leg.timers.set(Timer::Cancelled, now + CANCEL_GUARD);
+                    }
                     let (sent, invite) = self.send_request(one, leg.id, dialog, response_flow, now);
                     room &= sent;
                     if let Some(key) = invite {
@@ -246,6 +250,10 @@ impl UserAgent {
     }
 }
 
+fn is_cancel(one: &Outgoing) -> bool {
+    matches!(one, Outgoing::Request(request) if request.method().as_deref() == Some("CANCEL"))
+}
+
 /// Remembers a provisional response, to repeat it until the final one.
 fn note_provisional(leg: &mut LegMut<'_, UserAgent>, request: &Message, response: &Message, now: Time) {
     let Some(code) = response.code().filter(|_| request.method().as_deref() == Some("INVITE")) else {
@@ -255,6 +263,7 @@ fn note_provisional(leg: &mut LegMut<'_, UserAgent>, request: &Message, response
         leg.local.last_provisional = None;
     } else if code > 100 {
         leg.local.last_provisional = Some((request.clone(), response.clone()));
-        leg.timers.set(Timer::RepeatProvisional, now + REPEAT_PROVISIONAL);
+        let pause = if rseq(response).is_some() { REPEAT_RELIABLE } else { REPEAT_PROVISIONAL };
+        leg.timers.set(Timer::RepeatProvisional, now + pause);
     }
 }

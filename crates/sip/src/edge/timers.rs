@@ -3,13 +3,15 @@
 use super::Output;
 use super::user_agent::UserAgent;
 use crate::dialog::{Dialog, PUT_OFF, State};
-use crate::signal::{Timeout, awaits_ringing};
+use crate::signal::{Timeout, awaits_ringing, rseq};
 use crate::transaction::{Key, T2, TIMEOUT};
 use ::edge::LegMut;
 use signal::Time;
 
 /// Interval of provisional responses while it rings, ms (RFC 3261 §13.3.1.1).
 pub(super) const REPEAT_PROVISIONAL: u64 = 60_000;
+/// The same where each is a new one that the peer acknowledges, ms (§13.3.1.1, RFC 3262).
+pub(super) const REPEAT_RELIABLE: u64 = 150_000;
 /// Longest time from the last provisional response to our INVITE to its end, ms (interworking §10.1, Timer C).
 pub(super) const TIMER_C: u64 = 180_000;
 /// Longest time from the last provisional response to our re-INVITE to its end, ms (interworking appendix B).
@@ -44,6 +46,10 @@ pub(super) enum Timer {
     Glare,
     /// No response at all to our INVITE, while other addresses are left.
     Silence,
+    /// Our provisional response is repeated until its PRACK comes.
+    RepeatReliable,
+    /// No final response to our INVITE after its CANCEL.
+    Cancelled,
 }
 
 impl UserAgent {
@@ -61,9 +67,21 @@ impl UserAgent {
             Timer::RepeatAnswer => self.repeat_answer(leg, dialog, now),
             Timer::RepeatProvisional => {
                 let (invite, response) = leg.local.last_provisional.as_ref()?;
+                if rseq(response).is_some() {
+                    return Some(Timeout::Provisional);
+                }
                 self.table.respond(&Key::of_request(invite)?, response, now);
                 leg.timers.set(Timer::RepeatProvisional, now + REPEAT_PROVISIONAL);
                 None
+            }
+            Timer::RepeatReliable => self.repeat_reliable(leg, dialog, now),
+            Timer::Cancelled => {
+                // As if a 487 had come (§9.1).
+                let over = dialog.is_some_and(|dialog| dialog.state == State::Cancelled);
+                if let Some(key) = leg.local.invite.as_ref().filter(|_| over) {
+                    self.table.abandon(key);
+                }
+                over.then_some(Timeout::Response)
             }
             Timer::Expiry => is(State::Incoming).then_some(Timeout::Expiry),
             Timer::Final => is(State::Outgoing).then_some(Timeout::Final),

@@ -1,12 +1,13 @@
 //! SIP as a protocol of the leg core.
 
 use super::attempt::Failed;
+use super::reliable::Repeated;
 use super::timers::{GLARE_LOST, REINVITE_LOST, Timer};
 use super::{Config, Flow, Output, Trunk};
-use crate::dialog::{Dialog, PUT_OFF, State};
+use crate::dialog::{Dialog, State};
 use crate::message::Message;
 use crate::signal::{Outcome, Outgoing, Timeout, put_off, say};
-use crate::transaction::{Key, State as Waiting, TIMEOUT, Table};
+use crate::transaction::{Key, TIMEOUT, Table};
 use ::edge::{Expiry, Hearing, Input, LegMut, Membership, Protocol};
 use bytes::Bytes;
 use signal::{End, EventId, Handover, LegRef, LegState, Opening, Reason, Say, Secret, Time};
@@ -81,6 +82,8 @@ pub(super) struct Local {
     pub(super) tried: Vec<Flow>,
     /// Branches of those.
     pub(super) former: Vec<String>,
+    /// Our provisional response that waits for its PRACK.
+    pub(super) repeated: Option<Box<Repeated>>,
 }
 
 /// 2xx that waits for its ACK.
@@ -178,12 +181,13 @@ impl Protocol for UserAgent {
             return vec![];
         }
         let branch = self.branch(&[&order.id.to_bytes()]);
-        let open = dialog.local_offer_cseq;
+        let (open, refresh) = (dialog.local_offer_cseq, dialog.session_timer.refresh_cseq);
         let mut outgoing = say(dialog, &order.signal, &branch);
         self.decline(dialog, &order.signal, &mut outgoing);
         if dialog.local_offer_cseq != open {
             dialog.local_offer_by = Some(now + REINVITE_LOST);
         }
+        self.set_times(dialog, refresh, now);
         outgoing
     }
 
@@ -208,21 +212,12 @@ impl Protocol for UserAgent {
         self.fire_timer(leg, dialog, timer, now)
     }
 
-    /// A re-INVITE of ours that nobody answers would have every later one of the peer refused (491) for as long as the call lasts: the
-    /// edge that sent it has timers for that, and the record outlives that edge (R-SIP-18).
     fn wake(dialog: &Dialog) -> Option<Time> {
-        let open = dialog.state == State::Active && dialog.local_offer_cseq.is_some();
-        dialog.local_offer_by.filter(|_| open)
+        UserAgent::wake_of(dialog)
     }
 
-    fn woken(&mut self, leg: &mut LegMut<'_, Self>, dialog: &Dialog, _: Time) -> Option<Timeout> {
-        let state = leg.local.invite.as_ref().and_then(|key| self.table.state(key));
-        if dialog.local_offer_cseq == Some(PUT_OFF) {
-            return Some(Timeout::Glare);
-        }
-        // Our own timers see to it here.
-        let here = matches!(state, Some(Waiting::Calling | Waiting::Proceeding));
-        (Self::wake(dialog).is_some() && !here).then_some(Timeout::Reinvite)
+    fn woken(&mut self, leg: &mut LegMut<'_, Self>, dialog: &Dialog, now: Time) -> Option<Timeout> {
+        self.wake_leg(leg, dialog, now)
     }
 
     /// A leg that is over stays until none of its messages can be under way any more. A cancelled INVITE that never gets its

@@ -53,11 +53,23 @@ pub fn answer_challenge(
         let value = challenge.answer(who, method, uri, cnonce, count);
         again = again.with(challenge.header(), value);
     }
+    if stale {
+        dialog.stale_retry_cseq = dialog.local_cseq.max(old) + 1;
+    }
+    repeat(dialog, request, again, branch)
+}
+
+/// Makes a request of ours leave once more, changed to `again`, with the next CSeq and another branch.
+pub(super) fn repeat(
+    dialog: &mut Dialog,
+    request: &Message,
+    mut again: Message,
+    branch: &str,
+) -> Option<Outcome> {
+    let Start::Request { method, .. } = &request.start else { return None };
+    let old = request.cseq()?.number;
     dialog.local_cseq = dialog.local_cseq.max(old) + 1;
     let (number, method) = (dialog.local_cseq, method.clone());
-    if stale {
-        dialog.stale_retry_cseq = number;
-    }
     let mut via = request.via()?;
     via.set("branch", branch.to_owned());
     for header in &mut again.headers {
@@ -76,6 +88,9 @@ pub fn answer_challenge(
         if dialog.local_offer_cseq == Some(old) {
             dialog.local_offer_cseq = Some(number);
         }
+    }
+    if dialog.session_timer.refresh_cseq == Some(old) {
+        dialog.session_timer.refresh_cseq = Some(number);
     }
     Some(Outcome {
         send_after_commit: vec![Outgoing::Request(again)],

@@ -1,8 +1,8 @@
 //! Translation of the peer's requests.
 
 use super::{
-    Outcome, Outgoing, branch as branch_of, bye, description, end, not_acceptable, respond, stored,
-    terminated,
+    Outcome, Outgoing, branch as branch_of, bye, description, end, not_acceptable, reliable, respond,
+    session_timer, stored, terminated,
 };
 use crate::dialog::{Dialog, OfferIn2xx, PUT_OFF, State};
 use crate::message::Message;
@@ -38,6 +38,9 @@ pub(super) fn hear(dialog: &mut Dialog, message: &Message, method: &str, branch:
         _ if number >= dialog.remote_cseq => (dialog.remote_cseq, dialog.remote_branch) = (number, name),
         _ => {}
     }
+    if method == "PRACK" {
+        return reliable::acknowledged(dialog, message, same);
+    }
     if dialog.state == State::Ended {
         let (code, phrase) =
             if method == "BYE" { (200, "OK") } else { (481, "Call/Transaction Does Not Exist") };
@@ -46,6 +49,11 @@ pub(super) fn hear(dialog: &mut Dialog, message: &Message, method: &str, branch:
     }
     match method {
         "INVITE" if !tagged => {
+            if let Some(refusal) = session_timer::too_small(dialog, message) {
+                dialog.state = State::Ended;
+                outcome.send_now.push(refusal);
+                return outcome;
+            }
             let offer = match description(message, dialog) {
                 Some(Ok(media)) => media,
                 Some(Err(fault)) => {
@@ -140,7 +148,11 @@ fn acknowledged(dialog: &mut Dialog, message: &Message, number: u32, branch: &st
     if dialog.state != State::Active {
         return outcome;
     }
-    match description(message, dialog) {
+    let answer = description(message, dialog);
+    if let Some(Ok(_)) = &answer {
+        dialog.sdp_in_force.clear();
+    }
+    match answer {
         Some(Ok(media)) if first => outcome.signals.push(Signal::Updated(media)),
         // The call has offered nothing: to it, the peer's answer is a change, and its own answer has no place on the wire.
         Some(Ok(media)) => outcome.signals.push(Signal::Update(media)),
@@ -175,6 +187,10 @@ fn change(dialog: &mut Dialog, message: &Message, invite: bool) -> Outcome {
         outcome.send_now.push(Outgoing::Respond(message.clone(), answer));
         return outcome;
     }
+    if let Some(refusal) = session_timer::too_small(dialog, message) {
+        outcome.send_now.push(refusal);
+        return outcome;
+    }
     if offers && put_off {
         // Theirs comes first; the call knows if it still wants its own (RFC 3261 §14.1).
         dialog.local_offer_cseq = None;
@@ -188,10 +204,15 @@ fn change(dialog: &mut Dialog, message: &Message, invite: bool) -> Outcome {
         None if invite => {
             let body = in_use(dialog);
             dialog.offer_in_2xx = message.cseq().map(|c| OfferIn2xx { cseq: c.number, first: false });
-            let answer = reply(dialog, 200, "OK").with_body("application/sdp", body);
-            outcome.send_now.push(Outgoing::Accept(message.clone(), answer));
+            let answer = reply(dialog, 200, "OK");
+            let answer = session_timer::accept(dialog, message, answer).with_body("application/sdp", body);
+            accepted(dialog, Outgoing::Accept(message.clone(), answer), &mut outcome);
         }
-        None => outcome.send_now.push(Outgoing::Respond(message.clone(), reply(dialog, 200, "OK"))),
+        None => {
+            let answer = reply(dialog, 200, "OK");
+            let answer = if early { answer } else { session_timer::accept(dialog, message, answer) };
+            accepted(dialog, Outgoing::Respond(message.clone(), answer), &mut outcome);
+        }
         Some(Ok(media)) => {
             dialog.remote_offer = message.write().to_vec();
             if invite {
@@ -207,9 +228,20 @@ fn change(dialog: &mut Dialog, message: &Message, invite: bool) -> Outcome {
     outcome
 }
 
+/// Sends a 2xx that is no signal for the call: after the commit, if the session's next end is to be recorded with it.
+fn accepted(dialog: &Dialog, answer: Outgoing, outcome: &mut Outcome) {
+    if dialog.session_timer.interval > 0 && dialog.state == State::Active {
+        outcome.must_commit = true;
+        outcome.send_after_commit.push(answer);
+    } else {
+        outcome.send_now.push(answer);
+    }
+}
+
 /// Writes our offer when the peer asks for one: the media in use, with our wish instead of the last answer's direction. The
 /// peer's hold shaped that answer, and a peer that resumes by an offerless re-INVITE must not find its own hold in our offer.
 fn in_use(dialog: &mut Dialog) -> Vec<u8> {
+    dialog.keep_in_force();
     let Some(mut media) = dialog.described() else { return dialog.last_sdp.clone() };
     for content in &mut media.contents {
         if !content.direction.sends() {

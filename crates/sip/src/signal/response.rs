@@ -1,6 +1,6 @@
 //! Translation of responses to our requests.
 
-use super::{Outcome, Outgoing, bye, described, description, end, gone, stored};
+use super::{Outcome, Outgoing, bye, described, description, end, gone, reliable, session_timer, stored};
 use crate::dialog::{Dialog, State, same_tag};
 use crate::message::Message;
 use crate::reason;
@@ -9,22 +9,49 @@ use signal::{Media, Reason, Signal};
 pub(super) fn hear(dialog: &mut Dialog, message: &Message, code: u16, branch: &str) -> Outcome {
     let mut outcome = Outcome::default();
     let Some(cseq) = message.cseq() else { return outcome };
-    // A 481 to CANCEL names the transaction, not the dialog (§9.2).
-    let within = cseq.method != "CANCEL" && (cseq.method != "INVITE" || cseq.number > dialog.invite_cseq);
+    // A 481 to CANCEL names the transaction, not the dialog (§9.2); one to PRACK a response.
+    let within = !matches!(cseq.method.as_str(), "CANCEL" | "PRACK")
+        && (cseq.method != "INVITE" || cseq.number > dialog.invite_cseq);
     if within && dialog.state == State::Active && matches!(code, 408 | 481) {
         return gone(dialog, end(message, reason::heard(code)), branch);
+    }
+    let refresh = dialog.session_timer.refresh_cseq == Some(cseq.number) && dialog.state == State::Active;
+    if cseq.method == "UPDATE" && refresh && code >= 200 {
+        return session_timer::refreshed(dialog, message, code);
     }
     if cseq.method != "INVITE" {
         return outcome;
     }
     let first =
         cseq.number == dialog.invite_cseq && matches!(dialog.state, State::Outgoing | State::Cancelled);
+    let change = dialog.local_offer_cseq == Some(cseq.number) && dialog.state == State::Active;
+    let rseq = reliable::rseq(message).filter(|_| first || change);
+    let place = rseq.map(|rseq| reliable::place(dialog, message, rseq));
+    if place == Some(reliable::Place::OutOfOrder) {
+        return outcome;
+    }
     if first && code < 300 && code > 100 {
         dialog.establish(message);
     }
     match code {
-        100..=199 if first => provisional(dialog, message, code, &mut outcome),
-        100..=199 => {}
+        100..=199 if place == Some(reliable::Place::Again) => {
+            let rseq = rseq.filter(|_| dialog.state != State::Cancelled);
+            let prack = rseq.and_then(|rseq| reliable::take_again(dialog, message, rseq, branch));
+            outcome.send_now.extend(prack);
+        }
+        100..=199 if first => {
+            provisional(dialog, message, code, &mut outcome);
+            if let Some(rseq) = rseq.filter(|_| dialog.state == State::Outgoing) {
+                outcome.send_after_commit.extend(reliable::take(dialog, message, rseq, branch));
+                outcome.must_commit = true;
+            }
+        }
+        // To our re-INVITE.
+        100..=199 => {
+            let prack = rseq.and_then(|rseq| reliable::take(dialog, message, rseq, branch));
+            outcome.must_commit = prack.is_some();
+            outcome.send_after_commit.extend(prack);
+        }
         200..=299 if first => answered(dialog, message, cseq.number, branch, &mut outcome),
         200..=299 if dialog.local_offer_cseq == Some(cseq.number) => {
             dialog.local_offer_cseq = None;
@@ -32,11 +59,26 @@ pub(super) fn hear(dialog: &mut Dialog, message: &Message, code: u16, branch: &s
             if let Some(contact) = message.contact() {
                 dialog.target = contact.uri.to_string();
             }
+            session_timer::agree(dialog, message);
+            outcome.must_commit = true;
             let ack = acknowledge(dialog, cseq.number, branch);
             outcome.send_after_commit.push(ack);
-            outcome.signals.push(match description(message, dialog) {
-                Some(Ok(media)) => Signal::Updated(media),
-                _ => Signal::Refused(Reason::IncompatibleMedia),
+            let answer = match reliable::answer(dialog, message) {
+                Some(settled) => described(&settled, dialog).ok(),
+                None => description(message, dialog).and_then(Result::ok),
+            };
+            if let Some(state) = &mut dialog.reliable {
+                state.heard.clear();
+            }
+            if answer.is_some() {
+                dialog.sdp_in_force.clear();
+            }
+            outcome.signals.extend(match answer {
+                // The call has offered nothing: to it, the answer to a refresh is a change like any other.
+                Some(media) if refresh => Some(Signal::Update(media)),
+                Some(media) => Some(Signal::Updated(media)),
+                None if refresh => None,
+                None => Some(Signal::Refused(Reason::IncompatibleMedia)),
             });
         }
         200..=299 => {
@@ -67,6 +109,9 @@ pub(super) fn hear(dialog: &mut Dialog, message: &Message, code: u16, branch: &s
         }
         _ if dialog.local_offer_cseq == Some(cseq.number) => {
             dialog.local_offer_cseq = None;
+            if refresh {
+                return session_timer::refreshed(dialog, message, code);
+            }
             // 491 too: the call knows if it still wants the change (§14.1).
             outcome.signals.push(Signal::Refused(reason::heard(code)));
         }
@@ -92,7 +137,9 @@ fn provisional(dialog: &mut Dialog, message: &Message, code: u16, outcome: &mut 
     if dialog.state != State::Outgoing || code == 100 {
         return;
     }
-    let sdp = message.sdp().map(|sdp| sdp.to_vec());
+    // What this dialog has answered reliably stays.
+    let settled = reliable::answer(dialog, message).is_some();
+    let sdp = message.sdp().filter(|_| !settled).map(|sdp| sdp.to_vec());
     if sdp.as_ref().is_some_and(|sdp| *sdp == dialog.early_sdp) {
         return;
     }
@@ -114,7 +161,9 @@ fn answered(dialog: &mut Dialog, message: &Message, cseq: u32, branch: &str, out
     let ack = acknowledge(dialog, cseq, branch);
     match media {
         Some(media) if !cancelled => {
+            session_timer::agree(dialog, message);
             dialog.state = State::Active;
+            dialog.reliable = None;
             outcome.signals.push(Signal::Answer(media));
             outcome.send_after_commit.push(ack);
         }
@@ -129,8 +178,12 @@ fn answered(dialog: &mut Dialog, message: &Message, cseq: u32, branch: &str, out
     }
 }
 
-/// Reads the answer's description; a 200 without one repeats that of the provisional response before it (R-CALL-39).
+/// Reads the answer's description: that of a reliable provisional response, if there was one; a 200 without one repeats that of the
+/// provisional response before it (R-CALL-39).
 fn answer(dialog: &mut Dialog, message: &Message) -> Option<Media> {
+    if let Some(settled) = reliable::answer(dialog, message) {
+        return described(&settled, dialog).ok();
+    }
     match description(message, dialog) {
         Some(described) => described.ok(),
         None => described(&dialog.early_sdp.clone(), dialog).ok(),

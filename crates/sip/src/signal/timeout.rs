@@ -1,6 +1,6 @@
 //! Timeouts of a leg.
 
-use super::{Outcome, Outgoing, gone, reinvite, respond, stored};
+use super::{Outcome, Outgoing, gone, reinvite, reliable, respond, session_timer, stored};
 use crate::dialog::{Dialog, PUT_OFF, State};
 use signal::{Reason, Signal};
 
@@ -28,6 +28,14 @@ pub enum Timeout {
     Expiry,
     /// Any decision on the peer's INVITE.
     Decision,
+    /// PRACK for our provisional response (RFC 3262 §3).
+    Prack,
+    /// Time for another provisional response of ours, where each has a number (RFC 3261 §13.3.1.1).
+    Provisional,
+    /// Time for our refresh of the session (RFC 4028 §7.4).
+    Refresh,
+    /// Refresh of the session, by the peer or in spite of our attempts (RFC 4028 §10).
+    Session,
 }
 
 impl Timeout {
@@ -36,7 +44,15 @@ impl Timeout {
     pub fn label(self, dialog: &Dialog) -> String {
         // Each attempt of an INVITE may fail by itself.
         let attempt = if dialog.state == State::Outgoing { dialog.flow.as_str() } else { "" };
-        format!("{self:?} {} {} {attempt}", dialog.local_cseq, dialog.remote_cseq)
+        // Some come again while no request has passed.
+        let turn = match self {
+            Timeout::Prack | Timeout::Provisional => {
+                dialog.reliable.as_ref().map_or(0, |state| state.rseq.into())
+            }
+            Timeout::Refresh | Timeout::Session => dialog.session_timer.due.map_or(0, |due| due.0),
+            _ => return format!("{self:?} {} {} {attempt}", dialog.local_cseq, dialog.remote_cseq),
+        };
+        format!("{self:?} {} {} {turn}", dialog.local_cseq, dialog.remote_cseq)
     }
 }
 
@@ -52,12 +68,8 @@ pub fn timeout(dialog: &mut Dialog, what: Timeout, branch: &str) -> Outcome {
             dialog.state = State::Ended;
             outcome.signals.push(Signal::End(Reason::Connectivity.into()));
         }
-        (Timeout::Transport, State::Active) if dialog.local_offer_cseq.take().is_some() => {
-            outcome.signals.push(Signal::Refused(Reason::Connectivity));
-        }
-        (Timeout::Reinvite, State::Active) if dialog.local_offer_cseq.take().is_some() => {
-            outcome.signals.push(Signal::Refused(Reason::Timeout));
-        }
+        (Timeout::Transport, State::Active) => withdraw(dialog, Reason::Connectivity, &mut outcome),
+        (Timeout::Reinvite, State::Active) => withdraw(dialog, Reason::Timeout, &mut outcome),
         (Timeout::Glare, State::Active) if dialog.local_offer_cseq == Some(PUT_OFF) => {
             outcome.send_after_commit.push(reinvite(dialog, branch));
             outcome.must_commit = true;
@@ -79,10 +91,21 @@ pub fn timeout(dialog: &mut Dialog, what: Timeout, branch: &str) -> Outcome {
             outcome.signals.push(Signal::Progress(None));
         }
         (Timeout::Acknowledgement, State::Active) => return gone(dialog, Reason::Timeout.into(), branch),
-        (Timeout::Expiry | Timeout::Decision, State::Incoming) => {
+        (Timeout::Refresh, State::Active) => return session_timer::refresh(dialog, branch),
+        (Timeout::Session, State::Active) => return session_timer::expired(dialog, branch),
+        (Timeout::Provisional, State::Incoming) => {
+            let provisional = reliable::again(dialog);
+            outcome.must_commit = provisional.is_some();
+            outcome.send_after_commit.extend(provisional);
+        }
+        // It has come to another edge.
+        (Timeout::Prack, _) if dialog.reliable.as_ref().is_none_or(|state| state.open.is_none()) => {}
+        (Timeout::Expiry | Timeout::Decision | Timeout::Prack, State::Incoming) => {
             dialog.state = State::Ended;
+            reliable::stop(dialog);
             let (reason, code, phrase) = match what {
                 Timeout::Expiry => (Reason::NoAnswer, 487, "Request Terminated"),
+                Timeout::Prack => (Reason::Timeout, 504, "Server Time-out"),
                 _ => (Reason::Timeout, 408, "Request Timeout"),
             };
             outcome.signals.push(Signal::End(reason.into()));
@@ -94,6 +117,16 @@ pub fn timeout(dialog: &mut Dialog, what: Timeout, branch: &str) -> Outcome {
         _ => {}
     }
     outcome
+}
+
+/// Withdraws our open offer, which nobody has answered. The call knows of it unless it was a refresh.
+fn withdraw(dialog: &mut Dialog, reason: Reason, outcome: &mut Outcome) {
+    let Some(cseq) = dialog.local_offer_cseq.take() else { return };
+    if dialog.session_timer.refresh_cseq.take_if(|refresh| *refresh == cseq).is_some() {
+        outcome.must_commit = true;
+    } else {
+        outcome.signals.push(Signal::Refused(reason));
+    }
 }
 
 /// Returns true if the peer has said that it works on our INVITE (100 counts), and nothing of ringing. One that has said nothing at all may

@@ -37,6 +37,7 @@ pub fn trunk(flow: Flow) -> Trunk {
         credentials: None,
         inbound: None,
         use_6xx: false,
+        session_expires: 0,
     }
 }
 
@@ -203,4 +204,68 @@ pub fn called(b: &mut Bench) -> (LegRef, Said) {
     };
     let said = b.say(state(leg, 0, vec![]), 1, Signal::Offer(media()), Some(opening));
     (leg, said)
+}
+
+/// A leg as the record keeps it: what the edge hears and says is stored, and the leg is woken when it wants to be.
+pub struct Recorded {
+    pub leg: LegRef,
+    pub revision: u32,
+    pub dialog: Vec<u8>,
+    pub wake: Option<Time>,
+    orders: u64,
+}
+
+impl Recorded {
+    /// The leg of an edge that has just asked for its opening.
+    pub fn opened(b: &mut Bench) -> (Recorded, Heard) {
+        let Ask::Heard(heard) = &b.asks[0].1 else { panic!("nothing is opened") };
+        let mut recorded = Recorded { leg: heard.leg, revision: 0, dialog: vec![], wake: None, orders: 100 };
+        let heard = recorded.commit(b);
+        (recorded, heard)
+    }
+    /// The leg of a call that the edge has just been told to make.
+    pub fn called(b: &mut Bench) -> Recorded {
+        let (leg, said) = called(b);
+        Recorded { leg, revision: said.base + 1, dialog: said.dialog.unwrap(), wake: said.wake, orders: 100 }
+    }
+    pub fn state(&self) -> LegState {
+        state(self.leg, self.revision, self.dialog.clone())
+    }
+    pub fn commit(&mut self, b: &mut Bench) -> Heard {
+        let (ticket, heard) = b.heard();
+        self.revision = heard.base + 1;
+        (self.dialog, self.wake) = (heard.dialog.clone(), heard.wake);
+        b.verdict(ticket, Verdict::Committed { revision: self.revision, trace: String::new() });
+        heard
+    }
+    /// Answers the recall of an edge that does not hold the leg.
+    pub fn recall(&self, b: &mut Bench) {
+        let (ticket, Ask::Recall(leg)) = b.asks.remove(0) else { panic!("nothing is recalled") };
+        assert_eq!(leg, self.leg);
+        b.verdict(ticket, Verdict::Leg(self.state()));
+    }
+    pub fn say(&mut self, b: &mut Bench, signal: Signal) {
+        self.orders += 1;
+        let said = b.say(self.state(), self.orders, signal, None);
+        if let Some(dialog) = said.dialog {
+            (self.revision, self.dialog, self.wake) = (said.base + 1, dialog, said.wake);
+        }
+    }
+    /// Lets the time pass at which the leg wants to be woken, and wakes it. Returns that time.
+    pub fn wake(&mut self, b: &mut Bench) -> Time {
+        let at = self.wake.unwrap();
+        b.wait(at.since(b.now));
+        self.orders += 1;
+        let mut id = effect(self.leg);
+        id.version = self.orders;
+        b.edge.order(Wake { id, state: self.state() }, b.now);
+        b.drain();
+        b.said.remove(0);
+        at
+    }
+}
+
+/// Returns a message with further headers.
+pub fn with(message: String, headers: &str) -> String {
+    message.replacen("\r\nCall-ID", &format!("\r\n{headers}\r\nCall-ID"), 1)
 }

@@ -75,6 +75,7 @@ fn trunk() -> Trunk {
         credentials: None,
         inbound: None,
         use_6xx: false,
+        session_expires: 0,
     }
 }
 

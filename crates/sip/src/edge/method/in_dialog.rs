@@ -1,4 +1,4 @@
-//! BYE, INFO and UPDATE: requests within a dialog, which its leg hears (`signal/request.rs` translates them).
+//! BYE, INFO, PRACK and UPDATE: requests within a dialog, which its leg hears (`signal/request.rs` translates them).
 
 use super::Request;
 use crate::edge::Edge;
