@@ -128,7 +128,9 @@ fn asks_again(decision: &Decision) {
         return;
     }
     let given = |leg: &Leg| to.allocation.ends.iter().any(|(id, _)| *id == leg.id);
-    let needed = |leg: &&Leg| !matches!(leg.phase, Phase::Over | Phase::Routing) && !given(leg);
+    let leaves = |leg: &Leg| leg.leave_by.is_some();
+    let needed =
+        |leg: &&Leg| !matches!(leg.phase, Phase::Over | Phase::Routing) && !given(leg) && !leaves(leg);
     for leg in after.legs.iter().filter(needed) {
         let asks = |effect: &Effect| matches!(effect, Effect::Allocate { leg: id, .. } if *id == leg.id);
         assert!(effects.iter().any(asks), "leg {} has no ends at the new relay", leg.id.0);
@@ -178,6 +180,12 @@ fn call(call: &Call) {
     assert_eq!(all_gone, call.ended.is_some(), "ended exactly when everybody has gone: {over:?}");
     let there = |id: LegId| call.leg(id).is_some_and(|leg| !leg.phase.is_over());
     for leg in call.legs.iter().filter(|leg| !leg.phase.is_over()) {
+        // One that was replaced at its own wish is about to go.
+        if let Some(by) = leg.leave_by {
+            assert!(call.peer(leg.id).is_none() && leg.ends.is_empty(), "leg {} stays", leg.id.0);
+            assert!(call.deadline() <= Some(by), "nobody hangs up on leg {}", leg.id.0);
+            continue;
+        }
         let peer = call.peer(leg.id).filter(|peer| there(*peer));
         let other = peer.or(call.target_for(leg.id)).or(leg.partner).filter(|other| there(*other));
         assert!(other.is_some(), "leg {} is left alone: {over:?}", leg.id.0);

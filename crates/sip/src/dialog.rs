@@ -11,8 +11,10 @@ use signal::{Media, Stored, Time, stored};
 use std::net::IpAddr;
 
 mod identity;
+mod refer;
 
 pub use identity::same_tag;
+pub use refer::Refer;
 
 /// Name of the gateway in its requests, without a version that would help those who look for a weak one (RFC 3261 §20.41).
 const USER_AGENT: &str = "Tandem";
@@ -175,6 +177,15 @@ pub struct Dialog {
     /// Time before which no offer of ours leaves, after a 491 (§14.1).
     #[n(32)]
     pub quiet_until: Option<Time>,
+    /// REFER of the peer that waits for its answer, or its subscription.
+    #[n(40)]
+    pub refer: Option<Refer>,
+    /// True once a REFER was accepted: the subscriptions of further ones have an id (RFC 3515 §2.4.6).
+    #[cbor(n(41), default)]
+    pub referred: bool,
+    /// Dialog of an INVITE that is to take the place of this one (RFC 3891), while the call decides.
+    #[n(42)]
+    pub replacement: Option<Box<Dialog>>,
 }
 
 impl std::fmt::Debug for Dialog {
@@ -188,7 +199,7 @@ impl std::fmt::Debug for Dialog {
 
 impl Stored for Dialog {
     const NAME: &'static str = "a SIP dialog";
-    const VERSION: u16 = 3;
+    const VERSION: u16 = 4;
     const OLDEST: u16 = 1;
 }
 

@@ -6,14 +6,14 @@ use crate::message::{CSeq, Message, Start};
 use crate::uri::Uri;
 
 /// Methods that the gateway serves, in the order of its Allow header.
-pub const ALLOW: &[&str] = &["INVITE", "ACK", "BYE", "CANCEL", "OPTIONS", "UPDATE", "INFO"];
+pub const ALLOW: &[&str] = &["INVITE", "ACK", "BYE", "CANCEL", "OPTIONS", "UPDATE", "INFO", "REFER"];
 /// Methods that exist but are not served: 405 instead of 501.
-const KNOWN: &[&str] = &["REGISTER", "SUBSCRIBE", "NOTIFY", "PUBLISH", "MESSAGE", "REFER", "PRACK"];
+const KNOWN: &[&str] = &["REGISTER", "SUBSCRIBE", "NOTIFY", "PUBLISH", "MESSAGE", "PRACK"];
 /// Bodies of INFO that are understood; another is 415.
 pub const INFO_BODIES: &[&str] = &["application/dtmf-relay", "application/dtmf"];
 /// Extensions that a peer may require of us. 100rel and timer may be offered to us (Supported) and are then not used; a peer
 /// that requires them gets 420.
-pub const SUPPORTED: &[&str] = &[];
+pub const SUPPORTED: &[&str] = &["norefersub", "replaces"];
 
 /// An answer that refuses a request, with the header it must carry.
 #[derive(Clone, Debug, PartialEq, Eq)]

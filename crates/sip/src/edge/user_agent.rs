@@ -5,7 +5,7 @@ use super::timers::{GLARE_LOST, REINVITE_LOST, Timer};
 use super::{Config, Flow, Output, Trunk};
 use crate::dialog::{Dialog, PUT_OFF, State};
 use crate::message::Message;
-use crate::signal::{Outcome, Outgoing, Timeout, put_off, say};
+use crate::signal::{Outcome, Outgoing, Timeout, put_off, refer, say};
 use crate::transaction::{Key, State as Waiting, TIMEOUT, Table};
 use ::edge::{Expiry, Hearing, Input, LegMut, Membership, Protocol};
 use bytes::Bytes;
@@ -38,6 +38,8 @@ pub(super) struct UserAgent {
 pub(super) enum TransactionUser {
     /// Leg.
     Leg(LegRef),
+    /// Dialog of a leg that another one has replaced: nobody hears.
+    Former(LegRef),
 }
 
 /// Message for a leg.
@@ -181,6 +183,9 @@ impl Protocol for UserAgent {
         let open = dialog.local_offer_cseq;
         let mut outgoing = say(dialog, &order.signal, &branch);
         self.decline(dialog, &order.signal, &mut outgoing);
+        if let Some(referral) = order.opening.as_ref().and_then(|opening| opening.referral.as_ref()) {
+            refer(dialog, referral, &mut outgoing);
+        }
         if dialog.local_offer_cseq != open {
             dialog.local_offer_by = Some(now + REINVITE_LOST);
         }

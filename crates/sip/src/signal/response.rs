@@ -1,6 +1,6 @@
 //! Translation of responses to our requests.
 
-use super::{Outcome, Outgoing, bye, described, description, end, gone, stored};
+use super::{Outcome, Outgoing, bye, described, description, end, gone, refer, stored};
 use crate::dialog::{Dialog, State, same_tag};
 use crate::message::Message;
 use crate::reason;
@@ -9,6 +9,13 @@ use signal::{Media, Reason, Signal};
 pub(super) fn hear(dialog: &mut Dialog, message: &Message, code: u16, branch: &str) -> Outcome {
     let mut outcome = Outcome::default();
     let Some(cseq) = message.cseq() else { return outcome };
+    if cseq.method == "NOTIFY" {
+        // The subscription ends, not the call (RFC 5057 §5.1).
+        if code >= 300 {
+            refer::forget(dialog);
+        }
+        return outcome;
+    }
     // A 481 to CANCEL names the transaction, not the dialog (§9.2).
     let within = cseq.method != "CANCEL" && (cseq.method != "INVITE" || cseq.number > dialog.invite_cseq);
     if within && dialog.state == State::Active && matches!(code, 408 | 481) {
