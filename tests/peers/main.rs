@@ -18,3 +18,4 @@ mod reload;
 mod rig;
 mod secure;
 mod tls;
+mod transfer;

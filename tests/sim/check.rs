@@ -9,7 +9,7 @@
 
 use session::Machine;
 use session::call::{AddressNotice, Call, Effect, Event, Leg, Phase, Role, Signaling};
-use signal::{EffectId, LegId, Signal};
+use signal::{EffectId, LegId, ReferStatus, Signal};
 use std::collections::{BTreeMap, BTreeSet};
 use tandem_tests::orchestrator::Decision;
 
@@ -27,6 +27,8 @@ pub struct Checks {
     pub moves: u64,
     /// Decisions that changed the bridge.
     pub bridges: u64,
+    /// Legs that were replaced at their own wish.
+    pub referred: u64,
 }
 
 impl Checks {
@@ -47,6 +49,7 @@ impl Checks {
             }
         }
         self.bridge(decision);
+        self.referred += replaced(decision);
         ends(decision);
         spares(decision);
         asks_again(decision);
@@ -159,6 +162,20 @@ fn spares(decision: &Decision) {
     let left = matches!(event, Event::Heard(heard) if heard.signals.iter().any(leaves));
     let waits = before.peer(from).filter(|_| left && talk(before)).and_then(|peer| before.target_for(peer));
     assert!(waits.is_none() || after.ended.is_none(), "the call ended though a target is called");
+}
+
+/// Returns the number of legs that were replaced at their own wish: each is told, and one that is told of a failure stays.
+fn replaced(decision: &Decision) -> u64 {
+    let Decision { before: Some(before), after, effects, .. } = decision else { return 0 };
+    let mut count = 0;
+    for effect in effects {
+        let Effect::Say { leg, signal: Signal::Referred(status), .. } = effect else { continue };
+        let leaves = |call: &Call| call.leg(*leg).is_some_and(|leg| leg.leave_by.is_some());
+        let accepted = *status == ReferStatus::Accepted;
+        assert!(accepted == leaves(after) || leaves(before), "leg {} is told {status:?}", leg.0);
+        count += u64::from(accepted);
+    }
+    count
 }
 
 /// Checks that a leg that has gone gives its ends back.
