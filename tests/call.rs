@@ -62,6 +62,7 @@ fn route(_: &Opening) -> Result<Route, signal::End> {
             to: Party::sip(format!("sip:2050@{CALLEE}")),
             link: "carrier".into(),
             hops: 69,
+            referral: None,
         },
         profile: Profile::Plain,
         ipv6: false,

@@ -20,3 +20,4 @@ mod rig;
 mod secure;
 mod services;
 mod tls;
+mod transfer;

@@ -45,10 +45,11 @@ impl Rig {
         let proxy = Some(SocketAddr::from(([127, 0, 0, 1], port)));
         let desk = Baresip::start("2041", &baresip::Options { tone: 700, proxy, ..desk }).unwrap();
         let options = gateway::Options {
-            trunk: Some(desk.address),
+            trunk: gateway.trunk.or(Some(desk.address)),
             transport: transport.into(),
             aliases: vec![("2700".into(), "rosa".into())],
             sip_port,
+            more: gateway.more.replace("{server}", &format!("127.0.0.1:{}", server.component_port)),
             ..gateway
         };
         let gateway = Gateway::start(&server, &options).unwrap();

@@ -9,7 +9,7 @@
 
 use session::Machine;
 use session::call::{AddressNotice, Call, Effect, Event, Leg, Offerer, Phase, Role, Signaling};
-use signal::{EffectId, LegId, Signal};
+use signal::{EffectId, LegId, ReferStatus, Signal};
 use std::collections::{BTreeMap, BTreeSet};
 use tandem_tests::orchestrator::Decision;
 
@@ -27,6 +27,8 @@ pub struct Checks {
     pub moves: u64,
     /// Decisions that changed the bridge.
     pub bridges: u64,
+    /// Legs that were replaced at their own wish.
+    pub referred: u64,
 }
 
 impl Checks {
@@ -47,6 +49,7 @@ impl Checks {
             }
         }
         self.bridge(decision);
+        self.referred += replaced(decision);
         ends(decision);
         spares(decision);
         asks_again(decision);
@@ -130,7 +133,9 @@ fn asks_again(decision: &Decision) {
         return;
     }
     let given = |leg: &Leg| to.allocation.ends.iter().any(|(id, _)| *id == leg.id);
-    let needed = |leg: &&Leg| !matches!(leg.phase, Phase::Over | Phase::Routing) && !given(leg);
+    let leaves = |leg: &Leg| leg.leave_by.is_some();
+    let needed =
+        |leg: &&Leg| !matches!(leg.phase, Phase::Over | Phase::Routing) && !given(leg) && !leaves(leg);
     for leg in after.legs.iter().filter(needed) {
         let asks = |effect: &Effect| matches!(effect, Effect::Allocate { leg: id, .. } if *id == leg.id);
         assert!(effects.iter().any(asks), "leg {} has no ends at the new relay", leg.id.0);
@@ -161,6 +166,20 @@ fn spares(decision: &Decision) {
     assert!(waits.is_none() || after.ended.is_none(), "the call ended though a target is called");
 }
 
+/// Returns the number of legs that were replaced at their own wish: each is told, and one that is told of a failure stays.
+fn replaced(decision: &Decision) -> u64 {
+    let Decision { before: Some(before), after, effects, .. } = decision else { return 0 };
+    let mut count = 0;
+    for effect in effects {
+        let Effect::Say { leg, signal: Signal::Referred(status), .. } = effect else { continue };
+        let leaves = |call: &Call| call.leg(*leg).is_some_and(|leg| leg.leave_by.is_some());
+        let accepted = *status == ReferStatus::Accepted;
+        assert!(accepted == leaves(after) || leaves(before), "leg {} is told {status:?}", leg.0);
+        count += u64::from(accepted);
+    }
+    count
+}
+
 /// Checks that a leg that has gone gives its ends back.
 fn ends(decision: &Decision) {
     let Decision { before: Some(before), after, effects, .. } = decision else { return };
@@ -180,6 +199,12 @@ fn call(call: &Call) {
     assert_eq!(all_gone, call.ended.is_some(), "ended exactly when everybody has gone: {over:?}");
     let there = |id: LegId| call.leg(id).is_some_and(|leg| !leg.phase.is_over());
     for leg in call.legs.iter().filter(|leg| !leg.phase.is_over()) {
+        // One that was replaced at its own wish is about to go.
+        if let Some(by) = leg.leave_by {
+            assert!(call.peer(leg.id).is_none() && leg.ends.is_empty(), "leg {} stays", leg.id.0);
+            assert!(call.deadline() <= Some(by), "nobody hangs up on leg {}", leg.id.0);
+            continue;
+        }
         let peer = call.peer(leg.id).filter(|peer| there(*peer));
         let other = peer.or(call.target_for(leg.id)).or(leg.partner).filter(|other| there(*other));
         assert!(other.is_some(), "leg {} is left alone: {over:?}", leg.id.0);

@@ -20,7 +20,7 @@ pub fn placed(seed: u64) -> Call {
 /// An offer of a phone or of a client, described or not, and where it goes.
 pub fn placement(random: &mut Random) -> Placement {
     let (sip_calls, described) = (random.chance(50), random.chance(50));
-    let opening = |from: Party, to: Party| Opening { from, to, link: "pbx".into(), hops: 70 };
+    let opening = |from: Party, to: Party| Opening { from, to, link: "pbx".into(), hops: 70, referral: None };
     let (phone, client) = (Party::sip("sip:2041@pbx.example"), Party::xmpp("rosa@xmpp.example"));
     let (here, there) = if sip_calls { (phone, client) } else { (client, phone) };
     // A relay that transcodes, or one that only passes on.

@@ -72,6 +72,7 @@ impl Walk {
                 let leg = LegId(self.random.index(self.sides.len()) as u8);
                 self.decide(&Event::Transfer(leg, "target".into()));
             }
+            _ if self.random.chance(35) => self.refer(),
             _ if self.random.chance(30) => {
                 // Its batch is lost with it; the record's deadline brings the outbox to another.
                 let at = self.random.index(self.orchestrators.len());
@@ -84,6 +85,16 @@ impl Walk {
             }
         }
         self.check();
+    }
+
+    /// A party of the bridge wants the other one to have another peer, by its phone or its client.
+    fn refer(&mut self) {
+        let Some(call) = self.orchestrators[0].call(CALL).unwrap() else { return };
+        let (one, other) = call.bridge;
+        let at = usize::from(if self.random.chance(50) { one.0 } else { other.0 });
+        if self.sides.get(at).is_some_and(|side| side.opened && !side.gone) {
+            self.utter(at, Signal::Refer { target: "sip:2050@pbx.example".into(), replaces: None });
+        }
     }
 
     fn orchestrator(&mut self) -> &mut Orchestrator {
@@ -389,9 +400,9 @@ impl Walk {
         self.check();
     }
 
-    /// Returns how often the bridge of the call has changed.
-    pub fn bridges(&self) -> u64 {
-        self.checks.bridges
+    /// Returns how often the bridge of the call has changed, and how many of its legs were replaced at their own wish.
+    pub fn counts(&self) -> [u64; 2] {
+        [self.checks.bridges, self.checks.referred]
     }
 
     fn rest(&mut self) {

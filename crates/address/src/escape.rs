@@ -101,6 +101,12 @@ pub fn sip_user(local: &str) -> String {
     out
 }
 
+/// Returns percent-encoded text; `None` if it is no UTF-8.
+#[must_use]
+pub fn percent_decoded(text: &str) -> Option<String> {
+    String::from_utf8(percent_decode(text)).ok()
+}
+
 pub(crate) fn percent_decode(text: &str) -> Vec<u8> {
     let octets = text.as_bytes();
     let (mut out, mut at) = (Vec::with_capacity(octets.len()), 0);

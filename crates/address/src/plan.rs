@@ -6,6 +6,8 @@ use crate::{DialRules, EmergencyNumbers, Number, display_name, jid_local, plain_
 use signal::{End, Opening, Party, Protocol, Reason};
 use std::collections::HashMap;
 
+mod referred;
+
 /// Component domain.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Component {
@@ -149,43 +151,55 @@ impl Plan {
     /// # Errors
     /// Reason with which to refuse the call.
     pub fn route(&self, heard: &Opening) -> Result<Route, End> {
-        match heard.from.protocol {
-            Protocol::Sip => self.to_xmpp(heard),
-            Protocol::Xmpp => self.to_sip(heard),
+        match (&heard.referral, heard.from.protocol) {
+            (Some(referral), _) => self.referred(heard, referral),
+            (None, Protocol::Sip) => self.to_xmpp(heard),
+            (None, Protocol::Xmpp) => self.to_sip(heard),
         }
         .map_err(End::from)
     }
 
     /// Routes a call from SIP. Lookup order of interworking §1.2: alias, then domain rule.
     fn to_xmpp(&self, heard: &Opening) -> Result<Route, Reason> {
-        let trunk = self.trunks.iter().find(|t| t.name == heard.link).ok_or(Reason::Forbidden)?;
-        let component = self.components.iter().find(|c| c.domain == trunk.domain).ok_or(Reason::NotFound)?;
+        let (trunk, component) = self.trunk_named(&heard.link)?;
         let target = Uri::parse(&heard.to.address).ok_or(Reason::NotFound)?;
-        let (user, host) = user_host(&target);
-        let number = Number::of(&target);
-        if dials_emergency(trunk, &String::from_utf8_lossy(&percent_decode(user))) {
+        if dials_emergency(trunk, &String::from_utf8_lossy(&percent_decode(user_host(&target).0))) {
             return Err(Reason::Forbidden);
         }
-        let callee = match number.as_ref().and_then(|number| self.jid_of(number)) {
-            Some(jid) => jid.clone(),
-            None if self.sip_domains.iter().any(|domain| domain == host)
-                && !component.users.is_empty()
-                && number.is_none() =>
-            {
-                let (user, domain) =
-                    self.guest(trunk, component, user).unwrap_or((user, component.users.clone()));
-                let local = jid_local(user).map_err(|e| match e {
-                    Unmappable::Malformed => Reason::BadRequest,
-                    Unmappable::NoJid | Unmappable::TooLong => Reason::NotFound,
-                })?;
-                format!("{local}@{domain}")
-            }
-            None => return Err(Reason::NotFound),
-        };
-        // R-ADDR-14: `anonymous` cannot be called back.
-        let local = caller_local(&heard.from.address).unwrap_or_else(|| "anonymous".to_owned());
-        let from = Party::xmpp(format!("{local}@{}", component.domain));
+        let callee = self.jid_named(trunk, component, &target)?.ok_or(Reason::NotFound)?;
+        let from = Party::xmpp(caller_jid(component, &heard.from.address));
         self.route_to(heard, from, Party::xmpp(callee), &component.domain)
+    }
+
+    /// Returns the trunk of this name, and the component that it serves.
+    fn trunk_named(&self, name: &str) -> Result<(&Trunk, &Component), Reason> {
+        let trunk = self.trunks.iter().find(|t| t.name == name).ok_or(Reason::Forbidden)?;
+        let component = self.components.iter().find(|c| c.domain == trunk.domain).ok_or(Reason::NotFound)?;
+        Ok((trunk, component))
+    }
+
+    /// Returns the JID that a URI of a trunk's peer stands for, if it stands for one.
+    fn jid_named(
+        &self,
+        trunk: &Trunk,
+        component: &Component,
+        target: &Uri,
+    ) -> Result<Option<String>, Reason> {
+        let (user, host) = user_host(target);
+        let number = Number::of(target);
+        if let Some(jid) = number.as_ref().and_then(|number| self.jid_of(number)) {
+            return Ok(Some(jid.clone()));
+        }
+        let own = self.sip_domains.iter().any(|domain| domain == host);
+        if !own || component.users.is_empty() || number.is_some() {
+            return Ok(None);
+        }
+        let (user, domain) = self.guest(trunk, component, user).unwrap_or((user, component.users.clone()));
+        let local = jid_local(user).map_err(|e| match e {
+            Unmappable::Malformed => Reason::BadRequest,
+            Unmappable::NoJid | Unmappable::TooLong => Reason::NotFound,
+        })?;
+        Ok(Some(format!("{local}@{domain}")))
     }
 
     /// Returns the JID that has a number. The context of a local number counts where the plan knows the two together.
@@ -205,31 +219,39 @@ impl Plan {
         if dials_emergency(trunk, &unescape(local)) {
             return Err(Reason::Forbidden);
         }
-        // R-SIP-11: a component's own JID as the caller means that a message of this gateway came back.
-        let caller = bare(&heard.from.address).to_lowercase();
-        let (name, home) = caller.split_once('@').ok_or(Reason::Loop)?;
-        if self.components.iter().any(|c| c.domain == home) {
-            return Err(Reason::Loop);
-        }
         let component = self.components.iter().find(|c| c.domain == trunk.domain).ok_or(Reason::NotFound)?;
-        // Toll fraud: only those whom the trunk names may dial out.
-        if !allows(trunk, component, &caller) {
-            return Err(Reason::Forbidden);
-        }
+        let caller = self.may_dial(trunk, component, &heard.from.address)?;
         if dialled_number(&unescape(local)).is_some_and(|number| !trunk.dial.permit(&number)) {
             return Err(Reason::Forbidden);
         }
-        let user = Number::parse(local).map_or_else(|| sip_user(local), |number| sip_user(&number.dialled()));
-        let to = Party::sip(format!("sip:{user}@{}", trunk.host));
+        let to = Party::sip(format!("sip:{}@{}", user_of(local), trunk.host));
+        let from = Party::sip(self.identity(trunk, component, &caller));
+        self.route_to(heard, from, to, &trunk.name)
+    }
+
+    /// Returns the bare JID of an XMPP user who may dial out through a trunk.
+    fn may_dial(&self, trunk: &Trunk, component: &Component, jid: &str) -> Result<String, Reason> {
+        // R-SIP-11: a component's own JID as the caller means that a message of this gateway came back.
+        let caller = bare(jid).to_lowercase();
+        let (_, home) = caller.split_once('@').ok_or(Reason::Loop)?;
+        if self.components.iter().any(|c| c.domain == home) {
+            return Err(Reason::Loop);
+        }
+        // Toll fraud: only those whom the trunk names may dial out.
+        if allows(trunk, component, &caller) { Ok(caller) } else { Err(Reason::Forbidden) }
+    }
+
+    /// Returns the SIP URI that an XMPP user is shown with at a trunk.
+    fn identity(&self, trunk: &Trunk, component: &Component, caller: &str) -> String {
         let own_domain = self.sip_domains.first().unwrap_or(&trunk.host);
-        let identity = match self.number_of_jid.get(&caller) {
+        let (name, home) = caller.split_once('@').unwrap_or((caller, ""));
+        let identity = match self.number_of_jid.get(caller) {
             Some(number) => sip_user(number),
             None if home == component.users && plain_number(name).is_none() => sip_user(name),
             // Neither a number of another user nor the name of a local user (interworking §1.2).
             None => format!("{}%40{}", sip_user(name), sip_user(home)),
         };
-        let from = Party::sip(format!("sip:{identity}@{own_domain}"));
-        self.route_to(heard, from, to, &trunk.name)
+        format!("sip:{identity}@{own_domain}")
     }
 
     /// Splits a user part that holds a domain, `rosa%40xmpp.example`: the identity that a caller of another domain was shown with.
@@ -248,7 +270,7 @@ impl Plan {
         let hops = heard.hops.checked_sub(1).filter(|h| *h > 0).ok_or(Reason::Loop)?;
         let protocol = to.protocol;
         let from = Party { display: heard.from.display.as_deref().and_then(display_name), ..from };
-        Ok(Route { opening: Opening { from, to, link: link.to_owned(), hops }, protocol })
+        Ok(Route { opening: Opening { from, to, link: link.to_owned(), hops, referral: None }, protocol })
     }
 }
 
@@ -293,6 +315,17 @@ fn caller_local(address: &str) -> Option<String> {
         Some(number) => Some(number.dialled()),
         None => jid_local(user).ok(),
     }
+}
+
+/// Returns the JID that a caller from SIP is shown with. R-ADDR-14: `anonymous` cannot be called back.
+fn caller_jid(component: &Component, address: &str) -> String {
+    let local = caller_local(address).unwrap_or_else(|| "anonymous".to_owned());
+    format!("{local}@{}", component.domain)
+}
+
+/// Returns the user part of the SIP URI that the localpart of a component's JID stands for.
+fn user_of(local: &str) -> String {
+    Number::parse(local).map_or_else(|| sip_user(local), |number| sip_user(&number.dialled()))
 }
 
 fn bare(jid: &str) -> &str {

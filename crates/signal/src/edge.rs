@@ -43,6 +43,20 @@ pub struct Opening {
     /// Hops left (Max-Forwards); 70 where the protocol has no limit (R-SIP-11).
     #[n(3)]
     pub hops: u8,
+    /// Request that the call comes of, if somebody else asked for it.
+    #[n(8)]
+    pub referral: Option<Referral>,
+}
+
+/// Request of a third party that makes a call (RFC 3515, XEP-0251).
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Referral {
+    /// Party that asked, as verified by its leg (Referred-By, RFC 3892).
+    #[n(0)]
+    pub by: Party,
+    /// Dialog at the callee that the call replaces (Replaces, RFC 3891 §6.1).
+    #[n(1)]
+    pub replaces: Option<String>,
 }
 
 /// Event of a peer: signals for the call and the leg's new dialog.

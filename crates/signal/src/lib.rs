@@ -19,7 +19,9 @@ pub mod subjects;
 mod time;
 
 pub use any::AnySignal;
-pub use edge::{Ask, Handover, Heard, LegState, Opening, Order, Said, Say, VERDICT_MS, Verdict, Wake};
+pub use edge::{
+    Ask, Handover, Heard, LegState, Opening, Order, Referral, Said, Say, VERDICT_MS, Verdict, Wake,
+};
 pub use ids::{EffectId, EventId, LegId, LegRef, RecordId, RecordKind, Secret, Token};
 pub use media::Media;
 pub use message::{InstantMessage, MessageSignal};
@@ -73,7 +75,7 @@ pub enum Signal {
         /// Address of the new peer, in the protocol of the leg that says it.
         #[n(0)]
         target: String,
-        /// Dialog that the new call replaces (RFC 3891), in an attended transfer.
+        /// Dialog that the new call replaces, in an attended transfer: the value of a Replaces header (RFC 3891 §6.1).
         #[n(1)]
         replaces: Option<String>,
     },
@@ -83,6 +85,35 @@ pub enum Signal {
     /// CANCEL, BYE, 4xx–6xx; retract, reject, finish, session-terminate. Ends the leg that says it.
     #[n(11)]
     End(#[n(0)] End),
+    /// NOTIFY of the refer event package (RFC 3515 §2.4.4); said to the leg that asked for a transfer. The first one also answers the
+    /// request: anything but a failure accepts it.
+    #[n(14)]
+    Referred(#[n(0)] ReferStatus),
+}
+
+/// Status of the call that a [`Signal::Refer`] asked for (RFC 3515 §2.4.5).
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum ReferStatus {
+    /// The target is being called.
+    #[n(0)]
+    Trying,
+    /// The target rings.
+    #[n(1)]
+    Ringing,
+    /// The target has answered and has taken the place of the leg that asked.
+    #[n(2)]
+    Accepted,
+    /// The target is not called, or has not answered: the call goes on as it was.
+    #[n(3)]
+    Failed(#[n(0)] End),
+}
+
+impl ReferStatus {
+    /// Returns true if nothing follows.
+    #[must_use]
+    pub fn is_final(&self) -> bool {
+        matches!(self, ReferStatus::Accepted | ReferStatus::Failed(_))
+    }
 }
 
 /// Keypad digit with its duration (RFC 4733 §3.2; XEP-0181).
@@ -113,6 +144,7 @@ impl Signal {
             Signal::Refer { .. } => "refer",
             Signal::Redirect(_) => "redirect",
             Signal::End(_) => "end",
+            Signal::Referred(_) => "referred",
         }
     }
 }

@@ -11,10 +11,12 @@ use signal::{Media, Stored, Time, stored};
 use std::net::IpAddr;
 
 mod identity;
+mod refer;
 pub mod reliable;
 pub mod session_timer;
 
 pub use identity::same_tag;
+pub use refer::Refer;
 use reliable::Reliable;
 use session_timer::SessionTimer;
 
@@ -188,6 +190,15 @@ pub struct Dialog {
     /// Description of ours that is in force, while `last_sdp` is an offer that is open or was refused; empty = `last_sdp`.
     #[cbor(n(35), with = "minicbor::bytes", default)]
     pub sdp_in_force: Vec<u8>,
+    /// REFER of the peer that waits for its answer, or its subscription.
+    #[n(40)]
+    pub refer: Option<Refer>,
+    /// True once a REFER was accepted: the subscriptions of further ones have an id (RFC 3515 §2.4.6).
+    #[cbor(n(41), default)]
+    pub referred: bool,
+    /// Dialog of an INVITE that is to take the place of this one (RFC 3891), while the call decides.
+    #[n(42)]
+    pub replacement: Option<Box<Dialog>>,
 }
 
 impl std::fmt::Debug for Dialog {

@@ -168,7 +168,8 @@ impl Edge {
     /// Ends the wait for answers from a flow that cannot be sent to (refused connection, no route).
     pub fn unreachable(&mut self, flow: Flow, now: Time) {
         let lost = self.legs.protocol.table.fail(|to| to.reaches(&flow));
-        for (key, request, TransactionUser::Leg(leg)) in lost {
+        for (key, request, user) in lost {
+            let TransactionUser::Leg(leg) = user else { continue };
             // A BYE or INFO that cannot be sent ends nothing.
             if !self.legs.protocol.send_smaller(request, flow, leg, now) && key.method == "INVITE" {
                 self.legs.handle_event(leg, Timeout::Transport, now);
@@ -204,13 +205,17 @@ impl Edge {
                 Tx::TimedOut(key, Some(TransactionUser::Leg(leg))) => {
                     let invite = key.method == "INVITE";
                     if invite || !matches!(key.method.as_str(), "CANCEL" | "PRACK") && self.is_active(leg) {
-                        let what = if invite { Timeout::Response } else { Timeout::Request };
+                        let what = match key.method.as_str() {
+                            "INVITE" => Timeout::Response,
+                            "NOTIFY" => Timeout::Notify,
+                            _ => Timeout::Request,
+                        };
                         self.legs.handle_event(leg, what, now);
                         self.flush_legs();
                     }
                 }
                 // Nobody acknowledged a refusal.
-                Tx::TimedOut(_, None) => {}
+                Tx::TimedOut(_, None | Some(TransactionUser::Former(_))) => {}
             }
         }
     }

@@ -14,14 +14,18 @@ use media::sdp::SdpError;
 use signal::{End, Media, Reason, Signal};
 
 mod challenge;
+pub(crate) mod refer;
 mod reliable;
+mod replace;
 mod request;
 mod response;
 mod session_timer;
 mod timeout;
 
 pub use challenge::answer_challenge;
+pub use refer::{Replaces, refer};
 pub use reliable::{is_required, rseq};
+pub use replace::replaced;
 pub use response::release;
 pub use session_timer::ask_longer;
 pub use timeout::{Timeout, awaits_ringing, timeout};
@@ -47,6 +51,8 @@ pub enum Outgoing {
     Accept(Message, Message),
     /// Request through a client transaction.
     Request(Message),
+    /// Last request of a dialog that another one has replaced: the octets of that dialog, and the request. No leg hears its responses.
+    Former(Vec<u8>, Message),
     /// ACK, without transaction.
     Direct(Message),
 }
@@ -93,7 +99,7 @@ fn end(message: &Message, fallback: Reason) -> End {
 fn respond(dialog: &Dialog, request: &Message, code: u16, phrase: &str) -> Message {
     let response = Message::response(request, code, phrase, dialog.local_tag().unwrap_or_default());
     match request.method().as_deref() {
-        Some("INVITE" | "UPDATE") if code < 400 => response.with("Contact", dialog.contact.clone()),
+        Some("INVITE" | "UPDATE" | "REFER") if code < 400 => response.with("Contact", dialog.contact.clone()),
         _ => response,
     }
 }
@@ -126,12 +132,14 @@ fn bye(dialog: &mut Dialog, why: &str, branch: &str) -> Outgoing {
 fn gone(dialog: &mut Dialog, end: End, branch: &str) -> Outcome {
     let why = reason::hangup(end.reason);
     dialog.local_offer_cseq = None;
-    let send_now = terminated(dialog).into_iter().chain([bye(dialog, &why, branch)]).collect();
-    Outcome { send_now, signals: vec![Signal::End(end)], ..Outcome::default() }
+    Outcome { send_now: hang_up(dialog, &why, branch), signals: vec![Signal::End(end)], ..Outcome::default() }
 }
 
 /// Translates a signal for the peer of this dialog; yields nothing if the leg's state has no use for it any more.
 pub fn say(dialog: &mut Dialog, signal: &Signal, branch: &str) -> Vec<Outgoing> {
+    if let Some(said) = replace::say(dialog, signal, branch) {
+        return said;
+    }
     let open = stored(&dialog.invite).filter(|_| dialog.state == State::Incoming);
     match (signal, open) {
         // The INVITE that opens the dialog.
@@ -198,6 +206,9 @@ pub fn say(dialog: &mut Dialog, signal: &Signal, branch: &str) -> Vec<Outgoing> 
         (Signal::Tone(tone), None) if dialog.state == State::Active => {
             let body = format!("Signal={}\r\nDuration={}\r\n", tone.digit, tone.duration);
             vec![Outgoing::Request(dialog.request("INFO", branch).with_body("application/dtmf-relay", body))]
+        }
+        (Signal::Referred(status), None) if dialog.state == State::Active => {
+            refer::say(dialog, status, branch)
         }
         (Signal::Redirect(target), Some(invite)) => {
             dialog.state = State::Ended;
@@ -292,10 +303,16 @@ fn say_end(dialog: &mut Dialog, end: &End, open: Option<Message>, branch: &str) 
         }
         (State::Active, _) => {
             let why = reason::hangup(end.reason);
-            terminated(dialog).into_iter().chain([bye(dialog, &why, branch)]).collect()
+            hang_up(dialog, &why, branch)
         }
         _ => vec![],
     }
+}
+
+/// Ends an established dialog, and what is open in it.
+fn hang_up(dialog: &mut Dialog, why: &str, branch: &str) -> Vec<Outgoing> {
+    let open = [terminated(dialog), replace::end(dialog), refer::end(dialog, true, branch)];
+    open.into_iter().flatten().chain([bye(dialog, why, branch)]).collect()
 }
 
 /// Answers the open re-INVITE or UPDATE that the end of the call has overtaken (RFC 3261 §15.1.2).

@@ -6,13 +6,13 @@ use crate::message::{CSeq, Message, Start};
 use crate::uri::Uri;
 
 /// Methods that the gateway serves, in the order of its Allow header.
-pub const ALLOW: &[&str] = &["INVITE", "ACK", "BYE", "CANCEL", "OPTIONS", "PRACK", "UPDATE", "INFO"];
+pub const ALLOW: &[&str] = &["INVITE", "ACK", "BYE", "CANCEL", "OPTIONS", "PRACK", "UPDATE", "INFO", "REFER"];
 /// Methods that exist but are not served: 405 instead of 501.
-const KNOWN: &[&str] = &["REGISTER", "SUBSCRIBE", "NOTIFY", "PUBLISH", "MESSAGE", "REFER"];
+const KNOWN: &[&str] = &["REGISTER", "SUBSCRIBE", "NOTIFY", "PUBLISH", "MESSAGE"];
 /// Bodies of INFO that are understood; another is 415.
 pub const INFO_BODIES: &[&str] = &["application/dtmf-relay", "application/dtmf"];
-/// Extensions that a peer may require of us, and that we offer: RFC 3262, RFC 4028.
-pub const SUPPORTED: &[&str] = &["100rel", "timer"];
+/// Extensions that a peer may require of us, and that we offer: RFC 3262, RFC 4028, RFC 4488, RFC 3891.
+pub const SUPPORTED: &[&str] = &["100rel", "timer", "norefersub", "replaces"];
 
 /// An answer that refuses a request, with the header it must carry.
 #[derive(Clone, Debug, PartialEq, Eq)]

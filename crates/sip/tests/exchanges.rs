@@ -360,8 +360,8 @@ fn info_is_a_digit_or_is_refused_honestly() {
     assert!(b.sent.last().unwrap().text("Recv-Info").is_some());
     b.hear(info(5, "Content-Type: application/dtmf", "hello"));
     b.hear(request("INFO", 6, &to, ""));
-    b.hear(request("REFER", 7, &to, ""));
-    assert!(b.sent.last().unwrap().text("Allow").is_some_and(|allow| !allow.contains("REFER")));
+    b.hear(request("PUBLISH", 7, &to, ""));
+    assert!(b.sent.last().unwrap().text("Allow").is_some_and(|allow| !allow.contains("PUBLISH")));
     assert_eq!(b.codes(), ["200", "415", "469", "400", "200", "405"]);
 }
 

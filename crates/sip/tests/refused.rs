@@ -129,6 +129,7 @@ fn every_method_of_allow_is_served() {
             "ACK" => (&[], 0),
             "CANCEL" => (&[], 1),
             "OPTIONS" => (&["200"], 0),
+            "REFER" => (&["403"], 0),
             _ => (&["481"], 0),
         };
         assert_eq!(

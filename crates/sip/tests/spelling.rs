@@ -129,7 +129,7 @@ fn f13_a_name_is_shown_in_part_and_without_tricks() {
 fn call(b: &mut Bench, to: &str, display: Option<&str>) -> Message {
     let leg = LegRef { record: Secret::new(b"test").call_of_jingle("rosa@x/1", "s"), leg: LegId(1) };
     let from = Party { display: display.map(str::to_owned), ..Party::sip("sip:rosa@im.example") };
-    let opening = Opening { from, to: Party::sip(to), link: "pbx".into(), hops: 69 };
+    let opening = Opening { from, to: Party::sip(to), link: "pbx".into(), hops: 69, referral: None };
     b.say(state(leg, 0, vec![]), 1, Signal::Offer(media()), Some(opening));
     b.sent.remove(0)
 }
@@ -159,7 +159,7 @@ fn c13_an_invite_says_whom_it_calls_and_who_calls() {
         assert_eq!(invite.text("To"), Some(format!("<{aor}>").as_str()), "{to}");
         assert_eq!(invite.text("Contact"), Some("<sip:rosa@192.0.2.1:5060>"));
         assert_eq!(invite.text("User-Agent"), Some("Tandem"));
-        assert_eq!(invite.text("Supported"), Some("100rel, timer"));
+        assert_eq!(invite.text("Supported"), Some("100rel, timer, norefersub, replaces"), "RFC 3261 §20.37");
         b.hear(answer(&invite, 200, SDP));
         commit(&mut b);
         let ack = b.sent.pop().unwrap();

@@ -36,6 +36,7 @@ const PHONE: &[&str] = &[
     "urn:xmpp:jingle:apps:grouping:0",
     "urn:xmpp:jingle:transports:ice-udp:1",
     "urn:xmpp:jingle:dtmf:0",
+    "urn:xmpp:jingle:transfer:0",
     "urn:xmpp:jingle-message:0",
     "urn:ietf:rfc:3264",
     "urn:ietf:rfc:5888",

@@ -5,10 +5,10 @@
 
 use crate::reason;
 use crate::session::{LocalOffer, RemoteOffer, Sent, Session, State};
-use crate::stanza::{self, COMPONENT, DTMF, HINTS, INFO, JINGLE, JMI, NICK, RTP, element, with};
+use crate::stanza::{self, COMPONENT, DTMF, HINTS, INFO, JINGLE, JMI, NICK, RTP, TRANSFER, element, with};
 use minidom::Element;
 use signal::media::{Candidate, Content, Ice, Trickle};
-use signal::{End, Media, Reason, Signal, Time};
+use signal::{End, Media, Reason, ReferStatus, Signal, Time};
 
 mod change;
 mod jingle;
@@ -189,6 +189,16 @@ fn terminate(session: &mut Session, end: &End, id: &str) -> Vec<Element> {
     stanzas
 }
 
+/// Ends a session whose peer now talks to somebody else, as the client has asked.
+fn transferred(session: &mut Session, id: &str) -> Vec<Element> {
+    let end = Reason::Normal.into();
+    let reason = with(reason::element(&end), Element::bare("transferred", TRANSFER));
+    let terminate = with(jingle(session, "session-terminate"), reason);
+    let terminate = request(session, terminate, id, Sent::Notice);
+    session.state = State::Ended;
+    [terminate].into_iter().chain(finish(session, &end, id)).collect()
+}
+
 fn finish(session: &Session, end: &End, id: &str) -> Option<Element> {
     let finish = with(jmi(session, "finish"), reason::element(end));
     session.jmi.then(|| jmi_message(session, &session.peer, finish, &format!("{id}f")))
@@ -245,6 +255,8 @@ pub fn say(session: &mut Session, signal: &Signal, id: &str) -> Vec<Element> {
         (Signal::Redirect(_), State::Proposed | State::Incoming) => {
             say_end(session, &Reason::Gone.into(), id)
         }
+        // The client knows that it is out of the call (XEP-0251 §2); the call lets it go.
+        (Signal::Referred(ReferStatus::Accepted), State::Active) => transferred(session, id),
         (Signal::End(end), _) => say_end(session, end, id),
         _ => vec![],
     }

@@ -22,6 +22,8 @@ pub const INFO: &str = "urn:xmpp:jingle:apps:rtp:info:1";
 pub const ICE: &str = "urn:xmpp:jingle:transports:ice-udp:1";
 /// Keypad digits (XEP-0181).
 pub const DTMF: &str = "urn:xmpp:jingle:dtmf:0";
+/// Session transfer (XEP-0251).
+pub const TRANSFER: &str = "urn:xmpp:jingle:transfer:0";
 /// Conditions of stanza errors (RFC 6120 §8.3.3).
 pub const STANZAS: &str = "urn:ietf:params:xml:ns:xmpp-stanzas";
 /// Message processing hints (XEP-0334).

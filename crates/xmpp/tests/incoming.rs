@@ -183,7 +183,7 @@ fn what_makes_no_sense_gets_its_error() {
         (action("dance", SID, ""), "bad-request"),
         (action("session-accept", SID, ""), "out-of-order"),
         (
-            action("session-info", SID, "<transfer xmlns='urn:xmpp:jingle:transfer:0' to='x@y'/>"),
+            action("session-info", SID, "<transfer xmlns='urn:xmpp:jingle:transfer:0' to='x@y' sid='z'/>"),
             "unsupported-info",
         ),
         (action("security-info", SID, ""), "feature-not-implemented"),
@@ -368,6 +368,29 @@ fn video_is_added_and_refused() {
     b.jingle(ROSA, &us, &action("content-remove", SID, "<content creator='initiator' name='0'/>"));
     assert_eq!(b.commit().signals, [Signal::End(Reason::Normal.into())]);
     assert_eq!(b.kinds(), ["result", "session-terminate", "finish"], "nothing is left");
+}
+
+/// R-CALL-25, XEP-0251: who asked is let go once the target has answered, and only then.
+#[test]
+fn a_transfer_is_asked_for_and_ends_the_session() {
+    let mut b = bench();
+    let (leg, us) = rosa_is_answered(&mut b);
+    let transfer = |attributes: &str| {
+        action("session-info", SID, &format!("<transfer xmlns='urn:xmpp:jingle:transfer:0' {attributes}/>"))
+    };
+    b.jingle(ROSA, &us, &transfer("to='2042@sip.example.net' from='rosa@example.net'"));
+    let target = "2042@sip.example.net".to_owned();
+    assert_eq!(b.commit().signals, [Signal::Refer { target, replaces: None }]);
+    let busy = ReferStatus::Failed(Reason::Busy.into());
+    for status in [ReferStatus::Trying, ReferStatus::Ringing, busy] {
+        b.say(leg, Signal::Referred(status));
+    }
+    assert_eq!(b.kinds(), ["result"]);
+    b.say(leg, Signal::Referred(ReferStatus::Accepted));
+    b.say(leg, Signal::End(Reason::Normal.into()));
+    assert_eq!(b.kinds(), ["session-terminate", "finish"]);
+    b.jingle(ROSA, &us, &transfer("to='2043@sip.example.net'"));
+    assert_eq!(b.kinds(), ["unknown-session"]);
 }
 
 #[test]

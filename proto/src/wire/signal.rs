@@ -3,8 +3,9 @@
 use super::media::CONTENTS;
 use super::{WireError, list, number, optional, present, unknown};
 use crate::v1;
+use crate::v1::refer_status::Status;
 use crate::v1::signal::Signal as Said;
-use signal::{End, Party, Protocol, Reason, Signal, Tone};
+use signal::{End, Party, Protocol, Reason, ReferStatus, Referral, Signal, Tone};
 
 impl From<&Signal> for v1::Signal {
     fn from(signal: &Signal) -> v1::Signal {
@@ -29,6 +30,7 @@ impl From<&Signal> for v1::Signal {
             }
             Signal::Redirect(target) => Said::Redirect(target.clone()),
             Signal::End(end) => Said::End(end.into()),
+            Signal::Referred(status) => Said::Referred(status.into()),
         };
         v1::Signal { signal: Some(signal) }
     }
@@ -52,10 +54,48 @@ impl TryFrom<v1::Signal> for Signal {
             Said::Refer(refer) => Signal::Refer { target: refer.target, replaces: refer.replaces },
             Said::Redirect(target) => Signal::Redirect(target),
             Said::End(end) => Signal::End(end.try_into()?),
+            Said::Referred(status) => Signal::Referred(status.try_into()?),
             Said::Message(_) | Said::Presence(_) => {
                 return Err(WireError::new("Signal.signal", "not of a call"));
             }
         })
+    }
+}
+
+impl From<&ReferStatus> for v1::ReferStatus {
+    fn from(status: &ReferStatus) -> v1::ReferStatus {
+        let status = match status {
+            ReferStatus::Trying => Status::Trying(v1::Nothing {}),
+            ReferStatus::Ringing => Status::Ringing(v1::Nothing {}),
+            ReferStatus::Accepted => Status::Accepted(v1::Nothing {}),
+            ReferStatus::Failed(end) => Status::Failed(end.into()),
+        };
+        v1::ReferStatus { status: Some(status) }
+    }
+}
+
+impl TryFrom<v1::ReferStatus> for ReferStatus {
+    type Error = WireError;
+    fn try_from(status: v1::ReferStatus) -> Result<ReferStatus, WireError> {
+        Ok(match present(status.status, "ReferStatus.status")? {
+            Status::Trying(v1::Nothing {}) => ReferStatus::Trying,
+            Status::Ringing(v1::Nothing {}) => ReferStatus::Ringing,
+            Status::Accepted(v1::Nothing {}) => ReferStatus::Accepted,
+            Status::Failed(end) => ReferStatus::Failed(end.try_into()?),
+        })
+    }
+}
+
+impl From<&Referral> for v1::Referral {
+    fn from(referral: &Referral) -> v1::Referral {
+        v1::Referral { by: Some(v1::Party::from(&referral.by)), replaces: referral.replaces.clone() }
+    }
+}
+
+impl TryFrom<v1::Referral> for Referral {
+    type Error = WireError;
+    fn try_from(referral: v1::Referral) -> Result<Referral, WireError> {
+        Ok(Referral { by: present(referral.by, "Referral.by")?.try_into()?, replaces: referral.replaces })
     }
 }
 

@@ -9,8 +9,8 @@ use signal::media::{
 };
 use signal::{
     AnySignal, Ask, EffectId, End, EventId, Handover, Heard, InstantMessage, LegId, LegRef, LegState, Media,
-    MessageSignal, Opening, Order, Party, PresenceSignal, Protocol, Reason, RecordId, RecordKind, Said, Say,
-    Show, Signal, Time, Tone, Verdict, Wake,
+    MessageSignal, Opening, Order, Party, PresenceSignal, Protocol, Reason, RecordId, RecordKind,
+    ReferStatus, Referral, Said, Say, Show, Signal, Time, Tone, Verdict, Wake,
 };
 use std::net::SocketAddr;
 
@@ -149,6 +149,13 @@ fn signal() -> impl Strategy<Value = Signal> {
         (text(), of(text())).prop_map(|(target, replaces)| Signal::Refer { target, replaces }),
         text().prop_map(Signal::Redirect),
         end().prop_map(Signal::End),
+        prop_oneof![
+            Just(ReferStatus::Trying),
+            Just(ReferStatus::Ringing),
+            Just(ReferStatus::Accepted),
+            end().prop_map(ReferStatus::Failed),
+        ]
+        .prop_map(Signal::Referred),
     ]
 }
 
@@ -183,12 +190,9 @@ fn opening() -> impl Strategy<Value = Opening> {
             display,
         })
     };
-    (party(), party(), text(), any::<u8>()).prop_map(|(from, to, link, hops)| Opening {
-        from,
-        to,
-        link,
-        hops,
-    })
+    let referral = (party(), of(text())).prop_map(|(by, replaces)| Referral { by, replaces });
+    (party(), party(), text(), any::<u8>(), of(referral))
+        .prop_map(|(from, to, link, hops, referral)| Opening { from, to, link, hops, referral })
 }
 
 pub fn ask() -> impl Strategy<Value = Ask> {
@@ -354,6 +358,7 @@ pub fn offer() -> Say {
             to: Party::xmpp("rosa@example.net"),
             link: "sip.example.net".into(),
             hops: 69,
+            referral: None,
         }),
     }
 }

@@ -266,6 +266,7 @@ mod tests {
             to: Party::sip(format!("sip:{number}@gw")),
             link: link.into(),
             hops: 9,
+            referral: None,
         };
         rules.lead(&opening).map(|route| route.opening.to.address).map_err(|end| end.reason)
     }

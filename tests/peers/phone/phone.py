@@ -259,6 +259,10 @@ class Phone(ClientXMPP):
             out = J.jingle("session-info", call.sid)
             ET.SubElement(out, J.tag(J.INFO, word))
             await self.iq(call.peer, out)
+        elif word == "transfer":
+            out = J.jingle("session-info", call.sid)
+            ET.SubElement(out, "{urn:xmpp:jingle:transfer:0}transfer", {"to": order["to"]})
+            await self.iq(call.peer, out)
         elif word in ("mute", "unmute") and call.media and call.media.track:
             call.media.track.mute = word == "mute"
         elif word == "dtmf" and call.media and call.media.press(order.get("digits", "")):

@@ -2,7 +2,7 @@
 
 use minidom::Element;
 use session::call::{Connect, Effect, Event, Fact};
-use signal::{Media, Signal};
+use signal::{Media, ReferStatus, Signal};
 use sip::message::{Message, Start};
 
 /// A SIP message as its lines; Content-Length says nothing here.
@@ -75,6 +75,9 @@ pub fn signal(signal: &Signal) -> String {
         Signal::Refused(reason) => format!("({reason:?})").to_lowercase(),
         Signal::End(end) => format!("({:?})", end.reason).to_lowercase(),
         Signal::Tone(tone) => format!("({})", tone.digit),
+        Signal::Refer { target, .. } => format!("({target})"),
+        Signal::Referred(ReferStatus::Failed(end)) => format!("(failed: {:?})", end.reason).to_lowercase(),
+        Signal::Referred(status) => format!("({status:?})").to_lowercase(),
         _ => String::new(),
     };
     format!("{}{more}", signal.name())

@@ -42,7 +42,8 @@ pub(super) fn hear(call: &mut Call, from: LegId, signal: Signal, now: Time, effe
                 (false, _) => {}
             }
         }
-        Signal::Refer { .. } => call.say(from, Signal::Refused(Reason::NotImplemented), effects),
+        // Claimed by the transfer; nobody asks us to report.
+        Signal::Refer { .. } | Signal::Referred(_) => {}
         Signal::Redirect(to) => end::left(call, from, redirected(&to), effects),
         Signal::End(end) => end::left(call, from, end, effects),
     }

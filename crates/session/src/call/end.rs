@@ -2,10 +2,10 @@
 //!
 //! One rule: a call ends with the first leg that it cannot do without ([`goes_on_without`]).
 
-use super::Effects;
 use super::effect::{Effect, Fact};
 use super::leg::Phase;
 use super::record::Call;
+use super::{Effects, feature};
 use signal::{End, LegId, Signal, Time};
 
 /// Ends a leg that has left: nothing more is said to it. The others hear the end, unless the call goes on without the leg.
@@ -13,7 +13,12 @@ pub(super) fn left(call: &mut Call, id: LegId, end: End, effects: &mut Effects) 
     let stays = goes_on_without(call, id);
     let Some(leg) = call.leg_mut(id).filter(|leg| !leg.phase.is_over()) else { return };
     leg.phase = Phase::Over;
-    if stays { release_leg(call, id, effects) } else { everybody(call, end, effects) }
+    if stays {
+        feature::target_failed(call, id, &end, effects);
+        release_leg(call, id, effects);
+    } else {
+        everybody(call, end, effects);
+    }
 }
 
 /// Ends a leg that has failed, and is told of it. The others hear the end, unless the call goes on without the leg.
@@ -22,21 +27,22 @@ pub(super) fn failed(call: &mut Call, id: LegId, end: End, effects: &mut Effects
         return;
     }
     if goes_on_without(call, id) {
-        hang_up(call, id, end, effects);
+        hang_up(call, id, end.clone(), effects);
+        feature::target_failed(call, id, &end, effects);
         release_leg(call, id, effects);
     } else {
         everybody(call, end, effects);
     }
 }
 
-/// Returns true if the call goes on once this leg is over: a target that may still take its place is being called, or it is a
-/// target itself, and those who talk stay.
+/// Returns true if the call goes on once this leg is over: a target that may still take its place is being called, it is a target
+/// itself, and those who talk stay, or it was replaced and is about to leave.
 fn goes_on_without(call: &Call, id: LegId) -> bool {
     let there = |id: LegId| call.leg(id).is_some_and(|leg| !leg.phase.is_over());
     match (call.peer(id), call.leg(id).and_then(|leg| leg.partner)) {
         (Some(peer), _) => there(peer) && call.target_for(peer).is_some(),
         (None, Some(partner)) => there(partner) && call.peer(partner).is_some_and(there),
-        (None, None) => false,
+        (None, None) => call.leg(id).is_some_and(|leg| leg.leave_by.is_some()),
     }
 }
 

@@ -139,6 +139,12 @@ pub struct Leg {
     /// Time at which the peer is settled on codecs that its hearer has; `None` = it is.
     #[n(23)]
     pub settle: Option<Time>,
+    /// Leg that asked for this one as its target, and hears of it.
+    #[n(28)]
+    pub referrer: Option<LegId>,
+    /// Time at which a leg is hung up that was replaced at its own wish, unless it hangs up before; outside the bridge.
+    #[n(29)]
+    pub leave_by: Option<Time>,
 }
 
 /// Phase of a leg.
@@ -246,6 +252,8 @@ impl Leg {
             ipv6: false,
             wake: None,
             settle: None,
+            referrer: None,
+            leave_by: None,
         }
     }
 

@@ -31,6 +31,7 @@
 //!     to: Party::sip(to),
 //!     link: "pbx".into(),
 //!     hops: 70,
+//!     referral: None,
 //! };
 //! let end = |port| LocalEnd {
 //!     address: [203, 0, 113, 1].into(),
@@ -105,7 +106,7 @@ use signal::{Heard, LegId, Reason, RecordKind, Said, Time};
 
 impl StoredEffect for Effect {
     const NAME: &'static str = "an outbox of a call";
-    const VERSION: u16 = 4;
+    const VERSION: u16 = 5;
     const OLDEST: u16 = 3;
     type Lane = Lane;
 
@@ -291,7 +292,8 @@ impl Call {
 
     /// Returns the times of what waits for its time and is done after any decision.
     fn errands(&self) -> impl Iterator<Item = Time> {
-        [relocation::deadline(self), settle::deadline(self), wake::deadline(self)].into_iter().flatten()
+        let others = [relocation::deadline(self), settle::deadline(self), wake::deadline(self)];
+        others.into_iter().flatten().chain(feature::leave_deadline(self))
     }
 
     /// After every decision: tell who does not know yet where the media is, release the relay exactly once when everybody has gone, and set the deadline.
@@ -299,6 +301,7 @@ impl Call {
         relocation::send_notices(self, now, effects);
         settle::send(self, now, effects);
         wake::send(self, now, effects);
+        feature::dismiss(self, now, effects);
         if self.ended.is_none() && self.legs.iter().all(|leg| leg.phase.is_over()) {
             end::finish(self, now, effects);
         }

@@ -45,8 +45,8 @@ pub(super) fn relay_changed(call: &mut Call, to: RelayChange, now: Time, effects
         set_ends(call, id, ends, now);
     }
     // Asked of the former relay, or given by it too late to move along.
-    let left_out =
-        |leg: &&Leg| !matches!(leg.phase, Phase::Over | Phase::Routing) && !moved.contains(&leg.id);
+    let needs = |leg: &Leg| !matches!(leg.phase, Phase::Over | Phase::Routing) && leg.leave_by.is_none();
+    let left_out = |leg: &&Leg| needs(leg) && !moved.contains(&leg.id);
     for id in call.legs.iter().filter(left_out).map(|leg| leg.id).collect::<Vec<_>>() {
         target::allocate(call, id, effects);
     }

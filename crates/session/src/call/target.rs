@@ -9,10 +9,10 @@ use super::effect::Effect;
 use super::event::{RelaySession, Route};
 use super::leg::{Leg, Phase, Ring, Role};
 use super::record::Call;
-use super::{end, relocation};
+use super::{end, feature, relocation};
 use media::{LocalEnd, Policy, Profile};
 use signal::media::Direction;
-use signal::{End, LegId, Media, Opening, Party, Reason, Signal, Time};
+use signal::{End, LegId, Media, Opening, Party, Reason, Referral, Signal, Time};
 
 /// Longest wait for a route, ms.
 const ROUTE_MS: u64 = 10_000;
@@ -27,26 +27,27 @@ pub(super) fn has_room(call: &Call) -> bool {
 }
 
 /// Begins to call `target`, for `partner`, which hears the new leg once it answers. The address is in the words of the leg `by`: the
-/// partner itself, or the leg that it talks to.
+/// partner itself, or the leg that it talks to, with the referral of that one.
 ///
 /// # Errors
 /// The call has had too many legs.
 pub(super) fn open(
     call: &mut Call,
     (partner, role): (LegId, Role),
-    (by, target): (LegId, &str),
+    (by, target, referral): (LegId, &str, Option<Referral>),
     now: Time,
     effects: &mut Effects,
 ) -> Result<LegId, Reason> {
     let asker = call.leg(by).ok_or(Reason::General)?;
     let id = u8::try_from(call.legs.len()).ok().filter(|_| has_room(call));
     let id = LegId(id.ok_or(Reason::Loop)?);
-    let from = if by == partner { asker.party() } else { asker.other_party() };
+    let from = call.leg(partner).ok_or(Reason::General)?.party();
     let opening = Opening {
         from: from.clone(),
         to: Party { protocol: asker.protocol(), address: target.to_owned(), display: None },
         link: asker.opening.link.clone(),
         hops: asker.opening.hops,
+        referral,
     };
     let mut leg = Leg::new(id, role, false, opening.clone(), Profile::Plain);
     leg.partner = (role == Role::Target).then_some(partner);
@@ -80,6 +81,7 @@ pub(super) fn routed(
                 (leg.opening, leg.profile, leg.ipv6) = (route.opening, route.profile, route.ipv6);
                 leg.phase = Phase::Allocating;
             }
+            feature::target_called(call, id, effects);
             allocate(call, id, effects);
         }
     }

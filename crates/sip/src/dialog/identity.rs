@@ -2,6 +2,7 @@
 
 use super::{Dialog, State};
 use crate::message::Message;
+use crate::signal::Replaces;
 use crate::transaction::Key;
 use crate::uri::NameAddr;
 use ::edge::Membership;
@@ -47,6 +48,21 @@ impl Dialog {
             true if matches!(self.state, State::Outgoing | State::Cancelled) => Membership::Unknown,
             _ => Membership::Foreign,
         }
+    }
+
+    /// Returns true for an INVITE of another dialog that is to take the place of this one (RFC 3891 §3).
+    #[must_use]
+    pub fn is_replaced_by(&self, request: &Message) -> bool {
+        let opens = request.method().as_deref() == Some("INVITE")
+            && request.code().is_none()
+            && request.to().is_some_and(|to| to.tag().is_none())
+            && request.call_id() != Some(self.call_id.as_str());
+        let Some(replaces) = request.text("Replaces").filter(|_| opens).and_then(Replaces::parse) else {
+            return false;
+        };
+        replaces.call_id == self.call_id
+            && same_tag(Some(&replaces.to_tag), self.local_tag())
+            && self.is_remote(Some(&replaces.from_tag))
     }
 
     /// Returns the membership of a response to an INVITE whose transaction is not here.

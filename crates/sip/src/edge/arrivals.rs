@@ -76,8 +76,16 @@ impl Edge {
         }
         let ua = &mut self.legs.protocol;
         match ua.table.response(&message, now) {
-            Ok(None) => {}
+            Ok(None | Some((_, TransactionUser::Former(_)))) => {}
             Ok(Some((key, TransactionUser::Leg(leg)))) => {
+                let dialog = self.legs.held().state(leg);
+                if dialog.is_some_and(|dialog| Some(dialog.call_id.as_str()) != message.call_id()) {
+                    if key.method != "INVITE" {
+                        return;
+                    }
+                    return self.answered_too_late(leg, message, flow, now);
+                }
+                let ua = &mut self.legs.protocol;
                 let again = message.code().is_some_and(is_asked_again);
                 let asked = ua.table.asked(&key).filter(|_| again).cloned();
                 if key.method == "INVITE" || self.means_something(&message, leg) {
@@ -101,6 +109,13 @@ impl Edge {
         }
     }
 
+    /// Hears a response to our INVITE whose dialog another one has replaced meanwhile: whoever answers is hung up on.
+    fn answered_too_late(&mut self, leg: LegRef, message: Message, flow: Flow, now: Time) {
+        let arrival =
+            Arrival { message, flow, no_transaction: false, former: false, asked: None, forwarded: false };
+        self.legs.protocol.unknown_2xx(leg, &arrival, now);
+    }
+
     /// Returns true for a response to an attempt of a leg's INVITE that was given up here: its branch is known to nobody else.
     fn is_of_former_attempt(&mut self, leg: LegRef, message: &Message) -> bool {
         let branch = branch(message);
@@ -110,7 +125,7 @@ impl Edge {
 
     /// Returns false for a response from elsewhere than its request went to: it is dropped before it reaches the transaction.
     fn answers_from(&self, asked: Flow, user: TransactionUser, flow: Flow) -> bool {
-        let TransactionUser::Leg(leg) = user;
+        let (TransactionUser::Leg(leg) | TransactionUser::Former(leg)) = user;
         let dialog = self.legs.held().state(leg);
         asked.peer.ip() == flow.peer.ip()
             || dialog.is_some_and(|dialog| self.legs.protocol.accepts_from(dialog, flow))
@@ -164,7 +179,7 @@ impl Edge {
 }
 
 impl UserAgent {
-    fn leg_of(&self, tag: Option<&str>) -> Option<LegRef> {
+    pub(super) fn leg_of(&self, tag: Option<&str>) -> Option<LegRef> {
         Some(self.secret.open(Token::parse(tag?)?)?.0)
     }
 }

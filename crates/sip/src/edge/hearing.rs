@@ -12,11 +12,11 @@ use crate::message::{Message, Start};
 use crate::reason;
 use crate::signal::{
     Outcome, Outgoing, Timeout, answer_challenge, ask_longer, awaits_ringing, hear, is_accepted, release,
-    timeout,
+    replaced, timeout,
 };
 use crate::transaction::State as Waiting;
 use ::edge::{Hearing, LegMut};
-use signal::{End, LegRef, Opening, Reason, Signal, Time};
+use signal::{End, LegRef, Opening, Reason, Signal, Time, Token};
 use std::net::IpAddr;
 
 impl UserAgent {
@@ -27,6 +27,9 @@ impl UserAgent {
         arrival: &Arrival,
         hearing: &Hearing,
     ) -> Outcome {
+        if arrival.is_request() && dialog.is_replaced_by(&arrival.message) {
+            return self.hear_replacement(leg.id, dialog, arrival);
+        }
         let former = arrival.former && matches!(dialog.state, State::Outgoing | State::Cancelled);
         if former && arrival.message.code().is_some_and(|code| !(200..300).contains(&code)) {
             self.acknowledge_attempt(dialog, arrival);
@@ -81,6 +84,24 @@ impl UserAgent {
             let answers = |one: &Outgoing| matches!(one, Outgoing::Respond(request, _) if request.method() == arrival.message.method());
             outcome.send_now.retain(|one| !answers(one));
             outcome.send_after_commit.retain(|one| !answers(one));
+        }
+        outcome
+    }
+
+    /// Hears an INVITE that is to take the place of the leg's dialog.
+    fn hear_replacement(&self, leg: LegRef, dialog: &mut Dialog, arrival: &Arrival) -> Outcome {
+        let number = |tag: &str| self.secret.open(Token::parse(tag)?).map(|(_, number)| number);
+        let number = dialog.local_tag().and_then(number).map_or(1, |number| (number + 1) % 8);
+        let message = &arrival.message;
+        let Some(new) = self.incoming(message, (leg, number), arrival.flow, &dialog.link) else {
+            let answer = Message::response(message, 400, "Missing Contact or user", "");
+            let send_now = vec![Outgoing::Respond(message.clone(), answer)];
+            return Outcome { send_now, ..Outcome::default() };
+        };
+        let branch = self.branch(&[leg.to_string().as_bytes(), b"replaced", new.call_id.as_bytes()]);
+        let mut outcome = replaced(dialog, new, message, &branch);
+        for signal in &mut outcome.signals {
+            seen_from(signal, arrival.flow.peer.ip());
         }
         outcome
     }
@@ -223,7 +244,7 @@ impl UserAgent {
     }
 
     /// Ends a call that no record knows any more, but that the peer has just answered with a 2xx.
-    fn unknown_2xx(&mut self, name: LegRef, arrival: &Arrival, now: Time) {
+    pub(super) fn unknown_2xx(&mut self, name: LegRef, arrival: &Arrival, now: Time) {
         let message = &arrival.message;
         let (Some(cseq), Some(call_id)) = (message.cseq(), message.call_id()) else { return };
         let ip = arrival.flow.peer.ip();
@@ -233,6 +254,7 @@ impl UserAgent {
         }
         let mut dialog = self.dialog(State::Active, name, arrival.flow, call_id.to_owned(), "");
         dialog.local = message.from().map_or_else(String::new, |from| from.to_string());
+        dialog.contact = self.contact_of(None, &arrival.flow);
         let branch = self.branch(&[name.to_string().as_bytes(), b"unknown_2xx"]);
         for one in release(&dialog, message, cseq.number, &branch) {
             self.send_request(one, name, &dialog, arrival.flow, now);

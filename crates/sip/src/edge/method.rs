@@ -15,6 +15,8 @@ mod cancel;
 mod in_dialog;
 mod invite;
 mod options;
+mod refer;
+mod replace;
 
 /// Phrase of 481.
 pub(super) const NO_TRANSACTION: &str = "Call/Transaction Does Not Exist";
@@ -55,6 +57,7 @@ impl Edge {
             Some("ACK") => self.ack(request, now),
             Some("CANCEL") => self.cancel(request, now),
             Some("OPTIONS") => self.options(request, now),
+            Some("REFER") => self.refer(request, now),
             Some("BYE" | "INFO" | "PRACK" | "UPDATE") => self.in_dialog(request, now),
             // Validation lets no other through.
             _ => self.reject(&request, 501, "Not Implemented"),

@@ -66,6 +66,7 @@ impl UserAgent {
             Some(_) if !arrival.no_transaction || arrival.former => Membership::Own,
             _ if !self.accepts_from(dialog, arrival.flow) => Membership::Foreign,
             Some(_) => dialog.membership_of_response(message),
+            None if dialog.is_replaced_by(message) => Membership::Own,
             None => dialog.membership_of_request(message),
         }
     }

@@ -14,10 +14,17 @@ use media::sdp::Shape;
 use signal::{EventId, LegRef, Opening, Party};
 
 impl UserAgent {
-    pub(super) fn incoming(&self, message: &Message, leg: LegRef, flow: Flow, link: &str) -> Option<Dialog> {
+    /// Makes the dialog that an INVITE opens. `number`: of the dialogs of the leg, which each have a tag of their own.
+    pub(super) fn incoming(
+        &self,
+        message: &Message,
+        (leg, number): (LegRef, u8),
+        flow: Flow,
+        link: &str,
+    ) -> Option<Dialog> {
         let Start::Request { uri, .. } = &message.start else { return None };
         let mut local = message.to()?;
-        local.params.push(("tag".into(), Some(self.secret.token(leg, 0).tag())));
+        local.params.push(("tag".into(), Some(self.secret.token(leg, number).tag())));
         Some(Dialog {
             local: local.to_string(),
             remote: message.from()?.to_string(),
@@ -121,6 +128,9 @@ impl UserAgent {
             reliable: None,
             session_timer: SessionTimer { wish: self.session_interval(link), ..SessionTimer::default() },
             sdp_in_force: vec![],
+            refer: None,
+            referred: false,
+            replacement: None,
         }
     }
 
@@ -208,7 +218,8 @@ pub(super) fn opening(message: &Message, uri: &str, link: String) -> Option<Open
         Party { display, ..Party::sip(address(&shown.uri)) }
     };
     let to = Uri::parse(uri)?;
-    Some(Opening { from, to: Party::sip(address(&to)), link, hops: message.max_forwards().unwrap_or(70) })
+    let hops = message.max_forwards().unwrap_or(70);
+    Some(Opening { from, to: Party::sip(address(&to)), link, hops, referral: None })
 }
 
 /// URI of an anonymous caller (RFC 3323 §4.1.1.3).

@@ -50,6 +50,13 @@ impl UserAgent {
                 {
                     leg.local.bye = Some(Box::new(bye));
                 }
+                Outgoing::Former(dialog, mut request) => {
+                    let Some(dialog) = Dialog::from_bytes(&dialog) else { continue };
+                    let hop = self.next_hop(&dialog, &mut request, response_flow);
+                    let hop = self.way_of_cancelled(&mut request).unwrap_or(hop);
+                    let user = TransactionUser::Former(leg.id);
+                    self.table.send(request, hop, hop.transport.is_reliable(), user, now);
+                }
                 Outgoing::Request(_) | Outgoing::Direct(_) => {
                     if dialog.state == State::Cancelled && is_cancel(&one) {
                         leg.timers.set(Timer::Cancelled, now + CANCEL_GUARD);
@@ -107,7 +114,7 @@ impl UserAgent {
                 self.out.push_back(Output::Send(hop, request.write()));
                 (true, None)
             }
-            Outgoing::Respond(..) | Outgoing::Accept(..) => (true, None),
+            Outgoing::Respond(..) | Outgoing::Accept(..) | Outgoing::Former(..) => (true, None),
         }
     }
 

@@ -6,8 +6,8 @@ use super::timers::{GLARE_LOST, REINVITE_LOST, Timer};
 use super::{Config, Flow, Output, Trunk};
 use crate::dialog::{Dialog, State};
 use crate::message::Message;
-use crate::signal::{Outcome, Outgoing, Timeout, put_off, say};
-use crate::transaction::{Key, TIMEOUT, Table};
+use crate::signal::{Outcome, Outgoing, Timeout, put_off, refer, say};
+use crate::transaction::{Key, State as Waiting, TIMEOUT, Table};
 use ::edge::{Expiry, Hearing, Input, LegMut, Membership, Protocol};
 use bytes::Bytes;
 use signal::{End, EventId, Handover, LegRef, LegState, Opening, Reason, Say, Secret, Time};
@@ -39,6 +39,8 @@ pub(super) struct UserAgent {
 pub(super) enum TransactionUser {
     /// Leg.
     Leg(LegRef),
+    /// Dialog of a leg that another one has replaced: nobody hears.
+    Former(LegRef),
 }
 
 /// Message for a leg.
@@ -184,6 +186,9 @@ impl Protocol for UserAgent {
         let (open, refresh) = (dialog.local_offer_cseq, dialog.session_timer.refresh_cseq);
         let mut outgoing = say(dialog, &order.signal, &branch);
         self.decline(dialog, &order.signal, &mut outgoing);
+        if let Some(referral) = order.opening.as_ref().and_then(|opening| opening.referral.as_ref()) {
+            refer(dialog, referral, &mut outgoing);
+        }
         if dialog.local_offer_cseq != open {
             dialog.local_offer_by = Some(now + REINVITE_LOST);
         }

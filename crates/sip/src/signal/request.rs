@@ -1,8 +1,8 @@
 //! Translation of the peer's requests.
 
 use super::{
-    Outcome, Outgoing, branch as branch_of, bye, description, end, not_acceptable, reliable, respond,
-    session_timer, stored, terminated,
+    Outcome, Outgoing, branch as branch_of, bye, description, end, not_acceptable, refer, reliable, replace,
+    respond, session_timer, stored, terminated,
 };
 use crate::dialog::{Dialog, OfferIn2xx, PUT_OFF, State};
 use crate::message::Message;
@@ -68,10 +68,13 @@ pub(super) fn hear(dialog: &mut Dialog, message: &Message, method: &str, branch:
             outcome.signals.push(Signal::Offer(offer));
         }
         "INVITE" | "UPDATE" => return change(dialog, message, method == "INVITE"),
+        "REFER" => return refer::hear(dialog, message),
         "BYE" => {
             outcome.signals.push(Signal::End(end(message, Reason::Normal)));
             outcome.send_after_commit.push(reply(dialog, 200, "OK"));
             outcome.send_after_commit.extend(terminated(dialog));
+            outcome.send_after_commit.extend(replace::end(dialog));
+            outcome.send_after_commit.extend(refer::end(dialog, false, branch));
             if dialog.state == State::Incoming {
                 outcome.send_after_commit.extend(gone(dialog));
             }

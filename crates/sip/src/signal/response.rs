@@ -1,6 +1,8 @@
 //! Translation of responses to our requests.
 
-use super::{Outcome, Outgoing, bye, described, description, end, gone, reliable, session_timer, stored};
+use super::{
+    Outcome, Outgoing, bye, described, description, end, gone, refer, reliable, session_timer, stored,
+};
 use crate::dialog::{Dialog, State, same_tag};
 use crate::message::Message;
 use crate::reason;
@@ -9,6 +11,13 @@ use signal::{Media, Reason, Signal};
 pub(super) fn hear(dialog: &mut Dialog, message: &Message, code: u16, branch: &str) -> Outcome {
     let mut outcome = Outcome::default();
     let Some(cseq) = message.cseq() else { return outcome };
+    if cseq.method == "NOTIFY" {
+        // The subscription ends, not the call (RFC 5057 §5.1).
+        if code >= 300 {
+            refer::forget(dialog);
+        }
+        return outcome;
+    }
     // A 481 to CANCEL names the transaction, not the dialog (§9.2); one to PRACK a response.
     let within = !matches!(cseq.method.as_str(), "CANCEL" | "PRACK")
         && (cseq.method != "INVITE" || cseq.number > dialog.invite_cseq);

@@ -1,6 +1,6 @@
 //! Timeouts of a leg.
 
-use super::{Outcome, Outgoing, gone, reinvite, reliable, respond, session_timer, stored};
+use super::{Outcome, Outgoing, gone, refer, reinvite, reliable, respond, session_timer, stored};
 use crate::dialog::{Dialog, PUT_OFF, State};
 use signal::{Reason, Signal};
 
@@ -11,6 +11,8 @@ pub enum Timeout {
     Response,
     /// Response to another request of ours within the dialog (Timer F).
     Request,
+    /// Response to a NOTIFY of ours (Timer F).
+    Notify,
     /// Way to the peer: our INVITE or re-INVITE could not be sent at all.
     Transport,
     /// Final response to our re-INVITE after a provisional one (interworking appendix B: CHANGING), or any that might have come to an
@@ -81,6 +83,7 @@ pub fn timeout(dialog: &mut Dialog, what: Timeout, branch: &str) -> Outcome {
         }
         // So does another request (§12.2.1.2).
         (Timeout::Request, State::Active) => return gone(dialog, Reason::Timeout.into(), branch),
+        (Timeout::Notify, _) => refer::forget(dialog),
         (Timeout::Final, State::Outgoing) => {
             outcome.signals.push(Signal::End(Reason::NoAnswer.into()));
             dialog.state = State::Cancelled;

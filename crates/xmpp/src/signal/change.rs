@@ -3,7 +3,7 @@
 use super::jingle::{acknowledged, bad_request, is_complete, out_of_order, refuse};
 use super::{Outcome, terminate};
 use crate::session::{LocalOffer, RemoteOffer, Session, State};
-use crate::stanza::{DTMF, ICE, INFO, JINGLE};
+use crate::stanza::{DTMF, ICE, INFO, JINGLE, TRANSFER};
 use media::jingle::Role;
 use minidom::Element;
 use signal::media::{Content, Direction};
@@ -11,6 +11,8 @@ use signal::{Media, Reason, Signal, Time, Tone};
 
 /// Most contents of one session (R-SDP-14).
 const MAX_CONTENTS: usize = 32;
+/// Longest JID, octets (RFC 7622 §3.1).
+const MAX_JID: usize = 3_071;
 
 pub(super) fn info(session: &mut Session, iq: &Element, jingle: &Element, now: Time) -> Outcome {
     let mut outcome = acknowledged(iq);
@@ -30,9 +32,26 @@ pub(super) fn info(session: &mut Session, iq: &Element, jingle: &Element, now: T
             Some(tone) => outcome.signals.push(Signal::Tone(tone)),
             None => return refuse(iq, "modify", "feature-not-implemented", Some("unsupported-info")),
         },
+        ("transfer", TRANSFER) => return transfer(session, iq, payload),
         _ => return refuse(iq, "modify", "feature-not-implemented", Some("unsupported-info")),
     }
     outcome
+}
+
+/// Takes the request to give our party another peer (XEP-0251 §2). A session of another sid is another call of this gateway, which no
+/// party moves to.
+fn transfer(session: &Session, iq: &Element, transfer: &Element) -> Outcome {
+    if transfer.attr("sid").is_some() {
+        return refuse(iq, "modify", "feature-not-implemented", Some("unsupported-info"));
+    }
+    let Some(to) = transfer.attr("to").filter(|to| (1..=MAX_JID).contains(&to.len())) else {
+        return bad_request(iq);
+    };
+    if session.state != State::Active {
+        return out_of_order(iq);
+    }
+    let refer = Signal::Refer { target: to.to_owned(), replaces: None };
+    Outcome { signals: vec![refer], ..acknowledged(iq) }
 }
 
 /// Takes a hold or unhold: it has effect now, or when the open offer closes; only the last one counts.

@@ -10,7 +10,9 @@ mod transfer;
 
 pub(super) use hold_music::play as play_music;
 pub(super) use ice_restart::{begin as restart, keep, readdress, renewed};
-pub(super) use transfer::{begin as transfer, check as check_transfer};
+pub(super) use transfer::{
+    begin as transfer, check as check_transfer, dismiss, leave_deadline, target_called, target_failed,
+};
 
 use super::Effects;
 use super::record::Call;

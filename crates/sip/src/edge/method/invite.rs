@@ -14,6 +14,9 @@ impl Edge {
         if let Some(link) = self.authenticate(&request, now)
             && self.begin(&request, now)
         {
+            if request.message().all("Replaces").next().is_some() {
+                return self.replace(request, now);
+            }
             self.open_leg(request, link, now);
         }
     }
@@ -29,7 +32,7 @@ impl Edge {
             return ua.busy(message, flow, now);
         }
         let (Some(dialog), Some(opening)) =
-            (ua.incoming(message, leg, flow, &link), opening(message, uri, link))
+            (ua.incoming(message, (leg, 0), flow, &link), opening(message, uri, link))
         else {
             return ua.refuse(message, flow, 400, "Missing Contact or user", &[], now);
         };
