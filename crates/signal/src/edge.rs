@@ -44,7 +44,7 @@ pub struct Opening {
     #[n(3)]
     pub hops: u8,
     /// Request that the call comes of, if somebody else asked for it.
-    #[n(8)]
+    #[n(5)]
     pub referral: Option<Referral>,
 }
 

@@ -134,10 +134,10 @@ pub enum Answer {
     /// A form to be filled in.
     #[n(0)]
     Form(#[n(0)] Form),
-    /// It is done, or there is nothing to do: words for the user.
+    /// Words for the user: done, or nothing to do.
     #[n(1)]
     Done(#[n(0)] String),
-    /// The values make no sense: words for the user, and the form once more if one was submitted.
+    /// Words for the user: the values make no sense, and the form once more if one was submitted.
     #[n(2)]
     Invalid(#[n(0)] String, #[n(1)] Option<Form>),
     /// Settings cannot be read or stored now.

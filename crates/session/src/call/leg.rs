@@ -140,10 +140,10 @@ pub struct Leg {
     #[n(23)]
     pub settle: Option<Time>,
     /// Leg that asked for this one as its target, and hears of it.
-    #[n(28)]
+    #[n(25)]
     pub referrer: Option<LegId>,
     /// Time at which a leg is hung up that was replaced at its own wish, unless it hangs up before; outside the bridge.
-    #[n(29)]
+    #[n(26)]
     pub leave_by: Option<Time>,
 }
 
