@@ -37,16 +37,18 @@ fn a_hundred_thousand_walks() {
         return;
     }
     let seeds = std::env::var("SEEDS").ok().and_then(|s| s.parse().ok()).unwrap_or(SEEDS);
-    let share = move |part: u64| (part..seeds).step_by(2).map(|seed| walk(seed, false)).sum::<u64>();
+    let both = |one: (u64, u64), other: (u64, u64)| (one.0 + other.0, one.1 + other.1);
+    let share = move |part: u64| (part..seeds).step_by(2).map(|seed| walk(seed, false)).fold((0, 0), both);
     let workers = [0, 1].map(|part| std::thread::spawn(move || share(part)));
-    let bridges = workers.map(|worker| worker.join().expect("a walk failed; its seed stands above"));
-    let bridges: u64 = bridges.iter().sum();
+    let counts = workers.map(|worker| worker.join().expect("a walk failed; its seed stands above"));
+    let (bridges, diversions) = counts.into_iter().fold((0, 0), both);
     // A walk that never gives a leg another peer would prove nothing of it.
     assert!(bridges > seeds / 10, "{bridges} bridges have changed");
+    assert!(diversions > seeds / 10, "calls were diverted {diversions} times");
 }
 
-/// Walks by this seed; returns how often a bridge changed.
-fn walk(seed: u64, talk: bool) -> u64 {
+/// Walks by this seed; returns how often a bridge changed, and how often the call was diverted.
+fn walk(seed: u64, talk: bool) -> (u64, u64) {
     let mut walk = Walk::new(seed, talk);
     let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
         for _ in 0..STEPS {
@@ -57,5 +59,5 @@ fn walk(seed: u64, talk: bool) -> u64 {
     if outcome.is_err() {
         panic!("seed {seed} fails; SEED={seed} replays it with its steps");
     }
-    walk.bridges()
+    walk.counts()
 }

@@ -148,6 +148,7 @@ async fn place(edges: &Arc<Edges>, count: usize) {
             to: Party::sip("sip:2700@gw.example"),
             link: "desk".into(),
             hops: 70,
+            diverted: None,
         };
         let (edges, offer) = (edges.clone(), Signal::Offer(edges.phone(call)));
         placing.spawn(async move { edges.hears(call, 0, 0, offer, Some(opening)).await });

@@ -6,6 +6,8 @@ use crate::{DialRules, EmergencyNumbers, Number, display_name, jid_local, plain_
 use signal::{End, Opening, Party, Protocol, Reason};
 use std::collections::HashMap;
 
+mod divert;
+
 /// Component domain.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Component {
@@ -30,8 +32,12 @@ pub struct Trunk {
     pub dial: DialRules,
     /// Emergency numbers where the trunk leads, `[[trunk]] country` and `emergency`.
     pub emergency: EmergencyNumbers,
+    /// Voicemail box of the users of its domain, `[[trunk]] voicemail` or `[voicemail] target`: a number, SIP URI or JID.
+    pub voicemail: Option<String>,
 }
 
+/// Localpart that calls the voicemail box (interworking §9.2), and target of a forward that leads there.
+pub const VOICEMAIL: &str = "voicemail";
 /// Entry of [`Trunk::callers`] for everybody.
 const ANYBODY: &str = "*";
 
@@ -182,9 +188,7 @@ impl Plan {
             }
             None => return Err(Reason::NotFound),
         };
-        // R-ADDR-14: `anonymous` cannot be called back.
-        let local = caller_local(&heard.from.address).unwrap_or_else(|| "anonymous".to_owned());
-        let from = Party::xmpp(format!("{local}@{}", component.domain));
+        let from = shown_as(&heard.from.address, component);
         self.route_to(heard, from, Party::xmpp(callee), &component.domain)
     }
 
@@ -207,7 +211,7 @@ impl Plan {
         }
         // R-SIP-11: a component's own JID as the caller means that a message of this gateway came back.
         let caller = bare(&heard.from.address).to_lowercase();
-        let (name, home) = caller.split_once('@').ok_or(Reason::Loop)?;
+        let (_, home) = caller.split_once('@').ok_or(Reason::Loop)?;
         if self.components.iter().any(|c| c.domain == home) {
             return Err(Reason::Loop);
         }
@@ -216,20 +220,28 @@ impl Plan {
         if !allows(trunk, component, &caller) {
             return Err(Reason::Forbidden);
         }
+        let from = self.identity(&caller, trunk, component).ok_or(Reason::Loop)?;
+        if let Some(user) = voicemail_user(trunk).filter(|_| local == VOICEMAIL) {
+            return self.route_to(heard, from, Party::sip(format!("sip:{user}@{}", trunk.host)), &trunk.name);
+        }
         if dialled_number(&unescape(local)).is_some_and(|number| !trunk.dial.permit(&number)) {
             return Err(Reason::Forbidden);
         }
-        let user = Number::parse(local).map_or_else(|| sip_user(local), |number| sip_user(&number.dialled()));
-        let to = Party::sip(format!("sip:{user}@{}", trunk.host));
+        let to = Party::sip(format!("sip:{}@{}", dialled_user(local), trunk.host));
+        self.route_to(heard, from, to, &trunk.name)
+    }
+
+    /// Returns an XMPP user, by bare JID in lower case, as a trunk is shown them.
+    fn identity(&self, jid: &str, trunk: &Trunk, component: &Component) -> Option<Party> {
+        let (name, home) = jid.split_once('@')?;
         let own_domain = self.sip_domains.first().unwrap_or(&trunk.host);
-        let identity = match self.number_of_jid.get(&caller) {
+        let identity = match self.number_of_jid.get(jid) {
             Some(number) => sip_user(number),
             None if home == component.users && plain_number(name).is_none() => sip_user(name),
             // Neither a number of another user nor the name of a local user (interworking §1.2).
             None => format!("{}%40{}", sip_user(name), sip_user(home)),
         };
-        let from = Party::sip(format!("sip:{identity}@{own_domain}"));
-        self.route_to(heard, from, to, &trunk.name)
+        Some(Party::sip(format!("sip:{identity}@{own_domain}")))
     }
 
     /// Splits a user part that holds a domain, `rosa%40xmpp.example`: the identity that a caller of another domain was shown with.
@@ -248,7 +260,8 @@ impl Plan {
         let hops = heard.hops.checked_sub(1).filter(|h| *h > 0).ok_or(Reason::Loop)?;
         let protocol = to.protocol;
         let from = Party { display: heard.from.display.as_deref().and_then(display_name), ..from };
-        Ok(Route { opening: Opening { from, to, link: link.to_owned(), hops }, protocol })
+        let diverted = heard.diverted.clone();
+        Ok(Route { opening: Opening { from, to, link: link.to_owned(), hops, diverted }, protocol })
     }
 }
 
@@ -265,6 +278,26 @@ fn allows(trunk: &Trunk, component: &Component, jid: &str) -> bool {
 /// R-ADDR-13).
 fn dials_emergency(trunk: &Trunk, user: &str) -> bool {
     dialled_number(user).is_some_and(|number| trunk.emergency.contains(&number))
+}
+
+/// Returns the user part that a localpart dials.
+fn dialled_user(local: &str) -> String {
+    Number::parse(local).map_or_else(|| sip_user(local), |number| sip_user(&number.dialled()))
+}
+
+/// Returns the user part by which a trunk reaches its voicemail box; `None` if it has none, or one that is no number and no SIP URI.
+fn voicemail_user(trunk: &Trunk) -> Option<String> {
+    let target = trunk.voicemail.as_deref()?;
+    match Uri::parse(target) {
+        Some(uri) => Some(user_host(&uri).0.to_owned()).filter(|user| !user.is_empty()),
+        None => plain_number(target).map(|number| sip_user(&number)),
+    }
+}
+
+/// Returns a caller from SIP as XMPP users are shown them. R-ADDR-14: `anonymous` cannot be called back.
+fn shown_as(address: &str, component: &Component) -> Party {
+    let local = caller_local(address).unwrap_or_else(|| "anonymous".to_owned());
+    Party::xmpp(format!("{local}@{}", component.domain))
 }
 
 /// Returns the number that a decoded user part dials, without what follows it.

@@ -211,7 +211,13 @@ mod tests {
     }
 
     fn opening(link: &str, from: &str) -> Opening {
-        Opening { from: Party::xmpp(from), to: Party::sip("sip:1"), link: link.into(), hops: 70 }
+        Opening {
+            from: Party::xmpp(from),
+            to: Party::sip("sip:1"),
+            link: link.into(),
+            hops: 70,
+            diverted: None,
+        }
     }
 
     fn admission(limits: Limits) -> Admission {

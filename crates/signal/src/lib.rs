@@ -5,6 +5,7 @@
 //! IO. Start at [`Signal`], then [`Media`], then [`edge`] (messages between edges and orchestrators), then [`ids`].
 
 mod any;
+mod diversion;
 pub mod edge;
 pub mod ids;
 pub mod media;
@@ -18,6 +19,7 @@ pub mod subjects;
 mod time;
 
 pub use any::AnySignal;
+pub use diversion::{Diversion, DiversionReason, Diverted};
 pub use edge::{Ask, Handover, Heard, LegState, Opening, Order, Said, Say, VERDICT_MS, Verdict, Wake};
 pub use ids::{EffectId, EventId, LegId, LegRef, RecordId, RecordKind, Secret, Token};
 pub use media::Media;
@@ -75,12 +77,15 @@ pub enum Signal {
         #[n(1)]
         replaces: Option<String>,
     },
-    /// 3xx; Jingle redirect: address where to try the callee next.
+    /// 3xx; redirect of a stanza: addresses where to try the callee next, the best first, of which there is one at least.
     #[n(10)]
-    Redirect(#[n(0)] String),
+    Redirect(#[n(0)] String, #[cbor(n(1), default)] Vec<String>),
     /// CANCEL, BYE, 4xx–6xx; retract, reject, finish, session-terminate. Ends the leg that says it.
     #[n(11)]
     End(#[n(0)] End),
+    /// 181: the call goes on to another callee.
+    #[n(12)]
+    Diverted,
 }
 
 /// Keypad digit with its duration (RFC 4733 §3.2; XEP-0181).
@@ -109,8 +114,9 @@ impl Signal {
             Signal::Candidates(_) => "candidates",
             Signal::Tone(_) => "tone",
             Signal::Refer { .. } => "refer",
-            Signal::Redirect(_) => "redirect",
+            Signal::Redirect(..) => "redirect",
             Signal::End(_) => "end",
+            Signal::Diverted => "diverted",
         }
     }
 }

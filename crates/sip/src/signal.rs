@@ -181,7 +181,12 @@ pub fn say(dialog: &mut Dialog, signal: &Signal, branch: &str) -> Vec<Outgoing> 
             let body = format!("Signal={}\r\nDuration={}\r\n", tone.digit, tone.duration);
             vec![Outgoing::Request(dialog.request("INFO", branch).with_body("application/dtmf-relay", body))]
         }
-        (Signal::Redirect(target), Some(invite)) => {
+        // RFC 3261 §21.1.3.
+        (Signal::Diverted, Some(invite)) => {
+            let answer = respond(dialog, &invite, 181, "Call Is Being Forwarded");
+            vec![Outgoing::Respond(invite, answer)]
+        }
+        (Signal::Redirect(target, _), Some(invite)) => {
             dialog.state = State::Ended;
             let mut answer = respond(dialog, &invite, 302, "Moved Temporarily");
             answer.headers.retain(|h| h.name.as_str() != "Contact");

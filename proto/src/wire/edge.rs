@@ -103,6 +103,7 @@ impl From<&Opening> for v1::Opening {
             to: Some(v1::Party::from(&opening.to)),
             link: opening.link.clone(),
             hops: opening.hops.into(),
+            diverted: opening.diverted.as_ref().map(v1::Diverted::from),
         }
     }
 }
@@ -115,6 +116,7 @@ impl TryFrom<v1::Opening> for Opening {
             to: present(opening.to, "Opening.to")?.try_into()?,
             link: opening.link,
             hops: number(opening.hops, "Opening.hops")?,
+            diverted: optional(opening.diverted)?,
         })
     }
 }

@@ -8,9 +8,9 @@ use signal::media::{
     Suite, Transport, Trickle,
 };
 use signal::{
-    AnySignal, Ask, EffectId, End, EventId, Handover, Heard, InstantMessage, LegId, LegRef, LegState, Media,
-    MessageSignal, Opening, Order, Party, PresenceSignal, Protocol, Reason, RecordId, RecordKind, Said, Say,
-    Show, Signal, Time, Tone, Verdict, Wake,
+    AnySignal, Ask, Diversion, DiversionReason, Diverted, EffectId, End, EventId, Handover, Heard,
+    InstantMessage, LegId, LegRef, LegState, Media, MessageSignal, Opening, Order, Party, PresenceSignal,
+    Protocol, Reason, RecordId, RecordKind, Said, Say, Show, Signal, Time, Tone, Verdict, Wake,
 };
 use std::net::SocketAddr;
 
@@ -147,8 +147,9 @@ fn signal() -> impl Strategy<Value = Signal> {
         vec(trickle, 0..3).prop_map(Signal::Candidates),
         tone.prop_map(Signal::Tone),
         (text(), of(text())).prop_map(|(target, replaces)| Signal::Refer { target, replaces }),
-        text().prop_map(Signal::Redirect),
+        (text(), vec(text(), 0..4)).prop_map(|(target, further)| Signal::Redirect(target, further)),
         end().prop_map(Signal::End),
+        Just(Signal::Diverted),
     ]
 }
 
@@ -183,11 +184,19 @@ fn opening() -> impl Strategy<Value = Opening> {
             display,
         })
     };
-    (party(), party(), text(), any::<u8>()).prop_map(|(from, to, link, hops)| Opening {
+    let reason = (0..DiversionReason::ALL.len()).prop_map(|at| DiversionReason::ALL[at]);
+    let diversion = (party(), reason, any::<u8>(), any::<bool>());
+    let diversion =
+        diversion.prop_map(|(party, reason, count, private)| Diversion { party, reason, count, private });
+    let diverted =
+        (vec(diversion, 0..3), any::<bool>()).prop_map(|(history, mailbox)| Diverted { history, mailbox });
+    let diverted = of(diverted);
+    (party(), party(), text(), any::<u8>(), diverted).prop_map(|(from, to, link, hops, diverted)| Opening {
         from,
         to,
         link,
         hops,
+        diverted,
     })
 }
 
@@ -354,6 +363,7 @@ pub fn offer() -> Say {
             to: Party::xmpp("rosa@example.net"),
             link: "sip.example.net".into(),
             hops: 69,
+            diverted: None,
         }),
     }
 }

@@ -40,7 +40,13 @@ pub(super) fn committed(revision: u32) -> Verdict {
 }
 
 pub(super) fn opening() -> Opening {
-    Opening { from: Party::sip("sip:a@b"), to: Party::sip("sip:c@d"), link: "trunk".into(), hops: 70 }
+    Opening {
+        from: Party::sip("sip:a@b"),
+        to: Party::sip("sip:c@d"),
+        link: "trunk".into(),
+        hops: 70,
+        diverted: None,
+    }
 }
 
 pub(super) fn bench() -> Bench {

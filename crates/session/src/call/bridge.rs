@@ -39,8 +39,10 @@ pub(super) fn hear(call: &mut Call, from: LegId, signal: Signal, now: Time, effe
             }
         }
         Signal::Refer { .. } => call.say(from, Signal::Refused(Reason::NotImplemented), effects),
-        Signal::Redirect(to) => end::left(call, from, redirected(&to), effects),
+        Signal::Redirect(to, _) => end::left(call, from, redirected(&to), effects),
         Signal::End(end) => end::left(call, from, end, effects),
+        // Who is called elsewhere tells the caller nothing that ringing does not (interworking §2.7).
+        Signal::Diverted => {}
     }
 }
 

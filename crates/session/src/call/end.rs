@@ -1,11 +1,11 @@
 //! Endings: *they left* differs from *we hang up*, and the relay is released exactly once.
 //!
-//! One rule: a call ends with the first leg that it cannot do without ([`goes_on_without`]).
+//! One rule: a call ends with the first leg that it cannot do without ([`goes_on_without`]) and that no feature replaces.
 
-use super::Effects;
 use super::effect::{Effect, Fact};
 use super::leg::Phase;
 use super::record::Call;
+use super::{Effects, feature};
 use signal::{End, LegId, Signal, Time};
 
 /// Ends a leg that has left: nothing more is said to it. The others hear the end, unless the call goes on without the leg.
@@ -13,7 +13,11 @@ pub(super) fn left(call: &mut Call, id: LegId, end: End, effects: &mut Effects) 
     let stays = goes_on_without(call, id);
     let Some(leg) = call.leg_mut(id).filter(|leg| !leg.phase.is_over()) else { return };
     leg.phase = Phase::Over;
-    if stays { release_leg(call, id, effects) } else { everybody(call, end, effects) }
+    if stays || feature::replace(call, id, &end, effects) {
+        release_leg(call, id, effects);
+    } else {
+        everybody(call, end, effects);
+    }
 }
 
 /// Ends a leg that has failed, and is told of it. The others hear the end, unless the call goes on without the leg.
@@ -21,7 +25,8 @@ pub(super) fn failed(call: &mut Call, id: LegId, end: End, effects: &mut Effects
     if call.leg(id).is_none_or(|leg| leg.phase.is_over()) {
         return;
     }
-    if goes_on_without(call, id) {
+    let stays = goes_on_without(call, id);
+    if stays || feature::replace(call, id, &end, effects) {
         hang_up(call, id, end, effects);
         release_leg(call, id, effects);
     } else {

@@ -1,5 +1,6 @@
 //! Legs: each is one party's side of a call.
 
+use super::feature::Forwarding;
 use media::{LocalEnd, Profile};
 use minicbor::{Decode, Encode};
 use signal::{EventId, Heard, LegId, Media, Opening, Party, Protocol, Reason, Time};
@@ -139,6 +140,9 @@ pub struct Leg {
     /// Time at which the peer is settled on codecs that its hearer has; `None` = it is.
     #[n(23)]
     pub settle: Option<Time>,
+    /// Forwarding around a leg that is called; `None` if there is none.
+    #[n(24)]
+    pub forwarding: Option<Forwarding>,
 }
 
 /// Phase of a leg.
@@ -246,6 +250,7 @@ impl Leg {
             ipv6: false,
             wake: None,
             settle: None,
+            forwarding: None,
         }
     }
 

@@ -75,7 +75,7 @@ struct Version3 {
 impl Stored for Call {
     const NAME: &'static str = "a call record";
     // Versions 1 and 2 were positional and never released.
-    const VERSION: u16 = 5;
+    const VERSION: u16 = 6;
     const OLDEST: u16 = 3;
 
     fn upgrade(mut self, version: u16, octets: &mut Decoder<'_>) -> Result<Call, Error> {

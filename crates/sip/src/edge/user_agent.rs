@@ -1,6 +1,7 @@
 //! SIP as a protocol of the leg core.
 
 use super::attempt::Failed;
+use super::open::tell_past;
 use super::timers::{GLARE_LOST, REINVITE_LOST, Timer};
 use super::{Config, Flow, Output, Trunk};
 use crate::dialog::{Dialog, PUT_OFF, State};
@@ -180,6 +181,9 @@ impl Protocol for UserAgent {
         let branch = self.branch(&[&order.id.to_bytes()]);
         let open = dialog.local_offer_cseq;
         let mut outgoing = say(dialog, &order.signal, &branch);
+        if let Some(opening) = &order.opening {
+            tell_past(dialog, opening, &mut outgoing);
+        }
         self.decline(dialog, &order.signal, &mut outgoing);
         if dialog.local_offer_cseq != open {
             dialog.local_offer_by = Some(now + REINVITE_LOST);

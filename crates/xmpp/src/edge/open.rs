@@ -49,5 +49,6 @@ pub(super) fn opening(stanza: &Element) -> Option<Opening> {
         to: Party::xmpp(stanza::bare(to)),
         link: stanza::domain(to).to_owned(),
         hops: 70,
+        diverted: None,
     })
 }
