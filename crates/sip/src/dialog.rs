@@ -191,13 +191,13 @@ pub struct Dialog {
     #[cbor(n(35), with = "minicbor::bytes", default)]
     pub sdp_in_force: Vec<u8>,
     /// REFER of the peer that waits for its answer, or its subscription.
-    #[n(40)]
+    #[n(36)]
     pub refer: Option<Refer>,
     /// True once a REFER was accepted: the subscriptions of further ones have an id (RFC 3515 §2.4.6).
-    #[cbor(n(41), default)]
+    #[cbor(n(37), default)]
     pub referred: bool,
     /// Dialog of an INVITE that is to take the place of this one (RFC 3891), while the call decides.
-    #[n(42)]
+    #[n(38)]
     pub replacement: Option<Box<Dialog>>,
 }
 
