@@ -55,13 +55,14 @@ fn edge(instance: &str) -> Edge {
     Edge::new(config, Secret::new(b"cluster"))
 }
 
-fn route(_: &Opening) -> Result<Route, signal::End> {
+fn route(_: &Opening, _: bool) -> Result<Route, signal::End> {
     Ok(Route {
         opening: Opening {
             from: Party::sip("sip:2041@gw.example"),
             to: Party::sip(format!("sip:2050@{CALLEE}")),
             link: "carrier".into(),
             hops: 69,
+            diverted: None,
             referral: None,
         },
         profile: Profile::Plain,

@@ -58,6 +58,20 @@ fn mirrored_flows_decide_the_same() {
     assert!(pairs >= 8, "only {pairs} flows name a mirror");
 }
 
+/// R-CALL-32, R-CODE-5
+#[test]
+fn a_blocked_caller_hears_what_one_hears_whose_callee_is_off_line() {
+    let files = files().unwrap();
+    let last = |name: &str| {
+        let (_, played) = played(name, &files[name]).unwrap();
+        let messages = played.messages.iter().filter_map(|octets| sip::message::read(octets).ok());
+        let refusal =
+            messages.filter(|message| message.code().is_some_and(|code| code >= 300)).last().unwrap();
+        (refusal.start.clone(), refusal.text("Reason").map(str::to_owned))
+    };
+    assert_eq!(last("sip-blocked"), last("sip-device-offline"));
+}
+
 /// A flow of which nothing follows would pass for ever.
 #[test]
 fn every_flow_shows_something() {

@@ -39,18 +39,20 @@ fn a_hundred_thousand_walks() {
         return;
     }
     let seeds = std::env::var("SEEDS").ok().and_then(|s| s.parse().ok()).unwrap_or(SEEDS);
-    let add = |[a, b]: [u64; 2], [c, d]: [u64; 2]| [a + c, b + d];
-    let share = move |part| (part..seeds).step_by(2).map(|seed| walk(seed, false)).fold([0, 0], add);
+    let add = |[a, b, c]: [u64; 3], [d, e, f]: [u64; 3]| [a + d, b + e, c + f];
+    let share = move |part| (part..seeds).step_by(2).map(|seed| walk(seed, false)).fold([0; 3], add);
     let workers = [0, 1].map(|part| std::thread::spawn(move || share(part)));
     let counts = workers.map(|worker| worker.join().expect("a walk failed; its seed stands above"));
-    let [bridges, referred] = counts.into_iter().fold([0, 0], add);
+    let [bridges, referred, diversions] = counts.into_iter().fold([0; 3], add);
     // A walk that never gives a leg another peer would prove nothing of it.
     assert!(bridges > seeds / 10, "{bridges} bridges have changed");
     assert!(referred > seeds / 500, "{referred} legs were replaced at their own wish");
+    assert!(diversions > seeds / 10, "calls were diverted {diversions} times");
 }
 
-/// Walks by this seed; returns how often a bridge changed, and how many legs were replaced at their own wish.
-fn walk(seed: u64, talk: bool) -> [u64; 2] {
+/// Walks by this seed; returns how often a bridge changed, how many legs were replaced at their own wish, and how often the call was
+/// diverted.
+fn walk(seed: u64, talk: bool) -> [u64; 3] {
     let mut walk = Walk::new(seed, talk);
     let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
         for _ in 0..if seed.is_multiple_of(4) { MORE_STEPS } else { STEPS } {

@@ -148,6 +148,7 @@ async fn place(edges: &Arc<Edges>, count: usize) {
             to: Party::sip("sip:2700@gw.example"),
             link: "desk".into(),
             hops: 70,
+            diverted: None,
             referral: None,
         };
         let (edges, offer) = (edges.clone(), Signal::Offer(edges.phone(call)));

@@ -12,6 +12,7 @@
 
 mod calls;
 mod endings;
+mod forward;
 mod many;
 mod mutated;
 mod reliable;

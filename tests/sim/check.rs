@@ -2,13 +2,14 @@
 //!
 //! - nothing is said that does not fit the hearer's state: an answer answers an offer, no offer meets an open one (RFC 3264 §4);
 //! - nothing new is said to a leg that is over;
+//! - a call is diverted five times at most;
 //! - no leg is left alone: it has a peer, or waits for one; the call ends exactly when everybody has gone;
 //! - a bridge that changes is told to the relay, and no leg that has gone keeps its ends there;
 //! - every relay session that the call had is released exactly once, one that died with its relay never;
 //! - somebody looks after every record.
 
 use session::Machine;
-use session::call::{AddressNotice, Call, Effect, Event, Leg, Offerer, Phase, Role, Signaling};
+use session::call::{AddressNotice, Call, Effect, Event, Fact, Leg, Offerer, Phase, Role, Signaling};
 use signal::{EffectId, LegId, ReferStatus, Signal};
 use std::collections::{BTreeMap, BTreeSet};
 use tandem_tests::orchestrator::Decision;
@@ -29,6 +30,8 @@ pub struct Checks {
     pub bridges: u64,
     /// Legs that were replaced at their own wish.
     pub referred: u64,
+    /// Diversions of the call.
+    pub diversions: u64,
 }
 
 impl Checks {
@@ -45,9 +48,11 @@ impl Checks {
                     }
                 }
                 (Effect::Release(session), _) => self.release(session.started_ms),
+                (Effect::Record(Fact::Diverted { .. }), _) => self.diversions += 1,
                 _ => {}
             }
         }
+        assert!(self.diversions <= 5, "the call is diverted {} times", self.diversions);
         self.bridge(decision);
         self.referred += replaced(decision);
         ends(decision);
@@ -160,7 +165,7 @@ fn spares(decision: &Decision) {
     let lost = |leg: &Leg| matches!(leg.address_notice, AddressNotice::Due { tries: 5.., .. });
     let spared = talk(after) || before.legs.iter().any(lost);
     assert!(!target || !talk(before) || spared, "a target ended the call");
-    let leaves = |signal: &Signal| matches!(signal, Signal::End(_) | Signal::Redirect(_));
+    let leaves = |signal: &Signal| matches!(signal, Signal::End(_) | Signal::Redirect(..));
     let left = matches!(event, Event::Heard(heard) if heard.signals.iter().any(leaves));
     let waits = before.peer(from).filter(|_| left && talk(before)).and_then(|peer| before.target_for(peer));
     assert!(waits.is_none() || after.ended.is_none(), "the call ended though a target is called");

@@ -8,7 +8,10 @@ use signal::{EventId, Heard, LegId, LegRef, Media, Signal, Time};
 
 /// A call whose caller has described itself, answered with this codec or with what was offered.
 fn answered(codec: Option<Codec>) -> (Call, Vec<Effect>) {
-    let described = |call: &Call| call.legs[0].remote_description.as_ref().is_some_and(Media::is_described);
+    let described = |call: &Call| {
+        let described = call.legs[0].remote_description.as_ref().is_some_and(Media::is_described);
+        described && call.legs.len() == 2
+    };
     let call = (0..).map(placed).find(described).unwrap();
     let mut media = call.legs[0].remote_description.clone().unwrap();
     if let Some(codec) = codec {

@@ -3,7 +3,7 @@
 use crate::random::Random;
 use media::{LocalEnd, Policy, Profile};
 use session::call::{Allocation, CALLEE, CALLER, Call, Placement, RelaySession, Route};
-use session::user::Settings;
+use session::user::{Forward, Settings};
 use signal::media::{Codec, Direction, Fingerprint, Ice, Kind};
 use signal::{EventId, Heard, LegId, LegRef, Media, Opening, Party, Reason, RecordId, Signal, Time};
 
@@ -20,7 +20,14 @@ pub fn placed(seed: u64) -> Call {
 /// An offer of a phone or of a client, described or not, and where it goes.
 pub fn placement(random: &mut Random) -> Placement {
     let (sip_calls, described) = (random.chance(50), random.chance(50));
-    let opening = |from: Party, to: Party| Opening { from, to, link: "pbx".into(), hops: 70, referral: None };
+    let opening = |from: Party, to: Party| Opening {
+        from,
+        to,
+        link: "pbx".into(),
+        hops: 70,
+        diverted: None,
+        referral: None,
+    };
     let (phone, client) = (Party::sip("sip:2041@pbx.example"), Party::xmpp("rosa@xmpp.example"));
     let (here, there) = if sip_calls { (phone, client) } else { (client, phone) };
     // A relay that transcodes, or one that only passes on.
@@ -37,6 +44,9 @@ pub fn placement(random: &mut Random) -> Placement {
         opening: Some(opening(here.clone(), there.clone())),
         wake: None,
     };
+    // A call that is refused at once is no walk: what comes before any device is for the others that it meets.
+    let mut settings = settings(random);
+    settings.do_not_disturb &= settings.voicemail.is_some();
     let music = able.then(|| "hold.wav".into());
     let allocation = Allocation {
         session: RelaySession::default(),
@@ -46,7 +56,7 @@ pub fn placement(random: &mut Random) -> Placement {
     Placement {
         heard,
         caller: profile(sip_calls),
-        route: route(opening(here, there), profile(!sip_calls)),
+        route: Route { settings, ..route(opening(here, there), profile(!sip_calls)) },
         policy: Policy { transcode: able, music, ..Policy::default() },
         allocation,
         trace: String::new(),
@@ -65,6 +75,22 @@ pub fn route(opening: Opening, profile: Profile) -> Route {
         unheard_ms: Some(30_000),
         settings,
     }
+}
+
+/// Settings of a callee, most of whom have none.
+pub fn settings(random: &mut Random) -> Settings {
+    if random.chance(60) {
+        return Settings::default();
+    }
+    let targets = ["2050", "nils@xmpp.example", "sip:2051@pbx.example", "voicemail", "rosa@xmpp.example"];
+    let mut target = |percent| {
+        let target = targets[random.index(targets.len())].to_owned();
+        random.chance(percent).then_some(target)
+    };
+    let (always, busy, no_answer, offline) = (target(10), target(40), target(40), target(40));
+    let forward = Forward { always, busy, no_answer, offline, ..Forward::default() };
+    let voicemail = random.chance(50).then(|| "*97".to_owned());
+    Settings { do_not_disturb: random.chance(10), forward, voicemail, ..Settings::default() }
 }
 
 /// A party's description of itself.

@@ -1,12 +1,13 @@
 //! One walk: two orchestrators over one store, an edge and a peer for each leg, and everything that can go wrong between them.
 
 use crate::check::{Checks, at_rest};
-use crate::parts::{CALL, START, described_media, end, placement, route};
+use crate::parts::{CALL, START, described_media, end, placement, route, settings};
 use crate::random::Random;
 use crate::side::Side;
 use media::{LocalEnd, Profile};
 use session::call::{
     Allocation, Connect, Effect, Event, MediaEvent, Phase, Placement, RelayChange, RelaySession, Renewal,
+    Route,
 };
 use signal::media::Ice;
 use signal::{EffectId, EventId, Heard, LegId, LegRef, Reason, Said, Signal, Verdict};
@@ -225,9 +226,10 @@ impl Walk {
             Effect::Route { leg, .. } if self.random.chance(10) => {
                 vec![Event::Routed(leg, Err(Reason::NotFound.into()))]
             }
-            Effect::Route { leg, opening } => {
+            Effect::Route { leg, opening, .. } => {
                 let profile = [Profile::Plain, Profile::Webrtc][self.random.index(2)];
-                vec![Event::Routed(leg, Ok(route(opening, profile)))]
+                let route = Route { settings: settings(&mut self.random), ..route(opening, profile) };
+                vec![Event::Routed(leg, Ok(route))]
             }
             Effect::Allocate { leg, .. } => self.allocate(leg, order.record.machine.relay.clone()),
             Effect::Restart { leg, ends } => self.restart(leg, &ends, order.record.machine.relay.clone()),
@@ -299,6 +301,10 @@ impl Walk {
         let late_offer = self.sides[at].undescribed && self.sides[at].answered;
         let signal = match told {
             Some(Signal::Offer(_)) if self.random.chance(60) => Signal::Answer(media),
+            Some(Signal::Offer(_)) if self.random.chance(40) => {
+                let reasons = [Reason::Busy, Reason::NoAnswer, Reason::Offline, Reason::Declined];
+                Signal::End(reasons[self.random.index(4)].into())
+            }
             Some(Signal::Offer(_)) => Signal::Ringing,
             Some(Signal::Answer(_)) if late_offer => {
                 if self.random.chance(50) {
@@ -313,7 +319,11 @@ impl Walk {
             Some(Signal::Update(_)) => Signal::Refused(Reason::IncompatibleMedia),
             _ => match self.random.below(40) {
                 0 => Signal::End(Reason::Normal.into()),
-                1 => Signal::Redirect("sip:2051@pbx.example".into()),
+                1 => {
+                    let mut target = || format!("sip:205{}@pbx.example", self.random.index(4));
+                    let (first, second) = (target(), target());
+                    Signal::Redirect(first, vec![second])
+                }
                 2..=4 => Signal::Answer(media),
                 5..=24 => Signal::Update(media),
                 25..=27 => Signal::Updated(media),
@@ -334,7 +344,7 @@ impl Walk {
         let side = &mut self.sides[at];
         side.rings &= !matches!(signal, Signal::Answer(_));
         // A redirection is an end too: the peer of this leg is elsewhere.
-        side.gone |= matches!(signal, Signal::End(_) | Signal::Redirect(_));
+        side.gone |= matches!(signal, Signal::End(_) | Signal::Redirect(..));
         self.bring(at, vec![signal], None);
     }
 
@@ -400,9 +410,10 @@ impl Walk {
         self.check();
     }
 
-    /// Returns how often the bridge of the call has changed, and how many of its legs were replaced at their own wish.
-    pub fn counts(&self) -> [u64; 2] {
-        [self.checks.bridges, self.checks.referred]
+    /// Returns how often the bridge of the call has changed, how many of its legs were replaced at their own wish, and how often it was
+    /// diverted.
+    pub fn counts(&self) -> [u64; 3] {
+        [self.checks.bridges, self.checks.referred, self.checks.diversions]
     }
 
     fn rest(&mut self) {
@@ -441,7 +452,8 @@ impl Walk {
             if self.forgotten && self.sides.iter().all(Side::is_over) {
                 break;
             }
-            self.now = self.now + 5_000;
+            // A call that is diverted from one to the next rings for minutes.
+            self.now = self.now + if round < 20 { 5_000 } else { 40_000 };
         }
         // Whoever still rings is answered at last.
         for at in 0..self.sides.len() {

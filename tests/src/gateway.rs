@@ -12,8 +12,8 @@ use session::call::{Effect, Event, Phase, Placement, RelayChange, Route};
 use signal::{Ask, EffectId, End, Heard, LegId, Opening, Protocol, RecordId, Said, Time, Verdict};
 use store::Store;
 
-/// Route to a callee, by the parties in the caller's words.
-pub type RouteOf = Box<dyn Fn(&Opening) -> Result<Route, End>>;
+/// Route to a callee, by the parties in the caller's words; true: the last party of its history diverts the call there.
+pub type RouteOf = Box<dyn Fn(&Opening, bool) -> Result<Route, End>>;
 
 /// Routing of calls.
 pub struct Plan {
@@ -37,6 +37,7 @@ pub struct Gateway {
     pub orchestrator: Orchestrator,
     /// Relays transcode.
     pub transcodes: bool,
+    store: Store,
     plan: Plan,
     /// The relay that new sessions are at.
     relay: u8,
@@ -61,11 +62,13 @@ impl Gateway {
     /// A gateway with these edges.
     #[must_use]
     pub fn new(now: Time, sip: sip::edge::Edge, xmpp: xmpp::edge::Edge, plan: Plan) -> Gateway {
+        let store = Store::in_memory();
         Gateway {
             now,
             sip,
             xmpp,
-            orchestrator: Orchestrator::new(Store::in_memory()),
+            orchestrator: Orchestrator::new(store.clone()),
+            store,
             transcodes: false,
             plan,
             relay: 1,
@@ -140,6 +143,11 @@ impl Gateway {
         Ok(true)
     }
 
+    /// Puts another orchestrator in the place of the one that dies, which knows nothing but what is stored.
+    pub fn replace_orchestrator(&mut self) {
+        self.orchestrator = Orchestrator::new(self.store.clone());
+    }
+
     /// Tells every call of an event.
     ///
     /// # Errors
@@ -182,7 +190,7 @@ impl Gateway {
             let opening = heard.opening.as_ref().ok_or(signal::Reason::BadRequest)?;
             Ok(Placement {
                 caller: (plan.profile)(opening.from.protocol),
-                route: (plan.route)(opening)?,
+                route: (plan.route)(opening, false)?,
                 policy: plan.policy.clone(),
                 heard,
                 allocation,
@@ -222,7 +230,9 @@ impl Gateway {
                 let renewal = relays::renewal(call, *leg, ends);
                 renewal.map(|renewal| Event::Renewed(*leg, renewal)).into_iter().collect()
             }
-            Effect::Route { leg, opening } => vec![Event::Routed(*leg, (self.plan.route)(opening))],
+            Effect::Route { leg, opening, diverts } => {
+                vec![Event::Routed(*leg, (self.plan.route)(opening, *diverts))]
+            }
             Effect::Allocate { leg, .. } => {
                 let session = call.relay.clone().into_iter();
                 let ends = relays::ends(self.relay, *leg);

@@ -22,4 +22,4 @@ pub use display::{MAX_DISPLAY_NAME, display_name};
 pub use emergency::{COUNTRY, EmergencyNumbers};
 pub use escape::{escape, jid_local, percent_decoded, sip_user, unescape};
 pub use number::{Number, plain_number};
-pub use plan::{Alias, Component, Plan, PlanError, Route, Trunk};
+pub use plan::{Alias, Component, Plan, PlanError, Route, Trunk, VOICEMAIL};

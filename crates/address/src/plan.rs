@@ -6,6 +6,7 @@ use crate::{DialRules, EmergencyNumbers, Number, display_name, jid_local, plain_
 use signal::{End, Opening, Party, Protocol, Reason};
 use std::collections::HashMap;
 
+mod divert;
 mod referred;
 
 /// Component domain.
@@ -32,8 +33,12 @@ pub struct Trunk {
     pub dial: DialRules,
     /// Emergency numbers where the trunk leads, `[[trunk]] country` and `emergency`.
     pub emergency: EmergencyNumbers,
+    /// Voicemail box of the users of its domain, `[[trunk]] voicemail` or `[voicemail] target`: a number, SIP URI or JID.
+    pub voicemail: Option<String>,
 }
 
+/// Localpart that calls the voicemail box (interworking §9.2), and target of a forward that leads there.
+pub const VOICEMAIL: &str = "voicemail";
 /// Entry of [`Trunk::callers`] for everybody.
 const ANYBODY: &str = "*";
 
@@ -167,7 +172,7 @@ impl Plan {
             return Err(Reason::Forbidden);
         }
         let callee = self.jid_named(trunk, component, &target)?.ok_or(Reason::NotFound)?;
-        let from = Party::xmpp(caller_jid(component, &heard.from.address));
+        let from = shown_as(&heard.from.address, component);
         self.route_to(heard, from, Party::xmpp(callee), &component.domain)
     }
 
@@ -221,11 +226,14 @@ impl Plan {
         }
         let component = self.components.iter().find(|c| c.domain == trunk.domain).ok_or(Reason::NotFound)?;
         let caller = self.may_dial(trunk, component, &heard.from.address)?;
+        let from = self.identity(&caller, trunk, component).ok_or(Reason::Loop)?;
+        if let Some(user) = voicemail_user(trunk).filter(|_| local == VOICEMAIL) {
+            return self.route_to(heard, from, Party::sip(format!("sip:{user}@{}", trunk.host)), &trunk.name);
+        }
         if dialled_number(&unescape(local)).is_some_and(|number| !trunk.dial.permit(&number)) {
             return Err(Reason::Forbidden);
         }
-        let to = Party::sip(format!("sip:{}@{}", user_of(local), trunk.host));
-        let from = Party::sip(self.identity(trunk, component, &caller));
+        let to = Party::sip(format!("sip:{}@{}", dialled_user(local), trunk.host));
         self.route_to(heard, from, to, &trunk.name)
     }
 
@@ -241,17 +249,17 @@ impl Plan {
         if allows(trunk, component, &caller) { Ok(caller) } else { Err(Reason::Forbidden) }
     }
 
-    /// Returns the SIP URI that an XMPP user is shown with at a trunk.
-    fn identity(&self, trunk: &Trunk, component: &Component, caller: &str) -> String {
+    /// Returns an XMPP user, by bare JID in lower case, as a trunk is shown them.
+    fn identity(&self, jid: &str, trunk: &Trunk, component: &Component) -> Option<Party> {
+        let (name, home) = jid.split_once('@')?;
         let own_domain = self.sip_domains.first().unwrap_or(&trunk.host);
-        let (name, home) = caller.split_once('@').unwrap_or((caller, ""));
-        let identity = match self.number_of_jid.get(caller) {
+        let identity = match self.number_of_jid.get(jid) {
             Some(number) => sip_user(number),
             None if home == component.users && plain_number(name).is_none() => sip_user(name),
             // Neither a number of another user nor the name of a local user (interworking §1.2).
             None => format!("{}%40{}", sip_user(name), sip_user(home)),
         };
-        format!("sip:{identity}@{own_domain}")
+        Some(Party::sip(format!("sip:{identity}@{own_domain}")))
     }
 
     /// Splits a user part that holds a domain, `rosa%40xmpp.example`: the identity that a caller of another domain was shown with.
@@ -270,7 +278,9 @@ impl Plan {
         let hops = heard.hops.checked_sub(1).filter(|h| *h > 0).ok_or(Reason::Loop)?;
         let protocol = to.protocol;
         let from = Party { display: heard.from.display.as_deref().and_then(display_name), ..from };
-        Ok(Route { opening: Opening { from, to, link: link.to_owned(), hops, referral: None }, protocol })
+        let diverted = heard.diverted.clone();
+        let opening = Opening { from, to, link: link.to_owned(), hops, diverted, referral: None };
+        Ok(Route { opening, protocol })
     }
 }
 
@@ -287,6 +297,26 @@ fn allows(trunk: &Trunk, component: &Component, jid: &str) -> bool {
 /// R-ADDR-13).
 fn dials_emergency(trunk: &Trunk, user: &str) -> bool {
     dialled_number(user).is_some_and(|number| trunk.emergency.contains(&number))
+}
+
+/// Returns the user part that a localpart dials.
+fn dialled_user(local: &str) -> String {
+    Number::parse(local).map_or_else(|| sip_user(local), |number| sip_user(&number.dialled()))
+}
+
+/// Returns the user part by which a trunk reaches its voicemail box; `None` if it has none, or one that is no number and no SIP URI.
+fn voicemail_user(trunk: &Trunk) -> Option<String> {
+    let target = trunk.voicemail.as_deref()?;
+    match Uri::parse(target) {
+        Some(uri) => Some(user_host(&uri).0.to_owned()).filter(|user| !user.is_empty()),
+        None => plain_number(target).map(|number| sip_user(&number)),
+    }
+}
+
+/// Returns a caller from SIP as XMPP users are shown them. R-ADDR-14: `anonymous` cannot be called back.
+fn shown_as(address: &str, component: &Component) -> Party {
+    let local = caller_local(address).unwrap_or_else(|| "anonymous".to_owned());
+    Party::xmpp(format!("{local}@{}", component.domain))
 }
 
 /// Returns the number that a decoded user part dials, without what follows it.
@@ -315,17 +345,6 @@ fn caller_local(address: &str) -> Option<String> {
         Some(number) => Some(number.dialled()),
         None => jid_local(user).ok(),
     }
-}
-
-/// Returns the JID that a caller from SIP is shown with. R-ADDR-14: `anonymous` cannot be called back.
-fn caller_jid(component: &Component, address: &str) -> String {
-    let local = caller_local(address).unwrap_or_else(|| "anonymous".to_owned());
-    format!("{local}@{}", component.domain)
-}
-
-/// Returns the user part of the SIP URI that the localpart of a component's JID stands for.
-fn user_of(local: &str) -> String {
-    Number::parse(local).map_or_else(|| sip_user(local), |number| sip_user(&number.dialled()))
 }
 
 fn bare(jid: &str) -> &str {

@@ -9,6 +9,7 @@ fn trunk(callers: Option<&[&str]>) -> Trunk {
         callers: callers.map(|domains| domains.iter().map(|d| (*d).to_owned()).collect()),
         dial: DialRules::default(),
         emergency: EmergencyNumbers::default(),
+        voicemail: None,
     }
 }
 
@@ -23,7 +24,7 @@ fn plan() -> Plan {
 }
 
 fn call(from: Party, to: Party, link: &str) -> Result<(String, String, String), Reason> {
-    let heard = Opening { from, to, link: link.into(), hops: 70, referral: None };
+    let heard = Opening { from, to, link: link.into(), hops: 70, diverted: None, referral: None };
     plan()
         .route(&heard)
         .map(|r| (r.opening.from.address, r.opening.to.address, r.opening.link))
@@ -113,7 +114,7 @@ fn b1_a_context_finds_its_own_number_first() {
     let plan = Plan::new(vec![], vec![component], vec![trunk(None)], &aliases).unwrap();
     let callee = |to: &str| {
         let (from, to) = (Party::sip("sip:2041@pbx.example"), Party::sip(to));
-        plan.route(&Opening { from, to, link: "pbx".into(), hops: 70, referral: None })
+        plan.route(&Opening { from, to, link: "pbx".into(), hops: 70, diverted: None, referral: None })
             .map(|r| r.opening.to.address)
     };
     assert_eq!(callee("sip:2700;phone-context=+1555@gw").as_deref(), Ok("hugo@xmpp.example"));
@@ -147,7 +148,7 @@ fn f13_names_are_shown_as_they_may_be() {
     let xmpp = (Party::xmpp("rosa@xmpp.example/phone"), Party::xmpp("2041@sip.xmpp.example"));
     for (from, to) in [(Party::sip("sip:2041@pbx.example"), Party::sip("sip:2700@gw")), xmpp] {
         let from = Party { display: Some(long.clone()), ..from };
-        let heard = Opening { from, to, link: "pbx".into(), hops: 70, referral: None };
+        let heard = Opening { from, to, link: "pbx".into(), hops: 70, diverted: None, referral: None };
         let shown = plan().route(&heard).map(|route| route.opening.from.display);
         assert_eq!(shown.ok().flatten(), Some("x".repeat(crate::MAX_DISPLAY_NAME)));
     }
@@ -168,6 +169,7 @@ fn anonymous_callers_and_loops() {
         to: Party::sip("sip:2700@gw"),
         link: "pbx".into(),
         hops: 1,
+        diverted: None,
         referral: None,
     };
     assert_eq!(plan().route(&tired).map_err(|e| e.reason).err(), Some(Reason::Loop));
@@ -176,7 +178,7 @@ fn anonymous_callers_and_loops() {
 fn out(callers: Option<&[&str]>, from: &str) -> Result<String, Reason> {
     let plan = Plan { trunks: vec![trunk(callers)], ..plan() };
     let (from, to) = (Party::xmpp(from), Party::xmpp("2041@sip.xmpp.example"));
-    let heard = Opening { from, to, link: String::new(), hops: 70, referral: None };
+    let heard = Opening { from, to, link: String::new(), hops: 70, diverted: None, referral: None };
     plan.route(&heard).map(|r| r.opening.from.address).map_err(|e| e.reason)
 }
 
@@ -198,6 +200,7 @@ fn a_trunk_serves_the_domains_that_it_names() {
         to: Party::xmpp("2041@sip.xmpp.example"),
         link: String::new(),
         hops: 70,
+        diverted: None,
         referral: None,
     };
     assert_eq!(plan.route(&heard).map_err(|e| e.reason), Err(Reason::Forbidden), "no users, nobody");
@@ -217,7 +220,8 @@ fn a_guest_has_an_identity_of_its_own() {
     let plan = Plan { trunks: vec![trunk(Some(&["evil.example"]))], ..plan() };
     let back = |to: &str| {
         let (from, to) = (Party::sip("sip:2041@pbx.example"), Party::sip(to));
-        let route = plan.route(&Opening { from, to, link: "pbx".into(), hops: 70, referral: None });
+        let route =
+            plan.route(&Opening { from, to, link: "pbx".into(), hops: 70, diverted: None, referral: None });
         route.map(|r| r.opening.to.address).map_err(|e| e.reason)
     };
     assert_eq!(back("sip:2700%40evil.example@im.pbx.example").as_deref(), Ok("2700@evil.example"));
@@ -230,8 +234,16 @@ fn a_code_that_is_allowed_is_escaped() {
     let dial = DialRules { allow: vec!["*21".into()], deny: vec![] };
     let plan = Plan { trunks: vec![Trunk { dial, ..trunk(None) }], ..plan() };
     let (from, to) = (Party::xmpp("rosa@xmpp.example/a"), Party::xmpp("*21#@sip.xmpp.example"));
-    let route =
-        plan.route(&Opening { from, to, link: "sip.xmpp.example".into(), hops: 70, referral: None }).unwrap();
+    let route = plan
+        .route(&Opening {
+            from,
+            to,
+            link: "sip.xmpp.example".into(),
+            hops: 70,
+            diverted: None,
+            referral: None,
+        })
+        .unwrap();
     assert_eq!(route.opening.to.address, "sip:*21%23@pbx.example");
 }
 
@@ -262,7 +274,8 @@ fn f8_numbers_that_a_trunk_denies_are_not_dialled() {
     let dial = |local: &str| {
         let from = Party::xmpp("rosa@xmpp.example/a");
         let to = Party::xmpp(format!("{local}@sip.xmpp.example"));
-        let opening = Opening { from, to, link: "sip.xmpp.example".into(), hops: 70, referral: None };
+        let opening =
+            Opening { from, to, link: "sip.xmpp.example".into(), hops: 70, diverted: None, referral: None };
         plan.route(&opening).map(|route| route.opening.to.address).map_err(|end| end.reason)
     };
     for denied in ["*21*0123456#", "+19005551234", "0900-123", "2041*1", "*21;x=y", "09001;ext=2"] {
@@ -288,7 +301,7 @@ fn c13_emergency_numbers_are_those_of_the_trunk() {
     // A desk with a number that is an emergency number elsewhere is called, both ways.
     let desk = plan(germany(), "911").unwrap();
     let route = |plan: &Plan, from: Party, to: Party| {
-        let heard = Opening { from, to, link: "pbx".into(), hops: 70, referral: None };
+        let heard = Opening { from, to, link: "pbx".into(), hops: 70, diverted: None, referral: None };
         plan.route(&heard).map(|route| route.opening.to.address).map_err(|end| end.reason)
     };
     let (phone, rosa) = (|| Party::sip("sip:2041@pbx.example"), || Party::xmpp("rosa@xmpp.example/a"));
@@ -323,7 +336,8 @@ fn f8_a_trunk_serves_the_users_that_it_names() {
     let plan = Plan { trunks: vec![trunk(Some(&["ann@guest.example"]))], ..plan() };
     let back = |to: &str| {
         let (from, to) = (Party::sip("sip:2041@pbx.example"), Party::sip(to));
-        let route = plan.route(&Opening { from, to, link: "pbx".into(), hops: 70, referral: None });
+        let route =
+            plan.route(&Opening { from, to, link: "pbx".into(), hops: 70, diverted: None, referral: None });
         route.map(|route| route.opening.to.address).map_err(|end| end.reason)
     };
     assert_eq!(back("sip:ann%40guest.example@im.pbx.example").as_deref(), Ok("ann@guest.example"));
@@ -334,7 +348,7 @@ fn f8_a_trunk_serves_the_users_that_it_names() {
 fn referred(plan: &Plan, from: &Party, to: Party, by: Party) -> Result<(String, String), Reason> {
     let link = if to.protocol == Protocol::Sip { "pbx" } else { "sip.xmpp.example" };
     let referral = Some(Referral { by, replaces: None });
-    let heard = Opening { from: from.clone(), to, link: link.into(), hops: 70, referral };
+    let heard = Opening { from: from.clone(), to, link: link.into(), hops: 70, diverted: None, referral };
     let route = plan.route(&heard).map_err(|end| end.reason)?;
     Ok((route.opening.from.address, route.opening.to.address))
 }

@@ -46,7 +46,7 @@ fn hang_up() -> Ask {
 
 fn opening() -> Ask {
     let (from, to) = (Party::sip("sip:a@b"), Party::sip("sip:c@d"));
-    let opening = Opening { from, to, link: "pbx".into(), hops: 70, referral: None };
+    let opening = Opening { from, to, link: "pbx".into(), hops: 70, diverted: None, referral: None };
     heard(Signal::Ringing, Some(opening))
 }
 

@@ -216,6 +216,7 @@ mod tests {
             to: Party::sip("sip:1"),
             link: link.into(),
             hops: 70,
+            diverted: None,
             referral: None,
         }
     }

@@ -288,6 +288,7 @@ fn what_cannot_work_is_named_with_its_remedy() {
             "[[xmpp.component]] key_file: absent, while [[xmpp.component]] certificate_file is there",
         ),
         ("[call]\nhold_music = \"../x\"", "[call] hold_music: \"../x\""),
+        ("[call]\nvoicemail = \"the box\"", "[call] voicemail: \"the box\""),
         ("[call]\nhold_music = \"x.wav\"", "[relay] sounds: absent, while [call] hold_music is \"x.wav\""),
         (
             "[relay]\nadvertise6 = \"2001:db8::7\"",

@@ -9,6 +9,8 @@ use signal::{RecordId, RecordKind, Stored, Time};
 
 /// Most callers on a block list.
 pub const MAX_BLOCKED: usize = 256;
+/// Most rules by caller.
+pub const MAX_RULES: usize = 32;
 /// Longest address, octets: a bare JID (RFC 7622 §3.1) or a number.
 pub const MAX_ADDRESS: usize = 2_047;
 
@@ -41,9 +43,18 @@ pub struct Settings {
     /// Callers whose calls are not taken: bare JIDs, numbers, SIP addresses.
     #[n(2)]
     pub blocked: Vec<String>,
+    /// True if calls of callers who do not say who they are are not taken.
+    #[cbor(n(3), default)]
+    pub reject_anonymous: bool,
+    /// Voicemail box: a number, SIP URI or JID; `None`: the configured one.
+    #[n(4)]
+    pub voicemail: Option<String>,
 }
 
-/// Forward targets: numbers or bare JIDs (CFU, CFB, CFNR, and of a user who is not on line).
+/// Target of a forward that leads to the voicemail box.
+pub const VOICEMAIL: &str = "voicemail";
+
+/// Forward targets: numbers, SIP URIs, bare JIDs, or [`VOICEMAIL`] (CFU, CFB, CFNR, and of a user who is not on line).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
 pub struct Forward {
     /// Of every call.
@@ -61,6 +72,20 @@ pub struct Forward {
     /// Ringing before `no_answer` applies, seconds; `None`: the configured time.
     #[n(4)]
     pub no_answer_s: Option<u16>,
+    /// Targets of certain callers' calls, before `always`; the first rule that names the caller counts.
+    #[cbor(n(5), default)]
+    pub callers: Vec<CallerRule>,
+}
+
+/// Forward of the calls of some callers.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
+pub struct CallerRule {
+    /// Callers, as on the block list.
+    #[n(0)]
+    pub callers: Vec<String>,
+    /// Target.
+    #[n(1)]
+    pub target: String,
 }
 
 /// Event of a user record.
@@ -106,11 +131,21 @@ impl Settings {
     /// Returns true if the caller is on the block list, by address or by the number or name in it, in any case.
     #[must_use]
     pub fn blocks(&self, caller: &str) -> bool {
-        let bare = caller.split_once(':').map_or(caller, |(_, bare)| bare);
-        let name = bare.split_once('@').map_or(bare, |(name, _)| name);
-        let is =
-            |blocked: &String| [caller, bare, name].iter().any(|form| blocked.eq_ignore_ascii_case(form));
-        self.blocked.iter().any(is)
+        names(&self.blocked, caller)
+    }
+
+    /// Returns the target of the first rule that names the caller.
+    #[must_use]
+    pub fn forward_of(&self, caller: &str) -> Option<&str> {
+        let rule = self.forward.callers.iter().find(|rule| names(&rule.callers, caller));
+        rule.map(|rule| rule.target.as_str())
+    }
+
+    /// Returns how long a call rings before it goes elsewhere, ms; `None`: as long as any.
+    #[must_use]
+    pub fn ring_ms(&self) -> Option<u64> {
+        let elsewhere = self.forward.no_answer.is_some() || self.voicemail.is_some();
+        self.forward.no_answer_s.filter(|_| elsewhere).map(|seconds| u64::from(seconds) * 1_000)
     }
 
     /// Checks bounds and addresses.
@@ -128,15 +163,32 @@ impl Settings {
             }
             Ok(())
         };
-        let Forward { always, busy, no_answer, offline, no_answer_s } = &self.forward;
+        let Forward { always, busy, no_answer, offline, no_answer_s, callers } = &self.forward;
         let targets = [
             ("forward.always", always),
             ("forward.busy", busy),
             ("forward.no_answer", no_answer),
             ("forward.offline", offline),
+            ("voicemail", &self.voicemail),
         ];
         for (key, target) in targets {
             target.as_deref().map_or(Ok(()), |target| address(key, target))?;
+        }
+        if self.voicemail.as_deref() == Some(VOICEMAIL) {
+            let why = format!("{VOICEMAIL:?} is no box: give its number, SIP URI or JID");
+            return Err(Invalid { key: "voicemail", why });
+        }
+        if callers.len() > MAX_RULES {
+            let why = format!("{} rules: {MAX_RULES} are allowed", callers.len());
+            return Err(Invalid { key: "forward.callers", why });
+        }
+        for rule in callers {
+            address("forward.callers.target", &rule.target)?;
+            if rule.callers.is_empty() || rule.callers.len() > MAX_BLOCKED {
+                let why = format!("{} callers in a rule: give 1 to {MAX_BLOCKED}", rule.callers.len());
+                return Err(Invalid { key: "forward.callers.callers", why });
+            }
+            rule.callers.iter().try_for_each(|caller| address("forward.callers.callers", caller))?;
         }
         if no_answer_s.is_some_and(|seconds| !(5..=300).contains(&seconds)) {
             let why = format!("{} is out of range: give 5 to 300 s", no_answer_s.unwrap_or_default());
@@ -150,6 +202,13 @@ impl Settings {
     }
 }
 
+/// Returns true if a list has the caller, by address or by the number or name in it, in any case.
+fn names(list: &[String], caller: &str) -> bool {
+    let bare = caller.split_once(':').map_or(caller, |(_, bare)| bare);
+    let name = bare.split_once('@').map_or(bare, |(name, _)| name);
+    list.iter().any(|entry| [caller, bare, name].iter().any(|form| entry.eq_ignore_ascii_case(form)))
+}
+
 impl User {
     /// Creates the record of a user with their first settings.
     #[must_use]
@@ -160,7 +219,7 @@ impl User {
 
 impl Stored for User {
     const NAME: &'static str = "a user record";
-    const VERSION: u16 = 1;
+    const VERSION: u16 = 2;
     const OLDEST: u16 = 1;
 }
 
@@ -241,6 +300,10 @@ mod tests {
     #[test]
     fn settings_that_make_no_sense_are_refused_by_key() {
         let forward = |forward| Settings { forward, ..Settings::default() };
+        let rule = |callers: &[&str]| CallerRule {
+            callers: callers.iter().map(|caller| (*caller).to_owned()).collect(),
+            target: "2050".into(),
+        };
         let long = "x".repeat(MAX_ADDRESS + 1);
         let cases = [
             ("forward.always", forward(Forward { always: Some(String::new()), ..Forward::default() })),
@@ -251,6 +314,20 @@ mod tests {
             ),
             ("forward.offline", forward(Forward { offline: Some(long), ..Forward::default() })),
             ("forward.no_answer_s", forward(Forward { no_answer_s: Some(2), ..Forward::default() })),
+            ("voicemail", Settings { voicemail: Some("".into()), ..Settings::default() }),
+            ("voicemail", Settings { voicemail: Some(VOICEMAIL.into()), ..Settings::default() }),
+            (
+                "forward.callers",
+                forward(Forward { callers: vec![rule(&["2041"]); MAX_RULES + 1], ..Forward::default() }),
+            ),
+            (
+                "forward.callers.target",
+                forward(Forward {
+                    callers: vec![CallerRule { target: "a b".into(), ..rule(&["2041"]) }],
+                    ..Forward::default()
+                }),
+            ),
+            ("forward.callers.callers", forward(Forward { callers: vec![rule(&[])], ..Forward::default() })),
             ("blocked", Settings { blocked: vec!["x".into(); MAX_BLOCKED + 1], ..Settings::default() }),
             ("blocked", Settings { blocked: vec![String::new()], ..Settings::default() }),
         ];

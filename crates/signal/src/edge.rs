@@ -7,7 +7,7 @@
 //!
 //! `S` is the vocabulary: [`Signal`] between parts that serve calls alone, [`AnySignal`](crate::AnySignal) as it comes from the bus.
 
-use crate::{EffectId, End, EventId, LegRef, Party, Signal, Time};
+use crate::{Diverted, EffectId, End, EventId, LegRef, Party, Signal, Time};
 use minicbor::{Decode, Encode};
 
 /// Time limit for the verdict on an ask, ms.
@@ -43,6 +43,9 @@ pub struct Opening {
     /// Hops left (Max-Forwards); 70 where the protocol has no limit (R-SIP-11).
     #[n(3)]
     pub hops: u8,
+    /// Past of a call that was diverted; `None` for one that was not.
+    #[n(4)]
+    pub diverted: Option<Diverted>,
     /// Request that the call comes of, if somebody else asked for it.
     #[n(5)]
     pub referral: Option<Referral>,

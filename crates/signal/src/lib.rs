@@ -5,6 +5,7 @@
 //! IO. Start at [`Signal`], then [`Media`], then [`edge`] (messages between edges and orchestrators), then [`ids`].
 
 mod any;
+mod diversion;
 pub mod edge;
 pub mod ids;
 pub mod media;
@@ -19,6 +20,7 @@ pub mod subjects;
 mod time;
 
 pub use any::AnySignal;
+pub use diversion::{Diversion, DiversionReason, Diverted};
 pub use edge::{
     Ask, Handover, Heard, LegState, Opening, Order, Referral, Said, Say, VERDICT_MS, Verdict, Wake,
 };
@@ -79,9 +81,9 @@ pub enum Signal {
         #[n(1)]
         replaces: Option<String>,
     },
-    /// 3xx; Jingle redirect: address where to try the callee next.
+    /// 3xx; redirect of a stanza: addresses where to try the callee next, the best first, of which there is one at least.
     #[n(10)]
-    Redirect(#[n(0)] String),
+    Redirect(#[n(0)] String, #[cbor(n(1), default)] Vec<String>),
     /// CANCEL, BYE, 4xx–6xx; retract, reject, finish, session-terminate. Ends the leg that says it.
     #[n(11)]
     End(#[n(0)] End),
@@ -89,6 +91,9 @@ pub enum Signal {
     /// request: anything but a failure accepts it.
     #[n(14)]
     Referred(#[n(0)] ReferStatus),
+    /// 181: the call goes on to another callee.
+    #[n(12)]
+    Diverted,
 }
 
 /// Status of the call that a [`Signal::Refer`] asked for (RFC 3515 §2.4.5).
@@ -142,9 +147,10 @@ impl Signal {
             Signal::Candidates(_) => "candidates",
             Signal::Tone(_) => "tone",
             Signal::Refer { .. } => "refer",
-            Signal::Redirect(_) => "redirect",
+            Signal::Redirect(..) => "redirect",
             Signal::End(_) => "end",
             Signal::Referred(_) => "referred",
+            Signal::Diverted => "diverted",
         }
     }
 }

@@ -82,11 +82,14 @@ pub enum Reason {
     /// More calls than a limit of ours allows: 480 with cause 34; `busy`. Another call may be served.
     #[n(24)]
     Congestion,
+    /// Callee takes no anonymous calls: 433 (RFC 5079); `decline`. Q.850 21.
+    #[n(25)]
+    AnonymityDisallowed,
 }
 
 impl Reason {
     /// All reasons, each at the place of its number.
-    pub const ALL: [Reason; 25] = [
+    pub const ALL: [Reason; 26] = [
         Reason::Normal,
         Reason::Cancelled,
         Reason::AnsweredElsewhere,
@@ -112,6 +115,7 @@ impl Reason {
         Reason::NotImplemented,
         Reason::General,
         Reason::Congestion,
+        Reason::AnonymityDisallowed,
     ];
 }
 
@@ -144,6 +148,6 @@ mod tests {
         for (number, reason) in Reason::ALL.into_iter().enumerate() {
             assert_eq!(reason as usize, number, "{reason:?}");
         }
-        assert_eq!(Reason::ALL.last(), Some(&Reason::Congestion), "the one that was added last");
+        assert_eq!(Reason::ALL.last(), Some(&Reason::AnonymityDisallowed), "the one that was added last");
     }
 }

@@ -7,6 +7,7 @@
 
 pub mod dialog;
 pub mod digest;
+pub mod diversion;
 pub mod edge;
 pub mod message;
 pub mod reason;

@@ -33,6 +33,7 @@ const SAID: &[(Reason, u16, &str, u8)] = &[
     (Reason::NotImplemented, 501, "Not Implemented", 79),
     (Reason::General, 500, "Server Internal Error", 41),
     (Reason::Congestion, 480, "Temporarily Unavailable", 34),
+    (Reason::AnonymityDisallowed, 433, "Anonymity Disallowed", 21),
 ];
 
 /// Status and phrase in place of those of [`Reason::Declined`], towards a trunk that wants 6xx (`use_6xx`).
@@ -267,6 +268,7 @@ mod tests {
             (Reason::UnsupportedTransport, 488, 65, 65),
             (Reason::Security, 488, 57, 57),
             (Reason::Congestion, 480, 34, 34),
+            (Reason::AnonymityDisallowed, 433, 21, 21),
         ] {
             assert_eq!((said(reason).0, said(reason).2), (code, before), "{reason:?}");
             assert_eq!(header(reason), format!("Q.850;cause={before}"), "{reason:?}");
@@ -297,6 +299,7 @@ mod tests {
                 (Reason::UnsupportedTransport, Reason::IncompatibleMedia),
                 (Reason::MediaFailed, Reason::IncompatibleMedia),
                 (Reason::Congestion, Reason::Connectivity),
+                (Reason::AnonymityDisallowed, Reason::Declined),
             ];
             assert!(
                 again == *reason || lossy.contains(reason) || near.contains(&(*reason, again)),

@@ -210,7 +210,12 @@ pub fn say(dialog: &mut Dialog, signal: &Signal, branch: &str) -> Vec<Outgoing> 
         (Signal::Referred(status), None) if dialog.state == State::Active => {
             refer::say(dialog, status, branch)
         }
-        (Signal::Redirect(target), Some(invite)) => {
+        // RFC 3261 §21.1.3.
+        (Signal::Diverted, Some(invite)) => {
+            let answer = respond(dialog, &invite, 181, "Call Is Being Forwarded");
+            vec![Outgoing::Respond(invite, answer)]
+        }
+        (Signal::Redirect(target, _), Some(invite)) => {
             dialog.state = State::Ended;
             let mut answer = respond(dialog, &invite, 302, "Moved Temporarily");
             answer.headers.retain(|h| h.name.as_str() != "Contact");

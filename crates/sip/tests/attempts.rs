@@ -88,6 +88,7 @@ fn b3_b5_the_last_failure_is_told_and_minded() {
             to: Party::sip("sip:2041@pbx.example"),
             link: "pbx".into(),
             hops: 69,
+            diverted: None,
             referral: None,
         };
         b.say(state(leg, 0, vec![]), 1, Signal::Offer(media()), Some(opening));
@@ -227,6 +228,7 @@ fn b3_calls_are_shared_by_weight() {
                 to: Party::sip("sip:2041@pbx.example"),
                 link: "pbx".into(),
                 hops: 69,
+                diverted: None,
                 referral: None,
             };
             let leg = LegRef { record, leg: LegId(1) };
@@ -333,6 +335,7 @@ fn call_large(b: &mut Bench) -> LegRef {
         to: Party::sip("sip:2041@pbx.example"),
         link: "pbx".into(),
         hops: 69,
+        diverted: None,
         referral: None,
     };
     b.say(state(leg, 0, vec![]), 1, Signal::Offer(large()), Some(opening));

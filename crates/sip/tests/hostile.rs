@@ -147,6 +147,7 @@ fn play(b: &mut Bench, step: Step, legs: &mut Vec<LegState>, sent: &mut Vec<tand
                 to: Party::sip("sip:2041@pbx.example"),
                 link: "pbx".into(),
                 hops: 70,
+                diverted: None,
                 referral: None,
             };
             let (leg, opening) = match legs.last().filter(|_| n < 128) {

@@ -86,6 +86,7 @@ fn d5_an_offer_in_a_200_has_the_codecs_in_use_alone() {
         to: Party::sip("sip:2041@pbx.example"),
         link: "pbx".into(),
         hops: 69,
+        diverted: None,
         referral: None,
     };
     b.say(state(leg, 0, vec![]), 1, Signal::Offer(offered), Some(opening));

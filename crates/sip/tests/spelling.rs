@@ -129,7 +129,8 @@ fn f13_a_name_is_shown_in_part_and_without_tricks() {
 fn call(b: &mut Bench, to: &str, display: Option<&str>) -> Message {
     let leg = LegRef { record: Secret::new(b"test").call_of_jingle("rosa@x/1", "s"), leg: LegId(1) };
     let from = Party { display: display.map(str::to_owned), ..Party::sip("sip:rosa@im.example") };
-    let opening = Opening { from, to: Party::sip(to), link: "pbx".into(), hops: 69, referral: None };
+    let opening =
+        Opening { from, to: Party::sip(to), link: "pbx".into(), hops: 69, diverted: None, referral: None };
     b.say(state(leg, 0, vec![]), 1, Signal::Offer(media()), Some(opening));
     b.sent.remove(0)
 }

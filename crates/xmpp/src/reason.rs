@@ -31,6 +31,7 @@ const SAID: &[(Reason, &str, &str, &str)] = &[
     (Reason::NotImplemented, "unsupported-applications", "cancel", "feature-not-implemented"),
     (Reason::General, "general-error", "cancel", "internal-server-error"),
     (Reason::Congestion, "busy", "wait", "resource-constraint"),
+    (Reason::AnonymityDisallowed, "decline", "auth", "forbidden"),
 ];
 
 fn row(reason: Reason) -> &'static (Reason, &'static str, &'static str, &'static str) {
@@ -209,6 +210,7 @@ mod tests {
             (Reason::NotImplemented, Reason::UnsupportedMedia),
             (Reason::Cancelled, Reason::Declined),
             (Reason::Congestion, Reason::Busy),
+            (Reason::AnonymityDisallowed, Reason::Declined),
         ];
         for (reason, name, _, _) in SAID {
             assert!(ALL.contains(name), "{name} is no Jingle reason");

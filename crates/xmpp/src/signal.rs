@@ -252,7 +252,7 @@ pub fn say(session: &mut Session, signal: &Signal, id: &str) -> Vec<Element> {
             vec![info(session, Some(dtmf), id, Sent::Notice)]
         }
         // Jingle has a redirect only as the answer to a session-initiate, which is acknowledged long before.
-        (Signal::Redirect(_), State::Proposed | State::Incoming) => {
+        (Signal::Redirect(..), State::Proposed | State::Incoming) => {
             say_end(session, &Reason::Gone.into(), id)
         }
         // The client knows that it is out of the call (XEP-0251 §2); the call lets it go.

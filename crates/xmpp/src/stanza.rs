@@ -126,6 +126,20 @@ pub fn condition(stanza: &Element) -> (Option<String>, Option<String>) {
     (named(STANZAS), named(ERRORS))
 }
 
+/// Longest address that an error stanza redirects to, octets (RFC 7622 §3.1, thrice for what is percent-encoded).
+const MAX_REDIRECT: usize = 9_000;
+
+/// Returns the address that an error stanza redirects to (RFC 6120 §8.3.3.14; XEP-0166): an XMPP, SIP or tel URI.
+#[must_use]
+pub fn redirection(stanza: &Element) -> Option<String> {
+    let error = stanza.children().find(|c| c.name() == "error")?;
+    let to = error.get_child("redirect", STANZAS)?.text();
+    let to = to.trim();
+    let known = ["xmpp:", "sip:", "sips:", "tel:"].iter().any(|scheme| to.starts_with(scheme));
+    let plain = to.len() <= MAX_REDIRECT && !to.contains(|c: char| c.is_control() || c.is_whitespace());
+    (known && plain).then(|| to.to_owned())
+}
+
 /// Most characters of a display name.
 const MAX_NAME: usize = 128;
 

@@ -139,7 +139,7 @@ fn signal(what: usize) -> Signal {
         7 => Signal::Refused(Reason::Glare),
         8 => Signal::Tone(Tone { digit: '1', duration: 100 }),
         9 => Signal::Candidates(vec![signal::media::Trickle { name: "0".into(), ice: Default::default() }]),
-        10 => Signal::Redirect("sip:x@y".into()),
+        10 => Signal::Redirect("sip:x@y".into(), vec![]),
         _ => Signal::End(Reason::Normal.into()),
     }
 }

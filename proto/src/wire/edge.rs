@@ -104,6 +104,7 @@ impl From<&Opening> for v1::Opening {
             link: opening.link.clone(),
             hops: opening.hops.into(),
             referral: opening.referral.as_ref().map(v1::Referral::from),
+            diverted: opening.diverted.as_ref().map(v1::Diverted::from),
         }
     }
 }
@@ -117,6 +118,7 @@ impl TryFrom<v1::Opening> for Opening {
             link: opening.link,
             hops: number(opening.hops, "Opening.hops")?,
             referral: optional(opening.referral)?,
+            diverted: optional(opening.diverted)?,
         })
     }
 }

@@ -6,6 +6,7 @@
 //! the messages of edges in `edge.rs`.
 
 mod any;
+mod diversion;
 mod edge;
 mod media;
 mod signal;

@@ -1,11 +1,14 @@
 //! Conversions of signals, parties and reasons.
 
 use super::media::CONTENTS;
-use super::{WireError, list, number, optional, present, unknown};
+use super::{WireError, bounded, list, number, optional, present, unknown};
 use crate::v1;
 use crate::v1::refer_status::Status;
 use crate::v1::signal::Signal as Said;
 use signal::{End, Party, Protocol, Reason, ReferStatus, Referral, Signal, Tone};
+
+/// Most addresses of a redirection.
+const TARGETS: usize = 16;
 
 impl From<&Signal> for v1::Signal {
     fn from(signal: &Signal) -> v1::Signal {
@@ -28,9 +31,15 @@ impl From<&Signal> for v1::Signal {
             Signal::Refer { target, replaces } => {
                 Said::Refer(v1::Refer { target: target.clone(), replaces: replaces.clone() })
             }
-            Signal::Redirect(target) => Said::Redirect(target.clone()),
+            // One address goes as instances before this version know it.
+            Signal::Redirect(target, further) if further.is_empty() => Said::Redirect(target.clone()),
+            Signal::Redirect(target, further) => {
+                let targets = std::iter::once(target).chain(further).cloned().collect();
+                Said::Redirects(v1::Redirect { targets })
+            }
             Signal::End(end) => Said::End(end.into()),
             Signal::Referred(status) => Said::Referred(status.into()),
+            Signal::Diverted => Said::Diverted(v1::Nothing {}),
         };
         v1::Signal { signal: Some(signal) }
     }
@@ -52,9 +61,17 @@ impl TryFrom<v1::Signal> for Signal {
             }
             Said::Tone(tone) => Signal::Tone(tone.try_into()?),
             Said::Refer(refer) => Signal::Refer { target: refer.target, replaces: refer.replaces },
-            Said::Redirect(target) => Signal::Redirect(target),
+            Said::Redirect(target) => Signal::Redirect(target, vec![]),
+            Said::Redirects(v1::Redirect { targets }) => {
+                let mut targets: Vec<String> = bounded(targets, TARGETS, "Redirect.targets")?;
+                if targets.is_empty() {
+                    return Err(WireError::new("Redirect.targets", "none"));
+                }
+                Signal::Redirect(targets.remove(0), targets)
+            }
             Said::End(end) => Signal::End(end.try_into()?),
             Said::Referred(status) => Signal::Referred(status.try_into()?),
+            Said::Diverted(v1::Nothing {}) => Signal::Diverted,
             Said::Message(_) | Said::Presence(_) => {
                 return Err(WireError::new("Signal.signal", "not of a call"));
             }
@@ -185,6 +202,7 @@ impl From<Reason> for v1::Reason {
             Reason::NotImplemented => v1::Reason::NotImplemented,
             Reason::General => v1::Reason::General,
             Reason::Congestion => v1::Reason::Congestion,
+            Reason::AnonymityDisallowed => v1::Reason::AnonymityDisallowed,
         }
     }
 }
@@ -216,6 +234,7 @@ fn reason(value: i32, field: &'static str) -> Result<Reason, WireError> {
         Ok(v1::Reason::NotImplemented) => Reason::NotImplemented,
         Ok(v1::Reason::General) => Reason::General,
         Ok(v1::Reason::Congestion) => Reason::Congestion,
+        Ok(v1::Reason::AnonymityDisallowed) => Reason::AnonymityDisallowed,
         Ok(v1::Reason::Unspecified) | Err(_) => return Err(unknown(field, value)),
     })
 }

@@ -8,9 +8,10 @@ use signal::media::{
     Suite, Transport, Trickle,
 };
 use signal::{
-    AnySignal, Ask, EffectId, End, EventId, Handover, Heard, InstantMessage, LegId, LegRef, LegState, Media,
-    MessageSignal, Opening, Order, Party, PresenceSignal, Protocol, Reason, RecordId, RecordKind,
-    ReferStatus, Referral, Said, Say, Show, Signal, Time, Tone, Verdict, Wake,
+    AnySignal, Ask, Diversion, DiversionReason, Diverted, EffectId, End, EventId, Handover, Heard,
+    InstantMessage, LegId, LegRef, LegState, Media, MessageSignal, Opening, Order, Party, PresenceSignal,
+    Protocol, Reason, RecordId, RecordKind, ReferStatus, Referral, Said, Say, Show, Signal, Time, Tone,
+    Verdict, Wake,
 };
 use std::net::SocketAddr;
 
@@ -147,7 +148,7 @@ fn signal() -> impl Strategy<Value = Signal> {
         vec(trickle, 0..3).prop_map(Signal::Candidates),
         tone.prop_map(Signal::Tone),
         (text(), of(text())).prop_map(|(target, replaces)| Signal::Refer { target, replaces }),
-        text().prop_map(Signal::Redirect),
+        (text(), vec(text(), 0..4)).prop_map(|(target, further)| Signal::Redirect(target, further)),
         end().prop_map(Signal::End),
         prop_oneof![
             Just(ReferStatus::Trying),
@@ -156,6 +157,7 @@ fn signal() -> impl Strategy<Value = Signal> {
             end().prop_map(ReferStatus::Failed),
         ]
         .prop_map(Signal::Referred),
+        Just(Signal::Diverted),
     ]
 }
 
@@ -191,8 +193,16 @@ fn opening() -> impl Strategy<Value = Opening> {
         })
     };
     let referral = (party(), of(text())).prop_map(|(by, replaces)| Referral { by, replaces });
-    (party(), party(), text(), any::<u8>(), of(referral))
-        .prop_map(|(from, to, link, hops, referral)| Opening { from, to, link, hops, referral })
+    let reason = (0..DiversionReason::ALL.len()).prop_map(|at| DiversionReason::ALL[at]);
+    let diversion = (party(), reason, any::<u8>(), any::<bool>());
+    let diversion =
+        diversion.prop_map(|(party, reason, count, private)| Diversion { party, reason, count, private });
+    let diverted =
+        (vec(diversion, 0..3), any::<bool>()).prop_map(|(history, mailbox)| Diverted { history, mailbox });
+    let diverted = of(diverted);
+    (party(), party(), text(), any::<u8>(), diverted, of(referral)).prop_map(
+        |(from, to, link, hops, diverted, referral)| Opening { from, to, link, hops, diverted, referral },
+    )
 }
 
 pub fn ask() -> impl Strategy<Value = Ask> {
@@ -358,6 +368,7 @@ pub fn offer() -> Say {
             to: Party::xmpp("rosa@example.net"),
             link: "sip.example.net".into(),
             hops: 69,
+            diverted: None,
             referral: None,
         }),
     }

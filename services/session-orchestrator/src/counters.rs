@@ -57,6 +57,7 @@ pub(crate) struct Line {
     pub(crate) placed: Counter,
     answered: Counter,
     transferred: Counter,
+    diverted: Counter,
     active: Gauge,
     refused: Vec<Counter>,
     ended: Vec<Counter>,
@@ -84,6 +85,11 @@ impl Line {
             transferred: counter(
                 "tandem_calls_transferred_total",
                 "Legs that took the place of another",
+                &labels,
+            ),
+            diverted: counter(
+                "tandem_calls_diverted_total",
+                "Diversions to another callee before the answer",
                 &labels,
             ),
             active: gauge(
@@ -207,6 +213,7 @@ impl Lines {
         match fact {
             Fact::Placed { .. } => {}
             Fact::Transferred { .. } => line.transferred.increment(1),
+            Fact::Diverted { .. } => line.diverted.increment(1),
             Fact::Answered => {
                 line.answered.increment(1);
                 if let (Some(rang), Some(answered)) = (call.rang, call.answered) {

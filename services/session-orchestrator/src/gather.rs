@@ -32,6 +32,8 @@ struct Rules {
     trunks: HashMap<String, Profile>,
     /// Networks that the media of trunks may come from beside what they describe.
     media_networks: HashMap<String, Arc<[String]>>,
+    /// Voicemail boxes by component domain.
+    voicemail: HashMap<String, String>,
     ring_ms: u64,
     /// Longest wait for a device that rings, ms.
     unheard_ms: u64,
@@ -57,8 +59,11 @@ impl Rules {
                 callers: config.callers(trunk),
                 dial: dial_rules(trunk),
                 emergency: trunk.emergency()?,
+                voicemail: trunk.voicemail.clone().or_else(|| config.call.voicemail.clone()),
             });
         }
+        let voicemail = trunks.iter().filter_map(|t: &Trunk| Some((t.domain.clone(), t.voicemail.clone()?)));
+        let voicemail = voicemail.collect();
         let aliases: Vec<Alias> =
             config.alias.iter().map(|a| Alias { number: a.number.clone(), jid: a.jid.clone() }).collect();
         let plan = Plan::new(config.sip.domains.clone(), components.collect(), trunks, &aliases);
@@ -73,7 +78,7 @@ impl Rules {
         let ring_ms = config.call.ring_s.saturating_mul(1_000);
         let unheard_ms = config.call.unheard_s.saturating_mul(1_000);
         let policy = Policy { transcode: true, music: config.call.hold_music.clone(), ..Policy::default() };
-        Ok(Rules { plan, ipv6, trunks, media_networks, ring_ms, unheard_ms, policy })
+        Ok(Rules { plan, ipv6, trunks, media_networks, voicemail, ring_ms, unheard_ms, policy })
     }
 
     /// Keeps what was known of the media of trunks that are gone.
@@ -91,9 +96,9 @@ impl Rules {
         self
     }
 
-    /// Returns the route by the plan alone, with default settings of the callee.
-    fn lead(&self, opening: &Opening) -> Result<Route, End> {
-        let route = self.plan.route(opening)?;
+    /// Returns the route by the plan alone, with default settings of the callee. `diverts`: see [`Gather::route`].
+    fn lead(&self, opening: &Opening, diverts: bool) -> Result<Route, End> {
+        let route = if diverts { self.plan.divert(opening)? } else { self.plan.route(opening)? };
         Ok(Route {
             profile: self.profile(route.protocol, &route.opening.link),
             ipv6: self.ipv6.contains(&route.opening.link),
@@ -172,7 +177,7 @@ impl Gather {
     ) -> Result<Placement, End> {
         let Some(opening) = &heard.opening else { return Err(Reason::BadRequest.into()) };
         let rules = self.rules();
-        let mut route = rules.lead(opening)?;
+        let mut route = rules.lead(opening, false)?;
         let contents = match heard.signals.first() {
             Some(Signal::Offer(media)) => media.contents.len().clamp(1, MAX_CONTENTS),
             _ => return Err(Reason::BadRequest.into()),
@@ -183,25 +188,35 @@ impl Gather {
         let request = AllocationRequest { legs, bridge: vec![(CALLER, CALLEE)] };
         let (allocation, settings) = tokio::join!(
             relays.allocate(heard.leg.record, &request, &trace, maybe_allocated),
-            self.settings(&route.opening.to),
+            self.settings(&rules, &route.opening),
         );
         let allocation = allocation.map_err(End::from)?;
         route.settings = settings;
         Ok(Placement { heard, caller, route, policy: rules.policy.clone(), allocation, trace })
     }
 
-    /// Returns where a further leg of a call leads.
+    /// Returns where a further leg of a call leads. `diverts`: the last party of its history wants it there.
     ///
     /// # Errors
     /// The reason to refuse it with.
-    pub async fn route(&self, opening: &Opening) -> Result<Route, End> {
-        let mut route = self.rules().lead(opening)?;
-        route.settings = self.settings(&route.opening.to).await;
+    pub async fn route(&self, opening: &Opening, diverts: bool) -> Result<Route, End> {
+        let rules = self.rules();
+        let mut route = rules.lead(opening, diverts)?;
+        route.settings = self.settings(&rules, &route.opening).await;
         Ok(route)
     }
 
-    /// Returns the settings of a callee who is an XMPP user. A call goes on without them rather than not at all.
-    async fn settings(&self, callee: &Party) -> Settings {
+    /// Returns the settings of a callee who is an XMPP user, with the configured box of one who has no other. A call goes on without them
+    /// rather than not at all.
+    async fn settings(&self, rules: &Rules, opening: &Opening) -> Settings {
+        let mut settings = self.own_settings(&opening.to).await;
+        if opening.to.protocol == Protocol::Xmpp {
+            settings.voicemail = settings.voicemail.or_else(|| rules.voicemail.get(&opening.link).cloned());
+        }
+        settings
+    }
+
+    async fn own_settings(&self, callee: &Party) -> Settings {
         let Some(jid) = bare_jid(&callee.address).filter(|_| callee.protocol == Protocol::Xmpp) else {
             return Settings::default();
         };
@@ -266,9 +281,20 @@ mod tests {
             to: Party::sip(format!("sip:{number}@gw")),
             link: link.into(),
             hops: 9,
+            diverted: None,
             referral: None,
         };
-        rules.lead(&opening).map(|route| route.opening.to.address).map_err(|end| end.reason)
+        rules.lead(&opening, false).map(|route| route.opening.to.address).map_err(|end| end.reason)
+    }
+
+    #[test]
+    fn a_trunk_has_the_configured_box_or_one_of_its_own() {
+        let boxed = |text: &str| rules(text).voicemail.get("sip.example.net").cloned();
+        assert_eq!(boxed(OLD), None);
+        let call = format!("{OLD}[call]\nvoicemail = \"*97\"\n");
+        assert_eq!(boxed(&call).as_deref(), Some("*97"));
+        let own = call.replace("srtp = ", "voicemail = \"sip:vm@[2001:db8::9]\"\nsrtp = ");
+        assert_eq!(boxed(&own).as_deref(), Some("sip:vm@[2001:db8::9]"));
     }
 
     #[test]

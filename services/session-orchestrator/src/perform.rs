@@ -275,8 +275,9 @@ impl Performer {
         async {
             let (session, outcome) = match (effect, &call.relay) {
                 (Effect::Record(fact), _) => return self.publish(call, entry, fact).await,
-                (Effect::Route { leg, opening }, _) => {
-                    performed.events.push(Event::Routed(*leg, self.gather.route(opening).await));
+                (Effect::Route { leg, opening, diverts }, _) => {
+                    let route = self.gather.route(opening, *diverts).await;
+                    performed.events.push(Event::Routed(*leg, route));
                     return true;
                 }
                 (Effect::Allocate { leg, contents, webrtc }, Some(session)) => {
@@ -454,6 +455,12 @@ fn fact_json(call: &Call, id: EffectId, at: Time, fact: &Fact) -> serde_json::Va
         Fact::Placed { from, to } => serde_json::json!({ "fact": "placed", "from": from, "to": to }),
         Fact::Answered => serde_json::json!({ "fact": "answered" }),
         Fact::Transferred { to } => serde_json::json!({ "fact": "transferred", "to": to }),
+        Fact::Diverted { from, to, reason } => serde_json::json!({
+            "fact": "diverted",
+            "from": from,
+            "to": to,
+            "reason": reason.name(),
+        }),
         Fact::Ended { end, talked_ms } => serde_json::json!({
             "fact": "ended",
             "reason": format!("{:?}", end.reason),

@@ -62,14 +62,14 @@ async fn settings_are_shared_announced_and_forgotten_with_the_last_one() {
 }
 
 #[tokio::test]
-async fn a_blocked_caller_is_declined_and_no_relay_keeps_anything() {
+async fn a_blocked_caller_finds_nobody_on_line_and_no_relay_keeps_anything() {
     let world = World::new().await;
     let _edges = world.edges().await;
     let _orchestrator = world.orchestrator().await;
     let users = users(&world);
     users.set("rosa@example.net", blocking("2041")).await.unwrap();
     let verdict = world.ask(Ask::Heard(invite("sip:2700@gw.example"))).await;
-    assert_eq!(verdict, Some(Verdict::Refused(Reason::Declined.into())));
+    assert_eq!(verdict, Some(Verdict::Refused(Reason::Offline.into())));
     world.until(|w| w.books.count("release") == w.books.count("allocate")).await;
     users.set("rosa@example.net", blocking("2042")).await.unwrap();
     let verdict = world.ask(Ask::Heard(invite("sip:2700@gw.example"))).await;

@@ -75,6 +75,7 @@ impl Edge {
             to: Party::sip("sip:2041@pbx.example"),
             link: trunk.into(),
             hops: 69,
+            diverted: None,
             referral: None,
         };
         let media = Media {

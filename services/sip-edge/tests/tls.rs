@@ -183,6 +183,7 @@ impl Edge {
             to: Party::sip("sip:2041@pbx.example"),
             link: "pbx".into(),
             hops: 69,
+            diverted: None,
             referral: None,
         };
         let id = EffectId { record: state.leg.record, version, index: 0 };

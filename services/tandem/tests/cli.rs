@@ -267,6 +267,13 @@ fn settings_of_users(admin: &str) {
     assert_eq!((code, &set), (200, &get()));
     let json: Value = serde_json::from_str(&set).unwrap();
     assert_eq!((&json["do_not_disturb"], &json["forward"]["busy"]), (&true.into(), &"2042".into()));
+    let rule = r#"{"forward":{"callers":[{"callers":["2041"],"target":"nils@example.net"}]},"reject_anonymous":true,"voicemail":"*97"}"#;
+    let (code, set) = put(rule);
+    let json: Value = serde_json::from_str(&set).unwrap();
+    assert_eq!((code, &set, &json["voicemail"]), (200, &get(), &"*97".into()));
+    assert_eq!(json["forward"]["callers"][0]["target"], "nils@example.net");
+    let (code, refused) = put(r#"{"forward":{"callers":[{"callers":[],"target":"2050"}]}}"#);
+    assert!(code == 400 && refused.contains("forward.callers.callers"), "{code} {refused}");
     let (code, refused) = put(r#"{"forward":{"no_answer_s":1}}"#);
     assert!(code == 400 && refused.contains("forward.no_answer_s"), "{code} {refused}");
     assert_eq!(put(r#"{"dnd":true}"#).0, 422, "an unknown key is no setting");

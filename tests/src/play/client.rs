@@ -46,7 +46,7 @@ impl Client {
         }
     }
 
-    /// Returns the stanza that a block means, sent by the device `resource`: `result`, `error CONDITION`, a JMI element, a Jingle
+    /// Returns the stanza that a block means, sent by the device `resource`: `result`, `error CONDITION`, `error CONDITION ADDRESS`, a JMI element, a Jingle
     /// action with its contents, or a whole stanza.
     ///
     /// # Errors
@@ -57,6 +57,10 @@ impl Client {
         let words: Vec<&str> = text.split_whitespace().collect();
         match words.as_slice() {
             ["result"] => return self.reply("result", ""),
+            ["error", condition, to] => {
+                let given = format!("<{condition} xmlns='{STANZA_ERRORS}'>{to}</{condition}>");
+                return self.reply("error", &format!("<error type='modify'>{given}</error>"));
+            }
             ["error", condition] => {
                 let error = format!("<error type='cancel'><{condition} xmlns='{STANZA_ERRORS}'/></error>");
                 return self.reply("error", &error);

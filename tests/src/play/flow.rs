@@ -7,6 +7,8 @@
 //! ends: phone                                 after its last step this party hangs up and the other confirms, silently; or rosa
 //! direct                                      the callee's device takes no proposals
 //! srtp: required                              as the trunk's key of the configuration; or optional
+//! settings: rosa busy=2050; nils dnd          settings of XMPP users, see `plan::users`
+//! voicemail: *97                              the configured box
 //! music                                       who is held hears some
 //! transcodes                                  the relay can turn one codec into another
 //!
@@ -88,7 +90,8 @@ impl Flow {
                 ("+", time) => Kind::Wait(milliseconds(time, number)?),
                 ("!", act) => Kind::Act(act.to_owned()),
                 (actor, "> gw") => Kind::Given(actor.to_owned()),
-                ("from:" | "ends:" | "mirror:" | "srtp:", _) | ("direct" | "transcodes" | "music", "")
+                ("from:" | "ends:" | "mirror:" | "srtp:" | "settings:" | "voicemail:", _)
+                | ("direct" | "transcodes" | "music", "")
                     if flow.steps.is_empty() =>
                 {
                     flow.head.append(&mut notes);

@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 pub struct Phone {
     /// Address and port.
     pub address: SocketAddr,
+    tag: String,
     local: String,
     remote: String,
     target: String,
@@ -22,15 +23,16 @@ pub struct Phone {
 }
 
 impl Phone {
-    /// Returns a phone without a call.
+    /// Returns a phone without a call, which tags its dialog by this name.
     #[must_use]
-    pub fn new(address: SocketAddr) -> Phone {
+    pub fn new(address: SocketAddr, tag: &str) -> Phone {
         Phone {
             address,
-            local: "<sip:2041@pbx.example.net>;tag=phone".into(),
+            tag: tag.into(),
+            local: format!("<sip:2041@pbx.example.net>;tag={tag}"),
             remote: String::new(),
             target: String::new(),
-            call_id: "phone-1".into(),
+            call_id: format!("{tag}-1"),
             cseq: 0,
             count: 0,
             invite: None,
@@ -42,12 +44,24 @@ impl Phone {
         format!("<sip:2041@{}>", self.address)
     }
 
+    /// Returns true if this is the phone's call.
+    #[must_use]
+    pub fn is_in(&self, call_id: &str) -> bool {
+        !self.is_free() && self.call_id == call_id
+    }
+
+    /// Returns true if the phone has had no call.
+    #[must_use]
+    pub fn is_free(&self) -> bool {
+        self.invite.is_none() && self.remote.is_empty()
+    }
+
     /// Takes a message.
     pub fn receive(&mut self, message: &Message) {
         match &message.start {
             Start::Request { method, .. } => {
                 if method == "INVITE" && self.invite.is_none() && self.remote.is_empty() {
-                    self.local = format!("{};tag=phone", message.text("To").unwrap_or(""));
+                    self.local = format!("{};tag={}", message.text("To").unwrap_or(""), self.tag);
                     self.remote = message.text("From").unwrap_or("").to_owned();
                     self.call_id = message.call_id().unwrap_or("").to_owned();
                 }
@@ -122,7 +136,7 @@ impl Phone {
         if code >= 200 {
             self.pending.retain(|m| *m != request);
         }
-        Ok(Message::response(&request, code, phrase, "phone").with("Contact", self.contact()))
+        Ok(Message::response(&request, code, phrase, &self.tag).with("Contact", self.contact()))
     }
 
     fn request(&mut self, first: &str) -> Result<Message, Fault> {
@@ -143,7 +157,7 @@ impl Phone {
                     }
                 };
                 let uri = if uri.is_empty() { self.target.clone() } else { uri.to_owned() };
-                (format!("z9hG4bK-phone-{}", self.count), number, uri)
+                (format!("z9hG4bK-{}-{}", self.tag, self.count), number, uri)
             }
         };
         if uri.is_empty() {

@@ -134,7 +134,7 @@ pub fn effect(effect: &Effect) -> (String, Option<String>) {
             format!("press {}", leg.0),
             Some(format!("relay: {} hears the key {} for {} ms", leg.0, tone.digit, tone.duration)),
         ),
-        Effect::Route { leg, opening } => {
+        Effect::Route { leg, opening, .. } => {
             let detail = format!("plan: {} wants {}", opening.from.address, opening.to.address);
             (format!("route {}", leg.0), Some(detail))
         }
@@ -155,6 +155,9 @@ pub fn effect(effect: &Effect) -> (String, Option<String>) {
         Effect::Record(Fact::Answered) => ("answered".into(), None),
         Effect::Record(Fact::Transferred { to }) => {
             ("transferred".into(), Some(format!("fact: transferred to {to}")))
+        }
+        Effect::Record(Fact::Diverted { from, to, reason }) => {
+            ("diverted".into(), Some(format!("fact: {from} diverts to {to} ({})", reason.name())))
         }
         Effect::Record(Fact::Ended { end, .. }) => (format!("ended({:?})", end.reason).to_lowercase(), None),
     }

@@ -4,7 +4,7 @@ use super::client::Client;
 use super::flow::{Flow, Kind, Step};
 use super::names::Names;
 use super::phone::Phone;
-use super::plan::{plan, profile, route};
+use super::plan::{plan, profile, route, users};
 use super::show;
 use crate::gateway::{Gateway, Output};
 use crate::{Fault, fault};
@@ -14,6 +14,7 @@ use session::call::{Call, Effect, Event, MediaEvent};
 use signal::{LegId, Reason, Secret, Time};
 use sip::message::Message;
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use xmpp::stanza;
 
 const START: Time = Time(1_795_385_000_000);
@@ -46,7 +47,10 @@ pub struct World {
     /// Start of the part that is shown.
     start: Time,
     instances: u32,
-    phone: Phone,
+    /// Phones by name; each has one call, if there are several.
+    phones: Vec<(String, Phone)>,
+    /// True if further calls to SIP are those of further phones, `desk` and `desk2`.
+    desks: bool,
     clients: BTreeMap<String, Client>,
     names: Names,
     sent: Vec<(String, Vec<u8>)>,
@@ -57,19 +61,24 @@ pub struct World {
     stanzas: Vec<Element>,
 }
 
-fn flow_of(phone: &Phone) -> sip::edge::Flow {
-    sip::edge::Flow::udp(phone.address)
+/// Address of every phone.
+fn address() -> SocketAddr {
+    ([192, 0, 2, 9], 5060).into()
+}
+
+fn trunk() -> sip::edge::Flow {
+    sip::edge::Flow::udp(address())
 }
 
 fn secret() -> Secret {
     Secret::new(b"the secret of all flows")
 }
 
-fn sip_edge(instance: &str, phone: &Phone) -> sip::edge::Edge {
+fn sip_edge(instance: &str) -> sip::edge::Edge {
     let trunk = sip::edge::Trunk {
         name: "pbx".into(),
-        targets: vec![sip::edge::Target::new(phone.address.ip().to_string(), vec![flow_of(phone)])],
-        sources: vec![(phone.address.ip(), 32)],
+        targets: vec![sip::edge::Target::new(address().ip().to_string(), vec![trunk()])],
+        sources: vec![(address().ip(), 32)],
         networks: vec![],
         certified: false,
         roaming: false,
@@ -125,12 +134,20 @@ impl Chain {
         Ok(Chain(flows))
     }
 
+    /// Returns true if somebody of this name says something.
+    fn names(&self, actor: &str) -> bool {
+        let says = |step: &Step| matches!(&step.kind, Kind::Given(who) if who == actor);
+        self.0.iter().any(|flow| flow.steps.iter().any(says))
+    }
+
     fn setting(&self, name: &str) -> Option<&str> {
         self.0.iter().rev().find_map(|flow| flow.setting(name))
     }
 
     fn routes(&self) -> Result<crate::gateway::Plan, Fault> {
-        let (plan, direct) = (plan()?, self.setting("direct").is_some());
+        let voicemail = self.setting("voicemail").map(str::to_owned);
+        let (plan, direct) = (plan(voicemail.as_deref())?, self.setting("direct").is_some());
+        let users = users(self.setting("settings").unwrap_or_default())?;
         let music = self.setting("music").map(|_| "hold.wav".to_owned());
         let trunk = match self.setting("srtp") {
             Some("required") => Profile::Sdes,
@@ -140,7 +157,10 @@ impl Chain {
             _ => Profile::Plain,
         };
         Ok(crate::gateway::Plan {
-            route: Box::new(move |opening| route(&plan, opening, direct, profile(trunk))),
+            route: Box::new(move |opening, diverts| {
+                let plan = (&plan, voicemail.as_deref());
+                route(plan, (opening, diverts), &users, direct, profile(trunk))
+            }),
             profile: Box::new(profile(trunk)),
             // As far as the relay can.
             policy: Policy { transcode: true, music, ..Policy::default() },
@@ -174,15 +194,15 @@ impl World {
 
     fn begin(flow: &Flow, file: &impl Fn(&str) -> Option<String>) -> Result<World, Fault> {
         let chain = Chain::of(flow, file)?;
-        let phone = Phone::new(([192, 0, 2, 9], 5060).into());
-        let (sip, xmpp) = (sip_edge("sip-1", &phone), xmpp_edge("xmpp-1", START));
+        let (sip, xmpp) = (sip_edge("sip-1"), xmpp_edge("xmpp-1", START));
         let mut gateway = Gateway::new(START, sip, xmpp, chain.routes()?);
         gateway.transcodes = chain.setting("transcodes").is_some();
         let mut world = World {
             gateway,
             start: START,
             instances: 1,
-            phone,
+            desks: chain.names("desk"),
+            phones: vec![("phone".into(), Phone::new(address(), "phone"))],
             clients: BTreeMap::new(),
             names: Names::default(),
             sent: vec![],
@@ -289,9 +309,9 @@ impl World {
     }
 
     fn given(&mut self, actor: &str, block: &[String]) -> Result<(), Fault> {
-        if actor == "phone" {
-            let message = self.phone.message(block)?;
-            self.gateway.sip.receive(&message.write(), flow_of(&self.phone), self.gateway.now);
+        if let Some((_, phone)) = self.phones.iter_mut().find(|(name, _)| name == actor) {
+            let message = phone.message(block)?;
+            self.gateway.sip.receive(&message.write(), trunk(), self.gateway.now);
             return Ok(());
         }
         let (user, device) = actor.split_once('/').unwrap_or((actor, "phone"));
@@ -308,12 +328,13 @@ impl World {
         let words: Vec<&str> = act.split(' ').collect();
         match words.as_slice() {
             ["link", up @ ("up" | "down")] => self.gateway.xmpp.linked(DOMAIN, *up == "up", self.gateway.now),
-            ["trunk", "unreachable"] => self.gateway.sip.unreachable(flow_of(&self.phone), self.gateway.now),
+            ["trunk", "unreachable"] => self.gateway.sip.unreachable(trunk(), self.gateway.now),
             // Another takes over that knows nothing but what is stored.
             ["sip-edge", "dies"] => {
                 self.instances += 1;
-                self.gateway.sip = sip_edge(&format!("sip-{}", self.instances), &self.phone);
+                self.gateway.sip = sip_edge(&format!("sip-{}", self.instances));
             }
+            ["orchestrator", "dies"] => self.gateway.replace_orchestrator(),
             ["xmpp-edge", "dies"] => {
                 self.instances += 1;
                 self.gateway.xmpp = xmpp_edge(&format!("xmpp-{}", self.instances), self.gateway.now);
@@ -400,18 +421,38 @@ impl World {
 
     fn phone_hears(&mut self, to: sip::edge::Flow, octets: &bytes::Bytes) -> Result<(), Fault> {
         let Ok(message) = sip::message::read(octets) else { return fault("we sent what cannot be read") };
-        if to != flow_of(&self.phone) {
+        if to != trunk() {
             return fault(format!("we sent to {to}, where nobody is"));
         }
-        if self.known("phone", octets) {
-            self.heading("phone", Some(show::brief(&message)));
+        let at = self.phone_of(&message);
+        let name = self.phones[at].0.clone();
+        if self.known(&name, octets) {
+            self.heading(&name, Some(show::brief(&message)));
             return Ok(());
         }
         self.learn(&message);
-        self.heading("phone", None);
+        self.heading(&name, None);
         self.block(&show::sip(&message));
-        self.phone.receive(&message);
+        self.phones[at].1.receive(&message);
         Ok(())
+    }
+
+    /// Returns the place of the phone whose call a message belongs to: a further call is another phone's.
+    fn phone_of(&mut self, message: &Message) -> usize {
+        let call = message.call_id().unwrap_or("");
+        if !self.desks {
+            return 0;
+        }
+        let own = self.phones.iter().position(|(_, phone)| phone.is_in(call));
+        let free = || self.phones.iter().position(|(_, phone)| phone.is_free());
+        own.or_else(free).unwrap_or_else(|| {
+            let name = match self.phones.len() {
+                1 => "desk".to_owned(),
+                number => format!("desk{number}"),
+            };
+            self.phones.push((name.clone(), Phone::new(address(), &name)));
+            self.phones.len() - 1
+        })
     }
 
     fn learn(&mut self, message: &Message) {

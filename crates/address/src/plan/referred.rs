@@ -3,7 +3,7 @@
 //! One rule: the party that stays is the caller, and what it may not dial itself nobody makes it dial; neither may the one who asks.
 
 use super::{
-    Component, Plan, Route, Trunk, bare, caller_jid, dialled_number, dials_emergency, user_host, user_of,
+    Component, Plan, Route, Trunk, bare, dialled_number, dialled_user, dials_emergency, shown_as, user_host,
 };
 use crate::escape::percent_decode;
 use crate::uri::Uri;
@@ -32,10 +32,10 @@ impl Plan {
                     return Err(Reason::Forbidden);
                 }
                 let shown = |party: &Party| match party.protocol {
-                    Protocol::Sip => Ok(party.address.clone()),
+                    Protocol::Sip => Ok(Party::sip(party.address.clone())),
                     Protocol::Xmpp => {
                         let caller = self.may_dial(trunk, component, &party.address)?;
-                        Ok(self.identity(trunk, component, &caller))
+                        self.identity(&caller, trunk, component).ok_or(Reason::Loop)
                     }
                 };
                 let (from, by) = (shown(&heard.from)?, shown(&referral.by)?);
@@ -43,20 +43,20 @@ impl Plan {
                     return Err(Reason::Forbidden);
                 }
                 let to = Party::sip(format!("sip:{user}@{}", trunk.host));
-                let mut route = self.route_to(heard, Party::sip(from), to, &trunk.name)?;
+                let mut route = self.route_to(heard, from, to, &trunk.name)?;
                 // The dialog of a Replaces is one between the peers of the trunk (RFC 5589 §7).
                 let replaces = referral.replaces.clone().filter(|_| heard.to.protocol == Protocol::Sip);
-                route.opening.referral = Some(Referral { by: Party::sip(by), replaces });
+                route.opening.referral = Some(Referral { by, replaces });
                 Ok(route)
             }
             // Somebody who is called anew is in no dialog that could be replaced.
             Target::User(..) if referral.replaces.is_some() => Err(Reason::NotImplemented),
             Target::User(component, jid) => {
                 let from = match heard.from.protocol {
-                    Protocol::Sip => caller_jid(component, &heard.from.address),
+                    Protocol::Sip => shown_as(&heard.from.address, component),
                     Protocol::Xmpp => self.known_as(component, &heard.from.address)?,
                 };
-                self.route_to(heard, Party::xmpp(from), Party::xmpp(jid), &component.domain)
+                self.route_to(heard, from, Party::xmpp(jid), &component.domain)
             }
         }
     }
@@ -85,7 +85,7 @@ impl Plan {
             return match number.and_then(|number| self.jid_of(&number)) {
                 _ if matches!(local, "" | "anonymous") => Err(Reason::NotFound),
                 Some(jid) => Ok(Target::User(component, jid.clone())),
-                None => Ok(Target::Phone(trunk, component, user_of(local))),
+                None => Ok(Target::Phone(trunk, component, dialled_user(local))),
             };
         }
         let component = self.components.iter().find(|c| c.domain == heard.link).ok_or(Reason::NotFound)?;
@@ -94,9 +94,9 @@ impl Plan {
     }
 
     /// Returns the JID by which an XMPP user is known to others as somebody of a component: what a call back to it reaches.
-    fn known_as(&self, component: &Component, jid: &str) -> Result<String, Reason> {
+    fn known_as(&self, component: &Component, jid: &str) -> Result<Party, Reason> {
         let trunk = self.trunks.iter().find(|t| t.domain == component.domain).ok_or(Reason::NotFound)?;
-        let identity = self.identity(trunk, component, &bare(jid).to_lowercase());
-        Ok(caller_jid(component, &identity))
+        let identity = self.identity(&bare(jid).to_lowercase(), trunk, component).ok_or(Reason::Loop)?;
+        Ok(shown_as(&identity.address, component))
     }
 }

@@ -45,6 +45,7 @@ pub(super) fn opening() -> Opening {
         to: Party::sip("sip:c@d"),
         link: "trunk".into(),
         hops: 70,
+        diverted: None,
         referral: None,
     }
 }

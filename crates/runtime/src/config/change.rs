@@ -17,6 +17,7 @@ pub const AT_RUN_TIME: &[&str] = &[
     "call.hold_music",
     "call.ring_s",
     "call.unheard_s",
+    "call.voicemail",
     // The secret itself is another matter.
     "cluster.secret_file",
     "group",

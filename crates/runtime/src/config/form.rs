@@ -64,6 +64,9 @@ pub const DIGITS: &str = "^[0-9]+$";
 pub const PREFIX: &str = "^[+]?[0-9*#]+$";
 /// A number that can be dialled: digits, `*` and `#` with visual separators (RFC 3966 §5.1.1), a leading + in international form.
 pub const NUMBER: &str = "^[-. ()]*[+]?[-. ()]*[0-9*#][-. ()0-9*#]*$";
+/// Callee of a forward: a number, a SIP URI with a user, or a bare JID.
+pub const TARGET: &str =
+    "^([-. ()]*[+]?[-. ()]*[0-9*#][-. ()0-9*#]*|sips?:[^@<> \t]+@[^@<>;? \t]+|[^@/: \t]+@[^@/: \t]+)$";
 /// URI of a trunk, by a transport that is built.
 pub const TRUNK_URI: &str = "^sips?:[^;?]+(;(lr|transport=([uU][dD][pP]|[tT][cC][pP]|[tT][lL][sS])))*$";
 /// A bare JID.

@@ -307,6 +307,9 @@ pub struct TrunkConfig {
     /// Calls that may begin in a second, twice as many at once; default: no limit
     #[schemars(example = 20, range(min = 1))]
     pub max_setup_rate: Option<u32>,
+    /// Voicemail box of the users of its domain, in place of that of `[call]`
+    #[schemars(example = &"*97", regex(pattern = form::TARGET))]
+    pub voicemail: Option<String>,
     /// Networks that media may come from beside the address of each description, for carriers with many media nodes
     #[serde(default)]
     #[schemars(example = ["203.0.113.0/24"], inner(regex(pattern = form::NETWORK)))]
@@ -499,11 +502,15 @@ pub struct CallConfig {
     /// Sound that a held party hears: a file of the `sounds` of `[relay]`
     #[schemars(example = "hold.wav", regex(pattern = form::FILE))]
     pub hold_music: Option<String>,
+    /// Voicemail box of a trunk: a number, a SIP URI or a JID. Calls of XMPP users who are busy, off line, do not answer or are not to be
+    /// disturbed go there, with Diversion, History-Info and the mailbox (RFC 4458); they call it as `voicemail` at the component domain
+    #[schemars(example = &"sip:*97@pbx.example", regex(pattern = form::TARGET))]
+    pub voicemail: Option<String>,
 }
 
 impl Default for CallConfig {
     fn default() -> CallConfig {
-        CallConfig { ring_s: 120, unheard_s: 45, drain_s: 25, hold_music: None }
+        CallConfig { ring_s: 120, unheard_s: 45, drain_s: 25, hold_music: None, voicemail: None }
     }
 }
 

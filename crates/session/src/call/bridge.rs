@@ -44,8 +44,10 @@ pub(super) fn hear(call: &mut Call, from: LegId, signal: Signal, now: Time, effe
         }
         // Claimed by the transfer; nobody asks us to report.
         Signal::Refer { .. } | Signal::Referred(_) => {}
-        Signal::Redirect(to) => end::left(call, from, redirected(&to), effects),
+        Signal::Redirect(to, _) => end::left(call, from, redirected(&to), effects),
         Signal::End(end) => end::left(call, from, end, effects),
+        // Who is called elsewhere tells the caller nothing that ringing does not (interworking §2.7).
+        Signal::Diverted => {}
     }
 }
 

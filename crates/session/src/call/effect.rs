@@ -1,7 +1,7 @@
 use super::event::RelaySession;
 use minicbor::{Decode, Encode};
 use signal::media::{Codec, Direction, Ice, Ssrc, Transport};
-use signal::{End, LegId, Opening, Signal, Tone};
+use signal::{DiversionReason, End, LegId, Opening, Signal, Tone};
 
 /// Effect of a decision. Stored with the record under an id, performed, then cleared; performing twice is harmless.
 #[derive(Clone, Debug, PartialEq, Encode, Decode)]
@@ -83,6 +83,9 @@ pub enum Effect {
         /// Parties in the words of the leg that wants the target.
         #[n(1)]
         opening: Opening,
+        /// True if the last party of its history has diverted the call there, in the words of that one's leg.
+        #[cbor(n(2), default)]
+        diverts: bool,
     },
     /// Ask the relay for the ends of a further leg ([`super::Event::Allocated`]).
     #[n(10)]
@@ -225,5 +228,18 @@ pub enum Fact {
         /// The target, in its own protocol's address form.
         #[n(0)]
         to: String,
+    },
+    /// A callee has had the call sent on.
+    #[n(4)]
+    Diverted {
+        /// The callee, in its own protocol's address form.
+        #[n(0)]
+        from: String,
+        /// The target, as the callee named it.
+        #[n(1)]
+        to: String,
+        /// The reason.
+        #[n(2)]
+        reason: DiversionReason,
     },
 }

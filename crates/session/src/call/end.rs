@@ -1,6 +1,6 @@
 //! Endings: *they left* differs from *we hang up*, and the relay is released exactly once.
 //!
-//! One rule: a call ends with the first leg that it cannot do without ([`goes_on_without`]).
+//! One rule: a call ends with the first leg that it cannot do without ([`goes_on_without`]) and that no feature replaces.
 
 use super::effect::{Effect, Fact};
 use super::leg::Phase;
@@ -15,6 +15,8 @@ pub(super) fn left(call: &mut Call, id: LegId, end: End, effects: &mut Effects) 
     leg.phase = Phase::Over;
     if stays {
         feature::target_failed(call, id, &end, effects);
+    }
+    if stays || feature::replace(call, id, &end, effects) {
         release_leg(call, id, effects);
     } else {
         everybody(call, end, effects);
@@ -26,9 +28,12 @@ pub(super) fn failed(call: &mut Call, id: LegId, end: End, effects: &mut Effects
     if call.leg(id).is_none_or(|leg| leg.phase.is_over()) {
         return;
     }
-    if goes_on_without(call, id) {
+    let stays = goes_on_without(call, id);
+    if stays || feature::replace(call, id, &end, effects) {
         hang_up(call, id, end.clone(), effects);
-        feature::target_failed(call, id, &end, effects);
+        if stays {
+            feature::target_failed(call, id, &end, effects);
+        }
         release_leg(call, id, effects);
     } else {
         everybody(call, end, effects);

@@ -92,7 +92,7 @@ pub struct Route {
 impl Route {
     /// Returns the limit of the wait for an answer that is asked for now.
     pub(super) fn ring(&self, now: Time) -> Ring {
-        let until = now + self.ring_ms;
+        let until = now + self.settings.ring_ms().unwrap_or(self.ring_ms).min(self.ring_ms);
         let heard_by = self.unheard_ms.map(|ms| now + ms).filter(|at| *at < until);
         Ring { until, unheard: self.unheard, heard_by }
     }

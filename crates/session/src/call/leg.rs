@@ -1,5 +1,6 @@
 //! Legs: each is one party's side of a call.
 
+use super::feature::Forwarding;
 use media::{LocalEnd, Profile};
 use minicbor::{Decode, Encode};
 use signal::{EventId, Heard, LegId, Media, Opening, Party, Protocol, Reason, Time};
@@ -139,6 +140,9 @@ pub struct Leg {
     /// Time at which the peer is settled on codecs that its hearer has; `None` = it is.
     #[n(23)]
     pub settle: Option<Time>,
+    /// Forwarding around a leg that is called; `None` if there is none.
+    #[n(24)]
+    pub forwarding: Option<Forwarding>,
     /// Leg that asked for this one as its target, and hears of it.
     #[n(25)]
     pub referrer: Option<LegId>,
@@ -254,6 +258,7 @@ impl Leg {
             settle: None,
             referrer: None,
             leave_by: None,
+            forwarding: None,
         }
     }
 

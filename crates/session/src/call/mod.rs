@@ -31,7 +31,7 @@
 //!     to: Party::sip(to),
 //!     link: "pbx".into(),
 //!     hops: 70,
-//!     referral: None,
+//!     diverted: None, referral: None,
 //! };
 //! let end = |port| LocalEnd {
 //!     address: [203, 0, 113, 1].into(),
@@ -96,6 +96,7 @@ mod wake;
 
 pub use effect::{Connect, Effect, Fact};
 pub use event::{Allocation, Event, MediaEvent, Placement, RelayChange, RelaySession, Renewal, Route};
+pub use feature::Forwarding;
 pub use leg::{AddressNotice, Leg, Offerer, Phase, Ring, Role, Signaling};
 pub use place::{CALLEE, CALLER};
 pub use record::{Admission, Call, Leaving};
@@ -151,7 +152,7 @@ impl Machine for Call {
     type Effect = Effect;
 
     fn decide(mut self, event: Event, now: Time) -> (Call, Vec<Effect>) {
-        let mut effects = Effects::default();
+        let mut effects = Effects::at(now);
         match event {
             Event::Heard(heard) => self.heard(heard, now, &mut effects),
             Event::Said(leg, said) => self.said(leg, said, &mut effects),
@@ -168,7 +169,7 @@ impl Machine for Call {
             Event::HangUp(reason) => end::everybody(&mut self, reason.into(), &mut effects),
         }
         self.finish(now, &mut effects);
-        (self, effects.0)
+        (self, effects.list)
     }
 
     fn may_wait(event: &Event) -> bool {
@@ -185,12 +186,19 @@ impl Machine for Call {
 }
 
 /// The effects of one decision, in the order in which they are performed.
-#[derive(Default)]
-pub(crate) struct Effects(Vec<Effect>);
+pub(crate) struct Effects {
+    /// Time of the decision.
+    now: Time,
+    list: Vec<Effect>,
+}
 
 impl Effects {
+    fn at(now: Time) -> Effects {
+        Effects { now, list: vec![] }
+    }
+
     fn push(&mut self, effect: Effect) {
-        self.0.push(effect);
+        self.list.push(effect);
     }
 }
 
@@ -200,10 +208,10 @@ impl Call {
     /// # Errors
     /// The reason to refuse it with when nothing can be placed; nothing is stored then.
     pub fn place(placement: Placement, now: Time) -> Result<(Call, Vec<Effect>), signal::End> {
-        let mut effects = Effects::default();
+        let mut effects = Effects::at(now);
         let mut call = place::place(placement, now, &mut effects)?;
         call.finish(now, &mut effects);
-        Ok((call, effects.0))
+        Ok((call, effects.list))
     }
 
     fn heard(&mut self, heard: Heard, now: Time, effects: &mut Effects) {
@@ -276,10 +284,16 @@ impl Call {
             _ => (unheard.map_or(Reason::General, |ring| ring.unheard), Reason::NoAnswer),
         };
         let callees: Vec<LegId> = callees().map(|leg| leg.id).collect();
+        let replaced = callees.iter().any(|leg| feature::replace(self, *leg, &reason.into(), effects));
         for leg in callees {
             end::hang_up(self, leg, callee.into(), effects);
+            if replaced {
+                end::release_leg(self, leg, effects);
+            }
         }
-        end::everybody(self, reason.into(), effects);
+        if !replaced {
+            end::everybody(self, reason.into(), effects);
+        }
     }
 
     /// Returns a target that did not answer in time, with the reason.

@@ -4,7 +4,7 @@ use super::effect::{Effect, Fact};
 use super::event::Placement;
 use super::leg::{Leg, Phase, Role};
 use super::record::Call;
-use super::{Effects, target};
+use super::{Effects, feature, target};
 use signal::{End, LegId, Reason, Signal, Time};
 
 /// Leg of the party that places a call.
@@ -21,9 +21,6 @@ pub(super) fn place(placement: Placement, now: Time, effects: &mut Effects) -> R
     else {
         return Err(Reason::BadRequest.into());
     };
-    if route.settings.blocks(&opening.from.address) {
-        return Err(Reason::Declined.into());
-    }
     let mut ends = allocation.ends;
     let mut ends_of = |id: LegId| {
         let at = ends.iter().position(|(leg, _)| *leg == id).ok_or(Reason::Unavailable)?;
@@ -35,11 +32,8 @@ pub(super) fn place(placement: Placement, now: Time, effects: &mut Effects) -> R
     let mut callee = Leg::new(CALLEE, Role::Callee, false, route.opening.clone(), route.profile);
     callee.ipv6 = route.ipv6;
     callee.set_ends(ends_of(CALLEE)?);
-    let offered = target::first_offer(&described, &callee.ends, route.profile, &policy)?;
-
-    caller.remote_description = Some(described);
+    caller.remote_description = Some(described.clone());
     caller.note(&heard);
-    (callee.phase, callee.local_description) = (Phase::Calling, Some(offered.clone()));
     callee.ring = Some(route.ring(now));
     let mut call = Call {
         id: heard.leg.record,
@@ -61,7 +55,13 @@ pub(super) fn place(placement: Placement, now: Time, effects: &mut Effects) -> R
         from: route.opening.from.address.clone(),
         to: route.opening.to.address.clone(),
     }));
-    call.open(CALLEE, Signal::Offer(offered), Some(route.opening), effects);
+    if feature::placed(&mut call, CALLEE, &route.settings, effects)? {
+        let ends = call.leg(CALLEE).map(|leg| leg.ends.clone()).unwrap_or_default();
+        let offered = target::first_offer(&described, &ends, route.profile, &call.policy)?;
+        let callee = call.leg_mut(CALLEE).ok_or(Reason::General)?;
+        (callee.phase, callee.local_description) = (Phase::Calling, Some(offered.clone()));
+        call.open(CALLEE, Signal::Offer(offered), Some(route.opening), effects);
+    }
     // A caller that gave up in the same breath (a propose with its retract) is heard like any other signal.
     for signal in heard.signals.into_iter().skip(1) {
         super::bridge::hear(&mut call, CALLER, signal, now, effects);

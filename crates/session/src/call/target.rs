@@ -39,24 +39,41 @@ pub(super) fn open(
     effects: &mut Effects,
 ) -> Result<LegId, Reason> {
     let asker = call.leg(by).ok_or(Reason::General)?;
-    let id = u8::try_from(call.legs.len()).ok().filter(|_| has_room(call));
-    let id = LegId(id.ok_or(Reason::Loop)?);
     let from = call.leg(partner).ok_or(Reason::General)?.party();
     let opening = Opening {
         from: from.clone(),
         to: Party { protocol: asker.protocol(), address: target.to_owned(), display: None },
         link: asker.opening.link.clone(),
         hops: asker.opening.hops,
+        diverted: None,
         referral,
     };
+    ask(call, (partner, role), opening, false, now, effects)
+}
+
+/// Begins to call the callee of an opening. `diverts`: as in [`Effect::Route`].
+///
+/// # Errors
+/// The call has had too many legs.
+pub(super) fn ask(
+    call: &mut Call,
+    (partner, role): (LegId, Role),
+    opening: Opening,
+    diverts: bool,
+    now: Time,
+    effects: &mut Effects,
+) -> Result<LegId, Reason> {
+    let id = u8::try_from(call.legs.len()).ok().filter(|_| has_room(call));
+    let id = LegId(id.ok_or(Reason::Loop)?);
+    let until = now + ROUTE_MS;
     let mut leg = Leg::new(id, role, false, opening.clone(), Profile::Plain);
     leg.partner = (role == Role::Target).then_some(partner);
-    leg.ring = Some(Ring { until: now + ROUTE_MS, unheard: Reason::General, heard_by: None });
+    leg.ring = Some(Ring { until, unheard: Reason::General, heard_by: None });
     call.legs.push(leg);
     if role != Role::Target {
         let _ = call.replace(partner, id);
     }
-    effects.push(Effect::Route { leg: id, opening });
+    effects.push(Effect::Route { leg: id, opening, diverts });
     Ok(id)
 }
 
@@ -71,11 +88,12 @@ pub(super) fn routed(
     if call.leg(id).is_none_or(|leg| leg.phase != Phase::Routing) {
         return;
     }
-    let blocked = |route: &Route| route.settings.blocks(&route.opening.from.address);
     match route {
-        Err(end) => end::failed(call, id, end, effects),
-        Ok(route) if blocked(&route) => end::failed(call, id, Reason::Declined.into(), effects),
+        Err(end) => end::failed(call, id, feature::unrouted(call, id, end), effects),
         Ok(route) => {
+            if !feature::routed(call, id, &route, effects) {
+                return;
+            }
             if let Some(leg) = call.leg_mut(id) {
                 leg.ring = Some(route.ring(now));
                 (leg.opening, leg.profile, leg.ipv6) = (route.opening, route.profile, route.ipv6);

@@ -5,8 +5,9 @@ use super::user_agent::UserAgent;
 use crate::dialog::reliable::Reliable;
 use crate::dialog::session_timer::SessionTimer;
 use crate::dialog::{Dialog, State};
-use crate::message::{Message, Start};
-use crate::signal::{branch, is_required, rseq};
+use crate::diversion;
+use crate::message::{Header, Message, Start};
+use crate::signal::{Outgoing, branch, is_required, rseq};
 use crate::uri::{NameAddr, SipUri, Uri, host_port};
 use address::transport::Transport;
 use address::{Number, display_name, sip_user};
@@ -140,7 +141,9 @@ impl UserAgent {
         let target = trunk.targets.iter().find(|target| target.flows.contains(&flow))?;
         let (host, port) = host_port(&target.host)?;
         let callee = SipUri { host, ..called(&Uri::parse(&opening.to.address)?)? };
-        let request_uri = SipUri { port, ..callee.clone() };
+        let params = opening.diverted.as_ref().map(diversion::mailbox).unwrap_or_default();
+        let mut request_uri = SipUri { port, ..callee.clone() };
+        request_uri.params.extend(params);
         let call_id = self.secret.derive_text("call-id", &[leg.to_string().as_bytes()], 32);
         let caller = match Uri::parse(&opening.from.address)? {
             Uri::Sip(uri) => Uri::Sip(uri.aor()),
@@ -218,8 +221,38 @@ pub(super) fn opening(message: &Message, uri: &str, link: String) -> Option<Open
         Party { display, ..Party::sip(address(&shown.uri)) }
     };
     let to = Uri::parse(uri)?;
-    let hops = message.max_forwards().unwrap_or(70);
-    Some(Opening { from, to: Party::sip(address(&to)), link, hops, referral: None })
+    Some(Opening {
+        from,
+        to: Party::sip(address(&to)),
+        link,
+        hops: message.max_forwards().unwrap_or(70),
+        diverted: diversion::read(message),
+        referral: None,
+    })
+}
+
+/// Tells the callee of an INVITE of ours, among `outgoing`, who sent the call there, and that the caller wants not to be named.
+pub(super) fn tell_past(dialog: &mut Dialog, opening: &Opening, outgoing: &mut [Outgoing]) {
+    let target = Uri::parse(&dialog.target);
+    let told = opening.diverted.as_ref().zip(target.as_ref().and_then(Uri::sip));
+    let mut headers = told.map(|(diverted, target)| diversion::headers(diverted, target)).unwrap_or_default();
+    if opening.from.address == ANONYMOUS {
+        // RFC 3323 §4.2
+        headers.push(("Privacy".to_owned(), "id".to_owned()));
+    }
+    for one in outgoing {
+        let Outgoing::Request(invite) = one else { continue };
+        if headers.is_empty() || invite.method().as_deref() != Some("INVITE") {
+            continue;
+        }
+        let after = invite.headers.iter().position(|header| header.name.as_str() == "Contact");
+        let after = after.map_or(invite.headers.len(), |at| at + 1);
+        let told = headers
+            .iter()
+            .map(|(name, value)| Header { name: name.as_str().into(), value: value.clone().into() });
+        invite.headers.splice(after..after, told);
+        dialog.invite = invite.write().to_vec();
+    }
 }
 
 /// URI of an anonymous caller (RFC 3323 §4.1.1.3).

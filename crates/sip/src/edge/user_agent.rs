@@ -1,13 +1,14 @@
 //! SIP as a protocol of the leg core.
 
 use super::attempt::Failed;
+use super::open::tell_past;
 use super::reliable::Repeated;
 use super::timers::{GLARE_LOST, REINVITE_LOST, Timer};
 use super::{Config, Flow, Output, Trunk};
 use crate::dialog::{Dialog, State};
 use crate::message::Message;
 use crate::signal::{Outcome, Outgoing, Timeout, put_off, refer, say};
-use crate::transaction::{Key, State as Waiting, TIMEOUT, Table};
+use crate::transaction::{Key, TIMEOUT, Table};
 use ::edge::{Expiry, Hearing, Input, LegMut, Membership, Protocol};
 use bytes::Bytes;
 use signal::{End, EventId, Handover, LegRef, LegState, Opening, Reason, Say, Secret, Time};
@@ -185,6 +186,9 @@ impl Protocol for UserAgent {
         let branch = self.branch(&[&order.id.to_bytes()]);
         let (open, refresh) = (dialog.local_offer_cseq, dialog.session_timer.refresh_cseq);
         let mut outgoing = say(dialog, &order.signal, &branch);
+        if let Some(opening) = &order.opening {
+            tell_past(dialog, opening, &mut outgoing);
+        }
         self.decline(dialog, &order.signal, &mut outgoing);
         if let Some(referral) = order.opening.as_ref().and_then(|opening| opening.referral.as_ref()) {
             refer(dialog, referral, &mut outgoing);

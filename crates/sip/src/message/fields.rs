@@ -132,6 +132,11 @@ impl Message {
     pub fn first_address(&self, name: &str) -> Option<NameAddr> {
         self.lists(name).flatten().find_map(|line| line.into_iter().next())
     }
+    /// Returns the addresses of a list header, of those lines that can be read.
+    #[must_use]
+    pub fn addresses(&self, name: &str) -> Vec<NameAddr> {
+        self.lists(name).flatten().flatten().collect()
+    }
     /// Returns true if every line of a list header can be read.
     #[must_use]
     pub fn has_addresses(&self, name: &str) -> bool {

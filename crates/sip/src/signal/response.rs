@@ -6,7 +6,11 @@ use super::{
 use crate::dialog::{Dialog, State, same_tag};
 use crate::message::Message;
 use crate::reason;
+use crate::uri::{NameAddr, Uri};
 use signal::{Media, Reason, Signal};
+
+/// Most addresses of a redirection that are tried (interworking §2.13).
+const MAX_TARGETS: usize = 5;
 
 pub(super) fn hear(dialog: &mut Dialog, message: &Message, code: u16, branch: &str) -> Outcome {
     let mut outcome = Outcome::default();
@@ -110,9 +114,9 @@ pub(super) fn hear(dialog: &mut Dialog, message: &Message, code: u16, branch: &s
             if cancelled {
                 return outcome;
             }
-            let moved = (300..400).contains(&code).then(|| message.contact()).flatten();
-            outcome.signals.push(match moved {
-                Some(contact) => Signal::Redirect(contact.uri.to_string()),
+            let mut targets = redirection(message, code).into_iter();
+            outcome.signals.push(match targets.next() {
+                Some(first) => Signal::Redirect(first, targets.collect()),
                 None => Signal::End(end(message, refusal(code, dialog.ringing))),
             });
         }
@@ -127,6 +131,26 @@ pub(super) fn hear(dialog: &mut Dialog, message: &Message, code: u16, branch: &s
         _ => {}
     }
     outcome
+}
+
+/// Returns the addresses that a 3xx names, in the order of their `q` (RFC 3261 §8.1.3.4, §20.10); those of a 380 are other services.
+fn redirection(message: &Message, code: u16) -> Vec<String> {
+    if !(300..400).contains(&code) || code == 380 {
+        return vec![];
+    }
+    let known = |uri: &Uri| match uri {
+        Uri::Sip(_) | Uri::Tel(..) => true,
+        Uri::Other(text) => text.starts_with("xmpp:"),
+    };
+    let mut contacts = message.addresses("Contact");
+    contacts.retain(|contact| known(&contact.uri));
+    // Thousandths (RFC 3261 §25.1, qvalue).
+    let q = |contact: &NameAddr| {
+        let q = contact.param("q").and_then(|q| q.parse::<f32>().ok()).unwrap_or(1.0);
+        (q.clamp(0.0, 1.0) * 1_000.0) as u16
+    };
+    contacts.sort_by_key(|contact| std::cmp::Reverse(q(contact)));
+    contacts.iter().take(MAX_TARGETS).map(|contact| contact.uri.to_string()).collect()
 }
 
 /// Returns the reason of a refusal. A 480 after ringing is a phone that nobody picked up, not one that is away (interworking

@@ -201,6 +201,7 @@ pub fn called(b: &mut Bench) -> (LegRef, Said) {
         to: Party::sip("sip:2041@pbx.example"),
         link: "pbx".into(),
         hops: 69,
+        diverted: None,
         referral: None,
     };
     let said = b.say(state(leg, 0, vec![]), 1, Signal::Offer(media()), Some(opening));

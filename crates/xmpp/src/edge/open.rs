@@ -49,6 +49,7 @@ pub(super) fn opening(stanza: &Element) -> Option<Opening> {
         to: Party::xmpp(stanza::bare(to)),
         link: stanza::domain(to).to_owned(),
         hops: 70,
+        diverted: None,
         referral: None,
     })
 }

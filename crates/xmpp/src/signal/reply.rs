@@ -17,7 +17,13 @@ pub(super) fn hear(session: &mut Session, stanza: &Element, id: &str) -> Outcome
     if stanza.attr("type") == Some("error") {
         let (condition, jingle) = stanza::condition(stanza);
         let why = reason::bounced(condition.as_deref(), jingle.as_deref());
-        return failed(session, sent, why, jingle.as_deref() == Some("unknown-session"), id);
+        let mut outcome = failed(session, sent, why, jingle.as_deref() == Some("unknown-session"), id);
+        if let (Sent::Propose | Sent::Initiate, Some(to)) = (sent, stanza::redirection(stanza)) {
+            let ends = |signal: &&mut Signal| matches!(signal, Signal::End(_));
+            let ends = outcome.signals.iter_mut().filter(ends);
+            ends.for_each(|end| *end = Signal::Redirect(to.clone(), vec![]));
+        }
+        return outcome;
     }
     let mut outcome = Outcome::default();
     match sent {

@@ -266,6 +266,7 @@ pub fn opening(to: &str) -> Opening {
         to: Party::xmpp(to),
         link: "sip.example.net".into(),
         hops: 70,
+        diverted: None,
         referral: None,
     }
 }

@@ -8,7 +8,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use session::user::{Forward, Settings};
+use session::user::{CallerRule, Forward, Settings};
 
 /// Settings as operators read and write them; a key that is absent has its default.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -17,6 +17,8 @@ pub(super) struct SettingsView {
     do_not_disturb: bool,
     forward: ForwardView,
     blocked: Vec<String>,
+    reject_anonymous: bool,
+    voicemail: Option<String>,
 }
 
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -27,26 +29,42 @@ pub(super) struct ForwardView {
     no_answer: Option<String>,
     offline: Option<String>,
     no_answer_s: Option<u16>,
+    callers: Vec<CallerRuleView>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct CallerRuleView {
+    callers: Vec<String>,
+    target: String,
 }
 
 impl From<Settings> for SettingsView {
     fn from(settings: Settings) -> SettingsView {
-        let Forward { always, busy, no_answer, offline, no_answer_s } = settings.forward;
+        let Forward { always, busy, no_answer, offline, no_answer_s, callers } = settings.forward;
+        let rule = |rule: CallerRule| CallerRuleView { callers: rule.callers, target: rule.target };
+        let callers = callers.into_iter().map(rule).collect();
         SettingsView {
             do_not_disturb: settings.do_not_disturb,
-            forward: ForwardView { always, busy, no_answer, offline, no_answer_s },
+            forward: ForwardView { always, busy, no_answer, offline, no_answer_s, callers },
             blocked: settings.blocked,
+            reject_anonymous: settings.reject_anonymous,
+            voicemail: settings.voicemail,
         }
     }
 }
 
 impl From<SettingsView> for Settings {
     fn from(view: SettingsView) -> Settings {
-        let ForwardView { always, busy, no_answer, offline, no_answer_s } = view.forward;
+        let ForwardView { always, busy, no_answer, offline, no_answer_s, callers } = view.forward;
+        let rule = |rule: CallerRuleView| CallerRule { callers: rule.callers, target: rule.target };
+        let callers = callers.into_iter().map(rule).collect();
         Settings {
             do_not_disturb: view.do_not_disturb,
-            forward: Forward { always, busy, no_answer, offline, no_answer_s },
+            forward: Forward { always, busy, no_answer, offline, no_answer_s, callers },
             blocked: view.blocked,
+            reject_anonymous: view.reject_anonymous,
+            voicemail: view.voicemail,
         }
     }
 }

@@ -368,6 +368,7 @@ pub fn invite(to: &str) -> Heard {
         to: Party::sip(to),
         link: "pbx".into(),
         hops: 70,
+        diverted: None,
         referral: None,
     };
     Heard { opening: Some(opening), ..heard(0, 0, 1, vec![Signal::Offer(described())]) }

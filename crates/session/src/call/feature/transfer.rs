@@ -39,7 +39,7 @@ impl Feature for Transfer {
             }
             Signal::Answer(media) => answered(call, from, media.clone(), now, effects),
             Signal::Candidates(trickles) => bridge::candidates(call, from, trickles.clone(), effects),
-            Signal::Redirect(to) => end::left(call, from, bridge::redirected(to), effects),
+            Signal::Redirect(to, _) => end::left(call, from, bridge::redirected(to), effects),
             Signal::End(end) => end::left(call, from, end.clone(), effects),
             Signal::Offer(_) | Signal::Update(_) => {
                 call.say(from, Signal::Refused(Reason::Glare), effects);
@@ -50,6 +50,7 @@ impl Feature for Transfer {
             | Signal::Referred(_)
             | Signal::Updated(_)
             | Signal::Refused(_)
+            | Signal::Diverted
             | Signal::Tone(_) => {}
         }
         true

@@ -1,0 +1,131 @@
+//! What a user has decided about a call before any device hears of it: whom they block, do-not-disturb, and forwards of every call.
+//!
+//! One rule: the order. A blocked caller finds the user off line, one who does not say who they are is told so, a rule for the caller
+//! comes before `always`, and that before do-not-disturb.
+
+use super::forward::Target;
+use crate::user::Settings;
+use signal::{DiversionReason, Party, Reason};
+
+/// Decision on a call to a user.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::call) enum Screened {
+    /// The devices ring.
+    Ring,
+    /// The call goes on to somebody else.
+    Divert(Target, DiversionReason),
+    /// The call is refused.
+    Refuse(Reason),
+}
+
+/// Decides by the settings of a callee, the default ones of a party who is no XMPP user.
+pub(in crate::call) fn screen(settings: &Settings, caller: &Party) -> Screened {
+    // R-CALL-32, R-CODE-5: as somebody who is off line, and no device rings.
+    if settings.blocks(&caller.address) {
+        return Screened::Refuse(Reason::Offline);
+    }
+    // RFC 5079
+    if settings.reject_anonymous && is_anonymous(&caller.address) {
+        return Screened::Refuse(Reason::AnonymityDisallowed);
+    }
+    let forward = &settings.forward;
+    let own = settings.forward_of(&caller.address).or(forward.always.as_deref());
+    if let Some(target) = own.and_then(|target| Target::of(target, settings.voicemail.as_deref())) {
+        return Screened::Divert(target, DiversionReason::Unconditional);
+    }
+    if settings.do_not_disturb {
+        // R-SVC-3
+        return match Target::first(forward.busy.as_deref(), settings.voicemail.as_deref()) {
+            Some(target) => Screened::Divert(target, DiversionReason::DoNotDisturb),
+            None => Screened::Refuse(Reason::Busy),
+        };
+    }
+    Screened::Ring
+}
+
+/// Returns true for a caller who does not say who they are (RFC 3323 §4.1.1.3), in either protocol's form.
+fn is_anonymous(address: &str) -> bool {
+    let bare = address.split_once(':').map_or(address, |(_, bare)| bare);
+    let (user, host) = bare.split_once('@').unwrap_or(("", bare));
+    user.eq_ignore_ascii_case("anonymous") || host.to_ascii_lowercase().ends_with("anonymous.invalid")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::user::{CallerRule, Forward};
+
+    const CALLER: &str = "sip:2041@pbx.example";
+
+    fn forwarding() -> Settings {
+        let rule =
+            CallerRule { callers: vec!["2041".into(), "+49301".into()], target: "nils@example.net".into() };
+        let forward = Forward {
+            always: Some("2050".into()),
+            busy: Some("2051".into()),
+            callers: vec![rule],
+            ..Forward::default()
+        };
+        Settings { forward, voicemail: Some("*97".into()), ..Settings::default() }
+    }
+
+    fn screened(settings: &Settings, caller: &str) -> Screened {
+        screen(settings, &Party::sip(caller))
+    }
+
+    fn diverted(target: &str, mailbox: bool, reason: DiversionReason) -> Screened {
+        Screened::Divert(Target { address: target.into(), mailbox }, reason)
+    }
+
+    /// R-SVC-2
+    #[test]
+    fn rules_of_callers_come_before_always_and_that_before_do_not_disturb() {
+        let mut settings = forwarding();
+        settings.do_not_disturb = true;
+        let unconditional = |target| diverted(target, false, DiversionReason::Unconditional);
+        assert_eq!(screened(&settings, CALLER), unconditional("nils@example.net"));
+        assert_eq!(screened(&settings, "tel:+49301"), unconditional("nils@example.net"));
+        assert_eq!(screened(&settings, "sip:2042@pbx.example"), unconditional("2050"));
+        settings.forward.always = Some("voicemail".into());
+        assert_eq!(
+            screened(&settings, "sip:2042@pbx.example"),
+            diverted("*97", true, DiversionReason::Unconditional)
+        );
+    }
+
+    /// R-SVC-3: 486, and voicemail still works.
+    #[test]
+    fn do_not_disturb_is_busy_or_leads_to_the_box() {
+        let settings = Settings { do_not_disturb: true, ..Settings::default() };
+        assert_eq!(screened(&settings, CALLER), Screened::Refuse(Reason::Busy));
+        let boxed = Settings { voicemail: Some("*97".into()), ..settings.clone() };
+        assert_eq!(screened(&boxed, CALLER), diverted("*97", true, DiversionReason::DoNotDisturb));
+        // A forward to a box that nobody has configured is none.
+        let busy = Forward { busy: Some("voicemail".into()), ..Forward::default() };
+        let nowhere = Settings { forward: busy, ..settings };
+        assert_eq!(screened(&nowhere, CALLER), Screened::Refuse(Reason::Busy));
+    }
+
+    /// R-CALL-32, R-CODE-5
+    #[test]
+    fn a_blocked_caller_finds_nobody_on_line_whatever_else_is_set() {
+        let settings = Settings { blocked: vec!["2041".into()], ..forwarding() };
+        assert_eq!(screened(&settings, CALLER), Screened::Refuse(Reason::Offline));
+    }
+
+    #[test]
+    fn anonymous_callers_are_refused_where_the_user_wants_that() {
+        let settings = Settings { reject_anonymous: true, ..Settings::default() };
+        for caller in
+            ["sip:anonymous@anonymous.invalid", "sip:Anonymous@pbx.example", "anonymous@sip.example"]
+        {
+            assert_eq!(
+                screened(&settings, caller),
+                Screened::Refuse(Reason::AnonymityDisallowed),
+                "{caller}"
+            );
+            assert_eq!(screened(&Settings::default(), caller), Screened::Ring);
+        }
+        assert_eq!(screened(&settings, CALLER), Screened::Ring);
+    }
+}
