@@ -1,4 +1,4 @@
-//! What a user has decided about a call before any device hears of it: whom they block, do-not-disturb, and forwards of every call.
+//! Decisions of a user about a call before any device hears of it: whom they block, do-not-disturb, and forwards of every call.
 //!
 //! One rule: the order. A blocked caller finds the user off line, one who does not say who they are is told so, a rule for the caller
 //! comes before `always`, and that before do-not-disturb.
