@@ -140,6 +140,10 @@ fn f6_with_certificates_relays_are_commanded_over_tls_alone() {
 #[test]
 fn f6_a_stranger_at_nats_drains_nobody_and_announces_nobody() {
     let (mut cluster, _server) = cluster();
+    // Each announces itself within a beat.
+    let all =
+        || cluster.ask("/instances").ok()?["instances"].as_array().filter(|all| all.len() == 4).map(drop);
+    assert!(poll(SOON, all).is_some(), "{:?}", cluster.ask("/instances"));
     let card = r#"{"kind":"rtp-relay","instance":"forged","address":"127.0.0.1:9","capacity":9}"#;
     let ask = "an ask of nobody";
     let mut stranger = std::net::TcpStream::connect(("127.0.0.1", cluster.servers().0.port)).unwrap();

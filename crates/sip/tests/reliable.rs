@@ -281,7 +281,7 @@ fn a_long_alerting_is_told_again_after_150_seconds() {
 fn calls(b: &mut Bench) -> (Recorded, Message) {
     let leg = Recorded::called(b);
     let invite = b.sent.pop().unwrap();
-    assert_eq!(invite.text("Supported"), Some("100rel, timer"));
+    assert_eq!(invite.text("Supported"), Some("100rel, timer, norefersub, replaces"));
     (leg, invite)
 }
 

@@ -123,7 +123,10 @@ fn r_call_24_we_refresh_at_half_the_interval() {
         let update = b.sent.remove(0);
         assert_eq!(update.method().as_deref(), Some("UPDATE"));
         assert_eq!(told(&update), (Some("600;refresher=uac"), false));
-        assert_eq!((update.text("Supported"), update.sdp()), (Some("100rel, timer"), None));
+        assert_eq!(
+            (update.text("Supported"), update.sdp()),
+            (Some("100rel, timer, norefersub, replaces"), None)
+        );
         assert_eq!(update.cseq().map(|c| c.number), Some(cseq));
         b.hear(with(answer(&update, 200, ""), "Require: timer\r\nSession-Expires: 600;refresher=uac"));
         assert!(leg.commit(&mut b).signals.is_empty());
@@ -213,7 +216,10 @@ fn r_call_38_the_2xx_to_our_invite_says_who_refreshes() {
     ] {
         let mut b = timed("one", 1_800);
         let (leg, invite) = taken(&mut b, headers);
-        assert_eq!((told(&invite), invite.text("Supported")), ((Some("1800"), false), Some("100rel, timer")));
+        assert_eq!(
+            (told(&invite), invite.text("Supported")),
+            ((Some("1800"), false), Some("100rel, timer, norefersub, replaces"))
+        );
         assert_eq!(leg.wake.map(|at| at.since(b.now)), pause, "{headers}");
     }
     let (_, invite) = taken(&mut timed("one", 0), "X: y");

@@ -55,10 +55,14 @@ async fn f11_a_record_that_somebody_else_wrote_is_not_taken() {
     let plain = Runner::new(Store::in_memory());
     let made = create(&plain, "rosa@example.net").await;
     let made = plain.store().load(&key(made)).await.unwrap().unwrap();
+    let others = Store::in_memory();
+    let theirs = create(&runner(&others, b"theirs"), "rosa@example.net").await;
+    let theirs = others.load(&key(theirs)).await.unwrap().unwrap();
     // One of another secret may be of an instance that has the right one: it is left to that.
     let forged = [
         (of_otto.body, Unreadable::Broken),
-        (made.body, Unreadable::Newer),
+        (made.body, Unreadable::Broken),
+        (theirs.body, Unreadable::Newer),
         (Bytes::from_static(b"nonsense"), Unreadable::Broken),
     ];
     for (forged, unreadable) in forged {
