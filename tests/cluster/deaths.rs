@@ -1,5 +1,6 @@
 //! kill -9 of the instances that set a call up: its sound goes on, and whoever hangs up ends both legs.
 
+use crate::links::missing;
 use crate::rig::{PROMPT, Rig};
 use std::time::Duration;
 use testkit::Redis;
@@ -86,7 +87,8 @@ fn a6_a_call_is_ended_on_both_sides_after_the_store_died_with_everything() {
     rig.desk_calls();
     let port = rig.cluster.servers().1.port;
     rig.cluster.servers().1.program().kill();
-    std::thread::sleep(Duration::from_secs(3));
+    // The link is given up.
+    missing(&mut rig.cluster, &["xmpp-edge"], "xmpp ", "the store is unavailable");
     *rig.cluster.servers().1 = Redis::with(port, &["--port", &port.to_string()]).unwrap();
     rig.cluster.ready(Duration::from_secs(20)).unwrap();
     rig.sound();

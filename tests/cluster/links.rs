@@ -18,7 +18,7 @@ fn cluster() -> (Cluster, Prosody) {
 }
 
 /// Waits until `/readyz` of these kinds says that this part is missing, for this cause.
-fn missing(cluster: &mut Cluster, kinds: &[&str], part: &str, cause: &str) {
+pub fn missing(cluster: &mut Cluster, kinds: &[&str], part: &str, cause: &str) {
     for instance in cluster.instances().iter().filter(|instance| kinds.contains(&instance.kind)) {
         let seen = poll(SOON, || {
             let (status, body) = http::get(instance.admin, "/readyz").ok()?;

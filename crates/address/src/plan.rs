@@ -33,7 +33,7 @@ pub struct Trunk {
     pub dial: DialRules,
     /// Emergency numbers where the trunk leads, `[[trunk]] country` and `emergency`.
     pub emergency: EmergencyNumbers,
-    /// Voicemail box of the users of its domain, `[[trunk]] voicemail` or `[voicemail] target`: a number, SIP URI or JID.
+    /// Voicemail box of the users of its domain, `[[trunk]] voicemail` or `[call] voicemail`: a number, SIP URI or JID.
     pub voicemail: Option<String>,
 }
 
@@ -179,8 +179,12 @@ impl Plan {
     /// Returns the trunk of this name, and the component that it serves.
     fn trunk_named(&self, name: &str) -> Result<(&Trunk, &Component), Reason> {
         let trunk = self.trunks.iter().find(|t| t.name == name).ok_or(Reason::Forbidden)?;
-        let component = self.components.iter().find(|c| c.domain == trunk.domain).ok_or(Reason::NotFound)?;
-        Ok((trunk, component))
+        Ok((trunk, self.component(trunk)?))
+    }
+
+    /// Returns the component whose users a trunk serves.
+    fn component(&self, trunk: &Trunk) -> Result<&Component, Reason> {
+        self.components.iter().find(|c| c.domain == trunk.domain).ok_or(Reason::NotFound)
     }
 
     /// Returns the JID that a URI of a trunk's peer stands for, if it stands for one.
@@ -199,12 +203,17 @@ impl Plan {
         if !own || component.users.is_empty() || number.is_some() {
             return Ok(None);
         }
+        self.local_jid(trunk, component, user).map(Some)
+    }
+
+    /// Returns the JID of a name at a SIP domain of ours.
+    fn local_jid(&self, trunk: &Trunk, component: &Component, user: &str) -> Result<String, Reason> {
         let (user, domain) = self.guest(trunk, component, user).unwrap_or((user, component.users.clone()));
         let local = jid_local(user).map_err(|e| match e {
             Unmappable::Malformed => Reason::BadRequest,
             Unmappable::NoJid | Unmappable::TooLong => Reason::NotFound,
         })?;
-        Ok(Some(format!("{local}@{domain}")))
+        Ok(format!("{local}@{domain}"))
     }
 
     /// Returns the JID that has a number. The context of a local number counts where the plan knows the two together.
@@ -224,7 +233,7 @@ impl Plan {
         if dials_emergency(trunk, &unescape(local)) {
             return Err(Reason::Forbidden);
         }
-        let component = self.components.iter().find(|c| c.domain == trunk.domain).ok_or(Reason::NotFound)?;
+        let component = self.component(trunk)?;
         let caller = self.may_dial(trunk, component, &heard.from.address)?;
         let from = self.identity(&caller, trunk, component).ok_or(Reason::Loop)?;
         if let Some(user) = voicemail_user(trunk).filter(|_| local == VOICEMAIL) {

@@ -153,8 +153,8 @@ pub(crate) fn canceled(iq: &Element, command: Command, session: &str) -> Element
 }
 
 fn note(kind: &str, words: &str) -> Element {
-    let mut note = element("note", COMMANDS, &[("type", kind)]);
-    note.append_text(stanza::clean(words));
+    let mut note = text("note", COMMANDS, words);
+    stanza::set(&mut note, "type", kind);
     note
 }
 

@@ -83,16 +83,16 @@ fn reply(stanza: &Element, kind: &str) -> Element {
     reply
 }
 
-/// Returns a stanza with those children alone that have one of these names.
+/// Returns a stanza with its address alone, and those children that have one of these names.
 #[must_use]
-pub fn without_children(stanza: &Element, but: &[&str]) -> Element {
+pub fn with_children_named(stanza: &Element, names: &[&str]) -> Element {
     let mut kept = Element::bare(stanza.name(), stanza.ns());
     for name in ["type", "from", "to", "id"] {
         if let Some(value) = stanza.attr(name) {
             set(&mut kept, name, value);
         }
     }
-    stanza.children().filter(|child| but.contains(&child.name())).for_each(|child| {
+    stanza.children().filter(|child| names.contains(&child.name())).for_each(|child| {
         kept.append_child(child.clone());
     });
     kept

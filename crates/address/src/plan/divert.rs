@@ -9,7 +9,7 @@ use super::{
 };
 use crate::escape::percent_decode;
 use crate::uri::Uri;
-use crate::{Number, jid_local, plain_number, unescape};
+use crate::{Number, percent_decoded, plain_number, unescape};
 use signal::{Diversion, Diverted, End, Opening, Party, Protocol, Reason};
 
 /// Destination of a diversion.
@@ -126,8 +126,7 @@ impl Plan {
             Some(Uri::Other(text)) => {
                 let path = text.strip_prefix("xmpp:").ok_or(Reason::NotFound)?;
                 let path = path.split(['?', '#']).next().unwrap_or_default();
-                let jid = String::from_utf8(percent_decode(path)).map_err(|_| Reason::NotFound)?;
-                self.jid(&jid)
+                self.jid(&percent_decoded(path).ok_or(Reason::NotFound)?)
             }
             None if target.contains('@') => self.jid(target),
             None => {
@@ -160,13 +159,7 @@ impl Plan {
         if component.users.is_empty() {
             return Err(Reason::NotFound);
         }
-        let (user, domain) = self.guest(trunk, component, user).unwrap_or((user, component.users.clone()));
-        let local = jid_local(user).map_err(|_| Reason::NotFound)?;
-        Ok(format!("{local}@{domain}"))
-    }
-
-    fn component(&self, trunk: &Trunk) -> Result<&Component, Reason> {
-        self.components.iter().find(|c| c.domain == trunk.domain).ok_or(Reason::NotFound)
+        self.local_jid(trunk, component, user).map_err(|_| Reason::NotFound)
     }
 
     /// Names a diverting XMPP user as the trunk is shown them.

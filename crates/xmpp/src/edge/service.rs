@@ -131,7 +131,7 @@ impl Jingle {
         let request = Request { user, language: commands::language(stanza, Some(inner)), query };
         self.tickets += 1;
         // The answer names its parties, id and thread; the rest is not needed any more.
-        let kept = stanza::without_children(stanza, &["thread"]);
+        let kept = stanza::with_children_named(stanza, &["thread"]);
         self.services.insert(self.tickets, Waiting { stanza: kept, command });
         self.requests.push_back(Output::Serve(self.tickets, request));
     }
