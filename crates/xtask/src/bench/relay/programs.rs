@@ -93,9 +93,10 @@ fn succeeds(program: &str, arguments: &[&str]) -> bool {
 fn range(count: u16) -> Option<u16> {
     let last = 32_700u16.checked_sub(count)?;
     let taken = |port: &u16| std::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, *port)).is_err();
-    (10_000..last)
-        .step_by(500)
-        .find(|first| (*first..first + count).filter(taken).count() * 50 <= usize::from(count))
+    (10_000..last).step_by(500).find(|first| {
+        let ports = *first..first + count;
+        (ports.clone().filter(taken).count() + ports::claim(ports)) * 50 <= usize::from(count)
+    })
 }
 
 impl Engine {
