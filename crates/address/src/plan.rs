@@ -8,6 +8,7 @@ use std::collections::HashMap;
 
 mod divert;
 mod referred;
+mod target;
 
 /// Component domain.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -382,8 +382,22 @@ fn a_phone_gives_its_peer_another_one() {
     assert_eq!(referred(&plan, &stranger, wanted.clone(), desk.clone()), Err(Reason::Forbidden));
     let ours = Party::xmpp("2041@sip.xmpp.example");
     assert_eq!(referred(&plan, &ours, wanted.clone(), desk.clone()), Err(Reason::Loop));
+    // Another trunk, by its host.
+    let mut plan = plan;
+    plan.trunks.push(Trunk {
+        name: "carrier".into(),
+        domain: "carrier.xmpp.example".into(),
+        host: "192.0.2.7".into(),
+        ..trunk(Some(&["xmpp.example"]))
+    });
+    let domain = Component { domain: "carrier.xmpp.example".into(), users: String::new() };
+    plan.components.push(domain);
+    let far = Party::sip("sip:2050@192.0.2.7");
+    let led = referred(&plan, &rosa, far.clone(), desk.clone());
+    assert_eq!(led, Ok(("sip:2700@im.pbx.example".to_owned(), "sip:2050@192.0.2.7".to_owned())));
     // Two phones, after a transfer before.
     let other = Party::sip("sip:2042@pbx.example");
+    assert_eq!(referred(&plan, &other, far, desk.clone()), Err(Reason::Forbidden), "from trunk to trunk");
     let both = referred(&plan, &other, wanted, desk).unwrap();
     assert_eq!(both, ("sip:2042@pbx.example".to_owned(), "sip:2050@pbx.example".to_owned()));
 }
