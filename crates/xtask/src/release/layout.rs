@@ -53,6 +53,14 @@ pub fn arrange(built: &Path, target: &Path) -> Result<PathBuf> {
     Ok(arranged)
 }
 
+/// Finds what [`arrange`] needs.
+///
+/// # Errors
+/// BOLT is not installed; names the package that has it.
+pub fn find() -> Result<()> {
+    Bolt::find(Path::new("/usr/lib")).map(drop)
+}
+
 /// BOLT's programs.
 struct Bolt(PathBuf);
 
