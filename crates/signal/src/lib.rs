@@ -121,15 +121,26 @@ impl ReferStatus {
     }
 }
 
-/// Keypad digit with its duration (RFC 4733 §3.2; XEP-0181).
+/// Keypad digit with its duration (RFC 4733 §3.2; XEP-0181), or a pause between digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Tone {
-    /// Digit: `0`–`9`, `*`, `#`, `A`–`D`.
+    /// Digit: `0`–`9`, `*`, `#`, `A`–`D`; [`PAUSE`].
     #[n(0)]
     pub digit: char,
     /// Duration, ms.
     #[n(1)]
     pub duration: u16,
+}
+
+/// Digit of a [`Tone`] that is a pause: digits after it wait for its duration.
+pub const PAUSE: char = ',';
+
+impl Tone {
+    /// Returns true for a pause.
+    #[must_use]
+    pub fn is_pause(&self) -> bool {
+        self.digit == PAUSE
+    }
 }
 
 impl Signal {

@@ -203,7 +203,7 @@ pub fn say(dialog: &mut Dialog, signal: &Signal, branch: &str) -> Vec<Outgoing> 
             let answer = respond(dialog, &asked, code, phrase);
             vec![Outgoing::Respond(asked, answer)]
         }
-        (Signal::Tone(tone), None) if dialog.state == State::Active => {
+        (Signal::Tone(tone), None) if dialog.state == State::Active && !tone.is_pause() => {
             let body = format!("Signal={}\r\nDuration={}\r\n", tone.digit, tone.duration);
             vec![Outgoing::Request(dialog.request("INFO", branch).with_body("application/dtmf-relay", body))]
         }

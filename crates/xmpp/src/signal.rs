@@ -14,6 +14,7 @@ mod change;
 mod jingle;
 pub(crate) mod proposal;
 mod reply;
+pub(crate) mod typed;
 
 pub(crate) use jingle::{is_call, unknown_session};
 
@@ -199,6 +200,22 @@ fn transferred(session: &mut Session, id: &str) -> Vec<Element> {
     [terminate].into_iter().chain(finish(session, &end, id)).collect()
 }
 
+/// Tells the user in words that a transfer has come to nothing: XEP-0251 has no status, and the call goes on.
+fn transfer_failed(session: &Session, reason: Reason, id: &str) -> Element {
+    let why = match reason {
+        Reason::Busy => "busy",
+        Reason::NoAnswer | Reason::Timeout => "no answer",
+        Reason::Declined => "declined",
+        Reason::Offline => "not there",
+        Reason::NotFound => "there is nobody by that address",
+        Reason::Forbidden | Reason::AnonymityDisallowed => "not allowed",
+        _ => "not possible now",
+    };
+    let mut body = Element::bare("body", COMPONENT);
+    body.append_text(format!("The transfer has failed ({why}); the call goes on."));
+    stanza::message(&session.local, &session.peer, id, body)
+}
+
 fn finish(session: &Session, end: &End, id: &str) -> Option<Element> {
     let finish = with(jmi(session, "finish"), reason::element(end));
     session.jmi.then(|| jmi_message(session, &session.peer, finish, &format!("{id}f")))
@@ -246,7 +263,7 @@ pub fn say(session: &mut Session, signal: &Signal, id: &str) -> Vec<Element> {
         (Signal::Candidates(trickles), _) if session.is_open() => {
             vec![candidates(session, trickles, id, Sent::Notice)]
         }
-        (Signal::Tone(tone), State::Active) => {
+        (Signal::Tone(tone), State::Active) if !tone.is_pause() => {
             let (code, duration) = (tone.digit.to_string(), tone.duration.to_string());
             let dtmf = element("dtmf", DTMF, &[("code", &code), ("duration", &duration)]);
             vec![info(session, Some(dtmf), id, Sent::Notice)]
@@ -257,6 +274,9 @@ pub fn say(session: &mut Session, signal: &Signal, id: &str) -> Vec<Element> {
         }
         // The client knows that it is out of the call (XEP-0251 §2); the call lets it go.
         (Signal::Referred(ReferStatus::Accepted), State::Active) => transferred(session, id),
+        (Signal::Referred(ReferStatus::Failed(end)), State::Active) => {
+            vec![transfer_failed(session, end.reason, id)]
+        }
         (Signal::End(end), _) => say_end(session, end, id),
         _ => vec![],
     }

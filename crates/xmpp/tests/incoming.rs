@@ -385,7 +385,7 @@ fn a_transfer_is_asked_for_and_ends_the_session() {
     for status in [ReferStatus::Trying, ReferStatus::Ringing, busy] {
         b.say(leg, Signal::Referred(status));
     }
-    assert_eq!(b.kinds(), ["result"]);
+    assert_eq!(b.kinds(), ["result", "message chat"], "what came to nothing is told in words");
     b.say(leg, Signal::Referred(ReferStatus::Accepted));
     b.say(leg, Signal::End(Reason::Normal.into()));
     assert_eq!(b.kinds(), ["session-terminate", "finish"]);
@@ -412,7 +412,8 @@ fn digits_cross() {
         )
     };
     b.hear(&typed("1 2,#"));
-    let digits = ['1', '2', '#'].map(|digit| Signal::Tone(Tone { digit, duration: 160 }));
+    let digits = [('1', 160), ('2', 160), (',', 500), ('#', 160)];
+    let digits = digits.map(|(digit, duration)| Signal::Tone(Tone { digit, duration }));
     assert_eq!(b.commit().signals, digits);
     assert!(b.kinds().is_empty());
     b.hear(&typed("12 please"));
@@ -433,6 +434,40 @@ fn digits_cross() {
     b.say(leg, Signal::End(Reason::Normal.into()));
     b.after(61_000);
     assert_eq!((b.edge.legs(), b.edge.deadline()), (0, None));
+}
+
+/// R-CALL-25: in words, to the number or to the gateway; a transfer that comes to nothing is told in words, too.
+#[test]
+fn a_client_transfers_by_words() {
+    let mut b = bench();
+    let (leg, _) = rosa_is_answered(&mut b);
+    let say = |to: &str, text: &str| {
+        format!(
+            "<message xmlns='jabber:client' type='chat' from='{ROSA}' to='{to}'><body>{text}</body></message>"
+        )
+    };
+    let refer = [Signal::Refer { target: "2050".into(), replaces: None }];
+    for (to, text) in [(NUMBER, "transfer to 2050"), ("sip.example.net", "verbinden mit 2050")] {
+        b.hear(&say(to, text));
+        assert_eq!(b.commit().signals, refer, "{to}");
+        b.say(leg, Signal::Referred(ReferStatus::Failed(Reason::Busy.into())));
+        let told = b.sent.last().unwrap();
+        let body = told.children().find(|child| child.name() == "body").unwrap().text();
+        assert_eq!(body, "The transfer has failed (busy); the call goes on.");
+        assert_eq!(told.attr("to"), Some(ROSA));
+    }
+    b.kinds();
+    b.hear(&say(NUMBER, "transfer to my boss"));
+    assert_eq!(b.kinds(), ["service-unavailable"]);
+    // Another call of hers: the gateway cannot know which one is meant.
+    b.jingle(ROSA, "2042@sip.example.net", &fixture("dino-initiate", "other"));
+    let other = b.commit().leg;
+    b.say(other, Signal::Answer(media()));
+    b.kinds();
+    b.hear(&say("sip.example.net", "transfer 2050"));
+    assert_eq!(b.sent.last().unwrap().name(), "message");
+    b.hear(&say(NUMBER, "transfer 2050"));
+    assert_eq!((b.commit().leg, b.kinds()), (leg, vec!["message chat".to_owned()]));
 }
 
 /// The session goes on under another id: its own terminate says when this one is over.

@@ -7,7 +7,7 @@ use super::send;
 use super::types::{Arrival, Key, Refusal, Transmit};
 use super::worker::Worker;
 use crate::packet::{self, Rtp, Splice};
-use signal::Time;
+use signal::{PAUSE, Time};
 use std::collections::VecDeque;
 
 /// Between packets of an event, ms (RFC 4733 §2.5.1.2).
@@ -15,7 +15,7 @@ const PACKET_MS: u64 = 20;
 /// The last packet of an event is said so often (§2.5.1.4).
 const ENDS: u8 = 3;
 /// Silence between two keys, ms: enough for receivers that turn them into sound (ITU-T Q.24 wants 40 at least).
-const PAUSE_MS: u64 = 60;
+const BETWEEN_MS: u64 = 60;
 /// A key is pressed at least and at most so long, ms.
 const DURATION_MS: std::ops::RangeInclusive<u64> = 70..=5_000;
 /// Keys that may wait, and keys remembered to tell an order that is given again.
@@ -59,12 +59,15 @@ struct Word {
 }
 
 impl Tones {
-    /// Returns the next packet and the time of the one after it; `None`: nothing waits.
-    fn next(&mut self, now: Time) -> Option<(Word, Time)> {
+    /// Returns the next packet, none during a pause, and the time of the one after it; `None`: nothing waits.
+    fn next(&mut self, now: Time) -> Option<(Option<Word>, Time)> {
         let mut pressed = match self.pressed {
             Some(pressed) => pressed,
             None => {
                 let key = self.waiting.pop_front()?;
+                if key.digit == PAUSE {
+                    return Some((None, now + u64::from(key.duration_ms).min(*DURATION_MS.end())));
+                }
                 let duration_ms = u64::from(key.duration_ms).clamp(*DURATION_MS.start(), *DURATION_MS.end());
                 Pressed { code: code(key.digit)?, since: now, duration_ms, ends: 0 }
             }
@@ -77,7 +80,7 @@ impl Tones {
         let word = Word { code, since, duration_ms: so_far.min(duration_ms), ended, last };
         self.pressed = (!last).then_some(pressed);
         self.seq = self.seq.wrapping_add(1);
-        Some((word, now + if last { PAUSE_MS } else { PACKET_MS }))
+        Some((Some(word), now + if last { BETWEEN_MS } else { PACKET_MS }))
     }
 }
 
@@ -118,7 +121,7 @@ impl Worker {
     ) -> Result<(), Refusal> {
         let index = self.find(session, leg, content)?;
         let Some(end) = self.endpoints.get_mut(index) else { return Ok(()) };
-        if code(key.digit).is_none() {
+        if key.digit != PAUSE && code(key.digit).is_none() {
             return Err(Refusal::Keys("there is no such key"));
         }
         if end.is_open() || end.keypad().is_none() {
@@ -155,7 +158,7 @@ impl Worker {
             };
             let seq = tones.seq;
             self.tones.insert((next, index));
-            if let Some(transmit) = self.say_key(index, word, seq, at, buffer) {
+            if let Some(transmit) = word.and_then(|word| self.say_key(index, word, seq, at, buffer)) {
                 return Some(transmit);
             }
         }
@@ -208,19 +211,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn e8_keys_are_said_one_after_the_other() {
+    fn e8_keys_are_said_one_after_the_other_and_after_pauses() {
         let mut tones = Tones::default();
-        for (id, digit) in [(1, '1'), (2, '#')] {
-            tones.waiting.push_back(Key { digit, duration_ms: 100, id });
+        for (id, digit, duration_ms) in [(1, '1', 100), (2, PAUSE, 500), (3, '#', 100)] {
+            tones.waiting.push_back(Key { digit, duration_ms, id });
         }
         let (mut now, mut said) = (Time(1_000), vec![]);
         while let Some((word, next)) = tones.next(now) {
-            said.push((now.0, word.code, word.duration_ms, word.ended));
+            said.extend(word.map(|word| (now.0, word.code, word.duration_ms, word.ended)));
             now = next;
         }
         let one = [(1_000, 20, false), (1_020, 40, false), (1_040, 60, false), (1_060, 80, false)];
         let end = [(1_080, 100, true), (1_100, 100, true), (1_120, 100, true)];
-        let expected = [(1, 0), (11, 180)].into_iter().flat_map(|(code, later)| {
+        let expected = [(1, 0), (11, 680)].into_iter().flat_map(|(code, later)| {
             let all = one.into_iter().chain(end);
             all.map(move |(at, duration, ended)| (at + later, code, duration, ended))
         });

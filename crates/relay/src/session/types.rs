@@ -70,7 +70,7 @@ pub struct LegRequest {
 /// A key that is pressed for a party.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Key {
-    /// `0`–`9`, `*`, `#`, `A`–`D`.
+    /// `0`–`9`, `*`, `#`, `A`–`D`, or [`signal::PAUSE`]: keys after it wait.
     pub digit: char,
     /// How long, ms.
     pub duration_ms: u16,

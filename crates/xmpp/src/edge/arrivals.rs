@@ -5,7 +5,7 @@ use super::open::opening;
 use super::{Edge, service};
 use crate::disco;
 use crate::session::{Session, State};
-use crate::signal::{is_call, proposal};
+use crate::signal::{is_call, proposal, typed};
 use crate::stanza::{self, CLIENT, COMPONENT, DELAY, JINGLE};
 use ::edge::Held;
 use minidom::Element;
@@ -41,7 +41,7 @@ impl Edge {
             ("message", Some("error")) => self.handle_reply(stanza, now),
             ("message", kind) => match proposal::element(stanza) {
                 Some(jmi) => self.jmi(stanza, jmi, now),
-                None if self.digits_from_text(stanza, now) => {}
+                None if self.typed_in_call(stanza, now) => {}
                 None if matches!(kind, None | Some("chat" | "normal"))
                     && stanza.children().any(|c| c.name() == "body") =>
                 {
@@ -59,20 +59,30 @@ impl Edge {
         }
     }
 
-    /// Takes digits typed as text to the number that the sender is in a call with as pressed keys (R-DTMF-6).
-    fn digits_from_text(&mut self, message: &Element, now: Time) -> bool {
+    /// Takes a text to the number that the sender is in a call with: digits are pressed keys (R-DTMF-6), other words a wish to transfer.
+    fn typed_in_call(&mut self, message: &Element, now: Time) -> bool {
         let (from, to) = (message.attr("from").unwrap_or(""), message.attr("to").unwrap_or(""));
-        if proposal::digits(message).is_empty() {
+        let transfer = typed::transfer(message);
+        if transfer.is_none() && typed::digits(message).is_empty() {
             return false;
         }
         let (jingle, held) = self.legs.split();
-        let between = jingle.leg_between(held, to, from, State::Active).map(|(leg, _)| leg);
-        // The resource of ours names a leg that another edge has served until now, or its parties do: most clients write to no resource.
-        let named = || jingle.leg_of_token(stanza::resource(to)?);
-        let Some(leg) = between.or_else(named).or_else(|| jingle.leg_told(to, from)) else { return false };
+        let leg = match &transfer {
+            Some(_) if jingle.is_service(from, to) => jingle.one_leg_of(held, from, stanza::domain(to)),
+            _ => {
+                let between = jingle.leg_between(held, to, from, State::Active).map(|(leg, _)| leg);
+                // The resource of ours names a leg that another edge has served until now, or its parties do: most clients write to no
+                // resource.
+                let named = || jingle.leg_of_token(stanza::resource(to)?);
+                between.or_else(named).or_else(|| jingle.leg_told(to, from))
+            }
+        };
+        let Some(leg) = leg else {
+            return transfer.is_some_and(|words| jingle.refuse_transfer(message, &words));
+        };
         let mut message = message.clone();
         if message.attr("id").is_none() {
-            // The same digit once more is another stanza of the same content.
+            // The same words once more are another stanza of the same content.
             jingle.unnamed += 1;
             stanza::set(&mut message, "id", &format!("{}-{}", now.0, jingle.unnamed));
         }

@@ -134,6 +134,18 @@ impl Jingle {
         self.told.get(&(stanza::bare(us).to_owned(), stanza::bare(them).to_owned())).copied()
     }
 
+    /// Returns the leg of the one call of a user by a component domain; `None` if there is none, or more than one.
+    pub(super) fn one_leg_of(&self, held: &Held<Self>, user: &str, domain: &str) -> Option<LegRef> {
+        let user = stanza::bare(user);
+        let of_user = |(us, them): &(String, String)| them == user && stanza::domain(us) == domain;
+        let active = |leg: &LegRef| held.state(*leg).is_some_and(|session| session.state == State::Active);
+        let ours = self.legs_by_parties.iter().filter(|(parties, _)| of_user(parties));
+        let ours = ours.flat_map(|(_, legs)| legs).copied().filter(active);
+        let told = self.told.iter().filter(|(parties, leg)| of_user(parties) && !held.contains(**leg));
+        let mut legs = ours.chain(told.map(|(_, leg)| *leg));
+        legs.next().filter(|_| legs.next().is_none())
+    }
+
     /// Returns the legs between a number of ours and a user that are held, the newest first.
     pub(super) fn legs_between<'a>(
         &self,

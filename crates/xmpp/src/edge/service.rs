@@ -6,10 +6,11 @@
 use super::jingle::Jingle;
 use super::{Edge, Output};
 use crate::commands::{self, Action, COMMANDS, Fault};
+use crate::signal::typed::Transfer;
 use crate::stanza::{self, COMPONENT, element, with};
 use minidom::Element;
 use signal::Time;
-use signal::service::{Answer, Command, Query, Request};
+use signal::service::{Answer, Command, Language, Query, Request};
 
 /// Time in which the next step of a command must come, ms (interworking §9.4).
 const SESSION_MS: u64 = 600_000;
@@ -107,12 +108,27 @@ impl Jingle {
     /// Takes words to a component's own JID. Returns false for other texts.
     fn words(&mut self, message: &Element) -> bool {
         let (from, to) = (message.attr("from").unwrap_or_default(), message.attr("to").unwrap_or_default());
-        if stanza::local(to).is_some() || !self.is_user(from, stanza::domain(to)) {
+        if !self.is_service(from, to) {
             return false;
         }
         let body = message.children().find(|child| child.name() == "body");
         let Some(words) = body.map(Element::text).filter(|text| !text.trim().is_empty()) else { return true };
         self.serve(message, message, Query::Words(words), None);
+        true
+    }
+
+    /// Returns true for a stanza of one of our users to a component's own JID.
+    pub(super) fn is_service(&self, from: &str, to: &str) -> bool {
+        stanza::local(to).is_none() && self.is_user(from, stanza::domain(to))
+    }
+
+    /// Answers a wish to transfer that names no call. Returns false where it was said to somebody else: that is a text as any other.
+    pub(super) fn refuse_transfer(&mut self, message: &Element, words: &Transfer) -> bool {
+        let (from, to) = (message.attr("from").unwrap_or_default(), message.attr("to").unwrap_or_default());
+        if !self.is_service(from, to) {
+            return false;
+        }
+        self.send_stanza(chat(message, no_single_call(words.language)));
         true
     }
 
@@ -134,6 +150,18 @@ impl Jingle {
         let kept = stanza::with_children_named(stanza, &["thread"]);
         self.services.insert(self.tickets, Waiting { stanza: kept, command });
         self.requests.push_back(Output::Serve(self.tickets, request));
+    }
+}
+
+/// Returns the answer to a wish to transfer of a user who is in no call, or in several.
+fn no_single_call(language: Language) -> &'static str {
+    match language {
+        Language::English => {
+            "You are not in exactly one call: write it to the number that you talk to while you talk."
+        }
+        Language::German => {
+            "Sie sind nicht in genau einem Gespräch: schreiben Sie es während des Gesprächs an die Nummer, mit der Sie sprechen."
+        }
     }
 }
 

@@ -1,33 +1,21 @@
 //! JMI messages (XEP-0353).
 
-use super::{Outcome, finish, initiate, too_late};
+use super::{Outcome, finish, initiate, too_late, typed};
 use crate::reason::{self, When};
 use crate::session::{Session, State};
 use crate::stanza::{self, JMI, RTP};
 use minidom::Element;
 use signal::media::Kind;
-use signal::{End, Media, Reason, Signal, Time, Tone};
+use signal::{End, Media, Reason, Signal, Time};
 
 /// A reject without a reason this long after the first ringing, ms, is the client's own ring timer (interworking §2.4).
 const RANG_OUT: u64 = 29_000;
 /// Most late devices that are told one by one that another took the call.
 const MAX_LATE: usize = 8;
-/// Most digits of one text (interworking §8).
-const MAX_DIGITS: usize = 32;
 
 /// Returns the JMI element of a message.
 pub(crate) fn element(message: &Element) -> Option<&Element> {
     message.children().find(|c| c.ns() == JMI && c.attr("id").is_some())
-}
-
-/// Reads keypad digits typed as text, from clients without a keypad (interworking §8); any other text gives none.
-pub(crate) fn digits(message: &Element) -> Vec<Tone> {
-    let mut bodies = message.children().filter(|c| c.name() == "body");
-    let text = bodies.next().map(Element::text).unwrap_or_default().to_ascii_uppercase();
-    let keys = text.chars().filter(|c| !matches!(c, ' ' | ','));
-    let tones: Vec<Tone> = keys.map(|digit| Tone { digit, duration: 160 }).collect();
-    let all = tones.iter().all(|t| "0123456789*#ABCD".contains(t.digit));
-    if all && tones.len() <= MAX_DIGITS { tones } else { vec![] }
 }
 
 /// Returns the kinds of media that a propose names; audio for one that we do not know.
@@ -47,7 +35,9 @@ pub(super) fn hear(session: &mut Session, message: &Element, id: &str, now: Time
     let (Some(jmi), Some(from)) = (element(message), message.attr("from")) else {
         let from = message.attr("from").unwrap_or("");
         if session.state == State::Active && stanza::bare(from) == stanza::bare(&session.peer) {
-            outcome.signals.extend(digits(message).into_iter().map(Signal::Tone));
+            outcome.signals.extend(typed::digits(message).into_iter().map(Signal::Tone));
+            let target = typed::transfer(message).map(|words| words.target);
+            outcome.signals.extend(target.map(|target| Signal::Refer { target, replaces: None }));
         }
         return outcome;
     };
