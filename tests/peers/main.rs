@@ -12,6 +12,7 @@
 
 mod calls;
 mod endings;
+mod exchange;
 mod forward;
 mod many;
 mod mutated;

@@ -32,6 +32,14 @@ pub fn post(server: SocketAddr, path: &str, json: &serde_json::Value) -> Result<
     exchange(server, "POST", path, &json.to_string())
 }
 
+/// Puts JSON to a page and gives its status and body.
+///
+/// # Errors
+/// As [`get`].
+pub fn put(server: SocketAddr, path: &str, json: &serde_json::Value) -> Result<(u16, String)> {
+    exchange(server, "PUT", path, &json.to_string())
+}
+
 fn exchange(server: SocketAddr, method: &str, path: &str, body: &str) -> Result<(u16, String)> {
     let patience = Duration::from_secs(5);
     let mut stream = TcpStream::connect_timeout(&server, patience)?;

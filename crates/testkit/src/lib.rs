@@ -5,7 +5,7 @@
 //! all of them use free ports of loopback and temporary directories, so that tests run side by side and beside anything
 //! that the machine runs already.
 //!
-//! Nothing here is a mock: [`Prosody`], [`Baresip`], [`Sipp`], [`Redis`] and [`Nats`] are the distribution's programs,
+//! Nothing here is a mock: [`Prosody`], [`Baresip`], [`Sipp`], [`Kamailio`], [`Redis`] and [`Nats`] are the distribution's programs,
 //! [`Phone`] is our test program on other people's XMPP, ICE, DTLS and SRTP. Start at [`Program`].
 
 pub mod authority;
@@ -16,6 +16,7 @@ pub mod fuzz;
 pub mod gateway;
 pub mod http;
 pub mod interrupt;
+pub mod kamailio;
 pub mod ladder;
 pub mod log;
 pub mod namespace;
@@ -32,6 +33,7 @@ pub use authority::Authority;
 pub use baresip::Baresip;
 pub use cluster::Cluster;
 pub use gateway::Gateway;
+pub use kamailio::Kamailio;
 pub use phone::Phone;
 pub use program::Program;
 pub use prosody::Prosody;

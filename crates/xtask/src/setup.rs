@@ -48,6 +48,12 @@ const WANTED: &[Wanted] = &[
         false,
     ),
     wanted(
+        "kamailio",
+        &["sh", "-c", "command -v kamailio || test -x /usr/sbin/kamailio"],
+        "a real SIP exchange that redirects and routes",
+        false,
+    ),
+    wanted(
         "chromium",
         &["sh", "-c", "command -v chromium"],
         "a real WebRTC client (libwebrtc) at the relay",

@@ -2,16 +2,17 @@
 
 use super::process::cost;
 use super::report::{Figures, Report};
-use super::responder::Responder;
-use super::sipp::{Kamailio, Sipp};
+use super::responder::{DOMAIN, Responder};
+use super::sipp::Sipp;
 use super::system::{Mode, System};
 use anyhow::{Context, Result, ensure};
+use serde_json::json;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use testkit::clock::{Deadline, now_ms};
-use testkit::ports;
 use testkit::prosody::{COMPONENT, SECRET};
+use testkit::{Kamailio, http, ports};
 
 /// Calls that are made before anything is measured.
 const WARM_UP: u32 = 20;
@@ -36,6 +37,9 @@ pub struct Calls {
     /// Calls held at once when memory is measured
     #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(10..=1_000))]
     held: u32,
+    /// Phone services to measure beside plain calls; may be given several times
+    #[arg(long, value_enum)]
+    service: Vec<Service>,
     /// Only one of the two ways to run
     #[arg(long, value_enum)]
     mode: Option<Only>,
@@ -54,6 +58,15 @@ pub struct Calls {
 enum Only {
     One,
     Four,
+}
+
+/// Phone service of a call from SIP to Jingle.
+#[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+enum Service {
+    /// The callee forwards all calls to a phone
+    Forward,
+    /// The callee answers, and transfers the caller to a phone
+    Transfer,
 }
 
 impl Calls {
@@ -147,7 +160,57 @@ impl Calls {
         std::thread::sleep(SETTLE);
         let (gateway, around) = system.costs().per_call(&before, self.calls);
         report.run(Figures::new(name, "Jingle to SIP", gateway, around, times, took));
+
+        for service in &self.service {
+            let (say_so, direction) = match service {
+                Service::Forward => ("calls that are forwarded", "SIP to Jingle, forwarded"),
+                Service::Transfer => ("calls that are transferred", "SIP to Jingle, transferred"),
+            };
+            say(say_so, name);
+            self.served(*service, system, responder, callee, WARM_UP)?;
+            std::thread::sleep(SETTLE);
+            let (before, began) = (system.costs(), now_ms());
+            let times = self.served(*service, system, responder, callee, self.calls)?;
+            let took = now_ms() - began;
+            std::thread::sleep(SETTLE);
+            let (gateway, around) = system.costs().per_call(&before, self.calls);
+            report.run(Figures::new(name, direction, gateway, around, times, took));
+        }
         Ok(())
+    }
+
+    /// Makes calls from SIP that a phone service leads to a phone.
+    fn served(
+        &self,
+        service: Service,
+        system: &System,
+        responder: &Responder,
+        callee: u16,
+        calls: u32,
+    ) -> Result<Vec<u64>> {
+        let settings = |target: &[&str]| -> Result<()> {
+            let forward = json!({ "forward": { "always": target.first() } });
+            let (status, body) = http::put(system.admin, &format!("/users/rosa@{DOMAIN}"), &forward)?;
+            ensure!(matches!(status, 200..=299), "PUT /users: {status} {body}");
+            Ok(())
+        };
+        let answering = Sipp::callee(callee, calls)?;
+        std::thread::sleep(Duration::from_millis(300));
+        match service {
+            Service::Forward => settings(&["2042"])?,
+            Service::Transfer => responder.transfer_to(Some(format!("2042@{COMPONENT}"))),
+        }
+        let patience = self.patience(calls, self.hold());
+        let times = Sipp::caller(system.sip, calls, self.rate, self.hold())?.finish(patience)?;
+        answering.finish(Duration::from_secs(20))?;
+        match service {
+            Service::Forward => settings(&[])?,
+            Service::Transfer => {
+                self.over(responder, calls)?;
+                responder.transfer_to(None);
+            }
+        }
+        Ok(times)
     }
 
     fn memory_and_idle(
@@ -227,7 +290,7 @@ impl Calls {
     fn kamailio(&self) -> Result<(f64, Vec<u64>)> {
         eprintln!("==> bench: Kamailio as a stateful proxy, for comparison");
         let callee = ports::block(2);
-        let kamailio = Kamailio::start(SocketAddr::from((Ipv4Addr::LOCALHOST, callee)))?;
+        let kamailio = Kamailio::proxy(SocketAddr::from((Ipv4Addr::LOCALHOST, callee)))?;
         let mut answer = (0.0, vec![]);
         for calls in [WARM_UP, self.calls] {
             let before = cost(kamailio.pid()).cpu_ms;
@@ -251,6 +314,7 @@ pub fn train(binaries: &Path) -> Result<()> {
         rate: 40,
         hold: 500,
         held: 10,
+        service: vec![],
         mode: None,
         json: false,
         binaries: None,

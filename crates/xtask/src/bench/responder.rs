@@ -50,8 +50,20 @@ struct Call {
     /// Peer of the session; unknown until the proceed or session-initiate.
     peer: String,
     up: bool,
-    hang_up_at: Option<u64>,
+    /// When it is ended or transferred, ms since 1970.
+    due: Option<(u64, Due)>,
 }
+
+/// What the responder does to a call by itself.
+#[derive(Clone, Copy)]
+enum Due {
+    HangUp,
+    /// Asks for a transfer (XEP-0251).
+    Transfer,
+}
+
+/// How long after the answer to a call a transfer is asked for, ms: the caller's ACK has come by then.
+const BEFORE_TRANSFER: u64 = 200;
 
 #[derive(Default)]
 struct State {
@@ -60,6 +72,8 @@ struct State {
     gone: Option<String>,
     /// Calls made so far: a sid is used once.
     made: u64,
+    /// JID that calls are transferred to once they are answered.
+    transfer_to: Option<String>,
 }
 
 /// A running component.
@@ -126,7 +140,7 @@ impl Responder {
             state.1.notify_all();
         });
         let (writer, state) = (responder.writer.clone(), responder.state.clone());
-        std::thread::spawn(move || hang_up(&writer, &state));
+        std::thread::spawn(move || act(&writer, &state));
         Ok(responder)
     }
 
@@ -143,7 +157,7 @@ impl Responder {
             "<message type='chat' from='{us}' to='{to}' id='p-{sid}'><propose xmlns='urn:xmpp:jingle-message:0' id='{sid}'>\
              <description xmlns='urn:xmpp:jingle:apps:rtp:1' media='audio'/></propose></message>"
         );
-        let call = Call { began: now_ms(), us, peer: String::new(), up: false, hang_up_at: None };
+        let call = Call { began: now_ms(), us, peer: String::new(), up: false, due: None };
         state.calls.insert(sid, call);
         drop(state);
         lock(&self.writer).write_all(stanza.as_bytes()).context("the load component has lost its server")
@@ -169,6 +183,11 @@ impl Responder {
             let left = deadline.left();
             state = self.state.1.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
+    }
+
+    /// Transfers calls from now on once they are answered, or no more.
+    pub fn transfer_to(&self, jid: Option<String>) {
+        lock(&self.state.0).transfer_to = jid;
     }
 
     /// Returns what was seen so far.
@@ -201,8 +220,8 @@ fn read(stream: &mut TcpStream, splitter: &mut Splitter) -> Result<Vec<String>> 
     }
 }
 
-/// Ends calls that were made when they have been held long enough.
-fn hang_up(writer: &Mutex<TcpStream>, state: &(Mutex<State>, Condvar)) {
+/// Ends and transfers calls when that is due.
+fn act(writer: &Mutex<TcpStream>, state: &(Mutex<State>, Condvar)) {
     let mut id = 0u64;
     loop {
         std::thread::sleep(Duration::from_millis(10));
@@ -212,17 +231,25 @@ fn hang_up(writer: &Mutex<TcpStream>, state: &(Mutex<State>, Condvar)) {
             return;
         }
         let now = now_ms();
-        for (sid, call) in &mut locked.calls {
-            if call.hang_up_at.is_some_and(|at| at <= now) {
-                call.hang_up_at = None;
-                id += 1;
-                let _ = write!(
-                    stanzas,
-                    "<iq type='set' from='{}' to='{}' id='t{id}'><jingle xmlns='urn:xmpp:jingle:1' \
-                     action='session-terminate' sid='{sid}'><reason><success/></reason></jingle></iq>",
-                    call.us, call.peer
-                );
-            }
+        let State { calls, transfer_to, .. } = &mut *locked;
+        for (sid, call) in calls {
+            let Some((_, due)) = call.due.take_if(|(at, _)| *at <= now) else { continue };
+            id += 1;
+            let target = transfer_to.as_deref().unwrap_or_default();
+            let (first, action, child) = match due {
+                Due::HangUp => ('t', "session-terminate", "<reason><success/></reason>".to_owned()),
+                Due::Transfer => (
+                    'x',
+                    "session-info",
+                    format!("<transfer xmlns='urn:xmpp:jingle:transfer:0' to='{target}'/>"),
+                ),
+            };
+            let _ = write!(
+                stanzas,
+                "<iq type='set' from='{}' to='{}' id='{first}{id}'><jingle xmlns='urn:xmpp:jingle:1' \
+                 action='{action}' sid='{sid}'>{child}</jingle></iq>",
+                call.us, call.peer
+            );
         }
         drop(locked);
         if !stanzas.is_empty() && lock(writer).write_all(stanzas.as_bytes()).is_err() {
@@ -297,7 +324,7 @@ impl State {
                     us: to.to_owned(),
                     peer: from.to_owned(),
                     up: true,
-                    hang_up_at: None,
+                    due: self.transfer_to.is_some().then(|| (now_ms() + BEFORE_TRANSFER, Due::Transfer)),
                 };
                 self.calls.insert(sid.to_owned(), call);
                 self.seen.up += 1;
@@ -306,7 +333,7 @@ impl State {
                 if let Some(call) = self.calls.get_mut(sid).filter(|call| !call.up) {
                     let now = now_ms();
                     call.up = true;
-                    call.hang_up_at = Some(now + u64::try_from(hold.as_millis()).unwrap_or(0));
+                    call.due = Some((now + u64::try_from(hold.as_millis()).unwrap_or(0), Due::HangUp));
                     self.seen.up += 1;
                     self.seen.setups.push(now - call.began);
                 }

@@ -1,13 +1,12 @@
-//! SIPp as caller and callee, and Kamailio between them as the measure of what SIP alone costs.
+//! SIPp as caller and callee.
 
 use super::system::SIP_DOMAIN;
 use anyhow::{Context, Result, ensure};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 use tempfile::TempDir;
-use testkit::clock::poll;
 use testkit::{Program, ports, root};
 
 /// A running SIPp.
@@ -99,64 +98,4 @@ fn sipp(scenario: &str, port: u16, directory: &Path) -> Command {
     command.args(["-mp", &ports::block(8).to_string(), "-trace_err", "-error_file"]);
     command.arg(directory.join("errors.log")).current_dir(directory);
     command
-}
-
-/// Kamailio as a stateful proxy with one worker.
-pub struct Kamailio {
-    program: Program,
-    _directory: TempDir,
-    /// Where it takes SIP.
-    pub address: SocketAddr,
-}
-
-impl Kamailio {
-    /// Starts one that sends every call to `callee`.
-    ///
-    /// # Errors
-    /// SIPp is not installed or does not come up.
-    pub fn start(callee: SocketAddr) -> Result<Kamailio> {
-        let directory = TempDir::with_prefix("tandem-kamailio-")?;
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, ports::one()));
-        let config = format!(
-            r#"#!KAMAILIO
-debug=0
-log_stderror=yes
-fork=yes
-children=1
-disable_tcp=yes
-listen=udp:{address}
-loadmodule "tm.so"
-loadmodule "sl.so"
-loadmodule "rr.so"
-loadmodule "pv.so"
-request_route {{
-  if (!loose_route()) {{
-    record_route();
-    $du = "sip:{callee}";
-  }}
-  t_relay();
-}}
-"#
-        );
-        let file = directory.path().join("kamailio.cfg");
-        std::fs::write(&file, config)?;
-        // Debian puts it into sbin, which is not on everybody's path.
-        let known = "/usr/sbin/kamailio";
-        let mut command = Command::new(if Path::new(known).exists() { known } else { "kamailio" });
-        command.args(["-DD", "-E", "-m", "64", "-M", "16", "-f"]).arg(&file);
-        command.args(["-Y", &directory.path().to_string_lossy(), "-P"]).arg(directory.path().join("pid"));
-        let mut program = Program::start("Kamailio", command)
-            .context("Kamailio is what the gateway is compared with: apt-get install kamailio")?;
-        let up = poll(Duration::from_secs(10), || {
-            let up = !ports::is_free(address.port());
-            (up || !program.running()).then_some(up)
-        });
-        ensure!(up == Some(true), "{:#}", program.failure("does not come up"));
-        Ok(Kamailio { program, _directory: directory, address })
-    }
-
-    /// Its process.
-    pub fn pid(&self) -> u32 {
-        self.program.pid()
-    }
 }

@@ -49,6 +49,8 @@ pub struct System {
     pub prosody: Prosody,
     /// Where it takes SIP.
     pub sip: SocketAddr,
+    /// Admin port of the orchestrator, or of the one process.
+    pub admin: SocketAddr,
     _directory: TempDir,
 }
 
@@ -103,8 +105,12 @@ ports = "{media}-{}"
             Mode::Four => &["tandem-rtp-relay", "tandem-orchestrator", "tandem-xmpp-edge", "tandem-sip-edge"],
         };
         let mut gateway = vec![];
+        let mut orchestrator = here(0);
         for name in names {
             let admin = here(ports::one());
+            if matches!(*name, "tandem" | "tandem-orchestrator") {
+                orchestrator = admin;
+            }
             let mut command = Command::new(binaries.join(name));
             command.env("TANDEM_ADMIN__LISTEN", admin.to_string());
             if mode == Mode::One {
@@ -122,7 +128,7 @@ ports = "{media}-{}"
             }
             gateway.push((*name, program));
         }
-        Ok(System { gateway, brokers, prosody, sip, _directory: directory })
+        Ok(System { gateway, brokers, prosody, sip, admin: orchestrator, _directory: directory })
     }
 
     /// Cost of each part so far: the gateway's services, and the programs around them.
