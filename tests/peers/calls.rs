@@ -231,18 +231,56 @@ fn rosa_holds_and_goes_on() {
     let mut rig = Rig::new(g711(), phone::Options::default());
     rig.rosa_calls(true);
     rig.talk("PCMU");
-    for (word, asked) in [("hold", 2), ("unhold", 3)] {
-        rig.rosa.order(&json!({"do": word})).unwrap();
-        rig.see(word, |rig| {
-            let heard = poll(SOON, || {
-                let steps = rig.desk.trace();
-                let invites = steps.iter().filter(|s| !s.sent && s.what == "INVITE").count();
-                let answers = steps.iter().filter(|s| s.sent && s.what.ends_with("(INVITE)")).count();
-                (invites >= asked && answers >= asked).then_some(())
-            });
-            heard.context("the desk phone was not asked, or did not answer")
-        });
+    for word in ["hold", "unhold"] {
+        rosa_orders(&mut rig, word);
     }
     rig.sound();
     rig.desk_hangs_up();
+}
+
+/// Gives rosa's client an order that the desk phone hears as a re-INVITE, and waits for its answer.
+fn rosa_orders(rig: &mut Rig, word: &str) {
+    let seen = |rig: &Rig| {
+        let steps = rig.desk.trace();
+        let invites = steps.iter().filter(|s| !s.sent && s.what == "INVITE").count();
+        // Calls of the phone's own are answered by others.
+        let answers = steps.iter().filter(|s| s.sent && s.what == "200 OK (INVITE)").count();
+        (invites, answers)
+    };
+    let (invites, answers) = seen(rig);
+    rig.rosa.order(&json!({"do": word})).unwrap();
+    rig.see(word, |rig| {
+        let heard = poll(SOON, || {
+            let (asked, answered) = seen(rig);
+            (asked > invites && answered > answers).then_some(())
+        });
+        heard.context("the desk phone was not asked, or did not answer")
+    });
+}
+
+/// R-CALL-19: each order in which two may hold and go on ends with sound.
+#[test]
+fn both_hold_and_go_on_in_any_order() {
+    let mut rig = Rig::new(g711(), phone::Options::default());
+    rig.desk_calls(&Gateway::uri_of("rosa"));
+    rig.talk("PCMU");
+    for order in [
+        ["desk hold", "rosa hold", "desk resume", "rosa unhold"],
+        ["desk hold", "rosa hold", "rosa unhold", "desk resume"],
+        ["rosa hold", "desk hold", "rosa unhold", "desk resume"],
+        ["rosa hold", "desk hold", "desk resume", "rosa unhold"],
+    ] {
+        for step in order {
+            match step.split_once(' ').unwrap() {
+                ("rosa", word) => rosa_orders(&mut rig, word),
+                (_, word) => {
+                    rig.desk.order(word, "").unwrap();
+                    let event = if word == "hold" { "hold" } else { "unhold" };
+                    rig.see(step, |rig| rig.rosa.expect(event, SOON).map(drop));
+                }
+            }
+        }
+        rig.sound();
+    }
+    rig.rosa_hangs_up();
 }
