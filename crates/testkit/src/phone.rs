@@ -162,6 +162,14 @@ impl Phone {
         self.order(&json!({"do": "hangup"}))
     }
 
+    /// Answers calls by itself after so long; `None` = on command.
+    ///
+    /// # Errors
+    /// The phone has gone.
+    pub fn answer_after(&mut self, after: Option<Duration>) -> Result<()> {
+        self.order(&json!({"do": "auto", "after": after.map(|after| after.as_secs_f64())}))
+    }
+
     /// Presses keys (RFC 4733) in the newest call.
     ///
     /// # Errors

@@ -1,9 +1,10 @@
-//! `cargo xtask demo`: a real SIP phone and a real Jingle client call each other through the gateway.
+//! `cargo xtask demo`: a real SIP phone and a real Jingle client call each other through the gateway, and use phone services.
 //!
 //! One rule: nothing is played. What is printed was said on the wire by programs that know nothing of each other, and the
 //! sound is recognised at the far ends. Start at [`Demo::run`].
 
 mod report;
+mod services;
 mod stage;
 
 use anyhow::{Result, bail, ensure};
@@ -59,10 +60,15 @@ impl Demo {
         crate::steps::build_gateway()?;
         let began = clock::now_ms();
         let mut stage = Stage::set(ports, began)?;
-        let reports = [desk_calls_rosa(&mut stage)?, rosa_calls_desk(&mut stage)?];
+        let reports = [
+            desk_calls_rosa(&mut stage)?,
+            rosa_calls_desk(&mut stage)?,
+            services::desk_transfers_rosa(&mut stage)?,
+            services::nobody_answers(&mut stage)?,
+        ];
         reports.iter().for_each(Report::print);
         ensure!(reports.iter().all(Report::good), "a call was not as it should be: see the figures above");
-        println!("\nBoth calls went through and both ends heard the other's tone.");
+        println!("\nAll calls went through, and everybody heard the tone of the one they talked to.");
         if self.keep { stage.keep() } else { Ok(()) }
     }
 
@@ -79,7 +85,7 @@ impl Demo {
 
 fn desk_calls_rosa(stage: &mut Stage) -> Result<Report> {
     stage.say("call 1: the desk phone calls rosa");
-    let mut report = Report::begin("Call 1: desk phone (SIP) calls rosa (Jingle)", &stage.desk, &stage.rosa);
+    let mut report = Report::begin("Call 1: desk phone (SIP) calls rosa (Jingle)", stage);
     stage.desk.dial(&testkit::Gateway::uri_of("rosa"))?;
     let propose = stage.rosa.expect("propose", SOON)?;
     report.note(propose.at, "rosa's client rings");
@@ -99,7 +105,7 @@ fn desk_calls_rosa(stage: &mut Stage) -> Result<Report> {
 
 fn rosa_calls_desk(stage: &mut Stage) -> Result<Report> {
     stage.say("call 2: rosa calls the desk phone");
-    let mut report = Report::begin("Call 2: rosa (Jingle) calls desk phone (SIP)", &stage.desk, &stage.rosa);
+    let mut report = Report::begin("Call 2: rosa (Jingle) calls desk phone (SIP)", stage);
     stage.rosa.call(&testkit::Gateway::jid_of(stage::DESK), true)?;
     let incoming = stage.desk.expect("CALL_INCOMING", SOON)?;
     report.note(incoming.at, "the desk phone rings");
@@ -131,8 +137,9 @@ fn talk(stage: &mut Stage, report: &mut Report) -> Result<()> {
         std::thread::sleep(Duration::from_millis(50));
     }
     // Still, at the end of the call.
-    report.rosa_hears = stage.rosa.hears(stage::DESK_TONE, 1.0, SOON)?.number("hz");
-    report.desk_hears = stage.desk.hears(stage::ROSA_TONE, 1.0, SOON)?.hz;
+    let hz = stage.rosa.hears(stage::DESK_TONE, 1.0, SOON)?.number("hz");
+    report.hears("rosa", hz, stage::DESK_TONE);
+    report.hears("desk phone", stage.desk.hears(stage::ROSA_TONE, 1.0, SOON)?.hz, stage::ROSA_TONE);
     Ok(())
 }
 
@@ -140,6 +147,6 @@ fn finish(stage: &mut Stage, mut report: Report) -> Result<Report> {
     let stats = stage.rosa.expect("stats", SOON)?;
     let packets = stage.desk.packets(SOON)?;
     report.figures(&stats, packets);
-    report.take_traces(&stage.desk, &stage.rosa);
+    report.take_traces(stage);
     Ok(report)
 }

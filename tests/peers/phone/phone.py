@@ -3,9 +3,10 @@
 
 Commands: {"do": "call", "to": JID, "mode": "jmi"|"direct"}, accept, reject [reason], hangup [reason], hold, unhold, mute,
 unmute, dtmf DIGITS, stats, gap (the longest time between packets since it was last asked), ping TO,
-command TO NODE [fields] (an ad-hoc command, with the form filled in), say TO BODY (a chat message), raw XML, quit; each may name a "sid", else the newest call is meant. Every event has "event" and "t" (Unix
-time in seconds). It is a test program: its XMPP is slixmpp's, its ICE, DTLS, SRTP and codecs are aiortc's; what lies
-between (jingle.py, call.py) is its own and shares nothing with the gateway that it tests.
+command TO NODE [fields] (an ad-hoc command, with the form filled in), say TO BODY (a chat message), auto AFTER (answer by
+itself after so many seconds, null = not), raw XML, quit; each may name a "sid", else the newest call is meant. Every event
+has "event" and "t" (Unix time in seconds). It is a test program: its XMPP is slixmpp's, its ICE, DTLS, SRTP and codecs are
+aiortc's; what lies between (jingle.py, call.py) is its own and shares nothing with the gateway that it tests.
 """
 
 import argparse
@@ -239,6 +240,9 @@ class Phone(ClientXMPP):
             return call.propose() if jmi else await call.initiate()
         if word == "quit":
             return await self.leave()
+        if word == "auto":
+            self.options.auto = order.get("after")
+            return
         if word == "raw":
             return self.send_raw(order["xml"])
         if word == "command":

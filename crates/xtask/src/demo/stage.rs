@@ -2,7 +2,8 @@
 
 use anyhow::{Result, bail};
 use std::time::Duration;
-use testkit::{Baresip, Gateway, Phone, Prosody, baresip, clock, gateway, interrupt, phone, prosody};
+use testkit::prosody::{self, SECRET};
+use testkit::{Baresip, Gateway, Phone, Prosody, baresip, clock, gateway, interrupt, phone};
 
 /// The desk phone's number.
 pub const DESK: &str = "2041";
@@ -10,6 +11,14 @@ pub const DESK: &str = "2041";
 pub const DESK_TONE: f64 = 700.0;
 /// Tone that rosa's client sends, Hz.
 pub const ROSA_TONE: f64 = 440.0;
+/// Number of the second phone, at an exchange of its own.
+pub const KARL: &str = "2042";
+/// Tone that the second phone sends, Hz.
+pub const KARL_TONE: f64 = 1_000.0;
+/// Host of that exchange.
+pub const EXCHANGE: &str = "localhost";
+/// Tone that the voicemail box sends, Hz.
+pub const BOX_TONE: f64 = 600.0;
 /// How long either lets it ring.
 pub const RING: Duration = Duration::from_millis(800);
 
@@ -17,6 +26,10 @@ pub const RING: Duration = Duration::from_millis(800);
 pub struct Stage {
     /// baresip.
     pub desk: Baresip,
+    /// Second phone, which answers by itself.
+    pub karl: Baresip,
+    /// Voicemail box: a phone that answers by itself.
+    pub voicemail: Baresip,
     /// The Jingle phone.
     pub rosa: Phone,
     gateway: Gateway,
@@ -30,24 +43,32 @@ impl Stage {
         tell(began, "starting Prosody, an XMPP server");
         let server = Prosody::with(&prosody::Options {
             users: vec!["rosa".into(), "juliet".into()],
-            components: vec![prosody::COMPONENT.into()],
+            components: [prosody::COMPONENT, &domain("exchange"), &domain("voicemail")]
+                .map(str::to_owned)
+                .into(),
             port: xmpp_port,
             tls: true,
             ..prosody::Options::default()
         })?;
-        tell(began, "starting baresip, a SIP phone");
+        tell(began, "starting baresip three times: a desk phone, a second phone, a voicemail box");
         let mut options =
             baresip::Options { codecs: "pcmu,opus/48000/2".into(), tone: 700, ..Default::default() };
         // The phone wants to know the gateway's port, and the gateway the phone's.
         let sip_port = if sip_port == 0 { testkit::ports::one() } else { sip_port };
         options.proxy = Some(([127, 0, 0, 1], sip_port).into());
         let desk = Baresip::start(DESK, &options)?;
+        let answering = |tone| baresip::Options { tone, auto: true, ..options.clone() };
+        let karl = Baresip::start(KARL, &answering(1_000))?;
+        let voicemail = Baresip::start("600", &answering(600))?;
         tell(began, "starting tandem: all four services in one process, bus and store inside");
         let serves = gateway::Options {
             trunk: Some(desk.address),
             aliases: vec![("2700".into(), "rosa".into()), ("2701".into(), "juliet".into())],
             sip_port,
             admin_port,
+            more: further_trunk("exchange", EXCHANGE, &karl, server.component_port)
+                + &further_trunk("voicemail", "127.0.0.1", &voicemail, server.component_port)
+                + &format!("\n[call]\nvoicemail = \"600@{}\"\n", domain("voicemail")),
             ..Default::default()
         };
         let gateway = Gateway::start(&server, &serves)?;
@@ -57,12 +78,17 @@ impl Stage {
             "rosa",
             &phone::Options { tone: ROSA_TONE, auto: Some(RING), ..Default::default() },
         )?;
-        Ok(Stage { desk, rosa, gateway, server, began })
+        Ok(Stage { desk, karl, voicemail, rosa, gateway, server, began })
     }
 
     /// Tells the person in front of it what happens now.
     pub fn say(&self, what: &str) {
         tell(self.began, what);
+    }
+
+    /// Phones beside the desk phone, by the name that they have in a ladder.
+    pub fn further_phones(&self) -> [(&'static str, &Baresip); 2] {
+        [(KARL, &self.karl), ("voicemail", &self.voicemail)]
     }
 
     /// Stays until Ctrl-C, and says how to join.
@@ -78,6 +104,7 @@ Everything keeps running; Ctrl-C ends it all.
   Your XMPP client   account juliet@{users}, password {password}, server 127.0.0.1 port {xmpp}
                      (its certificate is self-made: tell your client to trust it)
                      call {DESK}@{component}: the desk phone picks up by itself and sends {DESK_TONE} Hz
+                     call {KARL}@{exchange}: the second phone; write \"help\" to {component}: phone services
   Calls              curl http://{admin}/calls
   Metrics, health    curl http://{admin}/metrics   curl http://{admin}/readyz
   Configuration      {config}
@@ -85,6 +112,7 @@ Everything keeps running; Ctrl-C ends it all.
             domain = gateway::SIP_DOMAIN,
             users = prosody::DOMAIN,
             component = prosody::COMPONENT,
+            exchange = domain("exchange"),
             password = Prosody::password("juliet"),
             config = self.gateway.config().display(),
         );
@@ -92,7 +120,9 @@ Everything keeps running; Ctrl-C ends it all.
             let programs = [
                 ("Prosody", self.server.program().running()),
                 ("tandem", self.gateway.program().running()),
-                ("baresip", self.desk.program().running()),
+                ("the desk phone", self.desk.program().running()),
+                ("the second phone", self.karl.program().running()),
+                ("the voicemail box", self.voicemail.program().running()),
                 ("rosa's client", self.rosa.program().running()),
             ];
             if let Some((gone, _)) = programs.iter().find(|(_, running)| !running)
@@ -109,6 +139,21 @@ Everything keeps running; Ctrl-C ends it all.
         }
         Ok(())
     }
+}
+
+/// Component domain of a further trunk.
+fn domain(trunk: &str) -> String {
+    format!("{trunk}.{}", prosody::COMPONENT)
+}
+
+/// Sections of a further trunk with a component domain of its own.
+fn further_trunk(name: &str, host: &str, phone: &Baresip, component_port: u16) -> String {
+    let (domain, users) = (domain(name), prosody::DOMAIN);
+    format!(
+        "\n[[xmpp.component]]\ndomain = \"{domain}\"\nserver = \"127.0.0.1:{component_port}\"\nsecret = \"{SECRET}\"\n\
+         users = \"{users}\"\n\n[[trunk]]\nname = \"{name}\"\nuri = \"sip:{host}:{}\"\ndomain = \"{domain}\"\n",
+        phone.address.port()
+    )
 }
 
 fn tell(began: u64, what: &str) {
