@@ -10,6 +10,7 @@
 )]
 
 mod deaths;
+mod forward;
 mod links;
 mod many;
 mod metrics;

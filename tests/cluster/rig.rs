@@ -114,10 +114,19 @@ impl Rig {
 
     /// The id of the one call that is active.
     pub fn call(&mut self) -> String {
+        self.one("active")
+    }
+
+    /// The id of the one call that rings.
+    pub fn ringing(&mut self) -> String {
+        self.one("ringing")
+    }
+
+    fn one(&mut self, state: &str) -> String {
         let calls = self.cluster.ask("/calls").unwrap();
-        let active: Vec<&Value> =
-            calls["calls"].as_array().unwrap().iter().filter(|call| call["state"] == "active").collect();
-        let [call] = active[..] else { panic!("{calls:#}") };
+        let found: Vec<&Value> =
+            calls["calls"].as_array().unwrap().iter().filter(|call| call["state"] == state).collect();
+        let [call] = found[..] else { panic!("{calls:#}") };
         call["id"].as_str().unwrap().to_owned()
     }
 
