@@ -16,6 +16,7 @@ mod forward;
 mod many;
 mod mutated;
 mod reliable;
+mod records;
 mod reload;
 mod rig;
 mod secure;

@@ -43,6 +43,7 @@ pub fn placement(random: &mut Random) -> Placement {
         edge: "edge-a".into(),
         opening: Some(opening(here.clone(), there.clone())),
         wake: None,
+        wire_id: None,
     };
     // A call that is refused at once is no walk: what comes before any device is for the others that it meets.
     let mut settings = settings(random);

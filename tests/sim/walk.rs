@@ -238,6 +238,7 @@ impl Walk {
             | Effect::Play { .. }
             | Effect::Press { .. }
             | Effect::Record(_)
+            | Effect::Cdr
             | Effect::Leave(_)
             | Effect::Bridge { .. }
             | Effect::ReleaseLeg(_)
@@ -285,7 +286,15 @@ impl Walk {
         }
         Event::Said(
             leg,
-            Said { id, base: revision, dialog: None, wake: None, edge: "edge-a".into(), failed: None },
+            Said {
+                id,
+                base: revision,
+                dialog: None,
+                wake: None,
+                edge: "edge-a".into(),
+                failed: None,
+                wire_id: None,
+            },
         )
     }
 
@@ -367,6 +376,7 @@ impl Walk {
             edge: "edge-a".into(),
             opening: None,
             wake,
+            wire_id: None,
         };
         self.events += 1;
         if self.random.chance(1) {

@@ -501,7 +501,9 @@ impl World {
 
     fn tell(&mut self, event: &Event, effects: &[Effect]) {
         let Some(heard) = show::event(event) else { return };
-        let (kinds, details): (Vec<String>, Vec<Option<String>>) = effects.iter().map(show::effect).unzip();
+        // A detail record goes with every end.
+        let shown = effects.iter().filter(|effect| **effect != Effect::Cdr);
+        let (kinds, details): (Vec<String>, Vec<Option<String>>) = shown.map(show::effect).unzip();
         let kinds = if kinds.is_empty() { "nothing".to_owned() } else { kinds.join("; ") };
         self.note(format!("{heard} -> {kinds}"));
         self.block(&details.into_iter().flatten().collect::<Vec<_>>());

@@ -11,6 +11,7 @@ mod links;
 pub mod load;
 mod place;
 mod reach;
+mod records;
 mod schema;
 mod secret;
 mod telemetry;
@@ -21,6 +22,7 @@ pub use address::transport::{Listener, NextHop, Transport};
 pub use files::{NamedFile, TlsFiles};
 pub use links::{BusConfig, StoreConfig};
 pub use load::Fault;
+pub use records::RecordsConfig;
 pub use secret::Service;
 pub use telemetry::{HeaderConfig, TelemetryConfig};
 pub use xmpp::{ComponentConfig, XmppConfig};
@@ -70,6 +72,8 @@ pub struct Config {
     pub orchestrator: OrchestratorConfig,
     /// Limits of a call
     pub call: CallConfig,
+    /// Call detail records (docs/call-records.md); none without `file` or `stream`
+    pub records: RecordsConfig,
 }
 
 /// Secrets that all instances of one installation share.

@@ -1,6 +1,7 @@
 #[cfg(doc)]
 use super::effect::Connect;
 use super::leg::Ring;
+use super::timeline::Quality;
 use crate::user::Settings;
 use media::{LocalEnd, Policy, Profile};
 use minicbor::{Decode, Encode};
@@ -26,6 +27,8 @@ pub enum Event {
     Routed(LegId, Result<Route, End>),
     /// The relay has given ends to a further leg, by content, or has refused them.
     Allocated(LegId, RelaySession, Result<Vec<LocalEnd>, Reason>),
+    /// A relay tells of media that it has carried, by legs and contents.
+    Measured(Vec<(LegId, Quality)>),
     /// An operator gives this leg another peer, named in the leg's own protocol.
     Transfer(LegId, String),
     /// The record's deadline has passed.

@@ -50,6 +50,7 @@ pub(super) fn place(placement: Placement, now: Time, effects: &mut Effects) -> R
         answer_by: None,
         deadline: None,
         rang: None,
+        carried_by: None,
     };
     effects.push(Effect::Record(Fact::Placed {
         from: route.opening.from.address.clone(),
