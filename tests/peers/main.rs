@@ -11,6 +11,7 @@
 )]
 
 mod calls;
+mod early;
 mod endings;
 mod forward;
 mod many;

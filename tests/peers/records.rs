@@ -14,7 +14,7 @@ fn of_kind(file: &Path, kind: &str) -> Vec<Value> {
     records.filter(|record| record["kind"] == kind).collect()
 }
 
-/// What `tandem records` writes for these arguments.
+/// Output of `tandem records` for these arguments.
 fn told(gateway: &Gateway, arguments: &[&str]) -> String {
     let mut command = Command::new(gateway::binary().unwrap());
     command.arg("records").arg("--config").arg(gateway.config()).args(arguments);

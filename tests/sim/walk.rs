@@ -310,6 +310,7 @@ impl Walk {
         let late_offer = self.sides[at].undescribed && self.sides[at].answered;
         let signal = match told {
             Some(Signal::Offer(_)) if self.random.chance(60) => Signal::Answer(media),
+            Some(Signal::Offer(_)) if self.random.chance(20) => Signal::Progress(Some(media)),
             Some(Signal::Offer(_)) if self.random.chance(40) => {
                 let reasons = [Reason::Busy, Reason::NoAnswer, Reason::Offline, Reason::Declined];
                 Signal::End(reasons[self.random.index(4)].into())

@@ -39,7 +39,7 @@ pub struct Arguments {
     json: bool,
 }
 
-/// What is asked for, once it is read.
+/// Records that are wanted.
 struct Wanted {
     since_ms: u64,
     until_ms: u64,

@@ -88,6 +88,8 @@ pub struct Route {
     pub unheard: Reason,
     /// Longest wait for a sign that the party rings, ms; `None`: as long as it may ring.
     pub unheard_ms: Option<u64>,
+    /// True if the caller is to hear what comes from the party's network before the answer.
+    pub early_media: bool,
     /// Settings of the party, for the phone services; the default ones of a party who is no XMPP user.
     pub settings: Settings,
 }

@@ -150,6 +150,9 @@ pub struct Leg {
     /// Time at which a leg is hung up that was replaced at its own wish, unless it hangs up before; outside the bridge.
     #[n(26)]
     pub leave_by: Option<Time>,
+    /// True if the caller is to hear what comes from the peer before its answer.
+    #[cbor(n(31), default)]
+    pub early_media: bool,
     /// Course of the leg, for its call detail record.
     #[cbor(n(32), default)]
     pub timeline: Timeline,
@@ -263,6 +266,7 @@ impl Leg {
             referrer: None,
             leave_by: None,
             forwarding: None,
+            early_media: false,
             timeline: Timeline::default(),
         }
     }

@@ -58,6 +58,7 @@
 //!         ring_ms: 60_000,
 //!         unheard: Reason::Timeout,
 //!         unheard_ms: None,
+//!         early_media: false,
 //!         settings: tandem_session::user::Settings::default(),
 //!     },
 //!     policy: Policy::default(),
