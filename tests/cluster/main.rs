@@ -15,6 +15,7 @@ mod links;
 mod many;
 mod metrics;
 mod parties;
+mod records;
 mod relays;
 mod reload;
 mod rig;

@@ -72,6 +72,7 @@ impl Edges {
             edge: String::new(),
             opening,
             wake: None,
+            wire_id: None,
         };
         for _ in 0..10 {
             let message = Message { trace: String::new(), payload: Ask::Heard(heard.clone()).encode() };
@@ -129,6 +130,7 @@ impl Edges {
                 dialog: Some(vec![9]),
                 edge: String::new(),
                 failed: None,
+                wire_id: None,
                 wake: None,
             };
             request.reply(said.encode()).await.unwrap();

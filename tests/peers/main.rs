@@ -11,12 +11,14 @@
 )]
 
 mod calls;
+mod early;
 mod endings;
 mod exchange;
 mod forward;
 mod many;
 mod mutated;
 mod reliable;
+mod records;
 mod reload;
 mod rig;
 mod secure;

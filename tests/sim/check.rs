@@ -6,6 +6,7 @@
 //! - no leg is left alone: it has a peer, or waits for one; the call ends exactly when everybody has gone;
 //! - a bridge that changes is told to the relay, and no leg that has gone keeps its ends there;
 //! - every relay session that the call had is released exactly once, one that died with its relay never;
+//! - a call that ends has one detail record, and an end of each leg;
 //! - somebody looks after every record.
 
 use session::Machine;
@@ -32,6 +33,8 @@ pub struct Checks {
     pub referred: u64,
     /// Diversions of the call.
     pub diversions: u64,
+    /// Detail records of the call.
+    records: u64,
 }
 
 impl Checks {
@@ -49,10 +52,12 @@ impl Checks {
                 }
                 (Effect::Release(session), _) => self.release(session.started_ms),
                 (Effect::Record(Fact::Diverted { .. }), _) => self.diversions += 1,
+                (Effect::Cdr, _) => self.records += 1,
                 _ => {}
             }
         }
         assert!(self.diversions <= 5, "the call is diverted {} times", self.diversions);
+        assert_eq!(self.records, u64::from(decision.after.ended.is_some()), "detail records");
         self.bridge(decision);
         self.referred += replaced(decision);
         ends(decision);
@@ -63,6 +68,8 @@ impl Checks {
             self.over_at.entry(leg.id).or_insert(decision.version);
         }
         call(&decision.after);
+        let timed = |leg: &Leg| leg.timeline.ended.is_some() == leg.phase.is_over();
+        assert!(decision.after.legs.iter().all(timed), "the end of a leg has no time");
     }
 
     /// Checks that the relay is told of a bridge that changed, once both legs have ends there.

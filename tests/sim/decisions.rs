@@ -26,6 +26,7 @@ fn answered(codec: Option<Codec>) -> (Call, Vec<Effect>) {
         edge: String::new(),
         opening: None,
         wake: None,
+        wire_id: None,
     };
     call.decide(Event::Heard(heard), Time(1_000_100))
 }

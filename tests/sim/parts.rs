@@ -43,10 +43,12 @@ pub fn placement(random: &mut Random) -> Placement {
         edge: "edge-a".into(),
         opening: Some(opening(here.clone(), there.clone())),
         wake: None,
+        wire_id: None,
     };
     // A call that is refused at once is no walk: what comes before any device is for the others that it meets.
     let mut settings = settings(random);
     settings.do_not_disturb &= settings.voicemail.is_some();
+    let early_media = random.chance(50);
     let music = able.then(|| "hold.wav".into());
     let allocation = Allocation {
         session: RelaySession::default(),
@@ -56,7 +58,7 @@ pub fn placement(random: &mut Random) -> Placement {
     Placement {
         heard,
         caller: profile(sip_calls),
-        route: Route { settings, ..route(opening(here, there), profile(!sip_calls)) },
+        route: Route { settings, early_media, ..route(opening(here, there), profile(!sip_calls)) },
         policy: Policy { transcode: able, music, ..Policy::default() },
         allocation,
         trace: String::new(),
@@ -73,6 +75,7 @@ pub fn route(opening: Opening, profile: Profile) -> Route {
         ring_ms: 60_000,
         unheard: Reason::Offline,
         unheard_ms: Some(30_000),
+        early_media: false,
         settings,
     }
 }

@@ -19,6 +19,7 @@ fn hear(call: Call, leg: LegId, signal: Signal) -> (Call, Vec<Effect>) {
         edge: String::new(),
         opening: None,
         wake: None,
+        wire_id: None,
     };
     call.decide(Event::Heard(heard), Time(1_000_100))
 }

@@ -44,7 +44,7 @@ impl Side {
         }
         let base = self.revision;
         let (dialog, edge) = (Some(vec![leg.0, 1]), "edge-b".into());
-        let mut said = Said { id, base, dialog, wake, edge, failed: None };
+        let mut said = Said { id, base, dialog, wake, edge, failed: None, wire_id: None };
         if fails || !self.opened && !matches!(signal, Signal::Offer(_)) {
             // Nothing has left.
             self.lost |= self.opened && matches!(signal, Signal::End(_));

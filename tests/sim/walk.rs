@@ -238,6 +238,7 @@ impl Walk {
             | Effect::Play { .. }
             | Effect::Press { .. }
             | Effect::Record(_)
+            | Effect::Cdr
             | Effect::Leave(_)
             | Effect::Bridge { .. }
             | Effect::ReleaseLeg(_)
@@ -285,7 +286,15 @@ impl Walk {
         }
         Event::Said(
             leg,
-            Said { id, base: revision, dialog: None, wake: None, edge: "edge-a".into(), failed: None },
+            Said {
+                id,
+                base: revision,
+                dialog: None,
+                wake: None,
+                edge: "edge-a".into(),
+                failed: None,
+                wire_id: None,
+            },
         )
     }
 
@@ -301,6 +310,7 @@ impl Walk {
         let late_offer = self.sides[at].undescribed && self.sides[at].answered;
         let signal = match told {
             Some(Signal::Offer(_)) if self.random.chance(60) => Signal::Answer(media),
+            Some(Signal::Offer(_)) if self.random.chance(20) => Signal::Progress(Some(media)),
             Some(Signal::Offer(_)) if self.random.chance(40) => {
                 let reasons = [Reason::Busy, Reason::NoAnswer, Reason::Offline, Reason::Declined];
                 Signal::End(reasons[self.random.index(4)].into())
@@ -367,6 +377,7 @@ impl Walk {
             edge: "edge-a".into(),
             opening: None,
             wake,
+            wire_id: None,
         };
         self.events += 1;
         if self.random.chance(1) {

@@ -245,6 +245,7 @@ impl Gateway {
             | Effect::Leave(_)
             | Effect::Release(_)
             | Effect::Record(_)
+            | Effect::Cdr
             | Effect::Probe
             | Effect::Bridge { .. }
             | Effect::ReleaseLeg(_) => vec![],

@@ -285,7 +285,7 @@ fn end_of(signal: &Signal) -> Option<&End> {
 /// Answers an order about a kind of record, or in a vocabulary, that no edge serves.
 async fn refuse(id: EffectId, base: u32, request: Request) {
     let failed = Some(Reason::NotImplemented.into());
-    let said = Said { id, base, dialog: None, wake: None, edge: String::new(), failed };
+    let said = Said { id, base, dialog: None, wake: None, edge: String::new(), failed, wire_id: None };
     if let Err(error) = request.reply(said.encode()).await {
         warn!(%error, "an orchestrator did not wait for the answer");
     }
@@ -314,7 +314,7 @@ async fn request_verdict(bus: &Bus, message: Message, opens: bool) -> Verdict {
                 match error {
                     BusError::Timeout | BusError::Unauthentic => !opens || tries < OPENING_TRIES,
                     BusError::NoResponder | BusError::Full | BusError::Link(_) => !opens,
-                    BusError::TooLarge => false,
+                    BusError::TooLarge | BusError::Stream(_) => false,
                 }
             }
         };

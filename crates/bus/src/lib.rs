@@ -9,9 +9,11 @@ pub mod edge;
 mod local;
 pub mod member;
 mod nats;
+mod stream;
 pub mod trace;
 
 pub use nats::{Cause, ConnectError, Login, NatsConfig, Tls};
+pub use stream::{Reader, Stream, StreamConfig};
 
 use bytes::Bytes;
 use std::sync::Arc;
@@ -49,6 +51,9 @@ pub enum BusError {
     /// No connection to the bus.
     #[error("no link to the bus: {0}")]
     Link(String),
+    /// JetStream refuses what was asked.
+    #[error("JetStream: {0}")]
+    Stream(String),
     /// The answer is not signed with the cluster's secret; the request may or may not have been served.
     #[error("the answer is not of this cluster")]
     Unauthentic,

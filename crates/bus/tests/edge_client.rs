@@ -37,6 +37,7 @@ fn heard(signal: Signal, opening: Option<Opening>) -> Ask {
         edge: "edge".into(),
         opening,
         wake: None,
+        wire_id: None,
     })
 }
 
@@ -161,7 +162,15 @@ async fn an_order_that_got_lost_is_given_again() {
     assert!(first.await.unwrap().is_err() && second.await.unwrap().is_err());
     let third = give();
     assert!(matches!(timeout(SOON, client.next()).await, Ok(Inbound::Order(_))), "it was swallowed");
-    client.said(&Said { id, base: 3, dialog: Some(vec![2]), wake: None, edge: "edge".into(), failed: None });
+    client.said(&Said {
+        id,
+        base: 3,
+        dialog: Some(vec![2]),
+        wake: None,
+        edge: "edge".into(),
+        failed: None,
+        wire_id: None,
+    });
     assert!(third.await.unwrap().is_ok());
 }
 

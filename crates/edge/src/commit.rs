@@ -14,6 +14,9 @@ const MAX_DOUBLINGS: u32 = 5;
 /// Longest wait for a verdict, ms: the bus gives up before, unless its answer was lost.
 const VERDICT: u64 = VERDICT_MS + 3_000;
 
+/// Longest id of a leg on the wire that is told, octets.
+const MAX_WIRE_ID: usize = 255;
+
 /// Commit that waits for an answer.
 #[derive(Debug)]
 pub(crate) struct Pending<P: Protocol> {
@@ -39,6 +42,11 @@ pub(crate) struct Change<P: Protocol> {
     base: u32,
     state: P::State,
     send_after_commit: Vec<P::Outgoing>,
+}
+
+/// Returns the id of a leg on the wire, unless a peer has made it too long to be kept.
+pub(crate) fn wire_id<P: Protocol>(state: &P::State) -> Option<String> {
+    P::wire_id(state).filter(|id| id.len() <= MAX_WIRE_ID)
 }
 
 impl<P: Protocol> Legs<P> {
@@ -93,6 +101,7 @@ impl<P: Protocol> Legs<P> {
             edge: self.config.instance.clone(),
             opening: cause.filter(|_| opening).and_then(|message| self.protocol.opening(message)),
             wake: P::wake(&state),
+            wire_id: opening.then(|| wire_id::<P>(&state)).flatten(),
         };
         let change = Change { base, state, send_after_commit: outcome.send_after_commit };
         self.ask(id, commit, Some(change), Ask::Heard(heard), now);

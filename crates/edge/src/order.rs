@@ -1,5 +1,6 @@
 //! Down: orders of the orchestrators.
 
+use crate::commit::wire_id;
 use crate::{Legs, Opener, Output, Protocol};
 use signal::{LegRef, Reason, Said, Say, Time, Wake};
 
@@ -9,8 +10,15 @@ impl<P: Protocol> Legs<P> {
         let admitted = opens.map_or(Ok(()), |opening| self.admit(id, opening, Opener::Order, now));
         let Some(leg) = self.held.0.get_mut(&id) else { return };
         let edge = self.config.instance.clone();
-        let mut said =
-            Said { id: order.id, base: leg.revision, dialog: None, wake: None, edge, failed: None };
+        let mut said = Said {
+            id: order.id,
+            base: leg.revision,
+            dialog: None,
+            wake: None,
+            edge,
+            failed: None,
+            wire_id: None,
+        };
         if leg.state.is_none() || order.state.revision > leg.revision {
             let recorded = match &order.opening {
                 _ if !order.state.dialog.is_empty() => P::decode(&order.state.dialog).ok_or(None),
@@ -33,6 +41,7 @@ impl<P: Protocol> Legs<P> {
         }
         said.base = leg.revision;
         let Some(mut state) = leg.state.clone() else { return };
+        said.wire_id = order.opening.as_ref().and_then(|_| wire_id::<P>(&state));
         if !leg.see(order.id) {
             // Carried out before: the state after it is the one that we have.
             said.base = leg.revision.saturating_sub(1);
@@ -62,7 +71,15 @@ impl<P: Protocol> Legs<P> {
         }
         let fresh = leg.see(order.id) && leg.revision == order.state.revision;
         let edge = self.config.instance.clone();
-        let said = Said { id: order.id, base: leg.revision, dialog: None, wake: None, edge, failed: None };
+        let said = Said {
+            id: order.id,
+            base: leg.revision,
+            dialog: None,
+            wake: None,
+            edge,
+            failed: None,
+            wire_id: None,
+        };
         self.out.push_back(Output::Said(said));
         let (state, mut for_protocol) = leg.split(id);
         let woken =

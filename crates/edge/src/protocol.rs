@@ -43,6 +43,11 @@ pub trait Protocol: Sized {
     /// Returns the id of an input: equal at every edge that hears it, so that it commits once.
     fn event_id(&self, leg: LegRef, state: &Self::State, revision: u32, input: &Input<Self>) -> EventId;
 
+    /// Returns the id of a leg on the wire ([`signal::Heard::wire_id`]); a long one is told to nobody.
+    fn wire_id(_state: &Self::State) -> Option<String> {
+        None
+    }
+
     /// Reads caller and callee from a message that opens a call.
     fn opening(&self, message: &Self::Message) -> Option<Opening>;
 

@@ -68,7 +68,8 @@ impl<P: Protocol> Legs<P> {
             Work::Order(Order::Say(order)) if order.opening.is_some() => {
                 let failed = Some(Reason::Unavailable.into());
                 let edge = self.config.instance.clone();
-                let said = Said { id: order.id, base: 0, dialog: None, wake: None, edge, failed };
+                let said =
+                    Said { id: order.id, base: 0, dialog: None, wake: None, edge, failed, wire_id: None };
                 self.out.push_back(Output::Said(said));
             }
             Work::Hear(_) | Work::Order(_) => {}

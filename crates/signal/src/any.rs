@@ -50,6 +50,7 @@ impl Ask<AnySignal> {
                     edge: heard.edge,
                     opening: heard.opening,
                     wake: heard.wake,
+                    wire_id: heard.wire_id,
                 }))
             }
             Ask::Recall(leg) => is_call(leg).then_some(Ask::Recall(leg)),

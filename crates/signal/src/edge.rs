@@ -81,6 +81,8 @@ pub struct Heard<S = Signal> {
     pub opening: Option<Opening>,
     /// Time at which the leg is to be woken ([`Wake`]), unless its dialog changes before.
     pub wake: Option<Time>,
+    /// Id of the leg on the wire, if the event opens a call: Call-ID (RFC 3261 §8.1.1.4), sid (XEP-0166 §7.2).
+    pub wire_id: Option<String>,
 }
 
 /// Request of an edge to any orchestrator.
@@ -166,6 +168,8 @@ pub struct Said {
     pub edge: String,
     /// Reason why the signal could not be said (no link, no route); the leg has ended then.
     pub failed: Option<End>,
+    /// Id of the leg on the wire, as in [`Heard`], if the order opened the leg.
+    pub wire_id: Option<String>,
 }
 
 /// Raw message that the receiving edge hands to the edge that holds its transaction.

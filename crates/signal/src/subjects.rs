@@ -23,6 +23,12 @@ pub const LEGS: &str = "tandem.legs";
 pub const SERVICE: &str = "tandem.service";
 /// Subject published by orchestrators: facts of calls for billing and monitoring.
 pub const FACTS: &str = "tandem.facts.call";
+/// Subjects of call detail records, which a stream of JetStream keeps.
+pub const CDRS: &str = "tandem.cdr.>";
+/// Records of calls.
+pub const CDR_CALL: &str = "tandem.cdr.call";
+/// Records of legs.
+pub const CDR_LEG: &str = "tandem.cdr.leg";
 /// Facts of users' settings, published without an answer.
 pub const USER_FACTS: &str = "tandem.facts.user";
 

@@ -29,6 +29,8 @@ pub struct Options {
     pub tls: Option<Tls>,
     /// `off`, `optional`, `required`: whether the trunk's media is encrypted; empty = the default.
     pub srtp: String,
+    /// Further lines of the trunk.
+    pub trunk_lines: String,
     /// Address for media; none = 127.0.0.1.
     pub media: Option<IpAddr>,
     /// Numbers of XMPP users: number and user name.
@@ -200,6 +202,7 @@ ports = "{media}-{}"
         if !options.srtp.is_empty() {
             writeln!(out, "srtp = \"{}\"", options.srtp)?;
         }
+        writeln!(out, "{}", options.trunk_lines)?;
     }
     for (number, user) in &options.aliases {
         write!(out, "\n[[alias]]\nnumber = \"{number}\"\njid = \"{user}@{DOMAIN}\"\n")?;

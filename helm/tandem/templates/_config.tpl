@@ -210,6 +210,11 @@ sounds = {{ include "tandem.value" . }}
 
 [orchestrator]
 {{- include "tandem.keys" $config.orchestrator }}
+{{- with $config.records }}
+
+[records]
+{{- include "tandem.keys" . }}
+{{- end }}
 {{- range $index, $component := $config.xmpp.component }}
 
 [[xmpp.component]]

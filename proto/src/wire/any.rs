@@ -1,6 +1,6 @@
 //! Conversions of signals of any vocabulary: those of calls in `signal.rs`, the others here.
 
-use super::{WireError, present, unknown};
+use super::{WireError, present, short, unknown};
 use crate::v1;
 use crate::v1::message_signal::Signal as Messaged;
 use crate::v1::presence_signal::Signal as Present;
@@ -125,12 +125,4 @@ fn show(value: i32) -> Result<Show, WireError> {
         Ok(v1::Show::DoNotDisturb) => Ok(Show::DoNotDisturb),
         Ok(v1::Show::Unspecified) | Err(_) => Err(unknown("Available.show", value)),
     }
-}
-
-/// Returns a text of at most `most` octets.
-fn short(text: String, most: usize, field: &'static str) -> Result<String, WireError> {
-    if text.len() > most {
-        return Err(WireError::new(field, format!("{} octets, {most} are allowed", text.len())));
-    }
-    Ok(text)
 }

@@ -1,6 +1,6 @@
 //! Conversions of the messages between edges and orchestrators.
 
-use super::{WireError, list, number, optional, present};
+use super::{WireError, list, number, optional, present, short};
 use crate::v1;
 use crate::v1::ask::Ask as Asked;
 use crate::v1::verdict::Verdict as Given;
@@ -11,6 +11,8 @@ use signal::{
 
 /// Number of signals of one event at most.
 const SIGNALS: usize = 32;
+/// Longest id of a leg on the wire, octets.
+const WIRE_ID: usize = 1_024;
 /// Highest number of a leg.
 const LAST_LEG: u8 = 31;
 
@@ -123,6 +125,10 @@ impl TryFrom<v1::Opening> for Opening {
     }
 }
 
+fn wire_id(id: Option<String>, field: &'static str) -> Result<Option<String>, WireError> {
+    id.map(|id| short(id, WIRE_ID, field)).transpose()
+}
+
 impl<S> From<&Heard<S>> for v1::Heard
 where
     for<'a> v1::Signal: From<&'a S>,
@@ -137,6 +143,7 @@ where
             edge: heard.edge.clone(),
             opening: heard.opening.as_ref().map(v1::Opening::from),
             wake: heard.wake.map(|at| at.0),
+            wire_id: heard.wire_id.clone(),
         }
     }
 }
@@ -153,6 +160,7 @@ impl<S: TryFrom<v1::Signal, Error = WireError>> TryFrom<v1::Heard> for Heard<S> 
             edge: heard.edge,
             opening: optional(heard.opening)?,
             wake: heard.wake.map(Time),
+            wire_id: wire_id(heard.wire_id, "Heard.wire_id")?,
         })
     }
 }
@@ -275,6 +283,7 @@ impl From<&Said> for v1::Said {
             wake: said.wake.map(|at| at.0),
             edge: said.edge.clone(),
             failed: said.failed.as_ref().map(v1::End::from),
+            wire_id: said.wire_id.clone(),
         }
     }
 }
@@ -289,6 +298,7 @@ impl TryFrom<v1::Said> for Said {
             wake: said.wake.map(Time),
             edge: said.edge,
             failed: optional(said.failed)?,
+            wire_id: wire_id(said.wire_id, "Said.wire_id")?,
         })
     }
 }

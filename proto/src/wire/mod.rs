@@ -95,6 +95,14 @@ fn bounded<T>(values: Vec<T>, most: usize, field: &'static str) -> Result<Vec<T>
     Ok(values)
 }
 
+/// Returns a text of at most `most` octets.
+fn short(text: String, most: usize, field: &'static str) -> Result<String, WireError> {
+    if text.len() > most {
+        return Err(WireError::new(field, format!("{} octets, {most} are allowed", text.len())));
+    }
+    Ok(text)
+}
+
 /// Converts an optional field.
 fn optional<T, U>(value: Option<T>) -> Result<Option<U>, WireError>
 where

@@ -207,17 +207,19 @@ fn opening() -> impl Strategy<Value = Opening> {
 
 pub fn ask() -> impl Strategy<Value = Ask> {
     let signals = vec(signal(), 0..3);
-    let heard = (leg(), any::<u32>(), any::<u64>(), signals, octets(), text(), of(opening()), time())
-        .prop_map(|(leg, base, event, signals, dialog, edge, opening, wake)| Heard {
-            leg,
-            base,
-            event: EventId(event),
-            signals,
-            dialog,
-            edge,
-            opening,
-            wake,
-        });
+    let heard =
+        (leg(), any::<u32>(), any::<u64>(), signals, octets(), text(), of(opening()), time(), of(text()))
+            .prop_map(|(leg, base, event, signals, dialog, edge, opening, wake, wire_id)| Heard {
+                leg,
+                base,
+                event: EventId(event),
+                signals,
+                dialog,
+                edge,
+                opening,
+                wake,
+                wire_id,
+            });
     prop_oneof![3 => heard.prop_map(Ask::Heard), 1 => leg().prop_map(Ask::Recall)]
 }
 
@@ -282,8 +284,8 @@ pub fn any_signal() -> impl Strategy<Value = AnySignal> {
 pub fn any_ask() -> impl Strategy<Value = Ask<AnySignal>> {
     (ask(), vec(any_signal(), 0..3)).prop_map(|(ask, signals)| match ask {
         Ask::Recall(leg) => Ask::Recall(leg),
-        Ask::Heard(Heard { leg, base, event, signals: _, dialog, edge, opening, wake }) => {
-            Ask::Heard(Heard { leg, base, event, signals, dialog, edge, opening, wake })
+        Ask::Heard(Heard { leg, base, event, signals: _, dialog, edge, opening, wake, wire_id }) => {
+            Ask::Heard(Heard { leg, base, event, signals, dialog, edge, opening, wake, wire_id })
         }
     })
 }
@@ -299,8 +301,17 @@ pub fn any_order() -> impl Strategy<Value = Order<AnySignal>> {
 }
 
 pub fn said() -> impl Strategy<Value = Said> {
-    (effect(), any::<u32>(), of(octets()), time(), text(), of(end()))
-        .prop_map(|(id, base, dialog, wake, edge, failed)| Said { id, base, dialog, wake, edge, failed })
+    (effect(), any::<u32>(), of(octets()), time(), text(), of(end()), of(text())).prop_map(
+        |(id, base, dialog, wake, edge, failed, wire_id)| Said {
+            id,
+            base,
+            dialog,
+            wake,
+            edge,
+            failed,
+            wire_id,
+        },
+    )
 }
 
 pub fn handover() -> impl Strategy<Value = Handover> {

@@ -1,5 +1,7 @@
 //! Calls: what edges, relays and deadlines bring, committed and then performed.
 
+use crate::cdr::Cdrs;
+use crate::cdr::record::Refusal;
 use crate::gather::Gather;
 use crate::orphans::Orphans;
 use crate::perform::Performer;
@@ -28,6 +30,7 @@ pub struct Calls(Arc<Inner>);
 struct Inner {
     records: Records<Call, Performer>,
     gather: Arc<Gather>,
+    cdrs: Cdrs,
     relays: Relays,
     orphans: Orphans,
     releasing: Arc<Semaphore>,
@@ -49,13 +52,13 @@ impl Calls {
     #[must_use]
     pub fn new(
         records: Records<Call, Performer>,
-        gather: Arc<Gather>,
+        (gather, cdrs): (Arc<Gather>, Cdrs),
         relays: Relays,
         orphans: Orphans,
         mut lost: mpsc::Receiver<(RecordId, RelaySession)>,
     ) -> Calls {
         let releasing = Arc::new(Semaphore::new(RELEASING));
-        let calls = Calls(Arc::new(Inner { records, gather, relays, orphans, releasing }));
+        let calls = Calls(Arc::new(Inner { records, gather, cdrs, relays, orphans, releasing }));
         let weak = Arc::downgrade(&calls.0);
         tokio::spawn(async move {
             while let Some((call, from)) = lost.recv().await {
@@ -141,11 +144,30 @@ impl Calls {
                 // Whoever asks again, or another orchestrator, may have placed it before.
                 placed => {
                     let known = self.0.records.commit(call, &queue, |loaded| admit(loaded, &heard)).await?;
-                    known.or_else(|| placed.refusal(call, &self.0.gather, &heard))
+                    match (known, placed) {
+                        (None, Placed::Refused(end)) => Some(self.refused(call, &heard, end).await),
+                        (known, _) => known,
+                    }
                 }
             };
         }
         Ok(answer.unwrap_or(Verdict::Gone))
+    }
+
+    /// Returns the verdict on a call that is not taken, once that is counted and its records are written.
+    async fn refused(&self, call: RecordId, heard: &Heard, end: End) -> Verdict {
+        debug!(call.id = %call, reason = ?end.reason, "the call is not taken");
+        let lines = self.0.gather.lines();
+        if let Some(opening) = &heard.opening {
+            lines.of(opening).refused(end.reason);
+            if self.0.cdrs.are_kept() {
+                let trace = runtime::trace::parent_of(&Span::current());
+                let now = self.0.records.now();
+                let refusal = Refusal { id: call, heard, opening, end: &end, trace: &trace, now };
+                self.0.cdrs.write_refused(&refusal, lines).await;
+            }
+        }
+        Verdict::Refused(end)
     }
 
     async fn place(&self, heard: Heard, span: Span, queue: &QueueHandle<Call>) -> Result<Placed> {
@@ -390,14 +412,4 @@ enum Placed {
     Elsewhere,
     /// Not taken, unless it is there already.
     Refused(End),
-}
-
-impl Placed {
-    /// Returns the verdict on a call that is not taken.
-    fn refusal(self, call: RecordId, gather: &Gather, heard: &Heard) -> Option<Verdict> {
-        let Placed::Refused(end) = self else { return None };
-        debug!(call.id = %call, reason = ?end.reason, "the call is not taken");
-        heard.opening.iter().for_each(|opening| gather.lines().of(opening).refused(end.reason));
-        Some(Verdict::Refused(end))
-    }
 }

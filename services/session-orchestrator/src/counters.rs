@@ -40,6 +40,17 @@ pub(crate) static ORPHANED: LazyLock<Counter> = LazyLock::new(|| {
         &[],
     )
 });
+/// Call detail records that were written.
+pub(crate) static CDRS_WRITTEN: LazyLock<Counter> =
+    LazyLock::new(|| counter("tandem_cdrs_written_total", "Call detail records that were written", &[]));
+/// Attempts to write call detail records that failed.
+pub(crate) static CDRS_FAILED: LazyLock<Counter> = LazyLock::new(|| {
+    counter(
+        "tandem_cdrs_failed_total",
+        "Times that the call detail records of a call could not be written; they are tried again for an hour",
+        &[],
+    )
+});
 /// Records that could not be read.
 pub(crate) static UNREADABLE: LazyLock<Counter> = LazyLock::new(|| {
     counter(

@@ -6,7 +6,7 @@ use crate::users::{Users, bare_jid};
 use address::{Alias, Component, DialRules, Plan, Trunk};
 use media::{Policy, Profile};
 use runtime::Config;
-use runtime::config::{Fault, NextHop, Srtp, TrunkConfig};
+use runtime::config::{EarlyMedia, Fault, NextHop, Srtp, TrunkConfig};
 use session::call::{CALLEE, CALLER, MAX_CONTENTS, Placement, RelaySession, Route};
 use session::user::Settings;
 use signal::{End, Heard, Opening, Party, Protocol, Reason, Signal};
@@ -28,6 +28,8 @@ struct Rules {
     plan: Plan,
     /// Trunks that are called by IPv6: what is offered them is of it.
     ipv6: HashSet<String>,
+    /// Trunks that are heard before they answer.
+    early_media: HashSet<String>,
     /// How media is spoken with each trunk.
     trunks: HashMap<String, Profile>,
     /// Networks that the media of trunks may come from beside what they describe.
@@ -46,11 +48,14 @@ impl Rules {
             domain: c.domain.to_lowercase(),
             users: c.users.clone().unwrap_or_default().to_lowercase(),
         });
-        let (mut trunks, mut ipv6) = (vec![], HashSet::new());
+        let (mut trunks, mut ipv6, mut early_media) = (vec![], HashSet::new(), HashSet::new());
         for trunk in &config.trunk {
             let hop = trunk.next_hop()?;
             if hop.host.parse::<Ipv6Addr>().is_ok() {
                 ipv6.insert(trunk.name.clone());
+            }
+            if trunk.early_media == EarlyMedia::Early {
+                early_media.insert(trunk.name.clone());
             }
             trunks.push(Trunk {
                 name: trunk.name.clone(),
@@ -78,7 +83,7 @@ impl Rules {
         let ring_ms = config.call.ring_s.saturating_mul(1_000);
         let unheard_ms = config.call.unheard_s.saturating_mul(1_000);
         let policy = Policy { transcode: true, music: config.call.hold_music.clone(), ..Policy::default() };
-        Ok(Rules { plan, ipv6, trunks, media_networks, voicemail, ring_ms, unheard_ms, policy })
+        Ok(Rules { plan, ipv6, early_media, trunks, media_networks, voicemail, ring_ms, unheard_ms, policy })
     }
 
     /// Keeps what was known of the media of trunks that are gone.
@@ -110,6 +115,7 @@ impl Rules {
             },
             // Exchanges take their time to find a phone, and announce without a ring; a device says so at once.
             unheard_ms: (route.protocol == Protocol::Xmpp).then_some(self.unheard_ms),
+            early_media: route.protocol == Protocol::Sip && self.early_media.contains(&route.opening.link),
             opening: route.opening,
             settings: Settings::default(),
         })

@@ -5,6 +5,7 @@
 
 pub mod admin;
 pub mod calls;
+pub mod cdr;
 mod census;
 mod counters;
 mod farewell;
@@ -67,12 +68,13 @@ pub async fn run(config: impl Into<Live>, bus: Bus, store: Store, dial: Dial, dr
     let reloading = tokio::spawn(reload(config.clone(), gather.clone()));
     let (lost, relocated) = tokio::sync::mpsc::channel(LOST);
     let (me, known) = (config.instance("orchestrator"), instances.clone());
-    let performer =
-        perform::Performer::new(bus.clone(), gather.clone(), relays.clone(), known, me.clone(), lost, now);
+    let cdrs = cdr::Cdrs::open(&config, &bus).await?;
+    let parts = (gather.clone(), relays.clone(), cdrs.clone());
+    let performer = perform::Performer::new(bus.clone(), parts, known, me.clone(), lost, now);
     let lines = gather.lines().clone();
     let records = records::Records::new(runner, performer, now);
     let orphans = orphans::Orphans::new(bus.clone(), instances.clone(), relays.clone());
-    let calls = Calls::new(records, gather, relays.clone(), orphans, relocated);
+    let calls = Calls::new(records, (gather, cdrs), relays.clone(), orphans, relocated);
     let seen = instances.clone();
     let state = admin::AdminState {
         calls: calls.clone(),

@@ -3,6 +3,7 @@
 //! Orders to one leg, and orders to the relay of one end, keep their order; different lanes go side by side. What cannot be performed now
 //! stays in the record and is tried again by the deadline.
 
+use crate::cdr::Cdrs;
 use crate::gather::Gather;
 use crate::records::{Perform, Performed};
 use crate::relays::{Failure, LegRequest, Relays};
@@ -14,7 +15,7 @@ use bus::{Bus, BusError, Message};
 use media::LocalEnd;
 use proto::v1::EndStatistics;
 use proto::wire::WireFormat;
-use session::call::{CALLER, Call, Connect, Effect, Event, Fact, Lane, RelaySession, Renewal};
+use session::call::{CALLER, Call, Connect, Effect, Event, Fact, Lane, Quality, RelaySession, Renewal};
 use session::{Entry, StoredEffect};
 use signal::media::Ice;
 use signal::{
@@ -43,6 +44,8 @@ struct Outcome {
     events: Vec<Event>,
     /// Relay that does not have the session any more.
     lost: Option<RelaySession>,
+    /// Quality of the media of legs that were given back, while the call does not know it.
+    measured: Vec<(LegId, Quality)>,
 }
 
 impl Outcome {
@@ -78,6 +81,7 @@ pub struct Performer {
     bus: Bus,
     gather: Arc<Gather>,
     relays: Relays,
+    cdrs: Cdrs,
     instances: Arc<Directory>,
     /// Id of this orchestrator.
     instance: String,
@@ -113,19 +117,18 @@ impl Perform<Call> for Performer {
 }
 
 impl Performer {
-    /// Creates the performer of the orchestrator `instance` over this bus, this plan, these relays and the edges of this directory.
-    /// Calls whose relay has lost their session go to `lost`.
+    /// Creates the performer of the orchestrator `instance` over this bus, with this plan, these relays, these detail records and the
+    /// edges of this directory. Calls whose relay has lost their session go to `lost`.
     #[must_use]
     pub fn new(
         bus: Bus,
-        gather: Arc<Gather>,
-        relays: Relays,
+        (gather, relays, cdrs): (Arc<Gather>, Relays, Cdrs),
         instances: Arc<Directory>,
         instance: String,
         lost: mpsc::Sender<(RecordId, RelaySession)>,
         now: fn() -> Time,
     ) -> Performer {
-        Performer { bus, gather, relays, instances, instance, lost, now }
+        Performer { bus, gather, relays, cdrs, instances, instance, lost, now }
     }
 
     async fn lane(&self, call: &Call, lane: Vec<Entry<Effect>>) -> Outcome {
@@ -177,6 +180,10 @@ impl Performer {
                 break;
             }
             performed.done.push(id);
+        }
+        let measured = std::mem::take(&mut performed.measured);
+        if !measured.is_empty() {
+            performed.events.push(Event::Measured(measured));
         }
         performed
     }
@@ -275,6 +282,8 @@ impl Performer {
         async {
             let (session, outcome) = match (effect, &call.relay) {
                 (Effect::Record(fact), _) => return self.publish(call, entry, fact).await,
+                (Effect::Cdr, _) if !self.cdrs.are_kept() => return true,
+                (Effect::Cdr, _) => return self.write_cdrs(call, performed).await,
                 (Effect::Route { leg, opening, diverts }, _) => {
                     let route = self.gather.route(opening, *diverts).await;
                     performed.events.push(Event::Routed(*leg, route));
@@ -292,6 +301,7 @@ impl Performer {
                     let last = self.relays.release_legs(session, call.id, &[*leg], &trace).await;
                     if let Ok(ends) = &last {
                         self.publish_media(call, entry, ends).await;
+                        self.measure(ends, performed);
                     }
                     (session, last.map(drop))
                 }
@@ -302,6 +312,7 @@ impl Performer {
                     let last = self.relays.release(session, call.id, &trace).await;
                     if let Ok(ends) = &last {
                         self.publish_media(call, entry, ends).await;
+                        self.measure(ends, performed);
                     }
                     (session, last.map(drop))
                 }
@@ -427,6 +438,27 @@ impl Performer {
         }
     }
 
+    /// Keeps the last media figures of a call for its detail record, if there will be one.
+    fn measure(&self, ends: &[EndStatistics], performed: &mut Outcome) {
+        if self.cdrs.are_kept() {
+            performed.measured.extend(ends.iter().filter_map(quality));
+        }
+    }
+
+    /// Writes the detail records of a call, with the figures that have just come. False: they stay in the outbox.
+    async fn write_cdrs(&self, call: &Call, performed: &mut Outcome) -> bool {
+        let mut call = call.clone();
+        for (leg, quality) in &performed.measured {
+            let leg = call.legs.iter_mut().find(|known| known.id == *leg);
+            leg.into_iter().for_each(|leg| leg.timeline.add(quality));
+        }
+        let written = self.cdrs.write_ended(&call, self.gather.lines()).await;
+        if written {
+            performed.measured.clear();
+        }
+        written
+    }
+
     /// Publishes the last media figures of a call. The relay tells them once: a bus that does not take them then misses them.
     async fn publish_media(&self, call: &Call, entry: &Entry<Effect>, ends: &[EndStatistics]) {
         if ends.is_empty() {
@@ -441,6 +473,29 @@ impl Performer {
             warn!(%error, "the last figures of a call are not published");
         }
     }
+}
+
+/// Returns the leg of an end and the quality of its media.
+fn quality(end: &EndStatistics) -> Option<(LegId, Quality)> {
+    let known = |figure: u32| Some(figure).filter(|figure| *figure > 0);
+    let seen = end.seen.as_ref();
+    let quality = Quality {
+        content: u16::try_from(end.content).ok()?,
+        codec: end.codec.clone(),
+        security: end.security.clone(),
+        packets_in: end.packets_in,
+        octets_in: end.octets_in,
+        packets_out: end.packets_out,
+        octets_out: end.octets_out,
+        lost: end.lost,
+        jitter_us: end.jitter_us,
+        mos: known(end.mos_mean),
+        round_trip_us: known(end.round_trip_us),
+        seen_lost: seen.map(|seen| seen.lost),
+        seen_jitter_us: seen.map(|seen| seen.jitter_us),
+        seen_mos: seen.and_then(|seen| known(seen.mos)),
+    };
+    Some((LegId(u8::try_from(end.leg).ok()?), quality))
 }
 
 /// Returns the head that every fact has.

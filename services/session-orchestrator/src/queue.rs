@@ -347,6 +347,7 @@ mod tests {
             answer_by: None,
             deadline: None,
             rang: None,
+            carried_by: None,
         }
     }
 
@@ -378,7 +379,8 @@ mod tests {
 
     fn said() -> Event {
         let id = EffectId { record: CALL, version: 1, index: 0 };
-        let said = Said { id, base: 0, dialog: None, wake: None, edge: String::new(), failed: None };
+        let said =
+            Said { id, base: 0, dialog: None, wake: None, edge: String::new(), failed: None, wire_id: None };
         Event::Said(LegId(0), said)
     }
 

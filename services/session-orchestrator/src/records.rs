@@ -7,7 +7,7 @@
 
 pub use crate::queue::Performed;
 use crate::queue::{Deferral, QueueHandle, Queues};
-use crate::runner::{Loaded, Runner, Step, Unreadable, expired};
+use crate::runner::{Loaded, REDRIVE_MS, Runner, Step, Unreadable, expired};
 use anyhow::Result;
 use session::{Entry, Machine, StoredEffect};
 use signal::{RecordId, Time};
@@ -17,6 +17,9 @@ use tracing::{debug, error};
 
 /// An effect that cannot be performed, such as a fact that the bus does not take, keeps a finished record for this long.
 const OUTBOX_MS: u64 = 3_600_000;
+
+/// Longest pause between two attempts at the outbox of a finished record.
+const LONGEST_REST_MS: u64 = 60_000;
 
 /// A due record that nobody can read is looked at again after this.
 const UNREADABLE_MS: u64 = 6 * 3_600_000;
@@ -201,8 +204,12 @@ impl<M: Machine, P: Perform<M>> Records<M, P> {
             return Ok(());
         }
         let expired = expired(&loaded.machine, now);
+        let rest = loaded.machine.finished(now).then(|| rest_ms(&loaded, now));
         self.enqueue(&queue, loaded);
-        if expired {
+        if let Some(rest) = rest {
+            // Nothing is decided any more.
+            self.0.runner.postpone::<M>(id, now + rest).await?;
+        } else if expired {
             let step = |_: &Loaded<M>| Step::Decide { events: vec![M::DEADLINE], done: vec![], answer: () };
             self.commit(id, &queue, step).await?;
         }
@@ -279,6 +286,12 @@ impl<M: Machine, P: Perform<M>> Records<M, P> {
         }
         Ok(())
     }
+}
+
+/// Returns the pause before the outbox of a finished record is tried again: ever longer, so that many of them hold nobody else up.
+fn rest_ms<M: Machine>(loaded: &Loaded<M>, now: Time) -> u64 {
+    let oldest = loaded.outbox.iter().map(|entry| now.since(entry.since)).max().unwrap_or(0);
+    (oldest / 8).clamp(REDRIVE_MS, LONGEST_REST_MS)
 }
 
 /// Returns true if a record may be forgotten: its machine has finished, and no effect waits that could still be performed.

@@ -4,6 +4,7 @@ use media::Profile;
 use proto::v1::EndStatistics;
 use serde::Serialize;
 use session::call::{Call, Leg, Phase};
+use signal::Media;
 
 /// One call.
 #[derive(Clone, Debug, Serialize)]
@@ -150,6 +151,8 @@ pub struct LegView {
     pub codecs: Vec<String>,
     /// `plain`, `sdes` or `webrtc`: what is in use, before that what is offered.
     pub profile: &'static str,
+    /// Call-ID or sid.
+    pub wire_id: Option<String>,
     /// The edge that holds its transaction; empty = any.
     pub edge: String,
 }
@@ -193,13 +196,7 @@ fn state(call: &Call) -> &'static str {
 
 fn leg_view(leg: &Leg) -> LegView {
     let party = leg.party();
-    // The answer names what is in use: ours on the leg that called, theirs on the leg that was called.
-    let media = if leg.inbound {
-        leg.local_description.as_ref().or(leg.remote_description.as_ref())
-    } else {
-        leg.remote_description.as_ref().or(leg.local_description.as_ref())
-    };
-    let contents = media.into_iter().flat_map(|media| media.contents.iter().filter(|c| !c.rejected));
+    let contents = in_use(leg).into_iter().flat_map(|media| media.contents.iter().filter(|c| !c.rejected));
     let codecs = contents.flat_map(|content| &content.codecs);
     LegView {
         id: leg.id.0,
@@ -216,18 +213,33 @@ fn leg_view(leg: &Leg) -> LegView {
             Phase::Allocating => "allocating",
         },
         codecs: codecs.map(|c| format!("{}/{}", c.name, c.clock)).collect(),
-        profile: match media.into_iter().flat_map(|m| &m.contents).find(|c| !c.rejected) {
-            Some(content) if content.transport.dtls.is_some() && content.transport.ice.is_some() => "webrtc",
-            Some(content) if content.transport.dtls.is_some() => "dtls",
-            Some(content) if !content.transport.crypto.is_empty() => "sdes",
-            Some(_) => "plain",
-            None => match leg.profile {
-                Profile::Plain | Profile::BestEffort | Profile::Osrtp => "plain",
-                Profile::Sdes => "sdes",
-                Profile::Dtls => "dtls",
-                Profile::Webrtc => "webrtc",
-            },
-        },
+        profile: profile(leg),
+        wire_id: leg.timeline.wire_id.clone(),
         edge: leg.edge.clone(),
+    }
+}
+
+/// Returns the description that names what is in use: ours on the leg that called, theirs on the leg that was called.
+fn in_use(leg: &Leg) -> Option<&Media> {
+    if leg.inbound {
+        leg.local_description.as_ref().or(leg.remote_description.as_ref())
+    } else {
+        leg.remote_description.as_ref().or(leg.local_description.as_ref())
+    }
+}
+
+/// Returns how media is spoken on a leg.
+pub(crate) fn profile(leg: &Leg) -> &'static str {
+    match in_use(leg).into_iter().flat_map(|media| &media.contents).find(|content| !content.rejected) {
+        Some(content) if content.transport.dtls.is_some() && content.transport.ice.is_some() => "webrtc",
+        Some(content) if content.transport.dtls.is_some() => "dtls",
+        Some(content) if !content.transport.crypto.is_empty() => "sdes",
+        Some(_) => "plain",
+        None => match leg.profile {
+            Profile::Plain | Profile::BestEffort | Profile::Osrtp => "plain",
+            Profile::Sdes => "sdes",
+            Profile::Dtls => "dtls",
+            Profile::Webrtc => "webrtc",
+        },
     }
 }

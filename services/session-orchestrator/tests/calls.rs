@@ -139,9 +139,10 @@ async fn what_is_no_call_is_not_implemented() {
         panic!("a call is placed")
     };
     let any = |kind: RecordKind, signals: Vec<AnySignal>| {
-        let Heard { leg, base, event, signals: _, dialog, edge, opening, wake } = heard(0, 1, 7, vec![]);
+        let Heard { leg, base, event, signals: _, dialog, edge, opening, wake, wire_id } =
+            heard(0, 1, 7, vec![]);
         let leg = LegRef { record: RecordId { kind, ..leg.record }, ..leg };
-        Ask::Heard(Heard { leg, base, event, signals, dialog, edge, opening, wake })
+        Ask::Heard(Heard { leg, base, event, signals, dialog, edge, opening, wake, wire_id })
     };
     let message = AnySignal::Message(MessageSignal::Accepted);
     let of_call = |kind: RecordKind| LegRef { record: RecordId { kind, hash: [1; 10] }, leg: LegId(0) };
@@ -333,7 +334,7 @@ async fn an_xmpp_leg_is_told_by_whoever_holds_the_link_and_a_sip_leg_by_its_own_
         let say = Say::decode(&request.message.payload).unwrap();
         let base = say.state.revision;
         let (dialog, edge) = (Some(vec![1]), "named".into());
-        let said = Said { id: say.id, base, dialog, wake: None, edge, failed: None };
+        let said = Said { id: say.id, base, dialog, wake: None, edge, failed: None, wire_id: None };
         request.reply(said.encode()).await.unwrap();
         (say.state.leg.leg.0, say.signal.name())
     };

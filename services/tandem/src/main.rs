@@ -3,6 +3,7 @@
 mod check;
 mod exit;
 mod operator;
+mod records;
 mod serve;
 
 use clap::{Parser, Subcommand};
@@ -31,6 +32,8 @@ enum Task {
         #[arg(long)]
         json: bool,
     },
+    /// Call detail records: who called whom, when, how long, why it ended
+    Records(records::Arguments),
     #[command(flatten)]
     Operator(operator::Task),
 }
@@ -46,6 +49,7 @@ fn main() -> ExitCode {
     match Arguments::parse().task {
         Task::Serve(configured) => serve::main(configured.config.as_deref()),
         Task::Check { configured, json } => check::main(configured.config.as_deref(), json),
+        Task::Records(arguments) => records::main(&arguments),
         Task::Operator(task) => operator::main(task),
     }
 }

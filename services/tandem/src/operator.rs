@@ -1,5 +1,7 @@
 //! Commands to a running system, over the admin API of any of its orchestrators (or of `tandem serve`).
 
+mod user;
+
 use crate::exit;
 use clap::{Args, Subcommand};
 use serde_json::Value;
@@ -37,6 +39,9 @@ pub enum Task {
         #[command(flatten)]
         asked: Asked,
     },
+    /// Settings of XMPP users: forwards, do-not-disturb, blocked callers, voicemail
+    #[command(subcommand)]
+    User(user::UserTask),
     /// Trunks as configured
     Trunks(Asked),
     /// Instances that live
@@ -100,6 +105,7 @@ pub fn main(task: Task) -> ExitCode {
             let (path, wish) = (format!("/calls/{id}/transfer"), serde_json::json!({ "leg": leg, "to": to }));
             ask(asked, Method::POST, &path, Some(wish)).map(|_| format!("{to} is called"))
         }
+        Task::User(task) => user::run(task),
         Task::Trunks(asked) => get(asked, "/trunks").map(|answer| show(asked, &answer, trunks)),
         Task::Instances(asked) => get(asked, "/instances").map(|answer| show(asked, &answer, instances)),
         Task::Drain { instance, asked } => {

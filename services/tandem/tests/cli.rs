@@ -188,6 +188,7 @@ fn operators_see_what_runs_and_scripts_get_json() {
     let (code, said) = ask(&["call", "nobody"]);
     assert_eq!((code, said.as_str()), (Some(3), "tandem: not a call id: see `tandem calls`\n"));
     settings_of_users(&admin);
+    user_command(&ask);
     let (code, said) = ask(&["transfer", "nobody", "0", "sip:2702@gw.example"]);
     assert!(code == Some(3) && said.contains("not a call id"), "{said}");
     let unknown = "a4dqobyha4dqobyh";
@@ -254,6 +255,25 @@ fn f7_the_tool_shows_its_token() {
 }
 
 /// Settings are written, read back, and refused by key, over the admin port.
+/// Settings of a user on the command line.
+fn user_command(ask: &impl Fn(&[&str]) -> (Option<i32>, String)) {
+    let user = |task: &str, more: &[&str]| ask(&[&["user", task, "rosa@example.net"][..], more].concat());
+    let (code, shown) = user("set", &["dnd=on", "forward.busy=2042", "forward.callers.2041=voicemail"]);
+    assert_eq!(code, Some(0), "{shown}");
+    assert!(shown.starts_with("dnd=on\n") && shown.contains("\nforward.callers.2041=voicemail\n"), "{shown}");
+    assert_eq!(user("set", &["dnd=off"]).0, Some(0));
+    let json: Value = serde_json::from_str(&user("show", &["--json"]).1).unwrap();
+    assert_eq!((&json["do_not_disturb"], &json["forward"]["busy"]), (&false.into(), &"2042".into()));
+    let (code, refused) = user("set", &["forward.no_answer_s=1"]);
+    assert!(code == Some(1) && refused.contains("give 5 to 300 s"), "{refused}");
+    let (code, refused) = user("set", &["forward.sometimes=1"]);
+    assert!(code == Some(2) && refused.contains("forward.always"), "{refused}");
+    let (code, refused) = ask(&["user", "show", "nobody"]);
+    assert!(code == Some(1) && refused.contains("not a bare JID"), "{refused}");
+    let (code, cleared) = user("clear", &[]);
+    assert!(code == Some(0) && cleared.contains("\nforward.busy=\n"), "{cleared}");
+}
+
 fn settings_of_users(admin: &str) {
     let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
     let url = format!("{admin}/users/Rosa@example.net");

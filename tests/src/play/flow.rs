@@ -6,6 +6,7 @@
 //! from: sip-answered                          begins where `from/sip-answered.flow` ends, which is played silently before
 //! ends: phone                                 after its last step this party hangs up and the other confirms, silently; or rosa
 //! direct                                      the callee's device takes no proposals
+//! early                                       XMPP callers hear the trunk before it answers
 //! srtp: required                              as the trunk's key of the configuration; or optional
 //! settings: rosa busy=2050; nils dnd          settings of XMPP users, see `plan::users`
 //! voicemail: *97                              the configured box
@@ -91,7 +92,7 @@ impl Flow {
                 ("!", act) => Kind::Act(act.to_owned()),
                 (actor, "> gw") => Kind::Given(actor.to_owned()),
                 ("from:" | "ends:" | "mirror:" | "srtp:" | "settings:" | "voicemail:", _)
-                | ("direct" | "transcodes" | "music", "")
+                | ("direct" | "early" | "transcodes" | "music", "")
                     if flow.steps.is_empty() =>
                 {
                     flow.head.append(&mut notes);

@@ -68,7 +68,8 @@ pub fn plan(voicemail: Option<&str>) -> Result<address::Plan, Fault> {
         .map_err(|e| Fault(e.to_string()))
 }
 
-/// Returns the route to a callee. `diverts`: the last party of its history wants the call there. `direct`: the callee's device is known to take no proposals.
+/// Returns the route to a callee. `diverts`: the last party of its history wants the call there. `direct`: the callee's device is known to take no proposals. `early`:
+/// trunks are heard before they answer.
 ///
 /// # Errors
 /// The reason to refuse the call with.
@@ -76,7 +77,7 @@ pub fn route(
     (plan, voicemail): (&address::Plan, Option<&str>),
     (opening, diverts): (&Opening, bool),
     users: &Users,
-    direct: bool,
+    (direct, early): (bool, bool),
     profile: impl Fn(Protocol) -> Profile,
 ) -> Result<Route, End> {
     let mut route = if diverts { plan.divert(opening)? } else { plan.route(opening)? };
@@ -96,6 +97,7 @@ pub fn route(
             Protocol::Sip => Reason::Timeout,
         },
         unheard_ms: (route.protocol == Protocol::Xmpp).then_some(45_000),
+        early_media: early && route.protocol == Protocol::Sip,
         opening: route.opening,
         settings,
     })

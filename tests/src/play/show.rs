@@ -105,6 +105,7 @@ pub fn event(event: &Event) -> Option<String> {
         Event::Allocated(leg, _, Err(reason)) => {
             format!("{} not allocated ({reason:?})", leg.0).to_lowercase()
         }
+        Event::Measured(_) => return None,
         Event::Transfer(leg, to) => format!("transfer {} to {to}", leg.0),
         Event::Deadline => "time is up".into(),
         Event::HangUp(reason) => format!("hang up ({reason:?})").to_lowercase(),
@@ -149,6 +150,7 @@ pub fn effect(effect: &Effect) -> (String, Option<String>) {
         Effect::Leave(_) => ("leave".into(), None),
         Effect::Release(_) => ("release".into(), None),
         Effect::Probe => ("probe".into(), None),
+        Effect::Cdr => ("cdr".into(), None),
         Effect::Record(Fact::Placed { from, to }) => {
             ("placed".into(), Some(format!("fact: {from} calls {to}")))
         }

@@ -146,7 +146,8 @@ impl Chain {
 
     fn routes(&self) -> Result<crate::gateway::Plan, Fault> {
         let voicemail = self.setting("voicemail").map(str::to_owned);
-        let (plan, direct) = (plan(voicemail.as_deref())?, self.setting("direct").is_some());
+        let plan = plan(voicemail.as_deref())?;
+        let modes = (self.setting("direct").is_some(), self.setting("early").is_some());
         let users = users(self.setting("settings").unwrap_or_default())?;
         let music = self.setting("music").map(|_| "hold.wav".to_owned());
         let trunk = match self.setting("srtp") {
@@ -159,7 +160,7 @@ impl Chain {
         Ok(crate::gateway::Plan {
             route: Box::new(move |opening, diverts| {
                 let plan = (&plan, voicemail.as_deref());
-                route(plan, (opening, diverts), &users, direct, profile(trunk))
+                route(plan, (opening, diverts), &users, modes, profile(trunk))
             }),
             profile: Box::new(profile(trunk)),
             // As far as the relay can.
@@ -501,7 +502,9 @@ impl World {
 
     fn tell(&mut self, event: &Event, effects: &[Effect]) {
         let Some(heard) = show::event(event) else { return };
-        let (kinds, details): (Vec<String>, Vec<Option<String>>) = effects.iter().map(show::effect).unzip();
+        // A detail record goes with every end.
+        let shown = effects.iter().filter(|effect| **effect != Effect::Cdr);
+        let (kinds, details): (Vec<String>, Vec<Option<String>>) = shown.map(show::effect).unzip();
         let kinds = if kinds.is_empty() { "nothing".to_owned() } else { kinds.join("; ") };
         self.note(format!("{heard} -> {kinds}"));
         self.block(&details.into_iter().flatten().collect::<Vec<_>>());

@@ -1,4 +1,4 @@
-//! Bus on NATS: core request/reply and publish, no JetStream.
+//! Bus on NATS: core request/reply and publish; JetStream for what must not be lost ([`stream`]).
 //!
 //! One rule: nothing is sent late. A client without connection would queue messages and send them after it has reconnected; so it is
 //! given none then, and each request carries its time of expiry. Every message is signed ([`authentic`]).
@@ -6,8 +6,10 @@
 mod authentic;
 mod connect;
 mod link;
+mod stream;
 
 pub use connect::{Cause, ConnectError, Login, NatsConfig, Tls};
+pub(crate) use stream::{Reader, Stream};
 
 use crate::{BusError, Message, Reply, Request};
 use async_nats::client::RequestErrorKind;
@@ -181,11 +183,7 @@ impl Nats {
         match timeout(limit, self.client.send_request(subject.to_owned(), request)).await {
             Err(_) => Err(BusError::Timeout),
             Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(error)) => Err(match error.kind() {
-                RequestErrorKind::NoResponders => BusError::NoResponder,
-                RequestErrorKind::TimedOut => BusError::Timeout,
-                _ => link_error(error),
-            }),
+            Ok(Err(error)) => Err(request_error(error)),
         }
     }
 
@@ -218,6 +216,14 @@ impl Nats {
     async fn subscription(&self, stream: async_nats::Subscriber) -> Result<Subscription, BusError> {
         self.flush().await?;
         Ok(Subscription { nats: self.clone(), stream, closing: false })
+    }
+}
+
+fn request_error(error: async_nats::client::RequestError) -> BusError {
+    match error.kind() {
+        RequestErrorKind::NoResponders => BusError::NoResponder,
+        RequestErrorKind::TimedOut => BusError::Timeout,
+        _ => link_error(error),
     }
 }
 

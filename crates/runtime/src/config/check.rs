@@ -48,6 +48,7 @@ impl Config {
         faults.extend(self.relay.check_families());
         faults.extend(self.relay.denied().err());
         self.check_reach(&mut faults);
+        faults.extend(self.check_records());
         // A value that was told of above is told of once.
         for fault in self.check_values() {
             let same = |told: &Fault| told.key == fault.key && told.trouble.starts_with(&fault.trouble);

@@ -73,5 +73,7 @@ pub const TRUNK_URI: &str = "^sips?:[^;?]+(;(lr|transport=([uU][dD][pP]|[tT][cC]
 pub const JID: &str = "^[^@]+@[^@/: \t]+$";
 /// `first-last`.
 pub const PORTS: &str = concat!("^ *", port!(), " *- *", port!(), " *$");
+/// Name of a stream of JetStream.
+pub const STREAM: &str = "^[A-Za-z0-9_-]+$";
 /// Name of a file, without directories.
 pub const FILE: &str = "^[A-Za-z0-9_-][A-Za-z0-9._-]*$";

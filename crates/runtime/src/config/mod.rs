@@ -11,6 +11,7 @@ mod links;
 pub mod load;
 mod place;
 mod reach;
+mod records;
 mod schema;
 mod secret;
 mod telemetry;
@@ -21,6 +22,7 @@ pub use address::transport::{Listener, NextHop, Transport};
 pub use files::{NamedFile, TlsFiles};
 pub use links::{BusConfig, StoreConfig};
 pub use load::Fault;
+pub use records::RecordsConfig;
 pub use secret::Service;
 pub use telemetry::{HeaderConfig, TelemetryConfig};
 pub use xmpp::{ComponentConfig, XmppConfig};
@@ -70,6 +72,8 @@ pub struct Config {
     pub orchestrator: OrchestratorConfig,
     /// Limits of a call
     pub call: CallConfig,
+    /// Call detail records (docs/call-records.md); none without `file` or `stream`
+    pub records: RecordsConfig,
 }
 
 /// Secrets that all instances of one installation share.
@@ -317,6 +321,9 @@ pub struct TrunkConfig {
     /// Encryption of media. An offer of the trunk's that wants keys gets them whatever stands here
     #[serde(default)]
     pub srtp: Srtp,
+    /// Sound of the trunk before the answer, as announcements of the telephone network
+    #[serde(default)]
+    pub early_media: EarlyMedia,
     /// A call of its that an XMPP user declines is refused with 603, and nobody else is tried for it then; else with 480, and a PABX may
     /// try others
     #[serde(default)]
@@ -360,6 +367,17 @@ pub enum Srtp {
     Dtls,
     /// RTP/AVP with a=fingerprint and a=crypto beside it is offered (OSRTP, RFC 8643), and any of them is taken
     Osrtp,
+}
+
+/// Sound of a trunk before the answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum EarlyMedia {
+    /// XMPP callers hear their client's ringing until the call is answered
+    #[default]
+    RingThenProceed,
+    /// They hear the trunk: with the first 183 that has a description their client shows the call as connected
+    Early,
 }
 
 /// A group of XMPP users.

@@ -26,6 +26,7 @@ const SET_BY_THE_CHART: &[&str] = &[
     "relay.advertise6",
     "relay.control",
     "call.drain_s",
+    "records.file",
 ];
 
 /// Tables whose keys that end in `_file` are given as `secretFiles`: keys of Secrets, which the chart mounts.

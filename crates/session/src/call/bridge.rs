@@ -237,13 +237,13 @@ pub(super) fn is_nothing(media: &Media) -> bool {
 }
 
 /// Returns true if no content has a codec that we offered.
-fn is_other(media: &Media) -> bool {
+pub(super) fn is_other(media: &Media) -> bool {
     let mut live = media.contents.iter().filter(|content| !content.rejected);
     !is_nothing(media) && live.all(|content| content.codecs.iter().all(|codec| codec.is_auxiliary()))
 }
 
 /// Records the answer once the media of both fits: a call that nobody could hear is not billed.
-fn answered(call: &mut Call, now: Time, effects: &mut Effects) {
+pub(super) fn answered(call: &mut Call, now: Time, effects: &mut Effects) {
     call.answered.get_or_insert(now);
     effects.push(Effect::Record(Fact::Answered));
 }

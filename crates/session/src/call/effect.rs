@@ -133,6 +133,9 @@ pub enum Effect {
         #[n(2)]
         tone: Tone,
     },
+    /// Write the call detail record.
+    #[n(19)]
+    Cdr,
 }
 
 impl Effect {
@@ -155,6 +158,7 @@ impl Effect {
             Effect::ReleaseLeg(_) => "release leg",
             Effect::Wake { .. } => "wake",
             Effect::Press { .. } => "press",
+            Effect::Cdr => "cdr",
         }
     }
 }

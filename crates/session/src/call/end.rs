@@ -12,6 +12,7 @@ use signal::{End, LegId, Signal, Time};
 pub(super) fn left(call: &mut Call, id: LegId, end: End, effects: &mut Effects) {
     let stays = goes_on_without(call, id);
     let Some(leg) = call.leg_mut(id).filter(|leg| !leg.phase.is_over()) else { return };
+    leg.note_end(&end, true);
     leg.phase = Phase::Over;
     if stays {
         feature::target_failed(call, id, &end, effects);
@@ -54,9 +55,10 @@ fn goes_on_without(call: &Call, id: LegId) -> bool {
 /// Hangs up on a leg: it is told, if it was opened, and is over for us.
 pub(super) fn hang_up(call: &mut Call, id: LegId, end: End, effects: &mut Effects) {
     if call.leg(id).is_some_and(|leg| !leg.phase.is_unopened()) {
-        call.say(id, Signal::End(end), effects);
+        call.say(id, Signal::End(end.clone()), effects);
     }
     if let Some(leg) = call.leg_mut(id) {
+        leg.note_end(&end, false);
         leg.phase = Phase::Over;
     }
 }
@@ -81,6 +83,7 @@ pub(super) fn release_leg(call: &mut Call, id: LegId, effects: &mut Effects) {
 pub(super) fn finish(call: &mut Call, now: Time, effects: &mut Effects) {
     call.ended = Some(now);
     if let Some(session) = call.relay.take() {
+        call.carried_by = Some(session.instance.clone());
         effects.push(Effect::Release(session));
     }
     if let Some(leaving) = call.leaving.take() {
@@ -88,5 +91,6 @@ pub(super) fn finish(call: &mut Call, now: Time, effects: &mut Effects) {
     }
     let end = call.end.clone().unwrap_or_else(|| signal::Reason::General.into());
     let talked_ms = call.answered.map(|answered| now.since(answered));
+    effects.push(Effect::Cdr);
     effects.push(Effect::Record(Fact::Ended { end, talked_ms }));
 }

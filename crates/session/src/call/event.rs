@@ -1,6 +1,7 @@
 #[cfg(doc)]
 use super::effect::Connect;
 use super::leg::Ring;
+use super::timeline::Quality;
 use crate::user::Settings;
 use media::{LocalEnd, Policy, Profile};
 use minicbor::{Decode, Encode};
@@ -26,6 +27,8 @@ pub enum Event {
     Routed(LegId, Result<Route, End>),
     /// The relay has given ends to a further leg, by content, or has refused them.
     Allocated(LegId, RelaySession, Result<Vec<LocalEnd>, Reason>),
+    /// A relay tells of media that it has carried, by legs and contents.
+    Measured(Vec<(LegId, Quality)>),
     /// An operator gives this leg another peer, named in the leg's own protocol.
     Transfer(LegId, String),
     /// The record's deadline has passed.
@@ -85,6 +88,8 @@ pub struct Route {
     pub unheard: Reason,
     /// Longest wait for a sign that the party rings, ms; `None`: as long as it may ring.
     pub unheard_ms: Option<u64>,
+    /// True if the caller is to hear what comes from the party's network before the answer.
+    pub early_media: bool,
     /// Settings of the party, for the phone services; the default ones of a party who is no XMPP user.
     pub settings: Settings,
 }

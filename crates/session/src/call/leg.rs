@@ -1,6 +1,7 @@
 //! Legs: each is one party's side of a call.
 
 use super::feature::Forwarding;
+use super::timeline::Timeline;
 use media::{LocalEnd, Profile};
 use minicbor::{Decode, Encode};
 use signal::{EventId, Heard, LegId, Media, Opening, Party, Protocol, Reason, Time};
@@ -149,6 +150,12 @@ pub struct Leg {
     /// Time at which a leg is hung up that was replaced at its own wish, unless it hangs up before; outside the bridge.
     #[n(26)]
     pub leave_by: Option<Time>,
+    /// True if the caller is to hear what comes from the peer before its answer.
+    #[cbor(n(31), default)]
+    pub early_media: bool,
+    /// Course of the leg, for its call detail record.
+    #[cbor(n(32), default)]
+    pub timeline: Timeline,
 }
 
 /// Phase of a leg.
@@ -259,6 +266,8 @@ impl Leg {
             referrer: None,
             leave_by: None,
             forwarding: None,
+            early_media: false,
+            timeline: Timeline::default(),
         }
     }
 
@@ -363,6 +372,9 @@ impl Leg {
         self.revision = heard.base + 1;
         self.edge.clone_from(&heard.edge);
         self.wake = heard.wake;
+        if let Some(id) = &heard.wire_id {
+            self.timeline.wire_id = Some(id.clone());
+        }
         if self.events.len() >= REMEMBERED {
             self.events.remove(0);
         }

@@ -25,6 +25,7 @@
 //!     edge: "sip-edge-1".into(),
 //!     opening: None,
 //!     wake: None,
+//!     wire_id: None,
 //! };
 //! let parties = |from: &str, to: &str| Opening {
 //!     from: Party::sip(from),
@@ -57,6 +58,7 @@
 //!         ring_ms: 60_000,
 //!         unheard: Reason::Timeout,
 //!         unheard_ms: None,
+//!         early_media: false,
 //!         settings: tandem_session::user::Settings::default(),
 //!     },
 //!     policy: Policy::default(),
@@ -92,6 +94,7 @@ mod record;
 mod relocation;
 mod settle;
 mod target;
+mod timeline;
 mod wake;
 
 pub use effect::{Connect, Effect, Fact};
@@ -101,13 +104,14 @@ pub use leg::{AddressNotice, Leg, Offerer, Phase, Ring, Role, Signaling};
 pub use place::{CALLEE, CALLER};
 pub use record::{Admission, Call, Leaving};
 pub use target::MAX_CONTENTS;
+pub use timeline::{Quality, Timeline};
 
 use crate::{Machine, StoredEffect};
 use signal::{Heard, LegId, Reason, RecordKind, Said, Time};
 
 impl StoredEffect for Effect {
     const NAME: &'static str = "an outbox of a call";
-    const VERSION: u16 = 5;
+    const VERSION: u16 = 6;
     const OLDEST: u16 = 3;
     type Lane = Lane;
 
@@ -123,6 +127,8 @@ impl StoredEffect for Effect {
             | Effect::ReleaseLeg(leg) => Lane::Media(*leg),
             // An order that comes after it finds no session, and nobody is left to miss it.
             Effect::Bridge { .. } | Effect::Leave(_) | Effect::Release(_) | Effect::Probe => Lane::Relay,
+            // After the release, whose answer tells of the media.
+            Effect::Cdr => Lane::Relay,
             Effect::Route { leg, .. } => Lane::Route(*leg),
             Effect::Record(_) => Lane::Facts,
         }
@@ -164,6 +170,7 @@ impl Machine for Call {
             Event::Allocated(leg, relay, ends) => {
                 target::allocated(&mut self, leg, &relay, ends, now, &mut effects)
             }
+            Event::Measured(figures) => timeline::measured(&mut self, figures),
             Event::Transfer(leg, to) => feature::transfer(&mut self, leg, &to, now, &mut effects),
             Event::Deadline => self.expire(now, &mut effects),
             Event::HangUp(reason) => end::everybody(&mut self, reason.into(), &mut effects),
@@ -173,7 +180,7 @@ impl Machine for Call {
     }
 
     fn may_wait(event: &Event) -> bool {
-        matches!(event, Event::Said(..))
+        matches!(event, Event::Said(..) | Event::Measured(_))
     }
 
     fn deadline(&self) -> Option<Time> {
@@ -235,6 +242,7 @@ impl Call {
             leg.edge = said.edge;
             leg.wake = said.wake;
         }
+        leg.timeline.wire_id = said.wire_id.or(leg.timeline.wire_id.take());
         match said.failed {
             // Its peer is there, through another edge perhaps, and is told.
             Some(failed) if opened => end::failed(self, id, failed, effects),
@@ -316,6 +324,7 @@ impl Call {
         settle::send(self, now, effects);
         wake::send(self, now, effects);
         feature::dismiss(self, now, effects);
+        timeline::note(self, now);
         if self.ended.is_none() && self.legs.iter().all(|leg| leg.phase.is_over()) {
             end::finish(self, now, effects);
         }

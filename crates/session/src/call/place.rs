@@ -30,7 +30,7 @@ pub(super) fn place(placement: Placement, now: Time, effects: &mut Effects) -> R
     caller.set_ends(ends_of(CALLER)?);
     let described = media::admit(described, profile);
     let mut callee = Leg::new(CALLEE, Role::Callee, false, route.opening.clone(), route.profile);
-    callee.ipv6 = route.ipv6;
+    (callee.ipv6, callee.early_media) = (route.ipv6, route.early_media);
     callee.set_ends(ends_of(CALLEE)?);
     caller.remote_description = Some(described.clone());
     caller.note(&heard);
@@ -50,6 +50,7 @@ pub(super) fn place(placement: Placement, now: Time, effects: &mut Effects) -> R
         answer_by: None,
         deadline: None,
         rang: None,
+        carried_by: None,
     };
     effects.push(Effect::Record(Fact::Placed {
         from: route.opening.from.address.clone(),

@@ -61,6 +61,9 @@ pub struct Call {
     /// Time at which the caller was first told of ringing.
     #[n(15)]
     pub rang: Option<Time>,
+    /// Instance of the relay that carried the media last, once that is released.
+    #[n(20)]
+    pub carried_by: Option<String>,
 }
 
 /// Fields of version 3 that have moved to the callee's leg.
@@ -75,7 +78,7 @@ struct Version3 {
 impl Stored for Call {
     const NAME: &'static str = "a call record";
     // Versions 1 and 2 were positional and never released.
-    const VERSION: u16 = 6;
+    const VERSION: u16 = 7;
     const OLDEST: u16 = 3;
 
     fn upgrade(mut self, version: u16, octets: &mut Decoder<'_>) -> Result<Call, Error> {

@@ -97,6 +97,7 @@ pub(super) fn routed(
             if let Some(leg) = call.leg_mut(id) {
                 leg.ring = Some(route.ring(now));
                 (leg.opening, leg.profile, leg.ipv6) = (route.opening, route.profile, route.ipv6);
+                leg.early_media = route.early_media;
                 leg.phase = Phase::Allocating;
             }
             feature::target_called(call, id, effects);

@@ -137,6 +137,10 @@ impl Protocol for UserAgent {
         }
     }
 
+    fn wire_id(dialog: &Dialog) -> Option<String> {
+        Some(dialog.call_id.clone())
+    }
+
     fn opening(&self, arrival: &Arrival) -> Option<Opening> {
         self.opening_of(&arrival.message, arrival.flow)
     }

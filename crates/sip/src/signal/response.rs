@@ -180,12 +180,21 @@ fn provisional(dialog: &mut Dialog, message: &Message, code: u16, outcome: &mut 
         && let Some(Ok(media)) = description(message, dialog)
     {
         dialog.early_sdp = sdp;
-        outcome.signals.push(Signal::Progress(Some(media)));
+        outcome.signals.push(match is_silent(message) {
+            true => Signal::Ringing,
+            false => Signal::Progress(Some(media)),
+        });
     } else if matches!(code, 180 | 183) && !dialog.ringing {
         // Many gateways ring with a 183 without description (interworking §2.7).
         dialog.ringing = true;
         outcome.signals.push(Signal::Ringing);
     }
+}
+
+/// Returns true for a response whose network says that there is no early media (RFC 5009 §4).
+fn is_silent(message: &Message) -> bool {
+    let says = message.list("P-Early-Media");
+    says.iter().any(|word| word.trim().eq_ignore_ascii_case("inactive"))
 }
 
 fn answered(dialog: &mut Dialog, message: &Message, cseq: u32, branch: &str, outcome: &mut Outcome) {

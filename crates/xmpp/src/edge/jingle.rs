@@ -214,6 +214,10 @@ impl Protocol for Jingle {
         }
     }
 
+    fn wire_id(session: &Session) -> Option<String> {
+        Some(session.sid.clone())
+    }
+
     fn opening(&self, stanza: &Element) -> Option<Opening> {
         super::open::opening(stanza)
     }

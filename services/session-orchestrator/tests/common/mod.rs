@@ -269,7 +269,7 @@ impl World {
                     let order = <Order>::decode(&request.message.payload).unwrap();
                     let (id, base) = (order.id(), order.state().revision);
                     let (edge, failed, wake) = (String::new(), None, None);
-                    let mut answer = Said { id, base, dialog: None, wake, edge, failed };
+                    let mut answer = Said { id, base, dialog: None, wake, edge, failed, wire_id: None };
                     match order {
                         Order::Say(say) => {
                             answer.dialog = Some(format!("{} {base}", say.signal.name()).into_bytes());
@@ -351,6 +351,7 @@ pub fn heard(leg: u8, base: u32, event: u64, signals: Vec<Signal>) -> Heard {
         edge: String::new(),
         opening: None,
         wake: None,
+        wire_id: None,
     }
 }
 

@@ -4,6 +4,7 @@ use super::{Report, certificate};
 use runtime::Config;
 use runtime::config::{BusConfig, ComponentConfig, Fault, NamedFile, StoreConfig, Transport};
 use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::path::Path;
 use std::time::Duration;
 use ureq::tls::{TlsConfig, TlsProvider};
 
@@ -25,10 +26,22 @@ pub(super) fn check(config: &Config, report: &mut Report) {
         report.fault(fault);
     }
     dates(config, report);
+    records(config, report);
     if config.xmpp.component.is_empty() {
         let trouble = "absent: no XMPP domain is served";
         let remedy = "name the domain, server and secret of one";
         report.warning(Fault::new("[[xmpp.component]]", trouble, remedy));
+    }
+}
+
+/// Looks for the directory of the call detail records.
+fn records(config: &Config, report: &mut Report) {
+    let Some(file) = &config.records.file else { return };
+    let folder = Path::new(file).parent().filter(|folder| !folder.as_os_str().is_empty());
+    let folder = folder.unwrap_or(Path::new("."));
+    if !folder.is_dir() {
+        let trouble = format!("\"{file}\": there is no directory {}", folder.display());
+        report.fault(Fault::new("[records] file", trouble, "make it, writable for the service"));
     }
 }
 

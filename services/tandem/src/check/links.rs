@@ -101,8 +101,23 @@ async fn nats(config: Config) -> Found {
     };
     let away = |error: &bus::ConnectError| matches!(error.cause, bus::Cause::Refused | bus::Cause::Timeout);
     match timeout(DEADLINE, Bus::nats(&nats)).await {
-        Ok(outcome) => reached(outcome.map_err(|error| (links::bus_fault(&error), away(&error)))),
+        Ok(Ok(bus)) => stream(&config, &bus).await,
+        Ok(Err(error)) => reached::<()>(Err((links::bus_fault(&error), away(&error)))),
         Err(_) => Found::Unreachable(silence()),
+    }
+}
+
+/// Looks for JetStream, if call detail records go there.
+async fn stream(config: &Config, bus: &Bus) -> Found {
+    let wanted = orchestrator::cdr::stream(&config.records).and_then(|config| bus.stream(config));
+    let Some(stream) = wanted else { return Found::Fine };
+    match stream.check().await {
+        Ok(()) => Found::Fine,
+        Err(error) => Found::Fault(Fault::new(
+            "[records] stream",
+            format!("\"{}\": {error}", config.records.stream.as_deref().unwrap_or_default()),
+            "turn JetStream on at NATS, and let the user of [bus] use $JS.API.>, tandem.cdr.> and _INBOX.>",
+        )),
     }
 }
 

@@ -4,6 +4,7 @@
 //! in the place of one that has gone, claim the answer to an offer that was accepted, or add to such an answer; the first that claims decides alone. A new feature is a file and
 //! a line of the list.
 
+mod early_media;
 mod forward;
 mod hold_music;
 mod ice_restart;
@@ -24,10 +25,11 @@ use super::record::Call;
 use signal::{End, LegId, Media, Signal, Time};
 
 /// Features in the order in which they are asked.
-const FEATURES: [&dyn Feature; 5] = [
+const FEATURES: [&dyn Feature; 6] = [
     &transfer::Transfer,
     &redirect::Redirect,
     &forward::Forward,
+    &early_media::EarlyMedia,
     &ice_restart::IceRestart,
     &hold_music::HoldMusic,
 ];
