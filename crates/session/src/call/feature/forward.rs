@@ -163,7 +163,7 @@ pub(super) fn divert(
     }
     let opening = Opening {
         from: caller.party().clone(),
-        to: Party { protocol: leg.protocol(), address: to.address.clone(), display: None },
+        to: Party { protocol: leg.protocol(), address: to.address.clone(), display: None, identity: None },
         link: leg.opening.link.clone(),
         hops: leg.opening.hops,
         diverted: Some(diverted),

@@ -25,7 +25,7 @@ pub(in crate::call) fn screen(settings: &Settings, caller: &Party) -> Screened {
         return Screened::Refuse(Reason::Offline);
     }
     // RFC 5079
-    if settings.reject_anonymous && is_anonymous(&caller.address) {
+    if settings.reject_anonymous && caller.is_anonymous() {
         return Screened::Refuse(Reason::AnonymityDisallowed);
     }
     let forward = &settings.forward;
@@ -41,13 +41,6 @@ pub(in crate::call) fn screen(settings: &Settings, caller: &Party) -> Screened {
         };
     }
     Screened::Ring
-}
-
-/// Returns true for a caller who does not say who they are (RFC 3323 §4.1.1.3), in either protocol's form.
-fn is_anonymous(address: &str) -> bool {
-    let bare = address.split_once(':').map_or(address, |(_, bare)| bare);
-    let (user, host) = bare.split_once('@').unwrap_or(("", bare));
-    user.eq_ignore_ascii_case("anonymous") || host.to_ascii_lowercase().ends_with("anonymous.invalid")
 }
 
 #[cfg(test)]
