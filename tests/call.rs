@@ -40,6 +40,8 @@ fn edge(instance: &str) -> Edge {
         roaming: false,
         credentials: None,
         inbound: None,
+        rewrites: sip::edge::Rewrites::default(),
+        trusted: false,
         use_6xx: false,
         session_expires: 1_800,
     };

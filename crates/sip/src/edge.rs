@@ -26,6 +26,7 @@ mod timers;
 mod user_agent;
 
 pub use ::edge::{Limits, Refusal};
+pub use address::Rewrites;
 pub use address::transport::Transport;
 use attempt::Failed;
 pub use config::{Advertised, Config, ConnectionId, Flow, Local, Output, Target, Trunk, TrunkId};

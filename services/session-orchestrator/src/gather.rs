@@ -61,6 +61,8 @@ impl Rules {
                 emergency: trunk.emergency()?,
                 voicemail: trunk.voicemail.clone().or_else(|| config.call.voicemail.clone()),
             });
+                asserted_identity: trunk.asserted_identity,
+                rewrites: config.rewrites(&trunk.name)?,
         }
         let voicemail = trunks.iter().filter_map(|t: &Trunk| Some((t.domain.clone(), t.voicemail.clone()?)));
         let voicemail = voicemail.collect();

@@ -95,7 +95,7 @@ pub async fn run(config: impl Into<Live>, bus: Bus, drain: Drain) -> Result<()> 
     let names = Names::new(config.sip.nameservers.as_deref().unwrap_or_default())?;
     let (advertise, address) = locals.of_nobody();
     let listeners = locals.all();
-    let (mut trunks, all) = Trunks::start(&config.trunk, names, locals, ways)?;
+    let (mut trunks, all) = Trunks::start(&config, names, locals, ways)?;
     trunks.first().await;
     let edge = sip::edge::Config {
         instance: instance.clone(),
@@ -272,7 +272,7 @@ fn handle_input(edge: &mut Edge, tcp: &mut tcp::Connections, trunks: &mut Trunks
         Input::Lost(flow) => edge.unreachable(flow, now()),
         Input::Targets(trunk, uri, targets) => trunks.found(&trunk, &uri, targets, edge),
         Input::Config(config) => {
-            if let Err(error) = trunks.replace(&config.trunk, edge) {
+            if let Err(error) = trunks.replace(&config, edge) {
                 error!(%error, "the trunks stay as they were");
             }
             edge.set_limits(config.trunk.iter().map(limits).collect());

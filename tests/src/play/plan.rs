@@ -51,7 +51,7 @@ pub fn users(text: &str) -> Result<Users, Fault> {
 ///
 /// # Errors
 /// Never; the plan is a good one.
-pub fn plan(voicemail: Option<&str>) -> Result<address::Plan, Fault> {
+pub fn plan(voicemail: Option<&str>, asserted_identity: bool) -> Result<address::Plan, Fault> {
     let component = address::Component { domain: "sip.example.net".into(), users: "example.net".into() };
     let trunk = address::Trunk {
         name: "pbx".into(),
@@ -62,6 +62,8 @@ pub fn plan(voicemail: Option<&str>) -> Result<address::Plan, Fault> {
         emergency: address::EmergencyNumbers::default(),
         voicemail: voicemail.map(str::to_owned),
     };
+        asserted_identity,
+        rewrites: address::Rewrites::default(),
     let alias = |number: &str, jid: &str| address::Alias { number: number.into(), jid: jid.into() };
     let aliases = [alias("2700", "rosa@example.net"), alias("2701", "nils@example.net")];
     address::Plan::new(vec!["im.example.net".into()], vec![component], vec![trunk], &aliases)

@@ -88,6 +88,8 @@ fn sip_edge(instance: &str) -> sip::edge::Edge {
         }),
         inbound: None,
         use_6xx: false,
+        rewrites: sip::edge::Rewrites::default(),
+        trusted: true,
         session_expires: 1_800,
     };
     let config = sip::edge::Config {
@@ -146,7 +148,8 @@ impl Chain {
 
     fn routes(&self) -> Result<crate::gateway::Plan, Fault> {
         let voicemail = self.setting("voicemail").map(str::to_owned);
-        let (plan, direct) = (plan(voicemail.as_deref())?, self.setting("direct").is_some());
+        let plan = plan(voicemail.as_deref(), self.setting("asserted").is_some())?;
+        let direct = self.setting("direct").is_some();
         let users = users(self.setting("settings").unwrap_or_default())?;
         let music = self.setting("music").map(|_| "hold.wav".to_owned());
         let trunk = match self.setting("srtp") {

@@ -3,7 +3,8 @@
 //! One rule: the party that stays is the caller, and what it may not dial itself nobody makes it dial; neither may the one who asks.
 
 use super::{
-    Component, Plan, Route, Trunk, bare, dialled_number, dialled_user, dials_emergency, shown_as, user_host,
+    Component, Plan, Route, Trunk, bare, dialled_number, dialled_party, dialled_user, dials_emergency,
+    shown_as, user_host,
 };
 use crate::escape::percent_decode;
 use crate::uri::Uri;
@@ -32,7 +33,11 @@ impl Plan {
                     return Err(Reason::Forbidden);
                 }
                 let shown = |party: &Party| match party.protocol {
-                    Protocol::Sip => Ok(Party::sip(party.address.clone())),
+                    Protocol::Sip => {
+                        // A signature is of the call that was made first.
+                        let asserted = party.identity.as_ref().and_then(|identity| identity.asserted.clone());
+                        Ok(Party::sip(party.address.clone()).asserted_as(asserted))
+                    }
                     Protocol::Xmpp => {
                         let caller = self.may_dial(trunk, component, &party.address)?;
                         self.identity(&caller, trunk, component).ok_or(Reason::Loop)
@@ -42,11 +47,11 @@ impl Plan {
                 if dialled_number(&dialled).is_some_and(|number| !trunk.dial.permit(&number)) {
                     return Err(Reason::Forbidden);
                 }
-                let to = Party::sip(format!("sip:{user}@{}", trunk.host));
+                let to = dialled_party(trunk, &user)?;
                 let mut route = self.route_to(heard, from, to, &trunk.name)?;
                 // The dialog of a Replaces is one between the peers of the trunk (RFC 5589 §7).
                 let replaces = referral.replaces.clone().filter(|_| heard.to.protocol == Protocol::Sip);
-                route.opening.referral = Some(Referral { by, replaces });
+                route.opening.referral = Some(Referral { by: by.asserted_as(None), replaces });
                 Ok(route)
             }
             // Somebody who is called anew is in no dialog that could be replaced.

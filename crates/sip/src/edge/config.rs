@@ -3,6 +3,7 @@
 use crate::digest::Credentials;
 use crate::message::Via;
 use ::edge::{Limits, Refusal};
+use address::Rewrites;
 use address::transport::{self, Transport};
 use bytes::Bytes;
 use signal::{Ask, EventId, Handover, Said};
@@ -155,6 +156,10 @@ pub struct Trunk {
     /// Credentials that its calls must show; without `sources` they may come from any address.
     pub inbound: Option<Credentials>,
     /// A call that its callee declines is refused with 603, not with 480.
+    /// Form of its numbers: what comes from it is rewritten here.
+    pub rewrites: Rewrites,
+    /// Its network is trusted: the identities that it asserts are believed (RFC 3325).
+    pub trusted: bool,
     pub use_6xx: bool,
     /// Session interval that its calls ask for, s (RFC 4028); 0 = none.
     pub session_expires: u32,

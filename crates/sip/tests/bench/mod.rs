@@ -38,6 +38,8 @@ pub fn trunk(flow: Flow) -> Trunk {
         inbound: None,
         use_6xx: false,
         session_expires: 0,
+        rewrites: tandem_sip::edge::Rewrites::default(),
+        trusted: true,
     }
 }
 
