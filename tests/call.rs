@@ -69,6 +69,7 @@ fn route(_: &Opening, _: bool) -> Result<Route, signal::End> {
         },
         profile: Profile::Plain,
         ipv6: false,
+        engaged: false,
         ring_ms: 60_000,
         unheard: Reason::Timeout,
         unheard_ms: None,

@@ -8,6 +8,7 @@ mod any;
 mod diversion;
 pub mod edge;
 pub mod ids;
+pub mod mailbox;
 pub mod media;
 pub mod message;
 mod packed;

@@ -9,7 +9,7 @@ use runtime::Config;
 use runtime::config::{Fault, NextHop, Srtp, TrunkConfig};
 use session::call::{CALLEE, CALLER, MAX_CONTENTS, Placement, RelaySession, Route};
 use session::user::Settings;
-use signal::{End, Heard, Opening, Party, Protocol, Reason, Signal};
+use signal::{End, Heard, Opening, Party, Protocol, Reason, RecordId, Signal};
 use std::collections::{HashMap, HashSet};
 use std::net::Ipv6Addr;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -59,10 +59,10 @@ impl Rules {
                 callers: config.callers(trunk),
                 dial: dial_rules(trunk),
                 emergency: trunk.emergency()?,
-                voicemail: trunk.voicemail.clone().or_else(|| config.call.voicemail.clone()),
-            });
                 asserted_identity: trunk.asserted_identity,
                 rewrites: config.rewrites(&trunk.name)?,
+                voicemail: trunk.voicemail.clone().or_else(|| config.call.voicemail.clone()),
+            });
         }
         let voicemail = trunks.iter().filter_map(|t: &Trunk| Some((t.domain.clone(), t.voicemail.clone()?)));
         let voicemail = voicemail.collect();
@@ -105,6 +105,7 @@ impl Rules {
             profile: self.profile(route.protocol, &route.opening.link),
             ipv6: self.ipv6.contains(&route.opening.link),
             ring_ms: self.ring_ms,
+            engaged: false,
             // A silent device may be away; a silent next hop should have answered (R-CALL-12).
             unheard: match route.protocol {
                 Protocol::Xmpp => Reason::Offline,
@@ -184,16 +185,19 @@ impl Gather {
             Some(Signal::Offer(media)) => media.contents.len().clamp(1, MAX_CONTENTS),
             _ => return Err(Reason::BadRequest.into()),
         };
+        let mut shown = route.opening.clone();
         let caller = rules.profile(opening.from.protocol, &opening.link);
         let leg = |leg, profile| LegRequest { leg, contents, webrtc: profile == Profile::Webrtc };
         let legs = vec![leg(CALLER, caller), leg(CALLEE, route.profile)];
         let request = AllocationRequest { legs, bridge: vec![(CALLER, CALLEE)] };
-        let (allocation, settings) = tokio::join!(
+        let (allocation, settings, ()) = tokio::join!(
             relays.allocate(heard.leg.record, &request, &trace, maybe_allocated),
             self.settings(&rules, &route.opening),
+            self.withhold(heard.leg.record, opening, &mut shown),
         );
         let allocation = allocation.map_err(End::from)?;
-        route.settings = settings;
+        route.engaged = self.engage(heard.leg.record, &shown.to, &settings).await;
+        (route.settings, route.opening) = (settings, shown);
         Ok(Placement { heard, caller, route, policy: rules.policy.clone(), allocation, trace })
     }
 
@@ -201,11 +205,58 @@ impl Gather {
     ///
     /// # Errors
     /// The reason to refuse it with.
-    pub async fn route(&self, opening: &Opening, diverts: bool) -> Result<Route, End> {
+    pub async fn route(&self, call: RecordId, opening: &Opening, diverts: bool) -> Result<Route, End> {
         let rules = self.rules();
         let mut route = rules.lead(opening, diverts)?;
         route.settings = self.settings(&rules, &route.opening).await;
+        route.engaged = self.engage(call, &route.opening.to, &route.settings).await;
+        self.withhold(call, opening, &mut route.opening).await;
         Ok(route)
+    }
+
+    /// Takes the number of an XMPP user who wants that out of what a callee is shown (R-SVC-4): as the caller, and as the one who asked
+    /// for the call.
+    async fn withhold(&self, call: RecordId, heard: &Opening, shown: &mut Opening) {
+        if self.withholds(call, &heard.from).await {
+            shown.from = shown.from.clone().withheld(&shown.link);
+        }
+        if let (Some(heard), Some(shown)) = (&heard.referral, &mut shown.referral)
+            && self.withholds(call, &heard.by).await
+        {
+            shown.by = Party::anonymous();
+        }
+    }
+
+    /// Returns true for an XMPP user who withholds the number, or whose settings cannot be read: it is not told by accident.
+    async fn withholds(&self, call: RecordId, party: &Party) -> bool {
+        let Some(jid) = bare_jid(&party.address).filter(|_| party.protocol == Protocol::Xmpp) else {
+            return false;
+        };
+        let Ok(settings) = self.users.settings(&jid).await else { return true };
+        self.note_engaged(call, &jid, &settings).await;
+        settings.withhold_caller_id
+    }
+
+    /// Returns true if a callee without call waiting is in another call; else the user is noted to be in this one.
+    async fn engage(&self, call: RecordId, callee: &Party, settings: &Settings) -> bool {
+        let Some(jid) = bare_jid(&callee.address).filter(|_| settings.no_call_waiting) else { return false };
+        let engaged = self.users.is_engaged(&jid, call).await.unwrap_or_else(|error| {
+            warn!(%error, "the calls of a user cannot be read");
+            false
+        });
+        if !engaged {
+            self.note_engaged(call, &jid, settings).await;
+        }
+        engaged
+    }
+
+    /// Notes that a user without call waiting takes part in a call.
+    async fn note_engaged(&self, call: RecordId, jid: &str, settings: &Settings) {
+        if settings.no_call_waiting
+            && let Err(error) = self.users.engage(jid, call).await
+        {
+            warn!(%error, "the calls of a user cannot be noted");
+        }
     }
 
     /// Returns the settings of a callee who is an XMPP user, with the configured box of one who has no other. A call goes on without them
@@ -213,7 +264,7 @@ impl Gather {
     async fn settings(&self, rules: &Rules, opening: &Opening) -> Settings {
         let mut settings = self.own_settings(&opening.to).await;
         if opening.to.protocol == Protocol::Xmpp {
-            settings.voicemail = settings.voicemail.or_else(|| rules.voicemail.get(&opening.link).cloned());
+            settings.settle_voicemail(rules.voicemail.get(&opening.link).map(String::as_str));
         }
         settings
     }

@@ -276,7 +276,7 @@ impl Performer {
             let (session, outcome) = match (effect, &call.relay) {
                 (Effect::Record(fact), _) => return self.publish(call, entry, fact).await,
                 (Effect::Route { leg, opening, diverts }, _) => {
-                    let route = self.gather.route(opening, *diverts).await;
+                    let route = self.gather.route(call.id, opening, *diverts).await;
                     performed.events.push(Event::Routed(*leg, route));
                     return true;
                 }

@@ -32,6 +32,8 @@ pub fn users(text: &str) -> Result<Users, Fault> {
                 "voicemail" => settings.voicemail = target,
                 "blocked" => settings.blocked.push(value.to_owned()),
                 "dnd" => settings.do_not_disturb = true,
+                "engaged" => settings.no_call_waiting = true,
+                "withhold" => settings.withhold_caller_id = true,
                 "reject_anonymous" => settings.reject_anonymous = true,
                 "caller" => {
                     let (caller, target) = value.split_once('>').unwrap_or((value, ""));
@@ -60,10 +62,10 @@ pub fn plan(voicemail: Option<&str>, asserted_identity: bool) -> Result<address:
         callers: None,
         dial: address::DialRules::default(),
         emergency: address::EmergencyNumbers::default(),
-        voicemail: voicemail.map(str::to_owned),
-    };
         asserted_identity,
         rewrites: address::Rewrites::default(),
+        voicemail: voicemail.map(str::to_owned),
+    };
     let alias = |number: &str, jid: &str| address::Alias { number: number.into(), jid: jid.into() };
     let aliases = [alias("2700", "rosa@example.net"), alias("2701", "nils@example.net")];
     address::Plan::new(vec!["im.example.net".into()], vec![component], vec![trunk], &aliases)
@@ -82,9 +84,13 @@ pub fn route(
     profile: impl Fn(Protocol) -> Profile,
 ) -> Result<Route, End> {
     let mut route = if diverts { plan.divert(opening)? } else { plan.route(opening)? };
+    let caller = opening.from.address.split('/').next().unwrap_or_default();
+    if users.get(caller).is_some_and(|settings| settings.withhold_caller_id) {
+        route.opening.from = route.opening.from.withheld(&route.opening.link);
+    }
     let mut settings = users.get(&route.opening.to.address).cloned().unwrap_or_default();
     if route.protocol == Protocol::Xmpp {
-        settings.voicemail = settings.voicemail.or_else(|| voicemail.map(str::to_owned));
+        settings.settle_voicemail(voicemail);
     }
     if direct && route.protocol == Protocol::Xmpp {
         route.opening.to.address.push_str("/phone");
@@ -92,6 +98,8 @@ pub fn route(
     Ok(Route {
         profile: profile(route.protocol),
         ipv6: false,
+        // Without call waiting the user is in another call.
+        engaged: settings.no_call_waiting,
         ring_ms: 60_000,
         unheard: match route.protocol {
             Protocol::Xmpp => Reason::Offline,
