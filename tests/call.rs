@@ -87,8 +87,12 @@ impl World {
             presume_ringing: None,
         };
         let nobody = xmpp::edge::Edge::new(config, Secret::new(b"cluster"));
-        let plan =
-            Plan { route: Box::new(route), profile: Box::new(|_| Profile::Plain), policy: Policy::default() };
+        let plan = Plan {
+            route: Box::new(route),
+            profile: Box::new(|_| Profile::Plain),
+            policy: Policy::default(),
+            mailbox: Box::new(|_| None),
+        };
         let gateway = Gateway::new(NOW, edge("one"), nobody, plan);
         World { gateway, wire: vec![], relay: vec![] }
     }

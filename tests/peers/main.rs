@@ -22,3 +22,4 @@ mod secure;
 mod services;
 mod tls;
 mod transfer;
+mod voicemail;

@@ -183,6 +183,16 @@ impl Plan {
         self.route_to(heard, from, Party::xmpp(callee), &component.domain)
     }
 
+    /// Returns the user whose voicemail box a server of a trunk tells of, by the address that it tells or by that of the box, and the JID
+    /// that calls the box.
+    #[must_use]
+    pub fn mailbox(&self, trunk: &str, to: &str, account: Option<&str>) -> Option<(String, String)> {
+        let (trunk, component) = self.trunk_named(trunk).ok()?;
+        let named = |address: &str| self.jid_named(trunk, component, &Uri::parse(address)?).ok()?;
+        let jid = named(to).or_else(|| named(account?))?;
+        Some((jid, format!("{VOICEMAIL}@{}", component.domain)))
+    }
+
     /// Returns the trunk of this name, and the component that it serves.
     fn trunk_named(&self, name: &str) -> Result<(&Trunk, &Component), Reason> {
         let trunk = self.trunks.iter().find(|t| t.name == name).ok_or(Reason::Forbidden)?;

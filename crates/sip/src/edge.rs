@@ -10,7 +10,7 @@ use crate::signal::Timeout;
 use crate::transaction::{Output as Tx, Table};
 use ::edge::{Legs, Name};
 use signal::{LegRef, Order, Secret, Time, Verdict};
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 
 mod arrivals;
 mod attempt;
@@ -58,6 +58,8 @@ impl Edge {
             secret,
             failed: Failed::default(),
             out: VecDeque::new(),
+            notices: HashMap::new(),
+            tickets: 0,
             draining: false,
             serving: true,
         };

@@ -66,6 +66,12 @@ impl Calls {
         calls
     }
 
+    /// Returns what knows who is reached how.
+    #[must_use]
+    pub fn gather(&self) -> &Gather {
+        &self.0.gather
+    }
+
     /// Returns the records, for deadlines.
     #[must_use]
     pub fn records(&self) -> &Records<Call, Performer> {

@@ -8,7 +8,9 @@ use media::{Policy, Profile};
 use runtime::Config;
 use runtime::config::{Fault, NextHop, Srtp, TrunkConfig};
 use session::call::{CALLEE, CALLER, MAX_CONTENTS, Placement, RelaySession, Route};
+use session::mailbox::Announcement;
 use session::user::Settings;
+use signal::mailbox::Notice;
 use signal::{End, Heard, Opening, Party, Protocol, Reason, RecordId, Signal};
 use std::collections::{HashMap, HashSet};
 use std::net::Ipv6Addr;
@@ -277,6 +279,14 @@ impl Gather {
             warn!(%error, "the settings of a user cannot be read");
             Settings::default()
         })
+    }
+
+    /// Returns the user whose box a voicemail server tells of, by bare JID, and what the user is told; `None`: nobody here.
+    #[must_use]
+    pub fn mailbox(&self, notice: &Notice) -> Option<(String, Announcement)> {
+        let (jid, mailbox) =
+            self.rules().plan.mailbox(&notice.trunk, &notice.to, notice.account.as_deref())?;
+        Some((bare_jid(&jid)?, Announcement { mailbox, counts: notice.counts }))
     }
 
     /// Returns the networks that media of a leg may come from beside what its peer describes.

@@ -11,6 +11,7 @@ use crate::{Fault, fault};
 use media::{Policy, Profile};
 use minidom::Element;
 use session::call::{Call, Effect, Event, MediaEvent};
+use session::mailbox::Announcement;
 use signal::{LegId, Reason, Secret, Time};
 use sip::message::Message;
 use std::collections::BTreeMap;
@@ -87,9 +88,9 @@ fn sip_edge(instance: &str) -> sip::edge::Edge {
             password: "of the gateway".into(),
         }),
         inbound: None,
-        use_6xx: false,
         rewrites: sip::edge::Rewrites::default(),
         trusted: true,
+        use_6xx: false,
         session_expires: 1_800,
     };
     let config = sip::edge::Config {
@@ -159,7 +160,12 @@ impl Chain {
             Some("osrtp") => Profile::Osrtp,
             _ => Profile::Plain,
         };
+        let boxes = plan.clone();
         Ok(crate::gateway::Plan {
+            mailbox: Box::new(move |notice| {
+                let (jid, mailbox) = boxes.mailbox(&notice.trunk, &notice.to, notice.account.as_deref())?;
+                Some((jid, Announcement { mailbox, counts: notice.counts }))
+            }),
             route: Box::new(move |opening, diverts| {
                 let plan = (&plan, voicemail.as_deref());
                 route(plan, (opening, diverts), &users, direct, profile(trunk))
