@@ -67,8 +67,7 @@ impl Calls {
     }
 
     /// Returns what knows who is reached how.
-    #[must_use]
-    pub fn gather(&self) -> &Gather {
+    pub(crate) fn gather(&self) -> &Gather {
         &self.0.gather
     }
 

@@ -316,7 +316,11 @@ fn spoken(srtp: Srtp) -> Profile {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::records::Records;
+    use crate::runner::Runner;
+    use crate::users::Announcer;
     use runtime::config::load::read;
+    use signal::{Diversion, DiversionReason, Diverted, Secret, Time};
 
     const OLD: &str = r#"
         [[xmpp.component]]
@@ -348,6 +352,46 @@ mod tests {
             referral: None,
         };
         rules.lead(&opening, false).map(|route| route.opening.to.address).map_err(|end| end.reason)
+    }
+
+    /// R-SVC-4: a user who withholds the number is anonymous to the trunk, and to whoever else the call goes to.
+    #[tokio::test]
+    async fn a_withheld_number_is_not_told() {
+        let records =
+            Records::new(Runner::new(store::Store::in_memory()), Announcer(bus::Bus::in_process()), || {
+                Time(1_000)
+            });
+        let users = Users::new(records, Secret::new(b"test"));
+        let withhold = Settings { withhold_caller_id: true, ..Settings::default() };
+        users.set("rosa@example.net", withhold).await.unwrap();
+        let gather = Gather::new(&read(OLD, []).unwrap(), users).unwrap();
+        let opening = |from: &str, to: &str, diverted| Opening {
+            from: Party::xmpp(from),
+            to: Party::xmpp(to),
+            link: "sip.example.net".into(),
+            hops: 70,
+            diverted,
+            referral: None,
+        };
+        let call = RecordId::call([1; 10]);
+        let shown = async |opening: Opening, diverts| {
+            let route = gather.route(call, &opening, diverts).await.unwrap();
+            route.opening.from
+        };
+        let told = shown(opening("nils@example.net/phone", "2041@sip.example.net", None), false).await;
+        assert_eq!(told.address, "sip:nils@[2001:db8::9]");
+        let rosa = "rosa@example.net/phone";
+        assert_eq!(shown(opening(rosa, "2041@sip.example.net", None), false).await, Party::anonymous());
+        let by = Diversion {
+            party: Party::xmpp("nils@example.net"),
+            reason: DiversionReason::UserBusy,
+            count: 1,
+            private: false,
+        };
+        let diverted = || Some(Diverted { history: vec![by.clone()], mailbox: false });
+        assert_eq!(shown(opening(rosa, "2041", diverted()), true).await, Party::anonymous());
+        let user = shown(opening(rosa, "tom@example.net", diverted()), true).await;
+        assert_eq!(user, Party::xmpp("anonymous@sip.example.net"));
     }
 
     #[test]

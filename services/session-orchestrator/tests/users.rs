@@ -12,13 +12,9 @@ mod common;
 use common::{World, config, invite};
 use session::user::Settings;
 use signal::mailbox::{Headline, Noted, Notice};
-use signal::{
-    Ask, Diversion, DiversionReason, Diverted, Opening, Party, Reason, Secret, Time, Verdict, stored,
-    subjects,
-};
+use signal::{Ask, Reason, Secret, Time, Verdict, stored, subjects};
 use std::time::Duration;
 use store::Key;
-use tandem_orchestrator::gather::Gather;
 use tandem_orchestrator::records::Records;
 use tandem_orchestrator::runner::Runner;
 use tandem_orchestrator::users::{Announcer, Users};
@@ -101,38 +97,6 @@ async fn new_messages_are_noted_and_told_once() {
     let answer = users.serve(&signal::service::Request { user, language, query: words }).await;
     let signal::service::Answer::Done(status) = answer else { panic!("{answer:?}") };
     assert!(status.contains("2 new / 8 old"), "{status}");
-}
-
-/// R-SVC-4: a user who withholds the number is anonymous to the trunk, whose further legs are no exception.
-#[tokio::test]
-async fn a_withheld_number_is_not_told() {
-    let world = World::new().await;
-    let users = users(&world);
-    let withhold = Settings { withhold_caller_id: true, ..Settings::default() };
-    users.set("rosa@example.net", withhold).await.unwrap();
-    let gather = Gather::new(&config(), users).unwrap();
-    let opening = |from: &str, diverted| Opening {
-        from: Party::xmpp(from),
-        to: Party::xmpp("2041@sip.example.net"),
-        link: "sip.example.net".into(),
-        hops: 70,
-        diverted,
-        referral: None,
-    };
-    let shown = async |opening: Opening, diverts| {
-        gather.route(common::CALL, &opening, diverts).await.unwrap().opening.from
-    };
-    let told = shown(opening("nils@example.net/phone", None), false).await;
-    assert_eq!(told.address, "sip:nils@192.0.2.9");
-    assert_eq!(shown(opening("rosa@example.net/phone", None), false).await, Party::anonymous());
-    let by = Diversion {
-        party: Party::xmpp("nils@example.net"),
-        reason: DiversionReason::UserBusy,
-        count: 1,
-        private: false,
-    };
-    let diverted = Some(Diverted { history: vec![by], mailbox: false });
-    assert_eq!(shown(opening("rosa@example.net/phone", diverted), true).await, Party::anonymous());
 }
 
 /// Without call waiting a second call finds the user busy until the first one is over, whether she was called or calls.
