@@ -40,6 +40,8 @@ fn edge(instance: &str) -> Edge {
         roaming: false,
         credentials: None,
         inbound: None,
+        rewrites: sip::edge::Rewrites::default(),
+        trusted: false,
         use_6xx: false,
         session_expires: 1_800,
     };
@@ -67,6 +69,7 @@ fn route(_: &Opening, _: bool) -> Result<Route, signal::End> {
         },
         profile: Profile::Plain,
         ipv6: false,
+        engaged: false,
         ring_ms: 60_000,
         unheard: Reason::Timeout,
         unheard_ms: None,
@@ -84,8 +87,12 @@ impl World {
             presume_ringing: None,
         };
         let nobody = xmpp::edge::Edge::new(config, Secret::new(b"cluster"));
-        let plan =
-            Plan { route: Box::new(route), profile: Box::new(|_| Profile::Plain), policy: Policy::default() };
+        let plan = Plan {
+            route: Box::new(route),
+            profile: Box::new(|_| Profile::Plain),
+            policy: Policy::default(),
+            mailbox: Box::new(|_| None),
+        };
         let gateway = Gateway::new(NOW, edge("one"), nobody, plan);
         World { gateway, wire: vec![], relay: vec![] }
     }

@@ -10,9 +10,10 @@
 
 use minicbor::decode::Error;
 use minicbor::{Decode, Decoder, Encode};
-use session::Outbox;
 use session::call::{Call, Effect};
+use session::mailbox::Announcement;
 use session::user::{self, CallerRule, Forward, Settings, User};
+use session::{Machine, Outbox};
 use signal::{LegId, Protocol, RecordId, RecordKind, Stored, StoredError, Time, stored};
 use sip::dialog::Dialog;
 use std::collections::BTreeMap;
@@ -99,7 +100,7 @@ fn played(names: &[&str]) -> Vec<(Call, Vec<Effect>)> {
     records
 }
 
-/// A user with every setting.
+/// A user with every setting, and new messages in the box.
 fn user() -> (User, Vec<user::Effect>) {
     let forward = Forward {
         always: Some("2042".into()),
@@ -115,9 +116,18 @@ fn user() -> (User, Vec<user::Effect>) {
         blocked: vec!["2044".into(), "x@example.org".into()],
         reject_anonymous: true,
         voicemail: Some("*97".into()),
+        withhold_caller_id: true,
+        no_voicemail: true,
+        no_call_waiting: true,
     };
     let id = RecordId { kind: RecordKind::User, hash: [7; 10] };
-    User::create(id, "rosa@example.net".into(), settings, Time(1_700_000_000_000))
+    let now = Time(1_700_000_000_000);
+    let (user, mut effects) = User::create(id, "rosa@example.net".into(), user::Event::Set(settings), now);
+    let told = Announcement { mailbox: "voicemail@sip.example.net".into(), counts: Some((2, 8)) };
+    let (user, told) = user.decide(user::Event::Notified(told), now + 1);
+    effects.extend(told);
+    let (user, _) = user.decide(user::Event::Engaged(RecordId::call([8; 10])), now + 2);
+    (user, effects)
 }
 
 /// Dialogs of one protocol, by leg and revision.

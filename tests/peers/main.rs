@@ -25,3 +25,4 @@ mod secure;
 mod services;
 mod tls;
 mod transfer;
+mod voicemail;

@@ -72,6 +72,7 @@ pub fn route(opening: Opening, profile: Profile) -> Route {
         opening,
         profile,
         ipv6: false,
+        engaged: false,
         ring_ms: 60_000,
         unheard: Reason::Offline,
         unheard_ms: Some(30_000),

@@ -8,8 +8,15 @@ use crate::{Fault, fault, relays};
 use bytes::Bytes;
 use media::{Policy, Profile};
 use minidom::Element;
+use session::Machine;
 use session::call::{Effect, Event, Phase, Placement, RelayChange, Route};
-use signal::{Ask, EffectId, End, Heard, LegId, Opening, Protocol, RecordId, Said, Time, Verdict};
+use session::mailbox::Announcement;
+use session::user::{self, User};
+use signal::mailbox::{Headline, Noted, Notice};
+use signal::{
+    Ask, EffectId, End, Heard, LegId, Opening, Protocol, RecordId, RecordKind, Said, Time, Verdict,
+};
+use std::collections::BTreeMap;
 use store::Store;
 
 /// Route to a callee, by the parties in the caller's words; true: the last party of its history diverts the call there.
@@ -23,6 +30,8 @@ pub struct Plan {
     pub profile: Box<dyn Fn(Protocol) -> Profile>,
     /// Media that is served.
     pub policy: Policy,
+    /// The user whose box a voicemail server tells of, and what it holds.
+    pub mailbox: Box<dyn Fn(&Notice) -> Option<(String, Announcement)>>,
 }
 
 /// The gateway.
@@ -43,6 +52,8 @@ pub struct Gateway {
     relay: u8,
     /// The order that an edge has.
     saying: Option<(EffectId, LegId)>,
+    /// Users whose boxes were told of.
+    users: BTreeMap<String, User>,
     refused: Option<(Heard, End)>,
 }
 
@@ -73,8 +84,34 @@ impl Gateway {
             plan,
             relay: 1,
             saying: None,
+            users: BTreeMap::new(),
             refused: None,
         }
+    }
+
+    /// Notes what a voicemail server tells, and has the user told at once.
+    fn note(&mut self, notice: &Notice) -> Noted {
+        let Some((jid, announcement)) = (self.plan.mailbox)(notice) else { return Noted::Unknown };
+        let event = user::Event::Notified(announcement);
+        let (user, effects) = match self.users.remove(&jid) {
+            Some(user) => user.decide(event, self.now),
+            None => {
+                let id = RecordId { kind: RecordKind::User, hash: [7; 10] };
+                User::create(id, jid.clone(), event, self.now)
+            }
+        };
+        self.users.insert(jid, user);
+        for effect in effects {
+            let user::Effect::Announce { jid, announcement } = effect else { continue };
+            let text = announcement.text();
+            self.xmpp.headline(&Headline {
+                from: announcement.mailbox,
+                to: jid,
+                id: "headline".into(),
+                text,
+            });
+        }
+        Noted::Stored
     }
 
     /// Goes on until something leaves. `None`: nothing is left to do.
@@ -100,6 +137,10 @@ impl Gateway {
                     // There is only one edge at a time.
                     sip::edge::Output::Forward(ticket, ..) => {
                         self.sip.forward_result(ticket, false, self.now)
+                    }
+                    sip::edge::Output::Mailbox(ticket, notice) => {
+                        let noted = self.note(&notice);
+                        self.sip.noted(ticket, noted, self.now);
                     }
                     sip::edge::Output::Refused(_)
                     | sip::edge::Output::RefusedSource(..)

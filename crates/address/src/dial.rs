@@ -37,6 +37,17 @@ impl DialRules {
     }
 }
 
+impl DialRules {
+    /// Returns true if these digits, into which the rules of a trunk have made a number that may be dialled, may not be dialled themselves.
+    #[must_use]
+    pub fn forbid(&self, digits: &str) -> bool {
+        let (allowed, denied) = (longest(&self.allow, digits), longest(&self.deny, digits));
+        let is_code = |text: &str| text.contains(['*', '#']);
+        let denied = denied.is_some_and(|denied| allowed.is_none_or(|allowed| allowed.len() <= denied.len()));
+        denied || is_code(digits) && !allowed.is_some_and(is_code)
+    }
+}
+
 /// Returns the longest of these prefixes that the digits begin with.
 fn longest<'a>(prefixes: &'a [String], digits: &str) -> Option<&'a str> {
     let fitting = prefixes.iter().map(String::as_str).filter(|prefix| digits.starts_with(prefix));

@@ -14,6 +14,7 @@ mod name_addr;
 mod number;
 mod parameter;
 mod plan;
+mod rewrite;
 pub mod transport;
 pub mod uri;
 
@@ -23,3 +24,4 @@ pub use emergency::{COUNTRY, EmergencyNumbers};
 pub use escape::{escape, jid_local, percent_decoded, sip_user, unescape};
 pub use number::{Number, plain_number};
 pub use plan::{Alias, Component, Plan, PlanError, Route, Trunk, VOICEMAIL};
+pub use rewrite::{Change, Rewrite, RewriteError, Rewrites, Role, Way};

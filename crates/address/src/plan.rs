@@ -2,7 +2,10 @@
 
 use crate::escape::{Unmappable, percent_decode};
 use crate::uri::Uri;
-use crate::{DialRules, EmergencyNumbers, Number, display_name, jid_local, plain_number, sip_user, unescape};
+use crate::{
+    DialRules, EmergencyNumbers, Number, Rewrites, Role, Way, display_name, jid_local, plain_number,
+    sip_user, unescape,
+};
 use signal::{End, Opening, Party, Protocol, Reason};
 use std::collections::HashMap;
 
@@ -34,6 +37,10 @@ pub struct Trunk {
     pub dial: DialRules,
     /// Emergency numbers where the trunk leads, `[[trunk]] country` and `emergency`.
     pub emergency: EmergencyNumbers,
+    /// Form of its numbers, `[[rewrite]]`; what comes from it has been rewritten by its edge.
+    pub rewrites: Rewrites,
+    /// Calls to the trunk tell who calls, `[[trunk]] asserted_identity`.
+    pub asserted_identity: bool,
     /// Voicemail box of the users of its domain, `[[trunk]] voicemail` or `[call] voicemail`: a number, SIP URI or JID.
     pub voicemail: Option<String>,
 }
@@ -177,6 +184,16 @@ impl Plan {
         self.route_to(heard, from, Party::xmpp(callee), &component.domain)
     }
 
+    /// Returns the user whose voicemail box a server of a trunk tells of, by the address that it tells or by that of the box, and the JID
+    /// that calls the box.
+    #[must_use]
+    pub fn mailbox(&self, trunk: &str, to: &str, account: Option<&str>) -> Option<(String, String)> {
+        let (trunk, component) = self.trunk_named(trunk).ok()?;
+        let named = |address: &str| self.jid_named(trunk, component, &Uri::parse(address)?).ok()?;
+        let jid = named(to).or_else(|| named(account?))?;
+        Some((jid, format!("{VOICEMAIL}@{}", component.domain)))
+    }
+
     /// Returns the trunk of this name, and the component that it serves.
     fn trunk_named(&self, name: &str) -> Result<(&Trunk, &Component), Reason> {
         let trunk = self.trunks.iter().find(|t| t.name == name).ok_or(Reason::Forbidden)?;
@@ -243,7 +260,7 @@ impl Plan {
         if dialled_number(&unescape(local)).is_some_and(|number| !trunk.dial.permit(&number)) {
             return Err(Reason::Forbidden);
         }
-        let to = Party::sip(format!("sip:{}@{}", dialled_user(local), trunk.host));
+        let to = dialled_party(trunk, &dialled_user(local))?;
         self.route_to(heard, from, to, &trunk.name)
     }
 
@@ -263,13 +280,14 @@ impl Plan {
     fn identity(&self, jid: &str, trunk: &Trunk, component: &Component) -> Option<Party> {
         let (name, home) = jid.split_once('@')?;
         let own_domain = self.sip_domains.first().unwrap_or(&trunk.host);
-        let identity = match self.number_of_jid.get(jid) {
+        let user = match self.number_of_jid.get(jid) {
             Some(number) => sip_user(number),
             None if home == component.users && plain_number(name).is_none() => sip_user(name),
             // Neither a number of another user nor the name of a local user (interworking §1.2).
             None => format!("{}%40{}", sip_user(name), sip_user(home)),
         };
-        Some(Party::sip(format!("sip:{identity}@{own_domain}")))
+        let address = format!("sip:{user}@{own_domain}");
+        Some(Party::sip(address.as_str()).asserted_as(Some(address)))
     }
 
     /// Splits a user part that holds a domain, `rosa%40xmpp.example`: the identity that a caller of another domain was shown with.
@@ -283,12 +301,30 @@ impl Plan {
             .then(|| (&user[..at], domain))
     }
 
-    /// Makes the route: the caller's name is what may be shown of it. Refuses a call without hops left.
+    /// Makes the route: the caller's name is what may be shown of it, and networks are told of it as their trunk wants. Refuses a call
+    /// without hops left.
     fn route_to(&self, heard: &Opening, from: Party, to: Party, link: &str) -> Result<Route, Reason> {
         let hops = heard.hops.checked_sub(1).filter(|h| *h > 0).ok_or(Reason::Loop)?;
         let protocol = to.protocol;
         let from = Party { display: heard.from.display.as_deref().and_then(display_name), ..from };
-        let diverted = heard.diverted.clone();
+        let told = self.trunks.iter().any(|t| t.name == link && t.asserted_identity);
+        let from = match told {
+            true => from,
+            // A signature names the caller, too.
+            false if from.is_anonymous() => Party { identity: None, ..from },
+            false => from.asserted_as(None),
+        };
+        let mut diverted = heard.diverted.clone();
+        let from = match self.trunks.iter().find(|t| protocol == Protocol::Sip && t.name == link) {
+            Some(trunk) => {
+                let past = diverted.iter_mut().flat_map(|diverted| &mut diverted.history);
+                past.for_each(|diversion| write_calling(trunk, &mut diversion.party));
+                let mut from = from;
+                write_calling(trunk, &mut from);
+                from
+            }
+            None => from,
+        };
         let opening = Opening { from, to, link: link.to_owned(), hops, diverted, referral: None };
         Ok(Route { opening, protocol })
     }
@@ -307,6 +343,31 @@ fn allows(trunk: &Trunk, component: &Component, jid: &str) -> bool {
 /// R-ADDR-13).
 fn dials_emergency(trunk: &Trunk, user: &str) -> bool {
     dialled_number(user).is_some_and(|number| trunk.emergency.contains(&number))
+}
+
+/// Returns the party that a user part dials at a trunk, in the trunk's form; no rule makes a number of what may not be dialled.
+fn dialled_party(trunk: &Trunk, user: &str) -> Result<Party, Reason> {
+    let address = format!("sip:{user}@{}", trunk.host);
+    let rewritten = trunk.rewrites.address(Way::To, Role::Called, &address);
+    if rewritten != address {
+        let number = Uri::parse(&rewritten).as_ref().and_then(Number::of).ok_or(Reason::General)?;
+        if trunk.emergency.contains(&number.digits) || trunk.dial.forbid(&number.digits) {
+            return Err(Reason::Forbidden);
+        }
+    }
+    Ok(Party::sip(rewritten))
+}
+
+/// Writes the number of who calls, or has sent a call on, in the form of a trunk.
+fn write_calling(trunk: &Trunk, party: &mut Party) {
+    if party.protocol != Protocol::Sip {
+        return;
+    }
+    let write = |address: &str| trunk.rewrites.address(Way::To, Role::Calling, address);
+    party.address = write(&party.address);
+    if let Some(asserted) = party.identity.as_mut().and_then(|identity| identity.asserted.as_mut()) {
+        *asserted = write(asserted);
+    }
 }
 
 /// Returns the user part that a localpart dials.

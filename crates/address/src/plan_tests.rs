@@ -1,4 +1,5 @@
 use super::*;
+use crate::{Change, Rewrite};
 use signal::Referral;
 
 fn trunk(callers: Option<&[&str]>) -> Trunk {
@@ -7,9 +8,7 @@ fn trunk(callers: Option<&[&str]>) -> Trunk {
         domain: "sip.xmpp.example".into(),
         host: "pbx.example".into(),
         callers: callers.map(|domains| domains.iter().map(|d| (*d).to_owned()).collect()),
-        dial: DialRules::default(),
-        emergency: EmergencyNumbers::default(),
-        voicemail: None,
+        ..Trunk::default()
     }
 }
 
@@ -424,4 +423,72 @@ fn a_client_gives_its_peer_another_one() {
     let stranger = Party::xmpp("mallory@elsewhere.example/x");
     let wanted = Party::xmpp("2050@sip.xmpp.example");
     assert_eq!(referred(&plan, &desk, wanted, stranger), Err(Reason::Forbidden));
+}
+
+fn heard(to: &str) -> Opening {
+    let (from, to) = (Party::xmpp("rosa@xmpp.example/phone"), Party::xmpp(to));
+    Opening { from, to, link: "sip.xmpp.example".into(), hops: 70, diverted: None, referral: None }
+}
+
+/// R-SVC-4, R-SIP-8: who calls is told to trunks that want it, and a signature of somebody unnamed to nobody else.
+#[test]
+fn networks_are_told_who_calls_as_their_trunk_wants() {
+    let route = |asserted_identity, opening: &Opening, diverts| {
+        let plan = Plan { trunks: vec![Trunk { asserted_identity, ..trunk(None) }], ..plan() };
+        let route = if diverts { plan.divert(opening) } else { plan.route(opening) };
+        route.unwrap().opening.from
+    };
+    let shown = route(false, &heard("2041@sip.xmpp.example"), false);
+    assert_eq!(shown.identity, None);
+    let told = route(true, &heard("2041@sip.xmpp.example"), false);
+    assert_eq!(told.identity.unwrap().asserted.as_deref(), Some(shown.address.as_str()));
+    let signed = signal::Identity::of(Some("sip:+4930@pbx".into()), vec!["a.b.c".into()], None);
+    let forwarded = |from: Party| {
+        let by = signal::Diversion {
+            party: Party::xmpp("rosa@xmpp.example"),
+            reason: signal::DiversionReason::Unconditional,
+            count: 1,
+            private: false,
+        };
+        let diverted = Some(signal::Diverted { history: vec![by], mailbox: false });
+        let from = Party { identity: signed.clone(), ..from };
+        Opening { from, to: Party::xmpp("2050"), diverted, ..heard("") }
+    };
+    let of = |told: bool, from: Party| {
+        let identity = route(told, &forwarded(from), true).identity;
+        identity.map(|identity| (identity.asserted.is_some(), identity.signed.len()))
+    };
+    assert_eq!(of(true, Party::sip("sip:2041@pbx")), Some((true, 1)));
+    assert_eq!(of(false, Party::sip("sip:2041@pbx")), Some((false, 1)), "a signature goes on");
+    assert_eq!(of(true, Party::anonymous()), Some((true, 1)));
+    assert_eq!(of(false, Party::anonymous()), None, "it would name the caller");
+}
+
+/// Interworking §1.3: numbers leave in the form of the trunk, and no rule makes a number of what may not be dialled.
+#[test]
+fn numbers_leave_in_the_form_of_the_trunk() {
+    let front = |strip, prefix: &str| Change::Front { strip, prefix: prefix.into() };
+    let rule = |role, pattern, change| Rewrite::new(Way::To, role, pattern, change).unwrap();
+    let rewrites = Rewrites(vec![
+        rule(Role::Called, r"^\+49", front(3, "0")),
+        rule(Role::Called, "^9", front(1, "")),
+        rule(Role::Calling, "^", front(0, "+4930555")),
+    ]);
+    let trunks = vec![Trunk { rewrites, asserted_identity: true, ..trunk(None) }];
+    let plan = Plan { trunks, ..plan() };
+    let dialled = |local: &str| {
+        let route = plan.route(&heard(&format!("{local}@sip.xmpp.example")));
+        route.map(|route| (route.opening.to.address, route.opening.from)).map_err(|end| end.reason)
+    };
+    let host = &plan.trunks[0].host;
+    let user = |local: &str| dialled(local).map(|(to, _)| to.replace(&format!("@{host}"), ""));
+    assert_eq!(user("+4930123"), Ok("sip:030123".into()));
+    assert_eq!(user("92041"), Ok("sip:2041".into()));
+    assert_eq!(user("2041"), Ok("sip:2041".into()));
+    for forbidden in ["9112", "+49900123", "9*21*1"] {
+        assert_eq!(user(forbidden), Err(Reason::Forbidden), "{forbidden}");
+    }
+    let (_, from) = dialled("2041").unwrap();
+    assert_eq!(from.address, "sip:+49305552700@im.pbx.example");
+    assert_eq!(from.identity.unwrap().asserted, Some(from.address));
 }

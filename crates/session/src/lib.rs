@@ -6,6 +6,7 @@
 //! Start at [`call::Call`].
 
 pub mod call;
+pub mod mailbox;
 mod outbox;
 pub mod service;
 pub mod user;

@@ -1,8 +1,10 @@
-//! Settings of an XMPP user: forwards, do-not-disturb, block list. The phone services of calls obey them.
+//! Settings of an XMPP user: forwards, do-not-disturb, block list. The phone services of calls obey them. Beside them, what the user's
+//! voicemail box holds ([`Mailbox`]).
 //!
 //! One rule: the settings are whole. A change replaces them all, so that no order of two changes mixes them; default settings are
 //! no record.
 
+use crate::mailbox::{Announcement, Mailbox};
 use crate::{Machine, StoredEffect};
 use minicbor::{Decode, Encode};
 use signal::{RecordId, RecordKind, Stored, Time};
@@ -11,6 +13,8 @@ use signal::{RecordId, RecordKind, Stored, Time};
 pub const MAX_BLOCKED: usize = 256;
 /// Most rules by caller.
 pub const MAX_RULES: usize = 32;
+/// Most calls that are kept of a user without call waiting.
+pub const MAX_CALLS: usize = 16;
 /// Longest address, octets: a bare JID (RFC 7622 §3.1) or a number.
 pub const MAX_ADDRESS: usize = 2_047;
 
@@ -29,6 +33,13 @@ pub struct User {
     /// Time of the last change.
     #[n(3)]
     pub changed: Time,
+    /// Messages in the voicemail box.
+    #[cbor(n(4), default)]
+    pub mailbox: Mailbox,
+    /// Latest calls of a user without call waiting, newest last. A call that is over, or never came about, may stand here: the records of
+    /// calls tell.
+    #[cbor(n(5), default)]
+    pub calls: Vec<RecordId>,
 }
 
 /// Settings of a user.
@@ -49,6 +60,15 @@ pub struct Settings {
     /// Voicemail box: a number, SIP URI or JID; `None`: the configured one.
     #[n(4)]
     pub voicemail: Option<String>,
+    /// The number is withheld from those who are called (CLIR).
+    #[cbor(n(5), default)]
+    pub withhold_caller_id: bool,
+    /// No call goes to a voicemail box.
+    #[cbor(n(6), default)]
+    pub no_voicemail: bool,
+    /// A further call finds the user busy while there is one.
+    #[cbor(n(7), default)]
+    pub no_call_waiting: bool,
 }
 
 /// Target of a forward that leads to the voicemail box.
@@ -93,6 +113,10 @@ pub struct CallerRule {
 pub enum Event {
     /// New settings, which [`Settings::check`] has accepted.
     Set(Settings),
+    /// The voicemail box tells what it holds.
+    Notified(Announcement),
+    /// The user takes part in a call.
+    Engaged(RecordId),
     /// The deadline has passed.
     Deadline,
 }
@@ -103,6 +127,16 @@ pub enum Effect {
     /// A fact for those who watch settings.
     #[n(0)]
     Record(#[n(0)] Fact),
+    /// The user is told of new messages in the voicemail box.
+    #[n(3)]
+    Announce {
+        /// Bare JID.
+        #[n(0)]
+        jid: String,
+        /// Announcement.
+        #[n(1)]
+        announcement: Announcement,
+    },
 }
 
 /// Fact of a user.
@@ -139,6 +173,14 @@ impl Settings {
     pub fn forward_of(&self, caller: &str) -> Option<&str> {
         let rule = self.forward.callers.iter().find(|rule| names(&rule.callers, caller));
         rule.map(|rule| rule.target.as_str())
+    }
+
+    /// Puts the configured box where the user has none of their own, and takes away what the user does not want.
+    pub fn settle_voicemail(&mut self, configured: Option<&str>) {
+        self.voicemail = match self.no_voicemail {
+            true => None,
+            false => self.voicemail.take().or_else(|| configured.map(str::to_owned)),
+        };
     }
 
     /// Returns how long a call rings before it goes elsewhere, ms; `None`: as long as any.
@@ -210,22 +252,38 @@ fn names(list: &[String], caller: &str) -> bool {
 }
 
 impl User {
-    /// Creates the record of a user with their first settings.
+    /// Creates the record of a user with the first event.
     #[must_use]
-    pub fn create(id: RecordId, jid: String, settings: Settings, now: Time) -> (User, Vec<Effect>) {
-        User { id, jid, settings: Settings::default(), changed: now }.decide(Event::Set(settings), now)
+    pub fn create(id: RecordId, jid: String, event: Event, now: Time) -> (User, Vec<Effect>) {
+        let (settings, mailbox, calls) = Default::default();
+        User { id, jid, settings, changed: now, mailbox, calls }.decide(event, now)
+    }
+
+    /// Returns the time from which on nothing of the record need be kept.
+    fn is_empty_from(&self) -> Option<Time> {
+        let empty = self.mailbox.is_empty_from().filter(|_| self.settings == Settings::default());
+        empty.map(|from| from.max(self.changed))
+    }
+
+    /// Announces new messages, if the time for that has come.
+    fn announce(&mut self, now: Time) -> Vec<Effect> {
+        let announcement = self.mailbox.announce(now);
+        announcement
+            .map(|announcement| Effect::Announce { jid: self.jid.clone(), announcement })
+            .into_iter()
+            .collect()
     }
 }
 
 impl Stored for User {
     const NAME: &'static str = "a user record";
-    const VERSION: u16 = 2;
+    const VERSION: u16 = 3;
     const OLDEST: u16 = 1;
 }
 
 impl StoredEffect for Effect {
     const NAME: &'static str = "an outbox of a user";
-    const VERSION: u16 = 1;
+    const VERSION: u16 = 2;
     const OLDEST: u16 = 1;
     type Lane = ();
 
@@ -246,16 +304,35 @@ impl Machine for User {
                 let fact = Fact::Changed { jid: self.jid.clone() };
                 (self, vec![Effect::Record(fact)])
             }
-            Event::Set(_) | Event::Deadline => (self, vec![]),
+            Event::Notified(announcement) => {
+                if self.mailbox.take(announcement) {
+                    self.changed = now;
+                }
+                let effects = self.announce(now);
+                (self, effects)
+            }
+            Event::Engaged(call) => {
+                self.calls.retain(|known| *known != call);
+                if self.calls.len() >= MAX_CALLS {
+                    self.calls.remove(0);
+                }
+                self.calls.push(call);
+                (self, vec![])
+            }
+            Event::Deadline => {
+                let effects = self.announce(now);
+                (self, effects)
+            }
+            Event::Set(_) => (self, vec![]),
         }
     }
 
     fn deadline(&self) -> Option<Time> {
-        (self.settings == Settings::default()).then_some(self.changed)
+        self.is_empty_from().or_else(|| self.mailbox.deadline())
     }
 
-    fn finished(&self, _now: Time) -> bool {
-        self.settings == Settings::default()
+    fn finished(&self, now: Time) -> bool {
+        self.is_empty_from().is_some_and(|from| from <= now)
     }
 }
 
@@ -267,7 +344,7 @@ mod tests {
 
     fn rosa(settings: Settings) -> (User, Vec<Effect>) {
         let id = RecordId { kind: RecordKind::User, hash: [7; 10] };
-        User::create(id, "rosa@example.net".into(), settings, NOW)
+        User::create(id, "rosa@example.net".into(), Event::Set(settings), NOW)
     }
 
     fn quiet() -> Settings {
@@ -284,6 +361,53 @@ mod tests {
         let (user, effects) = user.decide(Event::Set(Settings::default()), NOW + 9);
         assert_eq!(effects.len(), 1);
         assert_eq!((user.deadline(), user.finished(NOW + 9)), (Some(NOW + 9), true));
+    }
+
+    /// R-MWI-2: a rise is told once, at most every half minute, and a refresh is no news.
+    #[test]
+    fn new_messages_are_announced_once() {
+        let holds =
+            |new, old| Announcement { mailbox: "voicemail@sip.example.net".into(), counts: Some((new, old)) };
+        let id = RecordId { kind: RecordKind::User, hash: [7; 10] };
+        let told = |effects: Vec<Effect>| -> Vec<(u32, u32)> {
+            let counts = |effect| match effect {
+                Effect::Announce { announcement, .. } => announcement.counts,
+                Effect::Record(_) => None,
+            };
+            effects.into_iter().filter_map(counts).collect()
+        };
+        let first = Event::Notified(holds(1, 8));
+        let (mut user, effects) = User::create(id, "rosa@example.net".into(), first, NOW);
+        assert_eq!((told(effects), user.finished(NOW)), (vec![(1, 8)], false));
+        for (at, event, expected, deadline) in [
+            (1_000, Event::Notified(holds(1, 8)), vec![], None),
+            (2_000, Event::Notified(holds(2, 8)), vec![], Some(30_000)),
+            (3_000, Event::Notified(holds(3, 8)), vec![], Some(30_000)),
+            (30_000, Event::Deadline, vec![(3, 8)], None),
+            (31_000, Event::Notified(holds(3, 8)), vec![], None),
+            (40_000, Event::Notified(holds(4, 8)), vec![], Some(60_000)),
+            (41_000, Event::Notified(holds(0, 12)), vec![], None),
+            (42_000, Event::Notified(holds(1, 12)), vec![], Some(60_000)),
+            (70_000, Event::Notified(holds(1, 12)), vec![(1, 12)], None),
+        ] {
+            let effects;
+            (user, effects) = user.decide(event, NOW + at);
+            assert_eq!((told(effects), user.deadline()), (expected, deadline.map(|ms| NOW + ms)), "{at}");
+        }
+        let (user, effects) = user.decide(Event::Notified(holds(0, 0)), NOW + 80_000);
+        assert_eq!((effects, user.finished(NOW + 80_000)), (vec![], false), "the pause is kept");
+        assert_eq!((user.deadline(), user.finished(NOW + 100_000)), (Some(NOW + 100_000), true));
+    }
+
+    #[test]
+    fn latest_calls_are_kept_once() {
+        let (mut user, _) = rosa(Settings { no_call_waiting: true, ..Settings::default() });
+        let call = |at: usize| RecordId::call([u8::try_from(at).unwrap(); 10]);
+        for at in (0..20).chain([18]) {
+            user = user.decide(Event::Engaged(call(at)), NOW).0;
+        }
+        let expected: Vec<_> = (4..18).chain([19, 18]).map(call).collect();
+        assert_eq!(user.calls, expected);
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod any;
 mod diversion;
 pub mod edge;
 pub mod ids;
+pub mod mailbox;
 pub mod media;
 pub mod message;
 mod packed;
@@ -28,7 +29,7 @@ pub use ids::{EffectId, EventId, LegId, LegRef, RecordId, RecordKind, Secret, To
 pub use media::Media;
 pub use message::{InstantMessage, MessageSignal};
 pub use packed::Packed;
-pub use party::{Party, Protocol};
+pub use party::{Identity, Party, Protocol};
 pub use presence::{PresenceSignal, Show};
 pub use reason::{End, Reason};
 pub use stored::{Stored, StoredError};

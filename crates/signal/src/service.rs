@@ -53,18 +53,38 @@ pub enum Command {
     /// Shows the settings.
     #[n(6)]
     Status,
+    /// Withholds the number of the user from those who are called (CLIR).
+    #[n(17)]
+    CallerId,
+    /// Turns the voicemail box on or off, and names it.
+    #[n(18)]
+    Voicemail,
+    /// Forwards the calls of certain callers.
+    #[n(19)]
+    Callers,
+    /// Takes no calls of callers who do not say who they are.
+    #[n(20)]
+    RejectAnonymous,
+    /// Lets a second call ring while there is one.
+    #[n(21)]
+    CallWaiting,
 }
 
 impl Command {
     /// Commands in the order in which they are listed.
-    pub const ALL: [Command; 7] = [
+    pub const ALL: [Command; 12] = [
         Command::Status,
         Command::ForwardUnconditional,
         Command::ForwardBusy,
         Command::ForwardNoAnswer,
         Command::ForwardOffline,
+        Command::Callers,
+        Command::Voicemail,
         Command::DoNotDisturb,
+        Command::CallWaiting,
         Command::Blocklist,
+        Command::RejectAnonymous,
+        Command::CallerId,
     ];
 
     /// Returns the last part of its node (interworking §9.4).
@@ -78,6 +98,11 @@ impl Command {
             Command::DoNotDisturb => "dnd",
             Command::Blocklist => "blocklist",
             Command::Status => "status",
+            Command::CallerId => "caller-id",
+            Command::Voicemail => "voicemail",
+            Command::Callers => "callers",
+            Command::RejectAnonymous => "reject-anonymous",
+            Command::CallWaiting => "call-waiting",
         }
     }
 
@@ -92,6 +117,11 @@ impl Command {
             Command::DoNotDisturb => ("Do not disturb", "Nicht stören"),
             Command::Blocklist => ("Blocked callers", "Gesperrte Anrufer"),
             Command::Status => ("Settings of my calls", "Einstellungen meiner Anrufe"),
+            Command::CallerId => ("Withhold my number", "Meine Nummer unterdrücken"),
+            Command::Voicemail => ("Voicemail", "Mailbox"),
+            Command::Callers => ("Forward certain callers", "Bestimmte Anrufer weiterleiten"),
+            Command::CallWaiting => ("Call waiting", "Anklopfen"),
+            Command::RejectAnonymous => ("Reject anonymous callers", "Anonyme Anrufer abweisen"),
         };
         match language {
             Language::English => english,

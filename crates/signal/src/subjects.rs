@@ -21,6 +21,9 @@ pub const CLAIM: &str = "tandem.claim";
 pub const LEGS: &str = "tandem.legs";
 /// Subject from xmpp-edges to any orchestrator (queue group `orchestrators`): a request for a phone service ([`crate::service`]).
 pub const SERVICE: &str = "tandem.service";
+/// Subject from sip-edges to any orchestrator (queue group `orchestrators`): a [`crate::mailbox::Notice`], answered by a
+/// [`crate::mailbox::Noted`].
+pub const MAILBOX: &str = "tandem.mailbox";
 /// Subject published by orchestrators: facts of calls for billing and monitoring.
 pub const FACTS: &str = "tandem.facts.call";
 /// Subjects of call detail records, which a stream of JetStream keeps.
@@ -42,6 +45,13 @@ pub fn handover(instance: &str) -> String {
 #[must_use]
 pub fn link(domain: &str) -> String {
     format!("tandem.link.{}", plain(domain))
+}
+
+/// Returns the subject of a [`crate::mailbox::Headline`] to the xmpp-edge whose link of the component domain is up; any reply means that it
+/// is on the link.
+#[must_use]
+pub fn headline(domain: &str) -> String {
+    format!("tandem.headline.{}", plain(domain))
 }
 
 /// Returns the subject of a `Say` to one edge instance.

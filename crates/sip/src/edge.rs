@@ -10,7 +10,7 @@ use crate::signal::Timeout;
 use crate::transaction::{Output as Tx, Table};
 use ::edge::{Legs, Name};
 use signal::{LegRef, Order, Secret, Time, Verdict};
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 
 mod arrivals;
 mod attempt;
@@ -26,6 +26,7 @@ mod timers;
 mod user_agent;
 
 pub use ::edge::{Limits, Refusal};
+pub use address::Rewrites;
 pub use address::transport::Transport;
 use attempt::Failed;
 pub use config::{Advertised, Config, ConnectionId, Flow, Local, Output, Target, Trunk, TrunkId};
@@ -57,6 +58,8 @@ impl Edge {
             secret,
             failed: Failed::default(),
             out: VecDeque::new(),
+            notices: HashMap::new(),
+            tickets: 0,
             draining: false,
             serving: true,
         };

@@ -10,6 +10,8 @@ pub mod digest;
 pub mod diversion;
 pub mod edge;
 pub mod message;
+pub mod message_summary;
+pub mod privacy;
 pub mod reason;
 pub mod signal;
 pub mod transaction;

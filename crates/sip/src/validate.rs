@@ -5,14 +5,22 @@
 use crate::message::{CSeq, Message, Start};
 use crate::uri::Uri;
 
-/// Methods that the gateway serves, in the order of its Allow header.
+/// Methods that the gateway serves within a dialog, in the order of its Allow header.
 pub const ALLOW: &[&str] = &["INVITE", "ACK", "BYE", "CANCEL", "OPTIONS", "PRACK", "UPDATE", "INFO", "REFER"];
+/// Methods that are served outside dialogs alone. Allow of an INVITE and its answers tells what may be sent within (RFC 3261 §13.2.1).
+const OUTSIDE: &[&str] = &["NOTIFY"];
 /// Methods that exist but are not served: 405 instead of 501.
-const KNOWN: &[&str] = &["REGISTER", "SUBSCRIBE", "NOTIFY", "PUBLISH", "MESSAGE"];
+const KNOWN: &[&str] = &["REGISTER", "SUBSCRIBE", "PUBLISH", "MESSAGE"];
 /// Bodies of INFO that are understood; another is 415.
 pub const INFO_BODIES: &[&str] = &["application/dtmf-relay", "application/dtmf"];
 /// Extensions that a peer may require of us, and that we offer: RFC 3262, RFC 4028, RFC 4488, RFC 3891.
 pub const SUPPORTED: &[&str] = &["100rel", "timer", "norefersub", "replaces"];
+
+/// Returns the value of Allow outside a dialog.
+#[must_use]
+pub fn allowed() -> String {
+    [ALLOW, OUTSIDE].concat().join(", ")
+}
 
 /// An answer that refuses a request, with the header it must carry.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,14 +44,14 @@ fn refuse(code: u16, phrase: &'static str) -> Result<(), Refusal> {
 pub fn request(message: &Message) -> Result<(), Refusal> {
     let Start::Request { method, uri } = &message.start else { return Ok(()) };
     syntax(message)?;
-    let unknown = !ALLOW.contains(&method.as_str());
+    let unknown = ![ALLOW, OUTSIDE].iter().any(|methods| methods.contains(&method.as_str()));
     if unknown {
         let (code, phrase) = if KNOWN.contains(&method.as_str()) {
             (405, "Method Not Allowed")
         } else {
             (501, "Not Implemented")
         };
-        return Err(Refusal { code, phrase, header: Some(("Allow", ALLOW.join(", "))) });
+        return Err(Refusal { code, phrase, header: Some(("Allow", allowed())) });
     }
     if message.cseq().is_none_or(|c| c.method != *method) {
         return refuse(400, "CSeq names another method");

@@ -11,6 +11,7 @@ use std::collections::{HashMap, VecDeque};
 
 mod arrivals;
 mod config;
+mod headline;
 mod jingle;
 mod link_buffer;
 mod open;

@@ -229,3 +229,23 @@ fn words_are_answered() {
     }
     assert!(b.requests.is_empty());
 }
+
+/// R-MWI-2: a message of type headline, which is kept for who is off line.
+#[test]
+fn a_user_is_told_by_a_headline() {
+    let mut b = bench();
+    let headline = signal::mailbox::Headline {
+        from: format!("voicemail@{COMPONENT}"),
+        to: "rosa@example.net".into(),
+        id: "7".into(),
+        text: "2 new voice messages (8 old)".into(),
+    };
+    b.edge.headline(&headline);
+    b.drain();
+    let message = b.sent.pop().unwrap();
+    let attributes = ["type", "from", "to", "id"].map(|name| message.attr(name).unwrap_or_default());
+    assert_eq!(attributes, ["headline", "voicemail@sip.example.net", "rosa@example.net", "7"]);
+    let body = message.children().find(|child| child.name() == "body").unwrap();
+    assert_eq!(body.text(), "2 new voice messages (8 old)");
+    assert!(message.children().any(|child| child.is("store", "urn:xmpp:hints")));
+}

@@ -5,10 +5,12 @@ use super::{WireError, bounded, list, number, optional, present, unknown};
 use crate::v1;
 use crate::v1::refer_status::Status;
 use crate::v1::signal::Signal as Said;
-use signal::{End, Party, Protocol, Reason, ReferStatus, Referral, Signal, Tone};
+use signal::{End, Identity, Party, Protocol, Reason, ReferStatus, Referral, Signal, Tone};
 
 /// Most addresses of a redirection.
 const TARGETS: usize = 16;
+/// Most signatures of a caller's identity.
+const SIGNED: usize = 4;
 
 impl From<&Signal> for v1::Signal {
     fn from(signal: &Signal) -> v1::Signal {
@@ -137,6 +139,7 @@ impl From<&Party> for v1::Party {
             protocol: protocol.into(),
             address: party.address.clone(),
             display: party.display.clone(),
+            identity: party.identity.as_deref().map(v1::Identity::from),
         }
     }
 }
@@ -149,7 +152,26 @@ impl TryFrom<v1::Party> for Party {
             Ok(v1::Protocol::Xmpp) => Protocol::Xmpp,
             Ok(v1::Protocol::Unspecified) | Err(_) => return Err(unknown("Party.protocol", party.protocol)),
         };
-        Ok(Party { protocol, address: party.address, display: party.display })
+        let identity = party.identity.map(Identity::try_from).transpose()?.map(Box::new);
+        Ok(Party { protocol, address: party.address, display: party.display, identity })
+    }
+}
+
+impl From<&Identity> for v1::Identity {
+    fn from(identity: &Identity) -> v1::Identity {
+        v1::Identity {
+            asserted: identity.asserted.clone(),
+            signed: identity.signed.clone(),
+            date: identity.date.clone(),
+        }
+    }
+}
+
+impl TryFrom<v1::Identity> for Identity {
+    type Error = WireError;
+    fn try_from(identity: v1::Identity) -> Result<Identity, WireError> {
+        let signed = bounded(identity.signed, SIGNED, "Identity.signed")?;
+        Ok(Identity { asserted: identity.asserted, signed, date: identity.date })
     }
 }
 

@@ -8,7 +8,7 @@ use signal::media::{
     Suite, Transport, Trickle,
 };
 use signal::{
-    AnySignal, Ask, Diversion, DiversionReason, Diverted, EffectId, End, EventId, Handover, Heard,
+    AnySignal, Ask, Diversion, DiversionReason, Diverted, EffectId, End, EventId, Handover, Heard, Identity,
     InstantMessage, LegId, LegRef, LegState, Media, MessageSignal, Opening, Order, Party, PresenceSignal,
     Protocol, Reason, RecordId, RecordKind, ReferStatus, Referral, Said, Say, Show, Signal, Time, Tone,
     Verdict, Wake,
@@ -186,11 +186,10 @@ fn state() -> impl Strategy<Value = LegState> {
 fn opening() -> impl Strategy<Value = Opening> {
     let party = || {
         let protocol = prop_oneof![Just(Protocol::Sip), Just(Protocol::Xmpp)];
-        (protocol, text(), of(text())).prop_map(|(protocol, address, display)| Party {
-            protocol,
-            address,
-            display,
-        })
+        let identity = (of(text()), vec(text(), 0..4), of(text()))
+            .prop_map(|(asserted, signed, date)| Box::new(Identity { asserted, signed, date }));
+        (protocol, text(), of(text()), of(identity))
+            .prop_map(|(protocol, address, display, identity)| Party { protocol, address, display, identity })
     };
     let referral = (party(), of(text())).prop_map(|(by, replaces)| Referral { by, replaces });
     let reason = (0..DiversionReason::ALL.len()).prop_map(|at| DiversionReason::ALL[at]);

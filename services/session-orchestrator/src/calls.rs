@@ -69,6 +69,11 @@ impl Calls {
         calls
     }
 
+    /// Returns what knows who is reached how.
+    pub(crate) fn gather(&self) -> &Gather {
+        &self.0.gather
+    }
+
     /// Returns the records, for deadlines.
     #[must_use]
     pub fn records(&self) -> &Records<Call, Performer> {

@@ -8,8 +8,10 @@ use media::{Policy, Profile};
 use runtime::Config;
 use runtime::config::{EarlyMedia, Fault, NextHop, Srtp, TrunkConfig};
 use session::call::{CALLEE, CALLER, MAX_CONTENTS, Placement, RelaySession, Route};
+use session::mailbox::Announcement;
 use session::user::Settings;
-use signal::{End, Heard, Opening, Party, Protocol, Reason, Signal};
+use signal::mailbox::Notice;
+use signal::{End, Heard, Opening, Party, Protocol, Reason, RecordId, Signal};
 use std::collections::{HashMap, HashSet};
 use std::net::Ipv6Addr;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -64,6 +66,8 @@ impl Rules {
                 callers: config.callers(trunk),
                 dial: dial_rules(trunk),
                 emergency: trunk.emergency()?,
+                asserted_identity: trunk.asserted_identity,
+                rewrites: config.rewrites(&trunk.name)?,
                 voicemail: trunk.voicemail.clone().or_else(|| config.call.voicemail.clone()),
             });
         }
@@ -108,6 +112,7 @@ impl Rules {
             profile: self.profile(route.protocol, &route.opening.link),
             ipv6: self.ipv6.contains(&route.opening.link),
             ring_ms: self.ring_ms,
+            engaged: false,
             // A silent device may be away; a silent next hop should have answered (R-CALL-12).
             unheard: match route.protocol {
                 Protocol::Xmpp => Reason::Offline,
@@ -188,16 +193,19 @@ impl Gather {
             Some(Signal::Offer(media)) => media.contents.len().clamp(1, MAX_CONTENTS),
             _ => return Err(Reason::BadRequest.into()),
         };
+        let mut shown = route.opening.clone();
         let caller = rules.profile(opening.from.protocol, &opening.link);
         let leg = |leg, profile| LegRequest { leg, contents, webrtc: profile == Profile::Webrtc };
         let legs = vec![leg(CALLER, caller), leg(CALLEE, route.profile)];
         let request = AllocationRequest { legs, bridge: vec![(CALLER, CALLEE)] };
-        let (allocation, settings) = tokio::join!(
+        let (allocation, settings, ()) = tokio::join!(
             relays.allocate(heard.leg.record, &request, &trace, maybe_allocated),
             self.settings(&rules, &route.opening),
+            self.withhold(heard.leg.record, opening, &mut shown),
         );
         let allocation = allocation.map_err(End::from)?;
-        route.settings = settings;
+        route.engaged = self.engage(heard.leg.record, &shown.to, &settings).await;
+        (route.settings, route.opening) = (settings, shown);
         Ok(Placement { heard, caller, route, policy: rules.policy.clone(), allocation, trace })
     }
 
@@ -205,11 +213,58 @@ impl Gather {
     ///
     /// # Errors
     /// The reason to refuse it with.
-    pub async fn route(&self, opening: &Opening, diverts: bool) -> Result<Route, End> {
+    pub async fn route(&self, call: RecordId, opening: &Opening, diverts: bool) -> Result<Route, End> {
         let rules = self.rules();
         let mut route = rules.lead(opening, diverts)?;
         route.settings = self.settings(&rules, &route.opening).await;
+        route.engaged = self.engage(call, &route.opening.to, &route.settings).await;
+        self.withhold(call, opening, &mut route.opening).await;
         Ok(route)
+    }
+
+    /// Takes the number of an XMPP user who wants that out of what a callee is shown (R-SVC-4): as the caller, and as the one who asked
+    /// for the call.
+    async fn withhold(&self, call: RecordId, heard: &Opening, shown: &mut Opening) {
+        if self.withholds(call, &heard.from).await {
+            shown.from = shown.from.clone().withheld(&shown.link);
+        }
+        if let (Some(heard), Some(shown)) = (&heard.referral, &mut shown.referral)
+            && self.withholds(call, &heard.by).await
+        {
+            shown.by = Party::anonymous();
+        }
+    }
+
+    /// Returns true for an XMPP user who withholds the number, or whose settings cannot be read: it is not told by accident.
+    async fn withholds(&self, call: RecordId, party: &Party) -> bool {
+        let Some(jid) = bare_jid(&party.address).filter(|_| party.protocol == Protocol::Xmpp) else {
+            return false;
+        };
+        let Ok(settings) = self.users.settings(&jid).await else { return true };
+        self.note_engaged(call, &jid, &settings).await;
+        settings.withhold_caller_id
+    }
+
+    /// Returns true if a callee without call waiting is in another call; else the user is noted to be in this one.
+    async fn engage(&self, call: RecordId, callee: &Party, settings: &Settings) -> bool {
+        let Some(jid) = bare_jid(&callee.address).filter(|_| settings.no_call_waiting) else { return false };
+        let engaged = self.users.is_engaged(&jid, call).await.unwrap_or_else(|error| {
+            warn!(%error, "the calls of a user cannot be read");
+            false
+        });
+        if !engaged {
+            self.note_engaged(call, &jid, settings).await;
+        }
+        engaged
+    }
+
+    /// Notes that a user without call waiting takes part in a call.
+    async fn note_engaged(&self, call: RecordId, jid: &str, settings: &Settings) {
+        if settings.no_call_waiting
+            && let Err(error) = self.users.engage(jid, call).await
+        {
+            warn!(%error, "the calls of a user cannot be noted");
+        }
     }
 
     /// Returns the settings of a callee who is an XMPP user, with the configured box of one who has no other. A call goes on without them
@@ -217,7 +272,7 @@ impl Gather {
     async fn settings(&self, rules: &Rules, opening: &Opening) -> Settings {
         let mut settings = self.own_settings(&opening.to).await;
         if opening.to.protocol == Protocol::Xmpp {
-            settings.voicemail = settings.voicemail.or_else(|| rules.voicemail.get(&opening.link).cloned());
+            settings.settle_voicemail(rules.voicemail.get(&opening.link).map(String::as_str));
         }
         settings
     }
@@ -230,6 +285,14 @@ impl Gather {
             warn!(%error, "the settings of a user cannot be read");
             Settings::default()
         })
+    }
+
+    /// Returns the user whose box a voicemail server tells of, by bare JID, and what the user is told; `None`: nobody here.
+    #[must_use]
+    pub fn mailbox(&self, notice: &Notice) -> Option<(String, Announcement)> {
+        let (jid, mailbox) =
+            self.rules().plan.mailbox(&notice.trunk, &notice.to, notice.account.as_deref())?;
+        Some((bare_jid(&jid)?, Announcement { mailbox, counts: notice.counts }))
     }
 
     /// Returns the networks that media of a leg may come from beside what its peer describes.
@@ -259,7 +322,11 @@ fn spoken(srtp: Srtp) -> Profile {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::records::Records;
+    use crate::runner::Runner;
+    use crate::users::Announcer;
     use runtime::config::load::read;
+    use signal::{Diversion, DiversionReason, Diverted, Secret, Time};
 
     const OLD: &str = r#"
         [[xmpp.component]]
@@ -291,6 +358,46 @@ mod tests {
             referral: None,
         };
         rules.lead(&opening, false).map(|route| route.opening.to.address).map_err(|end| end.reason)
+    }
+
+    /// R-SVC-4: a user who withholds the number is anonymous to the trunk, and to whoever else the call goes to.
+    #[tokio::test]
+    async fn a_withheld_number_is_not_told() {
+        let records =
+            Records::new(Runner::new(store::Store::in_memory()), Announcer(bus::Bus::in_process()), || {
+                Time(1_000)
+            });
+        let users = Users::new(records, Secret::new(b"test"));
+        let withhold = Settings { withhold_caller_id: true, ..Settings::default() };
+        users.set("rosa@example.net", withhold).await.unwrap();
+        let gather = Gather::new(&read(OLD, []).unwrap(), users).unwrap();
+        let opening = |from: &str, to: &str, diverted| Opening {
+            from: Party::xmpp(from),
+            to: Party::xmpp(to),
+            link: "sip.example.net".into(),
+            hops: 70,
+            diverted,
+            referral: None,
+        };
+        let call = RecordId::call([1; 10]);
+        let shown = async |opening: Opening, diverts| {
+            let route = gather.route(call, &opening, diverts).await.unwrap();
+            route.opening.from
+        };
+        let told = shown(opening("nils@example.net/phone", "2041@sip.example.net", None), false).await;
+        assert_eq!(told.address, "sip:nils@[2001:db8::9]");
+        let rosa = "rosa@example.net/phone";
+        assert_eq!(shown(opening(rosa, "2041@sip.example.net", None), false).await, Party::anonymous());
+        let by = Diversion {
+            party: Party::xmpp("nils@example.net"),
+            reason: DiversionReason::UserBusy,
+            count: 1,
+            private: false,
+        };
+        let diverted = || Some(Diverted { history: vec![by.clone()], mailbox: false });
+        assert_eq!(shown(opening(rosa, "2041", diverted()), true).await, Party::anonymous());
+        let user = shown(opening(rosa, "tom@example.net", diverted()), true).await;
+        assert_eq!(user, Party::xmpp("anonymous@sip.example.net"));
     }
 
     #[test]

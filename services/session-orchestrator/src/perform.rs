@@ -285,7 +285,7 @@ impl Performer {
                 (Effect::Cdr, _) if !self.cdrs.are_kept() => return true,
                 (Effect::Cdr, _) => return self.write_cdrs(call, performed).await,
                 (Effect::Route { leg, opening, diverts }, _) => {
-                    let route = self.gather.route(opening, *diverts).await;
+                    let route = self.gather.route(call.id, opening, *diverts).await;
                     performed.events.push(Event::Routed(*leg, route));
                     return true;
                 }

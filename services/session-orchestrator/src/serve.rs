@@ -14,6 +14,7 @@ use runtime::links::Outage;
 use serde::{Deserialize, Serialize};
 use session::Machine;
 use session::call::{Call, Leg, MediaEvent, Phase};
+use signal::mailbox::{Noted, Notice};
 use signal::service::{self, Answer};
 use signal::{AnySignal, Ask, LegId, Protocol, Reason, RecordId, Verdict, stored, subjects};
 use std::ops::ControlFlow;
@@ -64,6 +65,7 @@ pub async fn serve(
     let mut claims = bus.serve(subjects::CLAIM, GROUP).await.context("cannot serve claims")?;
     let mut legs = bus.serve(subjects::LEGS, GROUP).await.context("cannot name legs")?;
     let mut services = bus.serve(subjects::SERVICE, GROUP).await.context("cannot serve phone services")?;
+    let mut mailboxes = bus.serve(subjects::MAILBOX, GROUP).await.context("cannot serve voicemail")?;
     bus.flush().await.context("the bus does not take our subscriptions")?;
     runtime::admin::ready("orchestrator", None);
     let at_once = Arc::new(Semaphore::new(AT_ONCE));
@@ -81,6 +83,7 @@ pub async fn serve(
                     claims.close();
                     legs.close();
                     services.close();
+                    mailboxes.close();
                     continue;
                 }
                 Some(request) = asks.next() => Work::Ask(request),
@@ -89,6 +92,7 @@ pub async fn serve(
                 Some(request) = claims.next() => Work::Claim(request),
                 Some(request) = legs.next() => Work::Legs(request),
                 Some(request) = services.next() => Work::Service(request),
+                Some(request) = mailboxes.next() => Work::Mailbox(request),
                 else => break,
             };
             let (calls, users) = (calls.clone(), users.clone());
@@ -100,6 +104,7 @@ pub async fn serve(
                     Work::Claim(request) => claim(calls.runner().store(), request).await,
                     Work::Legs(request) => legs_of(&calls, request).await,
                     Work::Service(request) => service(&users, request).await,
+                    Work::Mailbox(request) => mailbox(&calls, &users, request).await,
                 }
                 drop(permit);
             });
@@ -128,6 +133,7 @@ enum Work {
     Claim(Request),
     Legs(Request),
     Service(Request),
+    Mailbox(Request),
 }
 
 async fn ask(calls: &Calls, request: Request) {
@@ -194,6 +200,21 @@ async fn service(users: &Users, request: Request) {
         }
     };
     answer(request, stored::encode(&given).into()).await;
+}
+
+/// Notes what a voicemail server tells of a user's box.
+async fn mailbox(calls: &Calls, users: &Users, request: Request) {
+    let noted = match stored::decode::<Notice>(&request.message.payload) {
+        Ok(notice) => match calls.gather().mailbox(&notice) {
+            Some((jid, announcement)) => users.notified(&jid, announcement).await,
+            None => Noted::Unknown,
+        },
+        Err(error) => {
+            warn!(%error, "word of a voicemail server that makes no sense");
+            Noted::Unavailable
+        }
+    };
+    answer(request, stored::encode(&noted).into()).await;
 }
 
 /// A claim of a lease.

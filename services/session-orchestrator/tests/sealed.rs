@@ -16,7 +16,7 @@ fn runner(store: &Store, secret: &[u8]) -> Runner {
 async fn create(runner: &Runner, jid: &str) -> RecordId {
     let id = Secret::new(b"ids").user(jid);
     let settings = Settings { blocked: vec!["somebody-in-particular".into()], ..Settings::default() };
-    let (user, effects) = User::create(id, jid.into(), settings, NOW);
+    let (user, effects) = User::create(id, jid.into(), session::user::Event::Set(settings), NOW);
     assert!(runner.create(id, user, effects, NOW).await.unwrap().is_ok());
     id
 }

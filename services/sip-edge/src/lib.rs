@@ -8,6 +8,7 @@ mod dns;
 mod forwarding;
 mod icmp;
 mod local;
+mod mailbox;
 mod screen;
 mod serving;
 mod tcp;
@@ -24,6 +25,7 @@ use bytes::Bytes;
 use dns::Names;
 use forwarding::{Event, Forwarding};
 use local::Locals;
+use mailbox::Mailboxes;
 use runtime::alarm::Alarm;
 use runtime::config::TrunkConfig;
 use runtime::drain::Stage;
@@ -95,7 +97,7 @@ pub async fn run(config: impl Into<Live>, bus: Bus, drain: Drain) -> Result<()> 
     let names = Names::new(config.sip.nameservers.as_deref().unwrap_or_default())?;
     let (advertise, address) = locals.of_nobody();
     let listeners = locals.all();
-    let (mut trunks, all) = Trunks::start(&config.trunk, names, locals, ways)?;
+    let (mut trunks, all) = Trunks::start(&config, names, locals, ways)?;
     trunks.first().await;
     let edge = sip::edge::Config {
         instance: instance.clone(),
@@ -116,6 +118,7 @@ pub async fn run(config: impl Into<Live>, bus: Bus, drain: Drain) -> Result<()> 
         .serve(&subjects::say(Protocol::Sip, ""), "edges")
         .await
         .context("cannot serve the orchestrators")?;
+    let mut mailboxes = Mailboxes::new(bus.clone());
     let mut forwarding = Forwarding::open(&bus, &instance).await.context("cannot serve the other edges")?;
     let info = InstanceInfo {
         kind: "sip-edge".into(),
@@ -142,6 +145,7 @@ pub async fn run(config: impl Into<Live>, bus: Bus, drain: Drain) -> Result<()> 
             () = timer.ring() => edge.tick(now()),
             input = arrivals.next() => handle_input(&mut edge, &mut tcp, &mut trunks, input),
             inbound = client.next() => EdgeClient::deliver(inbound, &mut edge, now()),
+            (ticket, noted) = mailboxes.next() => edge.noted(ticket, noted, now()),
             event = forwarding.next() => match event {
                 Event::Message(handover) => edge.receive_forwarded(&handover, now()),
                 Event::Result(ticket, taken) => edge.forward_result(ticket, taken, now()),
@@ -190,6 +194,7 @@ pub async fn run(config: impl Into<Live>, bus: Bus, drain: Drain) -> Result<()> 
                     }
                 }
                 Output::Ask(ticket, ask) => client.ask_for(&mut edge, ticket, ask, now()),
+                Output::Mailbox(ticket, notice) => mailboxes.tell(ticket, &notice),
                 Output::Said(said) => client.said(&said),
                 Output::Forward(ticket, to, handover) => forwarding.forward(ticket, &to, &handover),
                 Output::Refused(refusal) => refusals.tell(&refusal, now().0),
@@ -272,7 +277,7 @@ fn handle_input(edge: &mut Edge, tcp: &mut tcp::Connections, trunks: &mut Trunks
         Input::Lost(flow) => edge.unreachable(flow, now()),
         Input::Targets(trunk, uri, targets) => trunks.found(&trunk, &uri, targets, edge),
         Input::Config(config) => {
-            if let Err(error) = trunks.replace(&config.trunk, edge) {
+            if let Err(error) = trunks.replace(&config, edge) {
                 error!(%error, "the trunks stay as they were");
             }
             edge.set_limits(config.trunk.iter().map(limits).collect());

@@ -7,9 +7,10 @@ use crate::dns::{Found, Names};
 use crate::local::Locals;
 use crate::screen::Ways;
 use anyhow::Result;
+use runtime::Config;
 use runtime::config::{NextHop, TrunkConfig};
 use sip::digest::Credentials;
-use sip::edge::{Edge, Flow, Target, Trunk};
+use sip::edge::{Edge, Flow, Rewrites, Target, Trunk};
 use std::collections::HashMap;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -53,16 +54,16 @@ impl Trunks {
     /// # Errors
     /// A fault of the configuration.
     pub(crate) fn start(
-        config: &[TrunkConfig],
+        config: &Config,
         names: Names,
         locals: Locals,
         ways: Ways,
     ) -> Result<(Trunks, Vec<Trunk>)> {
-        let all = config.iter().map(trunk).collect::<Result<Vec<_>>>()?;
+        let all = all(config)?;
         ways.set_trunks(&all);
         let (found, first) = mpsc::channel(1);
         let mut trunks = Trunks { names, locals, ways, looking: HashMap::new(), first };
-        for trunk in config {
+        for trunk in &config.trunk {
             trunks.look(trunk, &found)?;
         }
         Ok((trunks, all))
@@ -88,17 +89,17 @@ impl Trunks {
     ///
     /// # Errors
     /// A fault of the configuration; nothing has changed then.
-    pub(crate) fn replace(&mut self, config: &[TrunkConfig], edge: &mut Edge) -> Result<()> {
-        let mut all = config.iter().map(trunk).collect::<Result<Vec<_>>>()?;
+    pub(crate) fn replace(&mut self, config: &Config, edge: &mut Edge) -> Result<()> {
+        let mut all = all(config)?;
         let mut others = vec![];
-        for (trunk, config) in all.iter_mut().zip(config) {
+        for (trunk, config) in all.iter_mut().zip(&config.trunk) {
             let known = edge.trunks().iter().find(|known| known.name == trunk.name);
             match known.filter(|_| self.looks_for(&config.name, &config.uri)) {
                 Some(known) => trunk.targets.clone_from(&known.targets),
                 None => others.push(config),
             }
         }
-        self.looking.retain(|name, _| config.iter().any(|trunk| trunk.name == *name));
+        self.looking.retain(|name, _| config.trunk.iter().any(|trunk| trunk.name == *name));
         self.ways.set_trunks(&all);
         edge.set_trunks(all);
         let (found, _) = mpsc::channel(1);
@@ -123,7 +124,12 @@ impl Trunks {
     }
 }
 
-fn trunk(config: &TrunkConfig) -> Result<Trunk> {
+/// Returns the trunks of a configuration, without targets.
+fn all(config: &Config) -> Result<Vec<Trunk>> {
+    config.trunk.iter().map(|one| trunk(one, config.rewrites(&one.name)?)).collect()
+}
+
+fn trunk(config: &TrunkConfig, rewrites: Rewrites) -> Result<Trunk> {
     let credentials = |name: &Option<String>, password: &Option<String>| {
         let both = name.clone().zip(password.clone());
         both.map(|(username, password)| Credentials { username, password })
@@ -137,6 +143,8 @@ fn trunk(config: &TrunkConfig) -> Result<Trunk> {
         roaming: config.roaming,
         credentials: credentials(&config.username, &config.password),
         inbound: credentials(&config.inbound_username, &config.inbound_password),
+        rewrites,
+        trusted: config.trusted,
         use_6xx: config.use_6xx,
         session_expires: config.session_interval()?,
     })

@@ -241,6 +241,8 @@ mod tests {
             roaming: false,
             credentials: None,
             inbound: None,
+            rewrites: sip::edge::Rewrites::default(),
+            trusted: false,
             use_6xx: false,
             session_expires: 0,
         }

@@ -5,6 +5,7 @@
 
 mod counters;
 mod framer;
+mod headlines;
 mod lease;
 mod link;
 pub mod reader;
@@ -17,7 +18,8 @@ use anyhow::{Context, Result, ensure};
 use bus::directory::{InstanceInfo, LINKS};
 use bus::edge::{EdgeClient, Served, Tracing};
 use bus::member::Member;
-use bus::{Bus, Message};
+use bus::{Bus, BusError, Message};
+use headlines::Headlines;
 use lease::Lease;
 pub use link::log_in;
 use link::{LinkEvent, OtherEdges};
@@ -210,6 +212,7 @@ fn edge(config: &Config, instance: String) -> Edge {
 struct Link {
     sender: mpsc::Sender<Element>,
     _served: Served,
+    _headlines: Headlines,
 }
 
 /// Edge with its links and its client of the orchestrators.
@@ -239,6 +242,11 @@ impl Shell {
             LinkEvent::Up(domain, sender) => self.link_up(domain, sender).await,
             LinkEvent::Legs(legs) => self.edge.tell_legs(legs),
             LinkEvent::Served(ticket, answer) => self.edge.served(ticket, &answer),
+            LinkEvent::Headline(headline, request) => {
+                self.edge.headline(&headline);
+                self.send_outputs();
+                headlines::confirm(request);
+            }
             LinkEvent::Down(domain, still_ours) => {
                 self.links.remove(&domain);
                 counters::link_up(&domain).set(0.0);
@@ -260,9 +268,13 @@ impl Shell {
             let served = self.client.serve(&self.own_subject, "edge").await;
             self.own_orders = served.inspect_err(|error| warn!(%error, "the bus does not take us")).ok();
         }
-        match self.client.serve(&subjects::say(Protocol::Xmpp, &domain), "link").await {
-            Ok(served) => {
-                self.links.insert(domain.clone(), Link { sender, _served: served });
+        let served = async {
+            let served = self.client.serve(&subjects::say(Protocol::Xmpp, &domain), "link").await?;
+            Ok::<_, BusError>((served, Headlines::serve(&self.bus, &domain, self.events.clone()).await?))
+        };
+        match served.await {
+            Ok((served, headlines)) => {
+                self.links.insert(domain.clone(), Link { sender, _served: served, _headlines: headlines });
                 counters::link_up(&domain).set(1.0);
                 self.edge.linked(&domain.to_lowercase(), true, now());
                 let (bus, events) = (self.bus.clone(), self.events.clone());

@@ -5,11 +5,13 @@ use crate::lease::{Lease, Standing};
 use crate::reader::{Reader, StreamEvent};
 use crate::server::Server;
 use anyhow::{Context, Result, bail, ensure};
+use bus::Request;
 use minidom::Element;
 use runtime::Drain;
 use runtime::config::ComponentConfig;
 use sha1::{Digest, Sha1};
 use signal::LegRef;
+use signal::mailbox::Headline;
 use signal::service::Answer;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -52,6 +54,8 @@ pub enum LinkEvent {
     Legs(Vec<(LegRef, String, String)>),
     /// The orchestrators have answered the request for a phone service with this ticket.
     Served(u64, Answer),
+    /// A user of a domain is to be told something.
+    Headline(Headline, Request),
 }
 
 /// Other edges, as far as a link is concerned.

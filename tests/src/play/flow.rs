@@ -11,6 +11,7 @@
 //! settings: rosa busy=2050; nils dnd          settings of XMPP users, see `plan::users`
 //! voicemail: *97                              the configured box
 //! music                                       who is held hears some
+//! asserted                                    the trunk is told who calls (P-Asserted-Identity)
 //! transcodes                                  the relay can turn one codec into another
 //!
 //! phone > gw                                  given: indented lines are the message, {x.sdp} puts a part in
@@ -92,7 +93,7 @@ impl Flow {
                 ("!", act) => Kind::Act(act.to_owned()),
                 (actor, "> gw") => Kind::Given(actor.to_owned()),
                 ("from:" | "ends:" | "mirror:" | "srtp:" | "settings:" | "voicemail:", _)
-                | ("direct" | "early" | "transcodes" | "music", "")
+                | ("direct" | "early" | "transcodes" | "music" | "asserted", "")
                     if flow.steps.is_empty() =>
                 {
                     flow.head.append(&mut notes);

@@ -102,10 +102,11 @@ impl Phone {
             Some(code) => self.response(code, first)?,
             None => self.request(first)?,
         };
-        let mut body = String::new();
+        let (mut body, mut typed) = (String::new(), false);
         for line in lines {
-            match line.split_once(": ").filter(|_| body.is_empty() && !line.starts_with("v=")) {
+            match line.split_once(": ").filter(|_| !typed && body.is_empty() && !line.starts_with("v=")) {
                 Some((name, value)) => {
+                    typed = name == "Content-Type";
                     message.headers.retain(|h| h.name.as_str() != name);
                     message = message.with(name, value.to_owned());
                 }

@@ -32,6 +32,8 @@ pub fn users(text: &str) -> Result<Users, Fault> {
                 "voicemail" => settings.voicemail = target,
                 "blocked" => settings.blocked.push(value.to_owned()),
                 "dnd" => settings.do_not_disturb = true,
+                "engaged" => settings.no_call_waiting = true,
+                "withhold" => settings.withhold_caller_id = true,
                 "reject_anonymous" => settings.reject_anonymous = true,
                 "caller" => {
                     let (caller, target) = value.split_once('>').unwrap_or((value, ""));
@@ -51,7 +53,7 @@ pub fn users(text: &str) -> Result<Users, Fault> {
 ///
 /// # Errors
 /// Never; the plan is a good one.
-pub fn plan(voicemail: Option<&str>) -> Result<address::Plan, Fault> {
+pub fn plan(voicemail: Option<&str>, asserted_identity: bool) -> Result<address::Plan, Fault> {
     let component = address::Component { domain: "sip.example.net".into(), users: "example.net".into() };
     let trunk = address::Trunk {
         name: "pbx".into(),
@@ -60,6 +62,8 @@ pub fn plan(voicemail: Option<&str>) -> Result<address::Plan, Fault> {
         callers: None,
         dial: address::DialRules::default(),
         emergency: address::EmergencyNumbers::default(),
+        asserted_identity,
+        rewrites: address::Rewrites::default(),
         voicemail: voicemail.map(str::to_owned),
     };
     let alias = |number: &str, jid: &str| address::Alias { number: number.into(), jid: jid.into() };
@@ -81,9 +85,13 @@ pub fn route(
     profile: impl Fn(Protocol) -> Profile,
 ) -> Result<Route, End> {
     let mut route = if diverts { plan.divert(opening)? } else { plan.route(opening)? };
+    let caller = opening.from.address.split('/').next().unwrap_or_default();
+    if users.get(caller).is_some_and(|settings| settings.withhold_caller_id) {
+        route.opening.from = route.opening.from.withheld(&route.opening.link);
+    }
     let mut settings = users.get(&route.opening.to.address).cloned().unwrap_or_default();
     if route.protocol == Protocol::Xmpp {
-        settings.voicemail = settings.voicemail.or_else(|| voicemail.map(str::to_owned));
+        settings.settle_voicemail(voicemail);
     }
     if direct && route.protocol == Protocol::Xmpp {
         route.opening.to.address.push_str("/phone");
@@ -91,6 +99,8 @@ pub fn route(
     Ok(Route {
         profile: profile(route.protocol),
         ipv6: false,
+        // Without call waiting the user is in another call.
+        engaged: settings.no_call_waiting,
         ring_ms: 60_000,
         unheard: match route.protocol {
             Protocol::Xmpp => Reason::Offline,

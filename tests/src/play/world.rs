@@ -11,6 +11,7 @@ use crate::{Fault, fault};
 use media::{Policy, Profile};
 use minidom::Element;
 use session::call::{Call, Effect, Event, MediaEvent};
+use session::mailbox::Announcement;
 use signal::{LegId, Reason, Secret, Time};
 use sip::message::Message;
 use std::collections::BTreeMap;
@@ -87,6 +88,8 @@ fn sip_edge(instance: &str) -> sip::edge::Edge {
             password: "of the gateway".into(),
         }),
         inbound: None,
+        rewrites: sip::edge::Rewrites::default(),
+        trusted: true,
         use_6xx: false,
         session_expires: 1_800,
     };
@@ -146,7 +149,7 @@ impl Chain {
 
     fn routes(&self) -> Result<crate::gateway::Plan, Fault> {
         let voicemail = self.setting("voicemail").map(str::to_owned);
-        let plan = plan(voicemail.as_deref())?;
+        let plan = plan(voicemail.as_deref(), self.setting("asserted").is_some())?;
         let modes = (self.setting("direct").is_some(), self.setting("early").is_some());
         let users = users(self.setting("settings").unwrap_or_default())?;
         let music = self.setting("music").map(|_| "hold.wav".to_owned());
@@ -157,7 +160,12 @@ impl Chain {
             Some("osrtp") => Profile::Osrtp,
             _ => Profile::Plain,
         };
+        let boxes = plan.clone();
         Ok(crate::gateway::Plan {
+            mailbox: Box::new(move |notice| {
+                let (jid, mailbox) = boxes.mailbox(&notice.trunk, &notice.to, notice.account.as_deref())?;
+                Some((jid, Announcement { mailbox, counts: notice.counts }))
+            }),
             route: Box::new(move |opening, diverts| {
                 let plan = (&plan, voicemail.as_deref());
                 route(plan, (opening, diverts), &users, modes, profile(trunk))

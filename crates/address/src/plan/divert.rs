@@ -4,7 +4,7 @@
 //! its dial rules; the box that the operator named is reached by everybody.
 
 use super::target::{Near, Target};
-use super::{Component, Plan, Route, Trunk, bare, shown_as, user_host, voicemail_user};
+use super::{Component, Plan, Route, Trunk, bare, dialled_party, shown_as, user_host, voicemail_user};
 use crate::uri::Uri;
 use signal::{Diversion, Diverted, End, Opening, Party, Protocol, Reason};
 
@@ -65,12 +65,15 @@ impl Plan {
                         self.identity(&caller, trunk, component).ok_or(Reason::Loop)?
                     }
                 };
-                let to = Party::sip(format!("sip:{user}@{}", trunk.host));
-                let mut route = self.route_to(heard, from, to, &trunk.name)?;
-                if let Some(Diverted { history, .. }) = &mut route.opening.diverted {
+                let to = match operators {
+                    true => Party::sip(format!("sip:{user}@{}", trunk.host)),
+                    false => dialled_party(trunk, &user)?,
+                };
+                let mut heard = heard.clone();
+                if let Some(Diverted { history, .. }) = &mut heard.diverted {
                     history.iter_mut().for_each(|diversion| self.name(diversion, trunk, component));
                 }
-                Ok(route)
+                self.route_to(&heard, from, to, &trunk.name)
             }
         }
     }
@@ -80,7 +83,8 @@ impl Plan {
         if diversion.party.protocol == Protocol::Xmpp {
             let jid = bare(&diversion.party.address).to_lowercase();
             let shown = self.identity(&jid, trunk, component);
-            diversion.party = shown.unwrap_or_else(|| Party::sip("sip:unknown@unknown.invalid"));
+            let shown = shown.unwrap_or_else(|| Party::sip("sip:unknown@unknown.invalid"));
+            diversion.party = shown.asserted_as(None);
         }
     }
 }

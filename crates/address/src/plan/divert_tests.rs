@@ -1,5 +1,5 @@
 use super::*;
-use crate::{Alias, DialRules, EmergencyNumbers};
+use crate::{Alias, DialRules};
 use signal::DiversionReason;
 
 fn plan(callers: Option<&[&str]>, voicemail: Option<&str>) -> Plan {
@@ -9,8 +9,8 @@ fn plan(callers: Option<&[&str]>, voicemail: Option<&str>) -> Plan {
         host: host.into(),
         callers: callers.map(|callers| callers.iter().map(|caller| (*caller).to_owned()).collect()),
         dial: DialRules { allow: vec![], deny: vec!["0900".into()] },
-        emergency: EmergencyNumbers::default(),
         voicemail: voicemail.map(str::to_owned),
+        ..Trunk::default()
     };
     let component = |domain: &str| Component { domain: domain.into(), users: "example.net".into() };
     let alias = |number: &str, jid: &str| Alias { number: number.into(), jid: jid.into() };

@@ -3,7 +3,7 @@
 //! One rule: the party that stays is the caller, and what it may not dial itself nobody makes it dial; neither may the one who asks.
 
 use super::target::{Near, Target};
-use super::{Component, Plan, Route, Trunk, bare, shown_as};
+use super::{Component, Plan, Route, Trunk, bare, dialled_party, shown_as};
 use signal::{Opening, Party, Protocol, Reason, Referral};
 
 impl Plan {
@@ -25,18 +25,22 @@ impl Plan {
                 let component = self.component(trunk)?;
                 self.permit(trunk, component, [&heard.from, &referral.by], &user)?;
                 let shown = |party: &Party| match party.protocol {
-                    Protocol::Sip => Ok(Party::sip(party.address.clone())),
+                    Protocol::Sip => {
+                        // A signature is of the call that was made first.
+                        let asserted = party.identity.as_ref().and_then(|identity| identity.asserted.clone());
+                        Ok(Party::sip(party.address.clone()).asserted_as(asserted))
+                    }
                     Protocol::Xmpp => {
                         let jid = bare(&party.address).to_lowercase();
                         self.identity(&jid, trunk, component).ok_or(Reason::Loop)
                     }
                 };
                 let (from, by) = (shown(&heard.from)?, shown(&referral.by)?);
-                let to = Party::sip(format!("sip:{user}@{}", trunk.host));
+                let to = dialled_party(trunk, &user)?;
                 let mut route = self.route_to(heard, from, to, &trunk.name)?;
                 // The dialog of a Replaces is one between the peers of the trunk (RFC 5589 §7).
                 let replaces = referral.replaces.clone().filter(|_| by_phone);
-                route.opening.referral = Some(Referral { by, replaces });
+                route.opening.referral = Some(Referral { by: by.asserted_as(None), replaces });
                 Ok(route)
             }
             // Somebody who is called anew is in no dialog that could be replaced.

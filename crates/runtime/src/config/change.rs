@@ -24,6 +24,7 @@ pub const AT_RUN_TIME: &[&str] = &[
     "relay.hold_timeout_s",
     "relay.max_load",
     "relay.media_timeout_s",
+    "rewrite",
     "sip.domains",
     "sip.max_legs",
     "sip.tls_ca_file",

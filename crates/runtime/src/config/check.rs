@@ -44,6 +44,7 @@ impl Config {
         }
         self.check_xmpp(service, &mut faults);
         self.check_trunks(&mut faults);
+        faults.extend(self.check_rewrites());
         self.check_relay(&mut faults);
         faults.extend(self.relay.check_families());
         faults.extend(self.relay.denied().err());

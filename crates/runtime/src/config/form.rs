@@ -62,6 +62,8 @@ pub const NAME: &str = "^[A-Za-z0-9._-]+$";
 pub const DIGITS: &str = "^[0-9]+$";
 /// First signs of numbers.
 pub const PREFIX: &str = "^[+]?[0-9*#]+$";
+/// Digits in front of a number, or a `+` alone.
+pub const FRONT: &str = "^[+]?[0-9*#]*$";
 /// A number that can be dialled: digits, `*` and `#` with visual separators (RFC 3966 §5.1.1), a leading + in international form.
 pub const NUMBER: &str = "^[-. ()]*[+]?[-. ()]*[0-9*#][-. ()0-9*#]*$";
 /// Callee of a forward: a number, a SIP URI with a user, or a bare JID.

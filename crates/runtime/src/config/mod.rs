@@ -12,6 +12,7 @@ pub mod load;
 mod place;
 mod reach;
 mod records;
+mod rewrite;
 mod schema;
 mod secret;
 mod telemetry;
@@ -66,6 +67,9 @@ pub struct Config {
     pub group: Vec<GroupConfig>,
     /// Numbers of XMPP users
     pub alias: Vec<AliasConfig>,
+    /// Form of the numbers of trunks: of the rules for a trunk, a way and a party the first whose `match` is found is applied
+    #[schemars(example = Vec::<String>::new())]
+    pub rewrite: Vec<RewriteConfig>,
     /// The relay
     pub relay: RelayConfig,
     /// The orchestrator
@@ -324,6 +328,13 @@ pub struct TrunkConfig {
     /// Sound of the trunk before the answer, as announcements of the telephone network
     #[serde(default)]
     pub early_media: EarlyMedia,
+    /// Its network is trusted to say who calls: P-Asserted-Identity of its calls comes before From (RFC 3325)
+    #[serde(default)]
+    pub trusted: bool,
+    /// Calls to it carry P-Asserted-Identity: who calls, and of callers who withhold their number as well, with `Privacy: id`. For networks
+    /// alone that keep such a number from the callee
+    #[serde(default)]
+    pub asserted_identity: bool,
     /// A call of its that an XMPP user declines is refused with 603, and nobody else is tried for it then; else with 480, and a PABX may
     /// try others
     #[serde(default)]
@@ -402,6 +413,55 @@ pub struct AliasConfig {
     /// XMPP user who answers
     #[schemars(example = "rosa@example.net", regex(pattern = form::JID))]
     pub jid: String,
+}
+
+/// A rule for numbers between here and a trunk.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RewriteConfig {
+    /// Trunk, by name
+    #[schemars(example = &"pbx", length(min = 1))]
+    pub trunk: String,
+    /// Way of the number
+    #[schemars(example = &"to")]
+    pub way: RewriteWay,
+    /// Party whose number it is
+    #[schemars(example = &"called")]
+    pub party: RewriteParty,
+    /// Regular expression that is looked for in the number; default: every number
+    #[schemars(example = &"^\\+49([0-9]+)$")]
+    pub r#match: Option<String>,
+    /// Text in place of what it finds, where `$1` or `${1}` is its first group; in place of `strip` and `prefix`
+    #[schemars(example = &"0$1")]
+    pub replace: Option<String>,
+    /// Signs taken from the front of the number
+    #[serde(default)]
+    #[schemars(range(max = 32))]
+    pub strip: u8,
+    /// Digits put in front of the number after that; without any of these a number that fits stays as it is, whatever other rules say
+    #[serde(default)]
+    #[schemars(regex(pattern = form::FRONT))]
+    pub prefix: String,
+}
+
+/// Way of a number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum RewriteWay {
+    /// From the trunk
+    From,
+    /// To the trunk
+    To,
+}
+
+/// Party whose number is rewritten.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum RewriteParty {
+    /// The one who is called
+    Called,
+    /// The one who calls, or has sent the call on
+    Calling,
 }
 
 /// The relay.

@@ -92,6 +92,8 @@ pub struct Route {
     pub early_media: bool,
     /// Settings of the party, for the phone services; the default ones of a party who is no XMPP user.
     pub settings: Settings,
+    /// True if the party is in another call and wants no second one.
+    pub engaged: bool,
 }
 
 impl Route {

@@ -55,6 +55,7 @@
 //!         opening: parties("sip:2041@gw.example", "sip:2050@pbx.example"),
 //!         profile: Profile::Plain,
 //!         ipv6: false,
+//!         engaged: false,
 //!         ring_ms: 60_000,
 //!         unheard: Reason::Timeout,
 //!         unheard_ms: None,

@@ -26,6 +26,10 @@ pub(super) fn place(placement: Placement, now: Time, effects: &mut Effects) -> R
         let at = ends.iter().position(|(leg, _)| *leg == id).ok_or(Reason::Unavailable)?;
         Ok::<_, Reason>(ends.swap_remove(at).1)
     };
+    // Facts are the operator's: a number that is withheld from the callee alone stands there.
+    let withheld = route.opening.from.is_anonymous() && !opening.from.is_anonymous();
+    let known = if withheld { &opening.from } else { &route.opening.from };
+    let from = known.address.split('/').next().unwrap_or_default().to_owned();
     let mut caller = Leg::new(CALLER, Role::Caller, true, opening, profile);
     caller.set_ends(ends_of(CALLER)?);
     let described = media::admit(described, profile);
@@ -52,11 +56,8 @@ pub(super) fn place(placement: Placement, now: Time, effects: &mut Effects) -> R
         rang: None,
         carried_by: None,
     };
-    effects.push(Effect::Record(Fact::Placed {
-        from: route.opening.from.address.clone(),
-        to: route.opening.to.address.clone(),
-    }));
-    if feature::placed(&mut call, CALLEE, &route.settings, effects)? {
+    effects.push(Effect::Record(Fact::Placed { from, to: route.opening.to.address.clone() }));
+    if feature::placed(&mut call, CALLEE, (&route.settings, route.engaged), effects)? {
         let ends = call.leg(CALLEE).map(|leg| leg.ends.clone()).unwrap_or_default();
         let offered = target::first_offer(&described, &ends, route.profile, &call.policy)?;
         let callee = call.leg_mut(CALLEE).ok_or(Reason::General)?;

@@ -42,7 +42,7 @@ pub(super) fn open(
     let from = call.leg(partner).ok_or(Reason::General)?.party();
     let opening = Opening {
         from: from.clone(),
-        to: Party { protocol: asker.protocol(), address: target.to_owned(), display: None },
+        to: Party { protocol: asker.protocol(), address: target.to_owned(), display: None, identity: None },
         link: asker.opening.link.clone(),
         hops: asker.opening.hops,
         diverted: None,

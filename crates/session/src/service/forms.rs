@@ -1,7 +1,7 @@
 //! Forms of the commands (interworking §9.4): fields with their present values, and the change that a submitted form asks for.
 
 use super::{Change, forwards, texts::Texts};
-use crate::user::Settings;
+use crate::user::{CallerRule, Settings};
 use signal::service::{Command, Field, FieldKind, Form, Language};
 
 /// Fault of a submitted form.
@@ -11,6 +11,8 @@ pub(super) enum Fault {
     Target,
     /// The time of ringing is no number.
     Seconds,
+    /// A line names no callers or no target.
+    Rule,
     /// A boolean is neither true nor false, or absent where it says everything.
     Boolean,
 }
@@ -19,6 +21,10 @@ const ACTIVE: &str = "active";
 const TARGET: &str = "target";
 const DELAY: &str = "delay";
 const CALLERS: &str = "callers";
+const RULES: &str = "rules";
+const BOX: &str = "box";
+/// Sign between callers and target in a line of [`RULES`].
+const ARROW: &str = "->";
 
 /// Returns the form of a command.
 pub(super) fn form(command: Command, settings: &Settings, language: Language) -> Form {
@@ -37,6 +43,19 @@ pub(super) fn form(command: Command, settings: &Settings, language: Language) ->
             vec![field(CALLERS, texts.callers, FieldKind::TextMulti, settings.blocked.clone())],
         ),
         Command::Status => ("", vec![]),
+        Command::CallerId => (texts.caller_id_help, vec![active(settings.withhold_caller_id)]),
+        Command::CallWaiting => (texts.waiting_help, vec![active(!settings.no_call_waiting)]),
+        Command::RejectAnonymous => (texts.anonymous_help, vec![active(settings.reject_anonymous)]),
+        Command::Voicemail => {
+            let own = settings.voicemail.clone().into_iter().collect();
+            let fields =
+                vec![active(!settings.no_voicemail), field(BOX, texts.own_box, FieldKind::TextSingle, own)];
+            (texts.voicemail_help, fields)
+        }
+        Command::Callers => {
+            let rules = settings.forward.callers.iter().map(line).collect();
+            (texts.callers_help, vec![field(RULES, texts.rules, FieldKind::TextMulti, rules)])
+        }
         Command::ForwardUnconditional
         | Command::ForwardBusy
         | Command::ForwardNoAnswer
@@ -55,6 +74,19 @@ pub(super) fn form(command: Command, settings: &Settings, language: Language) ->
         }
     };
     Form { title: command.title(language).to_owned(), instructions: instructions.to_owned(), fields }
+}
+
+/// Writes a rule by caller as a line: `2041, 2042 -> 2050`.
+pub(super) fn line(rule: &CallerRule) -> String {
+    format!("{} {ARROW} {}", rule.callers.join(", "), rule.target)
+}
+
+/// Reads such a line.
+fn rule(line: &str) -> Result<CallerRule, Fault> {
+    let (callers, target) = line.split_once(ARROW).ok_or(Fault::Rule)?;
+    let callers = callers.split([',', ' ']).filter(|caller| !caller.is_empty()).map(str::to_owned);
+    let rule = CallerRule { callers: callers.collect(), target: target.trim().to_owned() };
+    if rule.callers.is_empty() || rule.target.is_empty() { Err(Fault::Rule) } else { Ok(rule) }
 }
 
 /// Reads a submitted form.
@@ -78,6 +110,17 @@ pub(super) fn change(command: Command, fields: &[(String, Vec<String>)]) -> Resu
             Ok(Change::Blocklist(callers.collect()))
         }
         Command::Status => Err(Fault::Boolean),
+        Command::CallerId => active.map(|withheld| Change::CallerId { withheld }).ok_or(Fault::Boolean),
+        Command::CallWaiting => active.map(Change::CallWaiting).ok_or(Fault::Boolean),
+        Command::RejectAnonymous => active.map(Change::RejectAnonymous).ok_or(Fault::Boolean),
+        Command::Voicemail => {
+            let own = values(BOX).is_some().then(|| text(BOX));
+            active.map(|on| Change::Voicemail { on, own }).ok_or(Fault::Boolean)
+        }
+        Command::Callers => {
+            let lines = values(RULES).unwrap_or_default().iter().filter(|line| !line.trim().is_empty());
+            lines.map(|line| rule(line)).collect::<Result<_, _>>().map(Change::Callers)
+        }
         Command::ForwardUnconditional
         | Command::ForwardBusy
         | Command::ForwardNoAnswer

@@ -7,7 +7,8 @@ mod forms;
 mod texts;
 mod words;
 
-use crate::user::{Forward, Settings};
+use crate::mailbox::Mailbox;
+use crate::user::{CallerRule, Forward, Settings};
 use signal::service::{Answer, Command, Query, Request};
 use texts::Texts;
 use words::Words;
@@ -27,22 +28,34 @@ enum Change {
     Block(String),
     /// Takes a caller from the block list.
     Unblock(String),
+    /// Withholds the number, or shows it.
+    CallerId { withheld: bool },
+    /// Turns the box on or off, and names it if `own` says one; `Some(None)`: the configured one.
+    Voicemail { on: bool, own: Option<Option<String>> },
+    /// Replaces the rules by caller.
+    Callers(Vec<CallerRule>),
+    /// Forwards the calls of one caller, or with `None` no longer.
+    Caller { caller: String, target: Option<String> },
+    /// Refuses anonymous callers, or takes their calls.
+    RejectAnonymous(bool),
+    /// Lets a second call ring, or has it find the user busy.
+    CallWaiting(bool),
 }
 
-/// Answers a request of a user with these settings, and returns the settings to be stored if they change.
+/// Answers a request of a user with these settings and this box, and returns the settings to be stored if they change.
 #[must_use]
-pub fn serve(settings: &Settings, request: &Request) -> (Answer, Option<Settings>) {
+pub fn serve(settings: &Settings, mailbox: &Mailbox, request: &Request) -> (Answer, Option<Settings>) {
     let texts = Texts::of(request.language);
     match &request.query {
         Query::Show(Command::Status) | Query::Submit(Command::Status, _) => {
-            (Answer::Done(texts.status(settings)), None)
+            (Answer::Done(texts.status(settings, mailbox)), None)
         }
         Query::Show(command) => (Answer::Form(forms::form(*command, settings, request.language)), None),
         Query::Submit(command, fields) => {
             let again =
                 |words| Answer::Invalid(words, Some(forms::form(*command, settings, request.language)));
             match forms::change(*command, fields) {
-                Ok(change) => match carry_out(settings, &change, texts) {
+                Ok(change) => match carry_out(settings, mailbox, &change, texts) {
                     (Answer::Invalid(words, _), _) => (again(words), None),
                     done => done,
                 },
@@ -54,8 +67,8 @@ pub fn serve(settings: &Settings, request: &Request) -> (Answer, Option<Settings
             let texts = Texts::of(language.unwrap_or(request.language));
             match words {
                 Words::Help => (Answer::Done(texts.help.to_owned()), None),
-                Words::Status => (Answer::Done(texts.status(settings)), None),
-                Words::Change(change) => carry_out(settings, &change, texts),
+                Words::Status => (Answer::Done(texts.status(settings, mailbox)), None),
+                Words::Change(change) => carry_out(settings, mailbox, &change, texts),
                 Words::Unknown => (Answer::Invalid(texts.unknown.to_owned(), None), None),
             }
         }
@@ -63,11 +76,16 @@ pub fn serve(settings: &Settings, request: &Request) -> (Answer, Option<Settings
 }
 
 /// Makes a change, if the settings are valid after it.
-fn carry_out(settings: &Settings, change: &Change, texts: &Texts) -> (Answer, Option<Settings>) {
+fn carry_out(
+    settings: &Settings,
+    mailbox: &Mailbox,
+    change: &Change,
+    texts: &Texts,
+) -> (Answer, Option<Settings>) {
     let mut changed = settings.clone();
     change.apply(&mut changed);
     match changed.check() {
-        Ok(()) => (Answer::Done(texts.status(&changed)), (changed != *settings).then_some(changed)),
+        Ok(()) => (Answer::Done(texts.status(&changed, mailbox)), (changed != *settings).then_some(changed)),
         Err(invalid) => (Answer::Invalid(texts.invalid(&invalid, &changed), None), None),
     }
 }
@@ -89,7 +107,33 @@ impl Change {
             Change::Block(caller) if settings.blocked.iter().any(|known| same(known, caller)) => {}
             Change::Block(caller) => settings.blocked.push(caller.clone()),
             Change::Unblock(caller) => settings.blocked.retain(|known| !same(known, caller)),
+            Change::CallerId { withheld } => settings.withhold_caller_id = *withheld,
+            Change::Voicemail { on, own } => {
+                settings.no_voicemail = !on;
+                if let Some(own) = own {
+                    settings.voicemail.clone_from(own);
+                }
+            }
+            Change::Callers(rules) => settings.forward.callers.clone_from(rules),
+            Change::Caller { caller, target } => {
+                set_caller(&mut settings.forward.callers, caller, target.as_deref())
+            }
+            Change::RejectAnonymous(on) => settings.reject_anonymous = *on,
+            Change::CallWaiting(on) => settings.no_call_waiting = !on,
         }
+    }
+}
+
+/// Gives the calls of one caller this target alone, or none.
+fn set_caller(rules: &mut Vec<CallerRule>, caller: &str, target: Option<&str>) {
+    for rule in rules.iter_mut() {
+        rule.callers.retain(|known| !same(known, caller));
+    }
+    rules.retain(|rule| !rule.callers.is_empty());
+    let Some(target) = target else { return };
+    match rules.iter_mut().find(|rule| rule.target == target) {
+        Some(rule) => rule.callers.push(caller.to_owned()),
+        None => rules.push(CallerRule { callers: vec![caller.to_owned()], target: target.to_owned() }),
     }
 }
 
@@ -104,7 +148,7 @@ fn target_of(forward: &mut Forward, command: Command) -> Option<&mut Option<Stri
         Command::ForwardBusy => Some(&mut forward.busy),
         Command::ForwardNoAnswer => Some(&mut forward.no_answer),
         Command::ForwardOffline => Some(&mut forward.offline),
-        Command::DoNotDisturb | Command::Blocklist | Command::Status => None,
+        _ => None,
     }
 }
 

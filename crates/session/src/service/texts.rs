@@ -1,8 +1,9 @@
 //! Texts for users, by language.
 
-use super::forms::Fault;
+use super::forms::{Fault, line};
 use super::forwards;
-use crate::user::{Invalid, MAX_BLOCKED, Settings};
+use crate::mailbox::Mailbox;
+use crate::user::{Invalid, MAX_BLOCKED, MAX_RULES, Settings};
 use signal::service::{Command, Language};
 use std::fmt::Write;
 
@@ -18,6 +19,18 @@ pub(super) struct Texts {
     pub(super) forward_help: &'static str,
     pub(super) dnd_help: &'static str,
     pub(super) blocklist_help: &'static str,
+    pub(super) caller_id_help: &'static str,
+    pub(super) anonymous_help: &'static str,
+    pub(super) waiting_help: &'static str,
+    pub(super) voicemail_help: &'static str,
+    pub(super) own_box: &'static str,
+    pub(super) callers_help: &'static str,
+    pub(super) rules: &'static str,
+    new: &'static str,
+    old: &'static str,
+    some: &'static str,
+    no_rule: &'static str,
+    too_many_rules: &'static str,
     on: &'static str,
     off: &'static str,
     to: &'static str,
@@ -42,6 +55,11 @@ const ENGLISH: Texts = Texts {
            forward busy off (or all, no answer, offline; forward off ends all)\n\
            dnd on, dnd off\n\
            block NUMBER, unblock NUMBER\n\
+           forward caller NUMBER to NUMBER, forward caller NUMBER off\n\
+           voicemail on, voicemail off, voicemail box NUMBER\n\
+           reject anonymous on, reject anonymous off\n\
+           hide number on, hide number off\n\
+           call waiting on, call waiting off\n\
            A number may be an address, too: rosa@example.net or sip:2041@pbx.example.",
     unknown: "I do not understand that. Write \"help\" for the words that I take.",
     active: "Active",
@@ -51,6 +69,18 @@ const ENGLISH: Texts = Texts {
     forward_help: "Calls go to this number, SIP address or JID.",
     dnd_help: "While this is on, no call rings.",
     blocklist_help: "Calls of these numbers, SIP addresses and JIDs are not taken.",
+    caller_id_help: "While this is on, those whom you call do not see your number.",
+    anonymous_help: "While this is on, calls of those who withhold their number are not taken.",
+    waiting_help: "While this is on, a second call rings during a call; else its caller finds you busy.",
+    voicemail_help: "While this is on, calls that nobody takes go to a voicemail box.",
+    own_box: "Number or address of a box of your own",
+    callers_help: "Calls of certain callers go elsewhere, whatever else is set.",
+    rules: "One a line: callers -> number or address",
+    new: "new",
+    old: "old",
+    some: "new messages",
+    no_rule: "Write each line as: 2041, 2042 -> 2050",
+    too_many_rules: "That are too many rules; the most is",
     on: "on",
     off: "off",
     to: "to",
@@ -75,6 +105,11 @@ const GERMAN: Texts = Texts {
            weiterleiten besetzt aus (oder alle, keine antwort, offline; weiterleiten aus beendet alle)\n\
            nicht stören an, nicht stören aus\n\
            sperren NUMMER, entsperren NUMMER\n\
+           weiterleiten anrufer NUMMER an NUMMER, weiterleiten anrufer NUMMER aus\n\
+           mailbox an, mailbox aus, mailbox nummer NUMMER\n\
+           anonyme abweisen an, anonyme abweisen aus\n\
+           nummer unterdrücken an, nummer unterdrücken aus\n\
+           anklopfen an, anklopfen aus\n\
            Eine Nummer darf auch eine Adresse sein: rosa@example.net oder sip:2041@pbx.example.",
     unknown: "Das verstehe ich nicht. Schreiben Sie \u{201e}hilfe\u{201c}, um zu sehen, welche Worte ich verstehe.",
     active: "Aktiv",
@@ -84,6 +119,18 @@ const GERMAN: Texts = Texts {
     forward_help: "Anrufe gehen an diese Nummer, SIP-Adresse oder JID.",
     dnd_help: "Solange das aktiv ist, klingelt kein Anruf.",
     blocklist_help: "Anrufe von diesen Nummern, SIP-Adressen und JIDs werden nicht angenommen.",
+    caller_id_help: "Solange das aktiv ist, sehen Angerufene Ihre Nummer nicht.",
+    anonymous_help: "Solange das aktiv ist, werden Anrufe mit unterdrückter Nummer nicht angenommen.",
+    waiting_help: "Solange das aktiv ist, klingelt ein zweiter Anruf während eines Gesprächs; sonst ist besetzt.",
+    voicemail_help: "Solange das aktiv ist, gehen Anrufe, die niemand annimmt, an eine Mailbox.",
+    own_box: "Nummer oder Adresse einer eigenen Mailbox",
+    callers_help: "Anrufe bestimmter Anrufer gehen woandershin, was immer sonst eingestellt ist.",
+    rules: "Je Zeile: Anrufer -> Nummer oder Adresse",
+    new: "neu",
+    old: "alt",
+    some: "neue Nachrichten",
+    no_rule: "Schreiben Sie jede Zeile so: 2041, 2042 -> 2050",
+    too_many_rules: "Das sind zu viele Regeln; höchstens sind es",
     on: "an",
     off: "aus",
     to: "an",
@@ -106,7 +153,7 @@ impl Texts {
     }
 
     /// Returns the settings, one a line.
-    pub(super) fn status(&self, settings: &Settings) -> String {
+    pub(super) fn status(&self, settings: &Settings, mailbox: &Mailbox) -> String {
         let mut text = String::new();
         // Writing to a string does not fail.
         for (command, target) in forwards(&settings.forward) {
@@ -122,12 +169,31 @@ impl Texts {
             }
             text.push('\n');
         }
-        let dnd = if settings.do_not_disturb { self.on } else { self.off };
-        let _ = writeln!(text, "{}: {dnd}", Command::DoNotDisturb.title(self.language));
+        let title = |command: Command| command.title(self.language);
+        let switch = |on: bool| if on { self.on } else { self.off };
+        let rules = settings.forward.callers.iter().map(line).collect::<Vec<_>>().join("; ");
+        let rules = if rules.is_empty() { self.off } else { &rules };
+        let _ = writeln!(text, "{}: {rules}", title(Command::Callers));
+        let _ = writeln!(text, "{}: {}", title(Command::Voicemail), self.voicemail(settings, mailbox));
+        let _ = writeln!(text, "{}: {}", title(Command::DoNotDisturb), switch(settings.do_not_disturb));
+        let _ = writeln!(text, "{}: {}", title(Command::CallWaiting), switch(!settings.no_call_waiting));
         let blocked = settings.blocked.join(", ");
         let blocked = if blocked.is_empty() { self.nobody } else { &blocked };
-        let _ = write!(text, "{}: {blocked}", Command::Blocklist.title(self.language));
+        let _ = writeln!(text, "{}: {blocked}", title(Command::Blocklist));
+        let _ = writeln!(text, "{}: {}", title(Command::RejectAnonymous), switch(settings.reject_anonymous));
+        let _ = write!(text, "{}: {}", title(Command::CallerId), switch(settings.withhold_caller_id));
         text
+    }
+
+    /// Returns what is set of the box, and what it holds: `on, 2090, 2 new / 8 old`.
+    fn voicemail(&self, settings: &Settings, mailbox: &Mailbox) -> String {
+        let mut parts = vec![if settings.no_voicemail { self.off } else { self.on }.to_owned()];
+        parts.extend(settings.voicemail.clone());
+        parts.extend(mailbox.said.as_ref().map(|said| match said.counts {
+            Some((new, old)) => format!("{new} {} / {old} {}", self.new, self.old),
+            None => self.some.to_owned(),
+        }));
+        parts.join(", ")
     }
 
     pub(super) fn fault(&self, fault: Fault) -> &'static str {
@@ -135,6 +201,7 @@ impl Texts {
             Fault::Target => self.no_target,
             Fault::Seconds => self.no_seconds,
             Fault::Boolean => self.no_boolean,
+            Fault::Rule => self.no_rule,
         }
     }
 
@@ -143,6 +210,7 @@ impl Texts {
         match invalid.key {
             "forward.no_answer_s" => self.range.to_owned(),
             "blocked" if settings.blocked.len() > MAX_BLOCKED => format!("{} {MAX_BLOCKED}.", self.too_many),
+            "forward.callers" => format!("{} {MAX_RULES}.", self.too_many_rules),
             _ => self.no_address.to_owned(),
         }
     }

@@ -19,6 +19,33 @@ pub(super) enum Words {
     Unknown,
 }
 
+/// Setting that is on or off.
+type Switch = (&'static str, Option<Language>, fn(bool) -> Change);
+
+/// Phrases that `on` or `off` follows.
+const SWITCHES: [Switch; 14] = {
+    const ENGLISH: Option<Language> = Some(Language::English);
+    const GERMAN: Option<Language> = Some(Language::German);
+    const WITHHELD: fn(bool) -> Change = |on| Change::CallerId { withheld: on };
+    const SHOWN: fn(bool) -> Change = |on| Change::CallerId { withheld: !on };
+    [
+        ("dnd", None, Change::DoNotDisturb),
+        ("do not disturb", ENGLISH, Change::DoNotDisturb),
+        ("nicht stören", GERMAN, Change::DoNotDisturb),
+        ("bitte nicht stören", GERMAN, Change::DoNotDisturb),
+        ("reject anonymous", ENGLISH, Change::RejectAnonymous),
+        ("anonyme abweisen", GERMAN, Change::RejectAnonymous),
+        ("call waiting", ENGLISH, Change::CallWaiting),
+        ("anklopfen", GERMAN, Change::CallWaiting),
+        ("hide number", ENGLISH, WITHHELD),
+        ("withhold number", ENGLISH, WITHHELD),
+        ("caller id", ENGLISH, SHOWN),
+        ("caller-id", ENGLISH, SHOWN),
+        ("nummer unterdrücken", GERMAN, WITHHELD),
+        ("nummer anzeigen", GERMAN, SHOWN),
+    ]
+};
+
 /// Reads a text. The language is that of its words, unless they are of both.
 pub(super) fn read(text: &str) -> (Words, Option<Language>) {
     if text.len() > MAX_TEXT {
@@ -38,12 +65,17 @@ pub(super) fn read(text: &str) -> (Words, Option<Language>) {
     if any(&["status"]) {
         return (Words::Status, None);
     }
-    for (phrase, language) in
-        [("dnd", None), ("do not disturb", english), ("nicht stören", german), ("bitte nicht stören", german)]
-    {
+    for (phrase, language, set) in SWITCHES {
         let Some(rest) = after(&tokens, phrase) else { continue };
         return match switch(rest) {
-            Some((on, of)) => (Words::Change(Change::DoNotDisturb(on)), language.or(of)),
+            Some((on, of)) => (Words::Change(set(on)), language.or(of)),
+            None => (Words::Unknown, language),
+        };
+    }
+    for (word, language) in [("voicemail", None), ("mailbox", german), ("anrufbeantworter", german)] {
+        let Some(rest) = after(&tokens, word) else { continue };
+        return match voicemail(rest) {
+            Some((change, of)) => (Words::Change(change), language.or(of)),
             None => (Words::Unknown, language),
         };
     }
@@ -85,6 +117,35 @@ fn switch(tokens: &[&str]) -> Option<(bool, Option<Language>)> {
     }
 }
 
+/// Reads what follows `voicemail`: `on`, `off`, or the box.
+fn voicemail(tokens: &[&str]) -> Option<(Change, Option<Language>)> {
+    if let Some((on, language)) = switch(tokens) {
+        return Some((Change::Voicemail { on, own: None }, language));
+    }
+    let (rest, language) = match tokens {
+        ["box", rest @ ..] => (rest, Some(Language::English)),
+        ["nummer", rest @ ..] => (rest, Some(Language::German)),
+        _ => return None,
+    };
+    let own = match rest {
+        ["off" | "none" | "aus" | "keine"] => None,
+        rest => Some(address(rest)?),
+    };
+    Some((Change::Voicemail { on: true, own: Some(own) }, language))
+}
+
+/// Reads what follows `forward caller`: the caller, and `off` or the target.
+fn caller(tokens: &[&str]) -> Option<Change> {
+    let (caller, target) = match tokens {
+        [caller @ .., "off" | "none" | "aus"] => (caller, None),
+        tokens => {
+            let to = tokens.iter().position(|token| matches!(*token, "to" | "an" | "zu" | "auf" | "nach"))?;
+            (&tokens[..to], Some(address(&tokens[to + 1..])?))
+        }
+    };
+    Some(Change::Caller { caller: address(caller)?, target })
+}
+
 /// Reads an address: one token, or a number with blanks in it.
 fn address(tokens: &[&str]) -> Option<String> {
     let of_number = |token: &&str| token.chars().all(|c| c.is_ascii_digit() || "+-()/.".contains(c));
@@ -114,6 +175,9 @@ fn forward(tokens: &[&str]) -> Option<Change> {
         ("abwesend", Command::ForwardOffline),
         ("bei abwesenheit", Command::ForwardOffline),
     ];
+    if let ["caller" | "anrufer", rest @ ..] = tokens {
+        return caller(rest);
+    }
     if matches!(tokens, ["off" | "none" | "aus"]) {
         return Some(Change::ForwardNone);
     }

@@ -3,8 +3,10 @@
 use crate::digest::Credentials;
 use crate::message::Via;
 use ::edge::{Limits, Refusal};
+use address::Rewrites;
 use address::transport::{self, Transport};
 use bytes::Bytes;
+use signal::mailbox::Notice;
 use signal::{Ask, EventId, Handover, Said};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -154,6 +156,10 @@ pub struct Trunk {
     pub credentials: Option<Credentials>,
     /// Credentials that its calls must show; without `sources` they may come from any address.
     pub inbound: Option<Credentials>,
+    /// Form of its numbers: what comes from it is rewritten here.
+    pub rewrites: Rewrites,
+    /// Its network is trusted: the identities that it asserts are believed (RFC 3325).
+    pub trusted: bool,
     /// A call that its callee declines is refused with 603, not with 480.
     pub use_6xx: bool,
     /// Session interval that its calls ask for, s (RFC 4028); 0 = none.
@@ -244,6 +250,9 @@ pub enum Output {
     Send(Flow, Bytes),
     /// Ask an orchestrator and bring the answer to [`Edge::verdict`]; no answer is `Verdict::Unavailable`.
     Ask(u64, Ask),
+    /// Tell an orchestrator what a voicemail server says and bring the answer to [`Edge::noted`](super::Edge::noted); no answer is
+    /// `Noted::Unavailable`.
+    Mailbox(u64, Notice),
     /// The answer to a [`signal::Say`].
     Said(Said),
     /// Give the message to the edge of this instance id, which holds its transaction, for its

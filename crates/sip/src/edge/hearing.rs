@@ -2,7 +2,7 @@
 
 use super::attempt::Failure;
 use super::method::NO_TRANSACTION;
-use super::open::opening;
+use super::open::{opening, rewrite_targets};
 use super::reliable::session_timeout;
 use super::timers::{MAX_EXPIRES, REINVITE, REINVITE_LOST, RINGING, TIMER_C, Timer};
 use super::user_agent::{Arrival, TransactionUser, UserAgent};
@@ -179,8 +179,10 @@ impl UserAgent {
         let mut outcome =
             self.ask_again(dialog, arrival, &branch).unwrap_or_else(|| hear(dialog, message, &branch));
         outcome.send_now.extend(ack.map(Outgoing::Direct));
+        let trunk = self.trunk(dialog);
         for signal in &mut outcome.signals {
             seen_from(signal, arrival.flow.peer.ip());
+            trunk.iter().for_each(|trunk| rewrite_targets(signal, trunk));
         }
         if arrival.is_request() && is_accepted(&outcome) {
             // Our requests follow the peer to its present address.
@@ -214,7 +216,7 @@ impl UserAgent {
 
     pub(super) fn opening_of(&self, message: &Message, flow: Flow) -> Option<Opening> {
         let Start::Request { uri, .. } = &message.start else { return None };
-        opening(message, uri, self.trunk_of(message, flow)?.name.clone())
+        opening(message, uri, self.trunk_of(message, flow)?)
     }
 
     /// Answers a message of a leg that came to nothing. `opens`: it was to open a call.

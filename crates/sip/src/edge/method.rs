@@ -14,6 +14,7 @@ mod ack;
 mod cancel;
 mod in_dialog;
 mod invite;
+mod notify;
 mod options;
 mod refer;
 mod replace;
@@ -58,6 +59,7 @@ impl Edge {
             Some("CANCEL") => self.cancel(request, now),
             Some("OPTIONS") => self.options(request, now),
             Some("REFER") => self.refer(request, now),
+            Some("NOTIFY") => self.notify(request, now),
             Some("BYE" | "INFO" | "PRACK" | "UPDATE") => self.in_dialog(request, now),
             // Validation lets no other through.
             _ => self.reject(&request, 501, "Not Implemented"),

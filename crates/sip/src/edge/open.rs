@@ -1,18 +1,19 @@
 //! New dialogs, their openings, and the ids of events.
 
-use super::Flow;
 use super::user_agent::UserAgent;
+use super::{Flow, Trunk};
 use crate::dialog::reliable::Reliable;
 use crate::dialog::session_timer::SessionTimer;
 use crate::dialog::{Dialog, State};
 use crate::diversion;
-use crate::message::{Header, Message, Start};
+use crate::message::{Message, Start};
+use crate::privacy;
 use crate::signal::{Outgoing, branch, is_required, rseq};
 use crate::uri::{NameAddr, SipUri, Uri, host_port};
 use address::transport::Transport;
-use address::{Number, display_name, sip_user};
+use address::{Number, Role, Way, display_name, sip_user};
 use media::sdp::Shape;
-use signal::{EventId, LegRef, Opening, Party};
+use signal::{EventId, LegRef, Opening, Party, Signal};
 
 impl UserAgent {
     /// Makes the dialog that an INVITE opens. `number`: of the dialogs of the leg, which each have a tag of their own.
@@ -151,7 +152,10 @@ impl UserAgent {
         };
         let tag = self.secret.token(leg, 0).tag();
         let local = NameAddr {
-            display: opening.from.display.as_deref().and_then(shown),
+            display: match opening.from.is_anonymous() {
+                true => Some("Anonymous".to_owned()),
+                false => opening.from.display.as_deref().and_then(shown),
+            },
             uri: caller.clone(),
             params: vec![("tag".into(), Some(tag))],
         };
@@ -203,63 +207,55 @@ pub(super) fn event(message: &Message) -> EventId {
     EventId::of(&parts)
 }
 
-/// Reads caller and callee. The trunk is trusted: its P-Asserted-Identity comes before From (RFC 3325 §9.1), unless the
-/// caller asked for privacy: our user may not see it then (RFC 3323 §4.2, RFC 3325 §9.3, R-SIP-8).
-pub(super) fn opening(message: &Message, uri: &str, link: String) -> Option<Opening> {
-    let asserted = message.first_address("P-Asserted-Identity");
-    let from = message.from()?;
-    let address = |uri: &Uri| match uri {
-        Uri::Sip(sip) => sip.aor().to_string(),
-        other => other.to_string(),
+/// Reads caller and callee of a call of this trunk.
+pub(super) fn opening(message: &Message, uri: &str, trunk: &Trunk) -> Option<Opening> {
+    let calling = |address: &mut String| {
+        *address = trunk.rewrites.address(Way::From, Role::Calling, address);
     };
-    let from = if unnamed(message) {
-        Party::sip(ANONYMOUS)
-    } else {
-        let shown = asserted.as_ref().unwrap_or(&from);
-        // Trunks often assert the number alone; the name is in From then.
-        let display = shown.display.clone().or_else(|| from.display.clone());
-        Party { display, ..Party::sip(address(&shown.uri)) }
-    };
-    let to = Uri::parse(uri)?;
+    let mut from = privacy::caller(message, trunk.trusted)?;
+    calling(&mut from.address);
+    from.identity.iter_mut().flat_map(|identity| &mut identity.asserted).for_each(calling);
+    let mut diverted = diversion::read(message);
+    let past = diverted.iter_mut().flat_map(|diverted| &mut diverted.history);
+    past.for_each(|diversion| calling(&mut diversion.party.address));
+    let to = privacy::address(&Uri::parse(uri)?);
     Some(Opening {
         from,
-        to: Party::sip(address(&to)),
-        link,
+        to: Party::sip(trunk.rewrites.address(Way::From, Role::Called, &to)),
+        link: trunk.name.clone(),
         hops: message.max_forwards().unwrap_or(70),
-        diverted: diversion::read(message),
+        diverted,
         referral: None,
     })
 }
 
-/// Tells the callee of an INVITE of ours, among `outgoing`, who sent the call there, and that the caller wants not to be named.
+/// Rewrites the numbers of a trunk's that a phone names as others to call.
+pub(super) fn rewrite_targets(signal: &mut Signal, trunk: &Trunk) {
+    let called = |address: &mut String| *address = trunk.rewrites.address(Way::From, Role::Called, address);
+    match signal {
+        Signal::Refer { target, .. } => called(target),
+        Signal::Redirect(first, further) => {
+            called(first);
+            further.iter_mut().for_each(called);
+        }
+        _ => {}
+    }
+}
+
+/// Tells the callee of an INVITE of ours, among `outgoing`, who sent the call there, and what is known of the caller.
 pub(super) fn tell_past(dialog: &mut Dialog, opening: &Opening, outgoing: &mut [Outgoing]) {
     let target = Uri::parse(&dialog.target);
     let told = opening.diverted.as_ref().zip(target.as_ref().and_then(Uri::sip));
-    let mut headers = told.map(|(diverted, target)| diversion::headers(diverted, target)).unwrap_or_default();
-    if opening.from.address == ANONYMOUS {
-        // RFC 3323 §4.2
-        headers.push(("Privacy".to_owned(), "id".to_owned()));
-    }
+    let past = told.map(|(diverted, target)| diversion::headers(diverted, target)).unwrap_or_default();
+    let mut headers: Vec<(&str, String)> =
+        past.iter().map(|(name, value)| (name.as_str(), value.clone())).collect();
+    headers.extend(privacy::headers(&opening.from));
     for one in outgoing {
         let Outgoing::Request(invite) = one else { continue };
         if headers.is_empty() || invite.method().as_deref() != Some("INVITE") {
             continue;
         }
-        let after = invite.headers.iter().position(|header| header.name.as_str() == "Contact");
-        let after = after.map_or(invite.headers.len(), |at| at + 1);
-        let told = headers
-            .iter()
-            .map(|(name, value)| Header { name: name.as_str().into(), value: value.clone().into() });
-        invite.headers.splice(after..after, told);
+        privacy::insert(invite, &headers);
         dialog.invite = invite.write().to_vec();
     }
-}
-
-/// URI of an anonymous caller (RFC 3323 §4.1.1.3).
-const ANONYMOUS: &str = "sip:anonymous@anonymous.invalid";
-
-fn unnamed(message: &Message) -> bool {
-    let values = message.list("Privacy");
-    let mut wishes = values.iter().flat_map(|v| v.split(';')).map(|wish| wish.trim().to_ascii_lowercase());
-    wishes.any(|wish| matches!(wish.as_str(), "id" | "user" | "header"))
 }

@@ -12,7 +12,7 @@ use crate::transaction::{Key, TIMEOUT, Table};
 use ::edge::{Expiry, Hearing, Input, LegMut, Membership, Protocol};
 use bytes::Bytes;
 use signal::{End, EventId, Handover, LegRef, LegState, Opening, Reason, Say, Secret, Time};
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 
 /// Time after which an idle leg leaves the cache, ms; the record brings it back.
 const IDLE: u64 = 600_000;
@@ -30,6 +30,10 @@ pub(super) struct UserAgent {
     pub(super) table: Table<Flow, TransactionUser>,
     pub(super) failed: Failed,
     pub(super) out: VecDeque<Output>,
+    /// Words of voicemail servers that are not answered yet.
+    pub(super) notices: HashMap<u64, Arrival>,
+    /// Number of those so far.
+    pub(super) tickets: u64,
     pub(super) draining: bool,
     /// Calls can be served now: somebody decides, and the other side is linked.
     pub(super) serving: bool,

@@ -20,6 +20,8 @@ pub struct Bench {
     pub said: Vec<Said>,
     pub hands: Vec<(u64, String, Handover)>,
     pub refusals: Vec<Refusal>,
+    /// Words of voicemail servers.
+    pub notices: Vec<(u64, signal::mailbox::Notice)>,
     /// Trunks and sources of refused requests.
     pub refused: Vec<(String, String)>,
     /// Trunks and next hops that are not theirs.
@@ -36,6 +38,8 @@ pub fn trunk(flow: Flow) -> Trunk {
         roaming: false,
         credentials: None,
         inbound: None,
+        rewrites: tandem_sip::edge::Rewrites::default(),
+        trusted: true,
         use_6xx: false,
         session_expires: 0,
     }
@@ -63,6 +67,7 @@ pub fn bench(name: &str) -> Bench {
         said: vec![],
         hands: vec![],
         refusals: vec![],
+        notices: vec![],
         refused: vec![],
         foreign: vec![],
     }
@@ -80,6 +85,7 @@ impl Bench {
                 Output::Said(said) => self.said.push(said),
                 Output::Forward(ticket, edge, handover) => self.hands.push((ticket, edge, handover)),
                 Output::Refused(refusal) => self.refusals.push(refusal),
+                Output::Mailbox(ticket, notice) => self.notices.push((ticket, notice)),
                 Output::RefusedSource(trunk, source) => self.refused.push((trunk, source.to_string())),
                 Output::ForeignHop(trunk, host) => self.foreign.push((trunk, host)),
             }

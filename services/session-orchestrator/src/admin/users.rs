@@ -19,6 +19,9 @@ pub(super) struct SettingsView {
     blocked: Vec<String>,
     reject_anonymous: bool,
     voicemail: Option<String>,
+    no_voicemail: bool,
+    withhold_caller_id: bool,
+    no_call_waiting: bool,
 }
 
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -50,6 +53,9 @@ impl From<Settings> for SettingsView {
             blocked: settings.blocked,
             reject_anonymous: settings.reject_anonymous,
             voicemail: settings.voicemail,
+            no_voicemail: settings.no_voicemail,
+            withhold_caller_id: settings.withhold_caller_id,
+            no_call_waiting: settings.no_call_waiting,
         }
     }
 }
@@ -65,6 +71,9 @@ impl From<SettingsView> for Settings {
             blocked: view.blocked,
             reject_anonymous: view.reject_anonymous,
             voicemail: view.voicemail,
+            no_voicemail: view.no_voicemail,
+            withhold_caller_id: view.withhold_caller_id,
+            no_call_waiting: view.no_call_waiting,
         }
     }
 }

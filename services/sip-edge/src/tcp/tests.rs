@@ -74,6 +74,8 @@ fn trunk() -> Trunk {
         roaming: false,
         credentials: None,
         inbound: None,
+        rewrites: sip::edge::Rewrites::default(),
+        trusted: false,
         use_6xx: false,
         session_expires: 0,
     }

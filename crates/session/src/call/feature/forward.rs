@@ -163,7 +163,7 @@ pub(super) fn divert(
     }
     let opening = Opening {
         from: caller.party().clone(),
-        to: Party { protocol: leg.protocol(), address: to.address.clone(), display: None },
+        to: Party { protocol: leg.protocol(), address: to.address.clone(), display: None, identity: None },
         link: leg.opening.link.clone(),
         hops: leg.opening.hops,
         diverted: Some(diverted),
@@ -188,11 +188,11 @@ pub(super) fn divert(
 pub(in crate::call) fn placed(
     call: &mut Call,
     id: LegId,
-    settings: &Settings,
+    (settings, engaged): (&Settings, bool),
     effects: &mut Effects,
 ) -> Result<bool, Reason> {
     let Some(caller) = call.peer(id).and_then(|peer| call.leg(peer)) else { return Ok(true) };
-    match screen(settings, caller.party()) {
+    match screen(settings, engaged, caller.party()) {
         Screened::Ring => {
             if let Some(leg) = call.leg_mut(id) {
                 leg.forwarding = Forwarding::of(settings);
@@ -220,13 +220,15 @@ pub(in crate::call) fn routed(call: &mut Call, id: LegId, route: &Route, effects
         return false;
     }
     let caller = call.peer(id).and_then(|peer| call.leg(peer)).map(|leg| leg.party().clone());
-    match screen(&route.settings, caller.as_ref().unwrap_or(&route.opening.from)) {
+    match screen(&route.settings, route.engaged, caller.as_ref().unwrap_or(&route.opening.from)) {
         Screened::Refuse(reason) => {
             end::failed(call, id, reason.into(), effects);
             false
         }
         // Who is given a call by a transfer is called themselves.
-        Screened::Divert(_, DiversionReason::DoNotDisturb) if !waits(call, id) => {
+        Screened::Divert(_, DiversionReason::DoNotDisturb | DiversionReason::UserBusy)
+            if !waits(call, id) =>
+        {
             end::failed(call, id, Reason::Busy.into(), effects);
             false
         }

@@ -1,7 +1,7 @@
 //! Decisions of a user about a call before any device hears of it: whom they block, do-not-disturb, and forwards of every call.
 //!
 //! One rule: the order. A blocked caller finds the user off line, one who does not say who they are is told so, a rule for the caller
-//! comes before `always`, and that before do-not-disturb.
+//! comes before `always`, and that before do-not-disturb and another call.
 
 use super::forward::Target;
 use crate::user::Settings;
@@ -19,13 +19,13 @@ pub(in crate::call) enum Screened {
 }
 
 /// Decides by the settings of a callee, the default ones of a party who is no XMPP user.
-pub(in crate::call) fn screen(settings: &Settings, caller: &Party) -> Screened {
+pub(in crate::call) fn screen(settings: &Settings, engaged: bool, caller: &Party) -> Screened {
     // R-CALL-32, R-CODE-5: as somebody who is off line, and no device rings.
     if settings.blocks(&caller.address) {
         return Screened::Refuse(Reason::Offline);
     }
     // RFC 5079
-    if settings.reject_anonymous && is_anonymous(&caller.address) {
+    if settings.reject_anonymous && caller.is_anonymous() {
         return Screened::Refuse(Reason::AnonymityDisallowed);
     }
     let forward = &settings.forward;
@@ -33,21 +33,18 @@ pub(in crate::call) fn screen(settings: &Settings, caller: &Party) -> Screened {
     if let Some(target) = own.and_then(|target| Target::of(target, settings.voicemail.as_deref())) {
         return Screened::Divert(target, DiversionReason::Unconditional);
     }
-    if settings.do_not_disturb {
+    if settings.do_not_disturb || engaged {
         // R-SVC-3
+        let reason = match settings.do_not_disturb {
+            true => DiversionReason::DoNotDisturb,
+            false => DiversionReason::UserBusy,
+        };
         return match Target::first(forward.busy.as_deref(), settings.voicemail.as_deref()) {
-            Some(target) => Screened::Divert(target, DiversionReason::DoNotDisturb),
+            Some(target) => Screened::Divert(target, reason),
             None => Screened::Refuse(Reason::Busy),
         };
     }
     Screened::Ring
-}
-
-/// Returns true for a caller who does not say who they are (RFC 3323 §4.1.1.3), in either protocol's form.
-fn is_anonymous(address: &str) -> bool {
-    let bare = address.split_once(':').map_or(address, |(_, bare)| bare);
-    let (user, host) = bare.split_once('@').unwrap_or(("", bare));
-    user.eq_ignore_ascii_case("anonymous") || host.to_ascii_lowercase().ends_with("anonymous.invalid")
 }
 
 #[cfg(test)]
@@ -70,7 +67,7 @@ mod tests {
     }
 
     fn screened(settings: &Settings, caller: &str) -> Screened {
-        screen(settings, &Party::sip(caller))
+        screen(settings, false, &Party::sip(caller))
     }
 
     fn diverted(target: &str, mailbox: bool, reason: DiversionReason) -> Screened {
@@ -104,6 +101,23 @@ mod tests {
         let busy = Forward { busy: Some("voicemail".into()), ..Forward::default() };
         let nowhere = Settings { forward: busy, ..settings };
         assert_eq!(screened(&nowhere, CALLER), Screened::Refuse(Reason::Busy));
+    }
+
+    /// Without call waiting a second call finds the user busy, and goes where calls to a busy user go.
+    #[test]
+    fn a_user_in_another_call_is_busy() {
+        let caller = Party::sip(CALLER);
+        assert_eq!(screen(&Settings::default(), true, &caller), Screened::Refuse(Reason::Busy));
+        let busy = Forward { busy: Some("2051".into()), ..Forward::default() };
+        let settings = Settings { forward: busy, ..Settings::default() };
+        let elsewhere = |reason| diverted("2051", false, reason);
+        assert_eq!(screen(&settings, true, &caller), elsewhere(DiversionReason::UserBusy));
+        let quiet = Settings { do_not_disturb: true, ..settings };
+        assert_eq!(screen(&quiet, true, &caller), elsewhere(DiversionReason::DoNotDisturb));
+        assert_eq!(
+            screen(&forwarding(), true, &Party::sip("sip:2042@pbx.example")),
+            diverted("2050", false, DiversionReason::Unconditional)
+        );
     }
 
     /// R-CALL-32, R-CODE-5

@@ -4,6 +4,7 @@ use super::Request;
 use crate::edge::Edge;
 use crate::edge::open::opening;
 use crate::message::Start;
+use crate::privacy::is_unmet;
 use signal::Time;
 
 impl Edge {
@@ -17,11 +18,11 @@ impl Edge {
             if request.message().all("Replaces").next().is_some() {
                 return self.replace(request, now);
             }
-            self.open_leg(request, link, now);
+            self.open_leg(request, &link, now);
         }
     }
 
-    fn open_leg(&mut self, request: Request, link: String, now: Time) {
+    fn open_leg(&mut self, request: Request, link: &str, now: Time) {
         let Request { arrival, .. } = request;
         let (message, flow) = (&arrival.message, arrival.flow);
         let Start::Request { uri, .. } = &message.start else { return };
@@ -31,9 +32,14 @@ impl Edge {
         if ua.draining || !room {
             return ua.busy(message, flow, now);
         }
-        let (Some(dialog), Some(opening)) =
-            (ua.incoming(message, (leg, 0), flow, &link), opening(message, uri, link))
-        else {
+        if is_unmet(message) {
+            return ua.refuse(message, flow, 500, "Privacy Not Available", &[], now);
+        }
+        let trunk = ua.config.trunks.iter().find(|trunk| trunk.name == link);
+        let (Some(dialog), Some(opening)) = (
+            ua.incoming(message, (leg, 0), flow, link),
+            trunk.and_then(|trunk| opening(message, uri, trunk)),
+        ) else {
             return ua.refuse(message, flow, 400, "Missing Contact or user", &[], now);
         };
         if opening.hops == 0 {

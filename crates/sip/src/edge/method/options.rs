@@ -21,7 +21,7 @@ impl Edge {
             return ua.refuse_stateless(message, flow, 503, "Service Unavailable", &retry);
         }
         let served = [
-            ("Allow", validate::ALLOW.join(", ")),
+            ("Allow", validate::allowed()),
             ("Accept", "application/sdp".into()),
             ("Supported", validate::SUPPORTED.join(", ")),
         ];
