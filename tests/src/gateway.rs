@@ -107,7 +107,7 @@ impl Gateway {
             self.xmpp.headline(&Headline {
                 from: announcement.mailbox,
                 to: jid,
-                id: "headline".into(),
+                id: "box-1".into(),
                 text,
             });
         }
