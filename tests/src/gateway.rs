@@ -104,12 +104,7 @@ impl Gateway {
         for effect in effects {
             let user::Effect::Announce { jid, announcement } = effect else { continue };
             let text = announcement.text();
-            self.xmpp.headline(&Headline {
-                from: announcement.mailbox,
-                to: jid,
-                id: "box-1".into(),
-                text,
-            });
+            self.xmpp.headline(&Headline { from: announcement.mailbox, to: jid, id: "box-1".into(), text });
         }
         Noted::Stored
     }
