@@ -70,6 +70,7 @@ fn route(_: &Opening, _: bool) -> Result<Route, signal::End> {
         profile: Profile::Plain,
         ipv6: false,
         engaged: false,
+        early_media: false,
         ring_ms: 60_000,
         unheard: Reason::Timeout,
         unheard_ms: None,

@@ -220,7 +220,7 @@ fn rules_by_caller_and_the_box_are_shown_as_they_are_set() {
     }
     settings = said(&settings, "forward caller 2041 to tom@example.net").1.unwrap();
     settings = said(&settings, "voicemail box 2090").1.unwrap();
-    let shown = |settings: &Settings, counts| {
+    let shown = |settings: &Settings, counts: Option<Option<(u32, u32)>>| {
         let mailbox = counts.map_or_else(Mailbox::default, |counts| {
             let mut mailbox = Mailbox::default();
             mailbox
