@@ -3,6 +3,7 @@
 use serde_json::Value;
 use std::net::SocketAddr;
 use std::time::Duration;
+use testkit::clock::poll;
 use testkit::{Authority, Baresip, Cluster, Gateway, Phone, Prosody, baresip, gateway, phone, ports};
 
 /// How long anything may take that should come at once.
@@ -114,20 +115,21 @@ impl Rig {
 
     /// The id of the one call that is active.
     pub fn call(&mut self) -> String {
-        self.one("active")
+        self.one("active").unwrap_or_else(|calls| panic!("{calls:#}"))
     }
 
-    /// The id of the one call that rings.
+    /// The id of the one call that rings: phones hear of it a moment before the store.
     pub fn ringing(&mut self) -> String {
-        self.one("ringing")
+        poll(SOON, || self.one("ringing").ok()).expect("one call that rings")
     }
 
-    fn one(&mut self, state: &str) -> String {
+    /// The id of the one call in this state; all calls if there is not exactly one.
+    fn one(&mut self, state: &str) -> Result<String, Value> {
         let calls = self.cluster.ask("/calls").unwrap();
         let found: Vec<&Value> =
             calls["calls"].as_array().unwrap().iter().filter(|call| call["state"] == state).collect();
-        let [call] = found[..] else { panic!("{calls:#}") };
-        call["id"].as_str().unwrap().to_owned()
+        let [call] = found[..] else { return Err(calls) };
+        Ok(call["id"].as_str().unwrap().to_owned())
     }
 
     /// The edge that a leg of the call was last served by.

@@ -252,8 +252,9 @@ fn f11_each_tier_has_its_own_secrets_alone() {
     }
 }
 
-/// Keys that the chart sets itself, so that values may not.
+/// Keys that values may not set: the chart does, or they are of the one process alone.
 const SET: &[&str] = &[
+    "records.file",
     "instance",
     "cluster.secret",
     "cluster.secret_file",

@@ -124,14 +124,18 @@ impl Walk {
     }
 
     fn check(&mut self) {
-        for orchestrator in &mut self.orchestrators {
-            while let Some(decision) = orchestrator.decision() {
-                if self.talk {
-                    let (event, effects) = (&decision.event, &decision.effects);
-                    println!("{} v{} {event:?}\n    -> {effects:?}", self.now.0, decision.version);
-                }
-                self.checks.decision(&decision);
+        let made = |orchestrator: &mut Orchestrator| {
+            std::iter::from_fn(|| orchestrator.decision()).collect::<Vec<_>>()
+        };
+        let mut decisions: Vec<_> = self.orchestrators.iter_mut().flat_map(made).collect();
+        // What two orchestrators did in one step is in the order of the record.
+        decisions.sort_by_key(|decision| decision.version);
+        for decision in decisions {
+            if self.talk {
+                let (event, effects) = (&decision.event, &decision.effects);
+                println!("{} v{} {event:?}\n    -> {effects:?}", self.now.0, decision.version);
             }
+            self.checks.decision(&decision);
         }
     }
 

@@ -49,7 +49,7 @@ pub fn read(body: &[u8]) -> Option<Summary> {
 
 /// Reads `2/8 (0/1)`: new and old messages, the urgent ones of them behind; the old ones may be left out.
 fn counts(value: &str) -> Option<(u32, u32)> {
-    let all = value.split(['(', ' ', '\t']).next()?;
+    let all = value.split('(').next()?;
     let (new, old) = all.split_once('/').unwrap_or((all, "0"));
     Some((new.trim().parse().ok()?, old.trim().parse().ok()?))
 }

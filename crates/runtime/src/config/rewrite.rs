@@ -1,8 +1,59 @@
 //! Number rules of trunks, `[[rewrite]]`.
 
 use super::load::Fault;
-use super::{Config, RewriteConfig, RewriteParty, RewriteWay};
+use super::{Config, form};
 use address::{Change, Rewrite, RewriteError, Rewrites, Role, Way};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// A rule for numbers between here and a trunk.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RewriteConfig {
+    /// Trunk, by name
+    #[schemars(example = &"pbx", length(min = 1))]
+    pub trunk: String,
+    /// Way of the number
+    #[schemars(example = &"to")]
+    pub way: RewriteWay,
+    /// Party whose number it is
+    #[schemars(example = &"called")]
+    pub party: RewriteParty,
+    /// Regular expression that is looked for in the number; default: every number
+    #[schemars(example = &"^\\+49([0-9]+)$")]
+    pub r#match: Option<String>,
+    /// Text in place of what it finds, where `$1` or `${1}` is its first group; in place of `strip` and `prefix`
+    #[schemars(example = &"0$1")]
+    pub replace: Option<String>,
+    /// Signs taken from the front of the number
+    #[serde(default)]
+    #[schemars(range(max = 32))]
+    pub strip: u8,
+    /// Digits put in front of the number after that; without any of these a number that fits stays as it is, whatever other rules say
+    #[serde(default)]
+    #[schemars(regex(pattern = form::FRONT))]
+    pub prefix: String,
+}
+
+/// Way of a number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum RewriteWay {
+    /// From the trunk
+    From,
+    /// To the trunk
+    To,
+}
+
+/// Party whose number is rewritten.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum RewriteParty {
+    /// The one who is called
+    Called,
+    /// The one who calls, or has sent the call on
+    Calling,
+}
 
 impl Config {
     /// Returns the number rules of a trunk.

@@ -90,6 +90,8 @@ fn examples_have_the_form_of_their_keys() {
          IPv6 alone, that address in advertise",
             "[[admin.user]] token: too short, or with other signs, for ops; write at least 16 random letters and digits, or name a token_file \
          that holds them",
+            "[records] file: \"/var/lib/tandem/calls.jsonl\", while [bus] is there: each orchestrator would write a part; name a stream in its \
+         place",
         ]
     );
 }

@@ -54,7 +54,7 @@ struct Call {
     due: Option<(u64, Due)>,
 }
 
-/// What the responder does to a call by itself.
+/// Action of the responder by itself.
 #[derive(Clone, Copy)]
 enum Due {
     HangUp,

@@ -11,7 +11,7 @@ const SIDE: usize = 38;
 
 /// Tone that somebody heard to the end.
 pub struct Heard {
-    /// Who: `rosa`, `desk phone`.
+    /// Name of the one who hears: `rosa`, `desk phone`.
     pub who: &'static str,
     /// Frequency that it heard, Hz.
     pub hz: f64,

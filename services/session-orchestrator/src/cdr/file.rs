@@ -30,7 +30,7 @@ impl Writer {
     /// Creates the writer of a file, and makes the file.
     ///
     /// # Errors
-    /// It cannot be written to.
+    /// The file cannot be written to.
     pub(crate) fn open(path: PathBuf) -> io::Result<Writer> {
         let mut appender = Appender { path, file: None };
         appender.file()?;
