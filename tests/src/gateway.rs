@@ -22,6 +22,9 @@ use store::Store;
 /// Route to a callee, by the parties in the caller's words; true: the last party of its history diverts the call there.
 pub type RouteOf = Box<dyn Fn(&Opening, bool) -> Result<Route, End>>;
 
+/// User whose box a voicemail server tells of, and the content of the box.
+pub type MailboxOf = Box<dyn Fn(&Notice) -> Option<(String, Announcement)>>;
+
 /// Routing of calls.
 pub struct Plan {
     /// Routes.
@@ -30,8 +33,8 @@ pub struct Plan {
     pub profile: Box<dyn Fn(Protocol) -> Profile>,
     /// Media that is served.
     pub policy: Policy,
-    /// The user whose box a voicemail server tells of, and what it holds.
-    pub mailbox: Box<dyn Fn(&Notice) -> Option<(String, Announcement)>>,
+    /// Boxes.
+    pub mailbox: MailboxOf,
 }
 
 /// The gateway.

@@ -130,7 +130,8 @@ impl Leg {
 pub(super) fn note(call: &mut Call, now: Time) {
     for leg in &mut call.legs {
         let (phase, times) = (leg.phase, &mut leg.timeline);
-        if !phase.is_unopened() && !(phase.is_over() && times.opened.is_none()) {
+        let never_opened = phase.is_unopened() || phase.is_over() && times.opened.is_none();
+        if !never_opened {
             times.opened.get_or_insert(now);
         }
         match phase {

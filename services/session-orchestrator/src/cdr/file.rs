@@ -62,7 +62,7 @@ async fn write(mut appender: Appender, mut waiting: mpsc::Receiver<Waiting>) {
         appender = back;
         for Waiting { written, .. } in batch.drain(..) {
             // Who gave up comes again.
-            let _ = written.send(outcome.as_ref().map(|()| ()).map_err(ToString::to_string));
+            let _ = written.send(outcome.as_ref().copied().map_err(ToString::to_string));
         }
     }
 }
