@@ -2,23 +2,14 @@
 
 use crate::commit::wire_id;
 use crate::{Legs, Opener, Output, Protocol};
-use signal::{LegRef, Reason, Said, Say, Time, Wake};
+use signal::{EffectId, LegRef, Reason, Said, Say, Time, Wake};
 
 impl<P: Protocol> Legs<P> {
     pub(crate) fn say(&mut self, id: LegRef, order: Say, now: Time) {
         let opens = order.opening.as_ref().filter(|_| order.state.dialog.is_empty());
         let admitted = opens.map_or(Ok(()), |opening| self.admit(id, opening, Opener::Order, now));
         let Some(leg) = self.held.0.get_mut(&id) else { return };
-        let edge = self.config.instance.clone();
-        let mut said = Said {
-            id: order.id,
-            base: leg.revision,
-            dialog: None,
-            wake: None,
-            edge,
-            failed: None,
-            wire_id: None,
-        };
+        let mut said = reply(order.id, leg.revision, &self.config.instance);
         if leg.state.is_none() || order.state.revision > leg.revision {
             let recorded = match &order.opening {
                 _ if !order.state.dialog.is_empty() => P::decode(&order.state.dialog).ok_or(None),
@@ -58,6 +49,7 @@ impl<P: Protocol> Legs<P> {
         (leg.state, leg.revision) = (Some(state), leg.revision + 1);
         self.out.push_back(Output::Said(said));
     }
+
     /// Wakes a leg that the record, or its own state here, still shows as it was when it asked for that. A change that is on its way
     /// has its turn first.
     pub(crate) fn wake(&mut self, id: LegRef, order: Wake, now: Time) {
@@ -70,17 +62,7 @@ impl<P: Protocol> Legs<P> {
             }
         }
         let fresh = leg.see(order.id) && leg.revision == order.state.revision;
-        let edge = self.config.instance.clone();
-        let said = Said {
-            id: order.id,
-            base: leg.revision,
-            dialog: None,
-            wake: None,
-            edge,
-            failed: None,
-            wire_id: None,
-        };
-        self.out.push_back(Output::Said(said));
+        self.out.push_back(Output::Said(reply(order.id, leg.revision, &self.config.instance)));
         let (state, mut for_protocol) = leg.split(id);
         let woken =
             state.filter(|_| fresh).and_then(|state| self.protocol.woken(&mut for_protocol, state, now));
@@ -88,4 +70,9 @@ impl<P: Protocol> Legs<P> {
             self.handle_event(id, event, now);
         }
     }
+}
+
+/// Returns the reply to an order that leaves a leg of this revision as it is.
+fn reply(id: EffectId, base: u32, edge: &str) -> Said {
+    Said { id, base, dialog: None, wake: None, edge: edge.to_owned(), failed: None, wire_id: None }
 }
